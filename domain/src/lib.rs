@@ -1,1 +1,22 @@
-//! Placeholder.
+//! The rules of Lablet: aggregates, events and value objects.
+//!
+//! Pure by construction. Nothing here performs I/O, reads a clock or draws a random number: a decision takes what it
+//! needs, time included, in its command. cqrs-es is used for its `Aggregate` trait alone.
+//!
+//! Read [`lablet_session`] first; it is the reason for everything else.
+
+pub mod decision;
+pub mod ids;
+pub mod invalid;
+pub mod lablet_definition;
+pub mod lablet_session;
+pub mod nominal;
+pub mod observation;
+pub mod port_tags;
+pub mod ports;
+pub mod timeslot;
+pub mod worker;
+
+pub use decision::{Decide, Decision};
+pub use ids::{DefinitionId, EventId, LabId, RequestId, SessionId, WorkerId};
+pub use invalid::Invalid;

@@ -1,0 +1,530 @@
+//! A session: one run of a lab for one learner, what was asked of it and what was seen of it.
+
+pub mod event;
+pub mod status;
+pub mod wire;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
+use cqrs_es::event_sink::EventSink;
+use serde::{Deserialize, Serialize};
+
+pub use self::event::{FailureOutcome, LabletSessionEvent, LifeStep, SessionIds};
+pub use self::status::SessionStatus;
+pub use self::wire::{NewSession, ObservationFailure, ObservationReport, Transition};
+use crate::decision::{self, Decide, Decision};
+use crate::ids::{LabId, RequestId, WorkerId};
+use crate::invalid::{Invalid, check_text, check_text_or_empty};
+use crate::ports::{DriftVerdict, PortDrift, PortMap, check_ports};
+use crate::timeslot::Timeslot;
+
+/// What a session is told to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum LabletSessionCommand {
+    /// Begin to exist, pending.
+    Create {
+        /// Its own id and its definition, as the definition is now.
+        ids: SessionIds,
+        /// For whom.
+        owner_id: Option<String>,
+        /// When it is booked.
+        timeslot: Option<Timeslot>,
+        /// The time.
+        now: DateTime<Utc>,
+    },
+    /// Go on in its life.
+    Transition {
+        /// Where to, and what comes with it.
+        transition: Transition,
+        /// The time.
+        now: DateTime<Utc>,
+    },
+    /// Ask for an observation.
+    RequestObservation {
+        /// The request's own id.
+        request_id: RequestId,
+        /// Who asks.
+        requested_by: String,
+        /// The time.
+        now: DateTime<Utc>,
+    },
+    /// Record what was seen.
+    RecordObservation {
+        /// What was seen.
+        report: Box<ObservationReport>,
+        /// Who reports, where the report itself names no observer.
+        reported_by: String,
+        /// The time.
+        now: DateTime<Utc>,
+    },
+    /// Record that nothing could be seen.
+    RecordObservationFailure {
+        /// What failed, and why.
+        failure: ObservationFailure,
+        /// The time.
+        now: DateTime<Utc>,
+    },
+}
+
+/// Why a session refused a command.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum LabletSessionError {
+    /// The input is not valid.
+    #[error("{0}")]
+    Invalid(Invalid),
+    /// There is no such session.
+    #[error("the session does not exist")]
+    Absent,
+    /// Another session has this id.
+    #[error("a session with this id exists already with another definition, owner or timeslot")]
+    Exists,
+    /// The life cycle has no such step.
+    #[error("a session that is {from} cannot become {to}; from {from} it may become: {allowed}", allowed = next_of(*.from))]
+    TransitionNotAllowed {
+        /// Where the session is.
+        from: SessionStatus,
+        /// Where it was to go.
+        to: SessionStatus,
+    },
+    /// The session is bound to another worker or lab.
+    #[error("the session is bound to {what} {bound}, not to {refused}")]
+    BoundElsewhere {
+        /// `worker` or `lab`.
+        what: &'static str,
+        /// What it is bound to.
+        bound: String,
+        /// What the command named.
+        refused: String,
+    },
+    /// An observation of a session that is neither running nor collecting.
+    #[error("a session that is {status} cannot be observed; it must be one of: {allowed}", allowed = status::list(.allowed))]
+    NotObservable {
+        /// Where the session is.
+        status: SessionStatus,
+        /// Where it would have to be.
+        allowed: &'static [SessionStatus],
+    },
+    /// An observation was asked for where there is no lab or no worker.
+    #[error("the session has no {missing}, so there is nothing to observe")]
+    NothingToObserve {
+        /// `worker` or `lab`.
+        missing: &'static str,
+    },
+    /// An outcome for a request that the session never got.
+    #[error("the session has no observation request {request_id}")]
+    UnknownRequest {
+        /// The request that the command named.
+        request_id: RequestId,
+    },
+}
+
+impl From<Invalid> for LabletSessionError {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+fn next_of(status: SessionStatus) -> String {
+    if status.next().is_empty() { "nothing".to_owned() } else { status::list(status.next()) }
+}
+
+/// State of a session.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub enum LabletSession {
+    /// It does not exist.
+    #[default]
+    Absent,
+    /// It exists.
+    Present(Box<PresentSession>),
+}
+
+/// A session that exists.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct PresentSession {
+    /// Session and definition.
+    pub ids: SessionIds,
+    /// For whom.
+    pub owner_id: Option<String>,
+    /// Where it is in its life.
+    pub status: SessionStatus,
+    /// When it is booked.
+    pub timeslot: Option<Timeslot>,
+    /// Where its lab runs.
+    pub place: Place,
+    /// Ports allocated to it. `None`: nothing was allocated.
+    pub allocated_ports: Option<PortMap>,
+    /// What was observed so far.
+    pub observations: Observations,
+    /// Requests for an observation, each with who asked, until answered.
+    pub open_requests: BTreeMap<RequestId, String>,
+    /// Requests that have their outcome.
+    pub answered_requests: BTreeSet<RequestId>,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// When the last event happened.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Where a session's lab runs. There is no lab without a worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Place {
+    /// No worker yet.
+    Nowhere,
+    /// A worker, no lab yet.
+    Worker(WorkerId),
+    /// A lab on a worker.
+    Lab {
+        /// The worker.
+        worker: WorkerId,
+        /// The lab on it.
+        lab: LabId,
+    },
+}
+
+impl Place {
+    /// The worker, where there is one.
+    pub fn worker(&self) -> Option<&WorkerId> {
+        match self {
+            Self::Nowhere => None,
+            Self::Worker(worker) | Self::Lab { worker, .. } => Some(worker),
+        }
+    }
+
+    /// The lab, where there is one.
+    pub fn lab(&self) -> Option<&LabId> {
+        match self {
+            Self::Nowhere | Self::Worker(_) => None,
+            Self::Lab { lab, .. } => Some(lab),
+        }
+    }
+}
+
+/// What was observed of a session so far.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observations {
+    /// How many observations were recorded.
+    pub count: u64,
+    /// When the newest one was made.
+    pub newest_at: Option<DateTime<Utc>>,
+    /// The newest verdict on its ports; `None` until an observation could read the tags.
+    pub drift_detected: Option<bool>,
+    /// The drift of the newest verdict.
+    pub drift: PortDrift,
+    /// (observer, time) of each observation: the same observer at the same instant made the same observation.
+    seen: BTreeSet<(String, DateTime<Utc>)>,
+}
+
+/// The states in which an observation may be recorded.
+const OBSERVABLE: &[SessionStatus] = &[SessionStatus::Running, SessionStatus::Collecting];
+/// The states in which an observation may be asked for.
+const REQUESTABLE: &[SessionStatus] = &[SessionStatus::Running];
+
+impl LabletSession {
+    /// The session, where it exists.
+    pub fn present(&self) -> Option<&PresentSession> {
+        match self {
+            Self::Absent => None,
+            Self::Present(session) => Some(session),
+        }
+    }
+}
+
+impl PresentSession {
+    fn transition(
+        &self,
+        transition: Transition,
+        now: DateTime<Utc>,
+    ) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
+        if let Some(reason) = &transition.reason {
+            check_text_or_empty("reason", reason, 2_000)?;
+        }
+        if let Some(ports) = &transition.allocated_ports {
+            check_ports("allocated_ports", ports)?;
+        }
+        let (from, to) = (self.status, transition.new_status);
+        if let (Some(bound), Some(named)) = (self.place.worker(), &transition.worker_id)
+            && bound != named
+        {
+            return Err(bound_elsewhere("worker", bound, named));
+        }
+        if let (Some(bound), Some(named)) = (self.place.lab(), &transition.cml_lab_id)
+            && bound != named
+        {
+            return Err(bound_elsewhere("lab", bound, named));
+        }
+        if from == to {
+            return Ok(Decision::AlreadyDone);
+        }
+        if !from.may_become(to) {
+            return Err(LabletSessionError::TransitionNotAllowed { from, to });
+        }
+        let worker = transition.worker_id.or_else(|| self.place.worker().cloned());
+        let lab = transition.cml_lab_id.clone().or_else(|| self.place.lab().cloned());
+        if to == SessionStatus::Scheduled && worker.is_none() {
+            return Err(Invalid::new("worker_id", "is absent", "the worker on which the session is scheduled").into());
+        }
+        if to == SessionStatus::Running && lab.is_none() {
+            return Err(Invalid::new("cml_lab_id", "is absent", "the CML lab in which the session runs").into());
+        }
+        if lab.is_some() && worker.is_none() {
+            return Err(Invalid::new("cml_lab_id", "is given without a worker", "a lab of the session's worker").into());
+        }
+        let step = LifeStep {
+            ids: self.ids.clone(),
+            worker_id: worker,
+            allocated_ports: transition.allocated_ports,
+            timeslot: transition.timeslot,
+            cml_lab_id: lab,
+            reason: transition.reason,
+            at: now,
+        };
+        LabletSessionEvent::step_to(to, step)
+            .map(Decision::one)
+            .ok_or(LabletSessionError::TransitionNotAllowed { from, to })
+    }
+
+    fn request_observation(
+        &self,
+        request_id: RequestId,
+        requested_by: String,
+        now: DateTime<Utc>,
+    ) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
+        if self.open_requests.contains_key(&request_id) || self.answered_requests.contains(&request_id) {
+            return Ok(Decision::AlreadyDone);
+        }
+        check_text("requested_by", &requested_by, 128)?;
+        if !REQUESTABLE.contains(&self.status) {
+            return Err(LabletSessionError::NotObservable { status: self.status, allowed: REQUESTABLE });
+        }
+        let worker_id =
+            self.place.worker().cloned().ok_or(LabletSessionError::NothingToObserve { missing: "worker" })?;
+        let cml_lab_id = self.place.lab().cloned().ok_or(LabletSessionError::NothingToObserve { missing: "lab" })?;
+        Ok(Decision::one(LabletSessionEvent::ObserveResourcesRequested {
+            ids: self.ids.clone(),
+            request_id,
+            worker_id,
+            cml_lab_id,
+            requested_by,
+            requested_at: now,
+        }))
+    }
+
+    fn record_observation(
+        &self,
+        report: ObservationReport,
+        reported_by: String,
+        now: DateTime<Utc>,
+    ) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
+        if let Some(request_id) = &report.request_id {
+            if self.answered_requests.contains(request_id) {
+                return Ok(Decision::AlreadyDone);
+            }
+            if !self.open_requests.contains_key(request_id) {
+                return Err(LabletSessionError::UnknownRequest { request_id: request_id.clone() });
+            }
+        }
+        let ObservationReport { mut observed_resources, observed_ports, request_id } = report;
+        observed_resources.check().map_err(|invalid| invalid.within("observed_resources"))?;
+        let observed_ports = observed_ports.or_else(|| observed_resources.observed_ports.clone());
+        if let Some(ports) = &observed_ports {
+            check_ports("observed_ports", ports)?;
+        }
+        let observer = observed_resources.observer.get_or_insert(reported_by).clone();
+        let observed_at = *observed_resources.observed_at.get_or_insert(now);
+        if request_id.is_none() && self.observations.seen.contains(&(observer, observed_at)) {
+            return Ok(Decision::AlreadyDone);
+        }
+        if !self.status.is_observable() {
+            return Err(LabletSessionError::NotObservable { status: self.status, allowed: OBSERVABLE });
+        }
+
+        let verdict = DriftVerdict::of(self.allocated_ports.as_ref(), observed_ports.as_ref());
+        let mut events = vec![LabletSessionEvent::ResourcesObserved {
+            ids: self.ids.clone(),
+            worker_id: self.place.worker().cloned(),
+            cml_lab_id: self.place.lab().cloned(),
+            observed_resources,
+            observed_ports: observed_ports.clone(),
+            port_drift_detected: verdict.detected(),
+            unallocated: match &verdict {
+                DriftVerdict::Unallocated(ports) => Some(ports.clone()),
+                DriftVerdict::Unknown | DriftVerdict::Compared(_) => None,
+            },
+            request_id,
+            observed_at,
+            recorded_at: now,
+        }];
+        if let (DriftVerdict::Compared(drift), Some(allocated_ports), Some(observed_ports)) =
+            (verdict, &self.allocated_ports, observed_ports)
+            && !drift.is_none()
+        {
+            events.push(LabletSessionEvent::PortDriftDetected {
+                ids: self.ids.clone(),
+                worker_id: self.place.worker().cloned(),
+                allocated_ports: allocated_ports.clone(),
+                observed_ports,
+                drift_details: drift,
+                detected_at: now,
+            });
+        }
+        Ok(Decision::Record(events))
+    }
+
+    fn record_failure(
+        &self,
+        failure: ObservationFailure,
+        now: DateTime<Utc>,
+    ) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
+        check_text("reason", &failure.reason, 2_000)?;
+        let requested_by = match &failure.request_id {
+            None => None,
+            Some(request_id) if self.answered_requests.contains(request_id) => return Ok(Decision::AlreadyDone),
+            Some(request_id) => Some(
+                self.open_requests
+                    .get(request_id)
+                    .cloned()
+                    .ok_or_else(|| LabletSessionError::UnknownRequest { request_id: request_id.clone() })?,
+            ),
+        };
+        Ok(Decision::one(LabletSessionEvent::ObservationFailed {
+            ids: self.ids.clone(),
+            request_id: failure.request_id,
+            outcome: failure.outcome,
+            reason: failure.reason,
+            requested_by,
+            failed_at: now,
+        }))
+    }
+
+    fn answer(&mut self, request_id: Option<RequestId>) {
+        if let Some(request_id) = request_id {
+            self.open_requests.remove(&request_id);
+            self.answered_requests.insert(request_id);
+        }
+    }
+}
+
+fn bound_elsewhere(what: &'static str, bound: &impl ToString, refused: &impl ToString) -> LabletSessionError {
+    LabletSessionError::BoundElsewhere { what, bound: bound.to_string(), refused: refused.to_string() }
+}
+
+impl Decide for LabletSession {
+    const SNAPSHOT_SHAPE: i32 = 1;
+
+    fn decide(&self, command: LabletSessionCommand) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
+        if let LabletSessionCommand::Create { ids, owner_id, timeslot, now } = command {
+            if let Some(owner) = &owner_id {
+                check_text("owner_id", owner, 128)?;
+            }
+            let Self::Present(present) = self else {
+                return Ok(Decision::one(LabletSessionEvent::Created { ids, owner_id, timeslot, created_at: now }));
+            };
+            // The definition may have been revised in between: a repeated creation is still the same creation.
+            let same = present.ids.definition_id == ids.definition_id
+                && present.owner_id == owner_id
+                && (timeslot.is_none() || present.timeslot == timeslot);
+            return if same { Ok(Decision::AlreadyDone) } else { Err(LabletSessionError::Exists) };
+        }
+        let present = self.present().ok_or(LabletSessionError::Absent)?;
+        match command {
+            LabletSessionCommand::Create { .. } => Err(LabletSessionError::Exists),
+            LabletSessionCommand::Transition { transition, now } => present.transition(transition, now),
+            LabletSessionCommand::RequestObservation { request_id, requested_by, now } => {
+                present.request_observation(request_id, requested_by, now)
+            }
+            LabletSessionCommand::RecordObservation { report, reported_by, now } => {
+                present.record_observation(*report, reported_by, now)
+            }
+            LabletSessionCommand::RecordObservationFailure { failure, now } => present.record_failure(failure, now),
+        }
+    }
+}
+
+impl Aggregate for LabletSession {
+    const TYPE: &'static str = "lablet_session";
+    type Command = LabletSessionCommand;
+    type Event = LabletSessionEvent;
+    type Error = LabletSessionError;
+    type Services = ();
+
+    async fn handle(&mut self, command: Self::Command, (): &(), sink: &EventSink<Self>) -> Result<(), Self::Error> {
+        decision::handle(self, command, sink).await
+    }
+
+    fn apply(&mut self, event: LabletSessionEvent) {
+        if let LabletSessionEvent::Created { ids, owner_id, timeslot, created_at } = event {
+            *self = Self::Present(Box::new(PresentSession {
+                ids,
+                owner_id,
+                status: SessionStatus::Pending,
+                timeslot,
+                place: Place::Nowhere,
+                allocated_ports: None,
+                observations: Observations::default(),
+                open_requests: BTreeMap::new(),
+                answered_requests: BTreeSet::new(),
+                created_at,
+                updated_at: created_at,
+            }));
+            return;
+        }
+        let Self::Present(session) = self else { return };
+        session.updated_at = event.at();
+        if let Some((status, step)) = event.life_step() {
+            session.status = status;
+            session.place = match (&step.worker_id, &step.cml_lab_id) {
+                (Some(worker), Some(lab)) => Place::Lab { worker: worker.clone(), lab: lab.clone() },
+                (Some(worker), None) => Place::Worker(worker.clone()),
+                (None, _) => Place::Nowhere,
+            };
+            if step.allocated_ports.is_some() {
+                session.allocated_ports.clone_from(&step.allocated_ports);
+            }
+            session.timeslot = step.timeslot.or(session.timeslot);
+            return;
+        }
+        match event {
+            LabletSessionEvent::ObserveResourcesRequested { request_id, requested_by, .. } => {
+                session.open_requests.insert(request_id, requested_by);
+            }
+            LabletSessionEvent::ResourcesObserved {
+                observed_resources,
+                port_drift_detected,
+                request_id,
+                observed_at,
+                ..
+            } => {
+                let observations = &mut session.observations;
+                observations.count += 1;
+                observations.newest_at = Some(observed_at);
+                if port_drift_detected.is_some() {
+                    observations.drift_detected = port_drift_detected;
+                    observations.drift = PortDrift::default();
+                }
+                if let Some(observer) = observed_resources.observer {
+                    observations.seen.insert((observer, observed_at));
+                }
+                session.answer(request_id);
+            }
+            LabletSessionEvent::PortDriftDetected { drift_details, .. } => session.observations.drift = drift_details,
+            LabletSessionEvent::ObservationFailed { request_id, .. } => session.answer(request_id),
+            LabletSessionEvent::Created { .. }
+            | LabletSessionEvent::Scheduled(_)
+            | LabletSessionEvent::Instantiating(_)
+            | LabletSessionEvent::Ready(_)
+            | LabletSessionEvent::Running(_)
+            | LabletSessionEvent::Collecting(_)
+            | LabletSessionEvent::Grading(_)
+            | LabletSessionEvent::Stopping(_)
+            | LabletSessionEvent::Stopped(_)
+            | LabletSessionEvent::Archived(_)
+            | LabletSessionEvent::Terminated(_)
+            | LabletSessionEvent::Expired(_) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

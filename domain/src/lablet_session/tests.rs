@@ -1,0 +1,377 @@
+use cqrs_es::test::TestFramework;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::ids::{DefinitionId, SessionId};
+use crate::lablet_definition::DefinitionVersion;
+
+type Given = TestFramework<LabletSession>;
+
+fn now() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_772_000_000, 0).unwrap()
+}
+
+fn ids() -> SessionIds {
+    SessionIds {
+        session_id: SessionId::parse("s1").unwrap(),
+        definition_id: DefinitionId::parse("ospf").unwrap(),
+        definition_version: DefinitionVersion::parse("1.0").unwrap(),
+        definition_revision: 1,
+    }
+}
+
+fn created() -> LabletSessionEvent {
+    LabletSessionEvent::Created { ids: ids(), owner_id: None, timeslot: None, created_at: now() }
+}
+
+fn worker() -> WorkerId {
+    WorkerId::parse("cml-1").unwrap()
+}
+
+fn lab() -> LabId {
+    LabId::parse("863799a0-3d09-4af4-be26-cad997b6ab27").unwrap()
+}
+
+fn ports(value: Value) -> PortMap {
+    serde_json::from_value(value).unwrap()
+}
+
+fn step(worker_id: Option<WorkerId>, cml_lab_id: Option<LabId>) -> LifeStep {
+    LifeStep { ids: ids(), worker_id, allocated_ports: None, timeslot: None, cml_lab_id, reason: None, at: now() }
+}
+
+fn scheduled(allocated: Value) -> LabletSessionEvent {
+    LabletSessionEvent::Scheduled(LifeStep { allocated_ports: Some(ports(allocated)), ..step(Some(worker()), None) })
+}
+
+/// The history of a running session with these ports allocated.
+fn running_with(allocated: Value) -> Vec<LabletSessionEvent> {
+    vec![
+        created(),
+        scheduled(allocated),
+        LabletSessionEvent::Instantiating(step(Some(worker()), None)),
+        LabletSessionEvent::Ready(step(Some(worker()), None)),
+        LabletSessionEvent::Running(step(Some(worker()), Some(lab()))),
+    ]
+}
+
+fn running() -> Vec<LabletSessionEvent> {
+    running_with(json!({"PC_serial": 5041}))
+}
+
+fn requested(id: &str) -> LabletSessionEvent {
+    LabletSessionEvent::ObserveResourcesRequested {
+        ids: ids(),
+        request_id: RequestId::parse(id).unwrap(),
+        worker_id: worker(),
+        cml_lab_id: lab(),
+        requested_by: "admin:ada".into(),
+        requested_at: now(),
+    }
+}
+
+fn transition(value: Value) -> LabletSessionCommand {
+    LabletSessionCommand::Transition { transition: serde_json::from_value(value).unwrap(), now: now() }
+}
+
+fn request(id: &str) -> LabletSessionCommand {
+    LabletSessionCommand::RequestObservation {
+        request_id: RequestId::parse(id).unwrap(),
+        requested_by: "admin:ada".into(),
+        now: now(),
+    }
+}
+
+fn report(value: Value) -> LabletSessionCommand {
+    LabletSessionCommand::RecordObservation {
+        report: Box::new(serde_json::from_value(value).unwrap()),
+        reported_by: "service:grading".into(),
+        now: now(),
+    }
+}
+
+fn failure(value: Value) -> LabletSessionCommand {
+    LabletSessionCommand::RecordObservationFailure { failure: serde_json::from_value(value).unwrap(), now: now() }
+}
+
+fn decide(
+    given: Vec<LabletSessionEvent>,
+    when: LabletSessionCommand,
+) -> Result<Vec<LabletSessionEvent>, LabletSessionError> {
+    Given::with(()).given(given).when(when).inspect_result()
+}
+
+fn types(events: &[LabletSessionEvent]) -> Vec<String> {
+    events.iter().map(cqrs_es::DomainEvent::event_type).collect()
+}
+
+#[test]
+fn a_session_is_created_once() {
+    let create = LabletSessionCommand::Create { ids: ids(), owner_id: None, timeslot: None, now: now() };
+    Given::with(()).given_no_previous_events().when(create.clone()).then_expect_events(vec![created()]);
+    Given::with(()).given(vec![created()]).when(create).then_expect_events(vec![]);
+    let other = LabletSessionCommand::Create { ids: ids(), owner_id: Some("bob".into()), timeslot: None, now: now() };
+    Given::with(()).given(vec![created()]).when(other).then_expect_error(LabletSessionError::Exists);
+}
+
+#[test]
+fn nothing_happens_to_a_session_that_does_not_exist() {
+    for command in [
+        transition(json!({"new_status": "scheduled", "worker_id": "w"})),
+        request("r1"),
+        report(json!({"observed_resources": {}})),
+        failure(json!({"outcome": "failed", "reason": "x"})),
+    ] {
+        Given::with(()).given_no_previous_events().when(command).then_expect_error(LabletSessionError::Absent);
+    }
+}
+
+#[test]
+fn the_whole_life_can_be_lived() {
+    let mut history = vec![created()];
+    for (to, extra) in [
+        ("scheduled", json!({"worker_id": "cml-1", "allocated_ports": {"PC_serial": 5041}})),
+        ("instantiating", json!({})),
+        ("ready", json!({})),
+        ("running", json!({"cml_lab_id": lab().as_str()})),
+        ("collecting", json!({})),
+        ("grading", json!({})),
+        ("stopping", json!({})),
+        ("stopped", json!({})),
+        ("archived", json!({"reason": "done"})),
+    ] {
+        let mut body = extra;
+        body["new_status"] = json!(to);
+        let events = decide(history.clone(), transition(body)).unwrap();
+        assert_eq!(types(&events), [format!("lablet_session.{to}")]);
+        history.extend(events);
+    }
+}
+
+#[test]
+fn a_step_that_the_life_cycle_lacks_is_refused_with_both_sides() {
+    let refused = decide(vec![created()], transition(json!({"new_status": "running"}))).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "a session that is pending cannot become running; from pending it may become: scheduled, terminated"
+    );
+    let ended = vec![created(), LabletSessionEvent::Terminated(step(None, None))];
+    assert!(
+        decide(ended, transition(json!({"new_status": "scheduled", "worker_id": "w"})))
+            .unwrap_err()
+            .to_string()
+            .ends_with("nothing")
+    );
+}
+
+#[test]
+fn scheduling_needs_a_worker_and_running_a_lab() {
+    let field = |result: Result<_, LabletSessionError>| match result {
+        Err(LabletSessionError::Invalid(invalid)) => invalid.field,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(field(decide(vec![created()], transition(json!({"new_status": "scheduled"})))), "worker_id");
+    let mut ready = running();
+    ready.pop();
+    assert_eq!(field(decide(ready.clone(), transition(json!({"new_status": "running"})))), "cml_lab_id");
+    assert!(decide(ready, transition(json!({"new_status": "running", "cml_lab_id": "lab"}))).is_ok());
+}
+
+#[test]
+fn a_lab_may_be_known_before_it_runs() {
+    let mut history = running();
+    history.truncate(2);
+    history.extend(
+        decide(history.clone(), transition(json!({"new_status": "instantiating", "cml_lab_id": "lab-1"}))).unwrap(),
+    );
+    history.extend(decide(history.clone(), transition(json!({"new_status": "ready"}))).unwrap());
+    let events = decide(history, transition(json!({"new_status": "running"}))).unwrap();
+    let (_, step) = events[0].life_step().unwrap();
+    assert_eq!(step.cml_lab_id.as_ref().unwrap().as_str(), "lab-1");
+}
+
+#[test]
+fn the_same_step_again_is_already_done_but_not_with_another_lab_or_worker() {
+    Given::with(()).given(running()).when(transition(json!({"new_status": "running"}))).then_expect_events(vec![]);
+    Given::with(())
+        .given(running())
+        .when(transition(json!({"new_status": "running", "cml_lab_id": "other"})))
+        .then_expect_error(LabletSessionError::BoundElsewhere {
+            what: "lab",
+            bound: lab().to_string(),
+            refused: "other".into(),
+        });
+    assert!(decide(running(), transition(json!({"new_status": "collecting", "worker_id": "other"}))).is_err());
+}
+
+#[test]
+fn an_observation_is_asked_for_only_of_a_running_session() {
+    assert_eq!(decide(running(), request("r1")).unwrap(), vec![requested("r1")]);
+    let refused = decide(vec![created()], request("r1")).unwrap_err();
+    assert_eq!(refused.to_string(), "a session that is pending cannot be observed; it must be one of: running");
+    let mut collecting = running();
+    collecting.push(LabletSessionEvent::Collecting(step(Some(worker()), Some(lab()))));
+    assert!(matches!(decide(collecting, request("r1")), Err(LabletSessionError::NotObservable { .. })));
+}
+
+#[test]
+fn the_same_request_is_recorded_once() {
+    let mut given = running();
+    given.push(requested("r1"));
+    Given::with(()).given(given).when(request("r1")).then_expect_events(vec![]);
+}
+
+#[test]
+fn an_observation_with_the_planned_ports_is_one_event_without_drift() {
+    let events = decide(
+        running(),
+        report(json!({"observed_resources": {"total_cpu_cores": 2}, "observed_ports": {"PC_serial": 5041}})),
+    )
+    .unwrap();
+    let [LabletSessionEvent::ResourcesObserved { port_drift_detected, observed_resources, observed_at, .. }] =
+        events.as_slice()
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(*port_drift_detected, Some(false));
+    assert_eq!(observed_resources.observer.as_deref(), Some("service:grading"));
+    assert_eq!((*observed_at, observed_resources.observed_at), (now(), Some(now())));
+}
+
+#[test]
+fn a_drifted_port_is_a_second_event_of_the_same_command() {
+    let events =
+        decide(running(), report(json!({"observed_resources": {}, "observed_ports": {"PC_serial": 5999}}))).unwrap();
+    assert_eq!(types(&events), ["lablet_session.resources_observed", "lablet_session.port_drift_detected"]);
+    let LabletSessionEvent::PortDriftDetected { drift_details, .. } = &events[1] else { panic!() };
+    assert_eq!(
+        serde_json::to_value(drift_details).unwrap(),
+        json!({"added": {}, "removed": {}, "changed": {"PC_serial": {"allocated": 5041, "observed": 5999}}})
+    );
+}
+
+#[test]
+fn ports_inside_the_observation_count_where_none_stand_beside_it() {
+    let events = decide(
+        running(),
+        report(json!({"observed_resources": {"observed_ports": {"PC_serial": 5041, "x_vnc": 5042}}})),
+    )
+    .unwrap();
+    assert_eq!(events.len(), 2);
+}
+
+#[test]
+fn without_an_allocation_ports_are_unallocated_and_not_drift() {
+    let events =
+        decide(running_with(json!({})), report(json!({"observed_resources": {}, "observed_ports": {"a_vnc": 2001}})))
+            .unwrap();
+    let [LabletSessionEvent::ResourcesObserved { port_drift_detected, unallocated, .. }] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!((*port_drift_detected, unallocated.as_ref()), (Some(false), Some(&ports(json!({"a_vnc": 2001})))));
+}
+
+#[test]
+fn unreadable_tags_leave_the_earlier_verdict() {
+    let mut history = running();
+    history.extend(decide(history.clone(), report(json!({"observed_resources": {}, "observed_ports": {}}))).unwrap());
+    let events = decide(history.clone(), report(json!({"observed_resources": {"observer": "x"}}))).unwrap();
+    let [LabletSessionEvent::ResourcesObserved { port_drift_detected, .. }] = events.as_slice() else { panic!() };
+    assert_eq!(*port_drift_detected, None);
+    history.extend(events);
+    let mut session = LabletSession::default();
+    history.into_iter().for_each(|event| session.apply(event));
+    let observations = &session.present().unwrap().observations;
+    assert_eq!((observations.count, observations.drift_detected), (2, Some(true)));
+    assert_eq!(observations.drift.removed, ports(json!({"PC_serial": 5041})));
+}
+
+#[test]
+fn only_running_and_collecting_sessions_are_observed() {
+    let body = json!({"observed_resources": {"total_cpu_cores": 1}});
+    let refused = decide(vec![created()], report(body.clone())).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "a session that is pending cannot be observed; it must be one of: running, collecting"
+    );
+    let mut collecting = running();
+    collecting.push(LabletSessionEvent::Collecting(step(Some(worker()), Some(lab()))));
+    assert!(decide(collecting, report(body)).is_ok());
+}
+
+#[test]
+fn the_same_observer_at_the_same_instant_made_the_same_observation() {
+    let body = json!({"observed_resources": {"observer": "grading", "observed_at": "2026-03-01T10:00:00Z"}});
+    let mut history = running();
+    history.extend(decide(history.clone(), report(body.clone())).unwrap());
+    assert_eq!(decide(history.clone(), report(body)).unwrap(), vec![]);
+    let later = json!({"observed_resources": {"observer": "grading", "observed_at": "2026-03-01T10:00:01Z"}});
+    assert_eq!(decide(history, report(later)).unwrap().len(), 1);
+}
+
+#[test]
+fn an_absurd_observation_is_refused_by_field() {
+    let refused = decide(running(), report(json!({"observed_resources": {"total_memory_mb": -1}}))).unwrap_err();
+    let LabletSessionError::Invalid(invalid) = refused else { panic!("{refused:?}") };
+    assert_eq!(invalid.field, "observed_resources.total_memory_mb");
+}
+
+#[test]
+fn every_request_ends_in_one_outcome() {
+    let mut given = running();
+    given.push(requested("r1"));
+    let recorded = decide(given.clone(), report(json!({"observed_resources": {}, "request_id": "r1"}))).unwrap();
+    let failed = decide(
+        given.clone(),
+        failure(json!({"request_id": "r1", "outcome": "failed", "reason": "CML did not answer"})),
+    )
+    .unwrap();
+    let LabletSessionEvent::ObservationFailed { requested_by, .. } = &failed[0] else { panic!() };
+    assert_eq!(requested_by.as_deref(), Some("admin:ada"));
+    for outcome in [recorded, failed] {
+        let mut answered = given.clone();
+        answered.extend(outcome);
+        for again in [
+            report(json!({"observed_resources": {}, "request_id": "r1"})),
+            failure(json!({"request_id": "r1", "outcome": "skipped", "reason": "moved on"})),
+            request("r1"),
+        ] {
+            assert_eq!(decide(answered.clone(), again).unwrap(), vec![]);
+        }
+    }
+}
+
+#[test]
+fn an_outcome_may_come_when_the_session_has_moved_on() {
+    let mut given = running();
+    given.push(requested("r1"));
+    given.push(LabletSessionEvent::Stopping(step(Some(worker()), Some(lab()))));
+    assert!(decide(given.clone(), report(json!({"observed_resources": {}, "request_id": "r1"}))).is_err());
+    assert_eq!(
+        decide(given, failure(json!({"request_id": "r1", "outcome": "skipped", "reason": "the session is stopping"})))
+            .unwrap()
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn an_outcome_of_an_unknown_request_is_refused() {
+    let expected = LabletSessionError::UnknownRequest { request_id: RequestId::parse("r9").unwrap() };
+    assert_eq!(decide(running(), report(json!({"observed_resources": {}, "request_id": "r9"}))).unwrap_err(), expected);
+    assert_eq!(
+        decide(running(), failure(json!({"request_id": "r9", "outcome": "failed", "reason": "x"}))).unwrap_err(),
+        expected
+    );
+}
+
+#[test]
+fn state_survives_a_snapshot() {
+    let mut history = running();
+    history.push(requested("r1"));
+    history.extend(decide(history.clone(), report(json!({"observed_resources": {}, "observed_ports": {}}))).unwrap());
+    let mut session = LabletSession::default();
+    history.into_iter().for_each(|event| session.apply(event));
+    let snapshot = serde_json::to_value(&session).unwrap();
+    assert_eq!(serde_json::from_value::<LabletSession>(snapshot).unwrap(), session);
+}

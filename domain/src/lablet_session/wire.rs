@@ -1,0 +1,84 @@
+//! What services say to a session, over HTTP or NATS.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::event::FailureOutcome;
+use super::status::SessionStatus;
+use crate::ids::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
+use crate::observation::ResourceObservation;
+use crate::ports::PortMap;
+use crate::timeslot::Timeslot;
+
+/// A new session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewSession {
+    /// Minted when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<SessionId>,
+    /// The definition that it runs, in the version it has now.
+    pub definition_id: DefinitionId,
+    /// For whom, 1 to 128 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner_id: Option<String>,
+    /// When it is booked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeslot: Option<Timeslot>,
+}
+
+/// A step in a session's life. `scheduled` needs a worker, `running` needs a lab, each given now or before.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Transition {
+    /// Where to.
+    pub new_status: SessionStatus,
+    /// Why, at most 2000 characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The worker. Once bound it cannot be another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_id: Option<WorkerId>,
+    /// Ports allocated on the worker, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated_ports: Option<PortMap>,
+    /// The CML lab. Once bound it cannot be another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cml_lab_id: Option<LabId>,
+    /// When it is booked, where that changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeslot: Option<Timeslot>,
+}
+
+impl Transition {
+    /// A step without anything beside its goal.
+    pub fn to(new_status: SessionStatus) -> Self {
+        Self { new_status, reason: None, worker_id: None, allocated_ports: None, cml_lab_id: None, timeslot: None }
+    }
+}
+
+/// What was seen of a session's lab.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservationReport {
+    /// The observation.
+    pub observed_resources: ResourceObservation,
+    /// Ports by name. Absent or null: those of `observed_resources`; null there too: the tags could not be read.
+    #[serde(default)]
+    pub observed_ports: Option<PortMap>,
+    /// The request that this answers, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+}
+
+/// Why nothing was seen.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObservationFailure {
+    /// The request that this answers, where there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+    /// Tried and failed, or not tried as the session had moved on.
+    pub outcome: FailureOutcome,
+    /// Why, 1 to 2000 characters.
+    pub reason: String,
+}

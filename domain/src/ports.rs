@@ -1,0 +1,333 @@
+//! Ports by name, and the difference between the allocated and the observed ones.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::num::NonZeroU16;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::Invalid;
+use crate::invalid::check_count;
+
+/// Most ports of one session.
+pub const MOST_PORTS: usize = 4_096;
+
+/// An outside port, 1 to 65535.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct PortNumber(NonZeroU16);
+
+impl PortNumber {
+    /// The port with this number.
+    ///
+    /// # Errors
+    /// [`Invalid`] (with an empty field) for 0 and everything above 65535.
+    pub fn new(number: i64) -> Result<Self, Invalid> {
+        u16::try_from(number)
+            .ok()
+            .and_then(NonZeroU16::new)
+            .map(Self)
+            .ok_or_else(|| Invalid::new("", format!("is {number}"), "a port from 1 to 65535"))
+    }
+
+    /// The number, 1 to 65535.
+    pub fn get(self) -> u16 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for PortNumber {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl<'de> Deserialize<'de> for PortNumber {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = PortNumber;
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a port from 1 to 65535")
+            }
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<PortNumber, E> {
+                PortNumber::new(number).map_err(|_| E::invalid_value(serde::de::Unexpected::Signed(number), &self))
+            }
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<PortNumber, E> {
+                i64::try_from(number)
+                    .ok()
+                    .and_then(|number| PortNumber::new(number).ok())
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Unsigned(number), &self))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+impl JsonSchema for PortNumber {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PortNumber".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "integer", "minimum": 1, "maximum": 65535 })
+    }
+}
+
+/// The name of a port as definitions and allocations use it, e.g. `PC_serial`.
+///
+/// Invariant: 1 to 300 characters out of `[A-Za-z0-9_-]`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct PortName(String);
+
+impl PortName {
+    /// Parses a name.
+    ///
+    /// # Errors
+    /// [`Invalid`] (with an empty field) when a character is not one of `[A-Za-z0-9_-]` or the length is not 1 to 300.
+    pub fn parse(text: impl Into<String>) -> Result<Self, Invalid> {
+        let text = text.into();
+        let fits = (1..=300).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-');
+        if fits {
+            return Ok(Self(text));
+        }
+        let shown: String = text.chars().take(80).collect();
+        Err(Invalid::new("", format!("is {shown:?}"), "a port name of 1 to 300 ASCII letters, digits, '_' or '-'"))
+    }
+
+    /// The compatible name of a port: `{label with [^A-Za-z0-9_-] → _}_{protocol}`, e.g. `PC_serial`.
+    pub fn compatible(label: &str, protocol: &str) -> Self {
+        let clean = |character: char| {
+            if character.is_ascii_alphanumeric() || character == '_' || character == '-' { character } else { '_' }
+        };
+        Self(label.chars().take(256).map(clean).chain(['_']).chain(protocol.chars().map(clean)).collect())
+    }
+
+    /// This name with `_{suffix}` appended.
+    #[must_use]
+    pub fn suffixed(&self, suffix: impl fmt::Display) -> Self {
+        Self(format!("{}_{suffix}", self.0))
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for PortName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for PortName {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        Self::parse(text)
+    }
+}
+
+impl From<PortName> for String {
+    fn from(name: PortName) -> Self {
+        name.0
+    }
+}
+
+impl JsonSchema for PortName {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PortName".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,300}$" })
+    }
+}
+
+/// Ports by name, ordered, e.g. `{"PC_serial": 5041}`.
+pub type PortMap = BTreeMap<PortName, PortNumber>;
+
+/// Checks the size of a port map.
+///
+/// # Errors
+/// [`Invalid`] naming `field` when it holds more than [`MOST_PORTS`].
+pub fn check_ports(field: &str, ports: &PortMap) -> Result<(), Invalid> {
+    check_count(field, ports.len(), MOST_PORTS)
+}
+
+/// A port whose number is not the allocated one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ChangedPort {
+    /// The number that was allocated.
+    pub allocated: PortNumber,
+    /// The number that was observed.
+    pub observed: PortNumber,
+}
+
+/// The difference between allocated and observed ports, as a value. Ordered, so equal inputs give equal bytes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PortDrift {
+    /// Observed, not allocated.
+    #[serde(default)]
+    pub added: PortMap,
+    /// Allocated, not observed.
+    #[serde(default)]
+    pub removed: PortMap,
+    /// Allocated and observed with different numbers.
+    #[serde(default)]
+    pub changed: BTreeMap<PortName, ChangedPort>,
+}
+
+impl PortDrift {
+    /// What differs between the two.
+    pub fn between(allocated: &PortMap, observed: &PortMap) -> Self {
+        let mut drift = Self::default();
+        for (name, allocated) in allocated {
+            match observed.get(name) {
+                None => {
+                    drift.removed.insert(name.clone(), *allocated);
+                }
+                Some(observed) if observed != allocated => {
+                    drift.changed.insert(name.clone(), ChangedPort { allocated: *allocated, observed: *observed });
+                }
+                Some(_) => {}
+            }
+        }
+        for (name, observed) in observed {
+            if !allocated.contains_key(name) {
+                drift.added.insert(name.clone(), *observed);
+            }
+        }
+        drift
+    }
+
+    /// Whether nothing differs.
+    pub fn is_none(&self) -> bool {
+        self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
+    }
+}
+
+/// What an observation says about a session's ports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DriftVerdict {
+    /// The tags could not be read: neither yes nor no, an earlier verdict stands with its age.
+    Unknown,
+    /// Nothing was allocated, so nothing can have drifted; what was observed.
+    Unallocated(PortMap),
+    /// Allocated and observed ports were compared.
+    Compared(PortDrift),
+}
+
+impl DriftVerdict {
+    /// Compares, where there is something to compare. `None` observed: the tags were not readable; `None` or empty
+    /// allocated: nothing was allocated. All allocated ports gone is drift.
+    pub fn of(allocated: Option<&PortMap>, observed: Option<&PortMap>) -> Self {
+        match (allocated, observed) {
+            (_, None) => Self::Unknown,
+            (Some(allocated), Some(observed)) if !allocated.is_empty() => {
+                Self::Compared(PortDrift::between(allocated, observed))
+            }
+            (_, Some(observed)) => Self::Unallocated(observed.clone()),
+        }
+    }
+
+    /// `Some(true)` drifted, `Some(false)` did not, `None` unknown.
+    pub fn detected(&self) -> Option<bool> {
+        match self {
+            Self::Unknown => None,
+            Self::Unallocated(_) => Some(false),
+            Self::Compared(drift) => Some(!drift.is_none()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ports(entries: &[(&str, i64)]) -> PortMap {
+        entries.iter().map(|(name, port)| (PortName::parse(*name).unwrap(), PortNumber::new(*port).unwrap())).collect()
+    }
+
+    #[test]
+    fn drift_names_added_removed_and_changed_ports() {
+        let drift = PortDrift::between(
+            &ports(&[("a_ssh", 2001), ("b_vnc", 2002), ("c_serial", 2003)]),
+            &ports(&[("a_ssh", 2001), ("b_vnc", 2102), ("d_tcp", 2004)]),
+        );
+        assert_eq!(
+            serde_json::to_string(&drift).unwrap(),
+            r#"{"added":{"d_tcp":2004},"removed":{"c_serial":2003},"changed":{"b_vnc":{"allocated":2002,"observed":2102}}}"#
+        );
+    }
+
+    #[test]
+    fn all_allocated_ports_gone_is_drift() {
+        let verdict = DriftVerdict::of(Some(&ports(&[("a_ssh", 2001)])), Some(&PortMap::new()));
+        assert_eq!(verdict.detected(), Some(true));
+    }
+
+    #[test]
+    fn where_nothing_was_allocated_nothing_drifts() {
+        let observed = ports(&[("a_ssh", 2001)]);
+        for allocated in [None, Some(&PortMap::new())] {
+            let verdict = DriftVerdict::of(allocated, Some(&observed));
+            assert_eq!(verdict, DriftVerdict::Unallocated(observed.clone()));
+            assert_eq!(verdict.detected(), Some(false));
+        }
+    }
+
+    #[test]
+    fn unreadable_tags_say_nothing() {
+        assert_eq!(DriftVerdict::of(Some(&ports(&[("a_ssh", 2001)])), None).detected(), None);
+    }
+
+    #[test]
+    fn a_port_is_1_to_65535() {
+        for bad in ["0", "65536", "-1", "1.5", "\"22\"", "null", "99999999999999999999"] {
+            let error = serde_json::from_str::<PortNumber>(bad).unwrap_err().to_string();
+            assert!(error.contains("a port from 1 to 65535"), "{bad}: {error}");
+        }
+        assert_eq!(serde_json::from_str::<PortNumber>("65535").unwrap().get(), 65535);
+    }
+
+    #[test]
+    fn a_compatible_name_keeps_only_allowed_characters() {
+        assert_eq!(PortName::compatible("PC", "serial").as_str(), "PC_serial");
+        assert_eq!(PortName::compatible("core sw.1/é", "vnc").as_str(), "core_sw_1___vnc");
+        assert_eq!(PortName::compatible("", "vnc").as_str(), "_vnc");
+    }
+
+    fn any_ports() -> impl Strategy<Value = PortMap> {
+        proptest::collection::btree_map("[a-d]_(ssh|vnc)", 1_i64..9, 0..6).prop_map(|entries| {
+            entries
+                .into_iter()
+                .map(|(name, port)| (PortName::parse(name).unwrap(), PortNumber::new(port).unwrap()))
+                .collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn applying_the_drift_to_the_allocated_ports_gives_the_observed_ones(allocated in any_ports(), observed in any_ports()) {
+            let drift = PortDrift::between(&allocated, &observed);
+            let mut applied = allocated.clone();
+            for name in drift.removed.keys() {
+                applied.remove(name);
+            }
+            applied.extend(drift.added.clone());
+            applied.extend(drift.changed.iter().map(|(name, port)| (name.clone(), port.observed)));
+            prop_assert_eq!(&applied, &observed);
+            prop_assert_eq!(drift.is_none(), allocated == observed);
+        }
+
+        #[test]
+        fn compatible_names_are_port_names(label in ".{0,300}", protocol in "[a-z]{1,8}") {
+            let name = PortName::compatible(&label, &protocol);
+            prop_assert!(PortName::parse(name.as_str()).is_ok());
+        }
+    }
+}

@@ -1,0 +1,469 @@
+//! A worker: a CML controller on which labs run.
+
+use chrono::{DateTime, Utc};
+use cqrs_es::event_sink::EventSink;
+use cqrs_es::{Aggregate, DomainEvent};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::decision::{self, Decide, Decision};
+use crate::ids::WorkerId;
+use crate::invalid::{Invalid, check_text};
+use crate::port_tags::PATTY_PORTS;
+use crate::ports::PortNumber;
+
+/// An `https` URL without credentials, path query or fragment of its own, e.g. `https://cml-1.example.org`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WorkerAddress(url::Url);
+
+impl WorkerAddress {
+    /// Parses an address.
+    ///
+    /// # Errors
+    /// [`Invalid`] (with an empty field) when it is no https URL, or carries a user name or a password, which would be
+    /// a secret in an event.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let expected = "an https URL without user name, password, query or fragment, such as https://cml-1.example.org";
+        let url = (text.len() <= 512)
+            .then(|| url::Url::parse(text).ok())
+            .flatten()
+            .ok_or_else(|| Invalid::new("", "is no URL", expected))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(Invalid::new("", "carries a user name or a password", expected));
+        }
+        if url.scheme() != "https" || url.host().is_none() || url.query().is_some() || url.fragment().is_some() {
+            return Err(Invalid::new("", format!("is {text:?}"), expected));
+        }
+        Ok(Self(url))
+    }
+
+    /// The address as a URL.
+    pub fn url(&self) -> &url::Url {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for WorkerAddress {
+    type Error = Invalid;
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        Self::parse(&text)
+    }
+}
+
+impl From<WorkerAddress> for String {
+    fn from(address: WorkerAddress) -> Self {
+        address.0.to_string().trim_end_matches('/').to_owned()
+    }
+}
+
+impl JsonSchema for WorkerAddress {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "WorkerAddress".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "uri", "pattern": "^https://" })
+    }
+}
+
+/// What a worker offers as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerCapacity {
+    /// Whole cores.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub cpu_cores: u32,
+    /// Whole GB of memory.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub memory_gb: u32,
+    /// Whole GB of storage.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub storage_gb: u32,
+    /// Most nodes that may run at once.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub max_nodes: u32,
+}
+
+impl WorkerCapacity {
+    fn check(&self) -> Result<(), Invalid> {
+        for (field, value, most) in [
+            ("capacity.cpu_cores", self.cpu_cores, 100_000),
+            ("capacity.memory_gb", self.memory_gb, 10_000_000),
+            ("capacity.storage_gb", self.storage_gb, 100_000_000),
+            ("capacity.max_nodes", self.max_nodes, 100_000),
+        ] {
+            if !(1..=most).contains(&value) {
+                return Err(Invalid::new(field, format!("is {value}"), format!("a whole number from 1 to {most}")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The outside ports that a worker's address translation honours, both ends included. Invariant: first ≤ last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "UncheckedPortRange")]
+pub struct PortRange {
+    first: PortNumber,
+    last: PortNumber,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UncheckedPortRange {
+    first: PortNumber,
+    last: PortNumber,
+}
+
+impl TryFrom<UncheckedPortRange> for PortRange {
+    type Error = Invalid;
+    fn try_from(unchecked: UncheckedPortRange) -> Result<Self, Invalid> {
+        Self::new(unchecked.first, unchecked.last)
+    }
+}
+
+impl PortRange {
+    /// A range of ports.
+    ///
+    /// # Errors
+    /// [`Invalid`] when the last port is below the first.
+    pub fn new(first: PortNumber, last: PortNumber) -> Result<Self, Invalid> {
+        if last < first {
+            return Err(Invalid::new(
+                "last",
+                format!("is {last}"),
+                format!("a port from {first} (the first) to 65535"),
+            ));
+        }
+        Ok(Self { first, last })
+    }
+
+    /// The lowest port.
+    pub fn first(&self) -> PortNumber {
+        self.first
+    }
+
+    /// The highest port.
+    pub fn last(&self) -> PortNumber {
+        self.last
+    }
+
+    /// Whether the port lies in the range.
+    pub fn contains(&self, port: PortNumber) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+impl Default for PortRange {
+    /// PATty's own default, 2000 to 7999.
+    fn default() -> Self {
+        let port = |number: u16| PortNumber::new(i64::from(number)).expect("PATty's range lies within 1 to 65535");
+        Self { first: port(*PATTY_PORTS.start()), last: port(*PATTY_PORTS.end()) }
+    }
+}
+
+/// What a worker is: everything but its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerProfile {
+    /// 1 to 128 characters.
+    pub name: String,
+    /// Where its API is.
+    pub address: WorkerAddress,
+    /// What it offers.
+    pub capacity: WorkerCapacity,
+    /// Which outside ports it honours.
+    #[serde(default)]
+    pub port_range: PortRange,
+}
+
+impl WorkerProfile {
+    fn check(&self) -> Result<(), Invalid> {
+        check_text("name", &self.name, 128)?;
+        self.capacity.check()
+    }
+}
+
+/// A new worker, as it arrives over HTTP or NATS.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NewWorker {
+    /// Minted when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<WorkerId>,
+    /// 1 to 128 characters.
+    pub name: String,
+    /// Where its API is, an https URL.
+    pub address: WorkerAddress,
+    /// What it offers.
+    pub capacity: WorkerCapacity,
+    /// Which outside ports it honours; 2000 to 7999 unless stated.
+    #[serde(default)]
+    pub port_range: PortRange,
+}
+
+impl NewWorker {
+    fn profile(self) -> WorkerProfile {
+        WorkerProfile { name: self.name, address: self.address, capacity: self.capacity, port_range: self.port_range }
+    }
+}
+
+/// A change of a worker. What is absent stays as it is.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerChange {
+    /// New name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// New address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<WorkerAddress>,
+    /// New capacity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<WorkerCapacity>,
+    /// New port range.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub port_range: Option<PortRange>,
+}
+
+/// What a worker is told to do.
+#[derive(Debug, Clone, PartialEq)]
+pub enum WorkerCommand {
+    /// Begin to exist.
+    Register {
+        /// The worker's own id.
+        id: WorkerId,
+        /// What it is; `new.id` is not looked at.
+        new: NewWorker,
+        /// The time.
+        now: DateTime<Utc>,
+    },
+    /// Be different from now on.
+    Change {
+        /// What changes.
+        change: WorkerChange,
+        /// The time.
+        now: DateTime<Utc>,
+    },
+}
+
+/// What happened to a worker.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(tag = "type")]
+pub enum WorkerEvent {
+    /// It began to exist.
+    #[serde(rename = "worker.registered.v1")]
+    Registered {
+        /// The worker.
+        worker_id: WorkerId,
+        /// What it is.
+        #[serde(flatten)]
+        profile: WorkerProfile,
+        /// When.
+        registered_at: DateTime<Utc>,
+    },
+    /// It is different from now on.
+    #[serde(rename = "worker.changed.v1")]
+    Changed {
+        /// The worker.
+        worker_id: WorkerId,
+        /// What it was.
+        before: WorkerProfile,
+        /// What it is.
+        after: WorkerProfile,
+        /// When.
+        changed_at: DateTime<Utc>,
+    },
+}
+
+impl DomainEvent for WorkerEvent {
+    fn event_type(&self) -> String {
+        match self {
+            Self::Registered { .. } => "worker.registered",
+            Self::Changed { .. } => "worker.changed",
+        }
+        .to_owned()
+    }
+
+    fn event_version(&self) -> String {
+        match self {
+            Self::Registered { .. } | Self::Changed { .. } => "1",
+        }
+        .to_owned()
+    }
+}
+
+/// Why a worker refused a command.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum WorkerError {
+    /// The input is no valid profile.
+    #[error("{0}")]
+    Invalid(Invalid),
+    /// There is no such worker.
+    #[error("the worker does not exist")]
+    Absent,
+    /// Another worker has this id.
+    #[error("a worker with the id {id} exists already with another profile")]
+    Exists {
+        /// The id.
+        id: WorkerId,
+    },
+}
+
+impl From<Invalid> for WorkerError {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+/// State of a worker.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub enum Worker {
+    /// It does not exist.
+    #[default]
+    Absent,
+    /// It exists.
+    Present {
+        /// Its id.
+        id: WorkerId,
+        /// What it is now.
+        profile: WorkerProfile,
+    },
+}
+
+impl Decide for Worker {
+    const SNAPSHOT_SHAPE: i32 = 1;
+
+    fn decide(&self, command: WorkerCommand) -> Result<Decision<WorkerEvent>, WorkerError> {
+        match (self, command) {
+            (Self::Absent, WorkerCommand::Register { id, new, now }) => {
+                let profile = new.profile();
+                profile.check()?;
+                Ok(Decision::one(WorkerEvent::Registered { worker_id: id, profile, registered_at: now }))
+            }
+            (Self::Present { profile, .. }, WorkerCommand::Register { id, new, .. }) => {
+                if *profile == new.profile() {
+                    Ok(Decision::AlreadyDone)
+                } else {
+                    Err(WorkerError::Exists { id })
+                }
+            }
+            (Self::Absent, WorkerCommand::Change { .. }) => Err(WorkerError::Absent),
+            (Self::Present { id, profile }, WorkerCommand::Change { change, now }) => {
+                let after = WorkerProfile {
+                    name: change.name.unwrap_or_else(|| profile.name.clone()),
+                    address: change.address.unwrap_or_else(|| profile.address.clone()),
+                    capacity: change.capacity.unwrap_or(profile.capacity),
+                    port_range: change.port_range.unwrap_or(profile.port_range),
+                };
+                after.check()?;
+                if after == *profile {
+                    return Ok(Decision::AlreadyDone);
+                }
+                Ok(Decision::one(WorkerEvent::Changed {
+                    worker_id: id.clone(),
+                    before: profile.clone(),
+                    after,
+                    changed_at: now,
+                }))
+            }
+        }
+    }
+}
+
+impl Aggregate for Worker {
+    const TYPE: &'static str = "worker";
+    type Command = WorkerCommand;
+    type Event = WorkerEvent;
+    type Error = WorkerError;
+    type Services = ();
+
+    async fn handle(&mut self, command: Self::Command, (): &(), sink: &EventSink<Self>) -> Result<(), Self::Error> {
+        decision::handle(self, command, sink).await
+    }
+
+    fn apply(&mut self, event: WorkerEvent) {
+        *self = match event {
+            WorkerEvent::Registered { worker_id, profile, .. } => Self::Present { id: worker_id, profile },
+            WorkerEvent::Changed { worker_id, after, .. } => Self::Present { id: worker_id, profile: after },
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cqrs_es::test::TestFramework;
+    use serde_json::json;
+
+    use super::*;
+
+    type Given = TestFramework<Worker>;
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_772_000_000, 0).unwrap()
+    }
+
+    fn id() -> WorkerId {
+        WorkerId::parse("cml-1").unwrap()
+    }
+
+    fn new() -> NewWorker {
+        serde_json::from_value(json!({
+            "name": "CML 1", "address": "https://cml-1.example.org",
+            "capacity": {"cpu_cores": 64, "memory_gb": 512, "storage_gb": 2000, "max_nodes": 300}
+        }))
+        .unwrap()
+    }
+
+    fn registered() -> WorkerEvent {
+        WorkerEvent::Registered { worker_id: id(), profile: new().profile(), registered_at: now() }
+    }
+
+    #[test]
+    fn a_worker_is_registered_once() {
+        let register = WorkerCommand::Register { id: id(), new: new(), now: now() };
+        Given::with(()).given_no_previous_events().when(register.clone()).then_expect_events(vec![registered()]);
+        Given::with(()).given(vec![registered()]).when(register).then_expect_events(vec![]);
+    }
+
+    #[test]
+    fn a_change_keeps_what_it_does_not_name() {
+        let mut after = new().profile();
+        after.capacity.max_nodes = 200;
+        let change = WorkerChange { capacity: Some(after.capacity), ..WorkerChange::default() };
+        Given::with(())
+            .given(vec![registered()])
+            .when(WorkerCommand::Change { change: change.clone(), now: now() })
+            .then_expect_events(vec![WorkerEvent::Changed {
+                worker_id: id(),
+                before: new().profile(),
+                after,
+                changed_at: now(),
+            }]);
+        Given::with(())
+            .given_no_previous_events()
+            .when(WorkerCommand::Change { change, now: now() })
+            .then_expect_error(WorkerError::Absent);
+    }
+
+    #[test]
+    fn an_address_is_https_and_holds_no_secret() {
+        assert!(WorkerAddress::parse("https://cml.example.org:8443").is_ok());
+        for bad in [
+            "http://cml.example.org",
+            "https://",
+            "cml",
+            "https://u:p@cml.example.org",
+            "https://u@cml",
+            "https://c?x=1",
+        ] {
+            let refused = WorkerAddress::parse(bad).unwrap_err();
+            assert!(!refused.to_string().contains("u:p"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn ports_are_pattys_unless_stated_and_never_backwards() {
+        assert_eq!((new().port_range.first().get(), new().port_range.last().get()), (2000, 7999));
+        assert!(serde_json::from_value::<PortRange>(json!({"first": 3000, "last": 2999})).is_err());
+    }
+}
