@@ -345,7 +345,7 @@ impl PresentSession {
             ids: self.ids.clone(),
             worker_id: self.place.worker().cloned(),
             cml_lab_id: self.place.lab().cloned(),
-            observed_resources,
+            observed_resources: Box::new(observed_resources),
             observed_ports: observed_ports.clone(),
             port_drift_detected: verdict.detected(),
             unallocated: match &verdict {

@@ -142,7 +142,7 @@ pub enum LabletSessionEvent {
         #[serde(default)]
         cml_lab_id: Option<LabId>,
         /// What was seen.
-        observed_resources: ResourceObservation,
+        observed_resources: Box<ResourceObservation>,
         /// Ports by name; null when the tags could not be read.
         observed_ports: Option<PortMap>,
         /// True: they drifted. False: they did not, or nothing was allocated. Null: unknown.
