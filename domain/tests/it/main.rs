@@ -1,5 +1,7 @@
 //! Committed samples of every event version: old history stays readable by test, not by hope.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
