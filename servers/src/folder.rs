@@ -51,12 +51,8 @@ impl DataFolder {
                 }
                 Err(TryLockError::WouldBlock) => {
                     let mut holder = String::new();
-                    lock.read_to_string(&mut holder)
-                        .map_err(ServerError::io("read", &lock_path))?;
-                    return Err(ServerError::InUse {
-                        folder: path,
-                        holder,
-                    });
+                    lock.read_to_string(&mut holder).map_err(ServerError::io("read", &lock_path))?;
+                    return Err(ServerError::InUse { folder: path, holder });
                 }
             }
         }
@@ -66,17 +62,11 @@ impl DataFolder {
         // A file that this process makes belongs to its effective user.
         let probe = path.join("owner");
         remove_file(&probe)?;
-        let privileged = File::create_new(&probe)
-            .and_then(|file| file.metadata())
-            .map_err(ServerError::io("create", &probe))?
-            .uid()
-            == 0;
+        let privileged =
+            File::create_new(&probe).and_then(|file| file.metadata()).map_err(ServerError::io("create", &probe))?.uid()
+                == 0;
         remove_file(&probe)?;
-        Ok(Self {
-            path,
-            _lock: lock,
-            privileged,
-        })
+        Ok(Self { path, _lock: lock, privileged })
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -129,10 +119,7 @@ pub(crate) fn free_port() -> Result<u16, ServerError> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
         .and_then(|listener| listener.local_addr())
         .map(|address| address.port())
-        .map_err(ServerError::io(
-            "find a free port on",
-            Path::new("127.0.0.1"),
-        ))
+        .map_err(ServerError::io("find a free port on", Path::new("127.0.0.1")))
 }
 
 pub(crate) fn random_hex<const BYTES: usize>() -> Result<String, ServerError> {
@@ -178,18 +165,14 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), ServerError> 
 
 pub(crate) fn remove_file(path: &Path) -> Result<(), ServerError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(ServerError::io("remove", path)(error))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(ServerError::io("remove", path)(error)),
         _ => Ok(()),
     }
 }
 
 pub(crate) fn remove_folder(path: &Path) -> Result<(), ServerError> {
     match fs::remove_dir_all(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(ServerError::io("remove", path)(error))
-        }
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(ServerError::io("remove", path)(error)),
         _ => Ok(()),
     }
 }

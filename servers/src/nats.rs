@@ -78,13 +78,7 @@ impl NatsServer {
                 Ok(process) => {
                     folder.keep_port(port)?;
                     tracing::info!(port, folder = %folder.path().display(), "nats-server is ready");
-                    return Ok(Self {
-                        process,
-                        folder,
-                        port,
-                        password,
-                        accounts: options.accounts,
-                    });
+                    return Ok(Self { process, folder, port, password, accounts: options.accounts });
                 }
                 Err(ServerError::EndedEarly { .. })
                     if attempt < PORT_ATTEMPTS
@@ -204,12 +198,8 @@ async fn launch(
 async fn probe(url: &str) -> Result<(), String> {
     let asked = tokio::time::timeout(Duration::from_secs(5), async {
         let client = connect(url).await.map_err(|error| error.to_string())?;
-        let answer = client
-            .request("$JS.API.INFO", "".into())
-            .await
-            .map_err(|error| error.to_string())?;
-        let answer: serde_json::Value =
-            serde_json::from_slice(&answer.payload).map_err(|error| error.to_string())?;
+        let answer = client.request("$JS.API.INFO", "".into()).await.map_err(|error| error.to_string())?;
+        let answer: serde_json::Value = serde_json::from_slice(&answer.payload).map_err(|error| error.to_string())?;
         match answer.get("error") {
             None => Ok(()),
             Some(error) => Err(error.to_string()),
@@ -226,9 +216,7 @@ pub(crate) async fn connect(url: &str) -> Result<async_nats::Client, async_nats:
     })?;
     let user = address.username().unwrap_or_default().to_owned();
     let password = address.password().unwrap_or_default().to_owned();
-    async_nats::ConnectOptions::with_user_and_password(user, password)
-        .connect(address)
-        .await
+    async_nats::ConnectOptions::with_user_and_password(user, password).connect(address).await
 }
 
 /// Only settings that 2.9.10 knows too: it refuses to start with others.
@@ -249,11 +237,8 @@ fn configure(folder: &DataFolder, port: u16, password: &str, accounts: NatsAccou
     for number in 1..=count {
         let user = user(accounts, number);
         // Writing into a String cannot fail.
-        writeln!(
-            text,
-            "  {user} {{ jetstream: enabled, users: [ {{ user: {user}, password: \"{password}\" }} ] }}",
-        )
-        .unwrap_or_default();
+        writeln!(text, "  {user} {{ jetstream: enabled, users: [ {{ user: {user}, password: \"{password}\" }} ] }}",)
+            .unwrap_or_default();
     }
     text.push_str("}\n");
     text
@@ -290,10 +275,7 @@ fn find_program() -> Result<PathBuf, ServerError> {
         )
         .map(|folder| folder.join("nats-server"))
         .find(|program| program.is_file())
-        .ok_or_else(|| ServerError::NotInstalled {
-            program: "nats-server",
-            advice: HOW_TO_INSTALL.to_owned(),
-        })
+        .ok_or_else(|| ServerError::NotInstalled { program: "nats-server", advice: HOW_TO_INSTALL.to_owned() })
 }
 
 /// A server of this very folder that outlived its parent is ended, or its end awaited.
@@ -305,19 +287,13 @@ async fn clear_left_over(folder: &DataFolder) -> Result<(), ServerError> {
     let configuration = folder.join("nats.conf");
     let is_ours = |pid: u32| {
         running(pid).is_some_and(|found| {
-            found.command.contains("nats-server")
-                && found
-                    .command
-                    .contains(configuration.to_string_lossy().as_ref())
+            found.command.contains("nats-server") && found.command.contains(configuration.to_string_lossy().as_ref())
         })
     };
     if let Ok(pid) = text.trim().parse()
         && is_ours(pid)
     {
-        tracing::info!(
-            pid,
-            "ending the nats-server that an earlier run left behind"
-        );
+        tracing::info!(pid, "ending the nats-server that an earlier run left behind");
         end_left_over(pid, folder.path(), Signal::Terminate, is_ours).await?;
     }
     remove_file(&pid_file)

@@ -75,12 +75,7 @@ impl PostgresServer {
                 Ok(process) => {
                     folder.keep_port(port)?;
                     tracing::info!(port, folder = %folder.path().display(), "Postgres is ready");
-                    return Ok(Self {
-                        process,
-                        folder,
-                        port,
-                        password,
-                    });
+                    return Ok(Self { process, folder, port, password });
                 }
                 Err(ServerError::EndedEarly { tail, .. })
                     if attempt < PORT_ATTEMPTS && options.port.is_none() && taken(port, &tail) =>
@@ -120,11 +115,7 @@ impl PostgresServer {
             arguments,
             log: &log,
             // A cluster without fsync is thrown away: nothing is worth waiting for.
-            ends_on: if fsync {
-                Signal::Interrupt
-            } else {
-                Signal::Quit
-            },
+            ends_on: if fsync { Signal::Interrupt } else { Signal::Quit },
             user: cluster.user(),
             held_folder: cluster.held_folder(),
         }
@@ -188,12 +179,11 @@ impl PostgresServer {
         check_name(name)?;
         let action = "make the database";
         let mut connection = self.connect().await?;
-        let there: bool =
-            sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
-                .bind(name)
-                .fetch_one(&mut connection)
-                .await
-                .map_err(ServerError::database(action))?;
+        let there: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+            .bind(name)
+            .fetch_one(&mut connection)
+            .await
+            .map_err(ServerError::database(action))?;
         if !there {
             connection
                 .execute(AssertSqlSafe(format!("create database {name}")))
@@ -214,9 +204,7 @@ impl PostgresServer {
         let password = self.folder.secret(&format!("password.{role}"))?;
         let mut connection = self.connect().await?;
         connection
-            .execute(AssertSqlSafe(format!(
-                "alter role {role} login password '{password}'"
-            )))
+            .execute(AssertSqlSafe(format!("alter role {role} login password '{password}'")))
             .await
             .map_err(ServerError::database("let the role sign in"))?;
         close(connection).await?;
@@ -224,14 +212,9 @@ impl PostgresServer {
     }
 
     async fn connect(&self) -> Result<PgConnection, ServerError> {
-        PgConnection::connect_with(&connect_options(
-            self.port,
-            SUPERUSER,
-            &self.password,
-            "postgres",
-        ))
-        .await
-        .map_err(ServerError::database("connect to the private Postgres"))
+        PgConnection::connect_with(&connect_options(self.port, SUPERUSER, &self.password, "postgres"))
+            .await
+            .map_err(ServerError::database("connect to the private Postgres"))
     }
 
     /// How the server ended, if it has: a supervisor asks this.
@@ -269,11 +252,7 @@ pub(crate) fn check_name(name: &str) -> Result<(), ServerError> {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
     let rest = bytes.all(|byte| matches!(byte, b'a'..=b'z' | b'0'..=b'9' | b'_'));
-    if first && rest && name.len() <= 63 {
-        Ok(())
-    } else {
-        Err(ServerError::BadName(name.to_owned()))
-    }
+    if first && rest && name.len() <= 63 { Ok(()) } else { Err(ServerError::BadName(name.to_owned())) }
 }
 
 fn connect_options(port: u16, user: &str, password: &str, database: &str) -> PgConnectOptions {
@@ -286,10 +265,7 @@ fn connect_options(port: u16, user: &str, password: &str, database: &str) -> PgC
 }
 
 async fn close(connection: PgConnection) -> Result<(), ServerError> {
-    connection
-        .close()
-        .await
-        .map_err(ServerError::database("close the connection"))
+    connection.close().await.map_err(ServerError::database("close the connection"))
 }
 
 fn taken(port: u16, tail: &str) -> bool {

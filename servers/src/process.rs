@@ -73,12 +73,9 @@ pub(crate) struct ServerProcess {
 
 impl Launch<'_> {
     pub(crate) fn start(self) -> Result<ServerProcess, ServerError> {
-        let (reader, lifeline) =
-            std::io::pipe().map_err(ServerError::io("open a pipe for", self.program))?;
+        let (reader, lifeline) = std::io::pipe().map_err(ServerError::io("open a pipe for", self.program))?;
         let stdin = match self.held_folder {
-            Some(folder) => {
-                Stdio::from(File::open(folder).map_err(ServerError::io("open", folder))?)
-            }
+            Some(folder) => Stdio::from(File::open(folder).map_err(ServerError::io("open", folder))?),
             None => Stdio::null(),
         };
         let mut command = Command::new("/bin/sh");
@@ -101,9 +98,7 @@ impl Launch<'_> {
             // The standard library clears the supplementary groups as well when root sets a user.
             command.uid(user.uid).gid(user.gid);
         }
-        let child = command
-            .spawn()
-            .map_err(ServerError::io("start", self.program))?;
+        let child = command.spawn().map_err(ServerError::io("start", self.program))?;
         Ok(ServerProcess {
             name: self.name,
             child,
@@ -125,10 +120,7 @@ impl ServerProcess {
 
     /// How the server ended, if it has.
     pub(crate) fn status(&mut self) -> Result<Option<ExitStatus>, ServerError> {
-        let status = self
-            .child
-            .try_wait()
-            .map_err(ServerError::io("look after", Path::new(self.name)))?;
+        let status = self.child.try_wait().map_err(ServerError::io("look after", Path::new(self.name)))?;
         if status.is_some() {
             self.release_watchdog();
         }
@@ -149,10 +141,7 @@ impl ServerProcess {
             return Ok(());
         }
         self.kill().await?;
-        Err(ServerError::Killed {
-            program: self.name,
-            waited: PATIENCE,
-        })
+        Err(ServerError::Killed { program: self.name, waited: PATIENCE })
     }
 
     /// SIGKILL, and waits until the process is gone.
@@ -160,9 +149,7 @@ impl ServerProcess {
         if self.status()?.is_some() {
             return Ok(());
         }
-        self.child
-            .kill()
-            .map_err(ServerError::io("kill", Path::new(self.name)))?;
+        self.child.kill().map_err(ServerError::io("kill", Path::new(self.name)))?;
         self.ended_within(PATIENCE).await?;
         Ok(())
     }
@@ -205,15 +192,9 @@ pub(crate) fn neutral_environment(command: &mut Command) {
 
 fn open_log(path: &Path) -> Result<File, ServerError> {
     if fs::metadata(path).is_ok_and(|found| found.len() > LOG_LIMIT) {
-        fs::rename(path, path.with_extension("log.old"))
-            .map_err(ServerError::io("move aside", path))?;
+        fs::rename(path, path.with_extension("log.old")).map_err(ServerError::io("move aside", path))?;
     }
-    OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(ServerError::io("open the log", path))
+    OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(ServerError::io("open the log", path))
 }
 
 /// The last lines of a log, for an error message.
@@ -281,10 +262,7 @@ pub(crate) fn running(pid: u32) -> Option<Running> {
             .output()
             .ok()?;
         let command = String::from_utf8_lossy(&listed.stdout).trim().to_owned();
-        (listed.status.success() && !command.is_empty()).then_some(Running {
-            command,
-            working_folder: None,
-        })
+        (listed.status.success() && !command.is_empty()).then_some(Running { command, working_folder: None })
     }
 }
 
@@ -306,11 +284,7 @@ pub(crate) async fn end_left_over(
             killed = true;
         }
         if begun.elapsed() > PATIENCE + Duration::from_secs(5) {
-            return Err(ServerError::LeftOver {
-                folder: folder.to_path_buf(),
-                pid,
-                waited: begun.elapsed(),
-            });
+            return Err(ServerError::LeftOver { folder: folder.to_path_buf(), pid, waited: begun.elapsed() });
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
     }

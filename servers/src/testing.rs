@@ -58,25 +58,14 @@ impl Run {
             NatsServer::start(nats_options(&folder)),
         )?;
         let action = "make the sequence of NATS accounts";
-        let mut connection = PgConnection::connect(&postgres.url("postgres"))
-            .await
-            .map_err(ServerError::database(action))?;
+        let mut connection =
+            PgConnection::connect(&postgres.url("postgres")).await.map_err(ServerError::database(action))?;
         connection
-            .execute(sqlx::AssertSqlSafe(format!(
-                "create sequence {ACCOUNT_SEQUENCE}"
-            )))
+            .execute(sqlx::AssertSqlSafe(format!("create sequence {ACCOUNT_SEQUENCE}")))
             .await
             .map_err(ServerError::database(action))?;
-        connection
-            .close()
-            .await
-            .map_err(ServerError::database(action))?;
-        Ok(Self {
-            postgres,
-            nats,
-            folder,
-            caretaker,
-        })
+        connection.close().await.map_err(ServerError::database(action))?;
+        Ok(Self { postgres, nats, folder, caretaker })
     }
 
     /// What the tests' processes have to find in their environment.
@@ -96,9 +85,7 @@ impl Run {
         let path = self.folder.path().to_path_buf();
         self.nats.stop().await?;
         self.postgres.stop().await?;
-        self.folder
-            .close()
-            .map_err(ServerError::io("remove", &path))?;
+        self.folder.close().map_err(ServerError::io("remove", &path))?;
         self.caretaker.dismiss();
         Ok(())
     }
@@ -138,22 +125,14 @@ pub async fn nats() -> TestNats {
             .await
             .unwrap_or_else(|error| panic!("a NATS account was not given: {}", chain(&error))),
     };
-    assert!(
-        number <= server.accounts,
-        "all {} NATS accounts of this run are taken",
-        server.accounts
-    );
-    TestNats {
-        url: server.url.replacen("//t1:", &format!("//t{number}:"), 1),
-    }
+    assert!(number <= server.accounts, "all {} NATS accounts of this run are taken", server.accounts);
+    TestNats { url: server.url.replacen("//t1:", &format!("//t{number}:"), 1) }
 }
 
 async fn next_account(database_url: &str) -> Result<u16, sqlx::Error> {
     let mut connection = PgConnection::connect(database_url).await?;
-    let number: i64 = sqlx::query_scalar("select nextval($1::regclass)")
-        .bind(ACCOUNT_SEQUENCE)
-        .fetch_one(&mut connection)
-        .await?;
+    let number: i64 =
+        sqlx::query_scalar("select nextval($1::regclass)").bind(ACCOUNT_SEQUENCE).fetch_one(&mut connection).await?;
     connection.close().await?;
     Ok(u16::try_from(number).unwrap_or(u16::MAX))
 }
@@ -174,10 +153,7 @@ pub struct PrivateNats {
 /// It does not start.
 pub async fn private_nats() -> PrivateNats {
     let (folder, caretaker) = must("make a temporary folder", caretaker::temporary_folder());
-    let server = must(
-        "start a nats-server",
-        NatsServer::start(one_account(&folder)).await,
-    );
+    let server = must("start a nats-server", NatsServer::start(one_account(&folder)).await);
     PrivateNats {
         url: server.url(),
         jetstream_dir: server.jetstream_dir(),
@@ -225,11 +201,7 @@ impl PrivateNats {
         let server = must(
             "start the nats-server again",
             NatsServer::start(NatsOptions {
-                port: self
-                    .url
-                    .rsplit(':')
-                    .next()
-                    .and_then(|port| port.parse().ok()),
+                port: self.url.rsplit(':').next().and_then(|port| port.parse().ok()),
                 ..one_account(&self.folder)
             })
             .await,
@@ -240,10 +212,7 @@ impl PrivateNats {
     /// Kills it, deletes everything that JetStream kept, and starts it again.
     pub async fn lose_everything(&mut self) {
         self.kill_now().await;
-        must(
-            "delete the JetStream folder",
-            crate::folder::remove_folder(&self.jetstream_dir),
-        );
+        must("delete the JetStream folder", crate::folder::remove_folder(&self.jetstream_dir));
         self.start_again().await;
     }
 
@@ -279,18 +248,10 @@ async fn shared_nats() -> SharedNats {
         given(DATABASE_VARIABLE),
         given(NATS_ACCOUNTS_VARIABLE).and_then(|count| count.parse().ok()),
     ) {
-        return SharedNats {
-            url,
-            accounts,
-            numbers: Numbers::Sequence(database_url),
-            _own: None,
-        };
+        return SharedNats { url, accounts, numbers: Numbers::Sequence(database_url), _own: None };
     }
     let (folder, caretaker) = must("make a temporary folder", caretaker::temporary_folder());
-    let server = must(
-        "start a nats-server",
-        NatsServer::start(nats_options(&folder)).await,
-    );
+    let server = must("start a nats-server", NatsServer::start(nats_options(&folder)).await);
     SharedNats {
         url: server.url(),
         accounts: ACCOUNTS,
@@ -300,32 +261,19 @@ async fn shared_nats() -> SharedNats {
 }
 
 fn postgres_options(folder: &TempDir) -> PostgresOptions {
-    PostgresOptions {
-        data_dir: folder.path().join("postgres"),
-        port: None,
-        fsync: false,
-    }
+    PostgresOptions { data_dir: folder.path().join("postgres"), port: None, fsync: false }
 }
 
 fn nats_options(folder: &TempDir) -> NatsOptions {
-    NatsOptions {
-        accounts: NatsAccounts::Numbered(ACCOUNTS),
-        ..one_account(folder)
-    }
+    NatsOptions { accounts: NatsAccounts::Numbered(ACCOUNTS), ..one_account(folder) }
 }
 
 fn one_account(folder: &TempDir) -> NatsOptions {
-    NatsOptions {
-        data_dir: folder.path().join("nats"),
-        port: None,
-        accounts: NatsAccounts::One,
-    }
+    NatsOptions { data_dir: folder.path().join("nats"), port: None, accounts: NatsAccounts::One }
 }
 
 async fn connect(url: &str) -> async_nats::Client {
-    crate::nats::connect(url)
-        .await
-        .unwrap_or_else(|error| panic!("could not connect to NATS: {}", chain(&error)))
+    crate::nats::connect(url).await.unwrap_or_else(|error| panic!("could not connect to NATS: {}", chain(&error)))
 }
 
 fn must<T>(what: &str, result: Result<T, ServerError>) -> T {

@@ -25,10 +25,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         _ = interrupts.recv() => return Ok(ExitCode::from(130)),
         _ = terminations.recv() => return Ok(ExitCode::from(143)),
     };
-    eprintln!(
-        "with-servers: Postgres and nats-server are ready after {:.1} s",
-        begun.elapsed().as_secs_f32()
-    );
+    eprintln!("with-servers: Postgres and nats-server are ready after {:.1} s", begun.elapsed().as_secs_f32());
 
     let mut command = Command::new(&program)
         .args(arguments)
@@ -45,9 +42,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             _ = terminations.recv() => terminate(pid).await?,
         }
     };
-    run.stop()
-        .await
-        .context("the servers did not stop in order")?;
+    run.stop().await.context("the servers did not stop in order")?;
     Ok(exit_code(status))
 }
 

@@ -9,9 +9,7 @@ use std::process::{Command, Stdio};
 
 use crate::ServerError;
 use crate::folder::{DataFolder, read_if_there, remove_file, remove_folder, write_private};
-use crate::process::{
-    HELD_FOLDER, Signal, User, end_left_over, neutral_environment, running, tail,
-};
+use crate::process::{HELD_FOLDER, Signal, User, end_left_over, neutral_environment, running, tail};
 
 use super::{SUPERUSER, programs};
 
@@ -23,56 +21,30 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// A cluster that a server can be started on.
-    pub(crate) async fn prepare(
-        folder: &DataFolder,
-        password: &str,
-        durable: bool,
-    ) -> Result<Self, ServerError> {
+    pub(crate) async fn prepare(folder: &DataFolder, password: &str, durable: bool) -> Result<Self, ServerError> {
         let path = folder.join("cluster");
         let installed = programs::installed()?;
         // What is here under this name was killed while it was made.
         remove_folder(&folder.join("new"))?;
-        let kept_version = read_if_there(&path.join("PG_VERSION"))?
-            .and_then(|text| text.trim().parse::<u32>().ok());
+        let kept_version = read_if_there(&path.join("PG_VERSION"))?.and_then(|text| text.trim().parse::<u32>().ok());
         let (cluster, version) = match kept_version {
             Some(version) => {
-                let programs =
-                    installed
-                        .get(&version)
-                        .ok_or_else(|| ServerError::OtherVersion {
-                            folder: path.clone(),
-                            cluster: version,
-                            installed: installed
-                                .keys()
-                                .map(u32::to_string)
-                                .collect::<Vec<_>>()
-                                .join(", "),
-                        })?;
-                let user = if folder.is_privileged() {
-                    Some(owner_or_default(&path)?)
-                } else {
-                    None
-                };
-                let cluster = Self {
-                    path,
-                    programs: programs.clone(),
-                    user,
-                };
+                let programs = installed.get(&version).ok_or_else(|| ServerError::OtherVersion {
+                    folder: path.clone(),
+                    cluster: version,
+                    installed: installed.keys().map(u32::to_string).collect::<Vec<_>>().join(", "),
+                })?;
+                let user = if folder.is_privileged() { Some(owner_or_default(&path)?) } else { None };
+                let cluster = Self { path, programs: programs.clone(), user };
                 (cluster, version)
             }
             None => {
                 let Some((version, programs)) = installed.into_iter().next_back() else {
                     // `installed` answers an error instead of nothing.
-                    return Err(ServerError::NotInstalled {
-                        program: "Postgres",
-                        advice: String::new(),
-                    });
+                    return Err(ServerError::NotInstalled { program: "Postgres", advice: String::new() });
                 };
-                let cluster = Self {
-                    path,
-                    programs,
-                    user: folder.is_privileged().then(unprivileged_user).transpose()?,
-                };
+                let cluster =
+                    Self { path, programs, user: folder.is_privileged().then(unprivileged_user).transpose()? };
                 tracing::info!(
                     version,
                     folder = %folder.path().display(),
@@ -101,11 +73,7 @@ impl Cluster {
     }
 
     pub(crate) fn path_for_server(&self) -> OsString {
-        if self.is_held() {
-            HELD_FOLDER.into()
-        } else {
-            self.path.clone().into_os_string()
-        }
+        if self.is_held() { HELD_FOLDER.into() } else { self.path.clone().into_os_string() }
     }
 
     fn is_held(&self) -> bool {
@@ -116,24 +84,18 @@ impl Cluster {
     /// meanwhile leaves no half cluster.
     fn make(&self, folder: &DataFolder, password: &str, durable: bool) -> Result<(), ServerError> {
         let new = folder.join("new");
-        DirBuilder::new()
-            .mode(0o700)
-            .create(&new)
-            .map_err(ServerError::io("create the folder", &new))?;
+        DirBuilder::new().mode(0o700).create(&new).map_err(ServerError::io("create the folder", &new))?;
         let password_file = new.join("password");
         write_private(&password_file, password)?;
         if let Some(user) = self.user {
             for path in [&password_file, &new] {
-                chown(path, Some(user.uid), Some(user.gid))
-                    .map_err(ServerError::io("hand over", path))?;
+                chown(path, Some(user.uid), Some(user.gid)).map_err(ServerError::io("hand over", path))?;
             }
         }
         let log = folder.join("initdb.log");
         remove_file(&log)?;
         let log_file = File::create(&log).map_err(ServerError::io("create", &log))?;
-        let errors = log_file
-            .try_clone()
-            .map_err(ServerError::io("create", &log))?;
+        let errors = log_file.try_clone().map_err(ServerError::io("create", &log))?;
         let (seen_as, stdin) = if self.is_held() {
             let held = File::open(&new).map_err(ServerError::io("open", &new))?;
             (PathBuf::from(HELD_FOLDER), Stdio::from(held))
@@ -163,19 +125,13 @@ impl Cluster {
         if let Some(user) = self.user {
             command.uid(user.uid).gid(user.gid);
         }
-        let status = command
-            .status()
-            .map_err(ServerError::io("run", &self.program("initdb")))?;
+        let status = command.status().map_err(ServerError::io("run", &self.program("initdb")))?;
         if !status.success() {
             let tail = tail(&log);
             remove_folder(&new)?;
-            return Err(ServerError::Initdb {
-                status: status.to_string(),
-                tail,
-            });
+            return Err(ServerError::Initdb { status: status.to_string(), tail });
         }
-        fs::rename(new.join("cluster"), &self.path)
-            .map_err(ServerError::io("move into place", &self.path))?;
+        fs::rename(new.join("cluster"), &self.path).map_err(ServerError::io("move into place", &self.path))?;
         if durable {
             File::open(folder.path())
                 .and_then(|opened| opened.sync_all())
@@ -191,18 +147,12 @@ impl Cluster {
         let Some(text) = read_if_there(&lock_file)? else {
             return Ok(());
         };
-        let pid = text
-            .lines()
-            .next()
-            .and_then(|line| line.trim().parse().ok());
+        let pid = text.lines().next().and_then(|line| line.trim().parse().ok());
         if let Some(pid) = pid
             && self.is_server_of_this_cluster(pid)
         {
             tracing::info!(pid, "ending the Postgres that an earlier run left behind");
-            end_left_over(pid, folder.path(), Signal::Interrupt, |pid| {
-                self.is_server_of_this_cluster(pid)
-            })
-            .await?;
+            end_left_over(pid, folder.path(), Signal::Interrupt, |pid| self.is_server_of_this_cluster(pid)).await?;
         }
         remove_file(&lock_file)
     }
@@ -243,14 +193,8 @@ pub(crate) fn settings(port: u16, fsync: bool) -> Vec<String> {
         settings.push("fsync=on".to_owned());
     } else {
         settings.extend(
-            [
-                "fsync=off",
-                "full_page_writes=off",
-                "synchronous_commit=off",
-                "wal_level=minimal",
-                "max_wal_senders=0",
-            ]
-            .map(str::to_owned),
+            ["fsync=off", "full_page_writes=off", "synchronous_commit=off", "wal_level=minimal", "max_wal_senders=0"]
+                .map(str::to_owned),
         );
     }
     settings
@@ -260,10 +204,7 @@ pub(crate) fn settings(port: u16, fsync: bool) -> Vec<String> {
 fn owner_or_default(cluster: &Path) -> Result<User, ServerError> {
     let found = fs::metadata(cluster).map_err(ServerError::io("look at", cluster))?;
     if found.uid() != 0 {
-        return Ok(User {
-            uid: found.uid(),
-            gid: found.gid(),
-        });
+        return Ok(User { uid: found.uid(), gid: found.gid() });
     }
     let user = unprivileged_user()?;
     hand_over(cluster, user)?;
@@ -289,14 +230,12 @@ fn hand_over(path: &Path, user: User) -> Result<(), ServerError> {
 fn unprivileged_user() -> Result<User, ServerError> {
     let path = Path::new("/etc/passwd");
     let text = fs::read_to_string(path).map_err(ServerError::io("read", path))?;
-    find_user(&text, "postgres")
-        .or_else(|| find_user(&text, "nobody"))
-        .ok_or_else(|| ServerError::NotInstalled {
-            program: "a user to run Postgres as",
-            advice: "Postgres refuses to run as root, and /etc/passwd knows neither postgres nor nobody. \
+    find_user(&text, "postgres").or_else(|| find_user(&text, "nobody")).ok_or_else(|| ServerError::NotInstalled {
+        program: "a user to run Postgres as",
+        advice: "Postgres refuses to run as root, and /etc/passwd knows neither postgres nor nobody. \
                      Make one of them, or run this as another user"
-                .to_owned(),
-        })
+            .to_owned(),
+    })
 }
 
 fn find_user(passwd: &str, name: &str) -> Option<User> {
@@ -320,13 +259,7 @@ mod tests {
         let passwd = "root:x:0:0:root:/root:/bin/bash\n\
                       nobody:x:65534:65533::/nonexistent:/usr/sbin/nologin\n\
                       toor:x:0:0::/root:/bin/sh\n";
-        assert_eq!(
-            find_user(passwd, "nobody"),
-            Some(User {
-                uid: 65534,
-                gid: 65533
-            })
-        );
+        assert_eq!(find_user(passwd, "nobody"), Some(User { uid: 65534, gid: 65533 }));
         assert_eq!(find_user(passwd, "postgres"), None);
         assert_eq!(find_user(passwd, "toor"), None);
     }

@@ -33,15 +33,8 @@ pub(crate) fn installed() -> Result<BTreeMap<u32, PathBuf>, ServerError> {
         }
     }
     if found.is_empty() {
-        let seen = if too_old.is_empty() {
-            String::new()
-        } else {
-            format!(" (too old: {})", too_old.join(", "))
-        };
-        return Err(ServerError::NotInstalled {
-            program: "Postgres",
-            advice: format!("{HOW_TO_INSTALL}{seen}"),
-        });
+        let seen = if too_old.is_empty() { String::new() } else { format!(" (too old: {})", too_old.join(", ")) };
+        return Err(ServerError::NotInstalled { program: "Postgres", advice: format!("{HOW_TO_INSTALL}{seen}") });
     }
     Ok(found)
 }
@@ -52,23 +45,11 @@ fn candidates() -> Vec<PathBuf> {
     if let Some(path) = std::env::var_os("PATH") {
         folders.extend(std::env::split_paths(&path).filter(|folder| folder.is_absolute()));
     }
-    for prefix in [
-        "/opt/homebrew/opt",
-        "/usr/local/opt",
-        "/home/linuxbrew/.linuxbrew/opt",
-    ] {
-        folders.extend(children(
-            Path::new(prefix),
-            |name| name.starts_with("postgresql"),
-            "bin",
-        ));
+    for prefix in ["/opt/homebrew/opt", "/usr/local/opt", "/home/linuxbrew/.linuxbrew/opt"] {
+        folders.extend(children(Path::new(prefix), |name| name.starts_with("postgresql"), "bin"));
     }
     // Red Hat's own repository, and the one of the Postgres project for it.
-    folders.extend(children(
-        Path::new("/usr"),
-        |name| name.starts_with("pgsql-"),
-        "bin",
-    ));
+    folders.extend(children(Path::new("/usr"), |name| name.starts_with("pgsql-"), "bin"));
     folders
 }
 
@@ -105,10 +86,7 @@ mod tests {
     #[test]
     fn versions_as_distributions_print_them() {
         for (text, expected) in [
-            (
-                "postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n",
-                Some(15),
-            ),
+            ("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n", Some(15)),
             ("postgres (PostgreSQL) 17.2\n", Some(17)),
             ("postgres (PostgreSQL) 18beta2", Some(18)),
             ("postgres (Something) 9", None),

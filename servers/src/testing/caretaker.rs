@@ -42,16 +42,11 @@ pub(super) fn temporary_folder() -> Result<(TempDir, Caretaker), ServerError> {
         .prefix("lablet-test-")
         .tempdir_in(&parent)
         .map_err(ServerError::io("make a folder in", &parent))?;
-    let (reader, lifeline) =
-        std::io::pipe().map_err(ServerError::io("open a pipe for", folder.path()))?;
+    let (reader, lifeline) = std::io::pipe().map_err(ServerError::io("open a pipe for", folder.path()))?;
     let sh = Path::new("/bin/sh");
     // The shell in between ends at once and is waited for, so that no zombie stays.
     Command::new(sh)
-        .args([
-            "-c",
-            "exec 3<&0; (sh -c \"$1\" caretaker \"$2\" <&3 &)",
-            "sh",
-        ])
+        .args(["-c", "exec 3<&0; (sh -c \"$1\" caretaker \"$2\" <&3 &)", "sh"])
         .arg(SCRIPT)
         .arg(folder.path())
         .stdin(reader)

@@ -57,8 +57,7 @@ impl TestDatabase {
     pub fn url_as(&self, role: &str) -> String {
         must("name a role", check_name(role));
         // Every role of the test cluster has the superuser's password.
-        self.url
-            .replacen(&format!("//{SUPERUSER}:"), &format!("//{role}:"), 1)
+        self.url.replacen(&format!("//{SUPERUSER}:"), &format!("//{role}:"), 1)
     }
 
     pub fn name(&self) -> &str {
@@ -74,9 +73,7 @@ impl TestDatabase {
         self.pool.close().await;
         must(
             "drop a database",
-            drop_database(&admin_url(&self.url), &self.name)
-                .await
-                .map_err(ServerError::database("drop the database")),
+            drop_database(&admin_url(&self.url), &self.name).await.map_err(ServerError::database("drop the database")),
         );
     }
 }
@@ -85,10 +82,7 @@ impl Drop for TestDatabase {
     fn drop(&mut self) {
         if !self.dropped {
             // Nobody listens only when the process is ending, and then the whole cluster may be.
-            if dropper()
-                .send((admin_url(&self.url), self.name.clone()))
-                .is_err()
-            {
+            if dropper().send((admin_url(&self.url), self.name.clone())).is_err() {
                 tracing::debug!(database = self.name, "left behind");
             }
         }
@@ -110,14 +104,8 @@ async fn shared_postgres() -> SharedPostgres {
         return SharedPostgres { url, _own: None };
     }
     let (folder, caretaker) = must("make a temporary folder", temporary_folder());
-    let server = must(
-        "start Postgres",
-        PostgresServer::start(postgres_options(&folder)).await,
-    );
-    SharedPostgres {
-        url: server.url("postgres"),
-        _own: Some((server, folder, caretaker)),
-    }
+    let server = must("start Postgres", PostgresServer::start(postgres_options(&folder)).await);
+    SharedPostgres { url: server.url("postgres"), _own: Some((server, folder, caretaker)) }
 }
 
 async fn make_database(admin_url: &str, migrator: &Migrator) -> Result<TestDatabase, ServerError> {
@@ -126,9 +114,7 @@ async fn make_database(admin_url: &str, migrator: &Migrator) -> Result<TestDatab
     let template = template(&mut admin, admin_url, migrator).await?;
     let name = format!("test_{}", random_hex::<8>()?);
     admin
-        .execute(AssertSqlSafe(format!(
-            "create database {name} template {template} strategy file_copy"
-        )))
+        .execute(AssertSqlSafe(format!("create database {name} template {template} strategy file_copy")))
         .await
         .map_err(failed())?;
     admin.close().await.map_err(failed())?;
@@ -138,78 +124,43 @@ async fn make_database(admin_url: &str, migrator: &Migrator) -> Result<TestDatab
         .acquire_timeout(Duration::from_secs(30))
         .connect_lazy(&url)
         .map_err(failed())?;
-    Ok(TestDatabase {
-        name,
-        url,
-        pool,
-        dropped: false,
-    })
+    Ok(TestDatabase { name, url, pool, dropped: false })
 }
 
 /// The template's name; it is made by whoever comes first. One whose making was interrupted is not marked as a
 /// template and is made anew.
-async fn template(
-    admin: &mut PgConnection,
-    admin_url: &str,
-    migrator: &Migrator,
-) -> Result<String, ServerError> {
+async fn template(admin: &mut PgConnection, admin_url: &str, migrator: &Migrator) -> Result<String, ServerError> {
     let failed = || ServerError::database("make the template of the test databases");
     let name = template_name(migrator);
     if is_template(admin, &name).await.map_err(failed())? {
         return Ok(name);
     }
-    sqlx::query("select pg_advisory_lock($1)")
-        .bind(TEMPLATE_LOCK)
-        .execute(&mut *admin)
-        .await
-        .map_err(failed())?;
+    sqlx::query("select pg_advisory_lock($1)").bind(TEMPLATE_LOCK).execute(&mut *admin).await.map_err(failed())?;
     if !is_template(admin, &name).await.map_err(failed())? {
-        for statement in [
-            format!("drop database if exists {name} with (force)"),
-            format!("create database {name}"),
-        ] {
-            admin
-                .execute(AssertSqlSafe(statement))
-                .await
-                .map_err(failed())?;
+        for statement in [format!("drop database if exists {name} with (force)"), format!("create database {name}")] {
+            admin.execute(AssertSqlSafe(statement)).await.map_err(failed())?;
         }
-        let mut inside = PgConnection::connect(&in_database(admin_url, &name))
-            .await
-            .map_err(failed())?;
-        migrator
-            .run(&mut inside)
-            .await
-            .map_err(|error| failed()(error.into()))?;
+        let mut inside = PgConnection::connect(&in_database(admin_url, &name)).await.map_err(failed())?;
+        migrator.run(&mut inside).await.map_err(|error| failed()(error.into()))?;
         inside.close().await.map_err(failed())?;
-        let_roles_sign_in(admin, admin_url)
-            .await
-            .map_err(failed())?;
+        let_roles_sign_in(admin, admin_url).await.map_err(failed())?;
         for statement in [
             // Nobody may be connected to a database that is being cloned.
             format!("alter database {name} allow_connections false"),
             format!("alter database {name} is_template true"),
         ] {
-            admin
-                .execute(AssertSqlSafe(statement))
-                .await
-                .map_err(failed())?;
+            admin.execute(AssertSqlSafe(statement)).await.map_err(failed())?;
         }
     }
-    sqlx::query("select pg_advisory_unlock($1)")
-        .bind(TEMPLATE_LOCK)
-        .execute(&mut *admin)
-        .await
-        .map_err(failed())?;
+    sqlx::query("select pg_advisory_unlock($1)").bind(TEMPLATE_LOCK).execute(&mut *admin).await.map_err(failed())?;
     Ok(name)
 }
 
 async fn is_template(admin: &mut PgConnection, name: &str) -> sqlx::Result<bool> {
-    sqlx::query_scalar(
-        "select exists (select from pg_database where datname = $1 and datistemplate)",
-    )
-    .bind(name)
-    .fetch_one(admin)
-    .await
+    sqlx::query_scalar("select exists (select from pg_database where datname = $1 and datistemplate)")
+        .bind(name)
+        .fetch_one(admin)
+        .await
 }
 
 /// Roles belong to the whole cluster, and two sessions must not alter one at the same time: the caller holds
@@ -223,11 +174,7 @@ async fn let_roles_sign_in(admin: &mut PgConnection, admin_url: &str) -> sqlx::R
     .await?;
     let password = password(admin_url);
     for role in roles {
-        admin
-            .execute(AssertSqlSafe(format!(
-                "alter role \"{role}\" login password '{password}'"
-            )))
-            .await?;
+        admin.execute(AssertSqlSafe(format!("alter role \"{role}\" login password '{password}'"))).await?;
     }
     Ok(())
 }
@@ -247,9 +194,7 @@ fn dropper() -> &'static Sender<(String, String)> {
     DROPPER.get_or_init(|| {
         let (sender, receiver) = channel::<(String, String)>();
         std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = match runtime {
                 Ok(runtime) => runtime,
                 Err(error) => {
@@ -269,11 +214,7 @@ fn dropper() -> &'static Sender<(String, String)> {
 
 async fn drop_database(admin_url: &str, name: &str) -> sqlx::Result<()> {
     let mut admin = PgConnection::connect(admin_url).await?;
-    admin
-        .execute(AssertSqlSafe(format!(
-            "drop database if exists {name} with (force)"
-        )))
-        .await?;
+    admin.execute(AssertSqlSafe(format!("drop database if exists {name} with (force)"))).await?;
     admin.close().await
 }
 
@@ -288,9 +229,7 @@ fn in_database(url: &str, database: &str) -> String {
 }
 
 fn password(url: &str) -> &str {
-    url.split_once('@')
-        .and_then(|(before, _)| before.rsplit_once(':'))
-        .map_or("", |(_, password)| password)
+    url.split_once('@').and_then(|(before, _)| before.rsplit_once(':')).map_or("", |(_, password)| password)
 }
 
 #[cfg(test)]
@@ -301,9 +240,6 @@ mod tests {
     fn urls_are_taken_apart() {
         let url = "postgres://postgres:secret@127.0.0.1:5432/test_1";
         assert_eq!(password(url), "secret");
-        assert_eq!(
-            admin_url(url),
-            "postgres://postgres:secret@127.0.0.1:5432/postgres"
-        );
+        assert_eq!(admin_url(url), "postgres://postgres:secret@127.0.0.1:5432/postgres");
     }
 }

@@ -21,33 +21,15 @@ fn migrator() -> Migrator {
 async fn each_test_has_a_migrated_database_of_its_own() {
     let migrator = migrator();
     let (one, other) = tokio::join!(testing::database(&migrator), testing::database(&migrator));
-    sqlx::query("insert into things values (1)")
-        .execute(&one.pool())
-        .await
-        .unwrap();
-    let count: i64 = sqlx::query_scalar("select count(*) from things")
-        .fetch_one(&other.pool())
-        .await
-        .unwrap();
+    sqlx::query("insert into things values (1)").execute(&one.pool()).await.unwrap();
+    let count: i64 = sqlx::query_scalar("select count(*) from things").fetch_one(&other.pool()).await.unwrap();
     assert_eq!(count, 0);
 
-    let mut reader = PgConnection::connect(&one.url_as("servers_test_reader"))
-        .await
-        .unwrap();
-    let count: i64 = sqlx::query_scalar("select count(*) from things")
-        .fetch_one(&mut reader)
-        .await
-        .unwrap();
+    let mut reader = PgConnection::connect(&one.url_as("servers_test_reader")).await.unwrap();
+    let count: i64 = sqlx::query_scalar("select count(*) from things").fetch_one(&mut reader).await.unwrap();
     assert_eq!(count, 1);
-    let refused = sqlx::query("delete from things")
-        .execute(&mut reader)
-        .await
-        .unwrap_err();
-    assert_eq!(
-        refused.as_database_error().unwrap().code().unwrap(),
-        "42501",
-        "{refused}"
-    );
+    let refused = sqlx::query("delete from things").execute(&mut reader).await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().unwrap(), "42501", "{refused}");
 
     let url = one.url().to_owned();
     one.finish().await;
@@ -66,10 +48,7 @@ async fn each_test_has_a_nats_account_of_its_own() {
         subjects: vec!["events.>".to_owned()],
         ..Default::default()
     };
-    async_nats::jetstream::new(here)
-        .create_stream(stream)
-        .await
-        .unwrap();
+    async_nats::jetstream::new(here).create_stream(stream).await.unwrap();
     let absent = async_nats::jetstream::new(there).get_stream("EVENTS").await;
     assert!(absent.is_err(), "the other account sees the stream");
 }

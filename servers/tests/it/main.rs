@@ -1,1 +1,6 @@
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 mod databases;
+mod lives;
+mod processes;
+mod with_servers;
