@@ -1,1 +1,4 @@
-//! Placeholder.
+//! The only crate that appends to the log or reads it: commands, the event store, the relay, the CloudEvents binding,
+//! JetStream, and the door for commands that arrive by NATS.
+
+pub mod bus;

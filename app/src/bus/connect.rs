@@ -1,0 +1,181 @@
+//! One connection to NATS, that waits for a server that is away and says so.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{self, context::ContextBuilder};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use tokio::sync::watch;
+
+/// Longest wait for the answer to a request, an acknowledgement or a flush.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// Most publishes whose acknowledgement is awaited at a time; the relay keeps below it.
+pub const MOST_IN_FLIGHT: usize = 2_000;
+
+/// How to reach the bus.
+#[derive(Debug, Clone)]
+pub struct BusOptions {
+    /// One or more addresses, separated by commas; user and password may stand in them.
+    pub url: String,
+    /// Name of this connection, as the server's monitoring shows it, e.g. `lablet-relay`.
+    pub name: String,
+    /// Prefix of the inboxes, where the user may only subscribe below it (see docs/nats-permissions.md).
+    pub inbox_prefix: Option<String>,
+}
+
+impl BusOptions {
+    /// Options for `url` with the library's own inbox prefix.
+    pub fn new(url: impl Into<String>, name: impl Into<String>) -> Self {
+        Self { url: url.into(), name: name.into(), inbox_prefix: None }
+    }
+}
+
+/// The bus cannot be used at all, or not now.
+#[derive(Debug, thiserror::Error)]
+pub enum BusError {
+    /// The address cannot be read. The address itself is not shown: it may hold a password.
+    #[error("the address of the bus is not valid; expected nats://host:port, several separated by commas")]
+    Address,
+    /// The first connection could not be set up.
+    #[error("the bus could not be connected to")]
+    Connect(#[source] Box<async_nats::ConnectError>),
+    /// No connection was there in time.
+    #[error("the bus did not answer within {} s", .0.as_secs())]
+    Away(Duration),
+}
+
+/// A connection to the bus. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Bus {
+    client: Client,
+    jetstream: jetstream::Context,
+    connects: watch::Receiver<u64>,
+}
+
+impl Bus {
+    /// Connects in the background: returns at once, and keeps trying with back-off while no server answers.
+    ///
+    /// # Errors
+    /// [`BusError::Address`] when an address cannot be read, [`BusError::Connect`] when the options are refused.
+    pub async fn connect(options: &BusOptions) -> Result<Self, BusError> {
+        let addresses: Vec<ServerAddr> = options
+            .url
+            .split(',')
+            .map(|address| address.trim().parse().map_err(|_| BusError::Address))
+            .collect::<Result<_, _>>()?;
+        let (connected, connects) = watch::channel(0_u64);
+        let name = options.name.clone();
+        let mut connect = ConnectOptions::new()
+            .name(&options.name)
+            .connection_timeout(REQUEST_TIMEOUT)
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .ping_interval(Duration::from_secs(10))
+            .retry_on_initial_connect()
+            .event_callback(move |event| {
+                note(&name, &event, &connected);
+                std::future::ready(())
+            });
+        // The library does not take user and password out of an address by itself.
+        let signed = addresses.iter().find_map(|address| Some((address.username()?, address.password()?)));
+        if let Some((user, password)) = signed {
+            connect = connect.user_and_password(decoded(user)?, decoded(password)?);
+        }
+        if let Some(prefix) = &options.inbox_prefix {
+            connect = connect.custom_inbox_prefix(prefix);
+        }
+        let client = connect.connect(addresses).await.map_err(|error| BusError::Connect(Box::new(error)))?;
+        let jetstream = ContextBuilder::new()
+            .timeout(REQUEST_TIMEOUT)
+            .max_ack_inflight(MOST_IN_FLIGHT + 1_000)
+            .build(client.clone());
+        Ok(Self { client, jetstream, connects })
+    }
+
+    /// The core client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// JetStream over the same connection.
+    pub fn jetstream(&self) -> &jetstream::Context {
+        &self.jetstream
+    }
+
+    /// Counts connections: a change is a sign that streams and consumers may be gone.
+    pub fn connects(&self) -> watch::Receiver<u64> {
+        self.connects.clone()
+    }
+
+    /// Whether a connection is there right now.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == async_nats::connection::State::Connected
+    }
+
+    /// Waits until the first connection is there.
+    ///
+    /// # Errors
+    /// [`BusError::Away`] after `patience`.
+    pub async fn connected(&self, patience: Duration) -> Result<(), BusError> {
+        let mut connects = self.connects.clone();
+        match tokio::time::timeout(patience, connects.wait_for(|count| *count > 0)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(BusError::Away(patience)),
+        }
+    }
+
+    /// Rings a bell: an empty core message. Nobody may be listening, and a lost one is made up for by a slow poll.
+    pub async fn nudge(&self, subject: &'static str) {
+        if !self.is_connected() {
+            // The client would keep it until it is connected again; by then the poll has long seen what it tells.
+            return;
+        }
+        if let Err(error) = self.client.publish(subject, bytes::Bytes::new()).await {
+            tracing::debug!(error = &error as &dyn std::error::Error, subject, "a nudge was not sent");
+        }
+    }
+
+    /// Sends everything that is buffered and closes, bounded in time.
+    pub async fn close(&self) {
+        match tokio::time::timeout(REQUEST_TIMEOUT, self.client.drain()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, "the bus was closed already"),
+            Err(_) => tracing::warn!("closing the bus took longer than {} s", REQUEST_TIMEOUT.as_secs()),
+        }
+    }
+}
+
+fn decoded(part: &str) -> Result<String, BusError> {
+    percent_encoding::percent_decode_str(part)
+        .decode_utf8()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| BusError::Address)
+}
+
+fn note(name: &str, event: &Event, connected: &watch::Sender<u64>) {
+    match event {
+        Event::Connected => {
+            tracing::info!(connection = name, "connected to the bus");
+            connected.send_modify(|count| *count += 1);
+        }
+        Event::Disconnected => tracing::warn!(connection = name, "the bus is away; reconnecting"),
+        // A publish or a subscription that permissions forbid shows here and as a timeout only.
+        Event::ServerError(error) => tracing::error!(connection = name, %error, "the bus refused something"),
+        Event::ClientError(error) => tracing::warn!(connection = name, %error, "the bus cannot be reached"),
+        Event::SlowConsumer(id) => {
+            tracing::warn!(connection = name, subscription = id, "messages were dropped: slow consumer")
+        }
+        Event::LameDuckMode => tracing::warn!(connection = name, "the bus is about to shut down"),
+        Event::Draining | Event::Closed => tracing::debug!(connection = name, %event, "the connection ends"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_unreadable_address_is_refused_without_showing_it() {
+        let refused = Bus::connect(&BusOptions::new("nats://user:secret@[", "test")).await.unwrap_err();
+        assert!(matches!(refused, BusError::Address));
+        assert!(!refused.to_string().contains("secret"));
+    }
+}
