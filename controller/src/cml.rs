@@ -1,0 +1,405 @@
+//! Client of the REST API of Cisco Modeling Labs, as far as reading a lab needs it.
+//!
+//! One [`CmlClient`] serves every worker of a controller. It keeps a token per worker, signs in again once when a token
+//! is refused (401), retries that call once, and never retries a 403. Answers are bounded before they are parsed.
+
+pub mod answers;
+mod error;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::{LabId, WorkerId};
+use reqwest::header::AUTHORIZATION;
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+use url::Url;
+
+pub use self::error::CmlError;
+
+use self::answers::{Addresses, ElementStates, Node, NodeDefaults, Reading, Stats, Topology};
+use self::error::shortened;
+use crate::credentials::Credentials;
+
+/// A refused password is not tried again for this long: controllers lock accounts.
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
+/// Any other failed sign-in is shared by the calls that waited for it, for this long.
+const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
+/// How long node definitions and the version of a worker are taken from memory.
+const FACTS_LAST: Duration = Duration::from_secs(3600);
+
+/// How to reach CML.
+#[derive(Debug, Clone)]
+pub struct CmlOptions {
+    /// Certificates to trust instead of the system's, PEM, one or several. `None`: the system's.
+    pub ca_pem: Option<Vec<u8>>,
+    /// Whether to accept any certificate. Only ever by explicit setting.
+    pub insecure_tls: bool,
+    /// Longest time to connect, TLS included.
+    pub connect_timeout: Duration,
+    /// Largest answer, bytes.
+    pub largest_answer: usize,
+}
+
+impl Default for CmlOptions {
+    fn default() -> Self {
+        Self {
+            ca_pem: None,
+            insecure_tls: false,
+            connect_timeout: Duration::from_secs(5),
+            largest_answer: 32 * 1024 * 1024,
+        }
+    }
+}
+
+/// A client that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum CmlOptionsError {
+    /// The CA file holds no PEM certificate, or a broken one.
+    #[error("the CA file for CML holds no usable PEM certificate")]
+    Ca(#[source] Option<reqwest::Error>),
+    /// TLS cannot be set up.
+    #[error("TLS towards CML cannot be set up")]
+    Tls(#[source] reqwest::Error),
+}
+
+/// A worker and what opens it.
+#[derive(Debug, Clone)]
+pub struct WorkerAccess {
+    /// The worker's id.
+    pub worker: WorkerId,
+    /// Its https address; a path in it is kept in front of `/api/v0`.
+    pub address: Url,
+    /// User name and password.
+    pub credentials: Credentials,
+}
+
+/// The client. Clones share connections, tokens and what was learnt.
+#[derive(Clone)]
+pub struct CmlClient {
+    http: reqwest::Client,
+    connect_timeout: Duration,
+    largest_answer: usize,
+    desks: Arc<Mutex<BTreeMap<WorkerId, Arc<Desk>>>>,
+}
+
+impl fmt::Debug for CmlClient {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("CmlClient").field("largest_answer", &self.largest_answer).finish_non_exhaustive()
+    }
+}
+
+/// What is kept of one worker.
+struct Desk {
+    access: WorkerAccess,
+    sign_in: tokio::sync::Mutex<SignIn>,
+    defaults: Mutex<Option<(Instant, Arc<Reading<NodeDefaults>>)>>,
+    version: Mutex<Option<(Instant, String)>>,
+}
+
+#[derive(Default)]
+struct SignIn {
+    token: Option<Arc<str>>,
+    failed: Option<(Instant, CmlError)>,
+}
+
+/// Everything one worker tells, until a deadline.
+#[derive(Clone)]
+pub struct WorkerReader {
+    client: CmlClient,
+    desk: Arc<Desk>,
+    began: Instant,
+    deadline: Instant,
+}
+
+impl CmlClient {
+    /// A client.
+    ///
+    /// # Errors
+    /// When the CA cannot be read or TLS cannot be set up. A rustls provider has to be installed before.
+    pub fn new(options: &CmlOptions) -> Result<Self, CmlOptionsError> {
+        let mut builder = reqwest::Client::builder()
+            .connect_timeout(options.connect_timeout)
+            .pool_idle_timeout(Duration::from_secs(30))
+            // A redirect would carry the token to wherever it points; CML never redirects its API.
+            .redirect(reqwest::redirect::Policy::none())
+            // Workers are inside; a proxy of the environment is for what is outside.
+            .no_proxy()
+            .user_agent(concat!("lablet-controller/", env!("CARGO_PKG_VERSION")))
+            .tls_danger_accept_invalid_certs(options.insecure_tls)
+            .tls_danger_accept_invalid_hostnames(options.insecure_tls);
+        if let Some(pem) = &options.ca_pem {
+            let certificates =
+                reqwest::Certificate::from_pem_bundle(pem).map_err(|error| CmlOptionsError::Ca(Some(error)))?;
+            if certificates.is_empty() {
+                return Err(CmlOptionsError::Ca(None));
+            }
+            builder = builder.tls_certs_only(certificates);
+        }
+        Ok(Self {
+            http: builder.build().map_err(CmlOptionsError::Tls)?,
+            connect_timeout: options.connect_timeout,
+            largest_answer: options.largest_answer,
+            desks: Arc::default(),
+        })
+    }
+
+    /// A reader of one worker that gives up after `timeout` in total.
+    pub fn reader(&self, access: &WorkerAccess, timeout: Duration) -> WorkerReader {
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = desks.get(&access.worker).filter(|desk| {
+            desk.access.address == access.address && desk.access.credentials == access.credentials
+        });
+        let desk = match known {
+            Some(desk) => desk.clone(),
+            None => {
+                let desk = Arc::new(Desk {
+                    access: access.clone(),
+                    sign_in: tokio::sync::Mutex::default(),
+                    defaults: Mutex::default(),
+                    version: Mutex::default(),
+                });
+                desks.insert(access.worker.clone(), desk.clone());
+                desk
+            }
+        };
+        let began = Instant::now();
+        WorkerReader { client: self.clone(), desk, began, deadline: began + timeout }
+    }
+
+    /// Forgets every worker that is not among `workers`, with its token.
+    pub fn keep_only(&self, workers: &std::collections::BTreeSet<WorkerId>) {
+        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
+        desks.retain(|worker, _| workers.contains(worker));
+    }
+}
+
+impl WorkerReader {
+    /// Signs in unless there is a token.
+    ///
+    /// # Errors
+    /// [`CmlError::PasswordRefused`], or why CML could not be asked.
+    pub async fn sign_in(&self) -> Result<(), CmlError> {
+        self.bounded(self.token(None)).await.map(|_| ())
+    }
+
+    /// Read A: nodes with their `operational` part, tags and state.
+    ///
+    /// # Errors
+    /// Any [`CmlError`].
+    pub async fn nodes(&self, lab: &LabId) -> Result<Reading<Vec<Node>>, CmlError> {
+        let query = [("data", "true"), ("operational", "true"), ("exclude_configurations", "true")];
+        answers::nodes(&self.get("nodes", &["labs", lab.as_str(), "nodes"], &query).await?)
+    }
+
+    /// Read B: nodes with their interfaces, and links.
+    ///
+    /// # Errors
+    /// Any [`CmlError`].
+    pub async fn topology(&self, lab: &LabId) -> Result<Reading<Topology>, CmlError> {
+        let path = ["labs", lab.as_str(), "topology"];
+        answers::topology(&self.get("topology", &path, &[("exclude_configurations", "true")]).await?)
+    }
+
+    /// Read C: states of nodes and interfaces.
+    ///
+    /// # Errors
+    /// Any [`CmlError`].
+    pub async fn element_states(&self, lab: &LabId) -> Result<Reading<ElementStates>, CmlError> {
+        answers::element_states(&self.get("lab_element_state", &["labs", lab.as_str(), "lab_element_state"], &[]).await?)
+    }
+
+    /// Read D: learnt addresses and deployed MACs.
+    ///
+    /// # Errors
+    /// Any [`CmlError`].
+    pub async fn addresses(&self, lab: &LabId) -> Result<Reading<Addresses>, CmlError> {
+        answers::addresses(&self.get("layer3_addresses", &["labs", lab.as_str(), "layer3_addresses"], &[]).await?)
+    }
+
+    /// Read E: usage.
+    ///
+    /// # Errors
+    /// Any [`CmlError`].
+    pub async fn stats(&self, lab: &LabId) -> Result<Reading<Stats>, CmlError> {
+        answers::stats(self.get("simulation_stats", &["labs", lab.as_str(), "simulation_stats"], &[]).await?)
+    }
+
+    /// Read F: defaults per node definition, from memory when they were read within the last hour.
+    ///
+    /// # Errors
+    /// Any [`CmlError`].
+    pub async fn node_defaults(&self) -> Result<Arc<Reading<NodeDefaults>>, CmlError> {
+        if let Some((read, defaults)) = &*self.desk.defaults.lock().unwrap_or_else(PoisonError::into_inner)
+            && read.elapsed() < FACTS_LAST
+        {
+            return Ok(defaults.clone());
+        }
+        let answer = self.get("simplified_node_definitions", &["simplified_node_definitions"], &[]).await?;
+        let defaults = Arc::new(answers::node_defaults(&answer)?);
+        *self.desk.defaults.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), defaults.clone()));
+        Ok(defaults)
+    }
+
+    /// The version, e.g. `2.9.1+build.7`, from memory when it was read within the last hour. Needs no sign-in.
+    ///
+    /// # Errors
+    /// Any [`CmlError`].
+    pub async fn version(&self) -> Result<String, CmlError> {
+        if let Some((read, version)) = &*self.desk.version.lock().unwrap_or_else(PoisonError::into_inner)
+            && read.elapsed() < FACTS_LAST
+        {
+            return Ok(version.clone());
+        }
+        let url = self.url(&["system_information"], &[]);
+        let answer = self.measured("system_information", self.call(Method::GET, url, None, None)).await?;
+        let version = answers::version(&answer)?;
+        *self.desk.version.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), version.clone()));
+        Ok(version)
+    }
+
+    async fn get(&self, read: &'static str, path: &[&str], query: &[(&str, &str)]) -> Result<Value, CmlError> {
+        let url = self.url(path, query);
+        self.measured(read, async {
+            let token = self.token(None).await?;
+            match self.call(Method::GET, url.clone(), Some(&token), None).await {
+                Err(CmlError::TokenRefused) => {
+                    let token = self.token(Some(&token)).await?;
+                    self.call(Method::GET, url, Some(&token), None).await
+                }
+                answer => answer,
+            }
+        })
+        .await
+    }
+
+    /// The token, or a new one where there is none or it is the `refused` one. Calls that come together share one
+    /// sign-in, and its failure.
+    async fn token(&self, refused: Option<&Arc<str>>) -> Result<Arc<str>, CmlError> {
+        let mut sign_in = self.desk.sign_in.lock().await;
+        if let Some(token) = &sign_in.token
+            && refused.is_none_or(|refused| !Arc::ptr_eq(refused, token))
+        {
+            return Ok(token.clone());
+        }
+        if let Some((at, error)) = &sign_in.failed {
+            let pause =
+                if *error == CmlError::PasswordRefused { PAUSE_AFTER_REFUSAL } else { PAUSE_AFTER_FAILURE };
+            if at.elapsed() < pause {
+                return Err(error.clone());
+            }
+        }
+        let credentials = &self.desk.access.credentials;
+        let body = json!({"username": credentials.username(), "password": credentials.password()});
+        let answer = self.measured("authenticate", async {
+            match self.call(Method::POST, self.url(&["authenticate"], &[]), None, Some(&body)).await {
+                Ok(Value::String(token)) if !token.is_empty() => Ok(Arc::<str>::from(token)),
+                Ok(_) => Err(CmlError::Garbage { reason: "no token in the answer to the sign-in".to_owned() }),
+                Err(CmlError::Forbidden { .. } | CmlError::TokenRefused) => Err(CmlError::PasswordRefused),
+                Err(error) => Err(error),
+            }
+        });
+        match answer.await {
+            Ok(token) => {
+                *sign_in = SignIn { token: Some(token.clone()), failed: None };
+                Ok(token)
+            }
+            Err(error) => {
+                *sign_in = SignIn { token: None, failed: Some((Instant::now(), error.clone())) };
+                Err(error)
+            }
+        }
+    }
+
+    async fn call(
+        &self,
+        method: Method,
+        url: Url,
+        token: Option<&Arc<str>>,
+        body: Option<&Value>,
+    ) -> Result<Value, CmlError> {
+        let credentials = &self.desk.access.credentials;
+        let mut request = self.client.http.request(method, url);
+        if let Some(token) = token {
+            let mut value = reqwest::header::HeaderValue::try_from(format!("Bearer {token}"))
+                .map_err(|_| CmlError::Garbage { reason: "the token cannot be sent in a header".to_owned() })?;
+            value.set_sensitive(true);
+            request = request.header(AUTHORIZATION, value);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let mut response =
+            request.send().await.map_err(|error| CmlError::of_transport(error, self.client.connect_timeout))?;
+        let status = response.status();
+        let limit = self.client.largest_answer;
+        let too_large = CmlError::TooLarge { limit };
+        if response.content_length().is_some_and(|length| length > limit as u64) {
+            return Err(too_large);
+        }
+        let mut bytes = Vec::new();
+        while let Some(chunk) =
+            response.chunk().await.map_err(|error| CmlError::of_transport(error, self.began.elapsed()))?
+        {
+            if bytes.len() + chunk.len() > limit {
+                return Err(too_large);
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            return serde_json::from_slice(&bytes).map_err(|error| CmlError::Garbage {
+                // Only the place: serde_json's own words could quote the body.
+                reason: format!("no JSON at line {}, column {}", error.line(), error.column()),
+            });
+        }
+        let secrets = [credentials.password(), token.map_or("", |token| token)];
+        let description = serde_json::from_slice::<Value>(&bytes)
+            .ok()
+            .and_then(|body| body.get("description").and_then(Value::as_str).map(|text| shortened(text, &secrets)))
+            .unwrap_or_default();
+        Err(match status {
+            StatusCode::UNAUTHORIZED => CmlError::TokenRefused,
+            StatusCode::FORBIDDEN => CmlError::Forbidden { description },
+            StatusCode::NOT_FOUND => CmlError::NotFound { description },
+            _ => CmlError::Status { status: status.as_u16(), description },
+        })
+    }
+
+    fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.desk.access.address.clone();
+        url.set_query(None);
+        url.set_fragment(None);
+        // An https address always has a path to extend.
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().extend(["api", "v0"]).extend(path);
+        }
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    async fn measured<T>(
+        &self,
+        read: &'static str,
+        call: impl Future<Output = Result<T, CmlError>>,
+    ) -> Result<T, CmlError> {
+        let began = Instant::now();
+        let answer = self.bounded(call).await;
+        let outcome = answer.as_ref().err().map_or("ok", CmlError::kind);
+        metrics::counter!("lablet_cml_requests_total", "read" => read, "outcome" => outcome).increment(1);
+        metrics::histogram!("lablet_cml_request_seconds", "read" => read).record(began.elapsed().as_secs_f64());
+        if let Err(error) = &answer {
+            tracing::debug!(worker.id = %self.desk.access.worker, read, error = %error, "a read of CML failed");
+        }
+        answer
+    }
+
+    async fn bounded<T>(&self, call: impl Future<Output = Result<T, CmlError>>) -> Result<T, CmlError> {
+        let after = self.deadline.saturating_duration_since(self.began);
+        tokio::time::timeout_at(self.deadline, call).await.unwrap_or(Err(CmlError::TimedOut { after }))
+    }
+}

@@ -1,0 +1,445 @@
+//! The pure fold from what was read of a lab to what is reported of it.
+//!
+//! Unknown stays unknown: a read that failed is named in the coverage, and what it would have told is null, not zero.
+
+mod fingerprint;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use domain::Invalid;
+use domain::nominal::{Nominal, NodeResources, StatedResources, total};
+use domain::observation::{
+    Coverage, FailedRead, InterfaceObservation, MOST_INTERFACES, MOST_SMALL, NodeObservation, NodeUsage, Phase,
+    Quantities, ResourceObservation, Usage,
+};
+use domain::port_tags::LabPorts;
+
+use crate::cml::CmlError;
+use crate::cml::answers::{Address, Interface, Node, NodeStats, Reading, Topology};
+use crate::observer::LabReads;
+
+/// Who observed, in [`ResourceObservation::observer`].
+pub const OBSERVER: &str = "controller";
+
+/// Node definitions without a machine: no CPU, no RAM, no disk, and no boot. As in [`domain::nominal`].
+const WITHOUT_MACHINE: [&str; 2] = ["external_connector", "unmanaged_switch"];
+
+/// Why nothing can be said about a lab. The text fits into an event.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ObservationImpossible {
+    /// CML could not be signed in to.
+    #[error("signing in to CML: {0}")]
+    SignIn(CmlError),
+    /// The lab does not exist on this worker.
+    #[error("the lab does not exist on its worker")]
+    LabGone,
+    /// Neither the nodes nor the topology could be read.
+    #[error("the lab's nodes could not be read: {}", listed(.0))]
+    NothingRead(Vec<FailedRead>),
+    /// CML told what an observation cannot hold.
+    #[error("what CML told does not fit an observation: {0}")]
+    Absurd(Invalid),
+}
+
+fn listed(failed: &[FailedRead]) -> String {
+    failed.iter().map(|failed| format!("{}: {}", failed.read, failed.reason)).collect::<Vec<_>>().join("; ")
+}
+
+/// Whether a node's size is stated neither in what it got nor in what was asked for, so that the definition's
+/// defaults are needed.
+pub(crate) fn needs_defaults(
+    nodes: &Result<Reading<Vec<Node>>, CmlError>,
+    topology: &Result<Reading<Topology>, CmlError>,
+) -> bool {
+    joined(nodes.as_ref().ok(), topology.as_ref().ok()).values().any(|node| {
+        has_machine(&node.node_definition)
+            && (stated(node).operational.cpus.or(stated(node).overrides.cpus).is_none()
+                || stated(node).operational.ram.or(stated(node).overrides.ram).is_none())
+    })
+}
+
+/// What was seen of a lab, from everything that could be read of it at `now`.
+///
+/// A lab is steady when every running node had booted at least `settling` ago.
+///
+/// # Errors
+/// [`ObservationImpossible`] when the lab is gone, or neither read A nor read B told its nodes.
+pub fn assemble(
+    reads: LabReads,
+    now: DateTime<Utc>,
+    settling: Duration,
+) -> Result<ResourceObservation, ObservationImpossible> {
+    let mut coverage = Coverage { failed_reads: failed_reads(&reads), ..Coverage::default() };
+    coverage.unreadable_entries = unreadable_entries(&reads);
+    let (told, drawn) = (reads.nodes.as_ref().ok(), reads.topology.as_ref().ok());
+    if told.is_none() && drawn.is_none() {
+        let unknown = |error: Option<&CmlError>| matches!(error, Some(CmlError::NotFound { .. }));
+        return Err(if unknown(reads.nodes.as_ref().err()) && unknown(reads.topology.as_ref().err()) {
+            ObservationImpossible::LabGone
+        } else {
+            ObservationImpossible::NothingRead(coverage.failed_reads)
+        });
+    }
+
+    let joined = joined(told, drawn);
+    // Each of the two lists is the whole lab, so entries missing from one are harmless where the other is whole.
+    let left_out = told.into_iter().map(|read| read.left_out).chain(drawn.map(|read| read.left_out)).min().unwrap_or(0);
+    let defaults = reads.defaults.as_ref().and_then(|read| read.as_ref().ok());
+    let states = reads.states.as_ref().ok().map(|read| &read.value);
+    let addresses = reads.addresses.as_ref().ok().map(|read| &read.value);
+    let stats = reads.stats.as_ref().ok().map(|read| &read.value);
+
+    let mut seen: Vec<SeenNode> = joined
+        .into_values()
+        .map(|node| {
+            let state = node.state.clone().or_else(|| states?.nodes.get(&node.id).cloned());
+            let resources = NodeResources {
+                definition: defaults
+                    .and_then(|read| read.value.get(&node.node_definition))
+                    .copied()
+                    .unwrap_or_default(),
+                ..stated(&node)
+            };
+            SeenNode {
+                nominal: resources.resolve(&node.node_definition),
+                machine: has_machine(&node.node_definition),
+                stats: stats.and_then(|stats| stats.nodes.get(&node.id).copied()),
+                state,
+                interfaces: interfaces(
+                    &node,
+                    states.map(|states| &states.interfaces),
+                    addresses.and_then(|addresses| addresses.get(&node.id)).map_or(&[], Vec::as_slice),
+                    &mut coverage.unreadable_entries,
+                ),
+                node,
+            }
+        })
+        .collect();
+    seen.sort_by(|a, b| (&a.node.label, &a.node.id).cmp(&(&b.node.label, &b.node.id)));
+
+    let told_stats = stats.is_some();
+    coverage.nodes_total = Some(count(seen.len()).saturating_add(left_out));
+    coverage.nodes_booted = nodes_booted(&seen);
+    coverage.phase = phase(&seen, settling);
+    bound(&mut coverage.unreadable_entries);
+
+    let nominal = quantities(&seen, |node| {
+        [node.nominal.cpu_cores, node.nominal.memory_mb.map(mb), (!node.machine).then_some(0.0)]
+    });
+    let used = told_stats.then(|| quantities(&seen, SeenNode::used));
+    let highest_cpu_percent =
+        seen.iter().filter_map(|node| node.stats?.cpu_usage).max_by(f64::total_cmp);
+
+    // A single node whose tags are unknown makes the set of ports unknown: its ports would look like ports that went.
+    let ports = (left_out == 0 && seen.iter().all(|node| node.node.tags.is_some())).then(|| {
+        LabPorts::read(seen.iter().map(|node| {
+            (node.node.id.as_str(), node.node.label.as_str(), node.node.tags.as_deref().unwrap_or_default())
+        }))
+    });
+    let LabPorts { ports: port_list, unreadable: unreadable_tags } = ports.clone().unwrap_or_default();
+
+    let observation = ResourceObservation {
+        observed_at: Some(now),
+        observer: Some(OBSERVER.to_owned()),
+        total_cpu_cores: nominal.cpu_cores,
+        total_memory_mb: nominal.memory_mb,
+        total_storage_mb: used.and_then(|used| used.storage_mb),
+        actual_node_count: coverage.nodes_total,
+        node_definitions_used: seen
+            .iter()
+            .map(|node| node.node.node_definition.clone())
+            .filter(|definition| !definition.is_empty())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect(),
+        observed_ports: ports.as_ref().map(LabPorts::by_name),
+        nominal: Some(nominal),
+        usage: used.map(|used| Usage { used, highest_cpu_percent }),
+        ports: port_list,
+        unreadable_tags,
+        cml_version: reads.version.as_ref().ok().cloned(),
+        topology_fingerprint: drawn
+            .filter(|read| read.unreadable.is_empty())
+            .map(|read| fingerprint::of(&read.value)),
+        nodes: seen.into_iter().map(SeenNode::observed).collect(),
+        coverage: Some(coverage),
+        simulation_stats: reads.stats.ok().map(|read| read.value.raw),
+    };
+    observation.check().map_err(ObservationImpossible::Absurd)?;
+    Ok(observation)
+}
+
+/// Cores in use by a node, from CML's `cpu_usage`.
+///
+/// CML does not document what 100 means on a node with several virtual CPUs. Read as libvirt counts, it is the share of
+/// one CPU's time, the only reading under which more than 100 has a meaning. The raw percentage is kept beside it, so
+/// that another rule can be applied to what was recorded.
+pub fn cores_in_use(cpu_usage_percent: f64) -> f64 {
+    cpu_usage_percent / 100.0
+}
+
+struct SeenNode {
+    node: Node,
+    state: Option<String>,
+    nominal: Nominal,
+    machine: bool,
+    stats: Option<NodeStats>,
+    interfaces: Vec<InterfaceObservation>,
+}
+
+impl SeenNode {
+    fn is_off(&self) -> bool {
+        matches!(self.state.as_deref(), Some("DEFINED_ON_CORE" | "STOPPED"))
+    }
+
+    /// `None`: cannot be told.
+    fn has_booted(&self) -> Option<bool> {
+        match self.state.as_deref() {
+            Some("BOOTED") => Some(true),
+            Some("STARTED") => Some(!self.machine),
+            Some(_) => Some(false),
+            None => self.stats.and_then(|stats| stats.booted_for).map(|seconds| seconds > 0),
+        }
+    }
+
+    fn used_memory_mb(&self) -> Option<f64> {
+        let stats = self.stats?;
+        let ram = stats.ram.or(self.nominal.memory_mb)?;
+        Some(stats.ram_usage? / 100.0 * mb(ram))
+    }
+
+    /// Cores, MB of memory, MB of disk. A node without a machine, or one that is off, uses neither CPU nor memory: that
+    /// zero is real. The disk of one that is off may still exist.
+    fn used(&self) -> [Option<f64>; 3] {
+        if !self.machine {
+            return [Some(0.0); 3];
+        }
+        let disk = self.stats.and_then(|stats| stats.disk_usage);
+        if self.is_off() {
+            return [Some(0.0), Some(0.0), disk];
+        }
+        [self.stats.and_then(|stats| stats.cpu_usage).map(cores_in_use), self.used_memory_mb(), disk]
+    }
+
+    fn observed(self) -> NodeObservation {
+        let usage = self.stats.map(|stats| NodeUsage {
+            cpu_percent: stats.cpu_usage,
+            cpu_cores: stats.cpu_usage.map(cores_in_use),
+            memory_mb: self.used_memory_mb(),
+            disk_mb: stats.disk_usage,
+            disk_read_bytes: stats.disk_read_bytes,
+            disk_written_bytes: stats.disk_written_bytes,
+            booted_seconds: stats.booted_for.filter(|seconds| *seconds > 0),
+        });
+        NodeObservation {
+            node_id: self.node.id,
+            label: self.node.label,
+            node_definition: self.node.node_definition,
+            state: self.state,
+            cpu_limit: self.nominal.cpu_limit,
+            ram_mb: self.nominal.memory_mb,
+            tags: self.node.tags.unwrap_or_default(),
+            interfaces: self.interfaces,
+            cpus: self.nominal.cpus,
+            nominal_cpu_cores: self.nominal.cpu_cores,
+            image_definition: self.node.image_definition,
+            usage,
+        }
+    }
+}
+
+/// The nodes of reads A and B by id. A knows what the node got and its state, B its interfaces; each fills in for the
+/// other.
+fn joined(told: Option<&Reading<Vec<Node>>>, drawn: Option<&Reading<Topology>>) -> BTreeMap<String, Node> {
+    let mut nodes: BTreeMap<String, Node> =
+        told.into_iter().flat_map(|read| &read.value).map(|node| (node.id.clone(), node.clone())).collect();
+    for drawn in drawn.into_iter().flat_map(|read| &read.value.nodes) {
+        match nodes.get_mut(&drawn.id) {
+            None => {
+                nodes.insert(drawn.id.clone(), drawn.clone());
+            }
+            Some(node) => {
+                node.interfaces.clone_from(&drawn.interfaces);
+                if node.label.is_empty() {
+                    node.label.clone_from(&drawn.label);
+                }
+                if node.node_definition.is_empty() {
+                    node.node_definition.clone_from(&drawn.node_definition);
+                }
+                if node.tags.is_none() {
+                    node.tags.clone_from(&drawn.tags);
+                }
+                node.overrides = StatedResources {
+                    cpus: node.overrides.cpus.or(drawn.overrides.cpus),
+                    cpu_limit: node.overrides.cpu_limit.or(drawn.overrides.cpu_limit),
+                    ram: node.overrides.ram.or(drawn.overrides.ram),
+                };
+            }
+        }
+    }
+    nodes
+}
+
+/// What a node states of itself. Old controllers write 0 where nothing was overridden.
+fn stated(node: &Node) -> NodeResources {
+    let nonzero = |stated: StatedResources| StatedResources {
+        cpus: stated.cpus.filter(|cpus| *cpus > 0),
+        cpu_limit: stated.cpu_limit.filter(|limit| *limit > 0),
+        ram: stated.ram.filter(|ram| *ram > 0),
+    };
+    NodeResources {
+        operational: nonzero(node.operational),
+        overrides: nonzero(node.overrides),
+        definition: StatedResources::default(),
+    }
+}
+
+fn has_machine(node_definition: &str) -> bool {
+    !WITHOUT_MACHINE.contains(&node_definition)
+}
+
+fn interfaces(
+    node: &Node,
+    states: Option<&BTreeMap<String, String>>,
+    addresses: &[Address],
+    unreadable: &mut Vec<FailedRead>,
+) -> Vec<InterfaceObservation> {
+    let address_of = |interface: &Interface| {
+        addresses.iter().find(|address| {
+            if address.interface_id.is_empty() {
+                address.label == interface.label
+            } else {
+                address.interface_id == interface.id
+            }
+        })
+    };
+    let mut interfaces: Vec<InterfaceObservation> = node
+        .interfaces
+        .iter()
+        .map(|interface| {
+            let address = address_of(interface);
+            InterfaceObservation {
+                interface_id: interface.id.clone(),
+                label: interface.label.clone(),
+                slot: interface.slot,
+                state: states.and_then(|states| states.get(&interface.id).cloned()),
+                mac_address: interface.deployed_mac.clone().or_else(|| address.map(|address| address.mac.clone())),
+                ip4: address.map(|address| first(&address.ip4)).unwrap_or_default(),
+                ip6: address.map(|address| first(&address.ip6)).unwrap_or_default(),
+            }
+        })
+        .collect();
+    if node.interfaces.is_empty() {
+        // Read B failed: what was learnt of addresses is still worth telling.
+        interfaces = addresses
+            .iter()
+            .filter(|address| !address.interface_id.is_empty())
+            .map(|address| InterfaceObservation {
+                interface_id: address.interface_id.clone(),
+                label: address.label.clone(),
+                slot: None,
+                state: states.and_then(|states| states.get(&address.interface_id).cloned()),
+                mac_address: Some(address.mac.clone()),
+                ip4: first(&address.ip4),
+                ip6: first(&address.ip6),
+            })
+            .collect();
+    }
+    if interfaces.len() > MOST_INTERFACES {
+        unreadable.push(FailedRead {
+            read: format!("topology.nodes.{}.interfaces", node.id),
+            reason: format!("has {} entries; the first {MOST_INTERFACES} are kept", interfaces.len()),
+        });
+        interfaces.truncate(MOST_INTERFACES);
+    }
+    interfaces
+}
+
+fn first(addresses: &[String]) -> Vec<String> {
+    addresses.iter().take(MOST_SMALL).cloned().collect()
+}
+
+fn nodes_booted(nodes: &[SeenNode]) -> Option<u32> {
+    let known: Option<Vec<bool>> = nodes.iter().map(SeenNode::has_booted).collect();
+    known.map(|booted| count(booted.into_iter().filter(|booted| *booted).count()))
+}
+
+/// A node that is off will not boot, so it decides nothing unless all are off.
+fn phase(nodes: &[SeenNode], settling: Duration) -> Phase {
+    let running: Vec<&SeenNode> = nodes.iter().filter(|node| !node.is_off()).collect();
+    if nodes.is_empty() {
+        return Phase::Unknown;
+    }
+    if running.is_empty() {
+        return Phase::Stopped;
+    }
+    if running.iter().any(|node| node.has_booted() == Some(false)) {
+        return Phase::Boot;
+    }
+    let machines = || running.iter().filter(|node| node.machine);
+    let booted_for = |node: &&&SeenNode| node.stats.and_then(|stats| stats.booted_for);
+    if machines().filter_map(|node| booted_for(&node)).any(|seconds| seconds < settling.as_secs()) {
+        return Phase::Boot;
+    }
+    if running.iter().any(|node| node.has_booted().is_none()) || machines().any(|node| booted_for(&node).is_none()) {
+        return Phase::Unknown;
+    }
+    Phase::Steady
+}
+
+fn quantities(nodes: &[SeenNode], part: impl Fn(&SeenNode) -> [Option<f64>; 3]) -> Quantities {
+    let parts: Vec<[Option<f64>; 3]> = nodes.iter().map(part).collect();
+    let (cpu_cores, unknown_cpu_nodes) = total(parts.iter().map(|part| part[0]));
+    let (memory_mb, unknown_memory_nodes) = total(parts.iter().map(|part| part[1]));
+    let (storage_mb, unknown_storage_nodes) = total(parts.iter().map(|part| part[2]));
+    Quantities { cpu_cores, memory_mb, storage_mb, unknown_cpu_nodes, unknown_memory_nodes, unknown_storage_nodes }
+}
+
+fn failed_reads(reads: &LabReads) -> Vec<FailedRead> {
+    let errors: [(&str, Option<&CmlError>); 7] = [
+        ("nodes", reads.nodes.as_ref().err()),
+        ("topology", reads.topology.as_ref().err()),
+        ("lab_element_state", reads.states.as_ref().err()),
+        ("layer3_addresses", reads.addresses.as_ref().err()),
+        ("simulation_stats", reads.stats.as_ref().err()),
+        ("simplified_node_definitions", reads.defaults.as_ref().and_then(|read| read.as_ref().err())),
+        ("system_information", reads.version.as_ref().err()),
+    ];
+    errors
+        .into_iter()
+        .filter_map(|(read, error)| Some(FailedRead { read: read.to_owned(), reason: error?.to_string() }))
+        .collect()
+}
+
+fn unreadable_entries(reads: &LabReads) -> Vec<FailedRead> {
+    let mut entries = Vec::new();
+    entries.extend(reads.nodes.iter().flat_map(|read| read.unreadable.iter().cloned()));
+    entries.extend(reads.topology.iter().flat_map(|read| read.unreadable.iter().cloned()));
+    entries.extend(reads.states.iter().flat_map(|read| read.unreadable.iter().cloned()));
+    entries.extend(reads.addresses.iter().flat_map(|read| read.unreadable.iter().cloned()));
+    entries.extend(reads.stats.iter().flat_map(|read| read.unreadable.iter().cloned()));
+    entries
+}
+
+/// Keeps the list within what an observation holds, saying how much was cut.
+fn bound(entries: &mut Vec<FailedRead>) {
+    if entries.len() > MOST_SMALL {
+        let cut = entries.len() - (MOST_SMALL - 1);
+        entries.truncate(MOST_SMALL - 1);
+        entries.push(FailedRead { read: "…".to_owned(), reason: format!("{cut} more entries could not be read") });
+    }
+}
+
+fn count(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a node's MB are far below 2^52")]
+fn mb(megabytes: u64) -> f64 {
+    megabytes as f64
+}
+
+#[cfg(test)]
+mod tests;
