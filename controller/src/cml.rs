@@ -150,9 +150,9 @@ impl CmlClient {
     /// A reader of one worker that gives up after `timeout` in total.
     pub fn reader(&self, access: &WorkerAccess, timeout: Duration) -> WorkerReader {
         let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = desks.get(&access.worker).filter(|desk| {
-            desk.access.address == access.address && desk.access.credentials == access.credentials
-        });
+        let known = desks
+            .get(&access.worker)
+            .filter(|desk| desk.access.address == access.address && desk.access.credentials == access.credentials);
         let desk = match known {
             Some(desk) => desk.clone(),
             None => {
@@ -209,7 +209,9 @@ impl WorkerReader {
     /// # Errors
     /// Any [`CmlError`].
     pub async fn element_states(&self, lab: &LabId) -> Result<Reading<ElementStates>, CmlError> {
-        answers::element_states(&self.get("lab_element_state", &["labs", lab.as_str(), "lab_element_state"], &[]).await?)
+        answers::element_states(
+            &self.get("lab_element_state", &["labs", lab.as_str(), "lab_element_state"], &[]).await?,
+        )
     }
 
     /// Read D: learnt addresses and deployed MACs.
@@ -286,8 +288,7 @@ impl WorkerReader {
             return Ok(token.clone());
         }
         if let Some((at, error)) = &sign_in.failed {
-            let pause =
-                if *error == CmlError::PasswordRefused { PAUSE_AFTER_REFUSAL } else { PAUSE_AFTER_FAILURE };
+            let pause = if *error == CmlError::PasswordRefused { PAUSE_AFTER_REFUSAL } else { PAUSE_AFTER_FAILURE };
             if at.elapsed() < pause {
                 return Err(error.clone());
             }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::Invalid;
-use domain::nominal::{Nominal, NodeResources, StatedResources, total};
+use domain::nominal::{NodeResources, Nominal, StatedResources, total};
 use domain::observation::{
     Coverage, FailedRead, InterfaceObservation, MOST_INTERFACES, MOST_SMALL, NodeObservation, NodeUsage, Phase,
     Quantities, ResourceObservation, Usage,
@@ -129,8 +129,7 @@ pub fn assemble(
         [node.nominal.cpu_cores, node.nominal.memory_mb.map(mb), (!node.machine).then_some(0.0)]
     });
     let used = told_stats.then(|| quantities(&seen, SeenNode::used));
-    let highest_cpu_percent =
-        seen.iter().filter_map(|node| node.stats?.cpu_usage).max_by(f64::total_cmp);
+    let highest_cpu_percent = seen.iter().filter_map(|node| node.stats?.cpu_usage).max_by(f64::total_cmp);
 
     // A single node whose tags are unknown makes the set of ports unknown: its ports would look like ports that went.
     let ports = (left_out == 0 && seen.iter().all(|node| node.node.tags.is_some())).then(|| {
@@ -160,9 +159,7 @@ pub fn assemble(
         ports: port_list,
         unreadable_tags,
         cml_version: reads.version.as_ref().ok().cloned(),
-        topology_fingerprint: drawn
-            .filter(|read| read.unreadable.is_empty())
-            .map(|read| fingerprint::of(&read.value)),
+        topology_fingerprint: drawn.filter(|read| read.unreadable.is_empty()).map(|read| fingerprint::of(&read.value)),
         nodes: seen.into_iter().map(SeenNode::observed).collect(),
         coverage: Some(coverage),
         simulation_stats: reads.stats.ok().map(|read| read.value.raw),

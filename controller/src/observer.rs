@@ -88,11 +88,8 @@ impl Observer {
 async fn read(reader: &WorkerReader, lab: &LabId) -> LabReads {
     let nodes_and_defaults = async {
         let (nodes, topology) = tokio::join!(reader.nodes(lab), reader.topology(lab));
-        let defaults = if observation::needs_defaults(&nodes, &topology) {
-            Some(reader.node_defaults().await)
-        } else {
-            None
-        };
+        let defaults =
+            if observation::needs_defaults(&nodes, &topology) { Some(reader.node_defaults().await) } else { None };
         (nodes, topology, defaults)
     };
     let ((nodes, topology, defaults), states, addresses, stats, version) = tokio::join!(

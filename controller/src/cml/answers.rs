@@ -384,9 +384,10 @@ fn slot(notes: &mut Notes, place: &str, entry: &Value) -> Option<i32> {
 
 /// An id without which the whole entry is left out.
 fn id(notes: &mut Notes, place: &str, entry: &Value, name: &str) -> Option<String> {
-    let found = entry.get(name).and_then(Value::as_str).filter(|id| {
-        !id.is_empty() && id.chars().count() <= LONGEST_TOKEN && !id.chars().any(char::is_control)
-    });
+    let found = entry
+        .get(name)
+        .and_then(Value::as_str)
+        .filter(|id| !id.is_empty() && id.chars().count() <= LONGEST_TOKEN && !id.chars().any(char::is_control));
     if found.is_none() {
         notes.leave_out(place.to_owned(), format!("has no usable {name}"));
     }
@@ -636,7 +637,10 @@ mod tests {
         assert_eq!((interfaces[0].slot, interfaces[1].slot), (None, Some(0)));
         assert_eq!(interfaces[1].deployed_mac.as_deref(), Some("52:54:00:00:00:01"));
         assert_eq!(reading.value.links, [("i1".to_owned(), "i9".to_owned())]);
-        assert_eq!(named(&reading), ["topology.nodes[0].interfaces[2] has no id", "topology.links[1] does not name both interfaces"]);
+        assert_eq!(
+            named(&reading),
+            ["topology.nodes[0].interfaces[2] has no id", "topology.links[1] does not name both interfaces"]
+        );
     }
 
     #[test]
@@ -652,7 +656,10 @@ mod tests {
         assert_eq!(reading.value.nodes["a"].booted_for, Some(1_966_031));
         assert_eq!(reading.value.nodes["b"], NodeStats { booted_for: Some(0), ..NodeStats::default() });
         assert_eq!(reading.value.nodes["c"].disk_usage, Some(812.0));
-        assert_eq!(named(&reading), ["simulation_stats.nodes.c.cpu_usage is a text", "simulation_stats.nodes.d is a list"]);
+        assert_eq!(
+            named(&reading),
+            ["simulation_stats.nodes.c.cpu_usage is a text", "simulation_stats.nodes.d is a list"]
+        );
         assert!(stats(json!({"nodes": {}, "links": {}})).unwrap().value.nodes.is_empty());
     }
 

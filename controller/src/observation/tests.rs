@@ -48,7 +48,9 @@ fn lab() -> LabReads {
                 {"id": "r2", "label": "R2", "node_definition": "iosv", "interfaces": [{"id": "g1", "label": "Gi0/0", "slot": 0}]},
                 {"id": "sw", "label": "SW", "node_definition": "unmanaged_switch", "interfaces": []}],
             "links": [{"id": "l", "interface_a": "g0", "interface_b": "g1"}]})),
-        states: answers::element_states(&json!({"nodes": {}, "links": {}, "interfaces": {"g0": "STARTED", "lo": "STARTED"}})),
+        states: answers::element_states(
+            &json!({"nodes": {}, "links": {}, "interfaces": {"g0": "STARTED", "lo": "STARTED"}}),
+        ),
         addresses: answers::addresses(&json!({"r1": {"name": "R1", "interfaces": {
             "52:54:00:00:00:01": {"id": "g0", "label": "Gi0/0", "ip4": ["10.0.0.1"], "ip6": []}}}})),
         stats: answers::stats(json!({"nodes": {
@@ -59,7 +61,6 @@ fn lab() -> LabReads {
         version: Ok("2.10.0+build.1".into()),
     }
 }
-
 
 fn seen(reads: LabReads) -> ResourceObservation {
     assemble(reads, now(), SETTLING).unwrap()
