@@ -1,0 +1,53 @@
+# make up     a running Lablet with sample labs: nothing but Rust needed
+# make test   everything that must hold before a change is merged
+#
+# make setup  what both need, from the system's package manager, where it is missing
+# make lint   format, clippy, dependencies
+# make bench  the comparisons
+# make clean  what was built; the data of `make up` in .lablet stays
+
+SHELL := /bin/sh
+CARGO ?= cargo
+# More arguments for `lablet up`, e.g. make up ARGS="--http 0.0.0.0:8080"
+ARGS ?=
+
+# A larger set of real labs, where it lies beside the repository: some tests use it.
+ifndef LABLET_TOPOLOGIES
+ifneq ($(wildcard ../shared/topologies),)
+export LABLET_TOPOLOGIES := $(abspath ../shared/topologies)
+endif
+endif
+
+# Where the build puts executables, also when the environment or a configuration file moves it.
+TARGET = $$($(CARGO) metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
+
+# The steps of `test` are in order also under make -j.
+.NOTPARALLEL:
+
+.PHONY: up test lint bench clean setup setup-test
+
+# The development profile: built in half the time of a release, and quick enough for a demonstration.
+up: setup
+	$(CARGO) build --locked -p cli --bin lablet
+	@exec "$(TARGET)/debug/lablet" up --demo $(ARGS)
+
+setup:
+	@scripts/setup.sh up
+
+setup-test:
+	@scripts/setup.sh test
+
+test: setup-test lint
+	$(CARGO) test --workspace --locked --no-run
+	"$(TARGET)/debug/with-servers" $(CARGO) test --workspace --locked
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	@scripts/check-dependencies.sh
+
+bench: setup
+	$(CARGO) bench --locked -p bench
+
+clean:
+	$(CARGO) clean
