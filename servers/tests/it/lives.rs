@@ -71,20 +71,23 @@ async fn a_second_start_finds_everything_where_it_was() {
 #[tokio::test]
 async fn wrong_and_missing_passwords_are_refused() {
     let folder = TempDir::new().unwrap();
-    let postgres = PostgresServer::start(PostgresOptions { fsync: false, ..postgres_in(folder.path()) }).await.unwrap();
-    let port = postgres.port();
-    for url in [
-        format!("postgres://postgres@127.0.0.1:{port}/postgres"),
-        format!("postgres://postgres:wrong@127.0.0.1:{port}/postgres"),
-    ] {
-        let refused = PgConnection::connect(&url).await.unwrap_err();
-        assert!(refused.to_string().contains("password"), "{refused}");
+    for fsync in [true, false] {
+        let data_dir = folder.path().join(format!("fsync-{fsync}"));
+        let postgres = PostgresServer::start(PostgresOptions { data_dir, port: None, fsync }).await.unwrap();
+        let port = postgres.port();
+        for url in [
+            format!("postgres://postgres@127.0.0.1:{port}/postgres"),
+            format!("postgres://postgres:wrong@127.0.0.1:{port}/postgres"),
+        ] {
+            let refused = PgConnection::connect(&url).await.unwrap_err();
+            assert!(refused.to_string().contains("password"), "{refused}");
+        }
+        postgres.stop().await.unwrap();
     }
     let nats = NatsServer::start(nats_in(folder.path())).await.unwrap();
     let refused = async_nats::connect(format!("nats://127.0.0.1:{}", nats.port())).await;
     assert!(refused.is_err());
     nats.stop().await.unwrap();
-    postgres.stop().await.unwrap();
 }
 
 /// Postgres refuses to run as root; a home closed to others must not be opened for the user it runs as.
