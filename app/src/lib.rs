@@ -2,3 +2,5 @@
 //! JetStream, and the door for commands that arrive by NATS.
 
 pub mod bus;
+pub mod clock;
+pub mod log;

@@ -1,0 +1,220 @@
+//! The log: the only truth, and the one door to it.
+//!
+//! [`Log::execute`] decides and appends; [`Log::read`] follows all events in their order. Everything else is derived
+//! from the log and can be lost.
+
+mod append;
+mod cqrs;
+mod execute;
+mod position;
+mod record;
+mod snapshot;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use metrics::{Unit, describe_counter, describe_histogram};
+use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use self::execute::{ExecuteError, Executed, Outcome};
+pub use self::position::{NoPosition, Position};
+pub use self::record::{DedupeKey, Metadata, Origin, RecordedEvent};
+use crate::clock::{Clock, Mint};
+
+/// The schema of the database, in order.
+pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// Settings of the log.
+#[derive(Debug, Clone)]
+pub struct LogOptions {
+    /// Tasks that append. Two use a small Postgres fully.
+    pub writers: usize,
+    /// Aggregates kept in memory with their sequence.
+    pub cached_aggregates: usize,
+    /// An aggregate's state is kept in the database each time it has this many events more.
+    pub snapshot_every: i64,
+}
+
+impl Default for LogOptions {
+    fn default() -> Self {
+        Self { writers: 2, cached_aggregates: 10_000, snapshot_every: 100 }
+    }
+}
+
+/// Reading failed.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The database does not answer.
+    #[error("the log cannot be read")]
+    Unavailable(#[source] sqlx::Error),
+    /// An event is there and cannot be understood.
+    #[error("event {sequence} of {aggregate_type} {aggregate_id} cannot be understood")]
+    Corrupt {
+        /// Whose event.
+        aggregate_type: String,
+        /// Whose event.
+        aggregate_id: String,
+        /// Which event.
+        sequence: i64,
+        /// What is wrong with it.
+        #[source]
+        source: serde_json::Error,
+    },
+}
+
+impl From<sqlx::Error> for LogError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+/// The log. Cheap to clone; clones share the writers and the cache.
+#[derive(Clone)]
+pub struct Log {
+    pool: PgPool,
+    clock: Clock,
+    mint: Mint,
+    options: LogOptions,
+    appender: append::Appender,
+    cache: Arc<execute::Cache>,
+    appended: watch::Sender<u64>,
+}
+
+impl std::fmt::Debug for Log {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Log").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// A pool of connections to the database, opened as they are needed.
+///
+/// # Errors
+/// The address cannot be understood; it is not repeated in the error, as it may hold a password.
+pub fn pool(database_url: &str, most_connections: u32) -> Result<PgPool, sqlx::Error> {
+    let options: PgConnectOptions = database_url.parse().map_err(|_| {
+        sqlx::Error::Configuration(
+            "the database's address is not of the form postgres://user:password@host/database".into(),
+        )
+    })?;
+    Ok(PgPoolOptions::new()
+        .max_connections(most_connections)
+        .acquire_timeout(Duration::from_secs(5))
+        .idle_timeout(Duration::from_secs(300))
+        .connect_lazy_with(options.application_name("lablet")))
+}
+
+impl Log {
+    /// The log in this database, which has been migrated. Has to be called within a tokio runtime.
+    pub fn new(pool: PgPool, clock: Clock, mint: Mint, options: LogOptions) -> Self {
+        describe_histogram!("lablet_log_append_seconds", Unit::Seconds, "Duration of one appending statement");
+        describe_histogram!("lablet_log_append_batch_commands", Unit::Count, "Commands that shared one statement");
+        describe_counter!("lablet_log_conflicts_total", Unit::Count, "Commands that met somebody else's events");
+        let appender = append::Appender::start(&pool, options.writers);
+        let cache = Arc::new(execute::Cache::new(options.cached_aggregates));
+        Self { pool, clock, mint, options, appender, cache, appended: watch::Sender::new(0) }
+    }
+
+    /// The connections that it uses.
+    pub fn pool(&self) -> &PgPool {
+        &self.pool
+    }
+
+    /// The time by which it decides.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Where its ids come from.
+    pub fn mint(&self) -> &Mint {
+        &self.mint
+    }
+
+    /// Changes whenever this process has appended. Other processes are heard of by the bus.
+    pub fn appended(&self) -> watch::Receiver<u64> {
+        self.appended.subscribe()
+    }
+
+    /// Up to `limit` events after a position, in the order of all events.
+    ///
+    /// One statement, so one snapshot: what a transaction that is still open wrote is left out together with all that
+    /// comes after it, and is found by a later read.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn read(&self, after: Position, limit: i64) -> Result<Vec<RecordedEvent>, LogError> {
+        let statement = format!(
+            "SELECT {} FROM events
+              WHERE (epoch, written_by, position) > ($1, $2::text::xid8, $3) AND {SETTLED}
+              ORDER BY events.epoch, events.written_by, events.position LIMIT $4",
+            record::COLUMNS
+        );
+        let rows = sqlx::query(AssertSqlSafe(statement))
+            .bind(after.epoch)
+            .bind(after.written_by_text())
+            .bind(after.position)
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.iter().map(RecordedEvent::from_row).collect::<sqlx::Result<_>>()?)
+    }
+
+    /// The position of the last event that [`Log::read`] would give, [`Position::START`] for an empty log.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn head(&self) -> Result<Position, LogError> {
+        let statement = format!(
+            "SELECT epoch, written_by::text AS written_by, position FROM events WHERE {SETTLED}
+              ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC LIMIT 1"
+        );
+        let row = sqlx::query(AssertSqlSafe(statement)).fetch_optional(&self.pool).await?;
+        Ok(row.as_ref().map(Position::from_row).transpose()?.unwrap_or(Position::START))
+    }
+
+    /// Up to `limit` events of one aggregate after a sequence, in order.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn history(
+        &self,
+        aggregate_type: &str,
+        aggregate_id: &str,
+        after_sequence: i64,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, LogError> {
+        let statement = format!(
+            "SELECT {} FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3
+              ORDER BY sequence LIMIT $4",
+            record::COLUMNS
+        );
+        let rows = sqlx::query(AssertSqlSafe(statement))
+            .bind(aggregate_type)
+            .bind(aggregate_id)
+            .bind(after_sequence)
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.iter().map(RecordedEvent::from_row).collect::<sqlx::Result<_>>()?)
+    }
+
+    /// One event by its id.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn event(&self, event_id: Uuid) -> Result<Option<RecordedEvent>, LogError> {
+        let statement = format!("SELECT {} FROM events WHERE event_id = $1", record::COLUMNS);
+        let row = sqlx::query(AssertSqlSafe(statement)).bind(event_id).fetch_optional(&self.pool).await?;
+        Ok(row.as_ref().map(RecordedEvent::from_row).transpose()?)
+    }
+
+    fn ring(&self) {
+        self.appended.send_modify(|count| *count = count.wrapping_add(1));
+    }
+}
+
+/// What has been committed together with everything before it. Transactions of earlier epochs ended in another cluster.
+const SETTLED: &str =
+    "(written_by < pg_snapshot_xmin(pg_current_snapshot()) OR epoch < (SELECT log_epoch.epoch FROM log_epoch))";

@@ -1,0 +1,359 @@
+//! Executing a command: load, decide, append; again on a conflict, as a decision is pure.
+
+use std::any::Any;
+use std::sync::Arc;
+use std::time::Duration;
+
+use cqrs_es::DomainEvent as _;
+use domain::{Decide, Decision};
+use quick_cache::sync::Cache as QuickCache;
+use uuid::Uuid;
+
+use super::append::{Append, AppendError, FirstAnswer, NewEvent, first_answers};
+use super::position::Position;
+use super::record::{Origin, RecordedEvent};
+use super::{Log, LogError, snapshot};
+use crate::bus::Backoff;
+
+/// How often a command meets somebody else's events before it gives up.
+const ATTEMPTS: u32 = 16;
+/// How many events are read at once when an aggregate is loaded.
+const PAGE: i64 = 1_000;
+
+/// What became of a command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Its events are in the log now.
+    Recorded,
+    /// It had taken effect before, by whatever command; nothing was recorded.
+    AlreadyDone,
+    /// This very command (by its key) had been executed before: the first answer again.
+    Repeated,
+}
+
+/// The answer to a command.
+#[derive(Debug, Clone)]
+pub struct Executed<A> {
+    /// Sequence of the aggregate's newest event on which the answer rests.
+    pub sequence: i64,
+    /// Position of that event.
+    pub position: Position,
+    /// The state at that sequence.
+    pub state: A,
+    /// Recorded, already done or repeated.
+    pub outcome: Outcome,
+    /// Ids of the events that the command recorded, in order.
+    pub event_ids: Vec<Uuid>,
+}
+
+/// Why a command was not executed. Nothing was recorded, except where it is said.
+#[derive(Debug, thiserror::Error)]
+pub enum ExecuteError<E: std::error::Error + 'static> {
+    /// A rule refuses it.
+    #[error(transparent)]
+    Rejected(E),
+    /// It was to act on a version that is not the newest.
+    #[error("version {expected} was expected, the newest is {actual}")]
+    Stale {
+        /// The version that the command was about.
+        expected: i64,
+        /// The newest version.
+        actual: i64,
+    },
+    /// Its key belongs to another command.
+    #[error("the key {key:?} was used for another command")]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
+    /// Others kept writing to the same aggregate.
+    #[error("others keep changing it; try again")]
+    Conflict,
+    /// The database refuses the events.
+    #[error("the log refuses the events")]
+    Refused(#[source] Arc<sqlx::Error>),
+    /// The database is away. The outcome is unknown if an answer was lost: the same command with the same key may
+    /// be sent again.
+    #[error("the log does not answer")]
+    Unavailable(#[source] LogError),
+}
+
+impl<E: std::error::Error + 'static> From<LogError> for ExecuteError<E> {
+    fn from(error: LogError) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl<E: std::error::Error + 'static> From<sqlx::Error> for ExecuteError<E> {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(LogError::Unavailable(error))
+    }
+}
+
+/// An aggregate's state at a sequence.
+#[derive(Debug, Clone)]
+pub(super) struct Loaded<A> {
+    pub(super) state: A,
+    pub(super) sequence: i64,
+    pub(super) position: Position,
+}
+
+impl<A: Default> Default for Loaded<A> {
+    fn default() -> Self {
+        Self { state: A::default(), sequence: 0, position: Position::START }
+    }
+}
+
+/// Aggregates with their sequence. A stale one shows as a conflict, and is loaded again.
+pub(super) struct Cache(QuickCache<(&'static str, String), Arc<dyn Any + Send + Sync>>);
+
+impl Cache {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self(QuickCache::new(capacity))
+    }
+
+    fn get<A: Decide>(&self, id: &str) -> Option<Arc<Loaded<A>>> {
+        self.0.get(&(A::TYPE, id.to_owned()))?.downcast::<Loaded<A>>().ok()
+    }
+
+    fn put<A: Decide>(&self, id: &str, loaded: Arc<Loaded<A>>) {
+        self.0.insert((A::TYPE, id.to_owned()), loaded);
+    }
+}
+
+impl Log {
+    /// Executes a command: decides on the aggregate's newest state and appends what was decided, all or nothing.
+    ///
+    /// With a dedupe key in `origin`, the command takes effect once, however often it is sent and whatever happened
+    /// since; a repetition gets the first answer again.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn execute<A: Decide>(
+        &self,
+        id: &str,
+        command: A::Command,
+        origin: &Origin,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        self.execute_at(id, None, command, origin).await
+    }
+
+    /// As [`Log::execute`], on one version of the aggregate: its newest sequence has to be `expected`.
+    ///
+    /// # Errors
+    /// See [`ExecuteError`].
+    pub async fn execute_at<A: Decide>(
+        &self,
+        id: &str,
+        expected: Option<i64>,
+        command: A::Command,
+        origin: &Origin,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let metadata = serde_json::to_string(&origin.metadata())
+            .map_err(|error| ExecuteError::Refused(Arc::new(sqlx::Error::Encode(Box::new(error)))))?;
+        let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
+        let mut known = self.cache.get::<A>(id);
+        for attempt in 0..ATTEMPTS {
+            if attempt > 1 {
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+            let (loaded, is_newest) = match known.take() {
+                // The first decision may rest on what the cache knows: appending tells whether that was the newest.
+                Some(cached) if attempt == 0 => (cached, false),
+                cached => (self.refresh::<A>(id, cached).await?, true),
+            };
+            let decision = match expected {
+                Some(expected) if expected != loaded.sequence => {
+                    Err(ExecuteError::Stale { expected, actual: loaded.sequence })
+                }
+                _ => loaded.state.decide(command.clone()).map_err(ExecuteError::Rejected),
+            };
+            let events = match decision {
+                Ok(Decision::Record(events)) if !events.is_empty() => events,
+                // A repeated command often finds the world changed by its first execution.
+                other => {
+                    if let Some(repeated) = self.first_answer::<A>(id, origin).await? {
+                        return Ok(repeated);
+                    }
+                    if !is_newest {
+                        known = Some(loaded);
+                        continue;
+                    }
+                    return other.map(|_| Executed {
+                        sequence: loaded.sequence,
+                        position: loaded.position,
+                        state: loaded.state.clone(),
+                        outcome: Outcome::AlreadyDone,
+                        event_ids: Vec::new(),
+                    });
+                }
+            };
+            let mut new_events = Vec::with_capacity(events.len());
+            for event in &events {
+                new_events.push(NewEvent {
+                    event_id: self.mint.uuid(),
+                    event_type: event.event_type(),
+                    event_version: event.event_version(),
+                    payload: serde_json::to_string(event)
+                        .map_err(|error| ExecuteError::Refused(Arc::new(sqlx::Error::Encode(Box::new(error)))))?,
+                });
+            }
+            let event_ids: Vec<Uuid> = new_events.iter().map(|event| event.event_id).collect();
+            let append = Append {
+                aggregate_type: A::TYPE,
+                aggregate_id: id.to_owned(),
+                expected: loaded.sequence,
+                events: new_events,
+                metadata: metadata.clone(),
+                dedupe: origin.dedupe.clone(),
+            };
+            match self.appender.append(append).await {
+                Ok(positions) => {
+                    self.ring();
+                    let before = loaded.sequence;
+                    let mut state = loaded.state.clone();
+                    let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
+                    for event in events {
+                        state.apply(event);
+                    }
+                    let loaded = Loaded {
+                        state,
+                        sequence: before + count,
+                        position: positions.last().copied().unwrap_or(loaded.position),
+                    };
+                    self.keep_snapshot(id, before, &loaded);
+                    let executed = Executed {
+                        sequence: loaded.sequence,
+                        position: loaded.position,
+                        state: loaded.state.clone(),
+                        outcome: Outcome::Recorded,
+                        event_ids,
+                    };
+                    self.cache.put(id, Arc::new(loaded));
+                    return Ok(executed);
+                }
+                Err(AppendError::Conflict) => known = Some(loaded),
+                Err(AppendError::Repeated(first)) => return self.repeat(id, first, origin).await,
+                Err(AppendError::Refused(error)) => return Err(ExecuteError::Refused(error)),
+                Err(AppendError::Unavailable(error)) => {
+                    let error = sqlx::Error::Protocol(error.to_string());
+                    return Err(ExecuteError::Unavailable(LogError::Unavailable(error)));
+                }
+            }
+        }
+        Err(ExecuteError::Conflict)
+    }
+
+    /// The newest state of an aggregate with its sequence and position, `None` when it has no events.
+    ///
+    /// # Errors
+    /// The database does not answer, or an event cannot be understood.
+    pub async fn load<A: Decide>(&self, id: &str) -> Result<Option<(A, i64, Position)>, LogError> {
+        let loaded = self.refresh::<A>(id, self.cache.get(id)).await?;
+        Ok((loaded.sequence > 0).then(|| (loaded.state.clone(), loaded.sequence, loaded.position)))
+    }
+
+    /// Brings what is known of an aggregate up to date, from the cache, a snapshot or its beginning.
+    async fn refresh<A: Decide>(&self, id: &str, known: Option<Arc<Loaded<A>>>) -> Result<Arc<Loaded<A>>, LogError> {
+        let (mut loaded, was_known) = match known {
+            Some(known) => (known.as_ref().clone(), true),
+            None => match snapshot::load::<A>(&self.pool, id).await? {
+                // The position of the newest event is needed too: read that event again, without applying it.
+                Some((state, sequence)) => (Loaded { state, sequence, position: Position::START }, false),
+                None => (Loaded::default(), true),
+            },
+        };
+        if !was_known {
+            let newest = self.history(A::TYPE, id, loaded.sequence - 1, 1).await?;
+            match newest.first() {
+                Some(event) => loaded.position = event.position,
+                None => loaded = Loaded::default(),
+            }
+        }
+        self.apply_newer(id, &mut loaded, i64::MAX).await?;
+        let loaded = Arc::new(loaded);
+        if loaded.sequence > 0 {
+            self.cache.put(id, loaded.clone());
+        }
+        Ok(loaded)
+    }
+
+    /// Applies the events after `loaded`, up to and including sequence `last`.
+    async fn apply_newer<A: Decide>(&self, id: &str, loaded: &mut Loaded<A>, last: i64) -> Result<(), LogError> {
+        while loaded.sequence < last {
+            let limit = PAGE.min(last - loaded.sequence);
+            let page = self.history(A::TYPE, id, loaded.sequence, limit).await?;
+            let is_last = i64::try_from(page.len()).unwrap_or(i64::MAX) < limit;
+            for recorded in page {
+                loaded.sequence = recorded.sequence;
+                loaded.position = recorded.position;
+                loaded.state.apply(recorded.decode::<A::Event>()?);
+            }
+            if is_last {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn first_answer<A: Decide>(
+        &self,
+        id: &str,
+        origin: &Origin,
+    ) -> Result<Option<Executed<A>>, ExecuteError<A::Error>> {
+        let Some(dedupe) = &origin.dedupe else { return Ok(None) };
+        let first = first_answers(&self.pool, &[dedupe.key()]).await?.remove(dedupe.key());
+        match first {
+            Some(first) => self.repeat(id, first, origin).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// The first answer again: the state as it was then.
+    async fn repeat<A: Decide>(
+        &self,
+        id: &str,
+        first: FirstAnswer,
+        origin: &Origin,
+    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+        let dedupe = origin.dedupe.as_ref();
+        let same_command =
+            dedupe.is_some_and(|dedupe| dedupe.digest == first.digest) && first.aggregate_type == A::TYPE;
+        if !same_command {
+            return Err(ExecuteError::KeyReused { key: dedupe.map(|dedupe| dedupe.key.clone()).unwrap_or_default() });
+        }
+        // A minted id differs from attempt to attempt; the first answer is about the id that was minted first.
+        let id = if first.aggregate_id == id { id } else { &first.aggregate_id };
+        let mut loaded = Loaded::<A>::default();
+        self.apply_newer(id, &mut loaded, first.sequence).await?;
+        Ok(Executed {
+            sequence: loaded.sequence,
+            position: loaded.position,
+            state: loaded.state,
+            outcome: Outcome::Repeated,
+            event_ids: Vec::new(),
+        })
+    }
+
+    fn keep_snapshot<A: Decide>(&self, id: &str, before: i64, loaded: &Loaded<A>) {
+        let every = self.options.snapshot_every.max(1);
+        if before / every != loaded.sequence / every {
+            tokio::spawn(snapshot::keep(self.pool.clone(), id.to_owned(), loaded.state.clone(), loaded.sequence));
+        }
+    }
+}
+
+impl RecordedEvent {
+    /// The event as the domain knows it.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] when it is none.
+    pub fn decode<E: serde::de::DeserializeOwned>(&self) -> Result<E, LogError> {
+        E::deserialize(&self.payload).map_err(|source| LogError::Corrupt {
+            aggregate_type: self.aggregate_type.clone(),
+            aggregate_id: self.aggregate_id.clone(),
+            sequence: self.sequence,
+            source,
+        })
+    }
+}

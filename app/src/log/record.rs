@@ -1,0 +1,145 @@
+//! What is recorded: an event with all that is known of it, and who caused it.
+
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+use uuid::Uuid;
+
+use super::position::Position;
+
+/// An event as the log holds it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RecordedEvent {
+    /// Place in the order of all events.
+    pub position: Position,
+    /// The event's own id.
+    pub event_id: Uuid,
+    /// E.g. `lablet_session`.
+    pub aggregate_type: String,
+    /// The aggregate's id.
+    pub aggregate_id: String,
+    /// Place among the aggregate's events, from 1.
+    pub sequence: i64,
+    /// E.g. `lablet_session.created`, without the version.
+    pub event_type: String,
+    /// E.g. `1`.
+    pub event_version: String,
+    /// The event in its stored form.
+    pub payload: Value,
+    /// Who caused it.
+    pub metadata: Metadata,
+    /// When the log took it.
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// Columns of a [`RecordedEvent`], for every statement that reads one.
+pub(crate) const COLUMNS: &str = "epoch, written_by::text AS written_by, position, event_id, aggregate_type, \
+     aggregate_id, sequence, event_type, event_version, payload, metadata, recorded_at";
+
+impl RecordedEvent {
+    /// Reads a row that holds [`COLUMNS`].
+    pub(crate) fn from_row(row: &PgRow) -> sqlx::Result<Self> {
+        Ok(Self {
+            position: Position::from_row(row)?,
+            event_id: row.try_get("event_id")?,
+            aggregate_type: row.try_get("aggregate_type")?,
+            aggregate_id: row.try_get("aggregate_id")?,
+            sequence: row.try_get("sequence")?,
+            event_type: row.try_get("event_type")?,
+            event_version: row.try_get("event_version")?,
+            payload: row.try_get("payload")?,
+            metadata: row.try_get::<sqlx::types::Json<Metadata>, _>("metadata")?.0,
+            recorded_at: row.try_get("recorded_at")?,
+        })
+    }
+
+    /// Type and version in one, e.g. `lablet_session.created.v1`.
+    pub fn versioned_type(&self) -> String {
+        format!("{}.v{}", self.event_type, self.event_version)
+    }
+}
+
+/// Who caused an event, and in what connection. Events of other writers may lack all of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Metadata {
+    /// Who, e.g. `admin:ada`, `service:booking`, `team:grading`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<String>,
+    /// What belongs together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+    /// The message or event that led to this one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub causation_id: Option<String>,
+    /// W3C trace context of what began it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<String>,
+}
+
+/// Where a command comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// Who, e.g. `admin:ada`.
+    pub actor: String,
+    /// What belongs together.
+    pub correlation_id: Option<String>,
+    /// The message or event that led to the command.
+    pub causation_id: Option<String>,
+    /// W3C trace context of what began it.
+    pub traceparent: Option<String>,
+    /// The key under which the command takes effect once.
+    pub dedupe: Option<DedupeKey>,
+}
+
+impl Origin {
+    /// A command of `actor` without any connection.
+    pub fn of(actor: impl Into<String>) -> Self {
+        Self { actor: actor.into(), correlation_id: None, causation_id: None, traceparent: None, dedupe: None }
+    }
+
+    /// The same with a key under which it takes effect once.
+    #[must_use]
+    pub fn once(mut self, key: DedupeKey) -> Self {
+        self.dedupe = Some(key);
+        self
+    }
+
+    pub(crate) fn metadata(&self) -> Metadata {
+        Metadata {
+            actor: Some(self.actor.clone()),
+            correlation_id: self.correlation_id.clone(),
+            causation_id: self.causation_id.clone(),
+            traceparent: self.traceparent.clone(),
+        }
+    }
+}
+
+/// The key under which a command takes effect once, and a hash of what it says, to tell another command under the
+/// same key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DedupeKey {
+    pub(crate) key: String,
+    pub(crate) digest: Vec<u8>,
+}
+
+impl DedupeKey {
+    /// A key for a command that says `content`. Keys of any length are kept as their hash.
+    pub fn new(key: &str, content: &[u8]) -> Self {
+        use sha2::Digest as _;
+        // A primary key of Postgres holds some 2,700 bytes; sources and ids of others are not ours to bound.
+        let key = if key.len() <= 512 && !key.contains('\0') {
+            key.to_owned()
+        } else {
+            sha2::Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+        };
+        Self { key, digest: sha2::Sha256::digest(content).to_vec() }
+    }
+
+    /// The key.
+    pub fn key(&self) -> &str {
+        &self.key
+    }
+}

@@ -1,0 +1,5 @@
+//! The application against real Postgres and NATS.
+
+#![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
+
+mod log;
