@@ -21,6 +21,7 @@ birth() {
     if [ -d /proc/self ]; then
         { read -r line <"/proc/$1/stat"; } 2>/dev/null || return 0
         # The program's name in parentheses may hold blanks; what follows starts with field 3, the state.
+        # shellcheck disable=SC2086 # to be split: fields are letters and numbers
         set -- ${line##*) }
         [ "$1" = Z ] || echo "${20}"
     else

@@ -1,0 +1,223 @@
+//! The container set-up is of one piece: `docker compose` accepts it where it is installed, and what it cannot know
+//! (no secret has a default, every setting is explained, the image runs as nobody) is checked on the file itself.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_norway::{Mapping, Value};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+fn compose() -> Value {
+    let mut value: Value = serde_norway::from_str(&read("docker-compose.yml")).unwrap();
+    value.apply_merge().unwrap();
+    value
+}
+
+fn services() -> Vec<(String, Mapping)> {
+    compose()["services"]
+        .as_mapping()
+        .unwrap()
+        .iter()
+        .map(|(name, service)| (name.as_str().unwrap().to_owned(), service.as_mapping().unwrap().clone()))
+        .collect()
+}
+
+/// `${NAME}`, `${NAME:-default}`, `${NAME:?complaint}`: the name and what follows it.
+fn interpolations(text: &str) -> Vec<(String, String)> {
+    text.split("${")
+        .skip(1)
+        .map(|rest| {
+            let inside = rest.split('}').next().unwrap();
+            let end = inside.find(|letter: char| letter != '_' && !letter.is_ascii_alphanumeric());
+            let (name, rest) = inside.split_at(end.unwrap_or(inside.len()));
+            (name.to_owned(), rest.to_owned())
+        })
+        .collect()
+}
+
+/// Names in `.env.example`, those that are only shown (commented out) too, and their values.
+fn example() -> Vec<(String, String)> {
+    read(".env.example")
+        .lines()
+        .filter_map(|line| line.trim_start_matches("# ").split_once('='))
+        .filter(|(name, _)| name.bytes().all(|byte| byte == b'_' || byte.is_ascii_uppercase()))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
+}
+
+fn is_secret(name: &str) -> bool {
+    ["PASSWORD", "KEY", "TOKEN", "USERNAME"].iter().any(|word| name.contains(word))
+}
+
+#[test]
+fn docker_compose_accepts_the_file() {
+    let is_there = Command::new("docker")
+        .args(["compose", "version"])
+        .stdin(Stdio::null())
+        .output()
+        .is_ok_and(|answer| answer.status.success());
+    if !is_there {
+        // The other tests of this module read the file in any case.
+        eprintln!("docker compose is not installed here");
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let filled_in = folder.path().join("env");
+    let text: String = example().iter().map(|(name, _)| format!("{name}=1\n")).collect();
+    fs::write(&filled_in, text).unwrap();
+    let with = |env_file: &Path| {
+        Command::new("docker")
+            .args(["compose", "--profile", "simulator", "--env-file"])
+            .arg(env_file)
+            .args(["-f", "docker-compose.yml", "config", "--quiet"])
+            .current_dir(root())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap()
+    };
+    let answer = with(&filled_in);
+    assert!(answer.status.success(), "{}", String::from_utf8_lossy(&answer.stderr));
+    let answer = with(&root().join(".env.example"));
+    assert!(!answer.status.success(), "it starts without secrets");
+}
+
+#[test]
+fn there_is_a_service_for_each_role_and_each_server() {
+    let found: BTreeSet<String> = services().into_iter().map(|(name, _)| name).collect();
+    let expected = ["control", "migrate", "nats", "postgres", "project", "relay", "serve", "simulator"];
+    assert_eq!(found, expected.map(str::to_owned).into());
+    for (name, service) in services() {
+        let Some(image) = service["image"].as_str() else {
+            panic!("{name} has no image");
+        };
+        if image != "lablet" {
+            let (_, tag) = image.split_once(':').unwrap();
+            assert!(tag.starts_with(|letter: char| letter.is_ascii_digit()), "{name}: {image} names no version");
+            continue;
+        }
+        assert_eq!(service["read_only"], Value::Bool(true), "{name}");
+        let subcommand = service["command"][0].as_str().unwrap();
+        let expected = if name == "simulator" { "simulate-cml" } else { &name };
+        assert_eq!(subcommand, expected);
+    }
+}
+
+#[test]
+fn whatever_keeps_running_has_a_health_check_and_starts_after_what_it_needs() {
+    let services = services();
+    for (name, service) in &services {
+        if name != "migrate" {
+            let check = &service["healthcheck"]["test"];
+            assert_eq!(check[0], Value::from("CMD"), "{name}");
+            assert_eq!(service["restart"], Value::from("unless-stopped"), "{name}");
+        }
+        let Some(needed) = service.get("depends_on").and_then(Value::as_mapping) else {
+            continue;
+        };
+        for (other, how) in needed {
+            let other = other.as_str().unwrap();
+            assert!(services.iter().any(|(found, _)| found == other), "{name} needs {other}");
+            let expected = if other == "migrate" { "service_completed_successfully" } else { "service_healthy" };
+            assert_eq!(how["condition"], Value::from(expected), "{name} after {other}");
+        }
+    }
+}
+
+#[test]
+fn volumes_are_named_and_declared() {
+    let compose = compose();
+    let declared: BTreeSet<&str> =
+        compose["volumes"].as_mapping().unwrap().keys().map(|name| name.as_str().unwrap()).collect();
+    let mut used = BTreeSet::new();
+    for (name, service) in services() {
+        let Some(volumes) = service.get("volumes").and_then(Value::as_sequence) else {
+            continue;
+        };
+        for volume in volumes {
+            let source = volume.as_str().unwrap().split(':').next().unwrap().to_owned();
+            if source.starts_with('.') {
+                assert!(root().join(&source).exists(), "{name} mounts {source}");
+            } else {
+                assert!(declared.contains(source.as_str()), "{name} uses the volume {source}");
+                used.insert(source);
+            }
+        }
+    }
+    assert_eq!(used.len(), declared.len());
+}
+
+#[test]
+fn no_secret_has_a_default() {
+    let text = read("docker-compose.yml");
+    for (name, rest) in interpolations(&text) {
+        if is_secret(&name) {
+            assert!(rest.starts_with(":?"), "${{{name}{rest}}} starts without being set");
+        }
+    }
+    for (name, value) in example() {
+        if is_secret(&name) {
+            assert_eq!(value, "", "{name} has a value in .env.example");
+        }
+    }
+    // Nothing that looks like a password stands in a URL or an argument.
+    for line in text.lines() {
+        for marker in ["--pass=", "--password=", "://lablet_app:", "://lablet_owner:", "://lablet:"] {
+            if let Some((_, rest)) = line.split_once(marker) {
+                assert!(rest.starts_with("${"), "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_setting_is_explained_and_every_explained_one_is_used() {
+    let mut used: BTreeSet<String> =
+        interpolations(&read("docker-compose.yml")).into_iter().map(|(name, _)| name).collect();
+    for (_, service) in services() {
+        let Some(environment) = service.get("environment").and_then(Value::as_mapping) else {
+            continue;
+        };
+        // A name without a value is passed through from .env.
+        used.extend(
+            environment.iter().filter(|(_, value)| value.is_null()).map(|(name, _)| name.as_str().unwrap().to_owned()),
+        );
+    }
+    used.insert("COMPOSE_PROFILES".to_owned());
+    let explained: BTreeSet<String> = example().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(used, explained);
+}
+
+#[test]
+fn the_controller_has_no_way_to_postgres() {
+    let (_, control) = services().into_iter().find(|(name, _)| name == "control").unwrap();
+    assert!(control["environment"].get("LABLET_DATABASE_URL").is_none());
+}
+
+#[test]
+fn the_image_has_stages_the_right_compiler_and_an_unprivileged_user() {
+    let dockerfile = read("Dockerfile");
+    let instructions = |name: &str| -> Vec<String> {
+        dockerfile.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')).map(str::to_owned).collect()
+    };
+    let stages = instructions("FROM");
+    assert!(stages.len() >= 2, "{stages:?}");
+    let toolchain = read("rust-toolchain.toml");
+    let channel = toolchain.split("channel = \"").nth(1).unwrap().split('"').next().unwrap();
+    assert!(stages[0].starts_with(&format!("rust:{channel}-")), "{} is not of {channel}", stages[0]);
+    let users = instructions("USER");
+    let [user] = users.as_slice() else {
+        panic!("{users:?}");
+    };
+    let uid: u32 = user.split(':').next().unwrap().parse().unwrap();
+    assert!(uid > 0);
+    assert_eq!(instructions("ENTRYPOINT"), ["[\"/usr/local/bin/lablet\"]"]);
+}
