@@ -1,6 +1,133 @@
-//! The controller: observes labs on CML workers, when their timeslot ends and when somebody asks for it.
+//! The controller: observes labs on CML workers, at the end of their timeslot and when somebody asks for it.
+//!
+//! It needs the bus and the gateway, not Postgres, so that it can run beside its CML workers. Three tasks:
+//!
+//! - [`requests`] answers observation requests from the bus, each with exactly one outcome;
+//! - [`reconciler`] reads the running sessions, [`plan`]s, and ends timeslots: observe first, then move on;
+//! - [`workers`] greets the CML workers, so that it shows when one cannot be used.
+//!
+//! Read [`observer`] for how a lab is read and [`observation`] for what is made of it.
 
 pub mod cml;
 pub mod credentials;
+pub mod gateway;
 pub mod observation;
 pub mod observer;
+pub mod plan;
+pub mod reconciler;
+pub mod reports;
+pub mod requests;
+pub mod workers;
+
+use std::time::Duration;
+
+use app::bus::{Bus, StreamBounds};
+use app::clock::Clock;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+pub use self::cml::{CmlClient, CmlOptions};
+pub use self::credentials::{CredentialBook, Credentials};
+pub use self::gateway::Gateway;
+
+use self::observer::Observer;
+use self::plan::PlanOptions;
+use self::reconciler::Reconciler;
+use self::reports::Sender;
+use self::requests::Requests;
+use self::workers::Workers;
+
+/// How a controller works.
+#[derive(Debug, Clone)]
+pub struct ControllerOptions {
+    /// `RESOURCE_OBSERVATION_ENABLED`: whether sessions are observed at the end of their timeslot. Requests by people
+    /// are answered in any case.
+    pub observe_at_timeslot_end: bool,
+    /// `RESOURCE_OBSERVATION_TIMEOUT_SECONDS`: longest time of one observation.
+    pub observation_timeout: Duration,
+    /// How long after its last node booted a lab counts as steady.
+    pub settling: Duration,
+    /// Longest time between two looks at the running sessions.
+    pub poll: Duration,
+    /// Observation requests that are answered at a time.
+    pub concurrent_requests: usize,
+    /// How the streams are made where they are missing.
+    pub streams: StreamBounds,
+}
+
+impl Default for ControllerOptions {
+    fn default() -> Self {
+        Self {
+            observe_at_timeslot_end: true,
+            observation_timeout: Duration::from_secs(30),
+            settling: Duration::from_secs(60),
+            poll: Duration::from_secs(5),
+            concurrent_requests: 4,
+            streams: StreamBounds::default(),
+        }
+    }
+}
+
+/// A task of the controller ended that should not have.
+#[derive(Debug, thiserror::Error)]
+#[error("a task of the controller ended by itself")]
+pub struct ControllerError(#[source] Option<tokio::task::JoinError>);
+
+/// The controller.
+pub struct Controller {
+    options: ControllerOptions,
+    bus: Bus,
+    gateway: Gateway,
+    workers: Workers,
+    observer: Observer,
+    clock: Clock,
+}
+
+impl Controller {
+    /// A controller over this bus and this gateway, that opens CML workers with these credentials.
+    pub fn new(
+        options: ControllerOptions,
+        bus: Bus,
+        gateway: Gateway,
+        cml: CmlClient,
+        credentials: CredentialBook,
+        clock: Clock,
+    ) -> Self {
+        let observer = Observer::new(cml.clone(), options.observation_timeout, options.settling);
+        let workers = Workers::new(gateway.clone(), credentials, cml);
+        Self { options, bus, gateway, workers, observer, clock }
+    }
+
+    /// Works until `stop`. Waits with back-off while the bus, the gateway or a worker is away.
+    ///
+    /// # Errors
+    /// [`ControllerError`] when one of its tasks panicked.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ControllerError> {
+        let Self { options, bus, gateway, workers, observer, clock } = self;
+        let sender = Sender::new(bus.clone(), gateway.clone(), options.streams);
+        let plan =
+            PlanOptions { observe: options.observe_at_timeslot_end, observation_timeout: options.observation_timeout };
+        let mut tasks = JoinSet::new();
+        let reconciler = Reconciler::new(gateway.clone(), sender.clone(), clock.clone(), plan, options.poll);
+        tasks.spawn(reconciler.run(bus.clone(), stop.clone()));
+        tasks.spawn(workers.clone().greet(stop.clone()));
+        let requests = Requests::new(bus, options.streams, gateway, workers, observer, sender, clock);
+        for _ in 0..options.concurrent_requests.max(1) {
+            tasks.spawn(requests.clone().run(stop.clone()));
+        }
+        tracing::info!("the controller works");
+        let mut ended = Ok(());
+        while let Some(task) = tasks.join_next().await {
+            let error = match task {
+                Ok(()) if stop.is_cancelled() => continue,
+                Ok(()) => ControllerError(None),
+                Err(error) => ControllerError(Some(error)),
+            };
+            // The others end too: half a controller looks like a whole one from outside.
+            stop.cancel();
+            ended = Err(error);
+        }
+        tracing::info!("the controller has ended");
+        ended
+    }
+}

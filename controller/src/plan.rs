@@ -1,0 +1,334 @@
+//! What has to happen next, from what was seen: pure, so that it can be tested without a clock and without a network.
+//!
+//! A running session whose timeslot is over is observed first and moved on afterwards. The observation never holds the
+//! session's life up: after twice the time that an observation may take, the session moves on without it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::{RequestId, SessionId};
+use uuid::Uuid;
+
+/// Name space of the ids that every controller derives alike.
+const IDS: Uuid = Uuid::from_u128(0x6b1f_7a52_0d0f_5b0e_9c0a_7f43_51d2_8e11);
+/// A command whose effect does not show is sent again after this time: it, or the bus, may have been lost.
+const SENT_AGAIN_AFTER: TimeDelta = TimeDelta::seconds(15);
+/// What was read longer ago than this is no ground to act on.
+const STALE_AFTER: TimeDelta = TimeDelta::seconds(30);
+
+/// How to plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlanOptions {
+    /// Whether sessions are observed at the end of their timeslot at all.
+    pub observe: bool,
+    /// Longest time an observation takes.
+    pub observation_timeout: Duration,
+}
+
+/// What was read of the sessions, and what this controller itself did lately.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Seen {
+    /// When the reading began.
+    pub read_at: DateTime<Utc>,
+    /// The running sessions that have a timeslot.
+    pub running: Vec<RunningSession>,
+    /// Commands that this controller sent, by their id, with the times of the first and the last sending.
+    pub sent: BTreeMap<Uuid, Sent>,
+}
+
+/// When a command was sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// For the first time.
+    pub first: DateTime<Utc>,
+    /// For the last time.
+    pub last: DateTime<Utc>,
+}
+
+/// A session that is running.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunningSession {
+    /// The session.
+    pub id: SessionId,
+    /// When its timeslot ends.
+    pub end: DateTime<Utc>,
+    /// Whether it has a worker and a lab, without which there is nothing to observe.
+    pub has_lab: bool,
+    /// The request for the observation at its end, where one shows.
+    pub request: Option<SeenRequest>,
+}
+
+/// An observation request as it shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SeenRequest {
+    /// When it was made.
+    pub requested_at: DateTime<Utc>,
+    /// Whether it has its outcome: recorded, failed or skipped.
+    pub answered: bool,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Ask for an observation of the session.
+    RequestObservation {
+        /// The session.
+        session: SessionId,
+        /// The request, the same whoever asks.
+        request_id: RequestId,
+        /// Id of the command, the same whoever sends it.
+        command_id: Uuid,
+    },
+    /// Move the session on to `collecting`.
+    MoveOn {
+        /// The session.
+        session: SessionId,
+        /// Id of the command, the same whoever sends it.
+        command_id: Uuid,
+    },
+    /// Do nothing until then.
+    Wait {
+        /// Until when.
+        until: DateTime<Utc>,
+        /// For what.
+        why: Why,
+    },
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Why {
+    /// What was seen is too old to act on: look again.
+    Stale,
+    /// A timeslot's end.
+    TimeslotEnd(SessionId),
+    /// The outcome of an observation.
+    Outcome(SessionId),
+    /// The effect of a command that was sent.
+    Effect(SessionId),
+}
+
+/// The request for the observation at the end of a timeslot: the same for every controller.
+pub fn request_id(session: &SessionId, end: DateTime<Utc>) -> Option<RequestId> {
+    RequestId::parse(derived("observation at the end", &[session.as_str(), &end.to_rfc3339()]).to_string()).ok()
+}
+
+/// An id that every controller derives alike from `purpose` and `parts`.
+pub fn derived(purpose: &str, parts: &[&str]) -> Uuid {
+    // A line break occurs in no part, so different parts never give the same name.
+    Uuid::new_v5(&IDS, format!("{purpose}\n{}", parts.join("\n")).as_bytes())
+}
+
+/// The steps to take at `now`: what to do for each session that is due, and at most one wait, the earliest.
+pub fn plan(seen: &Seen, now: DateTime<Utc>, options: &PlanOptions) -> Vec<Step> {
+    if now - seen.read_at > STALE_AFTER {
+        return vec![Step::Wait { until: now, why: Why::Stale }];
+    }
+    let mut steps = Vec::new();
+    let mut waits = Vec::new();
+    for session in &seen.running {
+        match next(seen, session, now, options) {
+            Step::Wait { until, why } => waits.push((until, why)),
+            step => steps.push(step),
+        }
+    }
+    steps.extend(waits.into_iter().min_by_key(|(until, _)| *until).map(|(until, why)| Step::Wait { until, why }));
+    steps
+}
+
+fn next(seen: &Seen, session: &RunningSession, now: DateTime<Utc>, options: &PlanOptions) -> Step {
+    let id = &session.id;
+    if now < session.end {
+        return Step::Wait { until: session.end, why: Why::TimeslotEnd(id.clone()) };
+    }
+    let sending = |command_id: Uuid, step: Step| match seen.sent.get(&command_id) {
+        Some(sent) if now - sent.last < SENT_AGAIN_AFTER => {
+            Step::Wait { until: sent.last + SENT_AGAIN_AFTER, why: Why::Effect(id.clone()) }
+        }
+        _ => step,
+    };
+    let move_on = || {
+        let command_id = derived("move on", &[id.as_str(), &session.end.to_rfc3339()]);
+        sending(command_id, Step::MoveOn { session: id.clone(), command_id })
+    };
+    let Some(request_id) = request_id(id, session.end) else { return move_on() };
+    if !options.observe || !session.has_lab {
+        return move_on();
+    }
+    let ask = derived("request observation", &[request_id.as_str()]);
+    let asked_at = match (session.request, seen.sent.get(&ask)) {
+        (Some(request), _) if request.answered => return move_on(),
+        (Some(request), _) => request.requested_at,
+        (None, Some(sent)) => sent.first,
+        (None, None) => return Step::RequestObservation { session: id.clone(), request_id, command_id: ask },
+    };
+    let patience = TimeDelta::from_std(options.observation_timeout * 2).unwrap_or(TimeDelta::MAX);
+    let deadline = asked_at.max(session.end).checked_add_signed(patience).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    if now >= deadline {
+        return move_on();
+    }
+    if session.request.is_none() {
+        return sending(ask, Step::RequestObservation { session: id.clone(), request_id, command_id: ask });
+    }
+    Step::Wait { until: deadline, why: Why::Outcome(id.clone()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OPTIONS: PlanOptions = PlanOptions { observe: true, observation_timeout: Duration::from_secs(30) };
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::UNIX_EPOCH + TimeDelta::seconds(1_000_000 + seconds)
+    }
+
+    fn session(name: &str, end: i64) -> RunningSession {
+        RunningSession { id: SessionId::parse(name).unwrap(), end: at(end), has_lab: true, request: None }
+    }
+
+    fn seen(now: i64, running: Vec<RunningSession>) -> Seen {
+        Seen { read_at: at(now), running, sent: BTreeMap::new() }
+    }
+
+    fn words(steps: &[Step]) -> Vec<String> {
+        steps
+            .iter()
+            .map(|step| match step {
+                Step::RequestObservation { session, .. } => format!("observe {session}"),
+                Step::MoveOn { session, .. } => format!("move on {session}"),
+                Step::Wait { until, why } => format!("wait until {} for {why:?}", (*until - at(0)).num_seconds()),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_is_stale_is_no_ground_to_act() {
+        let seen = seen(0, vec![session("s", -10)]);
+        assert_eq!(plan(&seen, at(31), &OPTIONS), [Step::Wait { until: at(31), why: Why::Stale }]);
+        assert_eq!(words(&plan(&seen, at(30), &OPTIONS)), ["observe s"]);
+    }
+
+    #[test]
+    fn before_the_end_there_is_only_the_earliest_end_to_wait_for() {
+        let seen = seen(0, vec![session("b", 90), session("a", 60)]);
+        assert_eq!(words(&plan(&seen, at(0), &OPTIONS)), ["wait until 60 for TimeslotEnd(SessionId(\"a\"))"]);
+        assert_eq!(plan(&self::seen(0, vec![]), at(0), &OPTIONS), []);
+    }
+
+    #[test]
+    fn observed_first_then_moved_on() {
+        let with = |request| seen(10, vec![RunningSession { request, ..session("s", 0) }]);
+        let open = SeenRequest { requested_at: at(5), answered: false };
+        assert_eq!(words(&plan(&with(None), at(10), &OPTIONS)), ["observe s"]);
+        assert_eq!(words(&plan(&with(Some(open)), at(10), &OPTIONS)), ["wait until 65 for Outcome(SessionId(\"s\"))"]);
+        let answered = SeenRequest { answered: true, ..open };
+        assert_eq!(words(&plan(&with(Some(answered)), at(10), &OPTIONS)), ["move on s"]);
+    }
+
+    #[test]
+    fn an_observation_that_does_not_come_holds_nothing_up() {
+        let open = SeenRequest { requested_at: at(5), answered: false };
+        let seen = seen(65, vec![RunningSession { request: Some(open), ..session("s", 0) }]);
+        assert_eq!(words(&plan(&seen, at(65), &OPTIONS)), ["move on s"]);
+    }
+
+    #[test]
+    fn a_request_that_never_shows_holds_nothing_up_either() {
+        let request = request_id(&SessionId::parse("s").unwrap(), at(0)).unwrap();
+        let ask = derived("request observation", &[request.as_str()]);
+        let with = |now, last| Seen {
+            sent: BTreeMap::from([(ask, Sent { first: at(1), last: at(last) })]),
+            ..seen(now, vec![session("s", 0)])
+        };
+        assert_eq!(words(&plan(&with(10, 1), at(10), &OPTIONS)), ["wait until 16 for Effect(SessionId(\"s\"))"]);
+        assert_eq!(words(&plan(&with(16, 1), at(16), &OPTIONS)), ["observe s"], "the bus may have lost it");
+        assert_eq!(words(&plan(&with(61, 50), at(61), &OPTIONS)), ["move on s"]);
+    }
+
+    #[test]
+    fn a_controller_that_was_away_still_observes() {
+        assert_eq!(words(&plan(&seen(9_000, vec![session("s", 0)]), at(9_000), &OPTIONS)), ["observe s"]);
+    }
+
+    #[test]
+    fn without_observation_or_without_a_lab_it_moves_on_at_once() {
+        let off = PlanOptions { observe: false, ..OPTIONS };
+        assert_eq!(words(&plan(&seen(0, vec![session("s", 0)]), at(0), &off)), ["move on s"]);
+        let no_lab = RunningSession { has_lab: false, ..session("s", 0) };
+        assert_eq!(words(&plan(&seen(0, vec![no_lab]), at(0), &OPTIONS)), ["move on s"]);
+    }
+
+    #[test]
+    fn every_controller_derives_the_same_ids_and_another_end_gives_others() {
+        let one = plan(&seen(0, vec![session("s", 0)]), at(0), &OPTIONS);
+        let other = plan(&seen(9, vec![session("s", 0)]), at(9), &OPTIONS);
+        assert_eq!(one, other);
+        assert_ne!(one, plan(&seen(9, vec![session("s", 1)]), at(9), &OPTIONS));
+        assert_ne!(derived("a", &["b", "c"]), derived("a", &["b"]));
+    }
+
+    /// A world in which every command takes effect.
+    fn apply(mut seen: Seen, steps: &[Step], now: DateTime<Utc>) -> Seen {
+        for step in steps {
+            match step {
+                Step::RequestObservation { session, .. } => {
+                    for running in seen.running.iter_mut().filter(|running| running.id == *session) {
+                        running.request = Some(SeenRequest { requested_at: now, answered: true });
+                    }
+                }
+                Step::MoveOn { session, .. } => seen.running.retain(|running| running.id != *session),
+                Step::Wait { .. } => {}
+            }
+        }
+        seen
+    }
+
+    proptest! {
+        #[test]
+        fn applying_the_plan_until_nothing_is_left_takes_two_looks(
+            ends in proptest::collection::vec((-100_i64..100, proptest::bool::ANY, proptest::option::of((-200_i64..0, proptest::bool::ANY))), 0..12),
+            observe in proptest::bool::ANY,
+        ) {
+            let now = at(0);
+            let options = PlanOptions { observe, ..OPTIONS };
+            let running = ends
+                .into_iter()
+                .enumerate()
+                .map(|(index, (end, has_lab, request))| RunningSession {
+                    has_lab,
+                    request: request.map(|(requested, answered)| SeenRequest { requested_at: at(requested), answered }),
+                    ..session(&format!("s{index}"), end)
+                })
+                .collect();
+            let first = seen(0, running);
+            let second = apply(first.clone(), &plan(&first, now, &options), now);
+            let third = apply(second.clone(), &plan(&second, now, &options), now);
+            let left = plan(&third, now, &options);
+            prop_assert!(left.iter().all(|step| matches!(step, Step::Wait { .. })), "{left:?}");
+            prop_assert!(left.iter().all(|step| !matches!(step, Step::Wait { until, .. } if *until <= now)), "{left:?}");
+            let due = third.running.iter().filter(|running| running.end <= now);
+            prop_assert!(due.clone().all(|running| running.request.is_some_and(|request| !request.answered)));
+        }
+
+        #[test]
+        fn no_plan_names_a_session_twice(ends in proptest::collection::vec(-100_i64..100, 0..12)) {
+            let running = ends.into_iter().enumerate().map(|(index, end)| session(&format!("s{index}"), end)).collect();
+            let steps = plan(&seen(0, running), at(0), &OPTIONS);
+            let mut named: Vec<&SessionId> = steps
+                .iter()
+                .filter_map(|step| match step {
+                    Step::RequestObservation { session, .. } | Step::MoveOn { session, .. } => Some(session),
+                    Step::Wait { .. } => None,
+                })
+                .collect();
+            let count = named.len();
+            named.sort();
+            named.dedup();
+            prop_assert_eq!(named.len(), count);
+        }
+    }
+}

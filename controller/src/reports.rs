@@ -1,0 +1,251 @@
+//! What the controller says: commands as CloudEvents on the bus.
+//!
+//! Their ids are derived, so that a command that is sent twice, or by two controllers, is recorded once.
+
+use std::time::Duration;
+
+use app::bus::{Bus, StreamBounds, cloud_event, streams, subjects};
+use async_nats::header::NATS_MESSAGE_ID;
+use async_nats::jetstream::context::PublishErrorKind;
+use cloudevents::EventBuilder as _;
+use cloudevents::event::EventBuilderV10;
+use domain::lablet_session::{FailureOutcome, ObservationFailure, ObservationReport, SessionStatus, Transition};
+use domain::observation::ResourceObservation;
+use domain::{RequestId, SessionId};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::gateway::{Gateway, GatewayError};
+use crate::plan::derived;
+
+/// The team in the subjects of the controller's commands.
+pub const TEAM: &str = "controller";
+/// The source of the controller's CloudEvents.
+pub const SOURCE: &str = "/lablet/controller";
+/// Longest reason that a session takes; characters.
+const LONGEST_REASON: usize = 2_000;
+/// Left of a message for headers and subject.
+const ROOM_FOR_HEADERS: usize = 1_024;
+/// How long the door's answer is awaited. Without it the outcome is looked up later.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// A command to be sent.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Report {
+    command: &'static str,
+    id: Uuid,
+    session: SessionId,
+    data: Value,
+    causation: Option<String>,
+}
+
+/// What became of a command that reached the bus.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Told {
+    /// It is in the log, now or since before.
+    Recorded,
+    /// It can never work as it is.
+    Refused {
+        /// A short name, e.g. `refused`, `invalid`, `key_reused`.
+        code: String,
+        /// In words.
+        reason: String,
+    },
+    /// It waits on the bus, or it was handled and the answer was lost.
+    Silent,
+}
+
+/// A command that did not reach the bus, or may not have. To be sent again with the same id.
+#[derive(Debug, thiserror::Error)]
+pub enum NotSent {
+    /// It cannot be written.
+    #[error("the command cannot be written as a CloudEvent")]
+    Unwritable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The bus did not confirm it.
+    #[error("the bus did not confirm the command")]
+    Bus(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It is too large for the bus, and the gateway did not take it.
+    #[error("the command is too large for a message, and: {0}")]
+    Gateway(GatewayError),
+}
+
+impl Report {
+    /// What was seen, in answer to a request.
+    ///
+    /// # Errors
+    /// serde_json's, when the observation cannot be JSON.
+    pub fn observation(
+        session: &SessionId,
+        request: &RequestId,
+        observed_resources: ResourceObservation,
+    ) -> Result<Self, serde_json::Error> {
+        let observed_ports = observed_resources.observed_ports.clone();
+        let report = ObservationReport { observed_resources, observed_ports, request_id: Some(request.clone()) };
+        Ok(Self {
+            command: "record_resource_observation",
+            id: derived("observation", &[request.as_str()]),
+            session: session.clone(),
+            data: serde_json::to_value(report)?,
+            causation: None,
+        })
+    }
+
+    /// Why nothing was seen, in answer to a request.
+    ///
+    /// # Errors
+    /// serde_json's, which a text does not cause.
+    pub fn failure(
+        session: &SessionId,
+        request: &RequestId,
+        outcome: FailureOutcome,
+        reason: &str,
+    ) -> Result<Self, serde_json::Error> {
+        let reason: String = reason
+            .chars()
+            .map(|character| if character.is_control() { ' ' } else { character })
+            .take(LONGEST_REASON)
+            .collect();
+        let failure = ObservationFailure { request_id: Some(request.clone()), outcome, reason };
+        Ok(Self {
+            command: "record_observation_failure",
+            // The reason belongs to the id: one that differs is another command, of which the log takes the first.
+            id: derived("observation failure", &[request.as_str(), &failure.reason]),
+            session: session.clone(),
+            data: serde_json::to_value(failure)?,
+            causation: None,
+        })
+    }
+
+    /// Asks for the observation at the end of a timeslot.
+    pub fn request_observation(session: &SessionId, request: &RequestId, id: Uuid) -> Self {
+        Self {
+            command: "request_resource_observation",
+            id,
+            session: session.clone(),
+            data: json!({"request_id": request, "requested_by": "timeslot end"}),
+            causation: None,
+        }
+    }
+
+    /// Moves a session on to `collecting`.
+    ///
+    /// # Errors
+    /// serde_json's, which a status does not cause.
+    pub fn move_on(session: &SessionId, id: Uuid) -> Result<Self, serde_json::Error> {
+        let transition =
+            Transition { reason: Some("its timeslot is over".to_owned()), ..Transition::to(SessionStatus::Collecting) };
+        Ok(Self {
+            command: "transition_lablet_session",
+            id,
+            session: session.clone(),
+            data: serde_json::to_value(transition)?,
+            causation: None,
+        })
+    }
+
+    /// Names the event that caused the command.
+    #[must_use]
+    pub fn caused_by(mut self, event_id: Option<&str>) -> Self {
+        self.causation = event_id.map(str::to_owned);
+        self
+    }
+
+    /// The command's name, e.g. `record_resource_observation`.
+    pub fn command(&self) -> &'static str {
+        self.command
+    }
+
+    /// Whether it reports an observation, not a failure.
+    pub fn is_observation(&self) -> bool {
+        self.command == "record_resource_observation"
+    }
+}
+
+/// Sends commands. Cloning shares the connection.
+#[derive(Debug, Clone)]
+pub struct Sender {
+    bus: Bus,
+    gateway: Gateway,
+    bounds: StreamBounds,
+}
+
+impl Sender {
+    /// Sends over `bus`, and over `gateway` what is too large for a message.
+    pub fn new(bus: Bus, gateway: Gateway, bounds: StreamBounds) -> Self {
+        Self { bus, gateway, bounds }
+    }
+
+    /// Sends a command and waits, bounded, for what became of it.
+    ///
+    /// # Errors
+    /// [`NotSent`]; sending it again is always right.
+    #[tracing::instrument(name = "controller.report", skip_all, fields(session.id = %report.session, command = report.command))]
+    pub async fn send(&self, report: &Report) -> Result<Told, NotSent> {
+        let unwritable = |error: Box<dyn std::error::Error + Send + Sync>| NotSent::Unwritable(error);
+        let mut builder = EventBuilderV10::new()
+            .id(report.id.to_string())
+            .source(SOURCE)
+            .ty(format!("io.lablet.command.{}.v1", report.command))
+            .subject(report.session.as_str())
+            .data("application/json", report.data.clone());
+        if let Some(causation) = &report.causation {
+            builder = builder.extension("causationid", causation.clone());
+        }
+        let event = builder.build().map_err(|error| unwritable(error.into()))?;
+        let (mut headers, payload) = cloud_event::structured(&event).map_err(|error| unwritable(error.into()))?;
+
+        let most = self.bus.client().server_info().max_payload.min(streams::LARGEST_COMMAND);
+        if most > 0 && payload.len() + ROOM_FOR_HEADERS > most && report.is_observation() {
+            return self.send_over_http(report).await;
+        }
+        let answers_to = self.bus.client().new_inbox();
+        let mut answers =
+            self.bus.client().subscribe(answers_to.clone()).await.map_err(|error| NotSent::Bus(error.into()))?;
+        headers.insert(NATS_MESSAGE_ID, report.id.to_string());
+        headers.insert(subjects::REPLY_TO, answers_to);
+        let subject = subjects::command(TEAM, report.command);
+        let sent = async { self.bus.jetstream().publish_with_headers(subject, headers, payload).await?.await };
+        match sent.await {
+            Ok(confirmed) if confirmed.duplicate => {
+                tracing::debug!("the bus has the command already");
+            }
+            Ok(_) => {}
+            Err(error) => {
+                if error.kind() == PublishErrorKind::StreamNotFound {
+                    // The store was lost. The stream is made again here too: nobody else may be left to do it.
+                    streams::ensure_commands(&self.bus, &self.bounds)
+                        .await
+                        .map_err(|error| NotSent::Bus(error.into()))?;
+                }
+                return Err(NotSent::Bus(error.into()));
+            }
+        }
+        match tokio::time::timeout(ANSWER_PATIENCE, answers.next()).await {
+            Ok(Some(answer)) => Ok(told(&answer.payload)),
+            Ok(None) | Err(_) => Ok(Told::Silent),
+        }
+    }
+
+    async fn send_over_http(&self, report: &Report) -> Result<Told, NotSent> {
+        match self.gateway.record_observation(&report.session, &report.id.to_string(), &report.data).await {
+            Ok(_) => Ok(Told::Recorded),
+            Err(GatewayError::Refused { status, detail }) => {
+                Ok(Told::Refused { code: format!("http_{status}"), reason: detail })
+            }
+            Err(error) => Err(NotSent::Gateway(error)),
+        }
+    }
+}
+
+/// Reads the door's answer: `{"status": "recorded" | "already_done" | "repeated", …}`, or a refusal with `code` and
+/// `reason`. What cannot be read says nothing.
+fn told(payload: &[u8]) -> Told {
+    let Ok(answer) = serde_json::from_slice::<Value>(payload) else { return Told::Silent };
+    let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    match text("status").as_str() {
+        "recorded" | "already_done" | "repeated" => Told::Recorded,
+        "refused" => Told::Refused { code: text("code"), reason: text("reason") },
+        _ => Told::Silent,
+    }
+}

@@ -1,0 +1,422 @@
+//! Answers observation requests: each ends as recorded, failed or skipped.
+//!
+//! A durable pull consumer, shared by all controllers, hands each request to one of them. It is acknowledged when its
+//! outcome is known to be in the log, and comes back after a while otherwise. A report that was made already is kept
+//! and sent again, so that CML is not read twice for one request while the gateway or Postgres is away.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use app::bus::{Backoff, Bus, StreamBounds, cloud_event, streams};
+use app::clock::Clock;
+use async_nats::jetstream::consumer::pull::{Config, Stream};
+use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
+use async_nats::jetstream::{AckKind, Message};
+use cloudevents::AttributesReader as _;
+use domain::lablet_session::FailureOutcome;
+use domain::{LabId, RequestId, SessionId, WorkerId};
+use futures_util::StreamExt as _;
+use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::{Gateway, GatewayError, Session};
+use crate::observer::Observer;
+use crate::reconciler::describe;
+use crate::reports::{Report, Sender, Told};
+use crate::workers::{NoAccess, Workers};
+
+/// The durable consumer that all controllers share.
+pub const CONSUMER: &str = "controller_observation_requests";
+/// Which messages it takes.
+pub const FILTER: &str = "lablet.events.lablet_session.observe_resources_requested.>";
+/// How long the server waits for an acknowledgement, or a sign of progress, before another controller gets the request.
+const ACK_WAIT: Duration = Duration::from_secs(60);
+/// How often a sign of progress is given.
+const PROGRESS_EVERY: Duration = Duration::from_secs(15);
+/// Most reports that are kept until their outcome shows; the oldest goes first.
+const MOST_PENDING: usize = 32;
+/// First and longest wait before a request comes back.
+const COMES_BACK: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+/// A session that the gateway does not know even after this many deliveries does not exist.
+const DELIVERIES_OF_UNKNOWN: i64 = 20;
+/// How long work in hand may go on after the end was asked for.
+const GRACE: Duration = Duration::from_secs(4);
+
+/// The configuration of the consumer, for whoever may create it.
+pub fn consumer_config() -> Config {
+    Config {
+        durable_name: Some(CONSUMER.to_owned()),
+        description: Some("Observation requests, shared by all controllers".to_owned()),
+        deliver_policy: DeliverPolicy::All,
+        ack_policy: AckPolicy::Explicit,
+        ack_wait: ACK_WAIT,
+        // Every request gets an outcome, however often it has to come back for it.
+        max_deliver: -1,
+        filter_subject: FILTER.to_owned(),
+        max_ack_pending: 1_000,
+        ..Config::default()
+    }
+}
+
+/// One observation request.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct Asked {
+    session_id: SessionId,
+    request_id: RequestId,
+    worker_id: WorkerId,
+    cml_lab_id: LabId,
+    #[serde(skip)]
+    position: Option<String>,
+    #[serde(skip)]
+    event_id: String,
+}
+
+/// What becomes of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Verdict {
+    /// Its outcome is in the log.
+    Done,
+    /// It comes back.
+    Later(String),
+    /// It can never have an outcome.
+    Never(String),
+}
+
+/// Serves the requests. Cloning shares everything.
+#[derive(Clone)]
+pub struct Requests {
+    bus: Bus,
+    bounds: StreamBounds,
+    gateway: Gateway,
+    workers: Workers,
+    observer: Observer,
+    sender: Sender,
+    clock: Clock,
+    pending: Arc<Mutex<Pending>>,
+}
+
+impl Requests {
+    /// A server of requests.
+    pub fn new(
+        bus: Bus,
+        bounds: StreamBounds,
+        gateway: Gateway,
+        workers: Workers,
+        observer: Observer,
+        sender: Sender,
+        clock: Clock,
+    ) -> Self {
+        Self { bus, bounds, gateway, workers, observer, sender, clock, pending: Arc::default() }
+    }
+
+    /// Serves one request after the other until `stop`; several of these may run at once.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+        let mut connects = self.bus.connects();
+        loop {
+            connects.mark_unchanged();
+            let subscribed = match stop.run_until_cancelled(self.subscribe()).await {
+                None => return,
+                Some(subscribed) => subscribed,
+            };
+            let why = match subscribed {
+                Err(error) => error,
+                Ok(mut messages) => {
+                    backoff.reset();
+                    loop {
+                        tokio::select! {
+                            biased;
+                            () = stop.cancelled() => return,
+                            next = messages.next() => match next {
+                                Some(Ok(message)) => self.serve(&message, &stop).await,
+                                Some(Err(error)) => break describe(&error),
+                                None => break "the stream of messages ended".to_owned(),
+                            },
+                            changed = connects.changed() => match changed {
+                                Ok(()) => break "connected again".to_owned(),
+                                Err(_) => break "the connection ended".to_owned(),
+                            },
+                        }
+                    }
+                }
+            };
+            let wait = backoff.next_wait();
+            tracing::info!(why, wait_ms = wait.as_millis() as u64, "subscribing to observation requests again");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(wait) => {}
+            }
+        }
+    }
+
+    async fn subscribe(&self) -> Result<Stream, String> {
+        let stream = match self.bus.jetstream().get_stream(streams::EVENTS).await {
+            Ok(stream) => stream,
+            Err(_) => {
+                streams::ensure_events(&self.bus, &self.bounds).await.map_err(|error| describe(&error))?;
+                self.bus.jetstream().get_stream(streams::EVENTS).await.map_err(|error| describe(&error))?
+            }
+        };
+        let consumer: PullConsumer = match stream.get_consumer(CONSUMER).await {
+            Ok(consumer) => consumer,
+            // Whether it is missing or could not be read: creating it with this configuration is right where it is
+            // allowed, and changes nothing where it exists.
+            Err(_) => stream.create_consumer(consumer_config()).await.map_err(|error| describe(&error))?,
+        };
+        let taken = consumer.cached_info().config.filter_subject.clone();
+        if taken != FILTER {
+            return Err(format!("the consumer {CONSUMER} takes {taken:?}, not {FILTER:?}"));
+        }
+        consumer
+            .stream()
+            // One at a time: nothing waits in this process while another controller is idle.
+            .max_messages_per_batch(1)
+            .expires(Duration::from_secs(30))
+            .heartbeat(Duration::from_secs(5))
+            .messages()
+            .await
+            .map_err(|error| describe(&error))
+    }
+
+    async fn serve(&self, message: &Message, stop: &CancellationToken) {
+        let delivered = message.info().map_or(1, |info| info.delivered);
+        let verdict = match read(message) {
+            Err(reason) => Verdict::Never(reason),
+            Ok(asked) => {
+                let work = self.with_progress(message, self.outcome_of(&asked, delivered));
+                tokio::pin!(work);
+                tokio::select! {
+                    verdict = &mut work => verdict,
+                    () = stop.cancelled() => {
+                        let interrupted = || Verdict::Later("this controller ends".to_owned());
+                        tokio::time::timeout(GRACE, work).await.unwrap_or_else(|_| interrupted())
+                    }
+                }
+            }
+        };
+        let (word, acked) = match &verdict {
+            Verdict::Done => ("done", bounded(message.double_ack()).await),
+            Verdict::Later(reason) => {
+                let wait = if stop.is_cancelled() { Duration::ZERO } else { comes_back_in(delivered) };
+                tracing::info!(reason, delivered, wait_s = wait.as_secs(), "an observation request comes back later");
+                ("later", bounded(message.ack_with(AckKind::Nak(Some(wait)))).await)
+            }
+            Verdict::Never(reason) => {
+                tracing::error!(reason, subject = %message.subject, "an observation request can have no outcome");
+                ("never", bounded(message.double_ack_with(AckKind::Term)).await)
+            }
+        };
+        metrics::counter!("lablet_observation_requests_total", "verdict" => word).increment(1);
+        if let Err(error) = acked {
+            // It is delivered again, and its outcome will be found in place.
+            tracing::warn!(error, "an observation request could not be acknowledged");
+        }
+    }
+
+    /// Tells the server that the request is being worked on, for as long as it is.
+    async fn with_progress(&self, message: &Message, work: impl Future<Output = Verdict>) -> Verdict {
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                verdict = &mut work => return verdict,
+                () = tokio::time::sleep(PROGRESS_EVERY) => {
+                    if let Err(error) = message.ack_with(AckKind::Progress).await {
+                        tracing::debug!(error, "a sign of progress was not sent");
+                    }
+                }
+            }
+        }
+    }
+
+    #[tracing::instrument(name = "controller.request", skip_all, fields(session.id = %asked.session_id, request.id = %asked.request_id, delivered))]
+    async fn outcome_of(&self, asked: &Asked, delivered: i64) -> Verdict {
+        let session = match self.gateway.session(&asked.session_id, asked.position.as_deref()).await {
+            Ok(session) => session,
+            Err(GatewayError::NotFound) if delivered >= DELIVERIES_OF_UNKNOWN => {
+                return Verdict::Never("the gateway knows no such session".to_owned());
+            }
+            Err(error) => return Verdict::Later(error.to_string()),
+        };
+        if has_outcome(&session, asked) {
+            self.forget(asked);
+            return Verdict::Done;
+        }
+        let kept = self.pending.lock().unwrap_or_else(PoisonError::into_inner).get(&asked.request_id);
+        let report = match kept {
+            Some(report) => report,
+            None => match self.report_on(asked, &session).await {
+                Ok(report) => report,
+                Err(verdict) => return verdict,
+            },
+        };
+        self.deliver(asked, report).await
+    }
+
+    /// Observes, and says what came of it.
+    async fn report_on(&self, asked: &Asked, session: &Session) -> Result<Report, Verdict> {
+        let seen = if session.status.is_observable() {
+            match self.workers.access(&asked.worker_id).await {
+                Err(NoAccess::Gateway(error)) => return Err(Verdict::Later(error.to_string())),
+                Err(no_access @ (NoAccess::Unknown(_) | NoAccess::NoCredentials(_))) => {
+                    Err((FailureOutcome::Failed, no_access.to_string()))
+                }
+                Ok(access) => self
+                    .observer
+                    .observe(&access, &asked.cml_lab_id, self.clock.now())
+                    .await
+                    .map_err(|error| (FailureOutcome::Failed, error.to_string())),
+            }
+        } else {
+            Err((FailureOutcome::Skipped, format!("the session had moved on: it is {}", session.status)))
+        };
+        let report = match seen {
+            Ok(observation) => Report::observation(&asked.session_id, &asked.request_id, observation),
+            Err((outcome, reason)) => {
+                tracing::info!(?outcome, reason, "a session was not observed");
+                Report::failure(&asked.session_id, &asked.request_id, outcome, &reason)
+            }
+        };
+        report
+            .map(|report| report.caused_by(Some(&asked.event_id)))
+            .map_err(|error| Verdict::Never(format!("the report cannot be written: {error}")))
+    }
+
+    /// Sends the report until it is known to be in the log, once as it is, and once more as a failure when an
+    /// observation is refused.
+    async fn deliver(&self, asked: &Asked, report: Report) -> Verdict {
+        self.keep(asked, &report);
+        let mut report = report;
+        loop {
+            let told = match self.sender.send(&report).await {
+                Ok(told) => told,
+                Err(error) => return Verdict::Later(describe(&error)),
+            };
+            match told {
+                Told::Recorded => {
+                    self.forget(asked);
+                    return Verdict::Done;
+                }
+                Told::Silent => {
+                    return match self.gateway.session(&asked.session_id, None).await {
+                        Ok(session) if has_outcome(&session, asked) => {
+                            self.forget(asked);
+                            Verdict::Done
+                        }
+                        Ok(_) => Verdict::Later("the report waits on the bus".to_owned()),
+                        Err(error) => Verdict::Later(format!("the report waits on the bus, and {error}")),
+                    };
+                }
+                Told::Refused { code, reason } if report.is_observation() => {
+                    tracing::warn!(code, reason, "an observation was refused");
+                    let session = match self.gateway.session(&asked.session_id, None).await {
+                        Ok(session) => session,
+                        Err(error) => return Verdict::Later(error.to_string()),
+                    };
+                    if has_outcome(&session, asked) {
+                        self.forget(asked);
+                        return Verdict::Done;
+                    }
+                    let (outcome, reason) = if session.status.is_observable() {
+                        (FailureOutcome::Failed, format!("the observation was refused ({code}): {reason}"))
+                    } else {
+                        (FailureOutcome::Skipped, format!("the session had moved on: it is {}", session.status))
+                    };
+                    match Report::failure(&asked.session_id, &asked.request_id, outcome, &reason) {
+                        Ok(failure) => report = failure.caused_by(Some(&asked.event_id)),
+                        Err(error) => return Verdict::Never(error.to_string()),
+                    }
+                    self.keep(asked, &report);
+                }
+                Told::Refused { code, reason } => {
+                    self.forget(asked);
+                    return Verdict::Never(format!("its failure was refused ({code}): {reason}"));
+                }
+            }
+        }
+    }
+
+    fn keep(&self, asked: &Asked, report: &Report) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).keep(&asked.request_id, report);
+    }
+
+    fn forget(&self, asked: &Asked) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).forget(&asked.request_id);
+    }
+}
+
+/// Reports whose outcome does not show yet, the oldest first.
+#[derive(Debug, Default)]
+struct Pending(VecDeque<(RequestId, Report)>);
+
+impl Pending {
+    fn get(&self, request: &RequestId) -> Option<Report> {
+        self.0.iter().find(|(id, _)| id == request).map(|(_, report)| report.clone())
+    }
+
+    fn keep(&mut self, request: &RequestId, report: &Report) {
+        self.forget(request);
+        self.0.push_back((request.clone(), report.clone()));
+        if self.0.len() > MOST_PENDING {
+            // CML is read again for it, should it come back.
+            self.0.pop_front();
+        }
+    }
+
+    fn forget(&mut self, request: &RequestId) {
+        self.0.retain(|(id, _)| id != request);
+    }
+}
+
+fn has_outcome(session: &Session, asked: &Asked) -> bool {
+    session.request(&asked.request_id).is_some_and(|request| request.outcome.is_some())
+}
+
+fn read(message: &Message) -> Result<Asked, String> {
+    let event = cloud_event::read(message.headers.as_ref(), &message.payload, streams::LARGEST_EVENT)
+        .map_err(|error| error.to_string())?;
+    let data = cloud_event::json_data(&event).map_err(|error| error.to_string())?;
+    let asked: Asked = serde_json::from_value(data).map_err(|error| format!("the request cannot be read: {error}"))?;
+    Ok(Asked { position: cloud_event::extension(&event, "position"), event_id: event.id().to_owned(), ..asked })
+}
+
+fn comes_back_in(delivered: i64) -> Duration {
+    let (first, most) = COMES_BACK;
+    let doublings = u32::try_from(delivered.clamp(1, 10) - 1).unwrap_or_default();
+    (first * 2_u32.pow(doublings)).min(most)
+}
+
+async fn bounded(ack: impl Future<Output = Result<(), async_nats::Error>>) -> Result<(), String> {
+    match tokio::time::timeout(Duration::from_secs(5), ack).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no answer within 5 s".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_comes_back_sooner_first_and_later_ever_later() {
+        let waits: Vec<u64> = [1, 2, 3, 6, 7, 900].map(|delivered| comes_back_in(delivered).as_secs()).to_vec();
+        assert_eq!(waits, [2, 4, 8, 60, 60, 60]);
+    }
+
+    #[test]
+    fn pending_reports_are_bounded_and_the_oldest_goes() {
+        let session = SessionId::parse("s").unwrap();
+        let mut pending = Pending::default();
+        let id = |number: usize| RequestId::parse(format!("r{number}")).unwrap();
+        for number in 0..=MOST_PENDING {
+            let report = Report::failure(&session, &id(number), FailureOutcome::Failed, "x").unwrap();
+            pending.keep(&id(number), &report);
+            pending.keep(&id(number), &report);
+        }
+        assert_eq!(pending.0.len(), MOST_PENDING);
+        assert!(pending.get(&id(0)).is_none() && pending.get(&id(MOST_PENDING)).is_some());
+        pending.forget(&id(1));
+        assert!(pending.get(&id(1)).is_none());
+    }
+}

@@ -1,0 +1,130 @@
+//! Which workers there are, and how to get into them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use domain::WorkerId;
+use futures_util::{StreamExt as _, stream};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::cml::{CmlClient, WorkerAccess};
+use crate::credentials::CredentialBook;
+use crate::gateway::{Gateway, GatewayError, Worker};
+
+/// How long the list of workers is taken from memory.
+const LIST_LASTS: Duration = Duration::from_secs(10);
+/// How often every worker is greeted.
+const GREETED_EVERY: Duration = Duration::from_secs(300);
+/// How many workers are greeted at a time.
+const AT_A_TIME: usize = 8;
+/// Longest time of one greeting.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Why there is no way into a worker.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NoAccess {
+    /// The list of workers could not be read; it may work later.
+    #[error("{0}")]
+    Gateway(GatewayError),
+    /// No such worker is registered.
+    #[error("the worker {0} is not registered")]
+    Unknown(WorkerId),
+    /// Nobody told this controller its user name and password.
+    #[error("this controller has no credentials for the worker {0}")]
+    NoCredentials(WorkerId),
+}
+
+/// The registered workers and their credentials. Cloning shares what was read.
+#[derive(Debug, Clone)]
+pub struct Workers {
+    gateway: Gateway,
+    book: Arc<CredentialBook>,
+    client: CmlClient,
+    read: Arc<Mutex<Option<(Instant, Listed)>>>,
+}
+
+type Listed = Arc<BTreeMap<WorkerId, Worker>>;
+
+impl Workers {
+    /// The workers that `gateway` lists, opened with the credentials of `book`.
+    pub fn new(gateway: Gateway, book: CredentialBook, client: CmlClient) -> Self {
+        Self { gateway, book: Arc::new(book), client, read: Arc::default() }
+    }
+
+    /// The way into a worker.
+    ///
+    /// # Errors
+    /// [`NoAccess`].
+    pub async fn access(&self, id: &WorkerId) -> Result<WorkerAccess, NoAccess> {
+        let mut listed = self.listed(LIST_LASTS).await.map_err(NoAccess::Gateway)?;
+        if !listed.contains_key(id) {
+            // It may have been registered since.
+            listed = self.listed(Duration::ZERO).await.map_err(NoAccess::Gateway)?;
+        }
+        let worker = listed.get(id).ok_or_else(|| NoAccess::Unknown(id.clone()))?;
+        self.access_to(worker).ok_or_else(|| NoAccess::NoCredentials(id.clone()))
+    }
+
+    fn access_to(&self, worker: &Worker) -> Option<WorkerAccess> {
+        let credentials = self.book.of(&worker.id)?.clone();
+        Some(WorkerAccess { worker: worker.id.clone(), address: worker.address.clone(), credentials })
+    }
+
+    async fn listed(&self, lasts: Duration) -> Result<Listed, GatewayError> {
+        let known = self.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((at, listed)) = known
+            && at.elapsed() < lasts
+        {
+            return Ok(listed);
+        }
+        let listed = Arc::new(self.gateway.workers().await?);
+        self.client.keep_only(&listed.keys().cloned().collect::<BTreeSet<_>>());
+        *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), listed.clone()));
+        Ok(listed)
+    }
+
+    /// Signs in to every worker now and then and learns its version, so that an observation finds both done, and so
+    /// that a worker that cannot be reached shows before anybody asks for an observation. Ends with `stop`.
+    pub async fn greet(self, stop: CancellationToken) {
+        let greet = async {
+            loop {
+                let again = match self.listed(LIST_LASTS).await {
+                    Ok(listed) => {
+                        let greetings = listed.values().cloned().map(|worker| self.greet_one(worker));
+                        stream::iter(greetings).buffer_unordered(AT_A_TIME).collect::<()>().await;
+                        GREETED_EVERY
+                    }
+                    Err(error) => {
+                        tracing::debug!(%error, "the workers could not be listed");
+                        LIST_LASTS
+                    }
+                };
+                tokio::time::sleep(again).await;
+            }
+        };
+        if stop.run_until_cancelled(greet).await.is_none() {
+            tracing::debug!("no more greetings");
+        }
+    }
+
+    async fn greet_one(&self, worker: Worker) {
+        let Some(access) = self.access_to(&worker) else {
+            tracing::warn!(worker.id = %worker.id, "there are no credentials for this worker");
+            return;
+        };
+        let reader = self.client.reader(&access, GREETING_TIMEOUT);
+        let reached = match tokio::join!(reader.sign_in(), reader.version()) {
+            (Ok(()), Ok(version)) => {
+                tracing::debug!(worker.id = %worker.id, version, "the worker answers");
+                1.0
+            }
+            (Err(error), _) | (_, Err(error)) => {
+                tracing::warn!(worker.id = %worker.id, %error, "the worker cannot be used");
+                0.0
+            }
+        };
+        metrics::gauge!("lablet_worker_reachable", "worker" => worker.id.to_string()).set(reached);
+    }
+}
