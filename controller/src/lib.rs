@@ -74,6 +74,7 @@ impl Default for ControllerOptions {
 pub struct ControllerError(#[source] Option<tokio::task::JoinError>);
 
 /// The controller.
+#[derive(Debug)]
 pub struct Controller {
     options: ControllerOptions,
     bus: Bus,

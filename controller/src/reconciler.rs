@@ -38,6 +38,7 @@ pub struct Activation {
 }
 
 /// The reconciler.
+#[derive(Debug)]
 pub struct Reconciler {
     gateway: Gateway,
     sender: Sender,

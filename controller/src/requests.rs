@@ -84,7 +84,7 @@ enum Verdict {
 }
 
 /// Serves the requests. Cloning shares everything.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Requests {
     bus: Bus,
     bounds: StreamBounds,
