@@ -3,4 +3,8 @@
 
 pub mod bus;
 pub mod clock;
+pub mod commands;
+pub mod dead_letters;
 pub mod log;
+pub mod notice;
+pub mod schemas;

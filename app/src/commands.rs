@@ -1,0 +1,260 @@
+//! The one place where HTTP, NATS and the controller meet the domain.
+//!
+//! A handler here looks up what other aggregates have to say (does the definition exist, and in which version), hands
+//! the decision to the domain and appends what it decides. One file per group of commands.
+
+mod definitions;
+mod sessions;
+pub mod wire;
+mod workers;
+
+use domain::lablet_session::LabletSessionError;
+use domain::{Decide, Invalid};
+use serde::Serialize;
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+pub use self::wire::{Command, ObservationRequest};
+use crate::clock::{Clock, Mint};
+use crate::log::{ExecuteError, Executed, Log, LogError, Origin, Outcome, Position};
+
+/// The handlers of all commands. Cloning shares the log.
+#[derive(Clone)]
+pub struct Commands {
+    log: Log,
+    clock: Clock,
+    mint: Mint,
+}
+
+/// A command that took effect, now or before.
+#[derive(Debug, Clone)]
+pub struct Done<A: Decide> {
+    /// The aggregate's own id.
+    pub aggregate_id: String,
+    /// Whether events were appended by this call, were not needed, or had been appended for the same key.
+    pub outcome: Outcome,
+    /// The aggregate's sequence after the command.
+    pub sequence: i64,
+    /// The position of its newest event.
+    pub position: Position,
+    /// The aggregate after the command.
+    pub state: A,
+}
+
+/// What a command's sender is told, whichever way it came.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Answer {
+    /// `recorded`, `already_done` or `repeated`.
+    pub status: &'static str,
+    /// The aggregate's sequence after the command.
+    pub sequence: i64,
+    /// The position of its newest event.
+    pub position: Position,
+    /// Its id under its usual name (`session_id`, `definition_id`, `worker_id`) and what else belongs to the answer.
+    #[serde(flatten)]
+    pub detail: Map<String, Value>,
+}
+
+/// Who can do something about a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The caller: the same command will never work.
+    Caller,
+    /// The caller, after looking again: the state is another one than expected.
+    Conflict,
+    /// Something that Lablet depends on: the same command may work later.
+    Dependency,
+    /// A mistake of ours: trying again does not help.
+    Us,
+}
+
+/// Why a command did not take effect.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The input is not valid.
+    #[error("{0}")]
+    Invalid(Invalid),
+    /// What the command is about, or refers to, does not exist.
+    #[error("there is no {what} {id}")]
+    NotFound {
+        /// `session`, `definition` or `worker`.
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// Something else has this id.
+    #[error("there is another {what} with the id {id}")]
+    Exists {
+        /// `session`, `definition` or `worker`.
+        what: &'static str,
+        /// Its id.
+        id: String,
+    },
+    /// A rule of the session refuses it.
+    #[error("{0}")]
+    Refused(LabletSessionError),
+    /// The aggregate is not at the expected sequence.
+    #[error("the expected version is {expected}, the actual one {actual}")]
+    Stale {
+        /// What the caller had seen.
+        expected: i64,
+        /// What it is.
+        actual: i64,
+    },
+    /// The key was used before for another command.
+    #[error("this key was used before for another command")]
+    KeyReused {
+        /// The key.
+        key: String,
+    },
+    /// The log did not answer, or was too busy. The same command may be sent again.
+    #[error("the log is not available")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The log holds something that cannot be read.
+    #[error("the log cannot be read")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}
+
+impl CommandError {
+    /// Who can do something about it.
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::Invalid(_) | Self::NotFound { .. } | Self::Refused(_) => Blame::Caller,
+            Self::Exists { .. } | Self::Stale { .. } | Self::KeyReused { .. } => Blame::Conflict,
+            Self::Unavailable(_) => Blame::Dependency,
+            Self::Broken(_) => Blame::Us,
+        }
+    }
+
+    /// A short name for replies, metrics and dead letters.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "invalid",
+            Self::NotFound { .. } => "not_found",
+            Self::Exists { .. } => "exists",
+            Self::Refused(_) => "refused",
+            Self::Stale { .. } => "stale",
+            Self::KeyReused { .. } => "key_reused",
+            Self::Unavailable(_) => "unavailable",
+            Self::Broken(_) => "broken",
+        }
+    }
+}
+
+impl From<Invalid> for CommandError {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+impl Commands {
+    /// Handlers over this log.
+    pub fn new(log: Log, clock: Clock, mint: Mint) -> Self {
+        Self { log, clock, mint }
+    }
+
+    /// The log that the handlers append to.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Handles any command.
+    ///
+    /// # Errors
+    /// [`CommandError`]; its blame says whether the same command may work later.
+    pub async fn handle(&self, command: Command, origin: &Origin) -> Result<Answer, CommandError> {
+        match command {
+            Command::CreateLabletDefinition(new) => self.create_definition(new, origin).await.map(|done| done.answer()),
+            Command::ReviseLabletDefinition { id, revision } => {
+                self.revise_definition(&id, revision, None, origin).await.map(|done| done.answer())
+            }
+            Command::RegisterWorker(new) => self.register_worker(new, origin).await.map(|done| done.answer()),
+            Command::ChangeWorker { id, change } => {
+                self.change_worker(&id, change, None, origin).await.map(|done| done.answer())
+            }
+            Command::CreateLabletSession(new) => self.create_session(new, origin).await.map(|done| done.answer()),
+            Command::TransitionLabletSession { session_id, transition } => {
+                self.transition_session(&session_id, transition, origin).await.map(|done| done.answer())
+            }
+            Command::RequestResourceObservation { session_id, request } => {
+                let (request_id, done) = self.request_observation(&session_id, request, origin).await?;
+                Ok(done.answer().with("request_id", request_id.to_string().into()))
+            }
+            Command::RecordResourceObservation { session_id, report } => {
+                self.record_observation(&session_id, *report, origin).await.map(|done| done.answer())
+            }
+            Command::RecordObservationFailure { session_id, failure } => {
+                self.record_observation_failure(&session_id, failure, origin).await.map(|done| done.answer())
+            }
+        }
+    }
+
+    /// An id for something new: derived from the command's key where it has one, so that the same command sent again
+    /// speaks of the same thing, and minted otherwise.
+    fn new_id(&self, purpose: &str, origin: &Origin) -> String {
+        match &origin.dedupe {
+            Some(key) => Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{purpose}\n{}", key.key()).as_bytes()).to_string(),
+            None => self.mint.uuid().to_string(),
+        }
+    }
+
+    async fn execute<A: Decide>(
+        &self,
+        id: &str,
+        command: A::Command,
+        expected: Option<i64>,
+        origin: &Origin,
+    ) -> Result<Done<A>, ExecuteError<A::Error>> {
+        let Executed { sequence, position, state, outcome, .. } =
+            self.log.execute_at::<A>(id, expected, command, origin).await?;
+        Ok(Done { aggregate_id: id.to_owned(), outcome, sequence, position, state })
+    }
+
+    async fn load<A: Decide>(&self, id: &str) -> Result<A, CommandError> {
+        Ok(self.log.load::<A>(id).await?.map(|(state, ..)| state).unwrap_or_default())
+    }
+}
+
+impl Answer {
+    #[must_use]
+    fn with(mut self, name: &str, value: Value) -> Self {
+        self.detail.insert(name.to_owned(), value);
+        self
+    }
+}
+
+impl<A: Decide> Done<A> {
+    fn plain_answer(&self, id_name: &str) -> Answer {
+        let detail = Map::from_iter([(id_name.to_owned(), Value::from(self.aggregate_id.clone()))]);
+        let status = match self.outcome {
+            Outcome::Recorded => "recorded",
+            Outcome::AlreadyDone => "already_done",
+            Outcome::Repeated => "repeated",
+        };
+        Answer { status, sequence: self.sequence, position: self.position, detail }
+    }
+}
+
+impl From<LogError> for CommandError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::Unavailable(_) => Self::Unavailable(Box::new(error)),
+            LogError::Corrupt { .. } => Self::Broken(Box::new(error)),
+        }
+    }
+}
+
+/// The failures that are the same for every aggregate.
+fn of_log<E>(error: ExecuteError<E>, rejected: impl FnOnce(E) -> CommandError) -> CommandError
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    match error {
+        ExecuteError::Rejected(error) => rejected(error),
+        ExecuteError::Stale { expected, actual } => CommandError::Stale { expected, actual },
+        ExecuteError::KeyReused { key } => CommandError::KeyReused { key },
+        ExecuteError::Conflict => CommandError::Unavailable(Box::new(ExecuteError::<E>::Conflict)),
+        ExecuteError::Refused(error) => CommandError::Broken(Box::new(error)),
+        ExecuteError::Unavailable(error) => error.into(),
+    }
+}

@@ -1,0 +1,76 @@
+//! Commands about definitions.
+
+use domain::DefinitionId;
+use domain::lablet_definition::{
+    DefinitionRevision, LabletDefinition, LabletDefinitionCommand, LabletDefinitionError, NewDefinition,
+    PresentDefinition,
+};
+
+use super::{Answer, CommandError, Commands, Done, of_log};
+use crate::log::Origin;
+
+impl Commands {
+    /// Begins a definition, at revision 1.
+    ///
+    /// # Errors
+    /// `Invalid`, `Exists` (the id is taken by other content), `KeyReused`, `Unavailable`.
+    pub async fn create_definition(
+        &self,
+        new: NewDefinition,
+        origin: &Origin,
+    ) -> Result<Done<LabletDefinition>, CommandError> {
+        let id = match &new.id {
+            Some(id) => id.clone(),
+            None => DefinitionId::parse(self.new_id("definition", origin))?,
+        };
+        let command = LabletDefinitionCommand::Create { id: id.clone(), new, now: self.clock.now() };
+        self.execute(id.as_str(), command, None, origin).await.map_err(|error| of_log(error, |error| of(error, &id)))
+    }
+
+    /// Changes a definition and raises its revision. `expected` is the sequence that the caller had seen (`If-Match`).
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
+    pub async fn revise_definition(
+        &self,
+        id: &DefinitionId,
+        revision: DefinitionRevision,
+        expected: Option<i64>,
+        origin: &Origin,
+    ) -> Result<Done<LabletDefinition>, CommandError> {
+        let command =
+            LabletDefinitionCommand::Revise { revision, revised_by: origin.actor.clone(), now: self.clock.now() };
+        self.execute(id.as_str(), command, expected, origin).await.map_err(|error| of_log(error, |error| of(error, id)))
+    }
+
+    /// A definition as it is now.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub async fn definition(&self, id: &DefinitionId) -> Result<PresentDefinition, CommandError> {
+        let loaded = self.load::<LabletDefinition>(id.as_str()).await?;
+        loaded.present().cloned().ok_or_else(|| not_found(id))
+    }
+}
+
+fn not_found(id: &DefinitionId) -> CommandError {
+    CommandError::NotFound { what: "definition", id: id.to_string() }
+}
+
+fn of(error: LabletDefinitionError, id: &DefinitionId) -> CommandError {
+    match error {
+        LabletDefinitionError::Invalid(invalid) => CommandError::Invalid(invalid),
+        LabletDefinitionError::Absent => not_found(id),
+        LabletDefinitionError::Exists { id } => CommandError::Exists { what: "definition", id: id.to_string() },
+    }
+}
+
+impl Done<LabletDefinition> {
+    pub(super) fn answer(&self) -> Answer {
+        let answer = self.plain_answer("definition_id");
+        match self.state.present() {
+            Some(definition) => answer.with("revision", definition.revision.into()),
+            None => answer,
+        }
+    }
+}

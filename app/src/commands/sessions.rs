@@ -1,0 +1,155 @@
+//! Commands about sessions.
+
+use domain::lablet_session::{
+    LabletSession, LabletSessionCommand, LabletSessionError, NewSession, ObservationFailure, ObservationReport,
+    SessionIds, Transition,
+};
+use domain::{RequestId, SessionId};
+
+use super::wire::ObservationRequest;
+use super::{Answer, CommandError, Commands, Done, of_log};
+use crate::log::Origin;
+
+impl Commands {
+    /// Begins a session of a definition, in the version and revision that the definition has now.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound` (the definition), `Exists`, `KeyReused`, `Unavailable`.
+    pub async fn create_session(&self, new: NewSession, origin: &Origin) -> Result<Done<LabletSession>, CommandError> {
+        let definition = self.definition(&new.definition_id).await?;
+        let session_id = match new.id {
+            Some(id) => id,
+            None => SessionId::parse(self.new_id("session", origin))?,
+        };
+        let command = LabletSessionCommand::Create {
+            ids: SessionIds {
+                session_id: session_id.clone(),
+                definition_id: definition.id,
+                definition_version: definition.version,
+                definition_revision: definition.revision,
+            },
+            owner_id: new.owner_id,
+            timeslot: new.timeslot,
+            now: self.clock.now(),
+        };
+        self.on_session(&session_id, command, origin).await
+    }
+
+    /// Moves a session on in its life.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound` (session or worker), `Refused`, `KeyReused`, `Unavailable`.
+    pub async fn transition_session(
+        &self,
+        session_id: &SessionId,
+        transition: Transition,
+        origin: &Origin,
+    ) -> Result<Done<LabletSession>, CommandError> {
+        if let Some(worker_id) = &transition.worker_id {
+            self.check_worker(worker_id).await?;
+        }
+        let command = LabletSessionCommand::Transition { transition, now: self.clock.now() };
+        self.on_session(session_id, command, origin).await
+    }
+
+    /// Asks for an observation; answers with the request's id.
+    ///
+    /// # Errors
+    /// `NotFound`, `Refused` (unless running with a lab and a worker), `KeyReused`, `Unavailable`.
+    pub async fn request_observation(
+        &self,
+        session_id: &SessionId,
+        request: ObservationRequest,
+        origin: &Origin,
+    ) -> Result<(RequestId, Done<LabletSession>), CommandError> {
+        let request_id = match request.request_id {
+            Some(id) => id,
+            None => RequestId::parse(self.new_id("request", origin))?,
+        };
+        // The sender's own name comes first, so that nobody can ask in another one's.
+        let requested_by = match request.requested_by {
+            None => origin.actor.clone(),
+            Some(behalf) if behalf.chars().count() <= 64 => format!("{}/{behalf}", origin.actor),
+            Some(behalf) => {
+                let problem = format!("has {} characters", behalf.chars().count());
+                return Err(domain::Invalid::new("requested_by", problem, "at most 64 characters").into());
+            }
+        };
+        let command = LabletSessionCommand::RequestObservation {
+            request_id: request_id.clone(),
+            requested_by,
+            now: self.clock.now(),
+        };
+        let done = self.on_session(session_id, command, origin).await?;
+        Ok((request_id, done))
+    }
+
+    /// Records an observation.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `Refused` (unless running or collecting), `KeyReused`, `Unavailable`.
+    pub async fn record_observation(
+        &self,
+        session_id: &SessionId,
+        report: ObservationReport,
+        origin: &Origin,
+    ) -> Result<Done<LabletSession>, CommandError> {
+        let command = LabletSessionCommand::RecordObservation {
+            report: Box::new(report),
+            reported_by: origin.actor.clone(),
+            now: self.clock.now(),
+        };
+        self.on_session(session_id, command, origin).await
+    }
+
+    /// Records that a session could not be observed, or was skipped.
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `Refused` (unknown request), `KeyReused`, `Unavailable`.
+    pub async fn record_observation_failure(
+        &self,
+        session_id: &SessionId,
+        failure: ObservationFailure,
+        origin: &Origin,
+    ) -> Result<Done<LabletSession>, CommandError> {
+        let command = LabletSessionCommand::RecordObservationFailure { failure, now: self.clock.now() };
+        self.on_session(session_id, command, origin).await
+    }
+
+    async fn on_session(
+        &self,
+        session_id: &SessionId,
+        command: LabletSessionCommand,
+        origin: &Origin,
+    ) -> Result<Done<LabletSession>, CommandError> {
+        self.execute(session_id.as_str(), command, None, origin)
+            .await
+            .map_err(|error| of_log(error, |error| of(error, session_id)))
+    }
+}
+
+fn of(error: LabletSessionError, id: &SessionId) -> CommandError {
+    match error {
+        LabletSessionError::Invalid(invalid) => CommandError::Invalid(invalid),
+        LabletSessionError::Absent => CommandError::NotFound { what: "session", id: id.to_string() },
+        LabletSessionError::Exists => CommandError::Exists { what: "session", id: id.to_string() },
+        refused @ (LabletSessionError::TransitionNotAllowed { .. }
+        | LabletSessionError::BoundElsewhere { .. }
+        | LabletSessionError::NotObservable { .. }
+        | LabletSessionError::NothingToObserve { .. }
+        | LabletSessionError::UnknownRequest { .. }) => CommandError::Refused(refused),
+    }
+}
+
+impl Done<LabletSession> {
+    pub(super) fn answer(&self) -> Answer {
+        let answer = self.plain_answer("session_id");
+        match self.state.present() {
+            Some(session) => answer
+                .with("session_status", session.status.as_str().into())
+                .with("observation_count", session.observations.count.into())
+                .with("port_drift_detected", session.observations.drift_detected.into()),
+            None => answer,
+        }
+    }
+}

@@ -1,0 +1,269 @@
+//! Commands as services send them: one name each, and JSON.
+
+use domain::lablet_definition::{DefinitionRevision, NewDefinition};
+use domain::lablet_session::{NewSession, ObservationFailure, ObservationReport, Transition};
+use domain::worker::{NewWorker, WorkerChange};
+use domain::{DefinitionId, Invalid, RequestId, SessionId, WorkerId};
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What asks for an observation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ObservationRequest {
+    /// The request's own id; minted when absent. The same id again is the same request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+    /// On whose behalf, at most 64 characters; recorded after the sender's own name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_by: Option<String>,
+}
+
+/// Every command a service may send.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Begin a definition.
+    CreateLabletDefinition(NewDefinition),
+    /// Change a definition.
+    ReviseLabletDefinition {
+        /// The definition.
+        id: DefinitionId,
+        /// What changes.
+        revision: DefinitionRevision,
+    },
+    /// Begin a worker.
+    RegisterWorker(NewWorker),
+    /// Change a worker.
+    ChangeWorker {
+        /// The worker.
+        id: WorkerId,
+        /// What changes.
+        change: WorkerChange,
+    },
+    /// Begin a session.
+    CreateLabletSession(NewSession),
+    /// Move a session on in its life.
+    TransitionLabletSession {
+        /// The session.
+        session_id: SessionId,
+        /// Where to.
+        transition: Transition,
+    },
+    /// Ask for an observation of a session.
+    RequestResourceObservation {
+        /// The session.
+        session_id: SessionId,
+        /// The request.
+        request: ObservationRequest,
+    },
+    /// Record an observation of a session.
+    RecordResourceObservation {
+        /// The session.
+        session_id: SessionId,
+        /// What was seen.
+        report: Box<ObservationReport>,
+    },
+    /// Record that a session could not be observed.
+    RecordObservationFailure {
+        /// The session.
+        session_id: SessionId,
+        /// Why.
+        failure: ObservationFailure,
+    },
+}
+
+impl Command {
+    /// The names of all commands, as they stand in subjects and types.
+    pub const NAMES: [&'static str; 9] = [
+        "create_lablet_definition",
+        "revise_lablet_definition",
+        "register_worker",
+        "change_worker",
+        "create_lablet_session",
+        "transition_lablet_session",
+        "request_resource_observation",
+        "record_resource_observation",
+        "record_observation_failure",
+    ];
+
+    /// The command's name, e.g. `register_worker`.
+    pub fn name(&self) -> &'static str {
+        let [create_definition, revise, register, change, create_session, transition, request, record, failure] =
+            Self::NAMES;
+        match self {
+            Self::CreateLabletDefinition(_) => create_definition,
+            Self::ReviseLabletDefinition { .. } => revise,
+            Self::RegisterWorker(_) => register,
+            Self::ChangeWorker { .. } => change,
+            Self::CreateLabletSession(_) => create_session,
+            Self::TransitionLabletSession { .. } => transition,
+            Self::RequestResourceObservation { .. } => request,
+            Self::RecordResourceObservation { .. } => record,
+            Self::RecordObservationFailure { .. } => failure,
+        }
+    }
+
+    /// The CloudEvent type of the command with this name, e.g. `io.lablet.command.register_worker.v1`.
+    pub fn event_type(name: &str) -> String {
+        format!("io.lablet.command.{name}.v1")
+    }
+
+    /// The member of a command's data that holds the id of what it is about; `None` for one that begins something.
+    pub fn id_field(name: &str) -> Option<&'static str> {
+        match name {
+            "revise_lablet_definition" => Some("definition_id"),
+            "change_worker" => Some("worker_id"),
+            "transition_lablet_session"
+            | "request_resource_observation"
+            | "record_resource_observation"
+            | "record_observation_failure" => Some("session_id"),
+            _ => None,
+        }
+    }
+
+    /// Reads a command. The id of what it is about stands in the data (`session_id`, `definition_id`, `worker_id`) or,
+    /// where it is absent there, in the event's `subject`; both given and different is refused.
+    ///
+    /// # Errors
+    /// [`Invalid`] naming the field. An unknown name is an [`Invalid`] of the field `type`.
+    pub fn parse(name: &str, subject: Option<&str>, mut data: Value) -> Result<Self, Invalid> {
+        let about = Self::id_field(name).map(|field| take_id(field, subject, &mut data)).transpose();
+        let id = || about.clone().map(Option::unwrap_or_default);
+        fn parsed<T>(field: &str, id: Result<String, Invalid>) -> Result<T, Invalid>
+        where
+            T: std::str::FromStr<Err = Invalid>,
+        {
+            id?.parse().map_err(|invalid: Invalid| Invalid { field: field.to_owned(), ..invalid })
+        }
+        Ok(match name {
+            "create_lablet_definition" => Self::CreateLabletDefinition(read(data)?),
+            "revise_lablet_definition" => {
+                Self::ReviseLabletDefinition { id: parsed("definition_id", id())?, revision: read(data)? }
+            }
+            "register_worker" => Self::RegisterWorker(read(data)?),
+            "change_worker" => Self::ChangeWorker { id: parsed("worker_id", id())?, change: read(data)? },
+            "create_lablet_session" => Self::CreateLabletSession(read(data)?),
+            "transition_lablet_session" => {
+                Self::TransitionLabletSession { session_id: parsed("session_id", id())?, transition: read(data)? }
+            }
+            "request_resource_observation" => {
+                Self::RequestResourceObservation { session_id: parsed("session_id", id())?, request: read(data)? }
+            }
+            "record_resource_observation" => Self::RecordResourceObservation {
+                session_id: parsed("session_id", id())?,
+                report: Box::new(read(data)?),
+            },
+            "record_observation_failure" => {
+                Self::RecordObservationFailure { session_id: parsed("session_id", id())?, failure: read(data)? }
+            }
+            unknown => {
+                let shown: String = unknown.chars().take(100).collect();
+                return Err(Invalid::new(
+                    "type",
+                    format!("is {shown:?}"),
+                    format!("one of {}", Self::NAMES.join(", ")),
+                ));
+            }
+        })
+    }
+}
+
+fn take_id(field: &'static str, subject: Option<&str>, data: &mut Value) -> Result<String, Invalid> {
+    let Value::Object(members) = data else {
+        return Err(Invalid::new("data", "is no JSON object", "a JSON object"));
+    };
+    let expected = "an identifier, in the data or as the event's subject";
+    let given = match members.remove(field) {
+        None | Some(Value::Null) => None,
+        Some(Value::String(id)) => Some(id),
+        Some(_) => return Err(Invalid::new(field, "is no text", expected)),
+    };
+    match (given, subject) {
+        (Some(given), Some(subject)) if given != subject => Err(Invalid::new(
+            field,
+            "is another one than the event's subject",
+            "the same identifier in both, or only one of them",
+        )),
+        (Some(id), _) => Ok(id),
+        (None, Some(id)) => Ok(id.to_owned()),
+        (None, None) => Err(Invalid::new(field, "is absent", expected)),
+    }
+}
+
+/// Reads JSON into a wire type, with the path of the field that does not fit.
+///
+/// # Errors
+/// [`Invalid`] naming the field.
+pub fn read<T: DeserializeOwned>(data: Value) -> Result<T, Invalid> {
+    serde_path_to_error::deserialize(data).map_err(|error| {
+        let path = error.path().to_string();
+        let field = if path == "." { "data".to_owned() } else { path };
+        let problem: String = error.into_inner().to_string().chars().take(500).collect();
+        Invalid::new(field, format!("cannot be read: {problem}"), "a value as the command's schema says")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_session_may_stand_in_the_data_or_in_the_subject() {
+        let name = "transition_lablet_session";
+        let in_data = Command::parse(name, None, json!({"session_id": "s1", "new_status": "ready"})).unwrap();
+        let in_subject = Command::parse(name, Some("s1"), json!({"new_status": "ready"})).unwrap();
+        let in_both = Command::parse(name, Some("s1"), json!({"session_id": "s1", "new_status": "ready"})).unwrap();
+        assert_eq!(in_data, in_subject);
+        assert_eq!(in_data, in_both);
+        assert_eq!(in_data.name(), name);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_field() {
+        let refused = |name: &str, subject: Option<&str>, data: Value| {
+            Command::parse(name, subject, data).unwrap_err().to_string()
+        };
+        let refusals = [
+            refused("drop_everything", None, json!({})),
+            refused("transition_lablet_session", Some("s2"), json!({"session_id": "s1", "new_status": "ready"})),
+            refused("transition_lablet_session", None, json!({"new_status": "ready"})),
+            refused("transition_lablet_session", Some("a.b"), json!({"new_status": "ready"})),
+            refused("transition_lablet_session", Some("s1"), json!({"new_status": "flying"})),
+            refused("transition_lablet_session", Some("s1"), json!([])),
+            refused(
+                "record_resource_observation",
+                Some("s1"),
+                json!({"observed_resources": {"nodes": [{"node_id": 5}]}}),
+            ),
+            refused(
+                "record_resource_observation",
+                Some("s1"),
+                json!({"observed_resources": {}, "observed_ports": {"a": 70000}}),
+            ),
+            refused("create_lablet_definition", None, json!({"name": "x", "surplus": 1})),
+        ];
+        insta::assert_snapshot!(refusals.join("\n"), @r#"
+        type is "drop_everything"; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure
+        session_id is another one than the event's subject; expected the same identifier in both, or only one of them
+        session_id is absent; expected an identifier, in the data or as the event's subject
+        session_id is "a.b"; expected an identifier: 1 to 64 ASCII letters, digits, '_' or '-', starting with a letter or a digit
+        new_status cannot be read: unknown variant `flying`, expected one of `pending`, `scheduled`, `instantiating`, `ready`, `running`, `collecting`, `grading`, `stopping`, `stopped`, `archived`, `terminated`, `expired`; expected a value as the command's schema says
+        data is no JSON object; expected a JSON object
+        observed_resources.nodes[0].node_id cannot be read: invalid type: integer `5`, expected a string; expected a value as the command's schema says
+        observed_ports.a cannot be read: invalid value: integer `70000`, expected a port from 1 to 65535; expected a value as the command's schema says
+        surplus cannot be read: unknown field `surplus`, expected one of `id`, `name`, `version`, `resource_requirements`, `port_template`, `node_count`, `description`; expected a value as the command's schema says
+        "#);
+    }
+
+    #[test]
+    fn every_name_leads_to_its_command() {
+        for name in Command::NAMES {
+            let refused = Command::parse(name, Some("x"), json!({"surplus": 1}));
+            assert!(refused.is_err_and(|invalid| invalid.field != "type"), "{name}");
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! Commands about workers.
+
+use domain::WorkerId;
+use domain::worker::{NewWorker, Worker, WorkerChange, WorkerCommand, WorkerError};
+
+use super::{Answer, CommandError, Commands, Done, of_log};
+use crate::log::Origin;
+
+impl Commands {
+    /// Begins a worker.
+    ///
+    /// # Errors
+    /// `Invalid`, `Exists` (the id is taken by another profile), `KeyReused`, `Unavailable`.
+    pub async fn register_worker(&self, new: NewWorker, origin: &Origin) -> Result<Done<Worker>, CommandError> {
+        let id = match &new.id {
+            Some(id) => id.clone(),
+            None => WorkerId::parse(self.new_id("worker", origin))?,
+        };
+        let command = WorkerCommand::Register { id: id.clone(), new, now: self.clock.now() };
+        self.execute(id.as_str(), command, None, origin).await.map_err(|error| of_log(error, |error| of(error, &id)))
+    }
+
+    /// Changes a worker. `expected` is the sequence that the caller had seen (`If-Match`).
+    ///
+    /// # Errors
+    /// `Invalid`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
+    pub async fn change_worker(
+        &self,
+        id: &WorkerId,
+        change: WorkerChange,
+        expected: Option<i64>,
+        origin: &Origin,
+    ) -> Result<Done<Worker>, CommandError> {
+        let command = WorkerCommand::Change { change, now: self.clock.now() };
+        self.execute(id.as_str(), command, expected, origin).await.map_err(|error| of_log(error, |error| of(error, id)))
+    }
+
+    /// Makes sure that a worker exists.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unavailable`.
+    pub(super) async fn check_worker(&self, id: &WorkerId) -> Result<(), CommandError> {
+        match self.load::<Worker>(id.as_str()).await? {
+            Worker::Present { .. } => Ok(()),
+            Worker::Absent => Err(not_found(id)),
+        }
+    }
+}
+
+fn not_found(id: &WorkerId) -> CommandError {
+    CommandError::NotFound { what: "worker", id: id.to_string() }
+}
+
+fn of(error: WorkerError, id: &WorkerId) -> CommandError {
+    match error {
+        WorkerError::Invalid(invalid) => CommandError::Invalid(invalid),
+        WorkerError::Absent => not_found(id),
+        WorkerError::Exists { id } => CommandError::Exists { what: "worker", id: id.to_string() },
+    }
+}
+
+impl Done<Worker> {
+    pub(super) fn answer(&self) -> Answer {
+        self.plain_answer("worker_id")
+    }
+}

@@ -1,0 +1,112 @@
+//! Notices about definitions.
+
+use chrono::{DateTime, Utc};
+use domain::lablet_definition::{DefinitionContent, DefinitionVersion, LabletDefinitionEvent, ResourceRequirements};
+use domain::{DefinitionId, EventId};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{json, to_value};
+
+use super::{Contents, Kind};
+
+/// A definition began to exist, at revision 1.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct DefinitionCreated {
+    /// The definition.
+    pub definition_id: DefinitionId,
+    /// Its name.
+    pub name: String,
+    /// The author's version.
+    pub version: DefinitionVersion,
+    /// What it needs.
+    pub resource_requirements: ResourceRequirements,
+    /// Ports and description; absent where they are too large for a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub content: Option<DefinitionContent>,
+    /// Number of nodes; null where the author does not state it.
+    pub node_count: Option<u32>,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A definition's content changed.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct DefinitionRevised {
+    /// The definition.
+    pub definition_id: DefinitionId,
+    /// The new revision, counted from 1.
+    pub revision: u32,
+    /// What it needs from now on.
+    pub resource_requirements: ResourceRequirements,
+    /// The content before; absent where it is too large for a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<DefinitionContent>,
+    /// The content from now on; absent where it is too large for a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<DefinitionContent>,
+    /// Why.
+    pub reason: String,
+    /// The events that it rests on; absent where they are too many for a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Vec<EventId>>,
+    /// Who.
+    pub revised_by: String,
+    /// When.
+    pub revised_at: DateTime<Utc>,
+}
+
+pub(super) fn contents(event: LabletDefinitionEvent) -> Result<Contents, serde_json::Error> {
+    Ok(match event {
+        LabletDefinitionEvent::Created { definition_id, name, version, content, node_count, created_at } => {
+            let ids = json!({ "definition_id": definition_id });
+            let mut created = DefinitionCreated {
+                definition_id,
+                name,
+                version,
+                resource_requirements: content.resource_requirements,
+                content: Some(content),
+                node_count,
+                created_at,
+            };
+            let full = to_value(&created)?;
+            created.content = None;
+            Contents { at: created_at, full, summary: to_value(&created)?, ids }
+        }
+        LabletDefinitionEvent::Revised {
+            definition_id,
+            revision,
+            before,
+            after,
+            reason,
+            evidence,
+            revised_by,
+            revised_at,
+        } => {
+            let ids = json!({ "definition_id": definition_id, "revision": revision });
+            let mut revised = DefinitionRevised {
+                definition_id,
+                revision,
+                resource_requirements: after.resource_requirements,
+                before: Some(before),
+                after: Some(after),
+                reason,
+                evidence: Some(evidence),
+                revised_by,
+                revised_at,
+            };
+            let full = to_value(&revised)?;
+            (revised.before, revised.after, revised.evidence) = (None, None, None);
+            Contents { at: revised_at, full, summary: to_value(&revised)?, ids }
+        }
+    })
+}
+
+pub(super) fn kinds() -> Vec<Kind> {
+    fn kind<T: JsonSchema>(event_type: &'static str, says: &'static str) -> Kind {
+        Kind { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
+    }
+    vec![
+        kind::<DefinitionCreated>("lablet_definition.created", "A definition began to exist, at revision 1."),
+        kind::<DefinitionRevised>("lablet_definition.revised", "A definition's content changed."),
+    ]
+}

@@ -1,0 +1,353 @@
+//! Notices about sessions.
+
+use chrono::{DateTime, Utc};
+use domain::lablet_session::{FailureOutcome, LabletSessionEvent, SessionIds, SessionStatus};
+use domain::observation::{Coverage, NodeObservation, Quantities, ResourceObservation, Usage};
+use domain::port_tags::{ObservedPort, UnreadableTag};
+use domain::ports::{PortDrift, PortMap};
+use domain::timeslot::Timeslot;
+use domain::{LabId, RequestId, WorkerId};
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde_json::{Value, to_value};
+
+use super::{Contents, Kind};
+
+/// A session began to exist.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SessionCreated {
+    /// Session and definition.
+    #[serde(flatten)]
+    pub ids: SessionIds,
+    /// Where it is in its life: pending.
+    pub status: SessionStatus,
+    /// For whom; null where nobody was named.
+    pub owner_id: Option<String>,
+    /// When it is booked; null where it is not.
+    pub timeslot: Option<Timeslot>,
+    /// When.
+    pub created_at: DateTime<Utc>,
+}
+
+/// A session went on in its life.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct SessionMoved {
+    /// Session and definition.
+    #[serde(flatten)]
+    pub ids: SessionIds,
+    /// Where it is in its life now.
+    pub status: SessionStatus,
+    /// Its worker; null before it is scheduled.
+    pub worker_id: Option<WorkerId>,
+    /// Its CML lab; null before there is one.
+    pub cml_lab_id: Option<LabId>,
+    /// Ports allocated with this step; absent where it allocated none, or where they are too many for a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocated_ports: Option<PortMap>,
+    /// The timeslot, where this step set it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeslot: Option<Timeslot>,
+    /// Why, where someone said so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// Somebody asked for an observation.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ObservationRequested {
+    /// Session and definition.
+    #[serde(flatten)]
+    pub ids: SessionIds,
+    /// The request; its outcome names it.
+    pub request_id: RequestId,
+    /// The worker on which the lab runs.
+    pub worker_id: WorkerId,
+    /// The lab to observe.
+    pub cml_lab_id: LabId,
+    /// Who asked.
+    pub requested_by: String,
+    /// When.
+    pub requested_at: DateTime<Utc>,
+}
+
+/// A lab was observed.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ResourcesObserved {
+    /// Session and definition.
+    #[serde(flatten)]
+    pub ids: SessionIds,
+    /// The worker on which the lab runs.
+    pub worker_id: Option<WorkerId>,
+    /// The lab that was observed.
+    pub cml_lab_id: Option<LabId>,
+    /// What was seen.
+    pub observed_resources: ObservedResources,
+    /// Ports by name; null when the tags could not be read.
+    pub observed_ports: Option<PortMap>,
+    /// True: they drifted. False: they did not, or nothing was allocated. Null: unknown.
+    pub port_drift_detected: Option<bool>,
+    /// Ports that were observed where nothing was allocated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unallocated: Option<PortMap>,
+    /// The request that this answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+    /// When the lab was read.
+    pub observed_at: DateTime<Utc>,
+    /// When the observation was recorded.
+    pub recorded_at: DateTime<Utc>,
+}
+
+/// What was seen of a lab. Null is unknown, and unknown is not zero.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ObservedResources {
+    /// When the lab was read.
+    pub observed_at: Option<DateTime<Utc>>,
+    /// Who observed.
+    pub observer: Option<String>,
+    /// Nominal cores: `Σ cpus × cpu_limit / 100`.
+    pub total_cpu_cores: Option<f64>,
+    /// Nominal memory in MB.
+    pub total_memory_mb: Option<f64>,
+    /// Measured disk in MB.
+    pub total_storage_mb: Option<f64>,
+    /// Number of nodes.
+    pub actual_node_count: Option<u32>,
+    /// Node definitions in use, each once, sorted.
+    pub node_definitions_used: Vec<String>,
+    /// Nominal resources in total.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub nominal: Option<Quantities>,
+    /// Used resources in total.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Usage>,
+    /// How complete the observation is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub coverage: Option<Coverage>,
+    /// Every port with what it leads to.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<ObservedPort>,
+    /// Version of the controller.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cml_version: Option<String>,
+    /// Hash over the topology.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topology_fingerprint: Option<String>,
+    /// What is left out where the event carries `dataref`.
+    #[serde(flatten)]
+    pub details: Option<ObservedDetails>,
+}
+
+/// The part of an observation that a large lab's notice leaves out.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ObservedDetails {
+    /// The nodes.
+    pub nodes: Vec<NodeObservation>,
+    /// CML's `simulation_stats` as it answered.
+    pub simulation_stats: Option<Value>,
+    /// Tags that begin like a port tag and could not be read.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unreadable_tags: Vec<UnreadableTag>,
+}
+
+impl From<ResourceObservation> for ObservedResources {
+    fn from(seen: ResourceObservation) -> Self {
+        Self {
+            actual_node_count: seen.node_count(),
+            observed_at: seen.observed_at,
+            observer: seen.observer,
+            total_cpu_cores: seen.total_cpu_cores,
+            total_memory_mb: seen.total_memory_mb,
+            total_storage_mb: seen.total_storage_mb,
+            node_definitions_used: seen.node_definitions_used,
+            nominal: seen.nominal,
+            usage: seen.usage,
+            coverage: seen.coverage,
+            ports: seen.ports,
+            cml_version: seen.cml_version,
+            topology_fingerprint: seen.topology_fingerprint,
+            details: Some(ObservedDetails {
+                nodes: seen.nodes,
+                simulation_stats: seen.simulation_stats,
+                unreadable_tags: seen.unreadable_tags,
+            }),
+        }
+    }
+}
+
+/// The observed ports are not the allocated ones.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct PortDriftDetected {
+    /// Session and definition.
+    #[serde(flatten)]
+    pub ids: SessionIds,
+    /// The worker on which the ports are.
+    pub worker_id: Option<WorkerId>,
+    /// What was allocated; absent where the ports are too many for a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allocated_ports: Option<PortMap>,
+    /// What was observed; absent where the ports are too many for a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_ports: Option<PortMap>,
+    /// What differs.
+    pub drift_details: PortDrift,
+    /// When.
+    pub detected_at: DateTime<Utc>,
+}
+
+/// An observation failed, or was skipped.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub struct ObservationFailed {
+    /// Session and definition.
+    #[serde(flatten)]
+    pub ids: SessionIds,
+    /// The request that this answers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
+    /// Failed, or skipped because the session had moved on.
+    pub outcome: FailureOutcome,
+    /// Why.
+    pub reason: String,
+    /// Who had asked; null where nobody had.
+    pub requested_by: Option<String>,
+    /// When.
+    pub failed_at: DateTime<Utc>,
+}
+
+pub(super) fn contents(event: LabletSessionEvent) -> Result<Contents, serde_json::Error> {
+    let at = event.at();
+    let ids = to_value(event.ids())?;
+    let (full, summary) = match event {
+        LabletSessionEvent::Created { ids, owner_id, timeslot, created_at } => {
+            let status = SessionStatus::Pending;
+            let full = to_value(SessionCreated { ids, status, owner_id, timeslot, created_at })?;
+            (full.clone(), full)
+        }
+        LabletSessionEvent::Scheduled(_)
+        | LabletSessionEvent::Instantiating(_)
+        | LabletSessionEvent::Ready(_)
+        | LabletSessionEvent::Running(_)
+        | LabletSessionEvent::Collecting(_)
+        | LabletSessionEvent::Grading(_)
+        | LabletSessionEvent::Stopping(_)
+        | LabletSessionEvent::Stopped(_)
+        | LabletSessionEvent::Archived(_)
+        | LabletSessionEvent::Terminated(_)
+        | LabletSessionEvent::Expired(_) => match event.life_step() {
+            Some((status, step)) => {
+                let mut moved = SessionMoved {
+                    ids: step.ids.clone(),
+                    status,
+                    worker_id: step.worker_id.clone(),
+                    cml_lab_id: step.cml_lab_id.clone(),
+                    allocated_ports: step.allocated_ports.clone(),
+                    timeslot: step.timeslot,
+                    reason: step.reason.clone(),
+                    at: step.at,
+                };
+                let full = to_value(&moved)?;
+                moved.allocated_ports = None;
+                (full, to_value(&moved)?)
+            }
+            None => (ids.clone(), ids.clone()),
+        },
+        LabletSessionEvent::ObserveResourcesRequested {
+            ids,
+            request_id,
+            worker_id,
+            cml_lab_id,
+            requested_by,
+            requested_at,
+        } => {
+            let full =
+                to_value(ObservationRequested { ids, request_id, worker_id, cml_lab_id, requested_by, requested_at })?;
+            (full.clone(), full)
+        }
+        LabletSessionEvent::ResourcesObserved {
+            ids,
+            worker_id,
+            cml_lab_id,
+            observed_resources,
+            observed_ports,
+            port_drift_detected,
+            unallocated,
+            request_id,
+            observed_at,
+            recorded_at,
+        } => {
+            let mut observed = ResourcesObserved {
+                ids,
+                worker_id,
+                cml_lab_id,
+                observed_resources: ObservedResources::from(*observed_resources),
+                observed_ports,
+                port_drift_detected,
+                unallocated,
+                request_id,
+                observed_at,
+                recorded_at,
+            };
+            let full = to_value(&observed)?;
+            observed.observed_resources.details = None;
+            (full, to_value(&observed)?)
+        }
+        LabletSessionEvent::PortDriftDetected {
+            ids,
+            worker_id,
+            allocated_ports,
+            observed_ports,
+            drift_details,
+            detected_at,
+        } => {
+            let mut drift = PortDriftDetected {
+                ids,
+                worker_id,
+                allocated_ports: Some(allocated_ports),
+                observed_ports: Some(observed_ports),
+                drift_details,
+                detected_at,
+            };
+            let full = to_value(&drift)?;
+            drift.allocated_ports = None;
+            drift.observed_ports = None;
+            (full, to_value(&drift)?)
+        }
+        LabletSessionEvent::ObservationFailed { ids, request_id, outcome, reason, requested_by, failed_at } => {
+            let full = to_value(ObservationFailed { ids, request_id, outcome, reason, requested_by, failed_at })?;
+            (full.clone(), full)
+        }
+    };
+    Ok(Contents { at, full, summary, ids })
+}
+
+pub(super) fn kinds() -> Vec<Kind> {
+    fn kind<T: JsonSchema>(event_type: &'static str, says: &'static str) -> Kind {
+        Kind { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
+    }
+    vec![
+        kind::<SessionCreated>("lablet_session.created", "A session began to exist."),
+        kind::<SessionMoved>("lablet_session.scheduled", "A worker and ports were allocated."),
+        kind::<SessionMoved>("lablet_session.instantiating", "The lab is being brought up."),
+        kind::<SessionMoved>("lablet_session.ready", "The lab is up."),
+        kind::<SessionMoved>("lablet_session.running", "The learner works, in a CML lab."),
+        kind::<SessionMoved>("lablet_session.collecting", "Evidence for grading is collected."),
+        kind::<SessionMoved>("lablet_session.grading", "The work is being graded."),
+        kind::<SessionMoved>("lablet_session.stopping", "The lab is being stopped."),
+        kind::<SessionMoved>("lablet_session.stopped", "The lab is stopped."),
+        kind::<SessionMoved>("lablet_session.archived", "Nothing is left but the record."),
+        kind::<SessionMoved>("lablet_session.terminated", "The session ended before its natural end."),
+        kind::<SessionMoved>("lablet_session.expired", "The end of its timeslot overtook the session."),
+        kind::<ObservationRequested>(
+            "lablet_session.observe_resources_requested",
+            "Somebody asked for an observation.",
+        ),
+        kind::<ResourcesObserved>("lablet_session.resources_observed", "A lab was observed."),
+        kind::<PortDriftDetected>(
+            "lablet_session.port_drift_detected",
+            "The observed ports are not the allocated ones.",
+        ),
+        kind::<ObservationFailed>("lablet_session.observation_failed", "An observation failed or was skipped."),
+    ]
+}
