@@ -47,7 +47,7 @@ lint:
 	@scripts/check-dependencies.sh
 
 bench: setup
-	$(CARGO) bench --locked -p bench
+	$(CARGO) run --release --locked -p bench
 
 clean:
 	$(CARGO) clean
