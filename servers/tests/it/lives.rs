@@ -11,8 +11,9 @@ use tempfile::TempDir;
 
 use crate::processes::{hold, kill, runs, wait_until};
 
+/// Without fsync, which half of these tests' time would go to. `hold-servers` and one test here have it.
 fn postgres_in(folder: &Path) -> PostgresOptions {
-    PostgresOptions { data_dir: folder.join("postgres"), port: None, fsync: true }
+    PostgresOptions { data_dir: folder.join("postgres"), port: None, fsync: false }
 }
 
 fn nats_in(folder: &Path) -> NatsOptions {
@@ -37,7 +38,7 @@ async fn read_the_row(url: &str) -> i32 {
 #[tokio::test]
 async fn a_second_start_finds_everything_where_it_was() {
     let folder = TempDir::new().unwrap();
-    let postgres = PostgresServer::start(postgres_in(folder.path())).await.unwrap();
+    let postgres = PostgresServer::start(PostgresOptions { fsync: true, ..postgres_in(folder.path()) }).await.unwrap();
     let url = postgres.url("lablet");
     assert!(postgres.ensure_database("lablet").await.unwrap());
     assert!(!postgres.ensure_database("lablet").await.unwrap());
@@ -52,7 +53,7 @@ async fn a_second_start_finds_everything_where_it_was() {
     let nats_url = nats.url();
     nats.stop().await.unwrap();
 
-    let postgres = PostgresServer::start(postgres_in(folder.path())).await.unwrap();
+    let postgres = PostgresServer::start(PostgresOptions { fsync: true, ..postgres_in(folder.path()) }).await.unwrap();
     assert_eq!(postgres.url("lablet"), url);
     assert_eq!(read_the_row(&url).await, 42);
     assert_eq!(postgres.role_url("reader", "lablet").await.unwrap(), reader_url);
