@@ -7,4 +7,5 @@ pub mod commands;
 pub mod dead_letters;
 pub mod log;
 pub mod notice;
+pub mod relay;
 pub mod schemas;

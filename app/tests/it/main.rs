@@ -3,3 +3,5 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod log;
+mod relay;
+mod stage;

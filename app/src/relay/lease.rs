@@ -1,0 +1,215 @@
+//! Who may publish, and how far the log was published. Every write names the lease's epoch.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde::Serialize;
+use sqlx::{PgPool, Row as _};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::audit::Seen;
+use crate::log::Position;
+
+/// The name of the one relay there is.
+const NAME: &str = "events";
+
+/// How far the log was published, and what is remembered of the stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// Every event up to here was acknowledged.
+    pub position: Position,
+    /// The event at `acked_sequence`.
+    pub event_id: Option<Uuid>,
+    /// When the stream was created, in nanoseconds since 1970; `None` before the first look at it.
+    pub stream_created: Option<String>,
+    /// The greatest sequence that the stream acknowledged.
+    pub acked_sequence: Option<i64>,
+}
+
+/// Postgres did not answer, or the lease is another's.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Postgres did not answer.
+    #[error("Postgres did not answer")]
+    Unavailable(#[from] sqlx::Error),
+    /// Another relay took over.
+    #[error("the lease of epoch {epoch} is over")]
+    Lost {
+        /// The epoch of the lost lease.
+        epoch: i64,
+    },
+}
+
+/// The right to publish, for a while.
+#[derive(Debug)]
+pub(super) struct Lease {
+    pool: PgPool,
+    epoch: i64,
+    time: Duration,
+    renew_at: Instant,
+    checkpoint: Checkpoint,
+}
+
+impl Lease {
+    /// Takes the lease where nobody holds it.
+    pub(super) async fn acquire(pool: &PgPool, holder: &str, time: Duration) -> Result<Option<Self>, LeaseError> {
+        let row = sqlx::query(
+            "update relays set lease_epoch = lease_epoch + 1, holder = $2, \
+             leased_until = clock_timestamp() + make_interval(secs => $3), updated_at = clock_timestamp() \
+             where name = $1 and (leased_until is null or leased_until < clock_timestamp()) \
+             returning lease_epoch, position, event_id, stream_created, acked_sequence",
+        )
+        .bind(NAME)
+        .bind(holder)
+        .bind(time.as_secs_f64())
+        .fetch_optional(pool)
+        .await?;
+        let Some(row) = row else { return Ok(None) };
+        Ok(Some(Self {
+            pool: pool.clone(),
+            epoch: row.try_get("lease_epoch")?,
+            time,
+            renew_at: Instant::now() + time / 3,
+            checkpoint: Checkpoint {
+                position: position(row.try_get("position")?)?,
+                event_id: row.try_get("event_id")?,
+                stream_created: row.try_get("stream_created")?,
+                acked_sequence: row.try_get("acked_sequence")?,
+            },
+        }))
+    }
+
+    pub(super) fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    pub(super) fn checkpoint(&self) -> &Checkpoint {
+        &self.checkpoint
+    }
+
+    /// Moves the checkpoint, and keeps the lease by it.
+    pub(super) async fn save(&mut self, checkpoint: Checkpoint) -> Result<(), LeaseError> {
+        let query = sqlx::query(
+            "update relays set position = $3, event_id = $4, stream_created = $5, acked_sequence = $6, \
+             leased_until = clock_timestamp() + make_interval(secs => $7), updated_at = clock_timestamp() \
+             where name = $1 and lease_epoch = $2",
+        )
+        .bind(NAME)
+        .bind(self.epoch)
+        .bind(checkpoint.position.to_string())
+        .bind(checkpoint.event_id)
+        .bind(&checkpoint.stream_created)
+        .bind(checkpoint.acked_sequence)
+        .bind(self.time.as_secs_f64());
+        let saved = query.execute(&self.pool).await?.rows_affected();
+        self.held(saved)?;
+        self.checkpoint = checkpoint;
+        Ok(())
+    }
+
+    /// Begins again from a position, on the stream as it is now.
+    pub(super) async fn begin_again(&mut self, from: Position, seen: &Seen, is_loss: bool) -> Result<(), LeaseError> {
+        self.save(Checkpoint {
+            position: from,
+            event_id: None,
+            stream_created: Some(seen.created.clone()),
+            acked_sequence: None,
+        })
+        .await?;
+        let noted = sqlx::query(
+            "update relays set stream_first_sequence = $3, losses = losses + $4 where name = $1 and lease_epoch = $2",
+        )
+        .bind(NAME)
+        .bind(self.epoch)
+        .bind(seen.first)
+        .bind(i64::from(is_loss))
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        self.held(noted)
+    }
+
+    /// Keeps the lease, when a third of it is over.
+    pub(super) async fn renew_when_due(&mut self) -> Result<(), LeaseError> {
+        if Instant::now() < self.renew_at { Ok(()) } else { self.renew().await }
+    }
+
+    /// Keeps the lease.
+    pub(super) async fn renew(&mut self) -> Result<(), LeaseError> {
+        let renewed = sqlx::query(
+            "update relays set leased_until = clock_timestamp() + make_interval(secs => $3) \
+             where name = $1 and lease_epoch = $2",
+        )
+        .bind(NAME)
+        .bind(self.epoch)
+        .bind(self.time.as_secs_f64())
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        self.held(renewed)
+    }
+
+    /// Gives the lease back, so that another need not wait for it to run out.
+    pub(super) async fn release(self) -> Result<(), LeaseError> {
+        sqlx::query("update relays set leased_until = null, holder = null where name = $1 and lease_epoch = $2")
+            .bind(NAME)
+            .bind(self.epoch)
+            .execute(&self.pool)
+            .await?;
+        Ok(())
+    }
+
+    fn held(&mut self, rows: u64) -> Result<(), LeaseError> {
+        if rows == 0 {
+            return Err(LeaseError::Lost { epoch: self.epoch });
+        }
+        self.renew_at = Instant::now() + self.time / 3;
+        Ok(())
+    }
+}
+
+fn position(text: Option<String>) -> Result<Position, sqlx::Error> {
+    text.map_or(Ok(Position::START), |text| {
+        text.parse()
+            .map_err(|error| sqlx::Error::ColumnDecode { index: "position".to_owned(), source: Box::new(error) })
+    })
+}
+
+/// How far the relay is, for operators and for `lablet verify`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Progress {
+    /// Every event up to here is on the bus.
+    pub position: Position,
+    /// Which relay works; `None` where none does.
+    pub holder: Option<String>,
+    /// Until when it may.
+    pub leased_until: Option<DateTime<Utc>>,
+    /// The greatest sequence that the stream acknowledged.
+    pub acked_sequence: Option<i64>,
+    /// How often the stream was found lost, wiped or rolled back.
+    pub losses: i64,
+    /// When the checkpoint moved last.
+    pub updated_at: DateTime<Utc>,
+}
+
+/// Reads how far the relay is.
+///
+/// # Errors
+/// sqlx's error.
+pub async fn progress(pool: &PgPool) -> sqlx::Result<Progress> {
+    let row = sqlx::query(
+        "select position, holder, leased_until, acked_sequence, losses, updated_at from relays where name = $1",
+    )
+    .bind(NAME)
+    .fetch_one(pool)
+    .await?;
+    Ok(Progress {
+        position: position(row.try_get("position")?)?,
+        holder: row.try_get("holder")?,
+        leased_until: row.try_get("leased_until")?,
+        acked_sequence: row.try_get("acked_sequence")?,
+        losses: row.try_get("losses")?,
+        updated_at: row.try_get("updated_at")?,
+    })
+}

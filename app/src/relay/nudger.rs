@@ -1,0 +1,37 @@
+//! Tells other processes that this one has appended.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::bus::{Bus, subjects};
+use crate::log::Log;
+
+/// Appends within this time share a nudge.
+const GATHER: Duration = Duration::from_millis(2);
+
+/// Rings `lablet.nudge.log` after every append of this process.
+pub struct Nudger {
+    log: Log,
+    bus: Bus,
+}
+
+impl Nudger {
+    /// A nudger from this process's log to the bus.
+    pub fn new(log: Log, bus: Bus) -> Self {
+        Self { log, bus }
+    }
+
+    /// Works until `stop` is cancelled, or the log is gone.
+    pub async fn run(self, stop: CancellationToken) {
+        let mut appended = self.log.appended();
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = appended.changed() => if changed.is_err() { return },
+            }
+            self.bus.nudge(subjects::NUDGE_LOG).await;
+            tokio::time::sleep(GATHER).await;
+        }
+    }
+}

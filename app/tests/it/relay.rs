@@ -1,0 +1,163 @@
+//! The relay against real Postgres and NATS.
+
+use std::time::Duration;
+
+use app::bus::{Bus, cloud_event, streams};
+use app::log::{Log, Position};
+use app::relay::{Relay, RelayError, RelayOptions, progress};
+use cloudevents::{AttributesReader as _, Event};
+
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::{Stage, connect, until};
+
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), RelayError>>,
+}
+
+impl Running {
+    fn start(log: &Log, bus: &Bus) -> Self {
+        let stop = CancellationToken::new();
+        let options = RelayOptions {
+            lease: Duration::from_secs(2),
+            audit_every: Duration::from_millis(500),
+            ..RelayOptions::default()
+        };
+        let relay = Relay::new(log.clone(), bus.clone(), options);
+        let task = tokio::spawn(relay.run(stop.clone()));
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+/// Waits until every event of the log is published, then compares the stream with the log.
+async fn settled(stage: &Stage, what: &str) -> Vec<Event> {
+    let expected: Vec<String> =
+        stage.log.read(Position::START, 10_000).await.unwrap().iter().map(|event| event.event_id.to_string()).collect();
+    until(what, || async {
+        let published = stage.published().await;
+        let ids: Vec<String> = published.iter().map(|event| event.id().to_owned()).collect();
+        (ids == expected).then_some(published)
+    })
+    .await
+}
+
+fn position(event: &Event, name: &str) -> Position {
+    cloud_event::extension(event, name).unwrap().parse().unwrap()
+}
+
+#[tokio::test]
+async fn events_are_published_in_order_each_naming_the_position_before_it() {
+    let stage = Stage::new().await;
+    stage.register_workers(0..5).await;
+    let relay = Running::start(&stage.log, &stage.bus);
+    stage.register_workers(5..300).await;
+    let published = settled(&stage, "300 events").await;
+    let mut before = Position::START;
+    for event in &published {
+        assert_eq!(position(event, "previousposition"), before);
+        before = position(event, "position");
+    }
+    assert_eq!(before, stage.log.head().await.unwrap());
+    relay.stop().await;
+    assert_eq!(progress(stage.log.pool()).await.unwrap().position, before);
+    assert_eq!(progress(stage.log.pool()).await.unwrap().holder, None, "the lease was given back");
+}
+
+#[tokio::test]
+async fn restarts_neither_repeat_nor_skip() {
+    let stage = Stage::new().await;
+    for round in 0..5 {
+        let relay = Running::start(&stage.log, &stage.bus);
+        stage.register_workers(round * 20..(round + 1) * 20).await;
+        if round == 2 {
+            // As a crash: no acknowledgement is awaited and the lease runs out.
+            relay.task.abort();
+        } else {
+            relay.stop().await;
+        }
+    }
+    let relay = Running::start(&stage.log, &stage.bus);
+    settled(&stage, "100 events, each once").await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn one_of_two_relays_works_and_the_other_takes_over() {
+    let stage = Stage::new().await;
+    let first = Running::start(&stage.log, &stage.bus);
+    until("a relay that works", || async { progress(stage.log.pool()).await.unwrap().holder }).await;
+    let holder = progress(stage.log.pool()).await.unwrap().holder;
+    let second = Running::start(&stage.log, &stage.bus);
+    stage.register_workers(0..20).await;
+    settled(&stage, "20 events").await;
+    assert_eq!(progress(stage.log.pool()).await.unwrap().holder, holder);
+    first.stop().await;
+    stage.register_workers(20..40).await;
+    settled(&stage, "40 events").await;
+    let now = progress(stage.log.pool()).await.unwrap().holder;
+    assert!(now.is_some() && now != holder);
+    second.stop().await;
+}
+
+#[tokio::test]
+async fn a_deleted_stream_comes_back_from_the_log() {
+    let stage = Stage::new().await;
+    let relay = Running::start(&stage.log, &stage.bus);
+    stage.register_workers(0..30).await;
+    settled(&stage, "30 events").await;
+    stage.bus.jetstream().delete_stream(streams::EVENTS).await.unwrap();
+    settled(&stage, "30 events again, nothing having happened since").await;
+    stage.bus.jetstream().delete_stream(streams::EVENTS).await.unwrap();
+    stage.register_workers(30..40).await;
+    settled(&stage, "40 events").await;
+    assert!(progress(stage.log.pool()).await.unwrap().losses >= 2);
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_server_that_lost_everything_gets_everything_again() {
+    let mut nats = servers::testing::private_nats().await;
+    let stage = Stage::on(nats.url()).await;
+    let relay = Running::start(&stage.log, &stage.bus);
+    stage.register_workers(0..30).await;
+    settled(&stage, "30 events").await;
+    nats.kill_now().await;
+    stage.register_workers(30..60).await;
+    nats.lose_everything().await;
+    settled(&stage, "60 events").await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_jetstream_folder_deleted_while_it_runs_heals_by_itself() {
+    let nats = servers::testing::private_nats().await;
+    let stage = Stage::on(nats.url()).await;
+    let relay = Running::start(&stage.log, &stage.bus);
+    stage.register_workers(0..30).await;
+    settled(&stage, "30 events").await;
+    std::fs::remove_dir_all(nats.jetstream_dir()).unwrap();
+    stage.register_workers(30..400).await;
+    settled(&stage, "400 events").await;
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_bus_that_is_away_at_first_is_waited_for() {
+    let mut nats = servers::testing::private_nats().await;
+    let stage = Stage::on(nats.url()).await;
+    nats.stop().await;
+    let bus = app::bus::Bus::connect(&app::bus::BusOptions::new(nats.url(), "late")).await.unwrap();
+    let relay = Running::start(&stage.log, &bus);
+    stage.register_workers(0..10).await;
+    nats.start_again().await;
+    settled(&stage, "10 events").await;
+    relay.stop().await;
+    drop(connect(nats.url()).await);
+}
