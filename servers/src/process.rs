@@ -69,6 +69,8 @@ pub(crate) struct ServerProcess {
     lifeline: Option<PipeWriter>,
     ends_on: Signal,
     log: PathBuf,
+    /// Where this server's part of the log begins.
+    log_begins: u64,
 }
 
 impl Launch<'_> {
@@ -78,6 +80,8 @@ impl Launch<'_> {
             Some(folder) => Stdio::from(File::open(folder).map_err(ServerError::io("open", folder))?),
             None => Stdio::null(),
         };
+        let log = open_log(self.log)?;
+        let log_begins = log.metadata().map_err(ServerError::io("look at", self.log))?.len();
         let mut command = Command::new("/bin/sh");
         command
             .arg("-c")
@@ -89,7 +93,7 @@ impl Launch<'_> {
             .args(&self.arguments)
             .stdin(stdin)
             .stdout(reader)
-            .stderr(open_log(self.log)?)
+            .stderr(log)
             .current_dir("/")
             // A group of its own: Ctrl-C in a terminal is for the parent, which ends its servers in order.
             .process_group(0);
@@ -105,6 +109,7 @@ impl Launch<'_> {
             lifeline: Some(lifeline),
             ends_on: self.ends_on,
             log: self.log.to_path_buf(),
+            log_begins,
         })
     }
 }
@@ -115,7 +120,7 @@ impl ServerProcess {
     }
 
     pub(crate) fn log_tail(&self) -> String {
-        tail(&self.log)
+        tail(&self.log, self.log_begins)
     }
 
     /// How the server ended, if it has.
@@ -197,12 +202,12 @@ fn open_log(path: &Path) -> Result<File, ServerError> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path).map_err(ServerError::io("open the log", path))
 }
 
-/// The last lines of a log, for an error message.
-pub(crate) fn tail(path: &Path) -> String {
+/// The last lines of a log, none from before `begins`, for an error message.
+pub(crate) fn tail(path: &Path, begins: u64) -> String {
     let read = || -> std::io::Result<String> {
         let mut file = File::open(path)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(TAIL_BYTES).max(begins)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(String::from_utf8_lossy(&bytes).into_owned())

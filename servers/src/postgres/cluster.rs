@@ -130,7 +130,7 @@ impl Cluster {
         }
         let status = command.status().map_err(ServerError::io("run", &self.program("initdb")))?;
         if !status.success() {
-            let tail = tail(&log);
+            let tail = tail(&log, 0);
             remove_folder(&new)?;
             return Err(ServerError::Initdb { status: status.to_string(), tail });
         }
