@@ -17,6 +17,8 @@ use url::Url;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// Names a position of the log that an answer has to show.
+const POSITION: HeaderName = HeaderName::from_static("lablet-position");
 /// Longest time of one call.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer, bytes: the detail of a session holds a whole observation.
@@ -88,7 +90,7 @@ pub struct Session {
     #[serde(default)]
     pub timeslot: Option<Timeslot>,
     /// Its observation requests; only the detail has them.
-    #[serde(default)]
+    #[serde(default, alias = "requests")]
     pub observation_requests: Vec<Request>,
 }
 
@@ -99,9 +101,16 @@ pub struct Request {
     pub request_id: RequestId,
     /// When it was made.
     pub requested_at: DateTime<Utc>,
-    /// `recorded`, `failed` or `skipped`; null while it is open.
+    /// `recorded`, `failed` or `skipped`; `open` or null while there is none.
     #[serde(default)]
     pub outcome: Option<String>,
+}
+
+impl Request {
+    /// Whether it has its outcome.
+    pub fn is_answered(&self) -> bool {
+        self.outcome.as_deref().is_some_and(|outcome| outcome != "open")
+    }
 }
 
 impl Session {
@@ -189,8 +198,10 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError`].
     pub async fn session(&self, id: &SessionId, position: Option<&str>) -> Result<Session, GatewayError> {
-        let query: Vec<(&str, &str)> = position.map(|position| ("position", position)).into_iter().collect();
-        let request = self.http.get(self.url(&["lablet-sessions", id.as_str()], &query));
+        let mut request = self.http.get(self.url(&["lablet-sessions", id.as_str()], &[]));
+        if let Some(position) = position {
+            request = request.header(POSITION, position);
+        }
         parsed(self.call(request).await?)
     }
 

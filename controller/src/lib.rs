@@ -51,6 +51,9 @@ pub struct ControllerOptions {
     pub poll: Duration,
     /// Observation requests that are answered at a time.
     pub concurrent_requests: usize,
+    /// Largest observation, in bytes, that is reported over the bus; a larger one goes over HTTP, and so does one that
+    /// exceeds what the bus itself takes.
+    pub largest_message: usize,
     /// How the streams are made where they are missing.
     pub streams: StreamBounds,
 }
@@ -63,6 +66,7 @@ impl Default for ControllerOptions {
             settling: Duration::from_secs(60),
             poll: Duration::from_secs(5),
             concurrent_requests: 4,
+            largest_message: app::bus::streams::LARGEST_COMMAND,
             streams: StreamBounds::default(),
         }
     }
@@ -105,7 +109,7 @@ impl Controller {
     /// [`ControllerError`] when one of its tasks panicked.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ControllerError> {
         let Self { options, bus, gateway, workers, observer, clock } = self;
-        let sender = Sender::new(bus.clone(), gateway.clone(), options.streams);
+        let sender = Sender::new(bus.clone(), gateway.clone(), options.streams, options.largest_message);
         let plan =
             PlanOptions { observe: options.observe_at_timeslot_end, observation_timeout: options.observation_timeout };
         let mut tasks = JoinSet::new();

@@ -179,7 +179,7 @@ fn seen(session: Session) -> Option<RunningSession> {
     let end = session.timeslot?.end();
     let request = request_id(&session.id, end)
         .and_then(|id| session.request(&id))
-        .map(|request| SeenRequest { requested_at: request.requested_at, answered: request.outcome.is_some() });
+        .map(|request| SeenRequest { requested_at: request.requested_at, answered: request.is_answered() });
     let has_lab = session.worker_id.is_some() && session.cml_lab_id.is_some();
     Some(RunningSession { id: session.id, end, has_lab, request })
 }

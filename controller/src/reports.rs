@@ -168,12 +168,13 @@ pub struct Sender {
     bus: Bus,
     gateway: Gateway,
     bounds: StreamBounds,
+    largest: usize,
 }
 
 impl Sender {
-    /// Sends over `bus`, and over `gateway` what is too large for a message.
-    pub fn new(bus: Bus, gateway: Gateway, bounds: StreamBounds) -> Self {
-        Self { bus, gateway, bounds }
+    /// Sends over `bus`, and over `gateway` an observation of more than `largest` bytes, or than the bus takes.
+    pub fn new(bus: Bus, gateway: Gateway, bounds: StreamBounds, largest: usize) -> Self {
+        Self { bus, gateway, bounds, largest }
     }
 
     /// Sends a command and waits, bounded, for what became of it.
@@ -195,8 +196,12 @@ impl Sender {
         let event = builder.build().map_err(|error| unwritable(error.into()))?;
         let (mut headers, payload) = cloud_event::structured(&event).map_err(|error| unwritable(error.into()))?;
 
-        let most = self.bus.client().server_info().max_payload.min(streams::LARGEST_COMMAND);
-        if most > 0 && payload.len() + ROOM_FOR_HEADERS > most && report.is_observation() {
+        let room = match self.bus.client().server_info().max_payload {
+            // Not connected yet.
+            0 => self.largest,
+            most => most.min(self.largest),
+        };
+        if payload.len() + ROOM_FOR_HEADERS > room && report.is_observation() {
             return self.send_over_http(report).await;
         }
         let answers_to = self.bus.client().new_inbox();
@@ -238,14 +243,52 @@ impl Sender {
     }
 }
 
-/// Reads the door's answer: `{"status": "recorded" | "already_done" | "repeated", …}`, or a refusal with `code` and
-/// `reason`. What cannot be read says nothing.
+/// Reads the door's answer: `{"status": "recorded" | "already_done" | "repeated", …}`, or
+/// `{"status": "refused", "error": {"code", "message"}}`. What cannot be read says nothing.
 fn told(payload: &[u8]) -> Told {
     let Ok(answer) = serde_json::from_slice::<Value>(payload) else { return Told::Silent };
-    let text = |name: &str| answer.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    match text("status").as_str() {
-        "recorded" | "already_done" | "repeated" => Told::Recorded,
-        "refused" => Told::Refused { code: text("code"), reason: text("reason") },
+    match answer.get("status").and_then(Value::as_str) {
+        Some("recorded" | "already_done" | "repeated") => Told::Recorded,
+        Some("refused") => {
+            let text = |name: &str| {
+                answer
+                    .get("error")
+                    .and_then(|error| error.get(name))
+                    .and_then(Value::as_str)
+                    .unwrap_or_default()
+                    .to_owned()
+            };
+            Told::Refused { code: text("code"), reason: text("message") }
+        }
         _ => Told::Silent,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_cannot_be_read_says_nothing() {
+        assert_eq!(told(br#"{"status": "already_done", "sequence": 3}"#), Told::Recorded);
+        let refused = told(br#"{"status": "refused", "error": {"code": "refused", "message": "no"}}"#);
+        assert_eq!(refused, Told::Refused { code: "refused".into(), reason: "no".into() });
+        for silent in ["", "null", "{}", "[]", r#"{"status": 1}"#, r#"{"status": "received"}"#] {
+            assert_eq!(told(silent.as_bytes()), Told::Silent, "{silent}");
+        }
+    }
+
+    #[test]
+    fn the_same_thing_said_twice_has_one_id_and_another_reason_another() {
+        let (session, request) = (SessionId::parse("s").unwrap(), RequestId::parse("r").unwrap());
+        let failure = |reason: &str| Report::failure(&session, &request, FailureOutcome::Failed, reason).unwrap();
+        assert_eq!(failure("a").id, failure("a").id);
+        assert_ne!(failure("a").id, failure("b").id);
+        let seen = |observer: &str| {
+            let observation = ResourceObservation { observer: Some(observer.into()), ..ResourceObservation::unknown() };
+            Report::observation(&session, &request, observation).unwrap()
+        };
+        assert_eq!(seen("one").id, seen("other").id, "of two observations for one request the log takes one");
+        assert_eq!(failure("\u{0}x").data["reason"], " x");
     }
 }

@@ -20,7 +20,7 @@ use futures_util::StreamExt as _;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
-use crate::gateway::{Gateway, GatewayError, Session};
+use crate::gateway::{Gateway, GatewayError, Request, Session};
 use crate::observer::Observer;
 use crate::reconciler::describe;
 use crate::reports::{Report, Sender, Told};
@@ -369,7 +369,7 @@ impl Pending {
 }
 
 fn has_outcome(session: &Session, asked: &Asked) -> bool {
-    session.request(&asked.request_id).is_some_and(|request| request.outcome.is_some())
+    session.request(&asked.request_id).is_some_and(Request::is_answered)
 }
 
 fn read(message: &Message) -> Result<Asked, String> {
