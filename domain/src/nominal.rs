@@ -6,6 +6,11 @@ use serde::{Deserialize, Serialize};
 /// Node definitions that consist of no machine at all: their CPU and RAM are a real zero.
 const WITHOUT_MACHINE: [&str; 2] = ["external_connector", "unmanaged_switch"];
 
+/// Whether nodes of this definition are machines at all, with CPU, memory, a disk and a boot.
+pub fn has_machine(node_definition: &str) -> bool {
+    !WITHOUT_MACHINE.contains(&node_definition)
+}
+
 /// CPU and memory as one of CML's places states them. Absent is not zero.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatedResources {
@@ -47,7 +52,7 @@ impl NodeResources {
     /// A limit that is stated nowhere, while the CPUs are, is CML's default of 100 percent. Connectors and switches
     /// have no machine, so theirs is a real zero.
     pub fn resolve(&self, node_definition: &str) -> Nominal {
-        if WITHOUT_MACHINE.contains(&node_definition) {
+        if !has_machine(node_definition) {
             return Nominal { cpus: Some(0), cpu_limit: None, cpu_cores: Some(0.0), memory_mb: Some(0) };
         }
         let places = [&self.operational, &self.overrides, &self.definition];
