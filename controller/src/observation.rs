@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::Invalid;
-use domain::nominal::{NodeResources, Nominal, StatedResources, total};
+use domain::nominal::{NodeResources, Nominal, StatedResources, has_machine, total};
 use domain::observation::{
     Coverage, FailedRead, InterfaceObservation, MOST_INTERFACES, MOST_SMALL, NodeObservation, NodeUsage, Phase,
     Quantities, ResourceObservation, Usage,
@@ -22,9 +22,6 @@ use crate::observer::LabReads;
 
 /// Who observed, in [`ResourceObservation::observer`].
 pub const OBSERVER: &str = "controller";
-
-/// Node definitions without a machine: no CPU, no RAM, no disk, and no boot. As in [`domain::nominal`].
-const WITHOUT_MACHINE: [&str; 2] = ["external_connector", "unmanaged_switch"];
 
 /// Why nothing can be said about a lab. The text fits into an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -291,10 +288,6 @@ fn stated(node: &Node) -> NodeResources {
         overrides: nonzero(node.overrides),
         definition: StatedResources::default(),
     }
-}
-
-fn has_machine(node_definition: &str) -> bool {
-    !WITHOUT_MACHINE.contains(&node_definition)
 }
 
 fn interfaces(

@@ -258,7 +258,11 @@ fn told(payload: &[u8]) -> Told {
                     .unwrap_or_default()
                     .to_owned()
             };
-            Told::Refused { code: text("code"), reason: text("message") }
+            match text("code").as_str() {
+                // Postgres was away: the door comes back to it by itself.
+                "unavailable" | "broken" => Told::Silent,
+                code => Told::Refused { code: code.to_owned(), reason: text("message") },
+            }
         }
         _ => Told::Silent,
     }

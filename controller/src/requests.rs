@@ -59,6 +59,24 @@ pub fn consumer_config() -> Config {
     }
 }
 
+/// The consumer, made where it is missing, with its stream.
+///
+/// Where it is there, this takes no more than the right to read it.
+///
+/// # Errors
+/// Why neither could be had, in words.
+pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> Result<PullConsumer, String> {
+    if let Ok(consumer) = bus.jetstream().get_consumer_from_stream(CONSUMER, streams::EVENTS).await {
+        return Ok(consumer);
+    }
+    streams::ensure_events(bus, bounds).await.map_err(|error| describe(&error))?;
+    // Whether it is missing or could not be read: with this configuration nothing changes where it exists.
+    bus.jetstream()
+        .create_consumer_on_stream(consumer_config(), streams::EVENTS)
+        .await
+        .map_err(|error| describe(&error))
+}
+
 /// One observation request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct Asked {
@@ -151,20 +169,8 @@ impl Requests {
     }
 
     async fn subscribe(&self) -> Result<Stream, String> {
-        let stream = match self.bus.jetstream().get_stream(streams::EVENTS).await {
-            Ok(stream) => stream,
-            Err(_) => {
-                streams::ensure_events(&self.bus, &self.bounds).await.map_err(|error| describe(&error))?;
-                self.bus.jetstream().get_stream(streams::EVENTS).await.map_err(|error| describe(&error))?
-            }
-        };
-        let consumer: PullConsumer = match stream.get_consumer(CONSUMER).await {
-            Ok(consumer) => consumer,
-            // Whether it is missing or could not be read: creating it with this configuration is right where it is
-            // allowed, and changes nothing where it exists.
-            Err(_) => stream.create_consumer(consumer_config()).await.map_err(|error| describe(&error))?,
-        };
-        let taken = consumer.cached_info().config.filter_subject.clone();
+        let consumer = ensure_consumer(&self.bus, &self.bounds).await?;
+        let taken = &consumer.cached_info().config.filter_subject;
         if taken != FILTER {
             return Err(format!("the consumer {CONSUMER} takes {taken:?}, not {FILTER:?}"));
         }

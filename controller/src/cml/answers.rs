@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use domain::nominal::StatedResources;
-use domain::observation::FailedRead;
+use domain::observation::{FailedRead, MOST_SMALL};
 use serde_json::{Map, Value};
 
 use super::CmlError;
@@ -125,7 +125,7 @@ pub struct NodeStats {
 pub struct Stats {
     /// By node id.
     pub nodes: BTreeMap<String, NodeStats>,
-    /// The answer as it was.
+    /// The answer as it was, but for NUL characters, which cannot be stored.
     pub raw: Value,
 }
 
@@ -254,7 +254,7 @@ pub fn stats(answer: Value) -> Result<Reading<Stats>, CmlError> {
         };
         nodes.insert(id.clone(), stats);
     }
-    Ok(notes.with(Stats { nodes, raw: answer }))
+    Ok(notes.with(Stats { nodes, raw: without_nul(answer) }))
 }
 
 /// `GET /simplified_node_definitions`: a list of definitions, each with its `sim` part.
@@ -352,6 +352,10 @@ fn tags(notes: &mut Notes, place: &str, entry: &Value) -> Option<Vec<String>> {
             return None;
         }
     };
+    if entries.len() > MOST_SMALL {
+        notes.add(format!("{place}.tags"), format!("has {} entries; at most {MOST_SMALL} are kept", entries.len()));
+        return None;
+    }
     let mut tags = Vec::with_capacity(entries.len());
     for (index, tag) in entries.iter().enumerate() {
         match tag.as_str() {
@@ -437,6 +441,21 @@ fn text(notes: &mut Notes, place: &str, entry: &Value, name: &str) -> Option<Str
             notes.add(format!("{place}.{name}"), format!("is {}", kind(other)));
             None
         }
+    }
+}
+
+fn without_nul(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', "\u{fffd}")),
+        Value::Array(items) => items.into_iter().map(without_nul).collect(),
+        Value::Object(members) => members
+            .into_iter()
+            .map(|(name, member)| {
+                let name = if name.contains('\0') { name.replace('\0', "\u{fffd}") } else { name };
+                (name, without_nul(member))
+            })
+            .collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
     }
 }
 

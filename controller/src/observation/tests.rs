@@ -300,3 +300,81 @@ fn recorded_answers_are_read_without_a_complaint() {
     assert_eq!((coverage.nodes_total, coverage.nodes_booted, coverage.phase), (Some(6), Some(6), Phase::Steady));
     assert_eq!(seen.observed_ports, Some(domain::ports::PortMap::default()));
 }
+
+/// The answers of a small lab, in the order of the reads.
+fn answers_of_a_lab() -> Value {
+    json!([
+        [node("r1", "iosv", json!({"tags": ["serial:5041"], "operational": {"cpus": 2, "cpu_limit": 50, "ram": 768}}))],
+        {"nodes": [{"id": "r1", "label": "R1", "node_definition": "iosv", "tags": [], "interfaces": [
+            {"id": "g0", "label": "Gi0/0", "slot": 0, "operational": {"mac_address": "52:54:00:00:00:01"}}]}],
+         "links": [{"id": "l", "interface_a": "g0", "interface_b": "g0"}]},
+        {"nodes": {"r1": "BOOTED"}, "interfaces": {"g0": "STARTED"}},
+        {"r1": {"interfaces": {"52:54:00:00:00:01": {"id": "g0", "label": "Gi0/0", "ip4": ["10.0.0.1"], "ip6": []}}}},
+        {"nodes": {"r1": {"cpu_usage": 1.5, "ram_usage": 5.0, "disk_usage": 7, "times": {"BOOTED": 5}}}, "links": {}},
+        [{"id": "iosv", "sim": {"ram": 512, "cpus": 1}}],
+        {"version": "2.9.1"}
+    ])
+}
+
+fn count_of(value: &Value) -> usize {
+    1 + match value {
+        Value::Array(items) => items.iter().map(count_of).sum::<usize>(),
+        Value::Object(members) => members.values().map(count_of).sum(),
+        _ => 0,
+    }
+}
+
+/// Replaces the `index`th value, counted depth first.
+fn replace(value: &mut Value, index: &mut usize, by: &Value) {
+    if *index == 0 {
+        *value = by.clone();
+        *index = usize::MAX;
+        return;
+    }
+    *index -= 1;
+    let children: Vec<&mut Value> = match value {
+        Value::Array(items) => items.iter_mut().collect(),
+        Value::Object(members) => members.values_mut().collect(),
+        _ => return,
+    };
+    for child in children {
+        replace(child, index, by);
+        if *index == usize::MAX {
+            return;
+        }
+    }
+}
+
+proptest::proptest! {
+    /// Whatever CML answers, the outcome is an observation that the session takes, or a reason.
+    #[test]
+    fn no_answer_makes_an_observation_that_would_be_refused(
+        places in proptest::collection::vec((0_usize..200, 0_usize..14), 1..6),
+    ) {
+        let strange = [
+            json!(null), json!(-1), json!(1e300), json!(18_446_744_073_709_551_615_u64), json!(""), json!("\u{0}\u{7}"),
+            json!("x".repeat(5_000)), json!([]), json!({}), json!([[null, {"id": "n", "label": "l"}]]), json!(true),
+            json!({"id": "\u{0}"}), json!("STOPPED"), json!(["serial:2001", "pat:1:1", "\u{0}"]),
+        ];
+        let mut answers = answers_of_a_lab();
+        for (place, by) in places {
+            let mut index = place % count_of(&answers);
+            replace(&mut answers, &mut index, &strange[by]);
+        }
+        let part = |index: usize| answers.get(index).cloned().unwrap_or_default();
+        let reads = LabReads {
+            nodes: answers::nodes(&part(0)),
+            topology: answers::topology(&part(1)),
+            states: answers::element_states(&part(2)),
+            addresses: answers::addresses(&part(3)),
+            stats: answers::stats(part(4)),
+            defaults: Some(answers::node_defaults(&part(5)).map(Arc::new)),
+            version: answers::version(&part(6)),
+        };
+        match assemble(reads, now(), SETTLING) {
+            Ok(seen) => proptest::prop_assert!(seen.check().is_ok()),
+            Err(ObservationImpossible::NothingRead(_)) => {}
+            Err(other) => proptest::prop_assert!(false, "{other}"),
+        }
+    }
+}
