@@ -64,6 +64,35 @@ impl TestDatabase {
         &self.name
     }
 
+    /// Waits until everything committed up to now is behind the oldest open transaction.
+    ///
+    /// Who reads below `pg_snapshot_xmin` sees a commit only once every older transaction *of the whole cluster* has
+    /// ended: another test's, or the making of its database. A test that reads the log by position right after it
+    /// wrote calls this in between.
+    ///
+    /// # Panics
+    /// A transaction stays open for half a minute, or Postgres does not answer.
+    pub async fn settle(&self) {
+        let settled = tokio::time::timeout(Duration::from_secs(30), async {
+            let mut connection = PgConnection::connect(&self.url).await?;
+            let now: String =
+                sqlx::query_scalar("select pg_current_xact_id()::text").fetch_one(&mut connection).await?;
+            while !sqlx::query_scalar::<_, bool>("select pg_snapshot_xmin(pg_current_snapshot()) > $1::xid8")
+                .bind(&now)
+                .fetch_one(&mut connection)
+                .await?
+            {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            connection.close().await
+        })
+        .await;
+        match settled {
+            Ok(result) => must("wait for older transactions", result.map_err(ServerError::database("ask Postgres"))),
+            Err(_) => panic!("a transaction of the test cluster has been open for half a minute"),
+        }
+    }
+
     /// Drops the database now, and waits until it is gone.
     ///
     /// # Panics

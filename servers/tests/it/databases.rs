@@ -37,6 +37,19 @@ async fn each_test_has_a_migrated_database_of_its_own() {
     assert_eq!(gone.as_database_error().unwrap().code().unwrap(), "3D000");
 }
 
+/// Transactions are numbered and ordered over the whole cluster: that is why `settle` is there.
+#[tokio::test]
+async fn settling_waits_for_a_transaction_of_another_database() {
+    let migrator = migrator();
+    let (mine, other) = tokio::join!(testing::database(&migrator), testing::database(&migrator));
+    let mut open = other.pool().begin().await.unwrap();
+    sqlx::query("insert into things values (1)").execute(&mut *open).await.unwrap();
+    let settled = tokio::time::timeout(std::time::Duration::from_millis(200), mine.settle()).await;
+    assert!(settled.is_err(), "the other transaction is still open");
+    open.commit().await.unwrap();
+    mine.settle().await;
+}
+
 #[tokio::test]
 async fn each_test_has_a_nats_account_of_its_own() {
     let (one, other) = tokio::join!(testing::nats(), testing::nats());
