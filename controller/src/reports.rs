@@ -37,7 +37,7 @@ pub struct Report {
     id: Uuid,
     session: SessionId,
     data: Value,
-    causation: Option<String>,
+    correlation: Option<String>,
 }
 
 /// What became of a command that reached the bus.
@@ -87,7 +87,7 @@ impl Report {
             id: derived("observation", &[request.as_str()]),
             session: session.clone(),
             data: serde_json::to_value(report)?,
-            causation: None,
+            correlation: None,
         })
     }
 
@@ -113,7 +113,7 @@ impl Report {
             id: derived("observation failure", &[request.as_str(), &failure.reason]),
             session: session.clone(),
             data: serde_json::to_value(failure)?,
-            causation: None,
+            correlation: None,
         })
     }
 
@@ -124,7 +124,7 @@ impl Report {
             id,
             session: session.clone(),
             data: json!({"request_id": request, "requested_by": "timeslot end"}),
-            causation: None,
+            correlation: None,
         }
     }
 
@@ -140,14 +140,14 @@ impl Report {
             id,
             session: session.clone(),
             data: serde_json::to_value(transition)?,
-            causation: None,
+            correlation: None,
         })
     }
 
-    /// Names the event that caused the command.
+    /// Names the undertaking that the command belongs to.
     #[must_use]
-    pub fn caused_by(mut self, event_id: Option<&str>) -> Self {
-        self.causation = event_id.map(str::to_owned);
+    pub fn part_of(mut self, correlation_id: &str) -> Self {
+        self.correlation = Some(correlation_id.to_owned());
         self
     }
 
@@ -190,8 +190,8 @@ impl Sender {
             .ty(format!("io.lablet.command.{}.v1", report.command))
             .subject(report.session.as_str())
             .data("application/json", report.data.clone());
-        if let Some(causation) = &report.causation {
-            builder = builder.extension("causationid", causation.clone());
+        if let Some(correlation) = &report.correlation {
+            builder = builder.extension("correlationid", correlation.clone());
         }
         let event = builder.build().map_err(|error| unwritable(error.into()))?;
         let (mut headers, payload) = cloud_event::structured(&event).map_err(|error| unwritable(error.into()))?;
@@ -259,8 +259,8 @@ fn told(payload: &[u8]) -> Told {
                     .to_owned()
             };
             match text("code").as_str() {
-                // Postgres was away: the door comes back to it by itself.
-                "unavailable" | "broken" => Told::Silent,
+                // The door gave up for reasons of its own; sent again, it may work.
+                "unavailable" | "broken" | "timed_out" | "exhausted" => Told::Silent,
                 code => Told::Refused { code: code.to_owned(), reason: text("message") },
             }
         }

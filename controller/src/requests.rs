@@ -86,8 +86,9 @@ struct Asked {
     cml_lab_id: LabId,
     #[serde(skip)]
     position: Option<String>,
+    /// The request's own correlation, else its event.
     #[serde(skip)]
-    event_id: String,
+    correlation: String,
 }
 
 /// What becomes of a message.
@@ -261,6 +262,9 @@ impl Requests {
 
     /// Observes, and says what came of it.
     async fn report_on(&self, asked: &Asked, session: &Session) -> Result<Report, Verdict> {
+        let moved_on = |session: &Session| {
+            (FailureOutcome::Skipped, format!("the session had moved on: it is {}", session.status))
+        };
         let seen = if session.status.is_observable() {
             match self.workers.access(&asked.worker_id).await {
                 Err(NoAccess::Gateway(error)) => return Err(Verdict::Later(error.to_string())),
@@ -274,7 +278,12 @@ impl Requests {
                     .map_err(|error| (FailureOutcome::Failed, error.to_string())),
             }
         } else {
-            Err((FailureOutcome::Skipped, format!("the session had moved on: it is {}", session.status)))
+            Err(moved_on(session))
+        };
+        // Reading a large lab takes a while. A session that moved on meanwhile would refuse the observation.
+        let seen = match (seen, self.gateway.session(&asked.session_id, None).await) {
+            (Ok(_), Ok(session)) if !session.status.is_observable() => Err(moved_on(&session)),
+            (seen, _) => seen,
         };
         let report = match seen {
             Ok(observation) => Report::observation(&asked.session_id, &asked.request_id, observation),
@@ -284,7 +293,7 @@ impl Requests {
             }
         };
         report
-            .map(|report| report.caused_by(Some(&asked.event_id)))
+            .map(|report| report.part_of(&asked.correlation))
             .map_err(|error| Verdict::Never(format!("the report cannot be written: {error}")))
     }
 
@@ -329,7 +338,7 @@ impl Requests {
                         (FailureOutcome::Skipped, format!("the session had moved on: it is {}", session.status))
                     };
                     match Report::failure(&asked.session_id, &asked.request_id, outcome, &reason) {
-                        Ok(failure) => report = failure.caused_by(Some(&asked.event_id)),
+                        Ok(failure) => report = failure.part_of(&asked.correlation),
                         Err(error) => return Verdict::Never(error.to_string()),
                     }
                     self.keep(asked, &report);
@@ -383,7 +392,11 @@ fn read(message: &Message) -> Result<Asked, String> {
         .map_err(|error| error.to_string())?;
     let data = cloud_event::json_data(&event).map_err(|error| error.to_string())?;
     let asked: Asked = serde_json::from_value(data).map_err(|error| format!("the request cannot be read: {error}"))?;
-    Ok(Asked { position: cloud_event::extension(&event, "position"), event_id: event.id().to_owned(), ..asked })
+    Ok(Asked {
+        position: cloud_event::extension(&event, "position"),
+        correlation: cloud_event::extension(&event, "correlationid").unwrap_or_else(|| event.id().to_owned()),
+        ..asked
+    })
 }
 
 fn comes_back_in(delivered: i64) -> Duration {
