@@ -9,6 +9,7 @@
 //! later than its successors, which their `previousposition` tells.
 
 mod audit;
+mod comparison;
 mod lease;
 mod nudger;
 
@@ -26,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use self::audit::Finding;
+pub use self::comparison::{Comparison, ComparisonError, compare};
 pub use self::lease::{Checkpoint, Progress, progress};
 use self::lease::{Lease, LeaseError};
 pub use self::nudger::Nudger;
