@@ -198,7 +198,7 @@ async fn insert_persistently(pool: &PgPool, appends: &[&Append]) -> sqlx::Result
 }
 
 /// Whether sending the same statement again may help.
-pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
+pub fn is_transient(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Tls(_) => true,
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
