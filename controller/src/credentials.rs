@@ -49,13 +49,8 @@ pub struct CredentialsError {
     reason: String,
 }
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct File {
-    default: Option<Credentials>,
-    #[serde(default)]
-    workers: BTreeMap<String, Credentials>,
-}
+/// The table of a credentials file that stands for all workers without one of their own.
+const DEFAULT: &str = "default";
 
 impl CredentialBook {
     /// The same credentials for every worker.
@@ -77,7 +72,7 @@ impl CredentialBook {
     /// username = "lablet"
     /// password = "…"
     ///
-    /// [workers.worker-1]   # by the worker's id
+    /// [worker-1]           # by the worker's id
     /// username = "lablet"
     /// password = "…"
     /// ```
@@ -86,16 +81,18 @@ impl CredentialBook {
     /// When the text is not TOML, has another shape, or names a worker that cannot exist.
     pub fn with_toml(mut self, text: &str) -> Result<Self, CredentialsError> {
         // `toml`'s Display quotes the line in question, which may hold a password: only message and place are told.
-        let file: File = toml::from_str(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start.min(text.len())].matches('\n').count() + 1);
+        let tables: BTreeMap<String, Credentials> = toml::from_str(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+            let line = before.matches('\n').count() + 1;
             CredentialsError { reason: format!("line {line}: {}", safe_message(error.message())) }
         })?;
-        if let Some(default) = file.default {
-            self.common = Some(default);
-        }
-        for (id, credentials) in file.workers {
+        for (id, credentials) in tables {
+            if id == DEFAULT {
+                self.common = Some(credentials);
+                continue;
+            }
             let id = WorkerId::parse(id.clone())
-                .map_err(|invalid| CredentialsError { reason: format!("workers.{id:?} {}", invalid.problem) })?;
+                .map_err(|invalid| CredentialsError { reason: format!("the table {id:?} {}", invalid.problem) })?;
             self.of_worker.insert(id, credentials);
         }
         Ok(self)
@@ -124,7 +121,7 @@ mod tests {
     #[test]
     fn a_worker_of_its_own_wins_over_the_common_credentials() {
         let book = CredentialBook::common(Credentials::new("all", "secret-all"))
-            .with_toml("[workers.w1]\nusername = \"one\"\npassword = \"secret-one\"")
+            .with_toml("[w1]\nusername = \"one\"\npassword = \"secret-one\"")
             .unwrap();
         assert_eq!(book.of(&worker("w1")).unwrap().username(), "one");
         assert_eq!(book.of(&worker("w2")).unwrap().username(), "all");
@@ -139,12 +136,12 @@ mod tests {
             .with_worker(worker("w1"), Credentials::new("one", "secret-one"));
         assert!(!format!("{book:?}").contains("secret"));
         for broken in [
-            "[workers.w1]\nusername = \"one\"\npassword = \"secret",
-            "[workers.w1]\nusername = \"one\"\npassword = [\"secret\"]",
-            "[workers.w1]\nusername = \"one\"\npassword = 77",
-            "[workers.w1]\nusername = \"one\"\nsecret_password = \"secret\"",
-            "workers = \"secret\"",
-            "[workers.\"a b\"]\nusername = \"one\"\npassword = \"secret\"",
+            "[w1]\nusername = \"one\"\npassword = \"secret",
+            "[w1]\nusername = \"one\"\npassword = [\"secret\"]",
+            "[w1]\nusername = \"one\"\npassword = 77",
+            "[w1]\nusername = \"one\"\nsecret_password = \"secret\"",
+            "w1 = \"secret\"",
+            "[\"a b\"]\nusername = \"one\"\npassword = \"secret\"",
         ] {
             let error = CredentialBook::default().with_toml(broken).unwrap_err();
             assert!(!error.to_string().contains("\"secret") && !error.to_string().contains("77"), "{error}");
