@@ -1,1 +1,31 @@
-//! Placeholder.
+//! A Cisco Modeling Labs controller in miniature, which speaks the real protocol.
+//!
+//! It loads topologies, imports more, starts and stops labs whose nodes queue, start and boot over simulated time, and
+//! reports a usage that plausible devices would have. It shares no types with any client, so that a misunderstanding on
+//! one side cannot hide on the other. Same seed, same requests, same time: same answers.
+//!
+//! Beside the API under `/api/v0` there is a control path, `/simulator`, which needs no sign-in: faults, time, tokens,
+//! tags, request counts. See [`Simulator`] for the same as methods.
+
+mod api;
+mod clock;
+mod connection;
+mod definition;
+mod dice;
+mod faults;
+mod lab;
+mod node;
+mod requests;
+mod simulator;
+mod tls;
+mod topology;
+mod usage;
+mod world;
+
+pub use clock::SimulatedTime;
+pub use faults::{Fault, FaultError, FaultKind};
+pub use requests::Requests;
+pub use simulator::{Simulator, SimulatorError, SimulatorOptions};
+pub use tls::TlsError;
+pub use topology::TopologyError;
+pub use world::ApiVersion;

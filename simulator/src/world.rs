@@ -1,0 +1,193 @@
+//! Everything the simulated controller knows, in one place behind one lock.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
+use crate::{
+    clock::{SimulatedClock, SimulatedTime},
+    dice::Dice,
+    faults::Faults,
+    lab::Lab,
+    requests::Requests,
+    topology::{Topology, TopologyError},
+};
+
+const MOST_LABS: usize = 500;
+/// Tokens that were neither used up nor signed out; the oldest gives way.
+const MOST_TOKENS: usize = 1_000;
+
+/// The version of the API that is spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ApiVersion {
+    /// No bulk read of interfaces (405), no memory or disk usage in `simulation_stats`.
+    V2_9,
+    V2_10,
+}
+
+/// A lock around a `World` that no caller can hold across an await.
+pub(crate) struct SharedWorld(Mutex<World>);
+
+impl SharedWorld {
+    pub(crate) fn new(world: World) -> Self {
+        Self(Mutex::new(world))
+    }
+
+    /// A panic elsewhere leaves no half-made change that matters here, so its poison is ignored.
+    pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) api: ApiVersion,
+    pub(crate) clock: SimulatedClock,
+    pub(crate) started: DateTime<Utc>,
+    pub(crate) labs: Vec<Lab>,
+    pub(crate) faults: Faults,
+    pub(crate) requests: Requests,
+    pub(crate) username: String,
+    pub(crate) user_id: Uuid,
+    pub(crate) compute_id: Uuid,
+    pub(crate) dice: Dice,
+    password: String,
+    token_life: TimeDelta,
+    /// Token → when it expires.
+    tokens: BTreeMap<String, DateTime<Utc>>,
+    issued: u64,
+    imported: u64,
+}
+
+pub(crate) struct WorldOptions {
+    pub(crate) username: String,
+    pub(crate) password: String,
+    pub(crate) api: ApiVersion,
+    pub(crate) seed: u64,
+    pub(crate) token_life: Duration,
+    pub(crate) time: SimulatedTime,
+}
+
+#[derive(Debug)]
+pub(crate) enum ImportError {
+    Topology(TopologyError),
+    TooManyLabs,
+}
+
+impl World {
+    pub(crate) fn new(options: WorldOptions) -> Result<Self, String> {
+        let dice = Dice::new(options.seed);
+        let clock = SimulatedClock::new(options.time)?;
+        Ok(Self {
+            api: options.api,
+            started: clock.now(),
+            clock,
+            labs: Vec::new(),
+            faults: Faults::default(),
+            requests: Requests::default(),
+            username: options.username,
+            password: options.password,
+            user_id: dice.about_text("user").uuid(),
+            compute_id: dice.about_text("compute").uuid(),
+            dice,
+            token_life: TimeDelta::from_std(options.token_life)
+                .map_err(|_| "the life of a token is longer than the calendar".to_owned())?,
+            tokens: BTreeMap::new(),
+            issued: 0,
+            imported: 0,
+        })
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.now()
+    }
+
+    pub(crate) fn import(
+        &mut self,
+        yaml: &str,
+        title: Option<String>,
+    ) -> Result<(Uuid, Vec<String>), ImportError> {
+        let topology = Topology::parse(yaml).map_err(ImportError::Topology)?;
+        if self.labs.len() >= MOST_LABS {
+            return Err(ImportError::TooManyLabs);
+        }
+        self.imported += 1;
+        let dice = self.dice.about_text("lab").about(self.imported);
+        let (lab, warnings) = Lab::new(topology, title, dice, self.now());
+        let id = lab.id;
+        self.labs.push(lab);
+        Ok((id, warnings))
+    }
+
+    pub(crate) fn lab(&self, id: Uuid) -> Option<&Lab> {
+        self.labs.iter().find(|lab| lab.id == id)
+    }
+
+    pub(crate) fn lab_mut(&mut self, id: Uuid) -> Option<&mut Lab> {
+        self.labs.iter_mut().find(|lab| lab.id == id)
+    }
+
+    /// A token, if name and password are right.
+    pub(crate) fn sign_in(&mut self, username: &str, password: &str) -> Option<String> {
+        if username != self.username || password != self.password {
+            return None;
+        }
+        let now = self.now();
+        self.tokens.retain(|_, expires| *expires > now);
+        if self.tokens.len() >= MOST_TOKENS {
+            let oldest = self
+                .tokens
+                .iter()
+                .min_by_key(|(_, expires)| **expires)
+                .map(|(token, _)| token.clone());
+            oldest.and_then(|token| self.tokens.remove(&token));
+        }
+        self.issued += 1;
+        let expires = now
+            .checked_add_signed(self.token_life)
+            .unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let token = self.token(now, expires);
+        self.tokens.insert(token.clone(), expires);
+        Some(token)
+    }
+
+    pub(crate) fn knows_token(&self, token: &str) -> bool {
+        self.tokens
+            .get(token)
+            .is_some_and(|expires| *expires > self.now())
+    }
+
+    pub(crate) fn sign_out(&mut self, token: &str) {
+        self.tokens.remove(token);
+    }
+
+    pub(crate) fn expire_tokens(&mut self) {
+        self.tokens.clear();
+    }
+
+    /// In the form of a JWT. Nobody checks its signature: what counts is whether it was issued.
+    fn token(&self, now: DateTime<Utc>, expires: DateTime<Utc>) -> String {
+        let claims = serde_json::json!({
+            "com.cisco.virl": self.user_id,
+            "iat": now.timestamp(),
+            "exp": expires.timestamp(),
+            "sub": self.user_id,
+        });
+        let dice = self.dice.about_text("token").about(self.issued);
+        let signature: Vec<u8> = (0..4)
+            .flat_map(|part| dice.about(part).value().to_be_bytes())
+            .collect();
+        let encode = |part: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(part);
+        let header = encode(br#"{"alg":"HS256","typ":"JWT"}"#);
+        format!(
+            "{header}.{}.{}",
+            encode(claims.to_string().as_bytes()),
+            encode(&signature)
+        )
+    }
+}

@@ -1,0 +1,3 @@
+mod client;
+mod life_cycle;
+mod sign_in;
