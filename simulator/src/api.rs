@@ -38,10 +38,7 @@ const LARGEST_ANSWER: usize = 64 * 1024 * 1024;
 
 pub(crate) fn router(world: Shared) -> Router {
     let lab = Router::new()
-        .route(
-            "/",
-            get(labs::show).patch(labs::revise).delete(labs::remove),
-        )
+        .route("/", get(labs::show).patch(labs::revise).delete(labs::remove))
         .route("/state", get(labs::state))
         .route("/topology", get(labs::topology))
         .route("/lab_element_state", get(labs::element_states))
@@ -59,23 +56,11 @@ pub(crate) fn router(world: Shared) -> Router {
         .route("/nodes/{node}/state/start", put(nodes::start))
         .route("/nodes/{node}/state/stop", put(nodes::stop))
         .route("/nodes/{node}/check_if_converged", get(nodes::converged))
-        .route(
-            "/nodes/{node}/layer3_addresses",
-            get(readings::addresses_of_node),
-        )
-        .route(
-            "/nodes/{node}/interfaces",
-            get(elements::interfaces_of_node),
-        )
-        .route(
-            "/interfaces",
-            get(elements::interfaces).post(elements::create_interface),
-        )
+        .route("/nodes/{node}/layer3_addresses", get(readings::addresses_of_node))
+        .route("/nodes/{node}/interfaces", get(elements::interfaces_of_node))
+        .route("/interfaces", get(elements::interfaces).post(elements::create_interface))
         .route("/interfaces/{interface}", get(elements::interface))
-        .route(
-            "/interfaces/{interface}/state",
-            get(elements::interface_state),
-        )
+        .route("/interfaces/{interface}/state", get(elements::interface_state))
         .route("/links", get(elements::links))
         .route("/links/{link}", get(elements::link))
         .route("/links/{link}/state", get(elements::link_state));
@@ -96,16 +81,10 @@ pub(crate) fn router(world: Shared) -> Router {
         .nest("/labs/{lab}", lab);
     let control = Router::new()
         .route("/", get(control::show))
-        .route(
-            "/requests",
-            get(control::requests).delete(control::reset_requests),
-        )
+        .route("/requests", get(control::requests).delete(control::reset_requests))
         .route(
             "/faults",
-            get(control::faults)
-                .put(control::replace_faults)
-                .post(control::add_fault)
-                .delete(control::clear_faults),
+            get(control::faults).put(control::replace_faults).post(control::add_fault).delete(control::clear_faults),
         )
         .route("/tokens", delete(control::expire_tokens))
         .route("/time", get(control::time).patch(control::change_time))
@@ -137,12 +116,9 @@ async fn guard(State(world): State<Shared>, request: Request, next: Next) -> Res
     let mut truncate = false;
     for fault in faults {
         match fault {
-            FaultKind::Slow { milliseconds } => {
-                tokio::time::sleep(Duration::from_millis(milliseconds)).await
-            }
+            FaultKind::Slow { milliseconds } => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
             FaultKind::Status { code } => {
-                let status =
-                    StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 return ApiError::new(status, "a fault that was asked for").into_response();
             }
             FaultKind::RefusePassword => return system::refused().into_response(),
@@ -158,18 +134,11 @@ async fn guard(State(world): State<Shared>, request: Request, next: Next) -> Res
         }
     }
     if !admitted {
-        return ApiError::new(
-            StatusCode::UNAUTHORIZED,
-            "Authorization failed: no valid token was given.",
-        )
-        .into_response();
+        return ApiError::new(StatusCode::UNAUTHORIZED, "Authorization failed: no valid token was given.")
+            .into_response();
     }
     let response = next.run(request).await;
-    if truncate {
-        halved(response).await
-    } else {
-        response
-    }
+    if truncate { halved(response).await } else { response }
 }
 
 /// Two calls need no token: one tells whether the controller is there, the other gives a token.
@@ -179,22 +148,13 @@ fn admits(world: &World, path: &str, headers: &HeaderMap) -> bool {
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers
-        .get(header::AUTHORIZATION)?
-        .to_str()
-        .ok()?
-        .strip_prefix("Bearer ")
+    headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
 }
 
 /// What the proxy in front of a booting controller says.
 fn bad_gateway() -> Response {
     let page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>";
-    (
-        StatusCode::BAD_GATEWAY,
-        [(header::CONTENT_TYPE, "text/html")],
-        page,
-    )
-        .into_response()
+    (StatusCode::BAD_GATEWAY, [(header::CONTENT_TYPE, "text/html")], page).into_response()
 }
 
 async fn halved(response: Response) -> Response {
@@ -215,10 +175,7 @@ struct ApiError {
 
 impl ApiError {
     fn new(status: StatusCode, description: impl Into<String>) -> Self {
-        Self {
-            status,
-            description: description.into(),
-        }
+        Self { status, description: description.into() }
     }
 
     fn bad_request(reason: impl std::fmt::Display) -> Self {
@@ -232,8 +189,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let body =
-            serde_json::json!({ "code": self.status.as_u16(), "description": self.description });
+        let body = serde_json::json!({ "code": self.status.as_u16(), "description": self.description });
         let mut response = as_json(Body::from(body.to_string()));
         *response.status_mut() = self.status;
         response
@@ -242,10 +198,7 @@ impl IntoResponse for ApiError {
 
 fn as_json(body: Body) -> Response {
     let mut response = Response::new(body);
-    response.headers_mut().insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("application/json"),
-    );
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -261,10 +214,7 @@ fn no_content() -> Answer {
 
 async fn body_of(request: Request, limit: usize) -> Result<Bytes, ApiError> {
     to_bytes(request.into_body(), limit).await.map_err(|_| {
-        ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            format!("The body could not be read, or has over {limit} bytes."),
-        )
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, format!("The body could not be read, or has over {limit} bytes."))
     })
 }
 
@@ -274,9 +224,7 @@ async fn json_of<T: DeserializeOwned>(request: Request) -> Result<T, ApiError> {
 }
 
 fn flag(query: &Query, name: &str) -> bool {
-    query
-        .get(name)
-        .is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
+    query.get(name).is_some_and(|value| value.eq_ignore_ascii_case("true") || value == "1")
 }
 
 fn lab_id(id: &str) -> Result<Uuid, ApiError> {
@@ -284,15 +232,11 @@ fn lab_id(id: &str) -> Result<Uuid, ApiError> {
 }
 
 fn find_lab<'world>(world: &'world World, id: &str) -> Result<&'world Lab, ApiError> {
-    world
-        .lab(lab_id(id)?)
-        .ok_or_else(|| ApiError::not_found("Lab", id))
+    world.lab(lab_id(id)?).ok_or_else(|| ApiError::not_found("Lab", id))
 }
 
 fn find_lab_mut<'world>(world: &'world mut World, id: &str) -> Result<&'world mut Lab, ApiError> {
-    world
-        .lab_mut(lab_id(id)?)
-        .ok_or_else(|| ApiError::not_found("Lab", id))
+    world.lab_mut(lab_id(id)?).ok_or_else(|| ApiError::not_found("Lab", id))
 }
 
 /// As the controller writes a moment: seconds, and an offset in digits.

@@ -29,20 +29,10 @@ pub(crate) struct SimulatedClock {
 impl SimulatedClock {
     pub(crate) fn new(time: SimulatedTime) -> Result<Self, String> {
         let (base, speed) = match time {
-            SimulatedTime::Flowing { speed } => (
-                DateTime::<Utc>::from(SystemTime::now()),
-                checked_speed(speed)?,
-            ),
-            SimulatedTime::Manual => (
-                DateTime::from_timestamp(MANUAL_ORIGIN, 0).unwrap_or_default(),
-                0.0,
-            ),
+            SimulatedTime::Flowing { speed } => (DateTime::<Utc>::from(SystemTime::now()), checked_speed(speed)?),
+            SimulatedTime::Manual => (DateTime::from_timestamp(MANUAL_ORIGIN, 0).unwrap_or_default(), 0.0),
         };
-        Ok(Self {
-            base,
-            anchor: Instant::now(),
-            speed,
-        })
+        Ok(Self { base, anchor: Instant::now(), speed })
     }
 
     pub(crate) fn now(&self) -> DateTime<Utc> {

@@ -92,10 +92,7 @@ pub(crate) const DEFINITIONS: &[NodeDefinition] = &[
 
 /// The definition of that name, or what stands in for one that nobody knows.
 pub(crate) fn definition(id: &str) -> &'static NodeDefinition {
-    DEFINITIONS
-        .iter()
-        .find(|definition| definition.id == id)
-        .unwrap_or(&UNKNOWN)
+    DEFINITIONS.iter().find(|definition| definition.id == id).unwrap_or(&UNKNOWN)
 }
 
 pub(crate) fn is_known(id: &str) -> bool {
@@ -112,11 +109,7 @@ impl NodeDefinition {
         let machine = self.is_machine();
         SimplifiedDefinition {
             id: self.id,
-            general: General {
-                nature: self.nature,
-                description: self.description,
-                read_only: true,
-            },
+            general: General { nature: self.nature, description: self.description, read_only: true },
             device: Device {
                 interfaces: DeviceInterfaces {
                     serial_ports: self.serial_ports,
@@ -127,12 +120,7 @@ impl NodeDefinition {
                     iol_static_ethernets: None,
                 },
             },
-            ui: Interface {
-                label: self.description,
-                label_prefix: self.id,
-                icon: self.nature,
-                visible: true,
-            },
+            ui: Interface { label: self.description, label_prefix: self.id, icon: self.nature, visible: true },
             sim: Simulation {
                 ram: machine.then_some(self.ram),
                 cpus: machine.then_some(self.cpus),
@@ -143,11 +131,7 @@ impl NodeDefinition {
                 simulate: machine,
                 vnc: self.vnc,
             },
-            image_definitions: if machine {
-                vec![self.image]
-            } else {
-                Vec::new()
-            },
+            image_definitions: if machine { vec![self.image] } else { Vec::new() },
         }
     }
 }

@@ -16,15 +16,13 @@ impl Dice {
 
     /// A die of its own for `part` of what this one is about.
     pub(crate) fn about(self, part: u64) -> Self {
-        Self(scramble(
-            self.0 ^ scramble(part.wrapping_add(0x9e37_79b9_7f4a_7c15)),
-        ))
+        Self(scramble(self.0 ^ scramble(part.wrapping_add(0x9e37_79b9_7f4a_7c15))))
     }
 
     pub(crate) fn about_text(self, part: &str) -> Self {
-        let hash = part.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-        });
+        let hash = part
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
         self.about(hash)
     }
 

@@ -64,13 +64,7 @@ pub enum FaultError {
 impl Fault {
     /// Strikes every request to the API.
     pub fn new(kind: FaultKind) -> Self {
-        Self {
-            kind,
-            path: None,
-            method: None,
-            share: 1.0,
-            times: None,
-        }
+        Self { kind, path: None, method: None, share: 1.0, times: None }
     }
 
     #[must_use]
@@ -102,9 +96,7 @@ impl Fault {
             return Err(FaultError::Share(self.share));
         }
         match self.kind {
-            FaultKind::Status { code } if !(200..600).contains(&code) => {
-                Err(FaultError::Status(code))
-            }
+            FaultKind::Status { code } if !(200..600).contains(&code) => Err(FaultError::Status(code)),
             FaultKind::Slow { milliseconds } if milliseconds > LONGEST_DELAY_MILLISECONDS => {
                 Err(FaultError::Delay(milliseconds))
             }
@@ -114,14 +106,8 @@ impl Fault {
 
     fn concerns(&self, method: &str, path: &str) -> bool {
         self.times != Some(0)
-            && self
-                .method
-                .as_ref()
-                .is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
-            && self
-                .path
-                .as_ref()
-                .is_none_or(|part| path.contains(part.as_str()))
+            && self.method.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
+            && self.path.as_ref().is_none_or(|part| path.contains(part.as_str()))
             && (self.kind != FaultKind::RefusePassword || path.ends_with("/authenticate"))
     }
 }
@@ -155,11 +141,7 @@ impl Faults {
     /// What strikes this request, in the order of the faults.
     pub(crate) fn strike(&mut self, method: &str, path: &str) -> Vec<FaultKind> {
         let mut struck = Vec::new();
-        for (fault, asked) in self
-            .0
-            .iter_mut()
-            .filter(|(fault, _)| fault.concerns(method, path))
-        {
+        for (fault, asked) in self.0.iter_mut().filter(|(fault, _)| fault.concerns(method, path)) {
             let before = (*asked as f64 * fault.share).floor();
             *asked += 1;
             // Evenly spread: half means every second one, with no luck involved.
@@ -184,14 +166,8 @@ mod tests {
 
     #[test]
     fn half_of_the_reads_means_every_second_one() {
-        let mut faults = faults(
-            Fault::new(FaultKind::Status { code: 500 })
-                .for_share(0.5)
-                .on_method("get"),
-        );
-        let struck: Vec<bool> = (0..6)
-            .map(|_| !faults.strike("GET", "/api/v0/labs").is_empty())
-            .collect();
+        let mut faults = faults(Fault::new(FaultKind::Status { code: 500 }).for_share(0.5).on_method("get"));
+        let struck: Vec<bool> = (0..6).map(|_| !faults.strike("GET", "/api/v0/labs").is_empty()).collect();
         assert_eq!(struck, [false, true, false, true, false, true]);
         assert!(faults.strike("PUT", "/api/v0/labs").is_empty());
     }
@@ -199,9 +175,7 @@ mod tests {
     #[test]
     fn a_fault_ends_after_its_times() {
         let mut faults = faults(Fault::new(FaultKind::Garbage).times(2));
-        let struck = (0..5)
-            .filter(|_| !faults.strike("GET", "/api/v0/labs").is_empty())
-            .count();
+        let struck = (0..5).filter(|_| !faults.strike("GET", "/api/v0/labs").is_empty()).count();
         assert_eq!(struck, 2);
     }
 
@@ -209,20 +183,13 @@ mod tests {
     fn a_refused_password_concerns_signing_in_only() {
         let mut faults = faults(Fault::new(FaultKind::RefusePassword));
         assert!(faults.strike("GET", "/api/v0/labs").is_empty());
-        assert_eq!(
-            faults.strike("POST", "/api/v0/authenticate"),
-            [FaultKind::RefusePassword]
-        );
+        assert_eq!(faults.strike("POST", "/api/v0/authenticate"), [FaultKind::RefusePassword]);
     }
 
     #[test]
     fn the_wire_form_needs_the_kind_only() {
-        let fault: Fault =
-            serde_json::from_str(r#"{"kind":"slow","milliseconds":40,"path":"nodes"}"#).unwrap();
-        assert_eq!(
-            fault,
-            Fault::new(FaultKind::Slow { milliseconds: 40 }).on_path("nodes")
-        );
+        let fault: Fault = serde_json::from_str(r#"{"kind":"slow","milliseconds":40,"path":"nodes"}"#).unwrap();
+        assert_eq!(fault, Fault::new(FaultKind::Slow { milliseconds: 40 }).on_path("nodes"));
     }
 
     #[test]
@@ -232,9 +199,7 @@ mod tests {
             Fault::new(FaultKind::Garbage).for_share(0.0),
             Fault::new(FaultKind::Garbage).for_share(f64::NAN),
             Fault::new(FaultKind::Status { code: 99 }),
-            Fault::new(FaultKind::Slow {
-                milliseconds: u64::MAX,
-            }),
+            Fault::new(FaultKind::Slow { milliseconds: u64::MAX }),
         ] {
             faults.replace(vec![fault]).unwrap_err();
         }

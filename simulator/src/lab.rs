@@ -65,12 +65,8 @@ impl Lab {
         now: DateTime<Utc>,
     ) -> (Self, Vec<String>) {
         let unnamed = || format!("Lab at {}", now.format("%a %H:%M %p"));
-        let positions: HashMap<String, usize> = topology
-            .nodes
-            .iter()
-            .enumerate()
-            .map(|(position, node)| (node.id.clone(), position))
-            .collect();
+        let positions: HashMap<String, usize> =
+            topology.nodes.iter().enumerate().map(|(position, node)| (node.id.clone(), position)).collect();
         let interface_positions: Vec<HashMap<String, usize>> = topology
             .nodes
             .iter()
@@ -86,29 +82,20 @@ impl Lab {
         let mut nodes = Vec::with_capacity(topology.nodes.len());
         for section in topology.nodes {
             if !is_known(&section.node_definition) {
-                warnings.push(format!(
-                    "Node definition not found: {}",
-                    section.node_definition
-                ));
+                warnings.push(format!("Node definition not found: {}", section.node_definition));
             }
             nodes.push(Node::new(section, dice));
         }
         // The topology was checked when it was parsed: each end exists.
         let end = |node: &str, interface: &str| {
             let node = *positions.get(node)?;
-            Some(End {
-                node,
-                interface: *interface_positions.get(node)?.get(interface)?,
-            })
+            Some(End { node, interface: *interface_positions.get(node)?.get(interface)? })
         };
         let links: Vec<Link> = topology
             .links
             .into_iter()
             .filter_map(|section| {
-                let ends = [
-                    end(&section.n1, &section.i1)?,
-                    end(&section.n2, &section.i2)?,
-                ];
+                let ends = [end(&section.n1, &section.i1)?, end(&section.n2, &section.i2)?];
                 Some(Link::new(section, ends, &nodes, dice))
             })
             .collect();
@@ -120,11 +107,7 @@ impl Lab {
             created: now,
             modified: now,
             state: State::DefinedOnCore,
-            nodes_by_id: nodes
-                .iter()
-                .enumerate()
-                .map(|(position, node)| (node.id, position))
-                .collect(),
+            nodes_by_id: nodes.iter().enumerate().map(|(position, node)| (node.id, position)).collect(),
             nodes,
             links,
             events: VecDeque::new(),
@@ -135,15 +118,11 @@ impl Lab {
     }
 
     pub(crate) fn node(&self, id: Uuid) -> Option<&Node> {
-        self.nodes_by_id
-            .get(&id)
-            .and_then(|position| self.nodes.get(*position))
+        self.nodes_by_id.get(&id).and_then(|position| self.nodes.get(*position))
     }
 
     pub(crate) fn node_mut(&mut self, id: Uuid) -> Option<&mut Node> {
-        self.nodes_by_id
-            .get(&id)
-            .and_then(|position| self.nodes.get_mut(*position))
+        self.nodes_by_id.get(&id).and_then(|position| self.nodes.get_mut(*position))
     }
 
     pub(crate) fn node_labelled(&mut self, label: &str) -> Option<&mut Node> {
@@ -153,11 +132,7 @@ impl Lab {
     /// Starts every node that does not run; repeating it changes nothing.
     pub(crate) fn start(&mut self, now: DateTime<Utc>) {
         let mut turn = FIRST_LAUNCH;
-        for node in self
-            .nodes
-            .iter_mut()
-            .filter(|node| !matches!(node.life, Life::Running(_)))
-        {
+        for node in self.nodes.iter_mut().filter(|node| !matches!(node.life, Life::Running(_))) {
             if node.definition.is_machine() {
                 node.queue(now, turn);
                 turn += LAUNCH_GAP;
@@ -214,11 +189,7 @@ impl Lab {
             return false;
         };
         node.stop();
-        if !self
-            .nodes
-            .iter()
-            .any(|node| matches!(node.life, Life::Running(_)))
-        {
+        if !self.nodes.iter().any(|node| matches!(node.life, Life::Running(_))) {
             self.stop(now);
         }
         true
@@ -226,16 +197,11 @@ impl Lab {
 
     /// Nothing is on its way any more: no node waits in the queue or boots.
     pub(crate) fn has_converged(&self, now: DateTime<Utc>) -> bool {
-        !self
-            .nodes
-            .iter()
-            .any(|node| matches!(node.state(now), State::Queued | State::Started))
+        !self.nodes.iter().any(|node| matches!(node.state(now), State::Queued | State::Started))
     }
 
     pub(crate) fn link_state(&self, link: &Link, now: DateTime<Utc>) -> State {
-        let states = link
-            .ends
-            .map(|end| self.nodes[end.node].interface_state(now));
+        let states = link.ends.map(|end| self.nodes[end.node].interface_state(now));
         match states {
             [State::Started, State::Started] => State::Started,
             [State::DefinedOnCore, State::DefinedOnCore] => State::DefinedOnCore,
@@ -254,13 +220,7 @@ impl Lab {
 
     pub(crate) fn record(&mut self, at: DateTime<Utc>, event: &'static str, data: String) {
         let element_id = self.id;
-        self.record_element(LabEvent {
-            at,
-            event,
-            element_type: "lab",
-            element_id,
-            data,
-        });
+        self.record_element(LabEvent { at, event, element_type: "lab", element_id, data });
     }
 
     pub(crate) fn record_element(&mut self, event: LabEvent) {
@@ -278,23 +238,17 @@ impl Lab {
             for (here, there) in [(0, 1), (1, 0)] {
                 let end = link.ends[here];
                 self.nodes[end.node].interfaces[end.interface].connected = true;
-                neighbours
-                    .entry(end.node)
-                    .or_default()
-                    .push(link.ends[there]);
+                neighbours.entry(end.node).or_default().push(link.ends[there]);
             }
         }
         let making = |node: &Node| node.definition.making;
-        let mut reached: Vec<usize> = (0..self.nodes.len())
-            .filter(|node| making(&self.nodes[*node]) == Making::ExternalConnector)
-            .collect();
+        let mut reached: Vec<usize> =
+            (0..self.nodes.len()).filter(|node| making(&self.nodes[*node]) == Making::ExternalConnector).collect();
         let mut seen = reached.clone();
         while let Some(node) = reached.pop() {
             for end in neighbours.get(&node).into_iter().flatten() {
                 self.nodes[end.node].interfaces[end.interface].outside = true;
-                if making(&self.nodes[end.node]) == Making::UnmanagedSwitch
-                    && !seen.contains(&end.node)
-                {
+                if making(&self.nodes[end.node]) == Making::UnmanagedSwitch && !seen.contains(&end.node) {
                     seen.push(end.node);
                     reached.push(end.node);
                 }
@@ -312,9 +266,7 @@ impl Link {
         };
         Self {
             id: dice.uuid(),
-            label: section
-                .label
-                .unwrap_or_else(|| format!("{}<->{}", name(ends[0]), name(ends[1]))),
+            label: section.label.unwrap_or_else(|| format!("{}<->{}", name(ends[0]), name(ends[1]))),
             ends,
             dice,
         }
@@ -330,13 +282,7 @@ mod tests {
     }
 
     fn lab(yaml: &str) -> Lab {
-        Lab::new(
-            Topology::parse(yaml).unwrap(),
-            None,
-            Dice::new(1),
-            moment(0),
-        )
-        .0
+        Lab::new(Topology::parse(yaml).unwrap(), None, Dice::new(1), moment(0)).0
     }
 
     const HOME: &str = r"
@@ -368,10 +314,7 @@ links:
         lab.start(moment(0));
         let before: Vec<Life> = lab.nodes.iter().map(|node| node.life).collect();
         lab.start(moment(30));
-        assert_eq!(
-            before,
-            lab.nodes.iter().map(|node| node.life).collect::<Vec<_>>()
-        );
+        assert_eq!(before, lab.nodes.iter().map(|node| node.life).collect::<Vec<_>>());
         assert_eq!(lab.events.len(), 2);
     }
 

@@ -90,11 +90,7 @@ pub(crate) struct Node {
 impl Node {
     pub(crate) fn new(section: NodeSection, lab: Dice) -> Self {
         let dice = lab.about_text("node").about_text(&section.id);
-        let interfaces = section
-            .interfaces
-            .into_iter()
-            .map(|interface| Interface::new(interface, dice))
-            .collect();
+        let interfaces = section.interfaces.into_iter().map(|interface| Interface::new(interface, dice)).collect();
         Self {
             id: dice.uuid(),
             definition: definition(&section.node_definition),
@@ -120,19 +116,10 @@ impl Node {
 
     /// Puts the node into the queue: it starts `delay` later and boots as long as its definition takes, give or take.
     pub(crate) fn queue(&mut self, now: DateTime<Utc>, delay: TimeDelta) {
-        let spread = self
-            .dice
-            .about_text("boot")
-            .about(now.timestamp().unsigned_abs())
-            .between(0.9, 1.15);
-        let boot =
-            TimeDelta::milliseconds((self.definition.boot_seconds * spread * 1_000.0) as i64);
+        let spread = self.dice.about_text("boot").about(now.timestamp().unsigned_abs()).between(0.9, 1.15);
+        let boot = TimeDelta::milliseconds((self.definition.boot_seconds * spread * 1_000.0) as i64);
         let starts_at = now + delay;
-        self.life = Life::Running(Run {
-            queued_at: now,
-            starts_at,
-            boots_at: starts_at + boot,
-        });
+        self.life = Life::Running(Run { queued_at: now, starts_at, boots_at: starts_at + boot });
     }
 
     pub(crate) fn stop(&mut self) {
@@ -174,28 +161,19 @@ impl Node {
     /// What the controller gives it in MB, vCPUs and percent of each: its override, or else its definition. An override
     /// of 0, which old versions export, is none.
     pub(crate) fn given_ram(&self) -> u64 {
-        self.ram
-            .filter(|ram| *ram > 0)
-            .unwrap_or(self.definition.ram)
+        self.ram.filter(|ram| *ram > 0).unwrap_or(self.definition.ram)
     }
 
     pub(crate) fn given_cpus(&self) -> u64 {
-        self.cpus
-            .filter(|cpus| *cpus > 0)
-            .unwrap_or(self.definition.cpus)
+        self.cpus.filter(|cpus| *cpus > 0).unwrap_or(self.definition.cpus)
     }
 
     pub(crate) fn given_cpu_limit(&self) -> u64 {
-        self.cpu_limit
-            .filter(|limit| *limit > 0)
-            .unwrap_or(self.definition.cpu_limit)
+        self.cpu_limit.filter(|limit| *limit > 0).unwrap_or(self.definition.cpu_limit)
     }
 
     pub(crate) fn given_image(&self) -> Option<&str> {
-        let image = self
-            .image_definition
-            .as_deref()
-            .unwrap_or(self.definition.image);
+        let image = self.image_definition.as_deref().unwrap_or(self.definition.image);
         Some(image).filter(|image| !image.is_empty() && self.definition.is_machine())
     }
 }
@@ -220,10 +198,7 @@ impl Interface {
             id: dice.uuid(),
             label: section.label,
             slot: section.slot,
-            mac: format!(
-                "52:54:00:{:02x}:{:02x}:{:02x}",
-                octets[0], octets[1], octets[2]
-            ),
+            mac: format!("52:54:00:{:02x}:{:02x}:{:02x}", octets[0], octets[1], octets[2]),
             configured_mac: section.mac_address,
             kind: section.kind,
             connected: false,

@@ -85,19 +85,13 @@ impl std::fmt::Debug for SimulatorOptions {
 #[derive(Debug, Error)]
 pub enum SimulatorError {
     #[error("the simulator cannot listen on {address}")]
-    Listen {
-        address: SocketAddr,
-        source: io::Error,
-    },
+    Listen { address: SocketAddr, source: io::Error },
     #[error("no certificate for the simulator")]
     Tls(#[source] TlsError),
     #[error("{path} cannot be read")]
     Folder { path: PathBuf, source: io::Error },
     #[error("{path} cannot be loaded: {reason}")]
-    File {
-        path: PathBuf,
-        reason: TopologyError,
-    },
+    File { path: PathBuf, reason: TopologyError },
     #[error("the topology cannot be imported")]
     Import(#[source] TopologyError),
     #[error("there are too many labs already")]
@@ -141,10 +135,7 @@ impl Simulator {
         if let Some(path) = &options.topologies {
             load(&mut world, path)?;
         }
-        let listen_error = |source| SimulatorError::Listen {
-            address: options.listen,
-            source,
-        };
+        let listen_error = |source| SimulatorError::Listen { address: options.listen, source };
         let listener = std::net::TcpListener::bind(options.listen).map_err(listen_error)?;
         listener.set_nonblocking(true).map_err(listen_error)?;
         let address = listener.local_addr().map_err(listen_error)?;
@@ -152,45 +143,24 @@ impl Simulator {
         let world = Arc::new(SharedWorld::new(world));
         let service = api::router(Arc::clone(&world)).into_make_service();
         let handle = Handle::new();
-        let server = axum_server::from_tcp(listener)
-            .map_err(listen_error)?
-            .handle(handle.clone())
-            .http1_only();
+        let server = axum_server::from_tcp(listener).map_err(listen_error)?.handle(handle.clone()).http1_only();
         let (server, certificate_pem) = if options.tls {
             let certificate = SelfSigned::new(address).map_err(SimulatorError::Tls)?;
-            let acceptor =
-                RustlsAcceptor::new(RustlsConfig::from_config(certificate.configuration));
+            let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(certificate.configuration));
             let server = server.acceptor(CuttableAcceptor(acceptor));
-            (
-                tokio::spawn(server.serve(service)),
-                Some(certificate.certificate_pem),
-            )
+            (tokio::spawn(server.serve(service)), Some(certificate.certificate_pem))
         } else {
             let server = server.acceptor(CuttableAcceptor(DefaultAcceptor));
             (tokio::spawn(server.serve(service)), None)
         };
-        let simulator = Self {
-            world,
-            address,
-            certificate_pem,
-            handle,
-            server,
-        };
-        info!(
-            url = simulator.url(),
-            labs = simulator.labs().len(),
-            "the simulator listens"
-        );
+        let simulator = Self { world, address, certificate_pem, handle, server };
+        info!(url = simulator.url(), labs = simulator.labs().len(), "the simulator listens");
         Ok(simulator)
     }
 
     /// `https://127.0.0.1:port`, or `http://…` without TLS; no path, no slash at the end.
     pub fn url(&self) -> String {
-        let scheme = if self.certificate_pem.is_some() {
-            "https"
-        } else {
-            "http"
-        };
+        let scheme = if self.certificate_pem.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
 
@@ -208,14 +178,8 @@ impl Simulator {
         self.handle.graceful_shutdown(Some(GRACE));
         match (&mut self.server).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the simulator ended badly"
-            ),
-            Err(error) => tracing::error!(
-                error = &error as &dyn std::error::Error,
-                "the simulator panicked"
-            ),
+            Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the simulator ended badly"),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the simulator panicked"),
         }
     }
 
@@ -230,20 +194,12 @@ impl Simulator {
 
     /// Moves simulated time on: nodes boot, tokens age.
     pub fn advance(&self, by: Duration) -> Result<(), SimulatorError> {
-        self.world
-            .lock()
-            .clock
-            .advance(by)
-            .map_err(SimulatorError::Time)
+        self.world.lock().clock.advance(by).map_err(SimulatorError::Time)
     }
 
     /// From now on, that many simulated seconds to a real one; 0 stops time.
     pub fn set_speed(&self, speed: f64) -> Result<(), SimulatorError> {
-        self.world
-            .lock()
-            .clock
-            .set_speed(speed)
-            .map_err(SimulatorError::Time)
+        self.world.lock().clock.set_speed(speed).map_err(SimulatorError::Time)
     }
 
     pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
@@ -252,12 +208,7 @@ impl Simulator {
 
     /// Id and title of each lab, in the order they were imported.
     pub fn labs(&self) -> Vec<(String, String)> {
-        self.world
-            .lock()
-            .labs
-            .iter()
-            .map(|lab| (lab.id.to_string(), lab.title.clone()))
-            .collect()
+        self.world.lock().labs.iter().map(|lab| (lab.id.to_string(), lab.title.clone())).collect()
     }
 
     /// The id of the new lab.
@@ -289,24 +240,18 @@ impl Simulator {
     }
 
     pub fn wipe_lab(&self, id: &str) -> Result<(), SimulatorError> {
-        self.change(id, |lab, now| {
-            if lab.wipe(now) {
-                Ok(())
-            } else {
-                Err(SimulatorError::Running {
-                    id: lab.id.to_string(),
-                })
-            }
-        })
+        self.change(
+            id,
+            |lab, now| {
+                if lab.wipe(now) { Ok(()) } else { Err(SimulatorError::Running { id: lab.id.to_string() }) }
+            },
+        )
     }
 
     /// Whatever state it is in: a lab that vanishes is something a client has to live with.
     pub fn delete_lab(&self, id: &str) -> Result<(), SimulatorError> {
         let mut world = self.world.lock();
-        let found = world
-            .labs
-            .iter()
-            .position(|lab| Uuid::try_parse(id).is_ok_and(|id| id == lab.id));
+        let found = world.labs.iter().position(|lab| Uuid::try_parse(id).is_ok_and(|id| id == lab.id));
         match found {
             Some(position) => {
                 world.labs.remove(position);
@@ -323,13 +268,7 @@ impl Simulator {
     }
 
     /// Moves a port tag of the node with that label from one outside port to another: what makes ports drift.
-    pub fn move_port(
-        &self,
-        lab: &str,
-        label: &str,
-        from: u16,
-        to: u16,
-    ) -> Result<(), SimulatorError> {
+    pub fn move_port(&self, lab: &str, label: &str, from: u16, to: u16) -> Result<(), SimulatorError> {
         self.change(lab, |lab, now| move_port(lab, now, label, from, to))
     }
 
@@ -340,11 +279,7 @@ impl Simulator {
 
     /// Adds a fault to those in force.
     pub fn fault(&self, fault: Fault) -> Result<(), SimulatorError> {
-        self.world
-            .lock()
-            .faults
-            .add(fault)
-            .map_err(SimulatorError::Fault)
+        self.world.lock().faults.add(fault).map_err(SimulatorError::Fault)
     }
 
     pub fn clear_faults(&self) {
@@ -359,10 +294,7 @@ impl Simulator {
         let mut world = self.world.lock();
         let now = world.now();
         let lab = Uuid::try_parse(id).ok().and_then(|id| world.lab_mut(id));
-        action(
-            lab.ok_or_else(|| SimulatorError::NoLab { id: id.to_owned() })?,
-            now,
-        )
+        action(lab.ok_or_else(|| SimulatorError::NoLab { id: id.to_owned() })?, now)
     }
 }
 
@@ -379,10 +311,7 @@ pub(crate) fn set_tags(
     tags: Vec<String>,
 ) -> Result<(), SimulatorError> {
     check_tags(&tags).map_err(SimulatorError::Tags)?;
-    let no_node = SimulatorError::NoNode {
-        lab: lab.id.to_string(),
-        label: label.to_owned(),
-    };
+    let no_node = SimulatorError::NoNode { lab: lab.id.to_string(), label: label.to_owned() };
     let node = lab.node_labelled(label).ok_or(no_node)?;
     node.tags = tags;
     let data = format!("tags of {label} replaced");
@@ -397,19 +326,13 @@ pub(crate) fn move_port(
     from: u16,
     to: u16,
 ) -> Result<(), SimulatorError> {
-    let no_node = SimulatorError::NoNode {
-        lab: lab.id.to_string(),
-        label: label.to_owned(),
-    };
+    let no_node = SimulatorError::NoNode { lab: lab.id.to_string(), label: label.to_owned() };
     let node = lab.node_labelled(label).ok_or(no_node)?;
     // `kind:port[:rest]` or `pat:tcp:port:inside`: the outside port is the first number.
     let mut moved = false;
     for tag in &mut node.tags {
         let mut parts: Vec<String> = tag.split(':').map(str::to_owned).collect();
-        let outside = parts
-            .iter_mut()
-            .skip(1)
-            .find(|part| part.parse::<u16>().is_ok());
+        let outside = parts.iter_mut().skip(1).find(|part| part.parse::<u16>().is_ok());
         if let Some(part) = outside.filter(|part| part.parse() == Ok(from)) {
             *part = to.to_string();
             *tag = parts.join(":");
@@ -417,10 +340,7 @@ pub(crate) fn move_port(
         }
     }
     if !moved {
-        return Err(SimulatorError::NoPort {
-            label: label.to_owned(),
-            port: from,
-        });
+        return Err(SimulatorError::NoPort { label: label.to_owned(), port: from });
     }
     let data = format!("port {from} of {label} moved to {to}");
     lab.record(now, "modified", data);
@@ -437,10 +357,7 @@ fn load(world: &mut World, path: &Path) -> Result<(), SimulatorError> {
         for entry in path.read_dir().map_err(unreadable(path))? {
             files.push(entry.map_err(unreadable(path))?.path());
         }
-        files.retain(|file| {
-            file.extension()
-                .is_some_and(|extension| extension == "yaml" || extension == "yml")
-        });
+        files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
         files.sort();
     } else {
         files.push(path.to_owned());

@@ -21,20 +21,11 @@ pub(crate) struct SelfSigned {
 impl SelfSigned {
     /// Valid for localhost, both loopback addresses and the address it listens on.
     pub(crate) fn new(address: SocketAddr) -> Result<Self, TlsError> {
-        let names = [
-            "localhost".to_owned(),
-            "127.0.0.1".to_owned(),
-            "::1".to_owned(),
-            address.ip().to_string(),
-        ];
+        let names = ["localhost".to_owned(), "127.0.0.1".to_owned(), "::1".to_owned(), address.ip().to_string()];
         let mut parameters = rcgen::CertificateParams::new(names).map_err(TlsError::Certificate)?;
-        parameters
-            .distinguished_name
-            .push(rcgen::DnType::CommonName, "CML controller simulator");
+        parameters.distinguished_name.push(rcgen::DnType::CommonName, "CML controller simulator");
         let key = rcgen::KeyPair::generate().map_err(TlsError::Certificate)?;
-        let certificate = parameters
-            .self_signed(&key)
-            .map_err(TlsError::Certificate)?;
+        let certificate = parameters.self_signed(&key).map_err(TlsError::Certificate)?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let private_key = PrivateKeyDer::try_from(key.serialize_der())
             .map_err(|reason| TlsError::Configuration(rustls::Error::General(reason.to_owned())))?;
@@ -45,9 +36,6 @@ impl SelfSigned {
             .with_single_cert(vec![certificate.der().clone()], private_key)
             .map_err(TlsError::Configuration)?;
         configuration.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Self {
-            configuration: Arc::new(configuration),
-            certificate_pem: certificate.pem(),
-        })
+        Ok(Self { configuration: Arc::new(configuration), certificate_pem: certificate.pem() })
     }
 }

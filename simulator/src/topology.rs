@@ -19,11 +19,7 @@ pub enum TopologyError {
     #[error("it is no topology: {reason}")]
     Unreadable { reason: String },
     #[error("it has {found} {what}, more than the {most} that are allowed")]
-    TooMany {
-        what: &'static str,
-        found: usize,
-        most: usize,
-    },
+    TooMany { what: &'static str, found: usize, most: usize },
     #[error("the id {id} is used twice for a {what}")]
     Repeated { what: &'static str, id: String },
     #[error("link {link} ends at {end}, which the topology does not have")]
@@ -119,9 +115,7 @@ fn zero() -> serde_json::Number {
 impl Topology {
     pub(crate) fn parse(yaml: &str) -> Result<Self, TopologyError> {
         let topology: Self =
-            serde_norway::from_str(yaml).map_err(|error| TopologyError::Unreadable {
-                reason: error.to_string(),
-            })?;
+            serde_norway::from_str(yaml).map_err(|error| TopologyError::Unreadable { reason: error.to_string() })?;
         topology.check()?;
         Ok(topology)
     }
@@ -131,47 +125,27 @@ impl Topology {
         at_most("links", self.links.len(), MOST_LINKS)?;
         let mut interfaces: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for node in &self.nodes {
-            at_most(
-                "interfaces on a node",
-                node.interfaces.len(),
-                MOST_INTERFACES,
-            )?;
-            check_tags(node.tags.as_deref().unwrap_or_default())
-                .map_err(|reason| TopologyError::Tags { reason })?;
+            at_most("interfaces on a node", node.interfaces.len(), MOST_INTERFACES)?;
+            check_tags(node.tags.as_deref().unwrap_or_default()).map_err(|reason| TopologyError::Tags { reason })?;
             let mut labels = BTreeSet::new();
             for interface in &node.interfaces {
                 if !labels.insert(interface.id.as_str()) {
-                    return Err(TopologyError::Repeated {
-                        what: "interface",
-                        id: interface.id.clone(),
-                    });
+                    return Err(TopologyError::Repeated { what: "interface", id: interface.id.clone() });
                 }
             }
             if interfaces.insert(&node.id, labels).is_some() {
-                return Err(TopologyError::Repeated {
-                    what: "node",
-                    id: node.id.clone(),
-                });
+                return Err(TopologyError::Repeated { what: "node", id: node.id.clone() });
             }
         }
         let mut links = BTreeSet::new();
         for link in &self.links {
             if !links.insert(&link.id) {
-                return Err(TopologyError::Repeated {
-                    what: "link",
-                    id: link.id.clone(),
-                });
+                return Err(TopologyError::Repeated { what: "link", id: link.id.clone() });
             }
             for (node, interface) in [(&link.n1, &link.i1), (&link.n2, &link.i2)] {
-                if !interfaces
-                    .get(node.as_str())
-                    .is_some_and(|known| known.contains(interface.as_str()))
-                {
+                if !interfaces.get(node.as_str()).is_some_and(|known| known.contains(interface.as_str())) {
                     let end = format!("{node}/{interface}");
-                    return Err(TopologyError::LooseEnd {
-                        link: link.id.clone(),
-                        end,
-                    });
+                    return Err(TopologyError::LooseEnd { link: link.id.clone(), end });
                 }
             }
         }
@@ -182,29 +156,16 @@ impl Topology {
 /// The whole list of a node's tags, as it replaces the one before.
 pub(crate) fn check_tags(tags: &[String]) -> Result<(), String> {
     if tags.len() > MOST_TAGS {
-        return Err(format!(
-            "a node has {} tags, more than the {MOST_TAGS} that are allowed",
-            tags.len()
-        ));
+        return Err(format!("a node has {} tags, more than the {MOST_TAGS} that are allowed", tags.len()));
     }
-    match tags
-        .iter()
-        .find(|tag| tag.is_empty() || tag.chars().count() > LONGEST_TAG)
-    {
-        Some(tag) => Err(format!(
-            "a tag of {} characters is not between 1 and {LONGEST_TAG}",
-            tag.chars().count()
-        )),
+    match tags.iter().find(|tag| tag.is_empty() || tag.chars().count() > LONGEST_TAG) {
+        Some(tag) => Err(format!("a tag of {} characters is not between 1 and {LONGEST_TAG}", tag.chars().count())),
         None => Ok(()),
     }
 }
 
 fn at_most(what: &'static str, found: usize, most: usize) -> Result<(), TopologyError> {
-    if found > most {
-        Err(TopologyError::TooMany { what, found, most })
-    } else {
-        Ok(())
-    }
+    if found > most { Err(TopologyError::TooMany { what, found, most }) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -231,34 +192,19 @@ links: [{ id: l0, n1: n0, i1: i0, n2: n1, i2: i0 }]
     #[test]
     fn a_link_without_an_end_is_named() {
         let error = Topology::parse(&TWO_ENDS.replace("n2: n1", "n2: n7")).unwrap_err();
-        assert_eq!(
-            error,
-            TopologyError::LooseEnd {
-                link: "l0".into(),
-                end: "n7/i0".into()
-            }
-        );
+        assert_eq!(error, TopologyError::LooseEnd { link: "l0".into(), end: "n7/i0".into() });
     }
 
     #[test]
     fn text_that_is_no_topology_is_refused_with_its_reason() {
         for text in ["", "nodes: 7", "hello", "nodes: [{id: n0}]", "\u{0}"] {
-            assert!(
-                matches!(Topology::parse(text), Err(TopologyError::Unreadable { .. })),
-                "{text}"
-            );
+            assert!(matches!(Topology::parse(text), Err(TopologyError::Unreadable { .. })), "{text}");
         }
     }
 
     #[test]
     fn a_node_id_that_occurs_twice_is_refused() {
         let error = Topology::parse(&TWO_ENDS.replace("id: n1,", "id: n0,")).unwrap_err();
-        assert_eq!(
-            error,
-            TopologyError::Repeated {
-                what: "node",
-                id: "n0".into()
-            }
-        );
+        assert_eq!(error, TopologyError::Repeated { what: "node", id: "n0".into() });
     }
 }

@@ -59,27 +59,20 @@ pub(crate) fn node_usage(node: &Node, run: Run, now: DateTime<Utc>) -> NodeUsage
         device.boot_load * (0.35 + 0.65 * booted_share) * (0.9 + 0.1 * noise)
     } else {
         let fading = (device.boot_load - steady).max(0.0) * (-settled / SETTLE_SECONDS).exp();
-        let burst = if dice.about_text("burst").about(sample as u64 / 7).unit() < 0.04 {
-            1.8
-        } else {
-            1.0
-        };
+        let burst = if dice.about_text("burst").about(sample as u64 / 7).unit() < 0.04 { 1.8 } else { 1.0 };
         (steady * burst * (0.75 + 0.5 * noise)) + fading
     };
     // A hair above its limit is what a scheduler's accounting gives.
     let limit = node.given_cpus() as f64 * node.given_cpu_limit() as f64 * 1.002;
 
     let read = device.boot_read as f64 * MEGABYTE * booted_share + settled * 90.0 * temper;
-    let written = device.disk as f64 * MEGABYTE * 0.01 * booted_share
-        + settled * device.write_rate as f64 * temper;
+    let written = device.disk as f64 * MEGABYTE * 0.01 * booted_share + settled * device.write_rate as f64 * temper;
     let memory = 5.0 + (device.memory_share * 100.0 - 5.0) * booted_share.powf(0.6);
     NodeUsage {
         cpu_usage: hundredths(wanted.min(limit)),
         read_bytes: blocks(read),
         written_bytes: blocks(written),
-        ram_usage: hundredths(
-            (memory + (noise - 0.5) * 1.4 + (settled / 86_400.0).min(6.0)).clamp(1.0, 99.0),
-        ),
+        ram_usage: hundredths((memory + (noise - 0.5) * 1.4 + (settled / 86_400.0).min(6.0)).clamp(1.0, 99.0)),
         disk_usage: ((device.disk as f64 * (0.4 + 0.6 * booted_share)) + written / MEGABYTE) as u64,
     }
 }
@@ -100,12 +93,7 @@ pub(crate) fn link_traffic(link: &Link, since: DateTime<Utc>, now: DateTime<Utc>
     };
     let (readbytes, readpackets) = direction("read");
     let (writebytes, writepackets) = direction("write");
-    LinkTraffic {
-        readbytes,
-        readpackets,
-        writebytes,
-        writepackets,
-    }
+    LinkTraffic { readbytes, readpackets, writebytes, writepackets }
 }
 
 /// Between 0 and 1, and close to the sample before.
@@ -133,13 +121,8 @@ mod tests {
         let yaml = format!("nodes: [{{ id: n0, label: a, node_definition: {definition} }}]");
         let section = Topology::parse(&yaml).unwrap().nodes.remove(0);
         let mut node = Node::new(section, Dice::new(3));
-        node.queue(
-            DateTime::from_timestamp(1_767_225_600, 0).unwrap(),
-            TimeDelta::zero(),
-        );
-        let Life::Running(run) = node.life else {
-            panic!("it was started")
-        };
+        node.queue(DateTime::from_timestamp(1_767_225_600, 0).unwrap(), TimeDelta::zero());
+        let Life::Running(run) = node.life else { panic!("it was started") };
         (node, run)
     }
 
@@ -169,10 +152,7 @@ mod tests {
             let now = run.starts_at + TimeDelta::seconds(step * 7);
             let usage = node_usage(&node, run, now);
             assert_eq!(usage, node_usage(&node, run, now));
-            assert!(
-                usage.read_bytes >= before.read_bytes
-                    && usage.written_bytes >= before.written_bytes
-            );
+            assert!(usage.read_bytes >= before.read_bytes && usage.written_bytes >= before.written_bytes);
             assert!(usage.disk_usage >= before.disk_usage);
             assert!((0.0..=100.0).contains(&usage.ram_usage));
             before = usage;

@@ -107,11 +107,7 @@ impl World {
         self.clock.now()
     }
 
-    pub(crate) fn import(
-        &mut self,
-        yaml: &str,
-        title: Option<String>,
-    ) -> Result<(Uuid, Vec<String>), ImportError> {
+    pub(crate) fn import(&mut self, yaml: &str, title: Option<String>) -> Result<(Uuid, Vec<String>), ImportError> {
         let topology = Topology::parse(yaml).map_err(ImportError::Topology)?;
         if self.labs.len() >= MOST_LABS {
             return Err(ImportError::TooManyLabs);
@@ -140,26 +136,18 @@ impl World {
         let now = self.now();
         self.tokens.retain(|_, expires| *expires > now);
         if self.tokens.len() >= MOST_TOKENS {
-            let oldest = self
-                .tokens
-                .iter()
-                .min_by_key(|(_, expires)| **expires)
-                .map(|(token, _)| token.clone());
+            let oldest = self.tokens.iter().min_by_key(|(_, expires)| **expires).map(|(token, _)| token.clone());
             oldest.and_then(|token| self.tokens.remove(&token));
         }
         self.issued += 1;
-        let expires = now
-            .checked_add_signed(self.token_life)
-            .unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let expires = now.checked_add_signed(self.token_life).unwrap_or(DateTime::<Utc>::MAX_UTC);
         let token = self.token(now, expires);
         self.tokens.insert(token.clone(), expires);
         Some(token)
     }
 
     pub(crate) fn knows_token(&self, token: &str) -> bool {
-        self.tokens
-            .get(token)
-            .is_some_and(|expires| *expires > self.now())
+        self.tokens.get(token).is_some_and(|expires| *expires > self.now())
     }
 
     pub(crate) fn sign_out(&mut self, token: &str) {
@@ -179,15 +167,9 @@ impl World {
             "sub": self.user_id,
         });
         let dice = self.dice.about_text("token").about(self.issued);
-        let signature: Vec<u8> = (0..4)
-            .flat_map(|part| dice.about(part).value().to_be_bytes())
-            .collect();
+        let signature: Vec<u8> = (0..4).flat_map(|part| dice.about(part).value().to_be_bytes()).collect();
         let encode = |part: &[u8]| BASE64_URL_SAFE_NO_PAD.encode(part);
         let header = encode(br#"{"alg":"HS256","typ":"JWT"}"#);
-        format!(
-            "{header}.{}.{}",
-            encode(claims.to_string().as_bytes()),
-            encode(&signature)
-        )
+        format!("{header}.{}.{}", encode(claims.to_string().as_bytes()), encode(&signature))
     }
 }

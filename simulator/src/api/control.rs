@@ -56,21 +56,13 @@ pub(super) async fn faults(State(world): State<Shared>) -> Answer {
 /// All or nothing.
 pub(super) async fn replace_faults(State(world): State<Shared>, request: Request) -> Answer {
     let faults: Vec<Fault> = json_of(request).await?;
-    world
-        .lock()
-        .faults
-        .replace(faults)
-        .map_err(ApiError::bad_request)?;
+    world.lock().faults.replace(faults).map_err(ApiError::bad_request)?;
     no_content()
 }
 
 pub(super) async fn add_fault(State(world): State<Shared>, request: Request) -> Answer {
     let fault: Fault = json_of(request).await?;
-    world
-        .lock()
-        .faults
-        .add(fault)
-        .map_err(ApiError::bad_request)?;
+    world.lock().faults.add(fault).map_err(ApiError::bad_request)?;
     no_content()
 }
 
@@ -103,10 +95,7 @@ pub(super) async fn change_time(State(world): State<Shared>, request: Request) -
     let change: ChangeTime = json_of(request).await?;
     let mut world = world.lock();
     if let Some(speed) = change.speed {
-        world
-            .clock
-            .set_speed(speed)
-            .map_err(ApiError::bad_request)?;
+        world.clock.set_speed(speed).map_err(ApiError::bad_request)?;
     }
     if let Some(seconds) = change.advance_seconds {
         let by = Duration::try_from_secs_f64(seconds).map_err(ApiError::bad_request)?;
@@ -122,11 +111,7 @@ struct SetTags {
     tags: Vec<String>,
 }
 
-pub(super) async fn set_tags(
-    State(world): State<Shared>,
-    Path(lab): Path<String>,
-    request: Request,
-) -> Answer {
+pub(super) async fn set_tags(State(world): State<Shared>, Path(lab): Path<String>, request: Request) -> Answer {
     let SetTags { node, tags } = json_of(request).await?;
     let mut world = world.lock();
     let now = world.now();
@@ -142,11 +127,7 @@ struct MovePort {
     to: u16,
 }
 
-pub(super) async fn move_port(
-    State(world): State<Shared>,
-    Path(lab): Path<String>,
-    request: Request,
-) -> Answer {
+pub(super) async fn move_port(State(world): State<Shared>, Path(lab): Path<String>, request: Request) -> Answer {
     let MovePort { node, from, to } = json_of(request).await?;
     let mut world = world.lock();
     let now = world.now();

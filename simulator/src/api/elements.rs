@@ -49,8 +49,7 @@ fn view<'lab>(
 ) -> InterfaceView<'lab> {
     let deployed = || Operational {
         device_name: None,
-        mac_address: (interface.is_physical() && node.definition.is_machine())
-            .then(|| interface.deployed_mac()),
+        mac_address: (interface.is_physical() && node.definition.is_machine()).then(|| interface.deployed_mac()),
         src_udp_port: None,
         dst_udp_port: None,
     };
@@ -73,30 +72,18 @@ pub(super) async fn interfaces(State(world): State<Shared>, Path(lab): Path<Stri
     let world = world.lock();
     let now = world.now();
     match world.api {
-        ApiVersion::V2_9 => Err(ApiError::new(
-            StatusCode::METHOD_NOT_ALLOWED,
-            "405: Method Not Allowed",
-        )),
+        ApiVersion::V2_9 => Err(ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed")),
         ApiVersion::V2_10 => {
             let lab = find_lab(&world, &lab)?;
-            let all = lab.nodes.iter().flat_map(|node| {
-                node.interfaces
-                    .iter()
-                    .map(move |interface| (node, interface))
-            });
-            json(
-                &all.map(|(node, interface)| view(lab, node, interface, now, true))
-                    .collect::<Vec<_>>(),
-            )
+            let all = lab.nodes.iter().flat_map(|node| node.interfaces.iter().map(move |interface| (node, interface)));
+            json(&all.map(|(node, interface)| view(lab, node, interface, now, true)).collect::<Vec<_>>())
         }
     }
 }
 
 /// Topologies are imported whole here; the path exists so that reading it is "not allowed" rather than "not found".
 pub(super) async fn create_interface() -> Answer {
-    Err(ApiError::bad_request(
-        "this simulator does not edit topologies; import one",
-    ))
+    Err(ApiError::bad_request("this simulator does not edit topologies; import one"))
 }
 
 /// `data=false`, the default, gives ids only.
@@ -110,36 +97,16 @@ pub(super) async fn interfaces_of_node(
     let lab = find_lab(&world, &lab)?;
     let node = find_node(lab, &node)?;
     if !flag(&query, "data") {
-        return json(
-            &node
-                .interfaces
-                .iter()
-                .map(|interface| interface.id)
-                .collect::<Vec<_>>(),
-        );
+        return json(&node.interfaces.iter().map(|interface| interface.id).collect::<Vec<_>>());
     }
     let operational = flag(&query, "operational");
-    json(
-        &node
-            .interfaces
-            .iter()
-            .map(|interface| view(lab, node, interface, now, operational))
-            .collect::<Vec<_>>(),
-    )
+    json(&node.interfaces.iter().map(|interface| view(lab, node, interface, now, operational)).collect::<Vec<_>>())
 }
 
-fn find_interface<'lab>(
-    lab: &'lab Lab,
-    id: &str,
-) -> Result<(&'lab Node, &'lab Interface), ApiError> {
+fn find_interface<'lab>(lab: &'lab Lab, id: &str) -> Result<(&'lab Node, &'lab Interface), ApiError> {
     let wanted = Uuid::try_parse(id).ok();
-    let mut all = lab.nodes.iter().flat_map(|node| {
-        node.interfaces
-            .iter()
-            .map(move |interface| (node, interface))
-    });
-    all.find(|(_, interface)| Some(interface.id) == wanted)
-        .ok_or_else(|| ApiError::not_found("Interface", id))
+    let mut all = lab.nodes.iter().flat_map(|node| node.interfaces.iter().map(move |interface| (node, interface)));
+    all.find(|(_, interface)| Some(interface.id) == wanted).ok_or_else(|| ApiError::not_found("Interface", id))
 }
 
 pub(super) async fn interface(
@@ -150,13 +117,7 @@ pub(super) async fn interface(
     let world = world.lock();
     let lab = find_lab(&world, &lab)?;
     let (node, interface) = find_interface(lab, &interface)?;
-    json(&view(
-        lab,
-        node,
-        interface,
-        world.now(),
-        flag(&query, "operational"),
-    ))
+    json(&view(lab, node, interface, world.now(), flag(&query, "operational")))
 }
 
 #[derive(Serialize)]
@@ -170,9 +131,7 @@ pub(super) async fn interface_state(
 ) -> Answer {
     let world = world.lock();
     let (node, _) = find_interface(find_lab(&world, &lab)?, &interface)?;
-    json(&InterfaceState {
-        state: node.interface_state(world.now()).name(),
-    })
+    json(&InterfaceState { state: node.interface_state(world.now()).name() })
 }
 
 #[derive(Serialize)]
@@ -189,23 +148,14 @@ struct LinkView<'lab> {
 }
 
 /// `data=false`, the default, gives ids only.
-pub(super) async fn links(
-    State(world): State<Shared>,
-    Path(lab): Path<String>,
-    query: Query,
-) -> Answer {
+pub(super) async fn links(State(world): State<Shared>, Path(lab): Path<String>, query: Query) -> Answer {
     let world = world.lock();
     let now = world.now();
     let lab = find_lab(&world, &lab)?;
     if !flag(&query, "data") {
         return json(&lab.links.iter().map(|link| link.id).collect::<Vec<_>>());
     }
-    json(
-        &lab.links
-            .iter()
-            .map(|link| link_view(lab, link, now))
-            .collect::<Vec<_>>(),
-    )
+    json(&lab.links.iter().map(|link| link_view(lab, link, now)).collect::<Vec<_>>())
 }
 
 fn link_view<'lab>(lab: &Lab, link: &'lab Link, now: DateTime<Utc>) -> LinkView<'lab> {
@@ -228,25 +178,16 @@ fn link_view<'lab>(lab: &Lab, link: &'lab Link, now: DateTime<Utc>) -> LinkView<
 
 fn find_link<'lab>(lab: &'lab Lab, id: &str) -> Result<&'lab Link, ApiError> {
     let wanted = Uuid::try_parse(id).ok();
-    lab.links
-        .iter()
-        .find(|link| Some(link.id) == wanted)
-        .ok_or_else(|| ApiError::not_found("Link", id))
+    lab.links.iter().find(|link| Some(link.id) == wanted).ok_or_else(|| ApiError::not_found("Link", id))
 }
 
-pub(super) async fn link(
-    State(world): State<Shared>,
-    Path((lab, link)): Path<(String, String)>,
-) -> Answer {
+pub(super) async fn link(State(world): State<Shared>, Path((lab, link)): Path<(String, String)>) -> Answer {
     let world = world.lock();
     let lab = find_lab(&world, &lab)?;
     json(&link_view(lab, find_link(lab, &link)?, world.now()))
 }
 
-pub(super) async fn link_state(
-    State(world): State<Shared>,
-    Path((lab, link)): Path<(String, String)>,
-) -> Answer {
+pub(super) async fn link_state(State(world): State<Shared>, Path((lab, link)): Path<(String, String)>) -> Answer {
     let world = world.lock();
     let lab = find_lab(&world, &lab)?;
     json(&lab.link_state(find_link(lab, &link)?, world.now()).name())

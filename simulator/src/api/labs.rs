@@ -10,8 +10,7 @@ use serde_json::{Map, Number, Value, json};
 use uuid::Uuid;
 
 use super::{
-    Answer, ApiError, Query, Shared, body_of, find_lab, find_lab_mut, flag, json, json_of, moment,
-    no_content,
+    Answer, ApiError, Query, Shared, body_of, find_lab, find_lab_mut, flag, json, json_of, moment, no_content,
 };
 use crate::{
     lab::Lab,
@@ -34,16 +33,11 @@ pub(super) async fn list(State(world): State<Shared>) -> Answer {
 pub(super) async fn import(State(world): State<Shared>, query: Query, request: Request) -> Answer {
     let body = body_of(request, LARGEST_TOPOLOGY).await?;
     let yaml = std::str::from_utf8(&body).map_err(ApiError::bad_request)?;
-    let title = query
-        .get("title")
-        .filter(|title| !title.is_empty())
-        .cloned();
+    let title = query.get("title").filter(|title| !title.is_empty()).cloned();
     match world.lock().import(yaml, title) {
         Ok((id, warnings)) => json(&json!({ "id": id, "warnings": warnings })),
         Err(ImportError::Topology(reason)) => Err(ApiError::bad_request(reason)),
-        Err(ImportError::TooManyLabs) => {
-            Err(ApiError::bad_request("the controller has too many labs"))
-        }
+        Err(ImportError::TooManyLabs) => Err(ApiError::bad_request("the controller has too many labs")),
     }
 }
 
@@ -80,11 +74,7 @@ pub(super) struct Revision {
     notes: Option<String>,
 }
 
-pub(super) async fn revise(
-    State(world): State<Shared>,
-    Path(id): Path<String>,
-    request: Request,
-) -> Answer {
+pub(super) async fn revise(State(world): State<Shared>, Path(id): Path<String>, request: Request) -> Answer {
     let revision: Revision = json_of(request).await?;
     let mut world = world.lock();
     let now = world.now();
@@ -113,9 +103,7 @@ pub(super) async fn remove(State(world): State<Shared>, Path(id): Path<String>) 
     let mut world = world.lock();
     let lab = find_lab(&world, &id)?;
     if lab.state != crate::node::State::DefinedOnCore {
-        return Err(ApiError::bad_request(format!(
-            "Lab {id} must be stopped and wiped first"
-        )));
+        return Err(ApiError::bad_request(format!("Lab {id} must be stopped and wiped first")));
     }
     let lab = lab.id;
     world.labs.retain(|other| other.id != lab);
@@ -152,10 +140,7 @@ pub(super) async fn wipe(State(world): State<Shared>, Path(id): Path<String>) ->
     if find_lab_mut(&mut world, &id)?.wipe(now) {
         no_content()
     } else {
-        Err(ApiError::new(
-            StatusCode::BAD_REQUEST,
-            format!("Lab {id} must be stopped before it is wiped."),
-        ))
+        Err(ApiError::new(StatusCode::BAD_REQUEST, format!("Lab {id} must be stopped before it is wiped.")))
     }
 }
 
@@ -254,11 +239,7 @@ struct LinkView<'lab> {
     node_b: Uuid,
 }
 
-pub(super) async fn topology(
-    State(world): State<Shared>,
-    Path(id): Path<String>,
-    query: Query,
-) -> Answer {
+pub(super) async fn topology(State(world): State<Shared>, Path(id): Path<String>, query: Query) -> Answer {
     let world = world.lock();
     let lab = find_lab(&world, &id)?;
     let configurations = !flag(&query, "exclude_configurations");
@@ -270,27 +251,14 @@ pub(super) async fn topology(
             owner: world.user_id,
             version: SCHEMA_VERSION,
         },
-        nodes: lab
-            .nodes
-            .iter()
-            .map(|node| node_view(node, configurations))
-            .collect(),
+        nodes: lab.nodes.iter().map(|node| node_view(node, configurations)).collect(),
         links: lab
             .links
             .iter()
             .map(|link| {
                 let [a, b] = link.ends.map(|end| &lab.nodes[end.node]);
-                let [interface_a, interface_b] = link
-                    .ends
-                    .map(|end| lab.nodes[end.node].interfaces[end.interface].id);
-                LinkView {
-                    id: link.id,
-                    interface_a,
-                    interface_b,
-                    label: &link.label,
-                    node_a: a.id,
-                    node_b: b.id,
-                }
+                let [interface_a, interface_b] = link.ends.map(|end| lab.nodes[end.node].interfaces[end.interface].id);
+                LinkView { id: link.id, interface_a, interface_b, label: &link.label, node_a: a.id, node_b: b.id }
             })
             .collect(),
         annotations: [],
@@ -337,26 +305,13 @@ impl Serialize for ElementStates<'_> {
         let Self { lab, now } = *self;
         let interface_states = lab.nodes.iter().flat_map(|node| {
             let state = node.interface_state(now).name();
-            node.interfaces
-                .iter()
-                .map(move |interface| (interface.id, state))
+            node.interfaces.iter().map(move |interface| (interface.id, state))
         });
         let mut view = serializer.serialize_struct("ElementStates", 3)?;
-        view.serialize_field(
-            "nodes",
-            &Pairs::of(
-                lab.nodes
-                    .iter()
-                    .map(|node| (node.id, node.state(now).name())),
-            ),
-        )?;
+        view.serialize_field("nodes", &Pairs::of(lab.nodes.iter().map(|node| (node.id, node.state(now).name()))))?;
         view.serialize_field(
             "links",
-            &Pairs::of(
-                lab.links
-                    .iter()
-                    .map(|link| (link.id, lab.link_state(link, now).name())),
-            ),
+            &Pairs::of(lab.links.iter().map(|link| (link.id, lab.link_state(link, now).name()))),
         )?;
         view.serialize_field("interfaces", &Pairs::of(interface_states))?;
         view.end()

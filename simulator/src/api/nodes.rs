@@ -9,9 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use uuid::Uuid;
 
-use super::{
-    Answer, ApiError, Query, Shared, find_lab, find_lab_mut, flag, json, json_of, no_content,
-};
+use super::{Answer, ApiError, Query, Shared, find_lab, find_lab_mut, flag, json, json_of, no_content};
 use crate::{
     lab::{Lab, LabEvent},
     node::{Node, State as NodeState},
@@ -87,22 +85,13 @@ fn serial_consoles(node: &Node) -> Vec<SerialConsole> {
 }
 
 fn vnc_key(node: &Node) -> Option<Uuid> {
-    node.definition
-        .vnc
-        .then(|| node.dice.about_text("vnc").uuid())
+    node.definition.vnc.then(|| node.dice.about_text("vnc").uuid())
 }
 
-fn operational<'lab>(
-    world: &World,
-    node: &'lab Node,
-    now: DateTime<Utc>,
-) -> Option<Operational<'lab>> {
+fn operational<'lab>(world: &World, node: &'lab Node, now: DateTime<Utc>) -> Option<Operational<'lab>> {
     let machine = node.definition.is_machine();
     node.is_up(now).then(|| Operational {
-        boot_disk_size: node
-            .boot_disk_size
-            .filter(|size| *size > 0)
-            .or(node.definition.boot_disk_size),
+        boot_disk_size: node.boot_disk_size.filter(|size| *size > 0).or(node.definition.boot_disk_size),
         compute_id: world.compute_id,
         cpu_limit: machine.then(|| node.given_cpu_limit()),
         cpus: machine.then(|| node.given_cpus()),
@@ -124,20 +113,11 @@ struct Wanted {
 
 impl Wanted {
     fn of(query: &Query) -> Self {
-        Self {
-            operational: flag(query, "operational"),
-            configurations: !flag(query, "exclude_configurations"),
-        }
+        Self { operational: flag(query, "operational"), configurations: !flag(query, "exclude_configurations") }
     }
 }
 
-fn view<'lab>(
-    world: &World,
-    lab: &Lab,
-    node: &'lab Node,
-    now: DateTime<Utc>,
-    wanted: Wanted,
-) -> NodeView<'lab> {
+fn view<'lab>(world: &World, lab: &Lab, node: &'lab Node, now: DateTime<Utc>, wanted: Wanted) -> NodeView<'lab> {
     let up = node.is_up(now);
     NodeView {
         id: node.id,
@@ -162,22 +142,14 @@ fn view<'lab>(
         compute_id: up.then_some(world.compute_id),
         resource_pool: None,
         vnc_key: if up { vnc_key(node) } else { None },
-        serial_consoles: if up {
-            serial_consoles(node)
-        } else {
-            Vec::new()
-        },
+        serial_consoles: if up { serial_consoles(node) } else { Vec::new() },
         configuration: wanted.configurations.then_some(&node.configuration),
         operational: wanted.operational.then(|| operational(world, node, now)),
     }
 }
 
 /// `data=false`, the default, gives ids only.
-pub(super) async fn list(
-    State(world): State<Shared>,
-    Path(lab): Path<String>,
-    query: Query,
-) -> Answer {
+pub(super) async fn list(State(world): State<Shared>, Path(lab): Path<String>, query: Query) -> Answer {
     let world = world.lock();
     let now = world.now();
     let lab = find_lab(&world, &lab)?;
@@ -185,19 +157,11 @@ pub(super) async fn list(
         return json(&lab.nodes.iter().map(|node| node.id).collect::<Vec<_>>());
     }
     let wanted = Wanted::of(&query);
-    json(
-        &lab.nodes
-            .iter()
-            .map(|node| view(&world, lab, node, now, wanted))
-            .collect::<Vec<_>>(),
-    )
+    json(&lab.nodes.iter().map(|node| view(&world, lab, node, now, wanted)).collect::<Vec<_>>())
 }
 
 pub(super) fn find_node<'lab>(lab: &'lab Lab, id: &str) -> Result<&'lab Node, ApiError> {
-    Uuid::try_parse(id)
-        .ok()
-        .and_then(|id| lab.node(id))
-        .ok_or_else(|| ApiError::not_found("Node", id))
+    Uuid::try_parse(id).ok().and_then(|id| lab.node(id)).ok_or_else(|| ApiError::not_found("Node", id))
 }
 
 pub(super) async fn show(
@@ -207,47 +171,25 @@ pub(super) async fn show(
 ) -> Answer {
     let world = world.lock();
     let lab = find_lab(&world, &lab)?;
-    json(&view(
-        &world,
-        lab,
-        find_node(lab, &node)?,
-        world.now(),
-        Wanted::of(&query),
-    ))
+    json(&view(&world, lab, find_node(lab, &node)?, world.now(), Wanted::of(&query)))
 }
 
-pub(super) async fn state(
-    State(world): State<Shared>,
-    Path((lab, node)): Path<(String, String)>,
-) -> Answer {
+pub(super) async fn state(State(world): State<Shared>, Path((lab, node)): Path<(String, String)>) -> Answer {
     let world = world.lock();
-    json(
-        &find_node(find_lab(&world, &lab)?, &node)?
-            .state(world.now())
-            .name(),
-    )
+    json(&find_node(find_lab(&world, &lab)?, &node)?.state(world.now()).name())
 }
 
-pub(super) async fn converged(
-    State(world): State<Shared>,
-    Path((lab, node)): Path<(String, String)>,
-) -> Answer {
+pub(super) async fn converged(State(world): State<Shared>, Path((lab, node)): Path<(String, String)>) -> Answer {
     let world = world.lock();
     let state = find_node(find_lab(&world, &lab)?, &node)?.state(world.now());
     json(&!matches!(state, NodeState::Queued | NodeState::Started))
 }
 
-pub(super) async fn start(
-    State(world): State<Shared>,
-    Path((lab, node)): Path<(String, String)>,
-) -> Answer {
+pub(super) async fn start(State(world): State<Shared>, Path((lab, node)): Path<(String, String)>) -> Answer {
     change_life(&world, &lab, &node, Lab::start_node)
 }
 
-pub(super) async fn stop(
-    State(world): State<Shared>,
-    Path((lab, node)): Path<(String, String)>,
-) -> Answer {
+pub(super) async fn stop(State(world): State<Shared>, Path((lab, node)): Path<(String, String)>) -> Answer {
     change_life(&world, &lab, &node, Lab::stop_node)
 }
 

@@ -103,11 +103,7 @@ fn node_statistics(node: &Node, run: Run, now: DateTime<Utc>, api: ApiVersion) -
     if !node.definition.is_machine() || run.state(now) == NodeState::Queued {
         return NodeStatistics {
             usage: None,
-            times: Times {
-                queued: queued.max(1),
-                started: 0,
-                booted: 0,
-            },
+            times: Times { queued: queued.max(1), started: 0, booted: 0 },
             is_running: Some(false),
         };
     }
@@ -150,13 +146,7 @@ struct ByMac<'lab>(Vec<(&'lab Interface, Option<String>)>);
 impl Serialize for ByMac<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(interface, address)| {
-            (
-                interface.deployed_mac(),
-                InterfaceAddresses {
-                    interface,
-                    address: address.as_deref(),
-                },
-            )
+            (interface.deployed_mac(), InterfaceAddresses { interface, address: address.as_deref() })
         }))
     }
 }
@@ -182,9 +172,7 @@ pub(super) async fn addresses(State(world): State<Shared>, Path(lab): Path<Strin
     let world = world.lock();
     let now = world.now();
     let lab = find_lab(&world, &lab)?;
-    json(&Pairs::of(lab.nodes.iter().enumerate().filter_map(
-        |(position, node)| addresses_of(node, position, now),
-    )))
+    json(&Pairs::of(lab.nodes.iter().enumerate().filter_map(|(position, node)| addresses_of(node, position, now))))
 }
 
 pub(super) async fn addresses_of_node(
@@ -194,54 +182,32 @@ pub(super) async fn addresses_of_node(
     let world = world.lock();
     let lab: &Lab = find_lab(&world, &lab)?;
     let node = find_node(lab, &node)?;
-    let position = lab
-        .nodes
-        .iter()
-        .position(|other| other.id == node.id)
-        .unwrap_or_default();
+    let position = lab.nodes.iter().position(|other| other.id == node.id).unwrap_or_default();
     match addresses_of(node, position, world.now()) {
         Some((_, addresses)) => json(&addresses),
-        None => json(&NodeAddresses {
-            name: &node.label,
-            interfaces: ByMac(Vec::new()),
-        }),
+        None => json(&NodeAddresses { name: &node.label, interfaces: ByMac(Vec::new()) }),
     }
 }
 
 /// Of machines that are up. Most interfaces have no address: only what asks for one by DHCP and reaches the outside has
 /// been seen to get one.
-fn addresses_of(
-    node: &Node,
-    position: usize,
-    now: DateTime<Utc>,
-) -> Option<(Uuid, NodeAddresses<'_>)> {
+fn addresses_of(node: &Node, position: usize, now: DateTime<Utc>) -> Option<(Uuid, NodeAddresses<'_>)> {
     let Life::Running(run) = node.life else {
         return None;
     };
     if !node.is_up(now) || !node.definition.is_machine() {
         return None;
     }
-    let leased =
-        node.definition.asks_for_address && seconds_between(run.boots_at, now) >= LEASE_SECONDS;
+    let leased = node.definition.asks_for_address && seconds_between(run.boots_at, now) >= LEASE_SECONDS;
     let interfaces = node
         .interfaces
         .iter()
         .filter(|interface| interface.is_physical())
         .map(|interface| {
             // A home network of 16 bits below the connector: the position keeps addresses of one lab apart.
-            let address = format!(
-                "192.168.{}.{}",
-                128 + position / 200 % 120,
-                20 + position % 200
-            );
+            let address = format!("192.168.{}.{}", 128 + position / 200 % 120, 20 + position % 200);
             (interface, (leased && interface.outside).then_some(address))
         })
         .collect();
-    Some((
-        node.id,
-        NodeAddresses {
-            name: &node.label,
-            interfaces: ByMac(interfaces),
-        },
-    ))
+    Some((node.id, NodeAddresses { name: &node.label, interfaces: ByMac(interfaces) }))
 }

@@ -22,9 +22,7 @@ pub(super) async fn information(State(world): State<Shared>) -> Answer {
         ApiVersion::V2_9 => "2.9.1+build.7",
         ApiVersion::V2_10 => "2.10.0+build.13",
     };
-    json(
-        &json!({ "version": version, "ready": true, "allow_ssh_pubkey_auth": false, "oui": "52:54:00:00:00:00" }),
-    )
+    json(&json!({ "version": version, "ready": true, "allow_ssh_pubkey_auth": false, "oui": "52:54:00:00:00:00" }))
 }
 
 #[derive(Deserialize)]
@@ -36,9 +34,7 @@ struct Credentials {
 /// The token, as a bare string.
 pub(super) async fn authenticate(State(world): State<Shared>, request: Request) -> Answer {
     let credentials: Credentials = json_of(request).await?;
-    let token = world
-        .lock()
-        .sign_in(&credentials.username, &credentials.password);
+    let token = world.lock().sign_in(&credentials.username, &credentials.password);
     json(&token.ok_or_else(refused)?)
 }
 
@@ -101,10 +97,7 @@ pub(super) async fn nothing() -> Answer {
 }
 
 pub(super) async fn definitions() -> Answer {
-    let definitions: Vec<_> = DEFINITIONS
-        .iter()
-        .map(crate::definition::NodeDefinition::simplified)
-        .collect();
+    let definitions: Vec<_> = DEFINITIONS.iter().map(crate::definition::NodeDefinition::simplified).collect();
     json(&definitions)
 }
 
@@ -113,12 +106,7 @@ pub(super) async fn statistics(State(world): State<Shared>) -> Answer {
     let now = world.now();
     let (mut total, mut running, mut cpus, mut memory, mut load, mut disk) =
         (0_u64, 0_u64, 0_u64, 0_u64, 0.0, OWN_DISK);
-    for node in world
-        .labs
-        .iter()
-        .flat_map(|lab| &lab.nodes)
-        .filter(|node| node.definition.is_machine())
-    {
+    for node in world.labs.iter().flat_map(|lab| &lab.nodes).filter(|node| node.definition.is_machine()) {
         total += 1;
         if let (true, crate::node::Life::Running(run)) = (node.is_up(now), node.life) {
             let usage = node_usage(node, run, now);
@@ -132,8 +120,7 @@ pub(super) async fn statistics(State(world): State<Shared>) -> Answer {
     let percent = (1.5 + load / HOST_CORES as f64).min(100.0);
     let used_memory = (OWN_MEMORY + (memory << 19)).min(HOST_MEMORY);
     let disk = disk.min(HOST_DISK);
-    let memory_part =
-        json!({ "used": used_memory, "free": HOST_MEMORY - used_memory, "total": HOST_MEMORY });
+    let memory_part = json!({ "used": used_memory, "free": HOST_MEMORY - used_memory, "total": HOST_MEMORY });
     let disk_part = json!({ "used": disk, "free": HOST_DISK - disk, "total": HOST_DISK });
     json(&json!({
         "computes": { world.compute_id.to_string(): {

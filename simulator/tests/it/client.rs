@@ -58,15 +58,9 @@ impl Controller {
     }
 
     pub(crate) async fn with(options: SimulatorOptions) -> Self {
-        let simulator = Simulator::start(options)
-            .await
-            .expect("the simulator starts");
+        let simulator = Simulator::start(options).await.expect("the simulator starts");
         let http = http_client(&simulator);
-        let mut controller = Self {
-            simulator,
-            http,
-            token: String::new(),
-        };
+        let mut controller = Self { simulator, http, token: String::new() };
         controller.sign_in().await;
         controller.simulator.reset_requests();
         controller
@@ -74,13 +68,7 @@ impl Controller {
 
     pub(crate) async fn sign_in(&mut self) {
         let credentials = json!({ "username": "admin", "password": PASSWORD });
-        let reply = self
-            .call(
-                Method::POST,
-                "/api/v0/authenticate",
-                Some(credentials.to_string()),
-            )
-            .await;
+        let reply = self.call(Method::POST, "/api/v0/authenticate", Some(credentials.to_string())).await;
         assert_eq!(reply.status, StatusCode::OK, "{}", reply.text);
         self.token = reply.json().as_str().expect("a bare string").to_owned();
     }
@@ -95,9 +83,7 @@ impl Controller {
         path: &str,
         body: Option<String>,
     ) -> Result<Reply, reqwest::Error> {
-        let mut request = self
-            .http
-            .request(method, format!("{}{path}", self.simulator.url()));
+        let mut request = self.http.request(method, format!("{}{path}", self.simulator.url()));
         if !self.token.is_empty() {
             request = request.bearer_auth(&self.token);
         }
@@ -105,35 +91,25 @@ impl Controller {
             request = request.body(body);
         }
         let response = request.send().await?;
-        Ok(Reply {
-            status: response.status(),
-            text: response.text().await?,
-        })
+        Ok(Reply { status: response.status(), text: response.text().await? })
     }
 
     /// The JSON of a GET that succeeds.
     pub(crate) async fn get(&self, path: &str) -> Value {
-        let reply = self
-            .call(Method::GET, &format!("/api/v0{path}"), None)
-            .await;
+        let reply = self.call(Method::GET, &format!("/api/v0{path}"), None).await;
         assert_eq!(reply.status, StatusCode::OK, "{path}: {}", reply.text);
         reply.json()
     }
 
     pub(crate) async fn put(&self, path: &str) -> StatusCode {
-        self.call(Method::PUT, &format!("/api/v0{path}"), None)
-            .await
-            .status
+        self.call(Method::PUT, &format!("/api/v0{path}"), None).await.status
     }
 
     /// The id of the lab with that title.
     pub(crate) fn lab(&self, title: &str) -> String {
         let labs = self.simulator.labs();
         let found = labs.iter().find(|(_, other)| other == title);
-        found
-            .unwrap_or_else(|| panic!("no lab {title} among {labs:?}"))
-            .0
-            .clone()
+        found.unwrap_or_else(|| panic!("no lab {title} among {labs:?}")).0.clone()
     }
 
     /// Starts a lab and lets all of it boot.
@@ -143,23 +119,16 @@ impl Controller {
     }
 
     pub(crate) fn pass(&self, seconds: u64) {
-        self.simulator
-            .advance(Duration::from_secs(seconds))
-            .expect("time goes on");
+        self.simulator.advance(Duration::from_secs(seconds)).expect("time goes on");
     }
 }
 
 pub(crate) fn http_client(simulator: &Simulator) -> reqwest::Client {
     // Another test of this process may have installed it first; that is the same one.
-    rustls::crypto::ring::default_provider()
-        .install_default()
-        .unwrap_or_default();
-    let mut builder = reqwest::Client::builder()
-        .timeout(Duration::from_secs(30))
-        .no_proxy();
+    rustls::crypto::ring::default_provider().install_default().unwrap_or_default();
+    let mut builder = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy();
     if !simulator.certificate_pem().is_empty() {
-        let certificate =
-            Certificate::from_pem(simulator.certificate_pem().as_bytes()).expect("a certificate");
+        let certificate = Certificate::from_pem(simulator.certificate_pem().as_bytes()).expect("a certificate");
         builder = builder.tls_certs_only([certificate]);
     }
     builder.build().expect("a client")
