@@ -5,6 +5,7 @@ pub mod bus;
 pub mod clock;
 pub mod commands;
 pub mod dead_letters;
+pub mod door;
 pub mod log;
 pub mod notice;
 pub mod relay;

@@ -105,6 +105,21 @@ impl Command {
         }
     }
 
+    /// Type and id of the aggregate that the command is about, where the command names it.
+    pub fn about(&self) -> Option<(&'static str, &str)> {
+        match self {
+            Self::CreateLabletDefinition(new) => Some(("lablet_definition", new.id.as_ref()?.as_str())),
+            Self::ReviseLabletDefinition { id, .. } => Some(("lablet_definition", id.as_str())),
+            Self::RegisterWorker(new) => Some(("worker", new.id.as_ref()?.as_str())),
+            Self::ChangeWorker { id, .. } => Some(("worker", id.as_str())),
+            Self::CreateLabletSession(new) => Some(("lablet_session", new.id.as_ref()?.as_str())),
+            Self::TransitionLabletSession { session_id, .. }
+            | Self::RequestResourceObservation { session_id, .. }
+            | Self::RecordResourceObservation { session_id, .. }
+            | Self::RecordObservationFailure { session_id, .. } => Some(("lablet_session", session_id.as_str())),
+        }
+    }
+
     /// The CloudEvent type of the command with this name, e.g. `io.lablet.command.register_worker.v1`.
     pub fn event_type(name: &str) -> String {
         format!("io.lablet.command.{name}.v1")

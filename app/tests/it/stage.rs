@@ -11,7 +11,7 @@ use cloudevents::Event;
 use domain::worker::NewWorker;
 use serde_json::json;
 use servers::testing::TestDatabase;
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgConnection, PgPool};
 
 pub(crate) struct Stage {
     pub(crate) database: TestDatabase,
@@ -40,6 +40,21 @@ impl Stage {
         for number in names {
             let new = worker(&format!("w{number}"));
             self.commands.register_worker(new, &Origin::of("test")).await.unwrap();
+        }
+    }
+
+    /// Takes this test's database away from the application, or gives it back.
+    pub(crate) async fn refuse_connections(&self, refuse: bool) {
+        let (rest, name) = self.database.url().rsplit_once('/').unwrap();
+        let mut server = PgConnection::connect(&format!("{rest}/postgres")).await.unwrap();
+        let alter = format!("alter database \"{name}\" with allow_connections {}", !refuse);
+        server.execute(AssertSqlSafe(alter)).await.unwrap();
+        if refuse {
+            sqlx::query("select pg_terminate_backend(pid) from pg_stat_activity where datname = $1")
+                .bind(name)
+                .execute(&mut server)
+                .await
+                .unwrap();
         }
     }
 

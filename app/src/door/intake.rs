@@ -1,0 +1,281 @@
+//! From a message to a command and to its answer. The same for the stream, the micro service and a retry.
+
+use std::fmt;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use cloudevents::{AttributesReader as _, Event};
+use domain::Invalid;
+use serde_json::{Value, json};
+
+use crate::bus::cloud_event::{self, NotAnEvent};
+use crate::bus::{streams, subjects};
+use crate::commands::{Answer, Blame, Command, CommandError, Commands};
+use crate::log::{DedupeKey, Origin};
+
+/// Why a message did not take effect.
+#[derive(Debug)]
+pub struct Rejection {
+    why: Why,
+    about: Option<(&'static str, String)>,
+}
+
+#[derive(Debug)]
+enum Why {
+    Subject,
+    NotAnEvent(NotAnEvent),
+    OtherType { expected: String, got: String },
+    Invalid(Invalid),
+    Command(CommandError),
+    TimedOut(Duration),
+    Exhausted(i64),
+}
+
+/// A command that was understood.
+#[derive(Debug, Clone)]
+pub struct Taken {
+    /// The command.
+    pub command: Command,
+    /// Where it comes from, with the key under which it takes effect once.
+    pub origin: Origin,
+}
+
+/// Understands and handles commands.
+#[derive(Clone)]
+pub struct Intake {
+    commands: Commands,
+}
+
+impl Intake {
+    /// An intake for these handlers.
+    pub fn new(commands: Commands) -> Self {
+        Self { commands }
+    }
+
+    /// Understands a message.
+    ///
+    /// # Errors
+    /// [`Rejection`], which never works later.
+    pub fn take(subject: &str, headers: Option<&HeaderMap>, payload: &[u8]) -> Result<Taken, Rejection> {
+        let (team, name) = subjects::sender(subject).ok_or(Why::Subject)?;
+        let event = cloud_event::read(headers, payload, streams::LARGEST_COMMAND).map_err(Why::NotAnEvent)?;
+        let expected = Command::event_type(name);
+        if !Command::NAMES.contains(&name) || event.ty() != expected {
+            let known = Command::NAMES.contains(&name);
+            let expected = if known { expected } else { format!("one of {}", Command::NAMES.join(", ")) };
+            let got = if known {
+                format!("the event's type is {}", event.ty())
+            } else {
+                format!("the subject's command is {name}")
+            };
+            return Err(Why::OtherType { expected, got }.into());
+        }
+        let data = cloud_event::json_data(&event).map_err(Why::NotAnEvent)?;
+        let origin = origin(team, &event, &data, headers);
+        let command = Command::parse(name, event.subject(), data).map_err(Why::Invalid)?;
+        Ok(Taken { command, origin })
+    }
+
+    /// Handles a command.
+    ///
+    /// # Errors
+    /// [`Rejection`], which says whether the same command may work later.
+    pub async fn handle(&self, taken: Taken) -> Result<Answer, Rejection> {
+        let about = taken.command.about().map(|(what, id)| (what, id.to_owned()));
+        let handled = self.commands.handle(taken.command, &taken.origin).await;
+        handled.map_err(|error| Rejection { why: Why::Command(error), about })
+    }
+}
+
+/// The team in the subject says who sent it, not the event's source: the server's permissions guard the subject.
+fn origin(team: &str, event: &Event, data: &Value, headers: Option<&HeaderMap>) -> Origin {
+    let extension = |name: &str| cloud_event::extension(event, name);
+    let per_hop = || {
+        let headers = crate::dead_letters::plain_headers(headers);
+        headers.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("traceparent")).map(|(_, value)| value)
+    };
+    // One team's ids do not meet another's. A separator that no team's name contains.
+    let key = format!("nats:{team}:{}\n{}", event.source(), event.id());
+    let content = format!("{}\n{data}", event.ty());
+    Origin {
+        actor: format!("team:{team}"),
+        correlation_id: Some(extension("correlationid").unwrap_or_else(|| event.id().to_owned())),
+        causation_id: Some(event.id().to_owned()),
+        traceparent: extension("traceparent").or_else(per_hop).filter(|trace| is_traceparent(trace)),
+        dedupe: Some(DedupeKey::new(&key, content.as_bytes())),
+    }
+}
+
+/// W3C trace context, version 00: anything else would travel on as if it were one.
+fn is_traceparent(text: &str) -> bool {
+    let hex = |part: &str, length: usize| {
+        part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+    };
+    let parts: Vec<&str> = text.split('-').collect();
+    matches!(parts.as_slice(), [version, trace, span, flags]
+        if hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2))
+}
+
+impl From<Why> for Rejection {
+    fn from(why: Why) -> Self {
+        Self { why, about: None }
+    }
+}
+
+impl Rejection {
+    pub(super) fn timed_out(patience: Duration) -> Self {
+        Why::TimedOut(patience).into()
+    }
+
+    pub(super) fn exhausted(deliveries: i64) -> Self {
+        Why::Exhausted(deliveries).into()
+    }
+
+    /// Whether the same message may work later.
+    pub fn may_work_later(&self) -> bool {
+        match &self.why {
+            // A mistake of ours, a missing right say, may be mended meanwhile; the tries are counted.
+            Why::Command(error) => matches!(error.blame(), Blame::Dependency | Blame::Us),
+            Why::TimedOut(_) => true,
+            Why::Subject | Why::NotAnEvent(_) | Why::OtherType { .. } | Why::Invalid(_) | Why::Exhausted(_) => false,
+        }
+    }
+
+    pub(super) fn is_about_something_unknown(&self) -> bool {
+        matches!(&self.why, Why::Command(CommandError::NotFound { .. }))
+    }
+
+    /// A short name of the reason.
+    pub fn code(&self) -> &'static str {
+        match &self.why {
+            Why::Subject => "unknown_subject",
+            Why::NotAnEvent(_) => "not_an_event",
+            Why::OtherType { .. } => "unknown_type",
+            Why::Invalid(_) => "invalid",
+            Why::Command(error) => error.code(),
+            Why::TimedOut(_) => "timed_out",
+            Why::Exhausted(_) => "exhausted",
+        }
+    }
+
+    /// The code of a micro service's error, which is that of HTTP.
+    pub fn status(&self) -> u16 {
+        match &self.why {
+            Why::Subject | Why::NotAnEvent(_) | Why::OtherType { .. } | Why::Invalid(_) => 400,
+            Why::Command(error) => match error {
+                CommandError::Invalid(_) | CommandError::Refused(_) => 400,
+                CommandError::NotFound { .. } => 404,
+                CommandError::Exists { .. } | CommandError::KeyReused { .. } => 409,
+                CommandError::Stale { .. } => 412,
+                CommandError::Unavailable(_) => 503,
+                CommandError::Broken(_) => 500,
+            },
+            Why::TimedOut(_) => 503,
+            Why::Exhausted(_) => 500,
+        }
+    }
+
+    /// What the command was about, where that is known: type and id.
+    pub fn about(&self) -> Option<(&str, &str)> {
+        self.about.as_ref().map(|(what, id)| (*what, id.as_str()))
+    }
+
+    /// What the sender is told.
+    pub fn answer(&self) -> Value {
+        let field = match &self.why {
+            Why::Invalid(invalid) | Why::Command(CommandError::Invalid(invalid)) => Some(&invalid.field),
+            _ => None,
+        };
+        let mut error = json!({ "code": self.code(), "message": self.to_string() });
+        if let Some(field) = field {
+            error["field"] = field.as_str().into();
+        }
+        json!({ "status": "refused", "error": error })
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.why {
+            Why::Subject => formatter.write_str("the subject is not lablet.commands.<team>.<command>"),
+            Why::NotAnEvent(error) => error.fmt(formatter),
+            Why::OtherType { expected, got } => write!(formatter, "{got}; expected {expected}"),
+            Why::Invalid(invalid) => invalid.fmt(formatter),
+            Why::Command(error) => error.fmt(formatter),
+            Why::TimedOut(patience) => write!(formatter, "it was not handled within {} s", patience.as_secs()),
+            Why::Exhausted(deliveries) => write!(formatter, "it was delivered {deliveries} times and never finished"),
+        }
+    }
+}
+
+impl std::error::Error for Rejection {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.why {
+            Why::Command(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn structured(ty: &str, id: &str, data: &Value) -> Vec<u8> {
+        json!({"specversion": "1.0", "id": id, "source": "/grading", "type": ty, "data": data}).to_string().into_bytes()
+    }
+
+    const SUBJECT: &str = "lablet.commands.grading.transition_lablet_session";
+    const TYPE: &str = "io.lablet.command.transition_lablet_session.v1";
+
+    #[test]
+    fn the_subject_says_who_and_the_key_is_source_and_id_of_that_team() {
+        let data = json!({"session_id": "s1", "new_status": "ready"});
+        let taken = Intake::take(SUBJECT, None, &structured(TYPE, "e1", &data)).unwrap();
+        assert_eq!(taken.origin.actor, "team:grading");
+        assert_eq!(taken.origin.causation_id.as_deref(), Some("e1"));
+        assert_eq!(taken.command.about(), Some(("lablet_session", "s1")));
+        let key = |subject: &str, id: &str, data: &Value| {
+            Intake::take(subject, None, &structured(TYPE, id, data)).unwrap().origin.dedupe.unwrap()
+        };
+        let first = key(SUBJECT, "e1", &data);
+        assert_eq!(first, key(SUBJECT, "e1", &data));
+        assert_ne!(first.key(), key(SUBJECT, "e2", &data).key());
+        assert_ne!(first.key(), key(&SUBJECT.replace("grading", "booking"), "e1", &data).key());
+        let other = json!({"session_id": "s1", "new_status": "running"});
+        assert_eq!(first.key(), key(SUBJECT, "e1", &other).key());
+        assert_ne!(first, key(SUBJECT, "e1", &other), "the same key with something else to say");
+    }
+
+    #[test]
+    fn what_can_never_work_says_why() {
+        let data = json!({"session_id": "s1", "new_status": "ready"});
+        let reject = |subject: &str, payload: &[u8]| {
+            let rejection = Intake::take(subject, None, payload).unwrap_err();
+            assert!(!rejection.may_work_later());
+            format!("{} {}: {rejection}", rejection.status(), rejection.code())
+        };
+        let rejections = [
+            reject("lablet.commands.grading", b"{}"),
+            reject(SUBJECT, b"garbage"),
+            reject(SUBJECT, &structured("io.lablet.command.register_worker.v1", "e1", &data)),
+            reject("lablet.commands.grading.drop_everything", &structured(TYPE, "e1", &data)),
+            reject(SUBJECT, &structured(TYPE, "e1", &json!({"session_id": "s1", "new_status": "flying"}))),
+        ];
+        insta::assert_snapshot!(rejections.join("\n"), @r#"
+        400 unknown_subject: the subject is not lablet.commands.<team>.<command>
+        400 not_an_event: the message is no CloudEvent: it has neither the header ce-specversion nor the content type application/cloudevents+json nor a JSON object with specversion
+        400 unknown_type: the event's type is io.lablet.command.register_worker.v1; expected io.lablet.command.transition_lablet_session.v1
+        400 unknown_type: the subject's command is drop_everything; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure
+        400 invalid: new_status cannot be read: unknown variant `flying`, expected one of `pending`, `scheduled`, `instantiating`, `ready`, `running`, `collecting`, `grading`, `stopping`, `stopped`, `archived`, `terminated`, `expired`; expected a value as the command's schema says
+        "#);
+    }
+
+    #[test]
+    fn only_a_trace_is_a_trace() {
+        assert!(is_traceparent("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"));
+        for bad in ["", "00-x-y-01", "hello"] {
+            assert!(!is_traceparent(bad));
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Lanes keep commands about the same thing in their order while others go on beside them.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::jetstream::Message;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+use super::intake::Taken;
+use super::{Handler, Intake, Rejection};
+
+/// Commands that wait in a lane. More stay with the server.
+const LANE: usize = 2;
+/// How long the lanes may take to finish what they have begun. Whatever is left is delivered again.
+const FINISH: Duration = Duration::from_secs(25);
+
+/// A message, and the command that it was understood as.
+type Understood = (Message, Result<Taken, Rejection>);
+
+/// The lanes of one door.
+pub(super) struct Lanes {
+    senders: Vec<mpsc::Sender<Understood>>,
+    tasks: JoinSet<()>,
+}
+
+impl Lanes {
+    /// Starts `count` lanes, at least one.
+    pub(super) fn start(count: usize, handler: &Arc<Handler>) -> Self {
+        let mut tasks = JoinSet::new();
+        let senders = (0..count.max(1))
+            .map(|_| {
+                let (sender, mut receiver) = mpsc::channel::<Understood>(LANE);
+                let handler = handler.clone();
+                tasks.spawn(async move {
+                    while let Some((message, taken)) = receiver.recv().await {
+                        handler.handle(message, taken).await;
+                    }
+                });
+                sender
+            })
+            .collect();
+        Self { senders, tasks }
+    }
+
+    /// Understands a message and puts it into the lane of what it is about; waits while that lane is full.
+    pub(super) async fn put(&self, message: Message) {
+        let taken = Intake::take(&message.subject, message.headers.as_ref(), &message.payload);
+        let mut hasher = DefaultHasher::new();
+        match taken.as_ref().ok().and_then(|taken| taken.command.about()) {
+            Some(about) => about.hash(&mut hasher),
+            None => message.reply.as_deref().hash(&mut hasher),
+        }
+        let lane = usize::try_from(hasher.finish() % self.senders.len() as u64).unwrap_or(0);
+        if let Some(sender) = self.senders.get(lane)
+            && sender.send((message, taken)).await.is_err()
+        {
+            tracing::error!(lane, "a lane of the command door has ended; its command is delivered again");
+        }
+    }
+
+    /// Lets no more in and waits for what has begun.
+    pub(super) async fn finish(self) {
+        let Self { senders, mut tasks } = self;
+        drop(senders);
+        let all = async { while tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(FINISH, all).await.is_err() {
+            tracing::warn!("some commands were not finished; they are delivered again");
+        }
+    }
+}

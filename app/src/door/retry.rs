@@ -1,0 +1,56 @@
+//! A dead command handled again, through the same intake.
+
+use uuid::Uuid;
+
+use super::{Intake, Rejection};
+use crate::commands::Answer;
+use crate::dead_letters::{DeadLetters, Kind, Status, header_map};
+
+/// Why a dead letter was not handled again.
+#[derive(Debug, thiserror::Error)]
+pub enum RetryError {
+    /// There is none with this id.
+    #[error("there is no dead letter {0}")]
+    NotFound(Uuid),
+    /// It is no command: its projection retries it.
+    #[error("the dead letter {0} belongs to a projection")]
+    OtherKind(Uuid),
+    /// It was settled before.
+    #[error("the dead letter {0} was settled before")]
+    Settled(Uuid),
+    /// It does not work now either.
+    #[error("{0}")]
+    Rejected(#[source] Rejection),
+    /// Postgres did not answer.
+    #[error("the dead letters cannot be read")]
+    Unavailable(#[from] sqlx::Error),
+}
+
+/// Handles a dead command again, as the team that sent it; `actor` is who asks for it. It took effect once at most:
+/// its key is the same as before.
+///
+/// # Errors
+/// [`RetryError`].
+pub async fn retry(intake: &Intake, dead_letters: &DeadLetters, id: Uuid, actor: &str) -> Result<Answer, RetryError> {
+    let (letter, payload) = dead_letters.show(id).await?.ok_or(RetryError::NotFound(id))?;
+    if letter.kind != Kind::Command {
+        return Err(RetryError::OtherKind(id));
+    }
+    if letter.status != Status::Waiting {
+        return Err(RetryError::Settled(id));
+    }
+    let handled = match Intake::take(&letter.source, Some(&header_map(&letter.headers)), &payload) {
+        Ok(taken) => intake.handle(taken).await,
+        Err(rejection) => Err(rejection),
+    };
+    match handled {
+        Ok(answer) => {
+            dead_letters.settle(id, Status::Retried, actor).await?;
+            Ok(answer)
+        }
+        Err(rejection) => {
+            dead_letters.failed_again(id, &rejection.to_string()).await?;
+            Err(RetryError::Rejected(rejection))
+        }
+    }
+}

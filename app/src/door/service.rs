@@ -1,0 +1,112 @@
+//! The same commands as a NATS micro service, for request and reply.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt as _};
+use futures_util::StreamExt as _;
+use futures_util::stream::select_all;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::intake::Intake;
+use super::{DoorError, PATIENCE, Rejection};
+use crate::bus::{Backoff, Bus, subjects};
+use crate::commands::Command;
+
+/// Name of the service and of its queue group.
+const SERVICE: &str = "lablet";
+
+/// Offers the service until `stop` is cancelled.
+pub(super) async fn run(bus: Bus, intake: Intake, concurrency: usize, stop: CancellationToken) {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    while !stop.is_cancelled() {
+        match offer(&bus, &intake, concurrency, &stop).await {
+            Ok(()) => backoff.reset(),
+            Err(error) => tracing::warn!(error = &error as &dyn Error, "the micro service is offered again"),
+        }
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next_wait()) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+}
+
+async fn offer(bus: &Bus, intake: &Intake, concurrency: usize, stop: &CancellationToken) -> Result<(), DoorError> {
+    let service = bus
+        .client()
+        .service_builder()
+        .description("Commands to Lablet: a CloudEvent in, a JSON answer out")
+        .queue_group(SERVICE)
+        .start(SERVICE, env!("CARGO_PKG_VERSION"))
+        .await
+        .map_err(DoorError::Service)?;
+    let mut endpoints = Vec::new();
+    for command in Command::NAMES {
+        let metadata = HashMap::from([("type".to_owned(), Command::event_type(command))]);
+        let endpoint = service
+            .endpoint_builder()
+            .name(command)
+            .metadata(metadata)
+            .queue_group(SERVICE)
+            .add(subjects::request("*", command))
+            .await
+            .map_err(DoorError::Service)?;
+        endpoints.push(endpoint);
+    }
+    let mut requests = select_all(endpoints);
+    let permits = Arc::new(Semaphore::new(concurrency.max(1)));
+    let tasks = TaskTracker::new();
+    loop {
+        let request = tokio::select! {
+            () = stop.cancelled() => break,
+            request = requests.next() => request,
+        };
+        let Some(request) = request else { break };
+        let Ok(permit) = permits.clone().acquire_owned().await else { break };
+        let intake = intake.clone();
+        tasks.spawn(async move {
+            answer(&intake, request).await;
+            drop(permit);
+        });
+    }
+    tasks.close();
+    if tokio::time::timeout(PATIENCE, tasks.wait()).await.is_err() {
+        tracing::warn!("some requests were not answered");
+    }
+    service.stop().await.map_err(DoorError::Service)
+}
+
+async fn answer(intake: &Intake, request: Request) {
+    let message = &request.message;
+    let handled = match Intake::take(&message.subject, message.headers.as_ref(), &message.payload) {
+        Ok(taken) => match tokio::time::timeout(PATIENCE, intake.handle(taken)).await {
+            Ok(handled) => handled,
+            Err(_) => Err(Rejection::timed_out(PATIENCE)),
+        },
+        Err(rejection) => Err(rejection),
+    };
+    let mut headers = HeaderMap::new();
+    let body = match &handled {
+        Ok(answer) => serde_json::to_vec(answer),
+        Err(rejection) => {
+            headers.insert(NATS_SERVICE_ERROR, rejection.code());
+            headers.insert(NATS_SERVICE_ERROR_CODE, rejection.status().to_string());
+            serde_json::to_vec(&rejection.answer())
+        }
+    };
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => {
+            tracing::error!(error = &error as &dyn Error, "an answer cannot be written as JSON");
+            return;
+        }
+    };
+    if let Err(error) = request.respond_with_headers(Ok(body.into()), headers).await {
+        tracing::warn!(error = &error as &dyn Error, "a request was not answered");
+    }
+}

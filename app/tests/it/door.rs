@@ -1,0 +1,342 @@
+//! The command door against real Postgres and NATS.
+
+use std::time::Duration;
+
+use app::bus::{Bus, streams, subjects};
+use app::clock::{Clock, Mint};
+use app::dead_letters::{DeadLetter, DeadLetters, Kind, Status};
+use app::door::{CommandDoor, DoorError, DoorOptions, Intake, RetryError, retry};
+use app::log::{Origin, Position};
+use async_nats::HeaderMap;
+use domain::lablet_session::{LabletSession, SessionStatus, Transition};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::stage::{Stage, until, worker};
+
+struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), DoorError>>,
+}
+
+impl Running {
+    fn start(stage: &Stage) -> Self {
+        let stop = CancellationToken::new();
+        let door =
+            CommandDoor::new(stage.bus.clone(), stage.commands.clone(), dead_letters(stage), DoorOptions::default());
+        let task = tokio::spawn(door.run(stop.clone()));
+        Self { stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+}
+
+fn dead_letters(stage: &Stage) -> DeadLetters {
+    DeadLetters::new(stage.log.pool().clone(), Clock::system(), Mint::random())
+}
+
+/// A running session `s1`, and an open door.
+async fn running_session(stage: &Stage) {
+    let origin = Origin::of("test");
+    stage.commands.register_worker(worker("w1"), &origin).await.unwrap();
+    let definition = json!({
+        "id": "d1", "name": "OSPF", "version": "1",
+        "resource_requirements": {"cpu_cores": 1, "memory_gb": 1, "storage_gb": 1}
+    });
+    stage.commands.create_definition(serde_json::from_value(definition).unwrap(), &origin).await.unwrap();
+    let session = json!({"id": "s1", "definition_id": "d1"});
+    stage.commands.create_session(serde_json::from_value(session).unwrap(), &origin).await.unwrap();
+    for step in [
+        json!({"new_status": "scheduled", "worker_id": "w1", "allocated_ports": {"PC_serial": 5041}}),
+        json!({"new_status": "instantiating"}),
+        json!({"new_status": "ready"}),
+        json!({"new_status": "running", "cml_lab_id": "lab-1"}),
+    ] {
+        let transition: Transition = serde_json::from_value(step).unwrap();
+        stage.commands.transition_session(&"s1".parse().unwrap(), transition, &origin).await.unwrap();
+    }
+}
+
+async fn session(stage: &Stage) -> domain::lablet_session::PresentSession {
+    let (session, ..) = stage.log.load::<LabletSession>("s1").await.unwrap().unwrap();
+    session.present().unwrap().clone()
+}
+
+fn report() -> Value {
+    json!({
+        "session_id": "s1",
+        "observed_resources": {"total_cpu_cores": 1.5, "total_memory_mb": 1280, "nodes": []},
+        "observed_ports": {"PC_serial": 5041}
+    })
+}
+
+fn structured(command: &str, id: &str, data: &Value) -> Vec<u8> {
+    json!({
+        "specversion": "1.0", "id": id, "source": "/grading", "type": format!("io.lablet.command.{command}.v1"),
+        "datacontenttype": "application/json", "data": data
+    })
+    .to_string()
+    .into_bytes()
+}
+
+fn binary(command: &str, id: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("ce-specversion", "1.0");
+    headers.insert("ce-id", id);
+    headers.insert("ce-source", "/grading");
+    headers.insert("ce-type", format!("io.lablet.command.{command}.v1"));
+    headers.insert("Content-Type", "application/json");
+    headers
+}
+
+async fn send(bus: &Bus, subject: String, headers: HeaderMap, payload: Vec<u8>) {
+    bus.jetstream().publish_with_headers(subject, headers, payload.into()).await.unwrap().await.unwrap();
+}
+
+async fn waiting(stage: &Stage, count: usize) -> Vec<DeadLetter> {
+    until(&format!("{count} dead letters"), || async {
+        let letters = dead_letters(stage).list(Some(Kind::Command), Some(Status::Waiting), 100).await.unwrap();
+        (letters.len() == count).then_some(letters)
+    })
+    .await
+}
+
+/// Waits until no command is left on the stream.
+async fn handled(stage: &Stage) {
+    until("an empty stream of commands", || async {
+        let stream = stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok()?;
+        (stream.cached_info().state.messages == 0).then_some(())
+    })
+    .await;
+}
+
+/// The command's answer, which the door sends to an inbox.
+async fn answered(stage: &Stage, command: &str, id: &str, data: &Value) -> Value {
+    let inbox = stage.bus.client().new_inbox();
+    let mut answers = stage.bus.client().subscribe(inbox.clone()).await.unwrap();
+    let mut headers = HeaderMap::new();
+    headers.insert(subjects::REPLY_TO, inbox);
+    send(&stage.bus, subjects::command("grading", command), headers, structured(command, id, data)).await;
+    let answer = tokio::time::timeout(Duration::from_secs(20), answers.next()).await.unwrap().unwrap();
+    serde_json::from_slice(&answer.payload).unwrap()
+}
+
+#[tokio::test]
+async fn an_observation_sent_three_times_is_recorded_once_in_either_mode() {
+    let stage = Stage::new().await;
+    running_session(&stage).await;
+    let door = Running::start(&stage);
+    until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
+    let command = "record_resource_observation";
+    let subject = || subjects::command("grading", command);
+    for _ in 0..3 {
+        send(&stage.bus, subject(), HeaderMap::new(), structured(command, "e-1", &report())).await;
+        send(&stage.bus, subject(), binary(command, "e-2"), report().to_string().into_bytes()).await;
+    }
+    handled(&stage).await;
+    assert_eq!(session(&stage).await.observations.count, 2, "two events, each sent three times");
+    let recorded = stage.log.read(Position::START, 100).await.unwrap();
+    let last = recorded.last().unwrap();
+    assert_eq!(last.metadata.actor.as_deref(), Some("team:grading"));
+    assert_eq!(dead_letters(&stage).waiting(Kind::Command).await.unwrap(), 0);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn a_sender_is_answered_where_it_wants_to_be() {
+    let stage = Stage::new().await;
+    running_session(&stage).await;
+    let door = Running::start(&stage);
+    until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
+    let answer = answered(&stage, "record_resource_observation", "e-1", &report()).await;
+    assert_eq!(answer["status"], "recorded");
+    assert_eq!(answer["session_id"], "s1");
+    assert_eq!(answer["observation_count"], 1);
+    assert_eq!(answer["position"], stage.log.head().await.unwrap().to_string());
+    let again = answered(&stage, "record_resource_observation", "e-1", &report()).await;
+    assert_eq!(again["status"], "repeated");
+    assert_eq!(again["position"], answer["position"]);
+    let mut other = report();
+    other["observed_resources"]["total_cpu_cores"] = 7.into();
+    let reused = answered(&stage, "record_resource_observation", "e-1", &other).await;
+    assert_eq!(reused["status"], "refused");
+    assert_eq!(reused["error"]["code"], "key_reused");
+    let created = answered(&stage, "create_lablet_session", "e-9", &json!({"definition_id": "d1"})).await;
+    let created_again = answered(&stage, "create_lablet_session", "e-9", &json!({"definition_id": "d1"})).await;
+    assert_eq!(created["session_id"], created_again["session_id"]);
+    assert_eq!(created_again["status"], "repeated");
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn what_can_never_work_goes_to_the_dead_letters_with_its_reason() {
+    let stage = Stage::new().await;
+    running_session(&stage).await;
+    let door = Running::start(&stage);
+    until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
+    let subject = |command: &str| subjects::command("grading", command);
+    let record = "record_resource_observation";
+    let plain = HeaderMap::new;
+    send(&stage.bus, subject(record), plain(), b"no event \xff\xfe".to_vec()).await;
+    send(&stage.bus, subject(record), plain(), b"no event \xff\xfe".to_vec()).await;
+    send(&stage.bus, subject("explode"), plain(), structured("explode", "e-1", &json!({}))).await;
+    send(&stage.bus, subject(record), plain(), structured("register_worker", "e-2", &json!({}))).await;
+    let mut bad = report();
+    bad["observed_ports"] = json!({"PC_serial": 70_000});
+    send(&stage.bus, subject(record), plain(), structured(record, "e-3", &bad)).await;
+    let mut unknown = report();
+    unknown["session_id"] = "s2".into();
+    send(&stage.bus, subject(record), plain(), structured(record, "e-4", &unknown)).await;
+    let move_on = json!({"session_id": "s1", "new_status": "archived"});
+    send(
+        &stage.bus,
+        subject("transition_lablet_session"),
+        plain(),
+        structured("transition_lablet_session", "e-5", &move_on),
+    )
+    .await;
+    let letters = waiting(&stage, 6).await;
+    handled(&stage).await;
+    let mut reasons: Vec<String> =
+        letters.iter().map(|letter| format!("{}x {}", letter.attempts, letter.reason)).collect();
+    reasons.sort();
+    insta::assert_snapshot!(reasons.join("\n"), @r"
+    1x a session that is running cannot become archived; from running it may become: collecting, stopping, terminated, expired
+    1x observed_ports.PC_serial cannot be read: invalid value: integer `70000`, expected a port from 1 to 65535; expected a value as the command's schema says
+    1x the event's type is io.lablet.command.register_worker.v1; expected io.lablet.command.record_resource_observation.v1
+    1x the subject's command is explode; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure
+    1x there is no session s2
+    2x the message is no CloudEvent: it has neither the header ce-specversion nor the content type application/cloudevents+json nor a JSON object with specversion
+    ");
+    assert_eq!(session(&stage).await.observations.count, 0);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn a_dead_command_can_be_handled_again_or_discarded() {
+    let stage = Stage::new().await;
+    let door = Running::start(&stage);
+    until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
+    let command = "record_resource_observation";
+    send(&stage.bus, subjects::command("grading", command), binary(command, "e-1"), report().to_string().into_bytes())
+        .await;
+    let id = waiting(&stage, 1).await[0].id;
+    let (intake, letters) = (Intake::new(stage.commands.clone()), dead_letters(&stage));
+    assert!(matches!(retry(&intake, &letters, id, "operator").await, Err(RetryError::Rejected(_))));
+    running_session(&stage).await;
+    let answer = retry(&intake, &letters, id, "operator").await.unwrap();
+    assert_eq!(answer.status, "recorded");
+    assert_eq!(session(&stage).await.observations.count, 1);
+    assert!(matches!(retry(&intake, &letters, id, "operator").await, Err(RetryError::Settled(_))));
+    send(&stage.bus, subjects::command("grading", "explode"), HeaderMap::new(), Vec::new()).await;
+    let id = waiting(&stage, 1).await[0].id;
+    assert!(letters.settle(id, Status::Discarded, "operator").await.unwrap());
+    assert!(!letters.settle(id, Status::Discarded, "operator").await.unwrap());
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn commands_wait_while_postgres_is_away() {
+    let stage = Stage::new().await;
+    running_session(&stage).await;
+    let door = Running::start(&stage);
+    until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
+    stage.refuse_connections(true).await;
+    let command = "record_resource_observation";
+    for number in 0..5 {
+        let payload = structured(command, &format!("e-{number}"), &report());
+        send(&stage.bus, subjects::command("grading", command), HeaderMap::new(), payload).await;
+    }
+    until("a second delivery", || async {
+        let stream = stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok()?;
+        let info = stream.consumer_info(app::door::CONSUMER).await.ok()?;
+        (info.num_redelivered > 0).then_some(())
+    })
+    .await;
+    stage.refuse_connections(false).await;
+    handled(&stage).await;
+    let letters = dead_letters(&stage).list(None, None, 10).await.unwrap();
+    assert!(letters.is_empty(), "{letters:?}");
+    assert_eq!(session(&stage).await.observations.count, 5);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn commands_about_one_session_keep_their_order() {
+    let stage = Stage::new().await;
+    running_session(&stage).await;
+    let door = Running::start(&stage);
+    until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
+    let command = "transition_lablet_session";
+    for (number, status) in ["collecting", "grading", "stopping", "stopped", "archived"].into_iter().enumerate() {
+        let data = json!({"session_id": "s1", "new_status": status});
+        let payload = structured(command, &format!("e-{number}"), &data);
+        send(&stage.bus, subjects::command("booking", command), HeaderMap::new(), payload).await;
+    }
+    handled(&stage).await;
+    assert_eq!(session(&stage).await.status, SessionStatus::Archived);
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn the_door_opens_again_after_the_stream_or_the_server_was_lost() {
+    let mut nats = servers::testing::private_nats().await;
+    let stage = Stage::on(nats.url()).await;
+    running_session(&stage).await;
+    let door = Running::start(&stage);
+    let command = "record_resource_observation";
+    for (before, loss) in ["none", "stream", "consumer", "everything"].into_iter().enumerate() {
+        let expected = before as u64 + 1;
+        match loss {
+            "stream" => drop(stage.bus.jetstream().delete_stream(streams::COMMANDS).await.unwrap()),
+            "consumer" => {
+                let stream = stage.bus.jetstream().get_stream(streams::COMMANDS).await.unwrap();
+                stream.delete_consumer(app::door::CONSUMER).await.unwrap();
+            }
+            "everything" => nats.lose_everything().await,
+            _ => {}
+        }
+        until("a command that is taken", || async {
+            let payload = structured(command, loss, &report());
+            let subject = subjects::command("grading", command);
+            stage.bus.jetstream().publish(subject, payload.into()).await.ok()?.await.ok()
+        })
+        .await;
+        until(&format!("a command handled after the loss of {loss}"), || async {
+            (session(&stage).await.observations.count == expected).then_some(())
+        })
+        .await;
+    }
+    door.stop().await;
+}
+
+#[tokio::test]
+async fn the_same_commands_are_served_as_request_and_reply() {
+    let stage = Stage::new().await;
+    running_session(&stage).await;
+    let door = Running::start(&stage);
+    let command = "record_resource_observation";
+    let request = |id: &'static str, data: Value| {
+        let client = stage.bus.client().clone();
+        async move { client.request(subjects::request("grading", command), structured(command, id, &data).into()).await }
+    };
+    let answer = until("the micro service", || async { request("e-1", report()).await.ok() }).await;
+    let body: Value = serde_json::from_slice(&answer.payload).unwrap();
+    assert_eq!((&body["status"], &body["observation_count"]), (&json!("recorded"), &json!(1)));
+    let again = request("e-1", report()).await.unwrap();
+    assert_eq!(serde_json::from_slice::<Value>(&again.payload).unwrap()["status"], "repeated");
+    let mut unknown = report();
+    unknown["session_id"] = "s2".into();
+    let refused = request("e-2", unknown).await.unwrap();
+    let headers = refused.headers.unwrap();
+    assert_eq!(headers.get("Nats-Service-Error-Code").unwrap().as_str(), "404");
+    let body: Value = serde_json::from_slice(&refused.payload).unwrap();
+    assert_eq!(body["error"]["message"], "there is no session s2");
+    assert_eq!(dead_letters(&stage).waiting(Kind::Command).await.unwrap(), 0, "its sender knows");
+    door.stop().await;
+}
