@@ -42,7 +42,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// So often is a command put off that refers to something unknown.
 const GRACE: i64 = 2;
 /// Longest time that a command is put off.
-const LONGEST_DELAY: Duration = Duration::from_secs(10);
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
 
 /// How a door works.
 #[derive(Debug, Clone)]
@@ -51,13 +51,14 @@ pub struct DoorOptions {
     pub bounds: StreamBounds,
     /// Commands handled at the same time.
     pub concurrency: usize,
-    /// After this many deliveries a command that still does not work goes to the dead letters.
+    /// After this many deliveries a command that still does not work goes to the dead letters. Postgres may be away for
+    /// hours before commands get there; whoever ends the process with a command does not get to do so for ever.
     pub most_deliveries: i64,
 }
 
 impl Default for DoorOptions {
     fn default() -> Self {
-        Self { bounds: StreamBounds::default(), concurrency: 16, most_deliveries: 30 }
+        Self { bounds: StreamBounds::default(), concurrency: 16, most_deliveries: 1_000 }
     }
 }
 
