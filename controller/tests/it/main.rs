@@ -1,0 +1,8 @@
+//! The controller against a real nats-server and a CML simulator that speaks the real protocol over TLS.
+
+#![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
+
+mod cml;
+mod requests;
+mod surroundings;
+mod timeslots;

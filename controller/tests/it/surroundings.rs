@@ -1,0 +1,481 @@
+//! What surrounds a controller: the gateway's internal API and the command door, as a small model in the test's own
+//! process, and a CML simulator. The real ones meet the controller in the harness' journeys.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use app::bus::{Bus, BusOptions, StreamBounds, cloud_event, streams, subjects};
+use app::clock::Clock;
+use async_nats::jetstream::consumer::pull::Config;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use chrono::{DateTime, TimeDelta, Utc};
+use cloudevents::event::EventBuilderV10;
+use cloudevents::{AttributesReader as _, EventBuilder as _};
+use controller::{CmlClient, CmlOptions, Controller, ControllerOptions, CredentialBook, Credentials, Gateway};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+use simulator::{SimulatedTime, Simulator, SimulatorOptions};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+pub(crate) const KEY: &str = "internal-key";
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// Two routers, a switch and a connector; one with port tags.
+pub(crate) const SMALL_LAB: &str = r#"
+lab: {title: Small, description: "", notes: "", version: 0.1.0}
+nodes:
+  - {id: n0, label: R1, node_definition: iosv, x: 0, y: 0, tags: ["serial:5041", "pat:2022:22"], configuration: "",
+     interfaces: [{id: i0, label: Loopback0, type: loopback}, {id: i1, slot: 0, label: GigabitEthernet0/0, type: physical}]}
+  - {id: n1, label: R2, node_definition: iosv, x: 0, y: 0, tags: [], configuration: "",
+     interfaces: [{id: i0, slot: 0, label: GigabitEthernet0/0, type: physical}]}
+  - {id: n2, label: SW, node_definition: unmanaged_switch, x: 0, y: 0, tags: [], configuration: "",
+     interfaces: [{id: i0, slot: 0, label: port0, type: physical}, {id: i1, slot: 1, label: port1, type: physical}]}
+links:
+  - {id: l0, n1: n0, i1: i1, n2: n2, i2: i0, label: a}
+  - {id: l1, n1: n1, i1: i0, n2: n2, i2: i1, label: b}
+"#;
+
+/// Polls until `look` finds something; says what it waited for when it never does.
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let waited = async {
+        loop {
+            if let Some(found) = look().await {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    match tokio::time::timeout(PATIENCE, waited).await {
+        Ok(found) => found,
+        Err(_) => panic!("waited {} s in vain until {what}", PATIENCE.as_secs()),
+    }
+}
+
+pub(crate) fn install_tls() {
+    // Another test of this process may have been first.
+    drop(rustls::crypto::ring::default_provider().install_default());
+}
+
+/// A simulator whose time is forty times as fast, with its own certificate.
+pub(crate) async fn simulator(options: SimulatorOptions) -> Simulator {
+    install_tls();
+    Simulator::start(options).await.unwrap()
+}
+
+pub(crate) fn fast() -> SimulatorOptions {
+    SimulatorOptions { time: SimulatedTime::Flowing { speed: 1.0 }, ..SimulatorOptions::default() }
+}
+
+/// Imports a lab, starts it and lets it boot.
+pub(crate) fn running_lab(simulator: &Simulator, yaml: &str) -> domain::LabId {
+    let lab = simulator.import(yaml).unwrap();
+    simulator.start_lab(&lab).unwrap();
+    simulator.advance(Duration::from_secs(2 * 3600)).unwrap();
+    domain::LabId::parse(lab).unwrap()
+}
+
+pub(crate) fn cml_options(simulator: &Simulator) -> CmlOptions {
+    CmlOptions { ca_pem: Some(simulator.certificate_pem().into_bytes()), ..CmlOptions::default() }
+}
+
+#[derive(Default)]
+struct Known {
+    sessions: BTreeMap<String, Value>,
+    workers: Vec<Value>,
+    away: bool,
+    /// How often somebody found the gateway away.
+    refusals: usize,
+    /// Commands that took effect, once each: name and data.
+    recorded: Vec<(String, Value)>,
+    /// Ids of CloudEvents that were seen.
+    seen: BTreeMap<String, usize>,
+    refuse_observations: bool,
+    /// Requests are recorded and not announced.
+    mute: bool,
+}
+
+/// The model of everything but the controller.
+#[derive(Clone)]
+pub(crate) struct World {
+    known: Arc<Mutex<Known>>,
+    pub(crate) bus: Bus,
+    pub(crate) gateway_url: String,
+    nats_url: String,
+    door_open: tokio::sync::watch::Sender<bool>,
+    _tasks: Arc<Tasks>,
+}
+
+struct Tasks(Vec<JoinHandle<()>>);
+
+impl Drop for Tasks {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl World {
+    pub(crate) async fn start(nats_url: &str) -> Self {
+        install_tls();
+        let bus = Bus::connect(&BusOptions::new(nats_url, "world")).await.unwrap();
+        bus.connected(PATIENCE).await.unwrap();
+        let known: Arc<Mutex<Known>> = Arc::default();
+        let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+        let gateway_url = format!("http://{}", listener.local_addr().unwrap());
+        let routes = Router::new()
+            .route("/api/internal/lablet-sessions", get(list_sessions))
+            .route("/api/internal/lablet-sessions/{id}", get(one_session))
+            .route("/api/internal/lablet-sessions/{id}/resource-observations", post(record_observation))
+            .route("/api/internal/workers", get(list_workers))
+            .with_state(known.clone());
+        let served = tokio::spawn(async move {
+            axum::serve(listener, routes).await.unwrap();
+        });
+        let (door_open, is_open) = tokio::sync::watch::channel(true);
+        let world = Self {
+            known: known.clone(),
+            bus: bus.clone(),
+            gateway_url,
+            nats_url: nats_url.to_owned(),
+            door_open,
+            _tasks: Arc::new(Tasks(vec![])),
+        };
+        world.ensure_streams().await;
+        let door = tokio::spawn(door(known, bus, is_open));
+        Self { _tasks: Arc::new(Tasks(vec![served, door])), ..world }
+    }
+
+    pub(crate) async fn ensure_streams(&self) {
+        streams::ensure_events(&self.bus, &StreamBounds::default()).await.unwrap();
+        streams::ensure_commands(&self.bus, &StreamBounds::default()).await.unwrap();
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn add_worker(&self, id: &str, simulator: &Simulator) {
+        self.known().workers.push(json!({"id": id, "name": id, "address": simulator.url(), "surplus": {}}));
+    }
+
+    /// A running session; `end` in seconds from now.
+    pub(crate) fn add_session(&self, id: &str, worker: &str, lab: &str, end: Option<i64>) {
+        let now = Clock::system().now();
+        let timeslot = end.map(|end| json!({"start": now - TimeDelta::days(1), "end": now + TimeDelta::seconds(end)}));
+        let session = json!({"id": id, "status": "running", "worker_id": worker, "cml_lab_id": lab,
+            "timeslot": timeslot, "observation_requests": []});
+        self.known().sessions.insert(id.to_owned(), session);
+    }
+
+    pub(crate) fn set_status(&self, id: &str, status: &str) {
+        self.known().sessions.get_mut(id).unwrap()["status"] = json!(status);
+    }
+
+    pub(crate) fn status(&self, id: &str) -> String {
+        self.known().sessions[id]["status"].as_str().unwrap().to_owned()
+    }
+
+    pub(crate) fn set_away(&self, away: bool) {
+        self.known().away = away;
+    }
+
+    pub(crate) fn announce_nothing(&self) {
+        self.known().mute = true;
+    }
+
+    pub(crate) fn refusals(&self) -> usize {
+        self.known().refusals
+    }
+
+    pub(crate) fn refuse_observations(&self) {
+        self.known().refuse_observations = true;
+    }
+
+    pub(crate) fn close_door(&self) {
+        self.door_open.send_replace(false);
+    }
+
+    pub(crate) fn open_door(&self) {
+        self.door_open.send_replace(true);
+    }
+
+    /// Somebody asks for an observation: the request is in the log, and on the bus.
+    pub(crate) async fn request(&self, session: &str, request: &str) {
+        let event = self.known().request(session, request, Clock::system().now());
+        announce(&self.bus, session, &event).await;
+    }
+
+    /// Announces again whatever requests there are, as the relay does after the bus was lost.
+    pub(crate) async fn announce_again(&self) {
+        let requests: Vec<(String, Value)> = {
+            let known = self.known();
+            let requests = known.sessions.values().flat_map(|session| {
+                let id = session["id"].as_str().unwrap().to_owned();
+                let requests = session["observation_requests"].as_array().unwrap().clone();
+                requests.into_iter().map(move |request| (id.clone(), request["event"].clone()))
+            });
+            requests.collect()
+        };
+        for (session, event) in requests {
+            announce(&self.bus, &session, &event).await;
+        }
+    }
+
+    /// `(outcome, reason)` of a request, once it has one.
+    pub(crate) async fn outcome(&self, session: &str, request: &str) -> (String, String) {
+        eventually(&format!("request {request} has an outcome"), || async { self.outcome_now(session, request) }).await
+    }
+
+    pub(crate) fn outcome_now(&self, session: &str, request: &str) -> Option<(String, String)> {
+        let known = self.known();
+        let requests = known.sessions[session]["observation_requests"].as_array().unwrap();
+        let found = requests.iter().find(|found| found["request_id"] == request)?;
+        let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
+        (found["outcome"] != "open").then(|| (text("outcome"), text("reason")))
+    }
+
+    /// Data of the commands of this name that took effect.
+    pub(crate) fn recorded(&self, name: &str) -> Vec<Value> {
+        self.known().recorded.iter().filter(|(found, _)| found == name).map(|(_, data)| data.clone()).collect()
+    }
+
+    /// Requests neither delivered nor acknowledged yet.
+    pub(crate) async fn unacknowledged(&self) -> Option<u64> {
+        let stream = self.bus.jetstream().get_stream(streams::EVENTS).await.ok()?;
+        let info = stream.consumer_info(controller::requests::CONSUMER).await.ok()?;
+        Some(info.num_pending + info.num_ack_pending as u64)
+    }
+
+    pub(crate) async fn all_acknowledged(&self) {
+        eventually("every request is acknowledged", || async {
+            (self.unacknowledged().await == Some(0)).then_some(())
+        })
+        .await;
+    }
+
+    /// A controller that runs until it is dropped or stopped.
+    pub(crate) async fn controller(&self, simulator: &Simulator, options: ControllerOptions) -> Running {
+        let book = CredentialBook::common(Credentials::new("admin", "simulator"));
+        self.controller_with(simulator, options, book).await
+    }
+
+    pub(crate) async fn controller_with(
+        &self,
+        simulator: &Simulator,
+        options: ControllerOptions,
+        book: CredentialBook,
+    ) -> Running {
+        let bus = Bus::connect(&BusOptions::new(&self.nats_url, "controller")).await.unwrap();
+        let gateway = Gateway::new(&self.gateway_url, KEY).unwrap();
+        let client = CmlClient::new(&cml_options(simulator)).unwrap();
+        let controller = Controller::new(options, bus, gateway, client, book, Clock::system());
+        let stop = CancellationToken::new();
+        Running { stop: stop.clone(), task: tokio::spawn(controller.run(stop)) }
+    }
+}
+
+pub(crate) struct Running {
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), controller::ControllerError>>,
+}
+
+impl Running {
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        let ended = tokio::time::timeout(PATIENCE, &mut self.task).await;
+        ended.expect("the controller ends when it is told to").unwrap().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Known {
+    /// Records a request once, and gives its event.
+    fn request(&mut self, session: &str, request: &str, now: DateTime<Utc>) -> Value {
+        let session = self.sessions.get_mut(session).unwrap();
+        let event = json!({"session_id": session["id"], "definition_id": "d", "request_id": request,
+            "worker_id": session["worker_id"], "cml_lab_id": session["cml_lab_id"],
+            "requested_by": "admin:ada", "requested_at": now});
+        let requests = session["observation_requests"].as_array_mut().unwrap();
+        if requests.iter().all(|known| known["request_id"] != request) {
+            requests.push(json!({"request_id": request, "requested_at": now, "outcome": "open", "event": event}));
+        }
+        event
+    }
+
+    fn answer(&mut self, session: &str, request: &Value, outcome: &str, reason: &Value) {
+        let requests = self.sessions.get_mut(session).unwrap()["observation_requests"].as_array_mut().unwrap();
+        for known in requests.iter_mut().filter(|known| known["request_id"] == *request && known["outcome"] == "open") {
+            known["outcome"] = json!(outcome);
+            known["reason"] = reason.clone();
+        }
+    }
+}
+
+type Shared = Arc<Mutex<Known>>;
+
+fn guarded(known: &Shared, headers: &HeaderMap) -> Result<(), StatusCode> {
+    let mut known = known.lock().unwrap();
+    if known.away {
+        known.refusals += 1;
+        return Err(StatusCode::SERVICE_UNAVAILABLE);
+    }
+    if headers.get("x-api-key").is_none_or(|key| key != KEY) {
+        return Err(StatusCode::UNAUTHORIZED);
+    }
+    Ok(())
+}
+
+/// Pages of two, so that pages are turned.
+async fn list_sessions(
+    State(known): State<Shared>,
+    headers: HeaderMap,
+    Query(query): Query<BTreeMap<String, String>>,
+) -> Result<Json<Value>, StatusCode> {
+    guarded(&known, &headers)?;
+    let known = known.lock().unwrap();
+    let after = query.get("cursor").cloned().unwrap_or_default();
+    let mut rows = known
+        .sessions
+        .iter()
+        .filter(|(id, session)| **id > after && query.get("status").is_none_or(|status| session["status"] == *status));
+    let items: Vec<&Value> = rows.by_ref().take(2).map(|(_, session)| session).collect();
+    let next = rows.next().and(items.last()).map(|last| last["id"].clone());
+    Ok(Json(json!({"items": items, "next_cursor": next})))
+}
+
+async fn one_session(
+    State(known): State<Shared>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, StatusCode> {
+    guarded(&known, &headers)?;
+    let found = known.lock().unwrap().sessions.get(&id).cloned();
+    found.map(Json).ok_or(StatusCode::NOT_FOUND)
+}
+
+async fn record_observation(
+    State(known): State<Shared>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    Json(report): Json<Value>,
+) -> Result<Json<Value>, StatusCode> {
+    guarded(&known, &headers)?;
+    let mut known = known.lock().unwrap();
+    let key = headers["idempotency-key"].to_str().unwrap().to_owned();
+    let seen = known.seen.entry(key).or_default();
+    *seen += 1;
+    if *seen == 1 {
+        known.recorded.push(("over_http".into(), report.clone()));
+        known.answer(&id, &report["request_id"], "recorded", &Value::Null);
+    }
+    Ok(Json(json!({"session_id": id})))
+}
+
+async fn list_workers(State(known): State<Shared>, headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
+    guarded(&known, &headers)?;
+    let workers = known.lock().unwrap().workers.clone();
+    Ok(Json(json!({"items": workers, "next_cursor": null})))
+}
+
+async fn announce(bus: &Bus, session: &str, event: &Value) {
+    let request = event["request_id"].as_str().unwrap();
+    let notice = EventBuilderV10::new()
+        .id(Uuid::new_v5(&Uuid::NAMESPACE_OID, request.as_bytes()).to_string())
+        .source("/lablet/lablet_session")
+        .ty("io.lablet.lablet_session.observe_resources_requested.v1")
+        .subject(session)
+        .data("application/json", event.clone())
+        .extension("position", "0000000001-00000000000000000001-0000000000000000001")
+        .build()
+        .unwrap();
+    let (headers, payload) = cloud_event::structured(&notice).unwrap();
+    let subject = subjects::event("lablet_session.observe_resources_requested", session);
+    bus.jetstream().publish_with_headers(subject, headers, payload).await.unwrap().await.unwrap();
+}
+
+/// The command door in little: each command takes effect once, is answered, and is acknowledged.
+async fn door(known: Shared, bus: Bus, mut is_open: tokio::sync::watch::Receiver<bool>) {
+    loop {
+        is_open.wait_for(|open| *open).await.unwrap();
+        let Ok(stream) = bus.jetstream().get_stream(streams::COMMANDS).await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let durable = Config { durable_name: Some("door".into()), ..Config::default() };
+        let Ok(consumer) = stream.get_or_create_consumer("door", durable).await else {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            continue;
+        };
+        let mut messages = consumer.fetch().max_messages(10).messages().await.unwrap();
+        let mut handled = 0;
+        while let Some(Ok(message)) = messages.next().await {
+            handled += 1;
+            let (answer, announced) = handle(&known, &message);
+            if let Some((session, event)) = announced {
+                announce(&bus, &session, &event).await;
+            }
+            message.double_ack().await.unwrap();
+            let reply = message.headers.as_ref().and_then(|headers| headers.get(subjects::REPLY_TO));
+            if let Some(reply) = reply {
+                bus.client().publish(reply.to_string(), answer.to_string().into()).await.unwrap();
+            }
+        }
+        if handled == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+}
+
+fn handle(known: &Shared, message: &async_nats::jetstream::Message) -> (Value, Option<(String, Value)>) {
+    let event = cloud_event::read(message.headers.as_ref(), &message.payload, streams::LARGEST_COMMAND).unwrap();
+    let name = message.subject.strip_prefix("lablet.commands.controller.").unwrap().to_owned();
+    assert_eq!(event.ty(), format!("io.lablet.command.{name}.v1"));
+    assert_eq!(event.source().as_str(), "/lablet/controller");
+    let session = event.subject().unwrap().to_owned();
+    let data = cloud_event::json_data(&event).unwrap();
+    let mut known = known.lock().unwrap();
+    let seen = known.seen.entry(event.id().to_owned()).or_default();
+    *seen += 1;
+    if *seen > 1 {
+        return (json!({"status": "repeated"}), None);
+    }
+    if name == "record_resource_observation" {
+        // What the domain would say.
+        let status = known.sessions[&session]["status"].as_str().unwrap().to_owned();
+        if known.refuse_observations || !matches!(status.as_str(), "running" | "collecting") {
+            let reason = format!("a session that is {status} cannot be observed");
+            return (json!({"status": "refused", "error": {"code": "refused", "message": reason}}), None);
+        }
+    }
+    known.recorded.push((name.clone(), data.clone()));
+    let mut announced = None;
+    match name.as_str() {
+        "record_resource_observation" => known.answer(&session, &data["request_id"], "recorded", &Value::Null),
+        "record_observation_failure" => {
+            let outcome = data["outcome"].as_str().unwrap().to_owned();
+            known.answer(&session, &data["request_id"], &outcome, &data["reason"]);
+        }
+        "request_resource_observation" => {
+            let request = data["request_id"].as_str().unwrap();
+            let event = known.request(&session, request, Clock::system().now());
+            announced = (!known.mute).then_some((session.clone(), event));
+        }
+        "transition_lablet_session" => {
+            known.sessions.get_mut(&session).unwrap()["status"] = data["new_status"].clone();
+        }
+        other => panic!("an unexpected command {other}"),
+    }
+    (json!({"status": "recorded"}), announced)
+}
