@@ -1,0 +1,67 @@
+//! Topologies of all kinds are loaded, run and read.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use simulator::{Simulator, SimulatorError, SimulatorOptions};
+
+use crate::client::{Controller, options, real_topologies, samples};
+
+/// Every lab of a folder answers every read, before it runs, while it boots and when it has stopped.
+async fn run_all_of(folder: PathBuf) -> Vec<(String, usize)> {
+    let controller = Controller::with(SimulatorOptions { topologies: Some(folder), ..options() }).await;
+    let mut labs = Vec::new();
+    for (id, title) in controller.simulator.labs() {
+        let mut nodes = 0;
+        for step in 0..3 {
+            for path in ["topology", "lab_element_state", "simulation_stats", "layer3_addresses"] {
+                controller.get(&format!("/labs/{id}/{path}?exclude_configurations=true")).await;
+            }
+            let path = format!("/labs/{id}/nodes?data=true&operational=true&exclude_configurations=true");
+            let list = controller.get(&path).await;
+            nodes = list.as_array().unwrap().len();
+            let started = list.as_array().unwrap().iter().filter(|node| node["operational"] != Value::Null).count();
+            assert_eq!(started, if step == 1 { nodes } else { 0 }, "{title} in step {step}");
+            match step {
+                0 => controller.boot(&id),
+                1 => controller.simulator.stop_lab(&id).unwrap(),
+                _ => {}
+            }
+        }
+        labs.push((title, nodes));
+    }
+    labs
+}
+
+#[tokio::test]
+async fn the_samples_run() {
+    let labs = run_all_of(samples()).await;
+    assert_eq!(labs, [("Empty".into(), 0), ("Oldest form".into(), 2), ("Three tiers".into(), 5)]);
+}
+
+#[tokio::test]
+async fn the_labs_of_the_demo_run() {
+    let labs = run_all_of(Path::new(env!("CARGO_MANIFEST_DIR")).join("demo")).await;
+    assert_eq!(labs.len(), 5);
+    assert!(labs.iter().all(|(_, nodes)| (2..=40).contains(nodes)), "{labs:?}");
+}
+
+#[tokio::test]
+async fn real_topologies_run() {
+    let Some(folder) = real_topologies() else { return };
+    let labs = run_all_of(folder).await;
+    assert!(labs.iter().any(|(_, nodes)| *nodes == 302), "{labs:?}");
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_topology_is_named_with_the_reason() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("a.yaml"), "nodes: []").unwrap();
+    std::fs::write(folder.path().join("broken.yaml"), "nodes: [{id: n0}]").unwrap();
+    std::fs::write(folder.path().join("notes.txt"), "not looked at").unwrap();
+    let options = SimulatorOptions { topologies: Some(folder.path().to_owned()), ..options() };
+    let error = Simulator::start(options).await.err().expect("it does not start");
+    assert!(matches!(error, SimulatorError::File { .. }));
+    let text = error.to_string();
+    assert!(text.contains("broken.yaml") && text.contains("label"), "{text}");
+}
