@@ -1,3 +1,5 @@
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests, whose helpers clippy does not take for such")]
+
 mod client;
 mod control;
 mod faults;
