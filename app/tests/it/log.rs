@@ -45,13 +45,14 @@ fn anybody() -> Origin {
 
 #[tokio::test]
 async fn a_command_is_in_the_log_with_its_origin_and_position() {
-    let (_database, log) = start().await;
+    let (database, log) = start().await;
     let origin = Origin { correlation_id: Some("c-1".into()), ..Origin::of("admin:ada") };
     let executed = log.execute::<Worker>("w1", register("w1"), &origin).await.unwrap();
     assert_eq!((executed.sequence, executed.outcome), (1, Outcome::Recorded));
     let again = log.execute::<Worker>("w1", register("w1"), &origin).await.unwrap();
     assert_eq!((again.sequence, again.position, again.outcome), (1, executed.position, Outcome::AlreadyDone));
 
+    database.settle().await;
     let events = log.read(Position::START, 10).await.unwrap();
     assert_eq!(events.len(), 1);
     assert_eq!(events[0].event_id, executed.event_ids[0]);
@@ -112,11 +113,12 @@ async fn a_key_takes_effect_once_even_when_sent_at_the_same_time() {
 
 #[tokio::test]
 async fn a_minted_id_does_not_make_a_repeated_creation_another_one() {
-    let (_database, log) = start().await;
+    let (database, log) = start().await;
     let origin = anybody().once(DedupeKey::new("create", b"body"));
     let first = log.execute::<Worker>("minted-1", register("minted-1"), &origin).await.unwrap();
     let again = log.execute::<Worker>("minted-2", register("minted-2"), &origin).await.unwrap();
     assert_eq!((again.outcome, &again.state), (Outcome::Repeated, &first.state));
+    database.settle().await;
     assert_eq!(log.read(Position::START, 10).await.unwrap().len(), 1);
 }
 
@@ -148,6 +150,7 @@ async fn what_commits_late_is_not_skipped() {
     let early = log.execute::<Worker>("early", register("early"), &anybody()).await.unwrap();
     assert_eq!(log.read(Position::START, 10).await.unwrap(), [], "an open transaction holds back what follows it");
     late.commit().await.unwrap();
+    database.settle().await;
     let ids: Vec<String> =
         log.read(Position::START, 10).await.unwrap().into_iter().map(|event| event.aggregate_id).collect();
     assert_eq!(ids, ["late", "early"]);
@@ -190,6 +193,7 @@ async fn a_long_history_is_read_from_a_snapshot_of_the_same_shape() {
     let fresh = log_on(database.pool());
     let (state, sequence, position) = fresh.load::<Worker>("w1").await.unwrap().unwrap();
     assert_eq!(sequence, 106);
+    database.settle().await;
     assert_eq!(position, log.head().await.unwrap());
     let Worker::Present { profile, .. } = state else { panic!() };
     assert_eq!(profile.name, "name 104");

@@ -38,6 +38,7 @@ impl Running {
 
 /// Waits until every event of the log is published, then compares the stream with the log.
 async fn settled(stage: &Stage, what: &str) -> Vec<Event> {
+    stage.database.settle().await;
     let expected: Vec<String> =
         stage.log.read(Position::START, 10_000).await.unwrap().iter().map(|event| event.event_id.to_string()).collect();
     until(what, || async {
