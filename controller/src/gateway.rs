@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use domain::lablet_session::SessionStatus;
 use domain::timeslot::Timeslot;
 use domain::{LabId, RequestId, SessionId, WorkerId};
@@ -183,12 +183,13 @@ impl Gateway {
         Ok(Self { http: builder.build().map_err(GatewayOptionsError::Client)?, base, key })
     }
 
-    /// Every session that is running, page by page.
+    /// Every session that is running and whose timeslot ends before `end`, page by page.
     ///
     /// # Errors
     /// [`GatewayError`]; a page that fails fails the whole, as half a list would look like sessions that ended.
-    pub async fn running_sessions(&self) -> Result<Rows<Session>, GatewayError> {
-        self.list(&["lablet-sessions"], &[("status", "running")]).await
+    pub async fn running_until(&self, end: DateTime<Utc>) -> Result<Rows<Session>, GatewayError> {
+        let end = end.to_rfc3339_opts(SecondsFormat::Micros, true);
+        self.list(&["lablet-sessions"], &[("status", "running"), ("timeslot_ended_before", &end)]).await
     }
 
     /// One session with its observation requests.

@@ -31,7 +31,7 @@ pub struct PlanOptions {
 pub struct Seen {
     /// When the reading began.
     pub read_at: DateTime<Utc>,
-    /// The running sessions that have a timeslot.
+    /// The running sessions whose timeslot is over, or will be soon.
     pub running: Vec<RunningSession>,
     /// Commands that this controller sent, by their id, with the times of the first and the last sending.
     pub sent: BTreeMap<Uuid, Sent>,

@@ -27,7 +27,7 @@ const SENT_LASTS: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 /// What one look around came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Activation {
-    /// Running sessions that were looked at.
+    /// Running sessions at their end, or close to it, that were looked at.
     pub examined: usize,
     /// Commands that took effect.
     pub changed: usize,
@@ -143,7 +143,11 @@ impl Reconciler {
 
     async fn look(&self, activation: &mut Activation) -> Result<Seen, GatewayError> {
         let read_at = self.clock.now();
-        let rows = self.gateway.running_sessions().await?;
+        // However many sessions run, only those at their end, or close to it, are read. The next look
+        // comes before the horizon, so an end is met on time.
+        let soon = chrono::TimeDelta::from_std(self.poll * 2).unwrap_or(chrono::TimeDelta::MAX);
+        let horizon = read_at.checked_add_signed(soon).unwrap_or(read_at);
+        let rows = self.gateway.running_until(horizon).await?;
         activation
             .failed
             .extend(rows.unreadable.into_iter().map(|reason| format!("a session cannot be read: {reason}")));

@@ -346,10 +346,15 @@ async fn list_sessions(
     guarded(&known, &headers)?;
     let known = known.lock().unwrap();
     let after = query.get("cursor").cloned().unwrap_or_default();
+    let horizon: DateTime<Utc> = query["timeslot_ended_before"].parse().unwrap();
+    let ends_before = |session: &Value| {
+        let end = session["timeslot"]["end"].as_str().map(|end| end.parse::<DateTime<Utc>>().unwrap());
+        end.is_some_and(|end| end < horizon)
+    };
     let mut rows = known
         .sessions
         .iter()
-        .filter(|(id, session)| **id > after && query.get("status").is_none_or(|status| session["status"] == *status));
+        .filter(|(id, session)| **id > after && session["status"] == query["status"] && ends_before(session));
     let items: Vec<&Value> = rows.by_ref().take(2).map(|(_, session)| session).collect();
     let next = rows.next().and(items.last()).map(|last| last["id"].clone());
     Ok(Json(json!({"items": items, "next_cursor": next})))
