@@ -4,6 +4,7 @@
 //! from the log and can be lost.
 
 mod append;
+mod audit;
 mod cqrs;
 mod execute;
 mod position;
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::append::is_transient;
+pub use self::audit::{AggregateSummary, fingerprint};
 pub use self::execute::{ExecuteError, Executed, Outcome};
 pub use self::position::{NoPosition, Position};
 pub use self::record::{DedupeKey, Metadata, Origin, RecordedEvent};

@@ -1,0 +1,92 @@
+//! What the log holds of each aggregate, condensed so that a copy can be compared with it.
+
+use sqlx::{AssertSqlSafe, Row as _};
+use uuid::Uuid;
+
+use super::{Log, LogError, Position};
+
+/// The events of one aggregate up to a position.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AggregateSummary {
+    /// E.g. `lablet_session`.
+    pub aggregate_type: String,
+    /// The aggregate's id.
+    pub aggregate_id: String,
+    /// Sequence of its last event.
+    pub sequence: i64,
+    /// How many events.
+    pub events: i64,
+    /// Exclusive or over [`fingerprint`] of their ids.
+    pub fingerprint: i64,
+}
+
+/// An event's id in 64 bits: its two halves, one over the other.
+pub fn fingerprint(event_id: Uuid) -> i64 {
+    let (high, low) = event_id.as_u64_pair();
+    (high ^ low).cast_signed()
+}
+
+/// The same in SQL.
+const FINGERPRINT: &str = "(('x' || left(replace(event_id::text, '-', ''), 16))::bit(64)::bigint
+    # ('x' || right(replace(event_id::text, '-', ''), 16))::bit(64)::bigint)";
+
+impl Log {
+    /// Up to `limit` aggregates of one type after an id, in the order of their ids, each with its events up to and
+    /// including a position. One range of the primary key, so that a log of any size is walked in short statements.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn summaries(
+        &self,
+        aggregate_type: &str,
+        after_id: &str,
+        up_to: Position,
+        limit: i64,
+    ) -> Result<Vec<AggregateSummary>, LogError> {
+        let statement = format!(
+            "SELECT aggregate_id, max(sequence) AS sequence, count(*) AS events, bit_xor({FINGERPRINT}) AS fingerprint
+               FROM events
+              WHERE aggregate_type = $1 AND aggregate_id > $2 AND (epoch, written_by, position) <= ($3, $4::text::xid8, $5)
+              GROUP BY aggregate_id ORDER BY aggregate_id LIMIT $6"
+        );
+        let rows = sqlx::query(AssertSqlSafe(statement))
+            .bind(aggregate_type)
+            .bind(after_id)
+            .bind(up_to.epoch)
+            .bind(up_to.written_by_text())
+            .bind(up_to.position)
+            .bind(limit)
+            .fetch_all(&self.pool)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(AggregateSummary {
+                    aggregate_type: aggregate_type.to_owned(),
+                    aggregate_id: row.try_get("aggregate_id")?,
+                    sequence: row.try_get("sequence")?,
+                    events: row.try_get("events")?,
+                    fingerprint: row.try_get("fingerprint")?,
+                })
+            })
+            .collect()
+    }
+
+    /// How many settled events lie after a position, counted up to `most`.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn count_after(&self, after: Position, most: i64) -> Result<i64, LogError> {
+        let statement = format!(
+            "SELECT count(*) FROM (SELECT 1 FROM events
+              WHERE (epoch, written_by, position) > ($1, $2::text::xid8, $3) AND {} LIMIT $4) counted",
+            super::SETTLED
+        );
+        Ok(sqlx::query_scalar(AssertSqlSafe(statement))
+            .bind(after.epoch)
+            .bind(after.written_by_text())
+            .bind(after.position)
+            .bind(most)
+            .fetch_one(&self.pool)
+            .await?)
+    }
+}
