@@ -1,1 +1,162 @@
-//! Placeholder.
+//! Read models: rows derived from the log, kept by projectors that follow it, and the queries on them.
+//!
+//! One file per read model under [`read_models`] holds its rows, its fold and its queries. [`Runner`] moves them,
+//! [`rebuild`] makes them anew. A history of one session needs no read model:
+//! it is the log's own rows in the order of its primary key, asked with [`read_models::session_history`].
+
+pub mod dead_letters;
+pub mod freshness;
+pub mod page;
+pub mod projector;
+pub mod read_models;
+pub mod rebuild;
+pub mod runner;
+
+use std::time::Duration;
+
+use app::bus::{Bus, subjects};
+use app::log::{Log, Position};
+use futures_util::StreamExt as _;
+use sqlx::postgres::PgPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+pub use page::{Page, PageRequest};
+pub use projector::ReadModel;
+pub use runner::{Runner, RunnerOptions};
+
+/// A read failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// What was asked for cannot be.
+    #[error("{0}")]
+    Invalid(domain::Invalid),
+    /// The database does not answer.
+    #[error("the read models cannot be read")]
+    Unavailable(#[source] sqlx::Error),
+    /// The log does not answer.
+    #[error("the log cannot be read")]
+    Log(#[source] app::log::LogError),
+}
+
+impl From<sqlx::Error> for ReadError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Unavailable(error)
+    }
+}
+
+impl From<app::log::LogError> for ReadError {
+    fn from(error: app::log::LogError) -> Self {
+        Self::Log(error)
+    }
+}
+
+/// A read model did not come to a position in time.
+#[derive(Debug, thiserror::Error)]
+pub enum Behind {
+    /// It is still on its way.
+    #[error("the read model {model} has not come to position {wanted}; it is at {reached}")]
+    Late {
+        /// Which one.
+        model: ReadModel,
+        /// Where it was to be.
+        wanted: Position,
+        /// Where it is.
+        reached: Position,
+    },
+    /// The database does not answer.
+    #[error("the read models cannot be read")]
+    Unavailable(#[source] sqlx::Error),
+}
+
+/// How long a waiter sleeps at most before it looks again, when nobody rings.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+
+/// The read models of one database. Cheap to clone; clones hear of each other's moves.
+#[derive(Debug, Clone)]
+pub struct Projections {
+    pub(crate) pool: PgPool,
+    pub(crate) log: Log,
+    pub(crate) moved: watch::Sender<u64>,
+}
+
+impl Projections {
+    /// The read models beside this log, in the same database.
+    pub fn new(log: Log) -> Self {
+        Self { pool: log.pool().clone(), log, moved: watch::Sender::new(0) }
+    }
+
+    /// Changes whenever a read model is heard to have moved.
+    pub fn moved(&self) -> watch::Receiver<u64> {
+        self.moved.subscribe()
+    }
+
+    pub(crate) fn ring(&self) {
+        self.moved.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Waits until every one of these read models has come to a position: a read after it sees what was written there.
+    ///
+    /// # Errors
+    /// [`Behind`] when one has not within `patience`.
+    pub async fn wait_for(&self, models: &[ReadModel], wanted: Position, patience: Duration) -> Result<(), Behind> {
+        let until = tokio::time::Instant::now() + patience;
+        let mut moved = self.moved();
+        for model in models {
+            loop {
+                moved.mark_unchanged();
+                let reached = self.position(*model).await.map_err(Behind::Unavailable)?;
+                if reached >= wanted {
+                    break;
+                }
+                let now = tokio::time::Instant::now();
+                if now >= until {
+                    return Err(Behind::Late { model: *model, wanted, reached });
+                }
+                // Elapsing is no failure: the bell of another process may be lost, and then looking again has to do.
+                if let Ok(Err(_)) = tokio::time::timeout(LOOK_AGAIN.min(until - now), moved.changed()).await {
+                    tokio::time::sleep(LOOK_AGAIN.min(until - now)).await;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How far a read model has come.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn position(&self, model: ReadModel) -> sqlx::Result<Position> {
+        let position: String = sqlx::query_scalar(model.checkpoint_statement()).fetch_one(&self.pool).await?;
+        parse_position(&position)
+    }
+
+    /// Listens to the nudges of other processes, until cancelled. Needed only where no [`Runner`] runs.
+    pub async fn listen(&self, bus: &Bus, token: CancellationToken) {
+        let hear = forward(bus, subjects::NUDGE_PROJECTIONS, &self.moved);
+        if token.run_until_cancelled(hear).await.is_none() {
+            tracing::debug!("no longer listening to nudges");
+        }
+    }
+}
+
+/// Rings a bell for each message on a subject. Ends never: without a connection it tries again.
+pub(crate) async fn forward(bus: &Bus, subject: &'static str, bell: &watch::Sender<u64>) {
+    let mut backoff = app::bus::Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    loop {
+        match bus.client().subscribe(subject).await {
+            Ok(mut messages) => {
+                backoff.reset();
+                while messages.next().await.is_some() {
+                    bell.send_modify(|count| *count = count.wrapping_add(1));
+                }
+            }
+            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, subject, "cannot listen to nudges"),
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+}
+
+pub(crate) fn parse_position(text: &str) -> sqlx::Result<Position> {
+    text.parse().map_err(|error| sqlx::Error::ColumnDecode { index: "position".to_owned(), source: Box::new(error) })
+}

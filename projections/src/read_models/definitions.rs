@@ -1,0 +1,379 @@
+//! Definitions, their revisions, and a sign of what was observed of them.
+
+use app::log::Position;
+use chrono::{DateTime, Utc};
+use domain::DefinitionId;
+use domain::lablet_definition::{
+    DefinitionContent, DefinitionVersion, LabletDefinitionEvent, PortTemplate, ResourceRequirements,
+};
+use domain::lablet_session::LabletSessionEvent;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::QueryBuilder;
+use sqlx::postgres::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::page::{self, Page, PageRequest};
+use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
+use crate::{Projections, ReadError};
+
+/// A definition as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DefinitionRow {
+    /// The definition.
+    pub id: DefinitionId,
+    /// Its name.
+    pub name: String,
+    /// The author's version.
+    pub version: DefinitionVersion,
+    /// Counted from 1, raised by each revision.
+    pub revision: u32,
+    /// What it is thought to need.
+    pub resource_requirements: ResourceRequirements,
+    /// Which ports it exposes.
+    pub port_template: PortTemplate,
+    /// What it is about.
+    pub description: Option<String>,
+    /// Number of nodes, where the author states it.
+    pub node_count: Option<u32>,
+    /// What was observed of it.
+    pub observations: ObservationIndicator,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// When it was last revised or created.
+    pub updated_at: DateTime<Utc>,
+    /// Position of its last event.
+    pub position: Position,
+    /// Its version for `If-Match`: the sequence of its last event.
+    pub etag: String,
+}
+
+/// Whether anything was observed of a definition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservationIndicator {
+    /// Observations of all its sessions.
+    pub observation_count: u64,
+    /// Sessions that were observed at least once.
+    pub observed_sessions: u64,
+    /// Of them, those whose newest verdict is that their ports drifted.
+    pub drift_sessions: u64,
+    /// When the newest observation was made; null: none yet.
+    pub last_observed_at: Option<DateTime<Utc>>,
+    /// The event of the newest observation.
+    pub last_event_id: Option<Uuid>,
+}
+
+/// One revision of a definition. The first is its creation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RevisionRow {
+    /// Counted from 1.
+    pub revision: u32,
+    /// The content before; null for the first.
+    pub before: Option<DefinitionContent>,
+    /// The content from then on.
+    pub after: DefinitionContent,
+    /// Why; null for the first.
+    pub reason: Option<String>,
+    /// The events that it rests on.
+    pub evidence: Vec<String>,
+    /// Who; null where the log does not say.
+    pub revised_by: Option<String>,
+    /// When.
+    pub revised_at: DateTime<Utc>,
+    /// The event.
+    pub event_id: Uuid,
+    /// The event's position.
+    pub position: Position,
+}
+
+/// Which definitions are asked for; what is absent does not restrict.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DefinitionFilter {
+    /// Whose id, name, version or description contains this, in whatever case.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// True: with observations. False: without.
+    #[serde(default)]
+    pub observed: Option<bool>,
+    /// True: with a session whose ports drifted. False: without.
+    #[serde(default)]
+    pub drift: Option<bool>,
+}
+
+const SELECT: &str = "SELECT to_json(r) AS row FROM (
+    SELECT d.created_position, d.id, d.name, d.version, d.revision,
+           json_build_object('cpu_cores', d.cpu_cores, 'memory_gb', d.memory_gb, 'storage_gb', d.storage_gb)
+               AS resource_requirements,
+           d.port_template, d.description, d.node_count,
+           json_build_object('observation_count', coalesce(i.observation_count, 0),
+                             'observed_sessions', coalesce(i.observed_sessions, 0),
+                             'drift_sessions', coalesce(i.drift_sessions, 0),
+                             'last_observed_at', i.last_observed_at,
+                             'last_event_id', i.last_event_id) AS observations,
+           d.created_at, d.updated_at, d.position, '\"' || d.sequence || '\"' AS etag
+      FROM read_definitions.definitions d
+      LEFT JOIN read_definitions.indicators i ON i.definition_id = d.id
+     WHERE true";
+
+#[derive(Deserialize)]
+struct Listed {
+    created_position: String,
+    #[serde(flatten)]
+    definition: DefinitionRow,
+}
+
+impl Projections {
+    /// Definitions, newest first.
+    ///
+    /// # Errors
+    /// The cursor is none of this list's, or the database does not answer.
+    pub async fn definitions(
+        &self,
+        filter: &DefinitionFilter,
+        request: &PageRequest,
+    ) -> Result<Page<DefinitionRow>, ReadError> {
+        let after = request.position().map_err(ReadError::Invalid)?;
+        let mut query = QueryBuilder::new(SELECT);
+        if let Some(text) = filter.text.as_deref().filter(|text| !text.is_empty()) {
+            query.push(" AND d.search LIKE ").push_bind(page::like(text));
+        }
+        if let Some(observed) = filter.observed {
+            query.push(" AND (i.definition_id IS NOT NULL) = ").push_bind(observed);
+        }
+        if let Some(drift) = filter.drift {
+            query.push(" AND (coalesce(i.drift_sessions, 0) > 0) = ").push_bind(drift);
+        }
+        if let Some(after) = after {
+            query.push(" AND d.created_position < ").push_bind(after);
+        }
+        query.push(" ORDER BY d.created_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
+        let listed: Vec<Listed> = page::rows(&self.pool, query).await?;
+        let page = Page::of(listed, request, |listed| listed.created_position.clone());
+        Ok(Page { items: page.items.into_iter().map(|listed| listed.definition).collect(), next: page.next })
+    }
+
+    /// One definition.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn definition(&self, id: &DefinitionId) -> Result<Option<DefinitionRow>, ReadError> {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" AND d.id = ").push_bind(id.as_str().to_owned()).push(") r");
+        page::one(&self.pool, query).await
+    }
+
+    /// The revisions of a definition, newest first. The cursor is a revision.
+    ///
+    /// # Errors
+    /// The cursor is none of this list's, or the database does not answer.
+    pub async fn definition_revisions(
+        &self,
+        id: &DefinitionId,
+        request: &PageRequest,
+    ) -> Result<Page<RevisionRow>, ReadError> {
+        let before = match &request.cursor {
+            None => i32::MAX,
+            Some(cursor) => cursor.parse().map_err(|_| ReadError::Invalid(page::bad_cursor()))?,
+        };
+        let mut query = QueryBuilder::new(
+            "SELECT to_json(r) AS row FROM (
+                 SELECT revision, before, after, reason, evidence, revised_by, revised_at, event_id, position
+                   FROM read_definitions.revisions WHERE definition_id = ",
+        );
+        query.push_bind(id.as_str().to_owned()).push(" AND revision < ").push_bind(before);
+        query.push(" ORDER BY revision DESC LIMIT ").push_bind(request.fetch()).push(") r");
+        let rows = page::rows(&self.pool, query).await?;
+        Ok(Page::of(rows, request, |row: &RevisionRow| row.revision.to_string()))
+    }
+}
+
+/// Keeps the definitions.
+#[derive(Debug)]
+pub struct Definitions;
+
+impl Projector for Definitions {
+    fn revision(&self) -> i32 {
+        1
+    }
+
+    fn follows(&self) -> &'static [Kind] {
+        &[Kind::Definition, Kind::Session]
+    }
+
+    fn keyed_by(&self) -> Option<(Kind, &'static str)> {
+        Some((Kind::Definition, "definitions"))
+    }
+
+    fn apply<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        recorded: &'a Recorded<'a>,
+    ) -> BoxFuture<'a, Result<Applied, ApplyError>> {
+        apply(tables, recorded).boxed()
+    }
+}
+
+async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
+    match recorded.event {
+        Event::Definition(event) => apply_definition(tables, recorded, event).await,
+        Event::Session(event) => match event.as_ref() {
+            LabletSessionEvent::ResourcesObserved { ids, observed_at, port_drift_detected, .. } => {
+                let definition = ids.definition_id.as_str();
+                indicate(tables, recorded, definition, *observed_at, *port_drift_detected).await
+            }
+            LabletSessionEvent::Created { .. }
+            | LabletSessionEvent::Scheduled(_)
+            | LabletSessionEvent::Instantiating(_)
+            | LabletSessionEvent::Ready(_)
+            | LabletSessionEvent::Running(_)
+            | LabletSessionEvent::Collecting(_)
+            | LabletSessionEvent::Grading(_)
+            | LabletSessionEvent::Stopping(_)
+            | LabletSessionEvent::Stopped(_)
+            | LabletSessionEvent::Archived(_)
+            | LabletSessionEvent::Terminated(_)
+            | LabletSessionEvent::Expired(_)
+            | LabletSessionEvent::ObserveResourcesRequested { .. }
+            | LabletSessionEvent::PortDriftDetected { .. }
+            | LabletSessionEvent::ObservationFailed { .. } => Ok(Applied::Ignored),
+        },
+        Event::Worker(_) => Ok(Applied::Ignored),
+    }
+}
+
+async fn apply_definition(
+    tables: &mut PgConnection,
+    recorded: &Recorded<'_>,
+    event: &LabletDefinitionEvent,
+) -> Result<Applied, ApplyError> {
+    match event {
+        LabletDefinitionEvent::Created { definition_id, name, version, content, node_count, created_at } => {
+            let needs = &content.resource_requirements;
+            let statement = "INSERT INTO definitions (id, name, version, revision, cpu_cores, memory_gb, storage_gb,
+                    port_template, description, node_count, created_at, updated_at, created_position, position, sequence)
+                VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, $10, $11, $11, $12)";
+            sqlx::query(statement)
+                .bind(definition_id.as_str())
+                .bind(name)
+                .bind(version.as_str())
+                .bind(i64::from(needs.cpu_cores))
+                .bind(i64::from(needs.memory_gb))
+                .bind(i64::from(needs.storage_gb))
+                .bind(Json(&content.port_template))
+                .bind(&content.description)
+                .bind(node_count.map(i64::from))
+                .bind(created_at)
+                .bind(&recorded.position)
+                .bind(recorded.sequence())
+                .execute(&mut *tables)
+                .await?;
+            let statement = "INSERT INTO revisions (definition_id, revision, after, evidence, revised_by, revised_at,
+                    event_id, position)
+                VALUES ($1, 1, $2, '[]', $3, $4, $5, $6)";
+            let result = sqlx::query(statement)
+                .bind(definition_id.as_str())
+                .bind(Json(content))
+                .bind(&recorded.log.metadata.actor)
+                .bind(created_at)
+                .bind(recorded.event_id())
+                .bind(&recorded.position)
+                .execute(tables)
+                .await?;
+            expect_one(&result, "a definition is created")
+        }
+        LabletDefinitionEvent::Revised {
+            definition_id,
+            revision,
+            before,
+            after,
+            reason,
+            evidence,
+            revised_by,
+            revised_at,
+        } => {
+            let needs = &after.resource_requirements;
+            let statement = "UPDATE definitions SET revision = $2, cpu_cores = $3, memory_gb = $4, storage_gb = $5,
+                    port_template = $6, description = $7, updated_at = $8, position = $9, sequence = $10
+                WHERE id = $1";
+            let result = sqlx::query(statement)
+                .bind(definition_id.as_str())
+                .bind(i64::from(*revision))
+                .bind(i64::from(needs.cpu_cores))
+                .bind(i64::from(needs.memory_gb))
+                .bind(i64::from(needs.storage_gb))
+                .bind(Json(&after.port_template))
+                .bind(&after.description)
+                .bind(revised_at)
+                .bind(&recorded.position)
+                .bind(recorded.sequence())
+                .execute(&mut *tables)
+                .await?;
+            expect_one(&result, "a definition is revised")?;
+            let statement =
+                "INSERT INTO revisions (definition_id, revision, before, after, reason, evidence, revised_by,
+                    revised_at, event_id, position)
+                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+            let result = sqlx::query(statement)
+                .bind(definition_id.as_str())
+                .bind(i64::from(*revision))
+                .bind(Json(before))
+                .bind(Json(after))
+                .bind(reason)
+                .bind(Json(evidence))
+                .bind(revised_by)
+                .bind(revised_at)
+                .bind(recorded.event_id())
+                .bind(&recorded.position)
+                .execute(tables)
+                .await?;
+            expect_one(&result, "a definition is revised")
+        }
+    }
+}
+
+/// Counts an observation. It does not need the definition's own row, whose events may wait among the dead letters.
+async fn indicate(
+    tables: &mut PgConnection,
+    recorded: &Recorded<'_>,
+    definition_id: &str,
+    observed_at: DateTime<Utc>,
+    drift: Option<bool>,
+) -> Result<Applied, ApplyError> {
+    let statement = "SELECT port_drift_detected, verdict_observed_at FROM indicated_sessions WHERE session_id = $1";
+    let known: Option<(Option<bool>, Option<DateTime<Utc>>)> =
+        sqlx::query_as(statement).bind(&recorded.log.aggregate_id).fetch_optional(&mut *tables).await?;
+    let first = known.is_none();
+    let (verdict, verdict_at) = known.unwrap_or_default();
+    let counts = drift.is_some() && verdict_at.is_none_or(|at| at <= observed_at);
+    let (newest, newest_at) = if counts { (drift, Some(observed_at)) } else { (verdict, verdict_at) };
+    let drifted = i64::from(newest == Some(true)) - i64::from(verdict == Some(true));
+    let statement = "INSERT INTO indicated_sessions (session_id, port_drift_detected, verdict_observed_at)
+        VALUES ($1, $2, $3)
+        ON CONFLICT (session_id) DO UPDATE SET port_drift_detected = excluded.port_drift_detected,
+            verdict_observed_at = excluded.verdict_observed_at";
+    sqlx::query(statement).bind(&recorded.log.aggregate_id).bind(newest).bind(newest_at).execute(&mut *tables).await?;
+    let statement = "INSERT INTO indicators AS i (definition_id, observation_count, observed_sessions, drift_sessions,
+            last_observed_at, last_event_id, position)
+        VALUES ($1, 1, $2, $3, $4, $5, $6)
+        ON CONFLICT (definition_id) DO UPDATE SET
+            observation_count = i.observation_count + 1,
+            observed_sessions = i.observed_sessions + excluded.observed_sessions,
+            drift_sessions = i.drift_sessions + excluded.drift_sessions,
+            last_event_id = CASE WHEN i.last_observed_at > excluded.last_observed_at THEN i.last_event_id
+                                 ELSE excluded.last_event_id END,
+            last_observed_at = greatest(i.last_observed_at, excluded.last_observed_at),
+            position = excluded.position";
+    let result = sqlx::query(statement)
+        .bind(definition_id)
+        .bind(i64::from(first))
+        .bind(drifted)
+        .bind(observed_at)
+        .bind(recorded.event_id())
+        .bind(&recorded.position)
+        .execute(tables)
+        .await?;
+    expect_one(&result, "an observation is counted")
+}

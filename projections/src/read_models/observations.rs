@@ -1,0 +1,203 @@
+//! Every observation, and what the observations of a definition's sessions say together.
+
+mod fold;
+pub mod of_definition;
+
+use app::log::Position;
+use chrono::{DateTime, Utc};
+use domain::lablet_definition::DefinitionVersion;
+use domain::observation::{FailedRead, Phase, ResourceObservation};
+use domain::ports::{PortDrift, PortMap};
+use domain::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::QueryBuilder;
+use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+pub use of_definition::{Aggregate, DefinitionObservations, ObservedSession, Spread};
+
+use crate::page::{self, Page, PageRequest};
+use crate::projector::{Applied, ApplyError, Kind, Projector, Recorded};
+use crate::{Projections, ReadError};
+
+/// One observation with its totals. Null is unknown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservationRow {
+    /// The event that recorded it.
+    pub event_id: Uuid,
+    /// The event's position.
+    pub position: Position,
+    /// The event's place among those of its session.
+    pub sequence: i64,
+    /// The session.
+    pub session_id: SessionId,
+    /// Its definition.
+    pub definition_id: DefinitionId,
+    /// The version that the definition's author gave it.
+    pub definition_version: DefinitionVersion,
+    /// The definition's revision when the session was created.
+    pub definition_revision: u32,
+    /// The worker on which the lab ran.
+    pub worker_id: Option<WorkerId>,
+    /// The lab.
+    pub cml_lab_id: Option<LabId>,
+    /// When the lab was read.
+    pub observed_at: DateTime<Utc>,
+    /// When the observation was recorded.
+    pub recorded_at: DateTime<Utc>,
+    /// Who observed, e.g. `controller`.
+    pub observer: Option<String>,
+    /// Who reported it, e.g. `team:grading`.
+    pub reported_by: Option<String>,
+    /// The request that it answers.
+    pub request_id: Option<RequestId>,
+    /// What CML gave the nodes.
+    pub nominal: Amounts,
+    /// What was measured.
+    pub used: Amounts,
+    /// Highest CPU percentage of a node as CML states it; may exceed 100.
+    pub highest_cpu_percent: Option<f64>,
+    /// Number of nodes.
+    pub node_count: Option<u64>,
+    /// Number of nodes that had booted.
+    pub nodes_booted: Option<u64>,
+    /// Node definitions in use.
+    pub node_definitions_used: Vec<String>,
+    /// Whether it saw everything; null: its sender did not say.
+    pub complete: Option<bool>,
+    /// What the lab was doing.
+    pub phase: Option<Phase>,
+    /// Reads that failed, with the reason.
+    pub failed_reads: Vec<FailedRead>,
+    /// Entries of CML's answers that could not be read.
+    pub unreadable_entries: Vec<FailedRead>,
+    /// Ports by name; null: the tags could not be read.
+    pub observed_ports: Option<PortMap>,
+    /// Whether they drifted; null: unknown.
+    pub port_drift_detected: Option<bool>,
+    /// How they drifted; null: unknown, or they did not.
+    pub port_drift: Option<PortDrift>,
+    /// The event that says how.
+    pub port_drift_event_id: Option<Uuid>,
+    /// Ports that were observed where nothing was allocated.
+    pub unallocated: Option<PortMap>,
+    /// Version of the controller.
+    pub cml_version: Option<String>,
+    /// Equal for equal topologies.
+    pub topology_fingerprint: Option<String>,
+}
+
+/// Amounts of the three resources in total. Null is unknown, also when it is unknown for one node only.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Amounts {
+    /// Cores.
+    pub cpu_cores: Option<f64>,
+    /// MB.
+    pub memory_mb: Option<f64>,
+    /// MB.
+    pub storage_mb: Option<f64>,
+    /// Nodes whose CPU is unknown; null: the sender did not say.
+    pub unknown_cpu_nodes: Option<u32>,
+    /// Nodes whose memory is unknown.
+    pub unknown_memory_nodes: Option<u32>,
+    /// Nodes whose storage is unknown.
+    pub unknown_storage_nodes: Option<u32>,
+}
+
+/// Which observations are asked for; what is absent does not restrict.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservationFilter {
+    /// Of this session.
+    #[serde(default)]
+    pub session_id: Option<SessionId>,
+    /// Of sessions of this definition.
+    #[serde(default)]
+    pub definition_id: Option<DefinitionId>,
+}
+
+const SELECT: &str = "SELECT to_json(r) AS row FROM (
+    SELECT event_id, position, sequence, session_id, definition_id, definition_version, definition_revision, worker_id,
+           cml_lab_id, observed_at, recorded_at, observer, reported_by, request_id,
+           json_build_object('cpu_cores', nominal_cpu_cores, 'memory_mb', nominal_memory_mb,
+                             'storage_mb', nominal_storage_mb, 'unknown_cpu_nodes', nominal_unknown_cpu_nodes,
+                             'unknown_memory_nodes', nominal_unknown_memory_nodes,
+                             'unknown_storage_nodes', nominal_unknown_storage_nodes) AS nominal,
+           json_build_object('cpu_cores', used_cpu_cores, 'memory_mb', used_memory_mb, 'storage_mb', used_storage_mb,
+                             'unknown_cpu_nodes', used_unknown_cpu_nodes,
+                             'unknown_memory_nodes', used_unknown_memory_nodes,
+                             'unknown_storage_nodes', used_unknown_storage_nodes) AS used,
+           highest_cpu_percent, node_count, nodes_booted, node_definitions_used, complete, phase, failed_reads,
+           unreadable_entries, observed_ports, port_drift_detected, port_drift, port_drift_event_id, unallocated,
+           cml_version, topology_fingerprint
+      FROM read_observations.observations WHERE true";
+
+impl Projections {
+    /// Observations in the reverse order of their recording.
+    ///
+    /// # Errors
+    /// The cursor is none of this list's, or the database does not answer.
+    pub async fn observations(
+        &self,
+        filter: &ObservationFilter,
+        request: &PageRequest,
+    ) -> Result<Page<ObservationRow>, ReadError> {
+        let after = request.position().map_err(ReadError::Invalid)?;
+        let mut query = QueryBuilder::new(SELECT);
+        if let Some(session) = &filter.session_id {
+            query.push(" AND session_id = ").push_bind(session.as_str().to_owned());
+        }
+        if let Some(definition) = &filter.definition_id {
+            query.push(" AND definition_id = ").push_bind(definition.as_str().to_owned());
+        }
+        if let Some(after) = after {
+            query.push(" AND position < ").push_bind(after);
+        }
+        query.push(" ORDER BY position DESC LIMIT ").push_bind(request.fetch()).push(") r");
+        let rows = page::rows(&self.pool, query).await?;
+        Ok(Page::of(rows, request, |row: &ObservationRow| row.position.to_string()))
+    }
+}
+
+/// Nominal cores in total: the compatible total, which is nominal, or the newer field.
+pub(crate) fn nominal_cpu_cores(observation: &ResourceObservation) -> Option<f64> {
+    observation.total_cpu_cores.or(observation.nominal.and_then(|nominal| nominal.cpu_cores))
+}
+
+/// Nominal MB of memory in total, likewise.
+pub(crate) fn nominal_memory_mb(observation: &ResourceObservation) -> Option<f64> {
+    observation.total_memory_mb.or(observation.nominal.and_then(|nominal| nominal.memory_mb))
+}
+
+/// Measured MB on disk in total: the compatible total, which is measured, or the newer field.
+pub(crate) fn used_storage_mb(observation: &ResourceObservation) -> Option<f64> {
+    observation.total_storage_mb.or(observation.usage.and_then(|usage| usage.used.storage_mb))
+}
+
+/// Keeps the observations.
+#[derive(Debug)]
+pub struct Observations;
+
+impl Projector for Observations {
+    fn revision(&self) -> i32 {
+        1
+    }
+
+    fn follows(&self) -> &'static [Kind] {
+        &[Kind::Session]
+    }
+
+    fn keyed_by(&self) -> Option<(Kind, &'static str)> {
+        None
+    }
+
+    fn apply<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        recorded: &'a Recorded<'a>,
+    ) -> BoxFuture<'a, Result<Applied, ApplyError>> {
+        fold::apply(tables, recorded).boxed()
+    }
+}

@@ -1,0 +1,523 @@
+//! Sessions as a board and in detail, with allocated beside observed ports.
+
+use app::log::Position;
+use chrono::{DateTime, Utc};
+use domain::lablet_definition::DefinitionVersion;
+use domain::lablet_session::{LabletSessionEvent, LifeStep, SessionStatus};
+use domain::observation::ResourceObservation;
+use domain::ports::{PortDrift, PortMap, PortName, PortNumber};
+use domain::timeslot::Timeslot;
+use domain::{DefinitionId, LabId, SessionId, WorkerId};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::PgConnection;
+use sqlx::types::Json;
+use sqlx::{Postgres, QueryBuilder};
+use uuid::Uuid;
+
+use crate::page::{self, Page, PageRequest};
+use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
+use crate::{Projections, ReadError};
+
+/// A session, without what was observed of its nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionRow {
+    /// The session.
+    pub id: SessionId,
+    /// Its definition.
+    pub definition_id: DefinitionId,
+    /// The version that the definition's author gave it.
+    pub definition_version: DefinitionVersion,
+    /// The definition's revision when the session was created.
+    pub definition_revision: u32,
+    /// For whom.
+    pub owner_id: Option<String>,
+    /// Where it is in its life.
+    pub status: SessionStatus,
+    /// Why it came there, where someone said so.
+    pub status_reason: Option<String>,
+    /// When it came there.
+    pub status_since: DateTime<Utc>,
+    /// Its worker.
+    pub worker_id: Option<WorkerId>,
+    /// Its lab on the worker.
+    pub cml_lab_id: Option<LabId>,
+    /// Ports allocated to it; null: nothing was allocated.
+    pub allocated_ports: Option<PortMap>,
+    /// Ports of the newest observation that could read the tags; null: none could yet.
+    pub observed_ports: Option<PortMap>,
+    /// Whether the ports drifted, by that observation; null: unknown.
+    pub port_drift_detected: Option<bool>,
+    /// How they drifted; null: unknown.
+    pub port_drift: Option<PortDrift>,
+    /// Ports that were observed where nothing was allocated.
+    pub unallocated: Option<PortMap>,
+    /// When the observation was made from which the verdict on the ports is. Older than `observed_at`: a later one could
+    /// not read the tags.
+    pub port_drift_observed_at: Option<DateTime<Utc>>,
+    /// The event of that observation.
+    pub port_drift_event_id: Option<Uuid>,
+    /// Since when the verdicts have been saying that the ports drifted; null: they do not.
+    pub port_drift_since: Option<DateTime<Utc>>,
+    /// How many observations were recorded.
+    pub observation_count: u64,
+    /// When the newest one was made.
+    pub observed_at: Option<DateTime<Utc>>,
+    /// The event of the newest one.
+    pub observed_event_id: Option<Uuid>,
+    /// Whether the newest one saw everything; null: its sender did not say, or there is none.
+    pub observation_complete: Option<bool>,
+    /// Nominal cores by the newest one; null: unknown.
+    pub nominal_cpu_cores: Option<f64>,
+    /// Nominal MB of memory by the newest one; null: unknown.
+    pub nominal_memory_mb: Option<f64>,
+    /// Requests for an observation that have no outcome yet.
+    pub open_requests: u64,
+    /// When it is booked.
+    pub timeslot: Option<Timeslot>,
+    /// When it was created.
+    pub created_at: DateTime<Utc>,
+    /// When its last event happened.
+    pub updated_at: DateTime<Utc>,
+    /// Position of its last event.
+    pub position: Position,
+    /// Its version: the sequence of its last event.
+    pub etag: String,
+}
+
+/// A session in detail.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionDetail {
+    /// The session.
+    #[serde(flatten)]
+    pub session: SessionRow,
+    /// The newest observation.
+    pub observed_resources: Option<ResourceObservation>,
+    /// Allocated beside observed ports, by name.
+    #[serde(default)]
+    pub ports: Vec<PortRow>,
+}
+
+/// One port of a session, allocated beside observed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PortRow {
+    /// Its compatible name.
+    pub name: PortName,
+    /// The number that was allocated.
+    pub allocated: Option<PortNumber>,
+    /// The number that was observed.
+    pub observed: Option<PortNumber>,
+    /// How the two compare.
+    pub comparison: PortComparison,
+}
+
+/// How an allocated and an observed port compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PortComparison {
+    /// Allocated, and observed so.
+    AsPlanned,
+    /// Observed, not allocated.
+    Added,
+    /// Allocated, not observed.
+    Removed,
+    /// Allocated and observed with different numbers.
+    Changed,
+    /// Observed where nothing was allocated at all.
+    Unallocated,
+    /// Allocated, and not looked at yet.
+    Unknown,
+}
+
+/// Puts allocated beside observed ports. `None` observed: no observation could read the tags.
+pub fn compare_ports(allocated: Option<&PortMap>, observed: Option<&PortMap>) -> Vec<PortRow> {
+    let nothing_allocated = allocated.is_none_or(PortMap::is_empty);
+    let empty = PortMap::new();
+    let (known, allocated, observed) = (observed.is_some(), allocated.unwrap_or(&empty), observed.unwrap_or(&empty));
+    let names: std::collections::BTreeSet<&PortName> = allocated.keys().chain(observed.keys()).collect();
+    names
+        .into_iter()
+        .map(|name| {
+            let (allocated, observed) = (allocated.get(name).copied(), observed.get(name).copied());
+            let comparison = match (allocated, observed) {
+                _ if !known => PortComparison::Unknown,
+                (Some(allocated), Some(observed)) if allocated == observed => PortComparison::AsPlanned,
+                (Some(_), Some(_)) => PortComparison::Changed,
+                (Some(_), None) => PortComparison::Removed,
+                (None, _) if nothing_allocated => PortComparison::Unallocated,
+                (None, _) => PortComparison::Added,
+            };
+            PortRow { name: name.clone(), allocated, observed, comparison }
+        })
+        .collect()
+}
+
+/// Which sessions are asked for; what is absent does not restrict.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionFilter {
+    /// In one of these states; empty: in any.
+    #[serde(default)]
+    pub status: Vec<SessionStatus>,
+    /// Of this definition.
+    #[serde(default)]
+    pub definition_id: Option<DefinitionId>,
+    /// On this worker.
+    #[serde(default)]
+    pub worker_id: Option<WorkerId>,
+    /// True: drifted. False: known not to have drifted.
+    #[serde(default)]
+    pub drift: Option<bool>,
+    /// Whose id, definition, owner, worker or lab contains this, in whatever case.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// Whose timeslot ended before this.
+    #[serde(default)]
+    pub timeslot_ended_before: Option<DateTime<Utc>>,
+}
+
+/// How many sessions are in each state, and how many of those that are up have drifted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionCount {
+    /// The state.
+    pub status: SessionStatus,
+    /// Sessions in it.
+    pub sessions: u64,
+    /// Of them, those whose ports drifted.
+    pub drifted: u64,
+    /// Of them, those of whose ports nothing is known.
+    pub drift_unknown: u64,
+}
+
+const COLUMNS: &str = "id, definition_id, definition_version, definition_revision, owner_id, status, status_reason,
+    status_since, worker_id, cml_lab_id, allocated_ports, observed_ports, port_drift_detected, port_drift, unallocated,
+    verdict_observed_at AS port_drift_observed_at, verdict_event_id AS port_drift_event_id,
+    drift_since AS port_drift_since, observation_count, observed_at, observed_event_id, observation_complete,
+    nominal_cpu_cores, nominal_memory_mb, open_requests,
+    CASE WHEN timeslot_end IS NULL THEN NULL
+         ELSE json_build_object('start', timeslot_start, 'end', timeslot_end) END AS timeslot,
+    created_at, updated_at, position, '\"' || sequence || '\"' AS etag";
+
+/// A row with its key in the list.
+#[derive(Deserialize)]
+struct Listed {
+    created_position: String,
+    #[serde(flatten)]
+    session: SessionRow,
+}
+
+impl Projections {
+    /// Sessions, newest first.
+    ///
+    /// # Errors
+    /// The cursor is none of this list's, or the database does not answer.
+    pub async fn sessions(&self, filter: &SessionFilter, request: &PageRequest) -> Result<Page<SessionRow>, ReadError> {
+        let listed: Vec<Listed> = page::rows(&self.pool, list_query(filter, request)?).await?;
+        let page = Page::of(listed, request, |listed| listed.created_position.clone());
+        Ok(Page { items: page.items.into_iter().map(|listed| listed.session).collect(), next: page.next })
+    }
+
+    /// One session.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn session(&self, id: &SessionId) -> Result<Option<SessionDetail>, ReadError> {
+        let mut query = QueryBuilder::new(format!(
+            "SELECT to_json(r) AS row FROM (SELECT {COLUMNS}, observed_resources FROM read_sessions.sessions WHERE id = "
+        ));
+        query.push_bind(id.as_str().to_owned()).push(") r");
+        let detail: Option<SessionDetail> = page::one(&self.pool, query).await?;
+        Ok(detail.map(|mut detail| {
+            detail.ports =
+                compare_ports(detail.session.allocated_ports.as_ref(), detail.session.observed_ports.as_ref());
+            detail
+        }))
+    }
+
+    /// How many sessions are in each state, in the order of a life.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn session_counts(&self) -> Result<Vec<SessionCount>, ReadError> {
+        let query = QueryBuilder::new(
+            "SELECT to_json(r) AS row FROM (
+                 SELECT status, count(*) AS sessions, count(*) FILTER (WHERE port_drift_detected) AS drifted,
+                        count(*) FILTER (WHERE port_drift_detected IS NULL) AS drift_unknown
+                   FROM read_sessions.sessions GROUP BY status) r",
+        );
+        let mut counts: Vec<SessionCount> = page::rows(&self.pool, query).await?;
+        counts.sort_by_key(|count| count.status);
+        Ok(counts)
+    }
+}
+
+pub(crate) fn list_query(filter: &SessionFilter, request: &PageRequest) -> Result<QueryBuilder<Postgres>, ReadError> {
+    let after = request.position().map_err(ReadError::Invalid)?;
+    let mut query = QueryBuilder::new(format!(
+        "SELECT to_json(r) AS row FROM (SELECT created_position, {COLUMNS} FROM read_sessions.sessions WHERE true"
+    ));
+    match filter.status.as_slice() {
+        [] => {}
+        [only] => {
+            query.push(" AND status = ").push_bind(only.as_str());
+        }
+        several => {
+            let names: Vec<&str> = several.iter().map(|status| status.as_str()).collect();
+            query.push(" AND status = ANY(").push_bind(names).push(")");
+        }
+    }
+    if let Some(definition) = &filter.definition_id {
+        query.push(" AND definition_id = ").push_bind(definition.as_str().to_owned());
+    }
+    if let Some(worker) = &filter.worker_id {
+        query.push(" AND worker_id = ").push_bind(worker.as_str().to_owned());
+    }
+    match filter.drift {
+        Some(true) => {
+            query.push(" AND port_drift_detected");
+        }
+        Some(false) => {
+            query.push(" AND NOT port_drift_detected");
+        }
+        None => {}
+    }
+    if let Some(text) = filter.text.as_deref().filter(|text| !text.is_empty()) {
+        query.push(" AND search LIKE ").push_bind(page::like(text));
+    }
+    if let Some(end) = filter.timeslot_ended_before {
+        query.push(" AND timeslot_end < ").push_bind(end);
+    }
+    if let Some(after) = after {
+        query.push(" AND created_position < ").push_bind(after);
+    }
+    query.push(" ORDER BY created_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
+    Ok(query)
+}
+
+/// Keeps the sessions.
+#[derive(Debug)]
+pub struct Sessions;
+
+impl Projector for Sessions {
+    fn revision(&self) -> i32 {
+        1
+    }
+
+    fn follows(&self) -> &'static [Kind] {
+        &[Kind::Session]
+    }
+
+    fn keyed_by(&self) -> Option<(Kind, &'static str)> {
+        Some((Kind::Session, "sessions"))
+    }
+
+    fn apply<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        recorded: &'a Recorded<'a>,
+    ) -> BoxFuture<'a, Result<Applied, ApplyError>> {
+        apply(tables, recorded).boxed()
+    }
+}
+
+async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
+    let event = match recorded.event {
+        Event::Session(event) => event,
+        Event::Definition(_) | Event::Worker(_) => return Ok(Applied::Ignored),
+    };
+    match event.as_ref() {
+        LabletSessionEvent::Created { ids, owner_id, timeslot, created_at } => {
+            let statement =
+                "INSERT INTO sessions (id, definition_id, definition_version, definition_revision, owner_id,
+                    status, status_since, timeslot_start, timeslot_end, created_at, updated_at, created_position,
+                    position, sequence)
+                VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $6, $6, $9, $9, $10)";
+            let result = sqlx::query(statement)
+                .bind(ids.session_id.as_str())
+                .bind(ids.definition_id.as_str())
+                .bind(ids.definition_version.as_str())
+                .bind(i64::from(ids.definition_revision))
+                .bind(owner_id)
+                .bind(created_at)
+                .bind(timeslot.map(|timeslot| timeslot.start()))
+                .bind(timeslot.map(|timeslot| timeslot.end()))
+                .bind(&recorded.position)
+                .bind(recorded.sequence())
+                .execute(tables)
+                .await?;
+            expect_one(&result, "a session is created")
+        }
+        LabletSessionEvent::Scheduled(step) => go_on(tables, recorded, SessionStatus::Scheduled, step).await,
+        LabletSessionEvent::Instantiating(step) => go_on(tables, recorded, SessionStatus::Instantiating, step).await,
+        LabletSessionEvent::Ready(step) => go_on(tables, recorded, SessionStatus::Ready, step).await,
+        LabletSessionEvent::Running(step) => go_on(tables, recorded, SessionStatus::Running, step).await,
+        LabletSessionEvent::Collecting(step) => go_on(tables, recorded, SessionStatus::Collecting, step).await,
+        LabletSessionEvent::Grading(step) => go_on(tables, recorded, SessionStatus::Grading, step).await,
+        LabletSessionEvent::Stopping(step) => go_on(tables, recorded, SessionStatus::Stopping, step).await,
+        LabletSessionEvent::Stopped(step) => go_on(tables, recorded, SessionStatus::Stopped, step).await,
+        LabletSessionEvent::Archived(step) => go_on(tables, recorded, SessionStatus::Archived, step).await,
+        LabletSessionEvent::Terminated(step) => go_on(tables, recorded, SessionStatus::Terminated, step).await,
+        LabletSessionEvent::Expired(step) => go_on(tables, recorded, SessionStatus::Expired, step).await,
+        LabletSessionEvent::ObserveResourcesRequested { requested_at, .. } => {
+            let statement = "UPDATE sessions SET open_requests = open_requests + 1, updated_at = $2, position = $3,
+                sequence = $4 WHERE id = $1";
+            let result = sqlx::query(statement)
+                .bind(&recorded.log.aggregate_id)
+                .bind(requested_at)
+                .bind(&recorded.position)
+                .bind(recorded.sequence())
+                .execute(tables)
+                .await?;
+            expect_one(&result, "an observation is asked for")
+        }
+        LabletSessionEvent::ResourcesObserved {
+            observed_resources,
+            observed_ports,
+            port_drift_detected,
+            unallocated,
+            request_id,
+            observed_at,
+            recorded_at,
+            ..
+        } => {
+            // A reading that is older than the newest, recorded late, counts and changes nothing else. Drift details are
+            // in the event that follows; until then, and without it, there are none.
+            let statement = "UPDATE sessions SET
+                    observation_count = observation_count + 1,
+                    open_requests = open_requests - $12,
+                    observed_resources = CASE WHEN observed_at > $2 THEN observed_resources ELSE $3 END,
+                    observed_event_id = CASE WHEN observed_at > $2 THEN observed_event_id ELSE $4 END,
+                    observed_position = CASE WHEN observed_at > $2 THEN observed_position ELSE $5 END,
+                    observation_complete = CASE WHEN observed_at > $2 THEN observation_complete ELSE $6 END,
+                    nominal_cpu_cores = CASE WHEN observed_at > $2 THEN nominal_cpu_cores ELSE $13 END,
+                    nominal_memory_mb = CASE WHEN observed_at > $2 THEN nominal_memory_mb ELSE $14 END,
+                    observed_at = CASE WHEN observed_at > $2 THEN observed_at ELSE $2 END,
+                    observed_ports = CASE WHEN $7::jsonb IS NULL OR verdict_observed_at > $2 THEN observed_ports ELSE $7 END,
+                    unallocated = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN unallocated ELSE $8 END,
+                    port_drift = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN port_drift
+                                      ELSE '{\"added\": {}, \"removed\": {}, \"changed\": {}}' END,
+                    verdict_event_id = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN verdict_event_id ELSE $4 END,
+                    verdict_sequence = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN verdict_sequence ELSE $10 END,
+                    drift_since = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN drift_since
+                                       WHEN NOT $9::boolean THEN NULL
+                                       ELSE coalesce(drift_since, $2) END,
+                    port_drift_detected = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN port_drift_detected ELSE $9 END,
+                    verdict_observed_at = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN verdict_observed_at ELSE $2 END,
+                    updated_at = $11, position = $5, sequence = $10
+                WHERE id = $1";
+            let result = sqlx::query(statement)
+                .bind(&recorded.log.aggregate_id)
+                .bind(observed_at)
+                .bind(Json(observed_resources))
+                .bind(recorded.event_id())
+                .bind(&recorded.position)
+                .bind(observed_resources.is_complete())
+                .bind(observed_ports.as_ref().map(Json))
+                .bind(unallocated.as_ref().map(Json))
+                .bind(port_drift_detected)
+                .bind(recorded.sequence())
+                .bind(recorded_at)
+                .bind(i64::from(request_id.is_some()))
+                .bind(super::observations::nominal_cpu_cores(observed_resources))
+                .bind(super::observations::nominal_memory_mb(observed_resources))
+                .execute(tables)
+                .await?;
+            expect_one(&result, "a session is observed")
+        }
+        LabletSessionEvent::PortDriftDetected { drift_details, detected_at, .. } => {
+            // It belongs to the observation right before it, which may have been too old to count.
+            let statement = "UPDATE sessions SET
+                    port_drift = CASE WHEN verdict_sequence = $5 - 1 THEN $2 ELSE port_drift END,
+                    updated_at = $3, position = $4, sequence = $5
+                WHERE id = $1";
+            let result = sqlx::query(statement)
+                .bind(&recorded.log.aggregate_id)
+                .bind(Json(drift_details))
+                .bind(detected_at)
+                .bind(&recorded.position)
+                .bind(recorded.sequence())
+                .execute(tables)
+                .await?;
+            expect_one(&result, "ports drift")
+        }
+        LabletSessionEvent::ObservationFailed { request_id, failed_at, .. } => {
+            let statement = "UPDATE sessions SET open_requests = open_requests - $2, updated_at = $3, position = $4,
+                sequence = $5 WHERE id = $1";
+            let result = sqlx::query(statement)
+                .bind(&recorded.log.aggregate_id)
+                .bind(i64::from(request_id.is_some()))
+                .bind(failed_at)
+                .bind(&recorded.position)
+                .bind(recorded.sequence())
+                .execute(tables)
+                .await?;
+            expect_one(&result, "an observation fails")
+        }
+    }
+}
+
+async fn go_on(
+    tables: &mut PgConnection,
+    recorded: &Recorded<'_>,
+    status: SessionStatus,
+    step: &LifeStep,
+) -> Result<Applied, ApplyError> {
+    let statement = "UPDATE sessions SET status = $2, status_reason = $3, status_since = $4, worker_id = $5,
+            cml_lab_id = $6, allocated_ports = coalesce($7, allocated_ports),
+            timeslot_start = coalesce($8, timeslot_start), timeslot_end = coalesce($9, timeslot_end),
+            updated_at = $4, position = $10, sequence = $11
+        WHERE id = $1";
+    let result = sqlx::query(statement)
+        .bind(&recorded.log.aggregate_id)
+        .bind(status.as_str())
+        .bind(&step.reason)
+        .bind(step.at)
+        .bind(step.worker_id.as_ref().map(WorkerId::as_str))
+        .bind(step.cml_lab_id.as_ref().map(LabId::as_str))
+        .bind(step.allocated_ports.as_ref().map(Json))
+        .bind(step.timeslot.map(|timeslot| timeslot.start()))
+        .bind(step.timeslot.map(|timeslot| timeslot.end()))
+        .bind(&recorded.position)
+        .bind(recorded.sequence())
+        .execute(tables)
+        .await?;
+    expect_one(&result, "a session goes on")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ports(entries: &[(&str, i64)]) -> PortMap {
+        entries.iter().map(|(name, port)| (PortName::parse(*name).unwrap(), PortNumber::new(*port).unwrap())).collect()
+    }
+
+    fn compared(allocated: Option<&PortMap>, observed: Option<&PortMap>) -> Vec<(String, PortComparison)> {
+        compare_ports(allocated, observed).into_iter().map(|row| (row.name.to_string(), row.comparison)).collect()
+    }
+
+    #[test]
+    fn allocated_and_observed_ports_stand_side_by_side() {
+        let allocated = ports(&[("a", 2001), ("b", 2002), ("c", 2003)]);
+        let observed = ports(&[("a", 2001), ("b", 2102), ("d", 2004)]);
+        assert_eq!(
+            compared(Some(&allocated), Some(&observed)),
+            [
+                ("a".to_owned(), PortComparison::AsPlanned),
+                ("b".to_owned(), PortComparison::Changed),
+                ("c".to_owned(), PortComparison::Removed),
+                ("d".to_owned(), PortComparison::Added),
+            ]
+        );
+    }
+
+    #[test]
+    fn what_nobody_looked_at_is_unknown_and_what_nobody_planned_is_no_drift() {
+        let some = ports(&[("a", 2001)]);
+        assert_eq!(compared(Some(&some), None), [("a".to_owned(), PortComparison::Unknown)]);
+        for nothing in [None, Some(&PortMap::new())] {
+            assert_eq!(compared(nothing, Some(&some)), [("a".to_owned(), PortComparison::Unallocated)]);
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Workers.
+
+use app::log::Position;
+use chrono::{DateTime, Utc};
+use domain::WorkerId;
+use domain::worker::{WorkerEvent, WorkerProfile};
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::QueryBuilder;
+use sqlx::postgres::PgConnection;
+
+use crate::page::{self, Page, PageRequest};
+use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
+use crate::{Projections, ReadError};
+
+/// A worker as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct WorkerRow {
+    /// The worker.
+    pub id: WorkerId,
+    /// Name, address, capacity and port range.
+    #[serde(flatten)]
+    pub profile: WorkerProfile,
+    /// When it was registered.
+    pub registered_at: DateTime<Utc>,
+    /// When it was last changed or registered.
+    pub updated_at: DateTime<Utc>,
+    /// Position of its last event.
+    pub position: Position,
+    /// Its version for `If-Match`: the sequence of its last event.
+    pub etag: String,
+}
+
+const SELECT: &str = "SELECT to_json(r) AS row FROM (
+    SELECT created_position, id, name, address,
+           json_build_object('cpu_cores', cpu_cores, 'memory_gb', memory_gb, 'storage_gb', storage_gb,
+                             'max_nodes', max_nodes) AS capacity,
+           json_build_object('first', first_port, 'last', last_port) AS port_range,
+           registered_at, updated_at, position, '\"' || sequence || '\"' AS etag
+      FROM read_workers.workers WHERE true";
+
+#[derive(Deserialize)]
+struct Listed {
+    created_position: String,
+    #[serde(flatten)]
+    worker: WorkerRow,
+}
+
+impl Projections {
+    /// Workers, newest first.
+    ///
+    /// # Errors
+    /// The cursor is none of this list's, or the database does not answer.
+    pub async fn workers(&self, request: &PageRequest) -> Result<Page<WorkerRow>, ReadError> {
+        let after = request.position().map_err(ReadError::Invalid)?;
+        let mut query = QueryBuilder::new(SELECT);
+        if let Some(after) = after {
+            query.push(" AND created_position < ").push_bind(after);
+        }
+        query.push(" ORDER BY created_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
+        let listed: Vec<Listed> = page::rows(&self.pool, query).await?;
+        let page = Page::of(listed, request, |listed| listed.created_position.clone());
+        Ok(Page { items: page.items.into_iter().map(|listed| listed.worker).collect(), next: page.next })
+    }
+
+    /// One worker.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn worker(&self, id: &WorkerId) -> Result<Option<WorkerRow>, ReadError> {
+        let mut query = QueryBuilder::new(SELECT);
+        query.push(" AND id = ").push_bind(id.as_str().to_owned()).push(") r");
+        page::one(&self.pool, query).await
+    }
+}
+
+/// Keeps the workers.
+#[derive(Debug)]
+pub struct Workers;
+
+impl Projector for Workers {
+    fn revision(&self) -> i32 {
+        1
+    }
+
+    fn follows(&self) -> &'static [Kind] {
+        &[Kind::Worker]
+    }
+
+    fn keyed_by(&self) -> Option<(Kind, &'static str)> {
+        Some((Kind::Worker, "workers"))
+    }
+
+    fn apply<'a>(
+        &'a self,
+        tables: &'a mut PgConnection,
+        recorded: &'a Recorded<'a>,
+    ) -> BoxFuture<'a, Result<Applied, ApplyError>> {
+        apply(tables, recorded).boxed()
+    }
+}
+
+async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
+    let event = match recorded.event {
+        Event::Worker(event) => event,
+        Event::Session(_) | Event::Definition(_) => return Ok(Applied::Ignored),
+    };
+    let (statement, worker_id, profile, at) = match event.as_ref() {
+        WorkerEvent::Registered { worker_id, profile, registered_at } => (
+            "INSERT INTO workers (id, name, address, cpu_cores, memory_gb, storage_gb, max_nodes, first_port, last_port,
+                 registered_at, updated_at, created_position, position, sequence)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $11, $12)",
+            worker_id,
+            profile,
+            registered_at,
+        ),
+        WorkerEvent::Changed { worker_id, after, changed_at, .. } => (
+            "UPDATE workers SET name = $2, address = $3, cpu_cores = $4, memory_gb = $5, storage_gb = $6, max_nodes = $7,
+                 first_port = $8, last_port = $9, updated_at = $10, position = $11, sequence = $12
+             WHERE id = $1",
+            worker_id,
+            after,
+            changed_at,
+        ),
+    };
+    let result = sqlx::query(statement)
+        .bind(worker_id.as_str())
+        .bind(&profile.name)
+        .bind(String::from(profile.address.clone()))
+        .bind(i64::from(profile.capacity.cpu_cores))
+        .bind(i64::from(profile.capacity.memory_gb))
+        .bind(i64::from(profile.capacity.storage_gb))
+        .bind(i64::from(profile.capacity.max_nodes))
+        .bind(i32::from(profile.port_range.first().get()))
+        .bind(i32::from(profile.port_range.last().get()))
+        .bind(at)
+        .bind(&recorded.position)
+        .bind(recorded.sequence())
+        .execute(tables)
+        .await?;
+    expect_one(&result, "a worker is registered or changed")
+}

@@ -1,0 +1,194 @@
+//! A log in a database of the test's own, and verbs of the domain to fill it.
+
+use std::time::Duration;
+
+use app::clock::{Clock, Mint};
+use app::log::{Log, LogOptions, Origin, Position};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::lablet_definition::{LabletDefinition, LabletDefinitionCommand};
+use domain::lablet_session::{
+    LabletSession, LabletSessionCommand, ObservationFailure, ObservationReport, SessionIds, SessionStatus, Transition,
+};
+use domain::worker::{Worker, WorkerCommand};
+use domain::{DefinitionId, RequestId, SessionId, WorkerId};
+use projections::{Projections, ReadModel};
+use serde_json::{Value, json};
+use servers::testing::{TestDatabase, database};
+
+pub(crate) struct World {
+    pub(crate) log: Log,
+    pub(crate) projections: Projections,
+    pub(crate) clock: Clock,
+    pub(crate) database: TestDatabase,
+}
+
+pub(crate) fn start() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_772_000_000, 0).unwrap()
+}
+
+impl World {
+    /// As the product runs: with the rights of `lablet_app`.
+    pub(crate) async fn new() -> Self {
+        let database = database(&app::log::MIGRATOR).await;
+        let pool = app::log::pool(&database.url_as("lablet_app"), 12).unwrap();
+        let clock = Clock::manual(start());
+        let log = Log::new(pool, clock.clone(), Mint::seeded(1, clock.clone()), LogOptions::default());
+        Self { projections: Projections::new(log.clone()), log, clock, database }
+    }
+
+    pub(crate) fn now(&self) -> DateTime<Utc> {
+        self.clock.advance(TimeDelta::seconds(1));
+        self.clock.now()
+    }
+
+    pub(crate) async fn definition(&self, id: &str) -> Position {
+        let id = DefinitionId::parse(id).unwrap();
+        let new = serde_json::from_value(json!({
+            "name": "OSPF", "version": "1.2.0",
+            "resource_requirements": {"cpu_cores": 2, "memory_gb": 4, "storage_gb": 10},
+            "port_template": {"ports": [{"name": "PC_serial", "protocol": "serial"}]}
+        }))
+        .unwrap();
+        let command = LabletDefinitionCommand::Create { id: id.clone(), new, now: self.now() };
+        let origin = Origin::of("admin:ada");
+        self.log.execute::<LabletDefinition>(id.as_str(), command, &origin).await.unwrap().position
+    }
+
+    pub(crate) async fn revise(&self, id: &str, cpu_cores: u32, evidence: &[String]) -> Position {
+        let revision = serde_json::from_value(json!({
+            "resource_requirements": {"cpu_cores": cpu_cores, "memory_gb": 4, "storage_gb": 10},
+            "reason": "as observed", "evidence": evidence
+        }))
+        .unwrap();
+        let command = LabletDefinitionCommand::Revise { revision, revised_by: "admin:ada".to_owned(), now: self.now() };
+        let origin = Origin::of("admin:ada");
+        self.log.execute::<LabletDefinition>(id, command, &origin).await.unwrap().position
+    }
+
+    pub(crate) async fn worker(&self, id: &str) -> Position {
+        let new = serde_json::from_value(json!({
+            "name": id, "address": "https://cml-1.example.org",
+            "capacity": {"cpu_cores": 64, "memory_gb": 512, "storage_gb": 2000, "max_nodes": 300}
+        }))
+        .unwrap();
+        let command = WorkerCommand::Register { id: WorkerId::parse(id).unwrap(), new, now: self.now() };
+        self.log.execute::<Worker>(id, command, &Origin::of("admin:ada")).await.unwrap().position
+    }
+
+    async fn tell(&self, id: &str, command: LabletSessionCommand) -> Position {
+        self.log.execute::<LabletSession>(id, command, &Origin::of("service:booking")).await.unwrap().position
+    }
+
+    pub(crate) async fn session(&self, id: &str, definition: &str) -> Position {
+        let ids = SessionIds {
+            session_id: SessionId::parse(id).unwrap(),
+            definition_id: DefinitionId::parse(definition).unwrap(),
+            definition_version: serde_json::from_value(json!("1.2.0")).unwrap(),
+            definition_revision: 1,
+        };
+        let command =
+            LabletSessionCommand::Create { ids, owner_id: Some("Ada".to_owned()), timeslot: None, now: self.now() };
+        self.tell(id, command).await
+    }
+
+    pub(crate) async fn go(&self, id: &str, status: SessionStatus) -> Position {
+        let mut transition = Transition::to(status);
+        if status == SessionStatus::Scheduled {
+            transition.worker_id = Some(WorkerId::parse("cml-1").unwrap());
+            transition.allocated_ports =
+                Some(serde_json::from_value(json!({"PC_serial": 5041, "PC_vnc": 5042})).unwrap());
+        }
+        if status == SessionStatus::Running {
+            transition.cml_lab_id = Some(serde_json::from_value(json!(format!("lab-{id}"))).unwrap());
+        }
+        self.tell(id, LabletSessionCommand::Transition { transition, now: self.now() }).await
+    }
+
+    /// A new session, all the way to running on `cml-1`.
+    pub(crate) async fn running(&self, id: &str, definition: &str) -> Position {
+        self.session(id, definition).await;
+        let mut position = Position::START;
+        for status in
+            [SessionStatus::Scheduled, SessionStatus::Instantiating, SessionStatus::Ready, SessionStatus::Running]
+        {
+            position = self.go(id, status).await;
+        }
+        position
+    }
+
+    pub(crate) async fn observe(&self, id: &str, resources: Value) -> Position {
+        self.report(id, resources, None).await
+    }
+
+    pub(crate) async fn report(&self, id: &str, resources: Value, request: Option<&str>) -> Position {
+        let report: ObservationReport =
+            serde_json::from_value(json!({"observed_resources": resources, "request_id": request})).unwrap();
+        let command = LabletSessionCommand::RecordObservation {
+            report: Box::new(report),
+            reported_by: "team:grading".to_owned(),
+            now: self.now(),
+        };
+        self.tell(id, command).await
+    }
+
+    pub(crate) async fn ask(&self, id: &str, request: &str) -> Position {
+        let command = LabletSessionCommand::RequestObservation {
+            request_id: RequestId::parse(request).unwrap(),
+            requested_by: "admin:ada".to_owned(),
+            now: self.now(),
+        };
+        self.tell(id, command).await
+    }
+
+    pub(crate) async fn fail(&self, id: &str, request: &str, outcome: &str) -> Position {
+        let failure: ObservationFailure = serde_json::from_value(
+            json!({"request_id": request, "outcome": outcome, "reason": "the controller did not answer"}),
+        )
+        .unwrap();
+        self.tell(id, LabletSessionCommand::RecordObservationFailure { failure, now: self.now() }).await
+    }
+
+    /// Moves every read model to the newest event of the log. An event is in reach only when every older transaction of
+    /// the cluster has ended, those of other tests included.
+    pub(crate) async fn settle(&self) {
+        for model in ReadModel::ALL {
+            self.settle_one(model).await;
+        }
+    }
+
+    pub(crate) async fn settle_one(&self, model: ReadModel) {
+        let newest = self.newest().await;
+        for _ in 0..2_000 {
+            self.projections.catch_up(model).await.unwrap();
+            if self.projections.position(model).await.unwrap() >= newest {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{model} did not come to {newest}");
+    }
+
+    /// The position of the newest committed event, settled or not.
+    pub(crate) async fn newest(&self) -> Position {
+        let statement = "SELECT lpad(epoch::text, 10, '0') || '-' || lpad(written_by::text, 20, '0') || '-'
+                || lpad(position::text, 19, '0')
+            FROM events ORDER BY epoch DESC, written_by DESC, position DESC LIMIT 1";
+        let newest: Option<String> = sqlx::query_scalar(statement).fetch_optional(&self.database.pool()).await.unwrap();
+        newest.map_or(Position::START, |text| text.parse().unwrap())
+    }
+}
+
+/// An observation of two nodes with the allocated ports, unless stated otherwise.
+pub(crate) fn seen(changes: Value) -> Value {
+    let mut resources = json!({
+        "observer": "grading", "total_cpu_cores": 2.0, "total_memory_mb": 1536.0, "actual_node_count": 2,
+        "nodes": [{"node_id": "n-1", "label": "PC", "node_definition": "desktop", "ram_mb": 512, "cpus": 1},
+                  {"node_id": "n-2", "label": "R1", "node_definition": "iosv", "ram_mb": 1024, "cpus": 1}],
+        "node_definitions_used": ["desktop", "iosv"],
+        "observed_ports": {"PC_serial": 5041, "PC_vnc": 5042}
+    });
+    for (name, value) in changes.as_object().unwrap() {
+        resources[name] = value.clone();
+    }
+    resources
+}

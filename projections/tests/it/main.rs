@@ -1,0 +1,5 @@
+//! Read models on a real Postgres.
+#![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
+
+mod given;
+mod queries;
