@@ -26,7 +26,7 @@ TARGET = $$($(CARGO) metadata --format-version 1 --no-deps --locked | sed -n 's/
 
 .PHONY: up test lint bench clean setup setup-test
 
-# The development profile: built in half the time of a release, and quick enough for a demonstration.
+# The development profile: sooner built than a release, and quick enough for a demonstration.
 up: setup
 	$(CARGO) build --locked -p cli --bin lablet
 	@exec "$(TARGET)/debug/lablet" up --demo $(ARGS)

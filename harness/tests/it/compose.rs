@@ -220,4 +220,7 @@ fn the_image_has_stages_the_right_compiler_and_an_unprivileged_user() {
     let uid: u32 = user.split(':').next().unwrap().parse().unwrap();
     assert!(uid > 0);
     assert_eq!(instructions("ENTRYPOINT"), ["[\"/usr/local/bin/lablet\"]"]);
+    for source in instructions("    && cp -R").iter().filter_map(|line| line.split(' ').next()) {
+        assert!(root().join(source).is_dir(), "the image is built from {source}, which is not there");
+    }
 }
