@@ -3,20 +3,19 @@
 //! Anything may be null, absent or of another type. Unknown members are ignored. An entry that cannot be read is not
 //! dropped in silence: the [`Reading`] names it, and says how many entries are missing altogether.
 
+mod fields;
+
 use std::collections::BTreeMap;
 
 use domain::nominal::StatedResources;
 use domain::observation::{FailedRead, MOST_SMALL};
 use serde_json::{Map, Value};
 
+use self::fields::{
+    LONGEST_TEXT, LONGEST_TOKEN, Notes, amount, clean, id, kind, list, map, not_a, optional_token, slot, text, token,
+    tokens, whole, without_nul,
+};
 use super::CmlError;
-
-/// Longest label, name, tag or definition that is kept; characters.
-const LONGEST_TEXT: usize = 256;
-/// Longest id, state or address; characters.
-const LONGEST_TOKEN: usize = 64;
-/// Most unreadable entries that one reading names; the rest is counted.
-const MOST_NAMED: usize = 100;
 
 /// One answer, and what of it could not be read.
 #[derive(Debug, Clone, PartialEq)]
@@ -377,199 +376,11 @@ fn resources(notes: &mut Notes, place: &str, entry: &Value) -> StatedResources {
     }
 }
 
-fn slot(notes: &mut Notes, place: &str, entry: &Value) -> Option<i32> {
-    let value = entry.get("slot").filter(|slot| !slot.is_null())?;
-    let slot = value.as_i64().and_then(|slot| i32::try_from(slot).ok());
-    if slot.is_none() {
-        notes.add(format!("{place}.slot"), format!("is {}", kind(value)));
-    }
-    slot
-}
-
-/// An id without which the whole entry is left out.
-fn id(notes: &mut Notes, place: &str, entry: &Value, name: &str) -> Option<String> {
-    let found = entry
-        .get(name)
-        .and_then(Value::as_str)
-        .filter(|id| !id.is_empty() && id.chars().count() <= LONGEST_TOKEN && !id.chars().any(char::is_control));
-    if found.is_none() {
-        notes.leave_out(place.to_owned(), format!("has no usable {name}"));
-    }
-    found.map(str::to_owned)
-}
-
-fn optional_token(notes: &mut Notes, place: &str, entry: &Value, name: &str) -> Option<String> {
-    let value = entry.get(name).filter(|value| !value.is_null())?;
-    token(notes, &format!("{place}.{name}"), value)
-}
-
-fn token(notes: &mut Notes, place: &str, value: &Value) -> Option<String> {
-    match value {
-        Value::Null => None,
-        Value::String(text) if text.is_empty() => None,
-        Value::String(text) if text.chars().count() <= LONGEST_TOKEN && !text.chars().any(char::is_control) => {
-            Some(text.clone())
-        }
-        Value::String(_) => {
-            notes.add(place.to_owned(), format!("is no text of at most {LONGEST_TOKEN} characters"));
-            None
-        }
-        other => {
-            notes.add(place.to_owned(), format!("is {}", kind(other)));
-            None
-        }
-    }
-}
-
-fn tokens(notes: &mut Notes, place: &str, entry: &Value, name: &str) -> Vec<String> {
-    let place = format!("{place}.{name}");
-    match entry.get(name) {
-        None | Some(Value::Null) => Vec::new(),
-        Some(Value::Array(entries)) => entries.iter().filter_map(|entry| token(notes, &place, entry)).collect(),
-        Some(other) => {
-            notes.add(place, format!("is {}", kind(other)));
-            Vec::new()
-        }
-    }
-}
-
-fn text(notes: &mut Notes, place: &str, entry: &Value, name: &str) -> Option<String> {
-    match entry.get(name)? {
-        Value::Null => None,
-        Value::String(text) => Some(clean(text, LONGEST_TEXT)),
-        other => {
-            notes.add(format!("{place}.{name}"), format!("is {}", kind(other)));
-            None
-        }
-    }
-}
-
-fn without_nul(value: Value) -> Value {
-    match value {
-        Value::String(text) if text.contains('\0') => Value::String(text.replace('\0', "\u{fffd}")),
-        Value::Array(items) => items.into_iter().map(without_nul).collect(),
-        Value::Object(members) => members
-            .into_iter()
-            .map(|(name, member)| {
-                let name = if name.contains('\0') { name.replace('\0', "\u{fffd}") } else { name };
-                (name, without_nul(member))
-            })
-            .collect(),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
-    }
-}
-
-/// Control characters cannot be stored everywhere and are never meant.
-fn clean(text: &str, longest: usize) -> String {
-    text.chars().take(longest).map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
-}
-
-fn amount(notes: &mut Notes, place: &str, entry: &Value, name: &str) -> Option<f64> {
-    let value = entry.get(name).filter(|value| !value.is_null())?;
-    let amount = value.as_f64().filter(|amount| (0.0..=1e9).contains(amount));
-    if amount.is_none() {
-        notes.add(format!("{place}.{name}"), absurd(value));
-    }
-    amount
-}
-
-/// A whole number from 0 to `most`; some versions write it as `100.0`.
-fn whole(notes: &mut Notes, place: &str, entry: &Value, name: &str, most: u64) -> Option<u64> {
-    let value = entry.get(name).filter(|value| !value.is_null())?;
-    let number = value
-        .as_u64()
-        .or_else(|| value.as_f64().filter(|n| n.fract() == 0.0 && (0.0..=9e15).contains(n)).map(|n| n as u64))
-        .filter(|number| *number <= most);
-    if number.is_none() {
-        notes.add(format!("{place}.{name}"), absurd(value));
-    }
-    number
-}
-
-fn absurd(value: &Value) -> String {
-    match value {
-        Value::Number(number) => format!("is {number}"),
-        other => format!("is {}", kind(other)),
-    }
-}
-
-fn list<'a>(notes: &mut Notes, place: &str, entry: &'a Value, name: &str) -> &'a [Value] {
-    match entry.get(name) {
-        None | Some(Value::Null) => &[],
-        Some(Value::Array(entries)) => entries,
-        Some(other) => {
-            notes.add(format!("{place}.{name}"), format!("is {}", kind(other)));
-            &[]
-        }
-    }
-}
-
-fn map<'a>(
-    notes: &mut Notes,
-    place: &str,
-    entry: &'a Value,
-    name: &str,
-) -> impl Iterator<Item = (&'a String, &'a Value)> + use<'a> {
-    let found = match entry.get(name) {
-        Some(Value::Object(entries)) => Some(entries),
-        None | Some(Value::Null) => None,
-        Some(other) => {
-            notes.add(format!("{place}.{name}"), format!("is {}", kind(other)));
-            None
-        }
-    };
-    found.into_iter().flatten()
-}
-
-fn kind(value: &Value) -> &'static str {
-    match value {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a text",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
-    }
-}
-
-fn not_a(wanted: &str, answer: &Value) -> CmlError {
-    CmlError::Garbage { reason: format!("{} instead of a {wanted}", kind(answer)) }
-}
-
-#[derive(Default)]
-struct Notes {
-    named: Vec<FailedRead>,
-    unnamed: usize,
-    left_out: u32,
-}
-
-impl Notes {
-    fn add(&mut self, place: String, reason: String) {
-        if self.named.len() < MOST_NAMED {
-            self.named.push(FailedRead { read: clean(&place, LONGEST_TEXT), reason: clean(&reason, LONGEST_TEXT) });
-        } else {
-            self.unnamed += 1;
-        }
-    }
-
-    fn leave_out(&mut self, place: String, reason: String) {
-        self.left_out = self.left_out.saturating_add(1);
-        self.add(place, reason);
-    }
-
-    fn with<T>(mut self, value: T) -> Reading<T> {
-        if self.unnamed > 0 {
-            let reason = format!("{} more entries could not be read", self.unnamed);
-            self.named.push(FailedRead { read: "…".to_owned(), reason });
-        }
-        Reading { value, unreadable: self.named, left_out: self.left_out }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
+    use super::fields::MOST_NAMED;
     use super::*;
 
     fn named<T>(reading: &Reading<T>) -> Vec<String> {
