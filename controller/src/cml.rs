@@ -121,26 +121,36 @@ impl CmlClient {
     /// # Errors
     /// When the CA cannot be read or TLS cannot be set up. A rustls provider has to be installed before.
     pub fn new(options: &CmlOptions) -> Result<Self, CmlOptionsError> {
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(options.connect_timeout)
-            .pool_idle_timeout(Duration::from_secs(30))
-            // A redirect would carry the token to wherever it points; CML never redirects its API.
-            .redirect(reqwest::redirect::Policy::none())
-            // Workers are inside; a proxy of the environment is for what is outside.
-            .no_proxy()
-            .user_agent(concat!("lablet-controller/", env!("CARGO_PKG_VERSION")))
-            .tls_danger_accept_invalid_certs(options.insecure_tls)
-            .tls_danger_accept_invalid_hostnames(options.insecure_tls);
-        if let Some(pem) = &options.ca_pem {
-            let certificates =
-                reqwest::Certificate::from_pem_bundle(pem).map_err(|error| CmlOptionsError::Ca(Some(error)))?;
-            if certificates.is_empty() {
-                return Err(CmlOptionsError::Ca(None));
+        let builder = || {
+            reqwest::Client::builder()
+                .connect_timeout(options.connect_timeout)
+                .pool_idle_timeout(Duration::from_secs(30))
+                // A redirect would carry the token to wherever it points; CML never redirects its API.
+                .redirect(reqwest::redirect::Policy::none())
+                // Workers are inside; a proxy of the environment is for what is outside.
+                .no_proxy()
+                .user_agent(concat!("lablet-controller/", env!("CARGO_PKG_VERSION")))
+                .tls_danger_accept_invalid_certs(options.insecure_tls)
+                .tls_danger_accept_invalid_hostnames(options.insecure_tls)
+        };
+        let http = match &options.ca_pem {
+            Some(pem) => {
+                let certificates =
+                    reqwest::Certificate::from_pem_bundle(pem).map_err(|error| CmlOptionsError::Ca(Some(error)))?;
+                if certificates.is_empty() {
+                    return Err(CmlOptionsError::Ca(None));
+                }
+                builder().tls_certs_only(certificates).build()
             }
-            builder = builder.tls_certs_only(certificates);
-        }
+            None => builder().build().or_else(|error| {
+                // A small image has no certificates at all. Every worker is then refused, by name and with the reason,
+                // and the rest of the controller works.
+                tracing::warn!(error = &error as &dyn std::error::Error, "the system vouches for no certificate");
+                builder().tls_certs_only([]).build()
+            }),
+        };
         Ok(Self {
-            http: builder.build().map_err(CmlOptionsError::Tls)?,
+            http: http.map_err(CmlOptionsError::Tls)?,
             connect_timeout: options.connect_timeout,
             largest_answer: options.largest_answer,
             desks: Arc::default(),
