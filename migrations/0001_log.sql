@@ -78,7 +78,9 @@ CREATE TABLE snapshots (
 );
 
 GRANT USAGE ON SCHEMA public TO lablet_app;
-GRANT SELECT, INSERT ON events TO lablet_app;
+-- Not the columns that make the order of all events: a wrong one would hide events from every reader.
+GRANT SELECT, INSERT (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id,
+                      command_key, command_digest, command_events) ON events TO lablet_app;
 GRANT SELECT ON log_epoch TO lablet_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON snapshots TO lablet_app;
 

@@ -6,15 +6,17 @@
 mod append;
 mod audit;
 mod cqrs;
+mod epoch;
 mod execute;
 mod position;
 mod record;
 mod snapshot;
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Unit, describe_counter, describe_histogram};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::sync::watch;
@@ -22,6 +24,7 @@ use uuid::Uuid;
 
 pub use self::append::is_transient;
 pub use self::audit::{AggregateSummary, fingerprint};
+pub use self::epoch::begin_epoch;
 pub use self::execute::{ExecuteError, Executed, Outcome};
 pub use self::position::{NoPosition, Position};
 pub use self::record::{DedupeKey, Metadata, Origin, RecordedEvent};
@@ -29,6 +32,9 @@ use crate::clock::{Clock, Mint};
 
 /// The schema of the database, in order.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
+
+/// How long a question to the database may take.
+const READ_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Settings of the log.
 #[derive(Debug, Clone)]
@@ -83,6 +89,7 @@ pub struct Log {
     options: LogOptions,
     appender: append::Appender,
     cache: Arc<execute::Cache>,
+    turns: Arc<execute::Turns>,
     appended: watch::Sender<u64>,
 }
 
@@ -115,9 +122,15 @@ impl Log {
         describe_histogram!("lablet_log_append_seconds", Unit::Seconds, "Duration of one appending statement");
         describe_histogram!("lablet_log_append_batch_commands", Unit::Count, "Commands that shared one statement");
         describe_counter!("lablet_log_conflicts_total", Unit::Count, "Commands that met somebody else's events");
-        let appender = append::Appender::start(&pool, options.writers);
+        describe_gauge!(
+            "lablet_log_held_back_seconds",
+            Unit::Seconds,
+            "Age of the oldest event held back from readers"
+        );
+        let appended = watch::Sender::new(0);
+        let appender = append::Appender::start(&pool, options.writers, &appended);
         let cache = Arc::new(execute::Cache::new(options.cached_aggregates));
-        Self { pool, clock, mint, options, appender, cache, appended: watch::Sender::new(0) }
+        Self { pool, clock, mint, options, appender, cache, turns: Arc::default(), appended }
     }
 
     /// The connections that it uses.
@@ -159,8 +172,8 @@ impl Log {
             .bind(after.written_by_text())
             .bind(after.position)
             .bind(limit)
-            .fetch_all(&self.pool)
-            .await?;
+            .fetch_all(&self.pool);
+        let rows = in_time(rows).await?;
         Ok(rows.iter().map(RecordedEvent::from_row).collect::<sqlx::Result<_>>()?)
     }
 
@@ -173,7 +186,7 @@ impl Log {
             "SELECT epoch, written_by::text AS written_by, position FROM events WHERE {SETTLED}
               ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC LIMIT 1"
         );
-        let row = sqlx::query(AssertSqlSafe(statement)).fetch_optional(&self.pool).await?;
+        let row = in_time(sqlx::query(AssertSqlSafe(statement)).fetch_optional(&self.pool)).await?;
         Ok(row.as_ref().map(Position::from_row).transpose()?.unwrap_or(Position::START))
     }
 
@@ -198,8 +211,8 @@ impl Log {
             .bind(aggregate_id)
             .bind(after_sequence)
             .bind(limit)
-            .fetch_all(&self.pool)
-            .await?;
+            .fetch_all(&self.pool);
+        let rows = in_time(rows).await?;
         Ok(rows.iter().map(RecordedEvent::from_row).collect::<sqlx::Result<_>>()?)
     }
 
@@ -209,13 +222,38 @@ impl Log {
     /// The database does not answer.
     pub async fn event(&self, event_id: Uuid) -> Result<Option<RecordedEvent>, LogError> {
         let statement = format!("SELECT {} FROM events WHERE event_id = $1", record::COLUMNS);
-        let row = sqlx::query(AssertSqlSafe(statement)).bind(event_id).fetch_optional(&self.pool).await?;
+        let row = in_time(sqlx::query(AssertSqlSafe(statement)).bind(event_id).fetch_optional(&self.pool)).await?;
         Ok(row.as_ref().map(RecordedEvent::from_row).transpose()?)
     }
 
-    fn ring(&self) {
-        self.appended.send_modify(|count| *count = count.wrapping_add(1));
+    /// How long the oldest event that is committed has been held back from [`Log::read`] by a transaction that is
+    /// still open somewhere in the cluster; `None` when readers can see everything. More than seconds means that a
+    /// writer hangs, and is worth an alarm.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn held_back(&self) -> Result<Option<Duration>, LogError> {
+        let statement = format!(
+            "SELECT extract(epoch FROM clock_timestamp() - recorded_at)::float8 FROM events WHERE NOT {SETTLED}
+                AND epoch = (SELECT log_epoch.epoch FROM log_epoch)
+              ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC"
+        );
+        // The newest events come first in the index, and only those that are held back are looked at.
+        let oldest = format!("SELECT max(age) FROM ({statement} LIMIT 10000) AS held (age)");
+        let age: Option<f64> = in_time(sqlx::query_scalar(AssertSqlSafe(oldest)).fetch_one(&self.pool)).await?;
+        let age = age.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
+        gauge!("lablet_log_held_back_seconds").set(age.unwrap_or_default().as_secs_f64());
+        Ok(age)
     }
+}
+
+/// The answer, or the failure to give one in time.
+async fn in_time<T>(question: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
+    tokio::time::timeout(READ_TIMEOUT, question).await.unwrap_or_else(|_| Err(too_late()))
+}
+
+fn too_late() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database did not answer in time"))
 }
 
 /// What has been committed together with everything before it. Transactions of earlier epochs ended in another cluster.

@@ -10,11 +10,12 @@ use std::time::Duration;
 use metrics::{counter, histogram};
 use sqlx::postgres::PgPool;
 use sqlx::{AssertSqlSafe, Row as _};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::position::Position;
 use super::record::DedupeKey;
+use super::too_late;
 use crate::bus::Backoff;
 
 /// Commands that may wait for a writer; more wait for room.
@@ -71,6 +72,8 @@ pub(crate) struct FirstAnswer {
     pub(crate) aggregate_type: String,
     pub(crate) aggregate_id: String,
     pub(crate) digest: Vec<u8>,
+    /// Sequence of its first event.
+    pub(crate) first_sequence: i64,
     /// Sequence of its last event.
     pub(crate) sequence: i64,
 }
@@ -89,12 +92,14 @@ pub(crate) struct Appender {
 }
 
 impl Appender {
-    /// Starts the writers. They end when the last appender is dropped.
-    pub(crate) fn start(pool: &PgPool, writers: usize) -> Self {
+    /// Starts the writers. They end when the last appender is dropped. `appended` changes with every statement that
+    /// recorded something, whether or not anybody still waits for its outcome.
+    pub(crate) fn start(pool: &PgPool, writers: usize, appended: &watch::Sender<u64>) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..writers.max(1) {
-            tokio::spawn(write_until_closed(pool.clone(), receiver.clone()));
+            let writer = Writer { pool: pool.clone(), appended: appended.clone() };
+            tokio::spawn(writer.write_until_closed(receiver.clone()));
         }
         Self { queue }
     }
@@ -108,59 +113,81 @@ impl Appender {
     }
 }
 
-async fn write_until_closed(pool: PgPool, receiver: Arc<Mutex<mpsc::Receiver<Queued>>>) {
-    loop {
-        let mut batch = Vec::new();
-        {
-            let mut receiver = receiver.lock().await;
-            let Some(first) = receiver.recv().await else { return };
-            let mut bytes = size(&first.append);
-            batch.push(first);
-            while batch.len() < MOST_COMMANDS && bytes < MOST_BYTES {
-                let Ok(next) = receiver.try_recv() else { break };
-                bytes += size(&next.append);
-                batch.push(next);
+struct Writer {
+    pool: PgPool,
+    appended: watch::Sender<u64>,
+}
+
+impl Writer {
+    async fn write_until_closed(self, receiver: Arc<Mutex<mpsc::Receiver<Queued>>>) {
+        loop {
+            let mut batch = Vec::new();
+            {
+                let mut receiver = receiver.lock().await;
+                let Some(first) = receiver.recv().await else { return };
+                let mut bytes = size(&first.append);
+                batch.push(first);
+                while batch.len() < MOST_COMMANDS && bytes < MOST_BYTES {
+                    let Ok(next) = receiver.try_recv() else { break };
+                    bytes += size(&next.append);
+                    batch.push(next);
+                }
+            }
+            // Whoever gave up while the command was queued was promised nothing.
+            batch.retain(|queued| !queued.answer.is_closed());
+            // In one order everywhere: two statements that touch the same aggregates must not wait for each other.
+            batch.sort_by(|a, b| {
+                (a.append.aggregate_type, &a.append.aggregate_id)
+                    .cmp(&(b.append.aggregate_type, &b.append.aggregate_id))
+            });
+            self.write(batch).await;
+        }
+    }
+
+    async fn write(&self, batch: Vec<Queued>) {
+        if batch.is_empty() {
+            return;
+        }
+        histogram!("lablet_log_append_batch_commands").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
+        let appends: Vec<&Append> = batch.iter().map(|queued| &queued.append).collect();
+        match insert_persistently(&self.pool, &appends).await {
+            Ok(outcomes) => {
+                if outcomes.iter().any(Result::is_ok) {
+                    self.appended.send_modify(|count| *count = count.wrapping_add(1));
+                }
+                for (queued, outcome) in batch.into_iter().zip(outcomes) {
+                    answer(queued, outcome);
+                }
+            }
+            Err(error) if !blames_the_data(&error) => {
+                let error = Arc::new(error);
+                for queued in batch {
+                    answer(queued, Err(AppendError::Unavailable(error.clone())));
+                }
+            }
+            Err(error) if batch.len() == 1 => {
+                let error = Arc::new(error);
+                for queued in batch {
+                    let outcome = if is_unique_violation(&error) {
+                        AppendError::Conflict
+                    } else {
+                        AppendError::Refused(error.clone())
+                    };
+                    answer(queued, Err(outcome));
+                }
+            }
+            // One command's data spoilt the statement for all: each on its own, so that it harms only itself.
+            Err(_) => {
+                for queued in batch {
+                    Box::pin(self.write(vec![queued])).await;
+                }
             }
         }
-        // In one order everywhere: two statements that touch the same aggregates must not wait for each other.
-        batch.sort_by(|a, b| {
-            (a.append.aggregate_type, &a.append.aggregate_id).cmp(&(b.append.aggregate_type, &b.append.aggregate_id))
-        });
-        write(&pool, batch).await;
     }
 }
 
 fn size(append: &Append) -> usize {
     append.events.iter().map(|event| event.payload.len()).sum()
-}
-
-async fn write(pool: &PgPool, batch: Vec<Queued>) {
-    histogram!("lablet_log_append_batch_commands").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
-    let appends: Vec<&Append> = batch.iter().map(|queued| &queued.append).collect();
-    match insert_persistently(pool, &appends).await {
-        Ok(outcomes) => {
-            for (queued, outcome) in batch.into_iter().zip(outcomes) {
-                answer(queued, outcome);
-            }
-        }
-        Err(error) if is_transient(&error) => {
-            let error = Arc::new(error);
-            for queued in batch {
-                answer(queued, Err(AppendError::Unavailable(error.clone())));
-            }
-        }
-        Err(error) if batch.len() == 1 => {
-            for queued in batch {
-                answer(queued, Err(AppendError::Refused(Arc::new(sqlx::Error::Protocol(error.to_string())))));
-            }
-        }
-        // One command's data spoilt the statement for all: each on its own, so that it harms only itself.
-        Err(_) => {
-            for queued in batch {
-                Box::pin(write(pool, vec![queued])).await;
-            }
-        }
-    }
 }
 
 fn answer(queued: Queued, outcome: Answer) {
@@ -183,7 +210,7 @@ async fn insert_persistently(pool: &PgPool, appends: &[&Append]) -> sqlx::Result
         let started = tokio::time::Instant::now();
         let result = match tokio::time::timeout(STATEMENT_TIMEOUT, insert(pool, appends)).await {
             Ok(result) => result,
-            Err(_) => Err(sqlx::Error::PoolTimedOut),
+            Err(_) => Err(too_late()),
         };
         histogram!("lablet_log_append_seconds").record(started.elapsed().as_secs_f64());
         match result {
@@ -207,6 +234,23 @@ pub fn is_transient(error: &sqlx::Error) -> bool {
         }),
         _ => false,
     }
+}
+
+/// Whether these very events can never go in. Of every other failure the outcome may be unknown.
+fn blames_the_data(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Encode(_) => true,
+        // data exceptions; integrity; limits of the program, such as a row that is too large
+        sqlx::Error::Database(error) => {
+            error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
+        }
+        _ => false,
+    }
+}
+
+/// Somebody else's event stands where a later event of the command belongs.
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
 /// One statement. The first CTE inserts only the first event of each command, so that a conflicting command cannot
@@ -306,7 +350,7 @@ pub(crate) async fn first_answers(pool: &PgPool, keys: &[&str]) -> sqlx::Result<
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let statement = "SELECT command_key, command_digest, aggregate_type, aggregate_id, \
+    let statement = "SELECT command_key, command_digest, aggregate_type, aggregate_id, sequence, \
                      sequence + command_events - 1 AS last_sequence FROM events WHERE command_key = ANY($1)";
     let mut firsts = HashMap::new();
     for row in sqlx::query(AssertSqlSafe(statement)).bind(keys).fetch_all(pool).await? {
@@ -314,6 +358,7 @@ pub(crate) async fn first_answers(pool: &PgPool, keys: &[&str]) -> sqlx::Result<
             aggregate_type: row.try_get("aggregate_type")?,
             aggregate_id: row.try_get("aggregate_id")?,
             digest: row.try_get("command_digest")?,
+            first_sequence: row.try_get("sequence")?,
             sequence: row.try_get("last_sequence")?,
         };
         firsts.insert(row.try_get("command_key")?, first);

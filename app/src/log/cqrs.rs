@@ -91,7 +91,6 @@ impl<A: Decide> EventStore<A> for Log {
             AppendError::Refused(error) => AggregateError::UnexpectedError(Box::new(error)),
             AppendError::Unavailable(error) => AggregateError::DatabaseConnectionError(Box::new(error)),
         })?;
-        self.ring();
         let first = usize::try_from(context.sequence).unwrap_or(usize::MAX) + 1;
         Ok(events
             .into_iter()

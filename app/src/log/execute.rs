@@ -1,18 +1,20 @@
 //! Executing a command: load, decide, append; again on a conflict, as a decision is pure.
 
 use std::any::Any;
+use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cqrs_es::DomainEvent as _;
 use domain::{Decide, Decision};
 use quick_cache::sync::Cache as QuickCache;
+use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::append::{Append, AppendError, FirstAnswer, NewEvent, first_answers};
 use super::position::Position;
 use super::record::{Origin, RecordedEvent};
-use super::{Log, LogError, snapshot};
+use super::{Log, LogError, in_time, snapshot};
 use crate::bus::Backoff;
 
 /// How often a command meets somebody else's events before it gives up.
@@ -121,6 +123,42 @@ impl Cache {
     }
 }
 
+/// Commands that met somebody else's events take turns: of many that decide at the same time on one aggregate only one
+/// can win, and the others would have decided in vain.
+pub(super) struct Turns {
+    hasher: RandomState,
+    /// Aggregates share a few locks; waiting for a stranger costs less than a lock for each.
+    locks: [Mutex<()>; 64],
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { hasher: RandomState::new(), locks: std::array::from_fn(|_| Mutex::new(())) }
+    }
+}
+
+impl Turns {
+    async fn take(&self, aggregate_type: &str, id: &str) -> MutexGuard<'_, ()> {
+        let hash = self.hasher.hash_one((aggregate_type, id));
+        let index = usize::try_from(hash % 64).unwrap_or_default();
+        self.locks[index].lock().await
+    }
+}
+
+/// The event as JSON. Postgres' texts cannot hold the character 0x00; `json` would take its escape and then fail every
+/// reader who asks for the text.
+fn stored_form<E: serde::Serialize>(value: &E) -> Result<String, Arc<sqlx::Error>> {
+    let json = serde_json::to_string(value).map_err(|error| Arc::new(sqlx::Error::Encode(Box::new(error))))?;
+    let holds_nul = json.match_indices("\\u0000").any(|(at, _)| {
+        // An even number of backslashes before it are escaped backslashes, so that this one begins an escape.
+        json[..at].bytes().rev().take_while(|byte| *byte == b'\\').count() % 2 == 0
+    });
+    if holds_nul {
+        return Err(Arc::new(sqlx::Error::Encode("a text holds the character 0x00, which cannot be stored".into())));
+    }
+    Ok(json)
+}
+
 impl Log {
     /// Executes a command: decides on the aggregate's newest state and appends what was decided, all or nothing.
     ///
@@ -149,10 +187,10 @@ impl Log {
         command: A::Command,
         origin: &Origin,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        let metadata = serde_json::to_string(&origin.metadata())
-            .map_err(|error| ExecuteError::Refused(Arc::new(sqlx::Error::Encode(Box::new(error)))))?;
+        let metadata = stored_form(&origin.metadata()).map_err(ExecuteError::Refused)?;
         let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
         let mut known = self.cache.get::<A>(id);
+        let mut turn = None;
         for attempt in 0..ATTEMPTS {
             if attempt > 1 {
                 tokio::time::sleep(backoff.next_wait()).await;
@@ -194,8 +232,7 @@ impl Log {
                     event_id: self.mint.uuid(),
                     event_type: event.event_type(),
                     event_version: event.event_version(),
-                    payload: serde_json::to_string(event)
-                        .map_err(|error| ExecuteError::Refused(Arc::new(sqlx::Error::Encode(Box::new(error)))))?,
+                    payload: stored_form(event).map_err(ExecuteError::Refused)?,
                 });
             }
             let event_ids: Vec<Uuid> = new_events.iter().map(|event| event.event_id).collect();
@@ -209,7 +246,6 @@ impl Log {
             };
             match self.appender.append(append).await {
                 Ok(positions) => {
-                    self.ring();
                     let before = loaded.sequence;
                     let mut state = loaded.state.clone();
                     let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
@@ -232,7 +268,14 @@ impl Log {
                     self.cache.put(id, Arc::new(loaded));
                     return Ok(executed);
                 }
-                Err(AppendError::Conflict) => known = Some(loaded),
+                Err(AppendError::Conflict) => {
+                    known = Some(loaded);
+                    if turn.is_none() {
+                        turn = Some(self.turns.take(A::TYPE, id).await);
+                        // Whoever had the turn before left the newest state in the cache.
+                        known = self.cache.get::<A>(id).or(known);
+                    }
+                }
                 Err(AppendError::Repeated(first)) => return self.repeat(id, first, origin).await,
                 Err(AppendError::Refused(error)) => return Err(ExecuteError::Refused(error)),
                 Err(AppendError::Unavailable(error)) => {
@@ -302,7 +345,7 @@ impl Log {
         origin: &Origin,
     ) -> Result<Option<Executed<A>>, ExecuteError<A::Error>> {
         let Some(dedupe) = &origin.dedupe else { return Ok(None) };
-        let first = first_answers(&self.pool, &[dedupe.key()]).await?.remove(dedupe.key());
+        let first = in_time(first_answers(&self.pool, &[dedupe.key()])).await?.remove(dedupe.key());
         match first {
             Some(first) => self.repeat(id, first, origin).await.map(Some),
             None => Ok(None),
@@ -326,12 +369,14 @@ impl Log {
         let id = if first.aggregate_id == id { id } else { &first.aggregate_id };
         let mut loaded = Loaded::<A>::default();
         self.apply_newer(id, &mut loaded, first.sequence).await?;
+        let count = first.sequence - first.first_sequence + 1;
+        let recorded = self.history(A::TYPE, id, first.first_sequence - 1, count).await?;
         Ok(Executed {
             sequence: loaded.sequence,
             position: loaded.position,
             state: loaded.state,
             outcome: Outcome::Repeated,
-            event_ids: Vec::new(),
+            event_ids: recorded.into_iter().map(|event| event.event_id).collect(),
         })
     }
 

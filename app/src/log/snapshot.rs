@@ -5,11 +5,14 @@ use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 use sqlx::types::Json;
 
+use super::in_time;
+
 /// The newest snapshot of an aggregate and the sequence at which it was taken. One of another shape does not count.
 pub(super) async fn load<A: Decide>(pool: &PgPool, id: &str) -> sqlx::Result<Option<(A, i64)>> {
     let statement = "SELECT last_sequence, payload FROM snapshots WHERE aggregate_type = $1 AND aggregate_id = $2 \
                      AND shape = $3 ORDER BY last_sequence DESC LIMIT 1";
-    let row = sqlx::query(statement).bind(A::TYPE).bind(id).bind(A::SNAPSHOT_SHAPE).fetch_optional(pool).await?;
+    let row = sqlx::query(statement).bind(A::TYPE).bind(id).bind(A::SNAPSHOT_SHAPE).fetch_optional(pool);
+    let row = in_time(row).await?;
     let Some(row) = row else { return Ok(None) };
     let sequence = row.try_get("last_sequence")?;
     match row.try_get::<Json<A>, _>("payload") {
@@ -38,9 +41,8 @@ pub(super) async fn keep<A: Decide>(pool: PgPool, id: String, state: A, sequence
         .bind(sequence)
         .bind(Json(&state))
         .bind(A::SNAPSHOT_SHAPE)
-        .execute(&pool)
-        .await;
-    if let Err(error) = kept {
+        .execute(&pool);
+    if let Err(error) = in_time(kept).await {
         tracing::warn!(error = &error as &dyn std::error::Error, aggregate.id = id, "a snapshot was not kept");
     }
 }
