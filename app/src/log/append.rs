@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgPool, PgPoolOptions};
 use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -97,8 +97,9 @@ impl Appender {
     pub(crate) fn start(pool: &PgPool, writers: usize, appended: &watch::Sender<u64>) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let receiver = Arc::new(Mutex::new(receiver));
+        let connections = connections_of_writers(pool, writers);
         for _ in 0..writers.max(1) {
-            let writer = Writer { pool: pool.clone(), appended: appended.clone() };
+            let writer = Writer { pool: connections.clone(), appended: appended.clone() };
             tokio::spawn(writer.write_until_closed(receiver.clone()));
         }
         Self { queue }
@@ -111,6 +112,24 @@ impl Appender {
         self.queue.send(Queued { append, answer }).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
+}
+
+/// One connection for each writer, whatever readers do with theirs. A connection is not asked whether it still lives
+/// before each statement, which would be a second round trip: a statement that meets a dead one is sent again.
+fn connections_of_writers(pool: &PgPool, writers: usize) -> PgPool {
+    PgPoolOptions::new()
+        .max_connections(u32::try_from(writers.max(1)).unwrap_or(u32::MAX))
+        .acquire_timeout(Duration::from_secs(5))
+        .test_before_acquire(false)
+        // Also when nobody listens any more: a statement that hangs holds back every reader.
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                let limit = format!("SET statement_timeout = {}", STATEMENT_TIMEOUT.as_millis());
+                sqlx::query(AssertSqlSafe(limit)).execute(connection).await?;
+                Ok(())
+            })
+        })
+        .connect_lazy_with(pool.connect_options().as_ref().clone())
 }
 
 struct Writer {

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use app::log::{DedupeKey, ExecuteError, MIGRATOR, Outcome, Position, begin_epoch};
+use app::clock::{Clock, Mint};
+use app::log::{DedupeKey, ExecuteError, Log, LogOptions, MIGRATOR, Outcome, Position, begin_epoch};
 use futures_util::future::join_all;
 use servers::{PostgresOptions, PostgresServer};
 use sqlx::PgPool;
@@ -185,12 +186,15 @@ async fn a_statement_whose_answer_was_lost_is_recognised_when_it_is_sent_again()
     let (database, _) = start().await;
     let direct: PgConnectOptions = database.url().parse().unwrap();
     let (port, lose) = losing_proxy(direct.get_port()).await;
-    // One connection: the statement is prepared on it, so that the answer that gets lost is that of the insert.
-    let log = log_on(PgPoolOptions::new().max_connections(1).connect_with(direct.port(port)).await.unwrap());
+    // One writer: the statement is prepared on its connection, so that the answer that gets lost is that of the insert.
+    let options = LogOptions { writers: 1, ..LogOptions::default() };
+    let pool = PgPool::connect_with(direct.port(port)).await.unwrap();
+    let log = Log::new(pool, Clock::system(), Mint::random(), options);
     for index in 1..=8 {
+        lose.store(index % 2 == 0, Ordering::SeqCst);
         let executed = log.execute::<Counter>("c", Count::times(2, index.to_string()), &anybody()).await.unwrap();
         assert_eq!((executed.sequence, executed.outcome), (index * 2, Outcome::Recorded));
-        lose.store(index % 2 == 0, Ordering::SeqCst);
+        assert!(!lose.load(Ordering::SeqCst), "an answer was lost");
     }
     let history = log_on(database.pool()).history("counter", "c", 0, 100).await.unwrap();
     let notes: Vec<String> = history.iter().map(|event| event.decode::<Counted>().unwrap().note).collect();
