@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod cml;
+mod real_door;
 mod requests;
 mod surroundings;
 mod timeslots;
