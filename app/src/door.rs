@@ -39,6 +39,8 @@ pub const CONSUMER: &str = "lablet_door";
 const ACK_WAIT: Duration = Duration::from_secs(60);
 /// Longest time that handling one command may take.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The stream and the consumer are looked at this often, beside every connect and failure.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// So often is a command put off that refers to something unknown.
 const GRACE: i64 = 2;
 /// Longest time that a command is put off.
@@ -152,11 +154,17 @@ impl CommandDoor {
             .messages()
             .await
             .map_err(|error| silent(Some(Box::new(error))))?;
-        tracing::info!("the command door is open");
+        tracing::debug!("the command door is open");
+        let mut look_again = tokio::time::interval(LOOK_AGAIN);
+        look_again.tick().await;
         loop {
             let message = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 _ = connects.changed() => return Ok(()),
+                _ = look_again.tick() => {
+                    ensure_consumer(&self.bus, &self.options.bounds).await?;
+                    continue;
+                }
                 message = messages.next() => message,
             };
             match message {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{
+    Config, DiscardPolicy, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType,
+};
 use async_nats::jetstream::{self, ErrorCode};
 
 use super::{Bus, subjects};
@@ -45,7 +47,7 @@ pub enum EnsureError {
     Unavailable {
         /// The stream.
         stream: &'static str,
-        /// What was tried: `read`, `created` or `changed`.
+        /// What was tried: `read`, `created`, `changed` or `replaced`.
         done: &'static str,
         /// Why.
         #[source]
@@ -127,6 +129,12 @@ async fn ensure(jetstream: &jetstream::Context, stream: &'static str, wanted: Co
     };
     // Reading first: a role whose user may not create streams works with one that is there.
     let existing = match jetstream.get_stream(stream).await {
+        Ok(found) if is_damaged(&found).await.map_err(unavailable("read"))? => {
+            // A server whose folder was deleted keeps such a stream for ever and takes nothing more into it.
+            tracing::error!(stream, "the stream has lost messages that it still counts; replacing it");
+            jetstream.delete_stream(stream).await.map_err(|error| unavailable("replaced")(error.into()))?;
+            None
+        }
         Ok(found) => Some(found.cached_info().clone()),
         Err(error) => match error.kind() {
             jetstream::context::GetStreamErrorKind::JetStream(reason)
@@ -164,6 +172,29 @@ async fn ensure(jetstream: &jetstream::Context, stream: &'static str, wanted: Co
         Some((field, wanted, got)) => Err(EnsureError::Dropped { stream, field, wanted, got }),
         None => Ok(info),
     }
+}
+
+/// Whether the stream counts a first message that cannot be read. Looks twice, as limits and acknowledgements remove
+/// first messages all the time.
+async fn is_damaged(stream: &jetstream::stream::Stream) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    let mut state = stream.cached_info().state.clone();
+    for _ in 0..2 {
+        if state.messages == 0 {
+            return Ok(false);
+        }
+        match stream.get_raw_message(state.first_sequence).await {
+            Ok(_) => return Ok(false),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
+            // Whatever else is wrong (a header that cannot be read, say), the message is there, or cannot be asked for.
+            Err(_) => return Ok(false),
+        }
+        let now = stream.get_info().await?.state;
+        if now.first_sequence != state.first_sequence {
+            return Ok(false);
+        }
+        state = now;
+    }
+    Ok(true)
 }
 
 /// The first setting on which correctness rests and that is not as wanted.

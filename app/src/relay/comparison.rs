@@ -103,7 +103,7 @@ pub async fn compare(log: &Log, bus: &Bus, until: Position) -> Result<Comparison
             let id = event.event_id.to_string();
             let mut is_there = ahead.remove(&id);
             // Events older than the oldest message aged out: one message is enough to look for them.
-            while !is_there && !(may_have_aged_out && !ahead.is_empty()) {
+            while !is_there && (!may_have_aged_out || ahead.is_empty()) {
                 let Some(message) = next_message().await? else { break };
                 found.messages += 1;
                 is_there = message == id;

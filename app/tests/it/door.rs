@@ -140,6 +140,7 @@ async fn an_observation_sent_three_times_is_recorded_once_in_either_mode() {
     }
     handled(&stage).await;
     assert_eq!(session(&stage).await.observations.count, 2, "two events, each sent three times");
+    stage.database.settle().await;
     let recorded = stage.log.read(Position::START, 100).await.unwrap();
     let last = recorded.last().unwrap();
     assert_eq!(last.metadata.actor.as_deref(), Some("team:grading"));
@@ -157,6 +158,7 @@ async fn a_sender_is_answered_where_it_wants_to_be() {
     assert_eq!(answer["status"], "recorded");
     assert_eq!(answer["session_id"], "s1");
     assert_eq!(answer["observation_count"], 1);
+    stage.database.settle().await;
     assert_eq!(answer["position"], stage.log.head().await.unwrap().to_string());
     let again = answered(&stage, "record_resource_observation", "e-1", &report()).await;
     assert_eq!(again["status"], "repeated");

@@ -65,7 +65,7 @@ async fn events_are_published_in_order_each_naming_the_position_before_it() {
         assert_eq!(position(event, "previousposition"), before);
         before = position(event, "position");
     }
-    assert_eq!(before, stage.log.head().await.unwrap());
+    assert_eq!(before, stage.log.head().await.unwrap(), "nothing was recorded since");
     relay.stop().await;
     assert_eq!(progress(stage.log.pool()).await.unwrap().position, before);
     assert_eq!(progress(stage.log.pool()).await.unwrap().holder, None, "the lease was given back");
@@ -138,14 +138,17 @@ async fn a_server_that_lost_everything_gets_everything_again() {
 
 #[tokio::test]
 async fn a_jetstream_folder_deleted_while_it_runs_heals_by_itself() {
-    let nats = servers::testing::private_nats().await;
+    let mut nats = servers::testing::private_nats().await;
     let stage = Stage::on(nats.url()).await;
     let relay = Running::start(&stage.log, &stage.bus);
     stage.register_workers(0..30).await;
     settled(&stage, "30 events").await;
     std::fs::remove_dir_all(nats.jetstream_dir()).unwrap();
-    stage.register_workers(30..400).await;
-    settled(&stage, "400 events").await;
+    stage.register_workers(30..60).await;
+    settled(&stage, "60 events").await;
+    nats.kill_now().await;
+    nats.start_again().await;
+    settled(&stage, "60 events, on a server that was started again").await;
     relay.stop().await;
 }
 
