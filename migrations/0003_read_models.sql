@@ -1,12 +1,18 @@
 -- Read models: derived from the log, each in a schema of its own, which can be dropped and comes back.
 --
--- A rebuild copies a schema's structure to read_NAME_next, fills it from the log and swaps the two by renaming, so
--- everything that has to change hands together lives in the schema: rows, checkpoint, ledger and dead letters.
--- lablet_app owns them all, because it rebuilds them.
+-- A rebuild copies the structure of the tables into read_NAME_next, fills them from the log, and lets the two change
+-- places, so everything that has to change hands together lives in the schema: rows, checkpoint, ledger and dead
+-- letters. lablet_app owns them all, because it rebuilds them; it has no right to make schemas of its own.
 
 DO $$
+DECLARE
+    model text;
 BEGIN
-    EXECUTE format('GRANT CREATE ON DATABASE %I TO lablet_app', current_database());
+    FOREACH model IN ARRAY ARRAY['sessions', 'definitions', 'observations', 'observation_requests', 'workers'] LOOP
+        EXECUTE format('CREATE SCHEMA %I AUTHORIZATION lablet_app', 'read_' || model);
+        EXECUTE format('CREATE SCHEMA %I AUTHORIZATION lablet_app', 'read_' || model || '_next');
+        EXECUTE format('CREATE SCHEMA %I AUTHORIZATION lablet_app', 'read_' || model || '_retired');
+    END LOOP;
 END
 $$;
 
@@ -17,7 +23,6 @@ DECLARE
     model text;
 BEGIN
     FOREACH model IN ARRAY ARRAY['sessions', 'definitions', 'observations', 'observation_requests', 'workers'] LOOP
-        EXECUTE format('CREATE SCHEMA %I', 'read_' || model);
         EXECUTE format('SET LOCAL search_path = %I', 'read_' || model);
 
         -- One row. Whoever moves the model locks it, and moves it in the transaction of the rows.
@@ -35,7 +40,7 @@ BEGIN
         -- Which events of each aggregate have been applied: nothing is applied twice, and verify compares it with the log.
         CREATE TABLE applied (
             aggregate_type text    NOT NULL,
-            aggregate_id   text    COLLATE "C" NOT NULL,
+            aggregate_id   text    NOT NULL,
             -- Of the newest event that was applied or discarded.
             sequence       bigint  NOT NULL,
             -- How many were applied.

@@ -1,8 +1,8 @@
 //! Makes a read model anew from the log, beside the one that is read, and swaps the two.
 //!
 //! The tables of the next one are copies of the structure of the live ones, in `read_NAME_next`. Its checkpoint lies
-//! among them, so a rebuild that was interrupted goes on where it was. The swap renames the two schemas and points the
-//! analysts' views to the new tables in one transaction; readers see the old rows or the new.
+//! among them, so a rebuild that was interrupted goes on where it was. The swap moves the tables from schema to schema
+//! and points the analysts' views to the new ones in one transaction; readers see the old rows or the new.
 
 use std::time::Duration;
 
@@ -125,7 +125,7 @@ impl Projections {
             match attempt {
                 Ok((position, swapped, differing_tables)) => {
                     self.ring();
-                    self.drop_schema(&retired(model)).await?;
+                    self.drop_retired(model).await?;
                     tracing::info!(projection = model.name(), %position, events, swapped, "the read model is rebuilt");
                     return Ok(RebuildReport { read_model: model, events, position, swapped, differing_tables });
                 }
@@ -149,7 +149,7 @@ impl Projections {
         let (live, next) = (Tables::Live.schema(model), Tables::Next.schema(model));
         let mut transaction = self.pool.begin().await?;
         begin_change(&mut transaction, model).await?;
-        execute(&mut transaction, format!("DROP SCHEMA IF EXISTS {} CASCADE", retired(model))).await?;
+        drop_tables(&mut transaction, &retired(model)).await?;
         let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
             .bind(format!("{next}.checkpoint"))
             .fetch_one(&mut *transaction)
@@ -163,8 +163,7 @@ impl Projections {
                 return Ok(());
             }
         }
-        execute(&mut transaction, format!("DROP SCHEMA IF EXISTS {next} CASCADE")).await?;
-        execute(&mut transaction, format!("CREATE SCHEMA {next}")).await?;
+        drop_tables(&mut transaction, &next).await?;
         for table in tables(&mut transaction, &live).await? {
             execute(&mut transaction, format!("CREATE TABLE {next}.{table} (LIKE {live}.{table} INCLUDING ALL)"))
                 .await?;
@@ -241,7 +240,7 @@ impl Projections {
         let comparable = options.compare && next_at == live_at && live_revision == model.projector().revision();
         let differences = if comparable { Some(compare(&mut transaction, &live, &next).await?) } else { None };
         if options.keep_live {
-            execute(&mut transaction, format!("DROP SCHEMA {next} CASCADE")).await?;
+            drop_tables(&mut transaction, &next).await?;
             transaction.commit().await?;
             return Ok((live_at, false, differences));
         }
@@ -250,8 +249,10 @@ impl Projections {
             .await?;
         execute(&mut transaction, "SET LOCAL search_path = pg_catalog".to_owned()).await?;
         let views = dependent_views(&mut transaction, &live).await?;
-        execute(&mut transaction, format!("ALTER SCHEMA {live} RENAME TO {}", retired(model))).await?;
-        execute(&mut transaction, format!("ALTER SCHEMA {next} RENAME TO {live}")).await?;
+        for table in tables(&mut transaction, &live).await? {
+            execute(&mut transaction, format!("ALTER TABLE {live}.{table} SET SCHEMA {}", retired(model))).await?;
+            execute(&mut transaction, format!("ALTER TABLE {next}.{table} SET SCHEMA {live}")).await?;
+        }
         for (view, definition) in views {
             execute(&mut transaction, format!("CREATE OR REPLACE VIEW {view} AS {definition}")).await?;
         }
@@ -259,11 +260,20 @@ impl Projections {
         Ok((next_at, true, differences))
     }
 
-    async fn drop_schema(&self, schema: &str) -> Result<(), RebuildError> {
-        let mut connection = self.pool.acquire().await?;
-        execute(&mut connection, format!("DROP SCHEMA IF EXISTS {schema} CASCADE")).await?;
+    async fn drop_retired(&self, model: ReadModel) -> Result<(), RebuildError> {
+        let mut transaction = self.pool.begin().await?;
+        begin_change(&mut transaction, model).await?;
+        drop_tables(&mut transaction, &retired(model)).await?;
+        transaction.commit().await?;
         Ok(())
     }
+}
+
+async fn drop_tables(connection: &mut PgConnection, schema: &str) -> sqlx::Result<()> {
+    for table in tables(connection, schema).await? {
+        execute(connection, format!("DROP TABLE {schema}.{table}")).await?;
+    }
+    Ok(())
 }
 
 fn retired(model: ReadModel) -> String {
