@@ -1,8 +1,8 @@
 //! Read models: rows derived from the log, kept by projectors that follow it, and the queries on them.
 //!
 //! One file per read model under [`read_models`] holds its rows, its fold and its queries. [`Runner`] moves them,
-//! [`rebuild`] makes them anew. A history of one session needs no read model:
-//! it is the log's own rows in the order of its primary key, asked with [`read_models::session_history`].
+//! [`rebuild`] makes them anew, [`verify`] compares them with the log. The history of a session needs no read model: it
+//! is the log's own rows in the order of its primary key, see [`read_models::session_history`].
 
 pub mod dead_letters;
 pub mod freshness;
@@ -11,6 +11,7 @@ pub mod projector;
 pub mod read_models;
 pub mod rebuild;
 pub mod runner;
+pub mod verify;
 
 use std::time::Duration;
 

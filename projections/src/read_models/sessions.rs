@@ -213,7 +213,7 @@ impl Projections {
     /// # Errors
     /// The cursor is none of this list's, or the database does not answer.
     pub async fn sessions(&self, filter: &SessionFilter, request: &PageRequest) -> Result<Page<SessionRow>, ReadError> {
-        let listed: Vec<Listed> = page::rows(&self.pool, list_query(filter, request)?).await?;
+        let listed: Vec<Listed> = page::rows(&self.pool, list_query("", filter, request)?).await?;
         let page = Page::of(listed, request, |listed| listed.created_position.clone());
         Ok(Page { items: page.items.into_iter().map(|listed| listed.session).collect(), next: page.next })
     }
@@ -252,10 +252,15 @@ impl Projections {
     }
 }
 
-pub(crate) fn list_query(filter: &SessionFilter, request: &PageRequest) -> Result<QueryBuilder<Postgres>, ReadError> {
+/// The statement of the list, after `prefix`, which is empty or asks for its plan.
+fn list_query(
+    prefix: &str,
+    filter: &SessionFilter,
+    request: &PageRequest,
+) -> Result<QueryBuilder<Postgres>, ReadError> {
     let after = request.position().map_err(ReadError::Invalid)?;
     let mut query = QueryBuilder::new(format!(
-        "SELECT to_json(r) AS row FROM (SELECT created_position, {COLUMNS} FROM read_sessions.sessions WHERE true"
+        "{prefix}SELECT to_json(r) AS row FROM (SELECT created_position, {COLUMNS} FROM read_sessions.sessions WHERE true"
     ));
     match filter.status.as_slice() {
         [] => {}
@@ -495,6 +500,35 @@ mod tests {
 
     fn compared(allocated: Option<&PortMap>, observed: Option<&PortMap>) -> Vec<(String, PortComparison)> {
         compare_ports(allocated, observed).into_iter().map(|row| (row.name.to_string(), row.comparison)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_page_of_ten_thousand_sessions_is_a_range_of_an_index() {
+        let database = servers::testing::database(&app::log::MIGRATOR).await;
+        let fill =
+            "INSERT INTO read_sessions.sessions (id, definition_id, definition_version, definition_revision, status,
+                status_since, worker_id, created_at, updated_at, created_position, position, sequence,
+                port_drift_detected)
+            SELECT 's-' || n, 'd-' || n % 50, '1', 1, CASE WHEN n % 100 = 0 THEN 'running' ELSE 'archived' END, now(),
+                'w-' || n % 20, now(), now(), lpad(n::text, 51, '0'), lpad(n::text, 51, '0'), 1, n % 90 = 0
+              FROM generate_series(1, 10000) n";
+        sqlx::query(fill).execute(&database.pool()).await.unwrap();
+        sqlx::query("ANALYZE read_sessions.sessions").execute(&database.pool()).await.unwrap();
+        let cursor = Position::START.to_string().replace("0-", "9-");
+        for filter in [
+            SessionFilter::default(),
+            SessionFilter { status: vec![SessionStatus::Running], ..SessionFilter::default() },
+            SessionFilter { definition_id: Some(DefinitionId::parse("d-7").unwrap()), ..SessionFilter::default() },
+            SessionFilter { worker_id: Some(WorkerId::parse("w-7").unwrap()), ..SessionFilter::default() },
+            SessionFilter { drift: Some(true), ..SessionFilter::default() },
+        ] {
+            let request = PageRequest { limit: 50, cursor: Some(cursor.clone()) };
+            let mut query = list_query("EXPLAIN ", &filter, &request).unwrap();
+            let plan: Vec<String> = query.build_query_scalar().fetch_all(&database.pool()).await.unwrap();
+            let plan = plan.join("\n");
+            assert!(plan.contains("Index Scan Backward"), "{filter:?}:\n{plan}");
+            assert!(!plan.contains("Sort"), "{filter:?}:\n{plan}");
+        }
     }
 
     #[test]

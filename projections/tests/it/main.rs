@@ -1,5 +1,6 @@
 //! Read models on a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
+mod analytics;
 mod given;
 mod queries;

@@ -1,0 +1,155 @@
+//! What analysts see, and what they do not.
+
+use projections::ReadModel;
+use projections::rebuild::RebuildOptions;
+use serde_json::json;
+use sqlx::{AssertSqlSafe, PgPool};
+use tokio_util::sync::CancellationToken;
+
+use crate::given::{World, seen};
+
+const VIEWS: [&str; 10] = [
+    "definition_observation_totals",
+    "definition_revisions",
+    "definitions",
+    "freshness",
+    "observation_nodes",
+    "observation_requests",
+    "observations",
+    "port_drift",
+    "sessions",
+    "workers",
+];
+
+async fn lived_in() -> World {
+    let world = World::new().await;
+    world.worker("cml-1").await;
+    world.definition("ospf").await;
+    world.running("s-1", "ospf").await;
+    world.ask("s-1", "r-1").await;
+    let drifted = json!({"observed_ports": {"PC_serial": 5041, "PC_vnc": 5142, "R1_ssh": 5200}});
+    world.report("s-1", seen(drifted), Some("r-1")).await;
+    world.settle().await;
+    world
+}
+
+async fn analyst(world: &World) -> PgPool {
+    app::log::pool(&world.database.url_as("lablet_analyst"), 2).unwrap()
+}
+
+async fn count(pool: &PgPool, view: &str) -> i64 {
+    sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM analytics_v1.{view}")))
+        .fetch_one(pool)
+        .await
+        .unwrap()
+}
+
+#[tokio::test]
+async fn every_view_and_every_column_says_what_it_is() {
+    let world = World::new().await;
+    let views: Vec<(String, Option<String>)> = sqlx::query_as(
+        "SELECT relname::text, obj_description(oid, 'pg_class') FROM pg_class
+          WHERE relnamespace = 'analytics_v1'::regnamespace AND relkind <> 'i' ORDER BY relname",
+    )
+    .fetch_all(&world.database.pool())
+    .await
+    .unwrap();
+    assert_eq!(views.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), VIEWS);
+    assert!(views.iter().all(|(_, comment)| comment.as_ref().is_some_and(|text| text.contains("Source: "))));
+    let columns: Vec<(String, String, String, Option<String>)> = sqlx::query_as(
+        "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
+                col_description(c.oid, a.attnum)
+           FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+          WHERE c.relnamespace = 'analytics_v1'::regnamespace AND a.attnum > 0",
+    )
+    .fetch_all(&world.database.pool())
+    .await
+    .unwrap();
+    for (view, column, type_name, comment) in &columns {
+        let comment = comment.as_deref().unwrap_or_default();
+        assert!(
+            comment.to_lowercase().contains("null") || column == "position" || type_name == "bigint",
+            "{view}.{column} says what null means: {comment:?}"
+        );
+        assert!(comment.contains("Source: "), "{view}.{column} names its source: {comment:?}");
+        assert_ne!(type_name, "timestamp without time zone", "{view}.{column}");
+    }
+    for view in VIEWS {
+        assert!(columns.iter().any(|(of, column, ..)| of == view && column == "position"), "{view} has a position");
+    }
+}
+
+#[tokio::test]
+async fn an_analyst_sees_the_views_and_nothing_else() {
+    let world = lived_in().await;
+    let analyst = analyst(&world).await;
+    for view in VIEWS {
+        assert!(count(&analyst, view).await > 0, "{view}");
+    }
+    let drift: Vec<(String, String, Option<i32>, Option<i32>)> = sqlx::query_as(
+        "SELECT kind, port_name, allocated_port, observed_port FROM analytics_v1.port_drift ORDER BY kind",
+    )
+    .fetch_all(&analyst)
+    .await
+    .unwrap();
+    assert_eq!(
+        drift,
+        [
+            ("added".to_owned(), "R1_ssh".to_owned(), None, Some(5200)),
+            ("changed".to_owned(), "PC_vnc".to_owned(), Some(5042), Some(5142))
+        ]
+    );
+    let totals: (i64, Option<f64>, Option<f64>, i64) = sqlx::query_as(
+        "SELECT observed_sessions, nominal_cpu_cores_latest, used_storage_mb_max, used_storage_mb_unknown_sessions
+           FROM analytics_v1.definition_observation_totals",
+    )
+    .fetch_one(&analyst)
+    .await
+    .unwrap();
+    assert_eq!(totals, (1, Some(2.0), None, 1));
+    for statement in [
+        "SELECT 1 FROM events",
+        "SELECT 1 FROM snapshots",
+        "SELECT 1 FROM projection_discards",
+        "SELECT 1 FROM read_sessions.sessions",
+        "SELECT 1 FROM read_observations.checkpoint",
+        "DELETE FROM analytics_v1.sessions",
+        "CREATE TABLE public.mine (n integer)",
+        "CREATE TABLE analytics_v1.mine (n integer)",
+        "SET ROLE lablet_app",
+    ] {
+        let refused = sqlx::query(statement).execute(&analyst).await.unwrap_err();
+        assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("42501"), "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn the_views_survive_a_rebuild_with_their_comments_and_rights() {
+    let world = lived_in().await;
+    let analyst = analyst(&world).await;
+    let described = || async {
+        let statement = "SELECT c.relname || '.' || a.attname || ': ' || col_description(c.oid, a.attnum)
+            FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+           WHERE c.relnamespace = 'analytics_v1'::regnamespace AND a.attnum > 0 ORDER BY 1";
+        let all: Vec<String> = sqlx::query_scalar(statement).fetch_all(&world.database.pool()).await.unwrap();
+        all
+    };
+    let before = described().await;
+    for _ in 0..2 {
+        for model in ReadModel::ALL {
+            let options = RebuildOptions { compare: true, keep_live: false };
+            let report = world.projections.rebuild(model, options, &CancellationToken::new()).await.unwrap();
+            assert_eq!((report.swapped, report.differing_tables), (true, Some(vec![])), "{model}");
+        }
+    }
+    assert_eq!(described().await, before);
+    let events = count(&analyst, "observations").await;
+    world.observe("s-1", seen(json!({}))).await;
+    world.settle().await;
+    assert_eq!(count(&analyst, "observations").await, events + 1, "the views read the new tables");
+    let left: i64 = sqlx::query_scalar("SELECT count(*) FROM pg_tables WHERE schemaname ~ '^read_.*_(next|retired)$'")
+        .fetch_one(&world.database.pool())
+        .await
+        .unwrap();
+    assert_eq!(left, 0);
+}
