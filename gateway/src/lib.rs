@@ -1,1 +1,220 @@
-//! Placeholder.
+//! HTTP: the API of Lablet, its description, and health.
+//!
+//! [`Gateway::bind`] takes the listening socket, [`Gateway::run`] serves until it is told to stop. The routes are in
+//! [`router`]; one file per endpoint under the folder of its noun holds the request's body, the handler of a few
+//! lines, and its tests. What every request goes through is in [`exchange`], who asks in [`authentication`], how
+//! errors look in [`problem`].
+
+mod answer;
+pub mod authentication;
+mod body;
+mod caller;
+mod command;
+mod correlation;
+mod dead_letters;
+mod description;
+mod documents;
+mod events;
+mod exchange;
+mod health;
+mod lablet_definitions;
+mod lablet_sessions;
+mod observation_requests;
+mod operations;
+pub mod paging;
+mod path;
+mod position;
+pub mod problem;
+mod query;
+mod router;
+mod server;
+mod state;
+mod stream;
+mod submission;
+mod version;
+mod workers;
+
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use app::bus::Bus;
+use app::commands::Commands;
+use app::dead_letters::DeadLetters;
+use app::notice::PublicUrl;
+use metrics_exporter_prometheus::PrometheusHandle;
+use projections::Projections;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::authentication::{AdminToken, Authenticator, InternalKey};
+use crate::state::{Inner, Shared};
+use crate::stream::follower::Follower;
+
+/// Settings of the gateway.
+#[derive(Debug, Clone)]
+pub struct GatewayOptions {
+    /// Where it listens. Port 0 is any free one.
+    pub listen: SocketAddr,
+    /// After how long a request is given up. The body's arrival counts.
+    pub longest_request: Duration,
+    /// How long a read waits for a read model that is behind.
+    pub longest_wait: Duration,
+    /// How long what runs may go on after the gateway was told to stop.
+    pub grace: Duration,
+    /// Connections at once.
+    pub most_connections: usize,
+    /// Requests that are worked on at once; others wait for their turn, briefly.
+    pub most_requests: usize,
+    /// Open streams at once.
+    pub most_streams: usize,
+}
+
+impl Default for GatewayOptions {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            longest_request: Duration::from_secs(30),
+            longest_wait: Duration::from_secs(5),
+            grace: Duration::from_secs(10),
+            most_connections: 2_048,
+            most_requests: 128,
+            most_streams: 256,
+        }
+    }
+}
+
+/// What the gateway stands on.
+pub struct GatewayParts {
+    /// Where changes go.
+    pub commands: Commands,
+    /// Commands that could not be handled.
+    pub dead_letters: DeadLetters,
+    /// Where reads come from.
+    pub projections: Projections,
+    /// The bus: asked whether it is there, and for the bells of other processes.
+    pub bus: Bus,
+    /// Keys of services.
+    pub internal_keys: Vec<InternalKey>,
+    /// Tokens of admins.
+    pub admin_tokens: Vec<AdminToken>,
+    /// What `/metrics` shows.
+    pub metrics: PrometheusHandle,
+    /// How the gateway is reached from outside; the address at which it listens where absent.
+    pub public_url: Option<String>,
+}
+
+/// The gateway cannot begin, or has to end.
+#[derive(Debug, thiserror::Error)]
+pub enum GatewayError {
+    /// The address cannot be listened at.
+    #[error("cannot listen at {address}")]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The public address is none.
+    #[error("the public address {0}")]
+    PublicUrl(domain::Invalid),
+    /// The socket cannot be served.
+    #[error("the gateway cannot serve")]
+    Serve(#[source] io::Error),
+}
+
+/// A gateway that listens.
+pub struct Gateway {
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+    shared: Shared,
+}
+
+impl std::fmt::Debug for Gateway {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Gateway").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Takes the listening socket. Connections wait in it until [`Gateway::run`].
+    ///
+    /// # Errors
+    /// [`GatewayError::Bind`], [`GatewayError::PublicUrl`].
+    pub async fn bind(options: GatewayOptions, parts: GatewayParts) -> Result<Self, GatewayError> {
+        let refused = |source| GatewayError::Bind { address: options.listen, source };
+        let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
+        let listener = listener.into_std().map_err(refused)?;
+        let address = listener.local_addr().map_err(refused)?;
+        let public_url = parts.public_url.unwrap_or_else(|| format!("http://{address}"));
+        let shared = Shared::new(Inner {
+            authenticator: Authenticator::new(parts.internal_keys, parts.admin_tokens),
+            log: parts.commands.log().clone(),
+            commands: parts.commands,
+            reads: parts.projections,
+            dead_letters: parts.dead_letters,
+            bus: parts.bus,
+            metrics: parts.metrics,
+            public_url: PublicUrl::parse(&public_url).map_err(GatewayError::PublicUrl)?,
+            follower: Follower::new(options.most_streams),
+            turns: Semaphore::new(options.most_requests),
+            stop: CancellationToken::new(),
+            options,
+        });
+        Ok(Self { listener, address, shared })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until the token is cancelled; then accepts nothing more, ends the streams and lets what runs finish.
+    ///
+    /// # Errors
+    /// [`GatewayError::Serve`].
+    pub async fn run(self, stop: CancellationToken) -> Result<(), GatewayError> {
+        let Self { listener, shared, .. } = self;
+        let ending = shared.stop.clone().drop_guard();
+        let follower = tokio::spawn({
+            let shared = shared.clone();
+            let follower = shared.follower.clone();
+            async move {
+                follower
+                    .run(shared.log.clone(), shared.reads.clone(), shared.public_url.clone(), shared.stop.clone())
+                    .await;
+            }
+        });
+        let listening = tokio::spawn({
+            let shared = shared.clone();
+            async move { shared.reads.listen(&shared.bus, shared.stop.clone()).await }
+        });
+        let end_streams = tokio::spawn({
+            let (stop, streams) = (stop.clone(), shared.stop.clone());
+            async move {
+                stop.cancelled().await;
+                streams.cancel();
+            }
+        });
+        let (router, options) = (router::router(&shared), &shared.options);
+        let served = server::serve(listener, router, options.most_connections, options.grace, stop).await;
+        drop(ending);
+        end_streams.abort();
+        for task in [follower, listening] {
+            if let Err(error) = task.await {
+                tracing::error!(error = &error as &dyn std::error::Error, "a task of the gateway did not end well");
+            }
+        }
+        served.map_err(GatewayError::Serve)
+    }
+}
+
+/// The API's description, as `/api/openapi.json` serves it.
+///
+/// # Errors
+/// serde_json's, which no description causes.
+pub fn openapi() -> serde_json::Result<serde_json::Value> {
+    serde_json::to_value(router::document())
+}

@@ -1,0 +1,302 @@
+//! Who is asking, and how far their authority reaches.
+//!
+//! Services send an internal key in `X-API-Key`; people send a bearer token. Both are stored as SHA-256 hashes (the
+//! secrets are random and long, so a slow hash would only slow us down), several are valid at once so that they can be
+//! exchanged without a gap, and a comparison takes the same time whatever matches. [`Authenticator`] is the one place
+//! that turns a request into a [`Principal`]: another way to sign in is added there.
+
+use std::fmt;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use sha2::{Digest as _, Sha256};
+use subtle::{Choice, ConstantTimeEq as _};
+
+use crate::problem::{Kind, Problem};
+
+/// Header in which a service sends its internal key.
+pub const API_KEY: &str = "x-api-key";
+
+/// What an admin may do. Each role may do everything the one before it may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Sees everything, changes nothing.
+    Viewer,
+    /// Asks for observations, handles dead letters.
+    Operator,
+    /// Creates and revises definitions and workers.
+    Admin,
+}
+
+impl Role {
+    /// The role's name on the wire and in texts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// The SHA-256 of a key or token. The secret itself is not kept.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretHash([u8; 32]);
+
+impl SecretHash {
+    /// The hash of this secret.
+    pub fn of(secret: &str) -> Self {
+        Self(Sha256::digest(secret.as_bytes()).into())
+    }
+
+    /// A hash as configuration states it: 64 hexadecimal digits.
+    pub fn from_hex(text: &str) -> Option<Self> {
+        let mut bytes = [0; 32];
+        if text.len() != 64 || !text.is_ascii() {
+            return None;
+        }
+        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
+            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl fmt::Debug for SecretHash {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("SecretHash(…)")
+    }
+}
+
+/// An internal key of a service; several may be valid for one name at once.
+#[derive(Debug, Clone)]
+pub struct InternalKey {
+    /// Name of the service, as it appears as `service:<name>` in events.
+    pub name: String,
+    /// Hash of the key.
+    pub hash: SecretHash,
+}
+
+/// A bearer token of an admin.
+#[derive(Debug, Clone)]
+pub struct AdminToken {
+    /// Name of the person, as it appears as `admin:<name>` in events.
+    pub name: String,
+    /// How far the token's authority reaches.
+    pub role: Role,
+    /// Hash of the token.
+    pub hash: SecretHash,
+}
+
+/// Somebody who is signed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Principal {
+    /// A service with an internal key.
+    Service {
+        /// The key's name.
+        name: String,
+    },
+    /// An admin in a role.
+    Admin {
+        /// The token's name.
+        name: String,
+        /// The token's role.
+        role: Role,
+    },
+}
+
+impl fmt::Display for Principal {
+    /// The actor as events record it: `service:<name>` or `admin:<name>`.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Service { name } => write!(formatter, "service:{name}"),
+            Self::Admin { name, .. } => write!(formatter, "admin:{name}"),
+        }
+    }
+}
+
+/// How much authority a route asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Authority {
+    /// An internal key; no admin, whatever the role.
+    Internal,
+    /// At least this role.
+    Role(Role),
+    /// At least this role, or an internal key.
+    RoleOrInternal(Role),
+}
+
+impl Authority {
+    /// Checks that this principal's authority suffices.
+    ///
+    /// # Errors
+    /// A 403 problem that says who may.
+    pub fn check(self, principal: &Principal) -> Result<(), Problem> {
+        let enough = match (self, principal) {
+            (Self::Internal | Self::RoleOrInternal(_), Principal::Service { .. }) => true,
+            (Self::Role(_), Principal::Service { .. }) | (Self::Internal, Principal::Admin { .. }) => false,
+            (Self::Role(needed) | Self::RoleOrInternal(needed), Principal::Admin { role, .. }) => *role >= needed,
+        };
+        if enough {
+            return Ok(());
+        }
+        let held = match principal {
+            Principal::Service { name } => format!("the internal key {name:?}"),
+            Principal::Admin { name, role } => format!("{name:?} in the role {role}"),
+        };
+        Err(Problem::new(Kind::Forbidden, format!("This needs {self}; the request was made with {held}.")))
+    }
+}
+
+impl fmt::Display for Authority {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Internal => formatter.write_str("an internal key in X-API-Key"),
+            Self::Role(role) => write!(formatter, "the role {role}"),
+            Self::RoleOrInternal(role) => write!(formatter, "the role {role} or an internal key"),
+        }
+    }
+}
+
+/// Turns the headers of a request into a [`Principal`].
+#[derive(Debug, Clone, Default)]
+pub struct Authenticator {
+    internal_keys: Vec<InternalKey>,
+    admin_tokens: Vec<AdminToken>,
+}
+
+impl Authenticator {
+    /// An authenticator that knows these keys and tokens.
+    pub fn new(internal_keys: Vec<InternalKey>, admin_tokens: Vec<AdminToken>) -> Self {
+        Self { internal_keys, admin_tokens }
+    }
+
+    /// Who made the request with these headers.
+    ///
+    /// # Errors
+    /// A 401 problem when there is neither key nor token, when one is unknown, and when both are there.
+    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Problem> {
+        let unauthenticated = |detail: &str| Problem::new(Kind::Unauthenticated, detail);
+        let key = headers.get(API_KEY);
+        let authorization = headers.get(AUTHORIZATION);
+        match (key, authorization) {
+            (None, None) => Err(unauthenticated(
+                "Send an internal key in X-API-Key, or an admin's token as Authorization: Bearer <token>.",
+            )),
+            (Some(_), Some(_)) => Err(unauthenticated("Send either X-API-Key or Authorization, not both.")),
+            (Some(key), None) => {
+                let presented = SecretHash(Sha256::digest(key.as_bytes()).into());
+                matching(&self.internal_keys, |key| &key.hash, &presented)
+                    .map(|key| Principal::Service { name: key.name.clone() })
+                    .ok_or_else(|| unauthenticated("The key in X-API-Key is not valid."))
+            }
+            (None, Some(authorization)) => {
+                let token = bearer(authorization.as_bytes())
+                    .ok_or_else(|| unauthenticated("Authorization is not of the form: Bearer <token>."))?;
+                let presented = SecretHash(Sha256::digest(token).into());
+                matching(&self.admin_tokens, |token| &token.hash, &presented)
+                    .map(|token| Principal::Admin { name: token.name.clone(), role: token.role })
+                    .ok_or_else(|| unauthenticated("The bearer token is not valid."))
+            }
+        }
+    }
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// The entry with this hash. Every entry is compared, to the end, whatever matched before.
+fn matching<'a, T>(entries: &'a [T], hash: impl Fn(&T) -> &SecretHash, presented: &SecretHash) -> Option<&'a T> {
+    let mut found = None;
+    for entry in entries {
+        let equal: Choice = hash(entry).0.ct_eq(&presented.0);
+        if bool::from(equal) {
+            found = Some(entry);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn authenticator() -> Authenticator {
+        let key = |name: &str, secret| InternalKey { name: name.to_owned(), hash: SecretHash::of(secret) };
+        let token = |name: &str, role, secret| AdminToken { name: name.to_owned(), role, hash: SecretHash::of(secret) };
+        Authenticator::new(
+            vec![key("grading", "old-key"), key("grading", "new-key"), key("booking", "other-key")],
+            vec![token("ada", Role::Admin, "ada-token"), token("vic", Role::Viewer, "vic-token")],
+        )
+    }
+
+    fn with(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))])
+    }
+
+    #[test]
+    fn several_keys_of_a_service_are_valid_at_once() {
+        for key in ["old-key", "new-key"] {
+            let principal = authenticator().authenticate(&with("x-api-key", key)).unwrap();
+            assert_eq!(principal.to_string(), "service:grading");
+        }
+    }
+
+    #[test]
+    fn a_bearer_token_carries_its_role() {
+        let principal = authenticator().authenticate(&with("authorization", "bearer vic-token")).unwrap();
+        assert_eq!(principal, Principal::Admin { name: "vic".to_owned(), role: Role::Viewer });
+    }
+
+    #[test]
+    fn anything_else_is_401() {
+        let mut both = with("x-api-key", "old-key");
+        both.extend(with("authorization", "Bearer ada-token"));
+        for headers in [
+            HeaderMap::new(),
+            both,
+            with("x-api-key", "ada-token"),
+            with("x-api-key", ""),
+            with("authorization", "Bearer old-key"),
+            with("authorization", "Basic ada-token"),
+            with("authorization", "ada-token"),
+        ] {
+            assert_eq!(authenticator().authenticate(&headers).unwrap_err().kind(), Kind::Unauthenticated);
+        }
+    }
+
+    #[test]
+    fn a_refusal_says_which_authority_is_needed() {
+        let viewer = Principal::Admin { name: "vic".to_owned(), role: Role::Viewer };
+        let service = Principal::Service { name: "grading".to_owned() };
+        let refused = Authority::Role(Role::Operator).check(&viewer).unwrap_err();
+        assert_eq!(
+            refused.document().detail,
+            r#"This needs the role operator; the request was made with "vic" in the role viewer."#
+        );
+        assert!(Authority::Internal.check(&viewer).is_err());
+        assert!(Authority::Internal.check(&service).is_ok());
+        assert!(Authority::Role(Role::Viewer).check(&service).is_err());
+        assert!(Authority::RoleOrInternal(Role::Viewer).check(&service).is_ok());
+        assert!(Authority::RoleOrInternal(Role::Viewer).check(&viewer).is_ok());
+    }
+
+    #[test]
+    fn a_hash_is_read_from_hexadecimal_and_never_printed() {
+        let hash = SecretHash::from_hex("2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b").unwrap();
+        assert_eq!(hash, SecretHash::of("secret"));
+        assert_eq!(format!("{hash:?}"), "SecretHash(…)");
+        assert!(SecretHash::from_hex("2b").is_none());
+    }
+}

@@ -1,0 +1,73 @@
+//! What becomes of a command: an answer with its place in the log, or a problem.
+
+use std::time::Duration;
+
+use app::commands::{CommandError, Done};
+use app::log::Outcome;
+use domain::lablet_session::LabletSessionError;
+use domain::{Decide, Invalid};
+
+use crate::answer::Answer;
+use crate::problem::{Kind, Problem};
+use crate::version::stale;
+
+impl From<CommandError> for Problem {
+    fn from(error: CommandError) -> Self {
+        let text = sentence(&error.to_string());
+        match error {
+            CommandError::Invalid(invalid) => Self::invalid(invalid),
+            CommandError::NotFound { what, id } => Self::not_found(what, &id),
+            CommandError::Exists { .. } => Self::new(Kind::Conflict, text),
+            CommandError::Refused(refused) => match refused {
+                LabletSessionError::Invalid(invalid) => Self::invalid(invalid),
+                LabletSessionError::UnknownRequest { request_id } => Self::invalid(Invalid::new(
+                    "request_id",
+                    format!("is {request_id}"),
+                    "an open observation request of this session, or nothing",
+                )),
+                LabletSessionError::TransitionNotAllowed { .. }
+                | LabletSessionError::NotObservable { .. }
+                | LabletSessionError::NothingToObserve { .. } => Self::new(Kind::WrongState, text),
+                LabletSessionError::BoundElsewhere { .. } | LabletSessionError::Exists => {
+                    Self::new(Kind::Conflict, text)
+                }
+                LabletSessionError::Absent => Self::new(Kind::NotFound, text),
+            },
+            CommandError::Stale { expected, actual } => stale(expected, actual),
+            CommandError::KeyReused { .. } => Self::new(
+                Kind::KeyReused,
+                "This Idempotency-Key came before with another method, path or body. Use a new key for a new request.",
+            ),
+            CommandError::Unavailable(source) => {
+                tracing::warn!(error = &*source as &dyn std::error::Error, "the log is not available");
+                Self::unavailable(
+                    "The log is not available; nothing is known to be recorded. Repeat the request with the same Idempotency-Key.",
+                    Duration::from_secs(2),
+                )
+            }
+            CommandError::Broken(source) => Self::internal("the log cannot be read", &*source),
+        }
+    }
+}
+
+/// Makes a sentence of an error's text.
+fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).chain(['.']).collect())
+}
+
+/// An answer about what was done: its version, its position, and whether it is the first answer given again.
+pub(crate) fn written<const STATUS: u16, A: Decide, T>(done: &Done<A>, body: T) -> Answer<STATUS, T> {
+    Answer::new(body)
+        .at_version(done.sequence)
+        .at_position(&done.position.to_string())
+        .replayed(matches!(done.outcome, Outcome::Repeated))
+}
+
+/// What is there after a command that took effect.
+///
+/// # Errors
+/// 500: a command that took effect leaves nothing absent.
+pub(crate) fn present<T>(state: Option<&T>) -> Result<&T, Problem> {
+    state.ok_or_else(|| Problem::new(Kind::Internal, "The thing is absent after a command that took effect."))
+}

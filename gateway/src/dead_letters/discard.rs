@@ -1,0 +1,63 @@
+//! `POST /api/dead-letters/{id}/discard`: it is done without, for good.
+
+use aide::transform::TransformOperation;
+use app::dead_letters::Status;
+use axum::Json;
+use axum::extract::State;
+use domain::Invalid;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::letter_id::LetterId;
+use super::retry::Settled;
+use crate::body::RequestBody;
+use crate::caller::{Caller, Operating};
+use crate::paging::check_text;
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::Shared;
+use crate::submission::Submission;
+
+/// Why it can be done without.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Discard {
+    /// 1 to 500 characters.
+    reason: String,
+}
+
+impl RequestBody for Discard {}
+
+pub(crate) async fn discard(
+    State(shared): State<Shared>,
+    _: Caller<Operating>,
+    Id(id): Id<LetterId>,
+    submission: Submission<Discard>,
+) -> Result<Json<Settled>, Problem> {
+    let reason = check_text("reason", Some(submission.body.reason))?
+        .ok_or_else(|| Invalid::new("reason", "is empty", "why it can be done without, 1 to 500 characters"))?;
+    let actor = &submission.origin.actor;
+    let absent = || Problem::not_found("waiting dead letter", &id.to_string());
+    let applied = match id {
+        LetterId::Command(command) => {
+            if !shared.dead_letters.settle(command, Status::Discarded, actor).await? {
+                return Err(absent());
+            }
+            0
+        }
+        LetterId::Event(model, event_id) => {
+            let retried = shared.reads.discard_dead_letter(model, event_id, actor, &reason).await?;
+            retried.ok_or_else(absent)?.applied
+        }
+    };
+    tracing::warn!(letter = %id, actor, reason, "a dead letter was discarded");
+    Ok(Json(Settled { id: id.to_string(), outcome: "discarded", applied, answer: None }))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("discard_dead_letter")
+        .tag("operations")
+        .summary("Do without what got stuck, for good")
+        .description("Later events of the same aggregate, which waited behind it, are applied.")
+}

@@ -1,0 +1,134 @@
+//! `GET /api/dead-letters`.
+
+use aide::transform::TransformOperation;
+use app::dead_letters::{DeadLetter as DeadCommand, Kind, Status};
+use app::log::Position;
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use projections::dead_letters::DeadLetter as DeadEvent;
+use projections::{PageRequest, ReadModel};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::letter_id::LetterId;
+use crate::caller::{Caller, Operating};
+use crate::paging;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::Shared;
+
+/// Which dead letters.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct LetterQuery {
+    /// Commands, or events; both unless stated.
+    kind: Option<LetterKind>,
+    /// Most of each place (commands, and each read model), 1 to 200; 50 unless stated.
+    limit: Option<u32>,
+}
+
+/// What got stuck.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LetterKind {
+    /// A command that arrived by NATS.
+    Command,
+    /// An event that a read model could not apply.
+    Event,
+}
+
+/// What got stuck, and why.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Letter {
+    /// Its id: `command:<id>` or `<read model>:<event id>`.
+    pub(crate) id: String,
+    /// What it is.
+    pub(crate) kind: LetterKind,
+    /// The command's subject, or the read model.
+    pub(crate) source: String,
+    /// Why it could not be handled. Null: it only waits behind an earlier one.
+    pub(crate) reason: Option<String>,
+    /// E.g. `lablet_session`, where it is known.
+    pub(crate) aggregate_type: Option<String>,
+    /// The aggregate's id, where it is known.
+    pub(crate) aggregate_id: Option<String>,
+    /// The event, where it is one.
+    pub(crate) event_id: Option<String>,
+    /// The event's position, where it is one.
+    pub(crate) position: Option<Position>,
+    /// How often it was tried.
+    pub(crate) attempts: i64,
+    /// Since when it lies here.
+    pub(crate) since: DateTime<Utc>,
+}
+
+/// What waits for somebody's decision.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Letters {
+    /// Commands newest first, then events in the order of the log, one of each parked aggregate.
+    items: Vec<Letter>,
+    /// Whether there are more than are shown; settle some, and they come.
+    more: bool,
+}
+
+impl From<DeadCommand> for Letter {
+    fn from(letter: DeadCommand) -> Self {
+        Self {
+            id: LetterId::Command(letter.id).to_string(),
+            kind: LetterKind::Command,
+            source: letter.source,
+            reason: Some(letter.reason),
+            aggregate_type: letter.aggregate_type,
+            aggregate_id: letter.aggregate_id,
+            event_id: None,
+            position: None,
+            attempts: letter.attempts,
+            since: letter.first_seen_at,
+        }
+    }
+}
+
+impl From<DeadEvent> for Letter {
+    fn from(letter: DeadEvent) -> Self {
+        Self {
+            id: LetterId::Event(letter.read_model, letter.event_id).to_string(),
+            kind: LetterKind::Event,
+            source: letter.read_model.name().to_owned(),
+            reason: letter.reason,
+            aggregate_type: Some(letter.aggregate_type),
+            aggregate_id: Some(letter.aggregate_id),
+            event_id: Some(letter.event_id.to_string()),
+            position: Some(letter.position),
+            attempts: i64::from(letter.attempts),
+            since: letter.parked_at,
+        }
+    }
+}
+
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    _: Caller<Operating>,
+    Query(query): Query<LetterQuery>,
+) -> Result<Json<Letters>, Problem> {
+    let limit = paging::limit(query.limit)?;
+    let mut letters = Letters { items: Vec::new(), more: false };
+    if query.kind != Some(LetterKind::Event) {
+        let commands =
+            shared.dead_letters.list(Some(Kind::Command), Some(Status::Waiting), i64::from(limit) + 1).await?;
+        letters.more |= commands.len() > limit as usize;
+        letters.items.extend(commands.into_iter().take(limit as usize).map(Letter::from));
+    }
+    if query.kind != Some(LetterKind::Command) {
+        for model in ReadModel::ALL {
+            let page = shared.reads.dead_letters(model, true, &PageRequest::first(limit)).await?;
+            letters.more |= page.next.is_some();
+            letters.items.extend(page.items.into_iter().map(Letter::from));
+        }
+    }
+    Ok(Json(letters))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("list_dead_letters").tag("operations").summary("What got stuck")
+}

@@ -1,0 +1,68 @@
+//! Descriptions of the API and of the messages on the bus, and the index at `/`.
+
+use std::sync::Arc;
+
+use app::schemas;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use serde_json::{Value, json};
+
+use crate::path::{Id, Name};
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// The API's description, rendered once.
+#[derive(Clone)]
+pub(crate) struct OpenApiDocument(pub(crate) Arc<Bytes>);
+
+/// `GET /api/openapi.json`.
+pub(crate) async fn openapi(Extension(document): Extension<OpenApiDocument>) -> Response {
+    ([(CONTENT_TYPE, "application/json")], Bytes::clone(&document.0)).into_response()
+}
+
+/// `GET /api/asyncapi.json`.
+pub(crate) async fn asyncapi(State(shared): State<Shared>) -> Json<Value> {
+    Json(schemas::asyncapi(&shared.public_url))
+}
+
+/// `GET /api/schemas`: the names of all schemas.
+pub(crate) async fn schema_names(State(shared): State<Shared>) -> Json<Value> {
+    let all = schemas::all(&shared.public_url);
+    let items: Vec<Value> = all
+        .into_iter()
+        .map(|message| {
+            json!({ "name": message.name, "type": message.cloud_event_type, "says": message.says,
+                    "href": format!("/api/schemas/{}", message.name) })
+        })
+        .collect();
+    Json(json!({ "items": items }))
+}
+
+/// `GET /api/schemas/{name}`.
+pub(crate) async fn schema(State(shared): State<Shared>, Id(Name(name)): Id<Name>) -> Result<Response, Problem> {
+    let schema = schemas::find(&name, &shared.public_url).ok_or_else(|| Problem::not_found("schema", &name))?;
+    Ok(([(CONTENT_TYPE, "application/schema+json")], schema.to_string()).into_response())
+}
+
+/// `GET /`: where everything is.
+pub(crate) async fn index() -> Json<Value> {
+    Json(json!({
+        "name": "lablet",
+        "version": env!("CARGO_PKG_VERSION"),
+        "links": {
+            "openapi": "/api/openapi.json",
+            "asyncapi": "/api/asyncapi.json",
+            "schemas": "/api/schemas",
+            "sessions": "/api/lablet-sessions",
+            "definitions": "/api/lablet-definitions",
+            "workers": "/api/workers",
+            "observation_requests": "/api/observation-requests",
+            "operations": "/api/operations",
+            "stream": "/api/stream",
+            "ready": "/readyz",
+        },
+    }))
+}

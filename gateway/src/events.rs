@@ -1,0 +1,24 @@
+//! `GET /api/events/{event_id}`: one event in full. The `dataref` of a notice points here.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use projections::read_models::session_history::EventRow;
+
+use crate::caller::{Caller, Viewing};
+use crate::path::{Id, Uuid};
+use crate::problem::Problem;
+use crate::state::Shared;
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    Id(Uuid(event_id)): Id<Uuid>,
+) -> Result<Json<EventRow>, Problem> {
+    let event = shared.reads.event(event_id).await?;
+    event.map(Json).ok_or_else(|| Problem::not_found("event", &event_id.to_string()))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("show_event").tag("events").summary("One event in full")
+}

@@ -1,0 +1,105 @@
+//! What happens around every request, whatever it asks: correlation, one log line, metrics, bounds, and an answer even
+//! to a panic.
+
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use futures_util::FutureExt as _;
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, StatusCode};
+use tokio::time::Instant;
+
+use crate::authentication::Principal;
+use crate::correlation::{CORRELATION_ID, Correlation};
+use crate::problem::{Kind, Problem};
+use crate::state::Shared;
+
+/// How long a request waits for its turn before it is turned away.
+const LONGEST_QUEUE: Duration = Duration::from_secs(2);
+
+/// Gives a request its correlation, runs it, and accounts for it.
+pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+    let started = Instant::now();
+    let correlation = Correlation::of(request.headers(), || shared.mint_correlation());
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    request.extensions_mut().insert(correlation.clone());
+
+    let outcome = AssertUnwindSafe(tokio::time::timeout(shared.options.longest_request, next.run(request)));
+    let mut response = match outcome.catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            let detail =
+                "The request was given up; whether it took effect is unknown. Repeat it with the same Idempotency-Key.";
+            Problem::new(Kind::TimedOut, detail).retry_after(Duration::from_secs(1)).into_response()
+        }
+        Err(panic) => {
+            let text =
+                panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(panic = text.unwrap_or("without a text"), http.route = route, "a handler panicked");
+            Problem::new(Kind::Internal, "The fault was logged; the correlation id of this answer leads to it.")
+                .into_response()
+        }
+    };
+    let actor = response.extensions().get::<Principal>().map(ToString::to_string);
+    if let Some(problem) = response.extensions_mut().remove::<Problem>() {
+        let allow = response.headers_mut().remove(http::header::ALLOW);
+        response = problem.at(&path).allowing(allow).into_response();
+    }
+    let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::from_str(&correlation.id) {
+        headers.insert(CORRELATION_ID, id);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+
+    let elapsed = started.elapsed();
+    let status = response.status();
+    let labels = [("method", method.to_string()), ("route", route.clone()), ("status", status.as_u16().to_string())];
+    metrics::counter!("lablet_http_requests_total", &labels).increment(1);
+    metrics::histogram!("lablet_http_request_duration_seconds", &labels[..2]).record(elapsed.as_secs_f64());
+    log(status, &method, &path, &route, elapsed, actor.as_deref(), &correlation.id);
+    response
+}
+
+fn log(
+    status: StatusCode,
+    method: &http::Method,
+    path: &str,
+    route: &str,
+    elapsed: Duration,
+    actor: Option<&str>,
+    correlation: &str,
+) {
+    let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    let status_code = status.as_u16();
+    macro_rules! line {
+        ($level:ident) => {
+            tracing::$level!(
+                http.method = %method, http.path = path, http.route = route, http.status = status_code,
+                duration_ms, actor, correlation, "answered"
+            )
+        };
+    }
+    if status.is_server_error() {
+        line!(warn);
+    } else if matches!(route, "/livez" | "/readyz" | "/metrics") {
+        line!(debug);
+    } else {
+        line!(info);
+    }
+}
+
+/// Bounds how many requests are worked on at once. Who does not get a turn soon is told to come back.
+pub(crate) async fn queue(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Problem> {
+    let turn = tokio::time::timeout(LONGEST_QUEUE, shared.turns.acquire()).await;
+    let _turn = turn
+        .ok()
+        .and_then(Result::ok)
+        .ok_or_else(|| Problem::unavailable("There is too much to do at the moment.", Duration::from_secs(1)))?;
+    Ok(next.run(request).await)
+}

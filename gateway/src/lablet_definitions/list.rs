@@ -1,0 +1,49 @@
+//! `GET /api/lablet-definitions`: definitions, newest first, each with whether anything was observed of it.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use projections::ReadModel;
+use projections::read_models::definitions::{DefinitionFilter, DefinitionRow};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::caller::{Caller, Viewing};
+use crate::paging::{Page, Paging, check_text};
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::Shared;
+
+/// Which definitions.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DefinitionQuery {
+    /// Whose id, name, version or description contains this, in whatever case.
+    text: Option<String>,
+    /// True: with observations. False: without.
+    observed: Option<bool>,
+    /// True: with a session whose ports drifted. False: without.
+    drift: Option<bool>,
+    /// Most rows of the page, 1 to 200; 50 unless stated.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Query(query): Query<DefinitionQuery>,
+) -> Result<Json<Page<DefinitionRow>>, Problem> {
+    let text = check_text("text", query.text)?;
+    let filter = DefinitionFilter { text, observed: query.observed, drift: query.drift };
+    let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
+    since.reached(&shared, &[ReadModel::Definitions]).await?;
+    Ok(Json(shared.reads.definitions(&filter, &request).await?.into()))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("list_lablet_definitions").tag("definitions").summary("Definitions, newest first")
+}

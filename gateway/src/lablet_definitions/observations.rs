@@ -1,0 +1,56 @@
+//! `GET /api/lablet-definitions/{id}/resource-observations`: what the newest observed sessions say together.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use domain::{DefinitionId, Invalid};
+use projections::ReadModel;
+use projections::read_models::observations::of_definition::DefinitionObservations;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::caller::{Caller, Viewing};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::Shared;
+
+/// Sessions that count unless the caller says otherwise.
+const DEFAULT_SESSIONS: u32 = 20;
+
+/// Most sessions that count.
+const MOST_SESSIONS: u32 = 200;
+
+/// How many sessions.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ObservationsQuery {
+    /// The newest observed sessions that count, 1 to 200; 20 unless stated.
+    limit: Option<u32>,
+}
+
+pub(crate) async fn observations(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Id(id): Id<DefinitionId>,
+    Query(query): Query<ObservationsQuery>,
+) -> Result<Json<DefinitionObservations>, Problem> {
+    let limit = query.limit.unwrap_or(DEFAULT_SESSIONS);
+    if !(1..=MOST_SESSIONS).contains(&limit) {
+        let expected = format!("a whole number from 1 to {MOST_SESSIONS}");
+        return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
+    }
+    since.reached(&shared, &[ReadModel::Observations, ReadModel::Definitions]).await?;
+    super::show::row(&shared, &id).await?;
+    Ok(Json(shared.reads.definition_observations(&id, limit).await?))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("show_lablet_definition_observations")
+        .tag("definitions")
+        .summary("What was observed of a definition's sessions, one by one and together")
+        .description("What is unknown is left out of max and avg, and counted.")
+}

@@ -1,0 +1,39 @@
+//! `PATCH /api/lablet-definitions/{id}`: a definition's content changes, with why and on what evidence.
+
+use aide::transform::TransformOperation;
+use axum::extract::State;
+use domain::DefinitionId;
+use domain::lablet_definition::DefinitionRevision;
+
+use super::shape::WrittenDefinition;
+use crate::answer::Found;
+use crate::body::RequestBody;
+use crate::caller::{Administering, Caller};
+use crate::command::{present, written};
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::Shared;
+use crate::submission::Submission;
+use crate::version::IfMatch;
+
+impl RequestBody for DefinitionRevision {}
+
+pub(crate) async fn revise(
+    State(shared): State<Shared>,
+    _: Caller<Administering>,
+    Id(id): Id<DefinitionId>,
+    version: IfMatch,
+    submission: Submission<DefinitionRevision>,
+) -> Result<Found<WrittenDefinition>, Problem> {
+    let done = shared.commands.revise_definition(&id, submission.body, version.sequence, &submission.origin).await?;
+    let definition = WrittenDefinition::of(present(done.state.present())?, done.sequence, done.position);
+    Ok(written(&done, definition))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("revise_lablet_definition")
+        .tag("definitions")
+        .summary("Revise a definition")
+        .description("What is absent stays as it is. The revision records who, why, and the events that it rests on.")
+}

@@ -1,0 +1,40 @@
+//! `GET /api/lablet-definitions/{id}`.
+
+use aide::transform::TransformOperation;
+use axum::extract::State;
+use domain::DefinitionId;
+use domain::lablet_definition::LabletDefinition;
+use projections::ReadModel;
+use projections::read_models::definitions::DefinitionRow;
+
+use crate::answer::Found;
+use crate::caller::{Caller, Viewing};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Id(id): Id<DefinitionId>,
+) -> Result<Found<DefinitionRow>, Problem> {
+    since.reached(&shared, &[ReadModel::Definitions]).await?;
+    let row = row(&shared, &id).await?;
+    let etag = row.etag.clone();
+    Ok(Found::new(row).at_etag(&etag))
+}
+
+/// The definition's row.
+///
+/// # Errors
+/// 404, or 503 when the read model does not show it in time.
+pub(super) async fn row(shared: &Shared, id: &DefinitionId) -> Result<DefinitionRow, Problem> {
+    let ask = || shared.reads.definition(id);
+    shared.row::<LabletDefinition, _, _>(ReadModel::Definitions, ("definition", id.as_str()), ask).await
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("show_lablet_definition").tag("definitions").summary("One definition")
+}

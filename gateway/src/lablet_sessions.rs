@@ -1,0 +1,11 @@
+//! Sessions.
+
+pub(crate) mod create;
+pub(crate) mod events;
+pub(crate) mod list;
+pub(crate) mod observations;
+pub(crate) mod record_observation;
+pub(crate) mod request_observation;
+pub(crate) mod shape;
+pub(crate) mod show;
+pub(crate) mod transition;

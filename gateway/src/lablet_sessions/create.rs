@@ -1,0 +1,31 @@
+//! `POST /api/internal/lablet-sessions`: a session begins to exist.
+
+use aide::transform::TransformOperation;
+use axum::extract::State;
+use domain::lablet_session::NewSession;
+
+use super::shape::{CreatedSession, WrittenSession};
+use crate::answer::Created;
+use crate::body::RequestBody;
+use crate::caller::{Caller, Internal};
+use crate::command::{present, written};
+use crate::problem::Problem;
+use crate::state::Shared;
+use crate::submission::Submission;
+
+impl RequestBody for NewSession {}
+
+pub(crate) async fn create(
+    State(shared): State<Shared>,
+    _: Caller<Internal>,
+    submission: Submission<NewSession>,
+) -> Result<Created<CreatedSession>, Problem> {
+    let done = shared.commands.create_session(submission.body, &submission.origin).await?;
+    let session = WrittenSession::of(present(done.state.present())?, done.sequence, done.position);
+    let path = format!("/api/lablet-sessions/{}", session.id);
+    Ok(written(&done, CreatedSession { session, observed_ports: None, observed_resources: None }).located_at(&path))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("create_lablet_session").tag("sessions").summary("Create a session, pending")
+}

@@ -1,0 +1,106 @@
+//! `GET /api/lablet-sessions` and `GET /api/internal/lablet-sessions`: sessions, newest first.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use domain::lablet_session::SessionStatus;
+use domain::{DefinitionId, Invalid, WorkerId};
+use projections::ReadModel;
+use projections::read_models::sessions::{SessionFilter, SessionRow};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::caller::{Caller, Internal, Viewing};
+use crate::paging::{Page, Paging, check_text};
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::Shared;
+
+/// Which sessions.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SessionQuery {
+    /// In one of these states, separated by commas.
+    status: Option<String>,
+    /// Of this definition.
+    definition_id: Option<DefinitionId>,
+    /// On this worker.
+    worker_id: Option<WorkerId>,
+    /// True: drifted. False: known not to have drifted.
+    drift: Option<bool>,
+    /// Whose id, definition, owner, worker or lab contains this, in whatever case.
+    text: Option<String>,
+    /// Whose timeslot ended before this time.
+    timeslot_ended_before: Option<DateTime<Utc>>,
+    /// Most rows of the page, 1 to 200; 50 unless stated.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl SessionQuery {
+    fn filter(&self) -> Result<SessionFilter, Invalid> {
+        let statuses = self.status.as_deref().unwrap_or_default();
+        let statuses = statuses.split(',').map(str::trim).filter(|status| !status.is_empty());
+        Ok(SessionFilter {
+            status: statuses
+                .map(|status| status.parse::<SessionStatus>().map_err(|invalid| invalid.within("status")))
+                .collect::<Result<_, _>>()?,
+            definition_id: self.definition_id.clone(),
+            worker_id: self.worker_id.clone(),
+            drift: self.drift,
+            text: check_text("text", self.text.clone())?,
+            timeslot_ended_before: self.timeslot_ended_before,
+        })
+    }
+}
+
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Query(query): Query<SessionQuery>,
+) -> Result<Json<Page<SessionRow>>, Problem> {
+    page(&shared, since, query).await
+}
+
+pub(crate) async fn list_internally(
+    State(shared): State<Shared>,
+    _: Caller<Internal>,
+    since: Since,
+    Query(query): Query<SessionQuery>,
+) -> Result<Json<Page<SessionRow>>, Problem> {
+    page(&shared, since, query).await
+}
+
+async fn page(shared: &Shared, since: Since, query: SessionQuery) -> Result<Json<Page<SessionRow>>, Problem> {
+    let filter = query.filter()?;
+    let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
+    since.reached(shared, &[ReadModel::Sessions]).await?;
+    Ok(Json(shared.reads.sessions(&filter, &request).await?.into()))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("list_lablet_sessions").tag("sessions").summary("Sessions, newest first")
+}
+
+pub(crate) fn describe_internal(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("list_lablet_sessions_internally").tag("sessions").summary("Sessions, for controllers")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_are_separated_by_commas() {
+        let filter =
+            |status: &str| SessionQuery { status: Some(status.to_owned()), ..SessionQuery::default() }.filter();
+        assert_eq!(filter("running, collecting").unwrap().status, [SessionStatus::Running, SessionStatus::Collecting]);
+        assert_eq!(filter("").unwrap().status, []);
+        let invalid = filter("running,flying").unwrap_err();
+        assert_eq!((invalid.field.as_str(), invalid.problem.as_str()), ("status", "is \"flying\""));
+    }
+}

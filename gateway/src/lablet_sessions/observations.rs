@@ -1,0 +1,38 @@
+//! `GET /api/lablet-sessions/{id}/resource-observations`: every observation of a session, newest first.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use domain::SessionId;
+use domain::lablet_session::LabletSession;
+use projections::read_models::observations::{ObservationFilter, ObservationRow};
+use projections::{ReadError, ReadModel};
+
+use crate::caller::{Caller, Viewing};
+use crate::paging::{Page, Paging};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::Shared;
+
+pub(crate) async fn observations(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Id(id): Id<SessionId>,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<ObservationRow>>, Problem> {
+    let request = paging.request()?;
+    since.reached(&shared, &[ReadModel::Observations]).await?;
+    let filter = ObservationFilter { session_id: Some(id.clone()), definition_id: None };
+    let page = shared.reads.observations(&filter, &request).await?;
+    if page.items.is_empty() && shared.log.load::<LabletSession>(id.as_str()).await.map_err(ReadError::Log)?.is_none() {
+        return Err(Problem::not_found("session", id.as_str()));
+    }
+    Ok(Json(page.into()))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("list_lablet_session_observations").tag("sessions").summary("Observations of a session, newest first")
+}

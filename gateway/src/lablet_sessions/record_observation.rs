@@ -1,0 +1,67 @@
+//! `POST /api/internal/lablet-sessions/{id}/resource-observations`: what was seen of a session's lab.
+
+use aide::transform::TransformOperation;
+use axum::extract::State;
+use chrono::{DateTime, Utc};
+use domain::SessionId;
+use domain::lablet_session::ObservationReport;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Found;
+use crate::body::RequestBody;
+use crate::caller::{Caller, Internal};
+use crate::command::{present, written};
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::Shared;
+use crate::submission::Submission;
+
+impl RequestBody for ObservationReport {
+    /// The largest lab we know, 302 nodes, fills a quarter of this.
+    const LONGEST: usize = 4 << 20;
+}
+
+/// What the session knows after the observation.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ObservationRecorded {
+    /// The session.
+    pub(crate) session_id: SessionId,
+    /// How many observations were recorded of it.
+    pub(crate) observation_count: u64,
+    /// Whether the ports drifted; null: no observation could tell yet.
+    pub(crate) port_drift_detected: Option<bool>,
+    /// When the newest observation was made.
+    pub(crate) observed_at: Option<DateTime<Utc>>,
+    /// Where in the log it is.
+    pub(crate) position: app::log::Position,
+}
+
+pub(crate) async fn record_observation(
+    State(shared): State<Shared>,
+    _: Caller<Internal>,
+    Id(session_id): Id<SessionId>,
+    submission: Submission<ObservationReport>,
+) -> Result<Found<ObservationRecorded>, Problem> {
+    let done = shared.commands.record_observation(&session_id, submission.body, &submission.origin).await?;
+    let observations = &present(done.state.present())?.observations;
+    let recorded = ObservationRecorded {
+        session_id,
+        observation_count: observations.count,
+        port_drift_detected: observations.drift_detected,
+        observed_at: observations.newest_at,
+        position: done.position,
+    };
+    Ok(written(&done, recorded))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("record_resource_observation")
+        .tag("sessions")
+        .summary("Record what was seen of a session's lab")
+        .description(
+            "Only while the session is running or collecting. The same observer at the same instant made the same \
+         observation: it is recorded once.",
+        )
+}

@@ -1,0 +1,58 @@
+//! `POST /api/lablet-sessions/{id}/observe-resources`: somebody asks for an observation.
+
+use aide::transform::TransformOperation;
+use app::commands::ObservationRequest;
+use axum::extract::State;
+use domain::{RequestId, SessionId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Accepted;
+use crate::body::RequestBody;
+use crate::caller::{Asking, Caller};
+use crate::command::written;
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::Shared;
+use crate::submission::Submission;
+
+impl RequestBody for ObservationRequest {
+    fn of_nothing() -> Option<Self> {
+        Some(Self::default())
+    }
+}
+
+/// The request is in the log; a controller takes it from there.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub(crate) struct ObservationRequested {
+    /// The session.
+    pub(crate) session_id: SessionId,
+    /// What happens next, in words.
+    pub(crate) message: String,
+    /// The request; its outcome names it.
+    pub(crate) request_id: RequestId,
+    /// Where in the log it is.
+    pub(crate) position: app::log::Position,
+}
+
+pub(crate) async fn request_observation(
+    State(shared): State<Shared>,
+    _: Caller<Asking>,
+    Id(session_id): Id<SessionId>,
+    submission: Submission<ObservationRequest>,
+) -> Result<Accepted<ObservationRequested>, Problem> {
+    let (request_id, done) =
+        shared.commands.request_observation(&session_id, submission.body, &submission.origin).await?;
+    let message = format!(
+        "The observation was asked for. Its outcome appears at /api/observation-requests?session_id={session_id}."
+    );
+    Ok(written(&done, ObservationRequested { session_id, message, request_id, position: done.position }))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("request_resource_observation")
+        .tag("sessions")
+        .summary("Ask for an observation of a running session")
+        .description("Only while the session is running, with a lab and a worker. The body may be absent.")
+}

@@ -1,0 +1,36 @@
+//! `POST /api/internal/lablet-sessions/{id}/transition`: a session goes on in its life.
+
+use aide::transform::TransformOperation;
+use axum::extract::State;
+use domain::SessionId;
+use domain::lablet_session::Transition;
+
+use super::shape::WrittenSession;
+use crate::answer::Found;
+use crate::body::RequestBody;
+use crate::caller::{Caller, Internal};
+use crate::command::{present, written};
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::Shared;
+use crate::submission::Submission;
+
+impl RequestBody for Transition {}
+
+pub(crate) async fn transition(
+    State(shared): State<Shared>,
+    _: Caller<Internal>,
+    Id(session_id): Id<SessionId>,
+    submission: Submission<Transition>,
+) -> Result<Found<WrittenSession>, Problem> {
+    let done = shared.commands.transition_session(&session_id, submission.body, &submission.origin).await?;
+    let session = WrittenSession::of(present(done.state.present())?, done.sequence, done.position);
+    Ok(written(&done, session))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("transition_lablet_session").tag("sessions").summary("Move a session on in its life").description(
+        "400 names the state and the ones that may follow, where the step is not allowed. \
+         Repeating a step that was taken is no error.",
+    )
+}

@@ -1,0 +1,50 @@
+//! `GET /api/observation-requests`: who asked for an observation, and what came of it.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use domain::SessionId;
+use projections::ReadModel;
+use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::caller::{Caller, Viewing};
+use crate::paging::{Page, Paging};
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::Shared;
+
+/// Which requests.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RequestQuery {
+    /// Standing like this.
+    status: Option<RequestOutcome>,
+    /// Of this session.
+    session_id: Option<SessionId>,
+    /// Most rows of the page, 1 to 200; 50 unless stated.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Query(query): Query<RequestQuery>,
+) -> Result<Json<Page<ObservationRequestRow>>, Problem> {
+    let filter = RequestFilter { session_id: query.session_id, outcome: query.status };
+    let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
+    since.reached(&shared, &[ReadModel::ObservationRequests]).await?;
+    Ok(Json(shared.reads.observation_requests(&filter, &request).await?.into()))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("list_observation_requests")
+        .tag("sessions")
+        .summary("Observation requests and their outcomes, newest first")
+}

@@ -1,0 +1,85 @@
+//! Ids in the path.
+
+use std::str::FromStr;
+
+use aide::OperationInput;
+use aide::generate::GenContext;
+use aide::openapi::{Operation, Parameter, ParameterData, ParameterSchemaOrContent, PathStyle, SchemaObject};
+use aide::operation::add_parameters;
+use axum::extract::{FromRequestParts, RawPathParams};
+use domain::Invalid;
+use http::request::Parts;
+use schemars::JsonSchema;
+
+use crate::problem::{Kind, Problem};
+
+/// The one variable segment of a path, e.g. the `{id}` of `/api/workers/{id}`, parsed as `T`.
+#[derive(Debug, Clone)]
+pub(crate) struct Id<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: FromStr<Err = Invalid>> FromRequestParts<S> for Id<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let segments = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::invalid(Invalid::new("id", "is not UTF-8", "an identifier")))?;
+        let (name, text) =
+            segments.iter().next().ok_or_else(|| Problem::new(Kind::NotFound, "There is nothing at this path."))?;
+        text.parse().map(Self).map_err(|invalid: Invalid| Problem::invalid(invalid.within(name)))
+    }
+}
+
+impl<T: JsonSchema> OperationInput for Id<T> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        let schema =
+            SchemaObject { json_schema: context.schema.subschema_for::<T>(), external_docs: None, example: None };
+        let parameter_data = ParameterData {
+            // The one variable of the path has no other name: the router says so to the description too.
+            name: "id".to_owned(),
+            description: None,
+            required: true,
+            deprecated: None,
+            format: ParameterSchemaOrContent::Schema(schema),
+            example: None,
+            examples: Default::default(),
+            explode: None,
+            extensions: Default::default(),
+        };
+        add_parameters(context, operation, [Parameter::Path { parameter_data, style: PathStyle::Simple }]);
+    }
+}
+
+/// A UUID in the path.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Uuid(pub(crate) uuid::Uuid);
+
+impl FromStr for Uuid {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        text.parse().map(Self).map_err(|_| {
+            let shown: String = text.chars().take(80).collect();
+            Invalid::new("", format!("is {shown:?}"), "a UUID")
+        })
+    }
+}
+
+impl JsonSchema for Uuid {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Uuid".into()
+    }
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "format": "uuid" })
+    }
+}
+
+/// A name in the path, of whatever form.
+#[derive(Debug, Clone, JsonSchema)]
+pub(crate) struct Name(pub(crate) String);
+
+impl FromStr for Name {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Ok(Self(text.to_owned()))
+    }
+}

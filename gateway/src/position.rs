@@ -1,0 +1,78 @@
+//! Reading your own write: a read may name a position, and waits until the read models are there.
+
+use aide::OperationInput;
+use aide::generate::GenContext;
+use aide::openapi::{Operation, Parameter, QueryStyle};
+use aide::operation::add_parameters;
+use app::log::Position;
+use axum::extract::FromRequestParts;
+use domain::Invalid;
+use http::request::Parts;
+use projections::ReadModel;
+
+use crate::problem::Problem;
+use crate::state::Shared;
+use crate::version::header_parameter;
+
+/// Header that names a position, on reads and on the answers to writes.
+pub(crate) const LABLET_POSITION: &str = "lablet-position";
+
+/// The query parameter with the same meaning.
+pub(crate) const POSITION: &str = "position";
+
+/// The position that a read has to show, where the caller names one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Since(Option<Position>);
+
+impl Since {
+    /// Waits, bounded, until these read models show it.
+    ///
+    /// # Errors
+    /// 503 when they do not in time.
+    pub(crate) async fn reached(self, shared: &Shared, models: &[ReadModel]) -> Result<(), Problem> {
+        match self.0 {
+            None => Ok(()),
+            Some(position) => shared.wait_for(models, position).await,
+        }
+    }
+}
+
+/// Reads a position.
+///
+/// # Errors
+/// [`Invalid`] naming `field`.
+pub(crate) fn parse(field: &str, text: &str) -> Result<Position, Invalid> {
+    text.parse().map_err(|_| {
+        let shown: String = text.chars().take(80).collect();
+        Invalid::new(field, format!("is {shown:?}"), "a position as the answer to a write gives it")
+    })
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Since {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let query = parts.uri.query().unwrap_or_default();
+        let named = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == POSITION);
+        if let Some((_, text)) = named {
+            return Ok(Self(Some(parse(POSITION, &text)?)));
+        }
+        let header = parts.headers.get(LABLET_POSITION).map(|value| value.to_str().unwrap_or_default());
+        Ok(Self(header.map(|text| parse("Lablet-Position", text)).transpose()?))
+    }
+}
+
+impl OperationInput for Since {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        let about = "Wait, up to a few seconds, until the read models are at this position.";
+        let header = header_parameter("Lablet-Position", false, about);
+        let Parameter::Header { parameter_data: data, .. } = header_parameter(POSITION, false, about) else { return };
+        let query = Parameter::Query {
+            parameter_data: data,
+            allow_reserved: false,
+            style: QueryStyle::Form,
+            allow_empty_value: None,
+        };
+        add_parameters(context, operation, [query, header]);
+    }
+}

@@ -1,0 +1,345 @@
+//! Problem documents (RFC 9457): the one shape in which anything that goes wrong is answered.
+//!
+//! ```json
+//! {"type": "urn:lablet:problem:invalid-input", "title": "The input is not valid", "status": 400,
+//!  "detail": "resource_requirements.cpu_cores is 0; expected a whole number from 1 to 10000",
+//!  "instance": "/api/lablet-definitions",
+//!  "errors": [{"field": "resource_requirements.cpu_cores", "problem": "is 0", "expected": "a whole number from 1 to 10000"}]}
+//! ```
+
+use std::time::Duration;
+
+use aide::generate::GenContext;
+use aide::openapi::{MediaType, Operation, Response as Described, SchemaObject};
+use aide::operation::OperationOutput;
+use axum::response::{IntoResponse, Response};
+use domain::Invalid;
+use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Media type of a problem document.
+pub const PROBLEM_JSON: &str = "application/problem+json";
+
+/// What went wrong, as a class that a program can tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// 400: a field, a parameter or the form of the request is wrong.
+    InvalidInput,
+    /// 400: the session is in a state in which that cannot be done.
+    WrongState,
+    /// 401: nobody is signed in.
+    Unauthenticated,
+    /// 403: somebody is signed in whose authority does not reach so far.
+    Forbidden,
+    /// 404: there is no such thing.
+    NotFound,
+    /// 405: the path exists, the method does not.
+    MethodNotAllowed,
+    /// 409: it contradicts what is there.
+    Conflict,
+    /// 409: the idempotency key was used for another request.
+    KeyReused,
+    /// 412: the thing was changed since it was read.
+    StaleVersion,
+    /// 413: the body is too large.
+    TooLarge,
+    /// 415: the body is not JSON.
+    UnsupportedMediaType,
+    /// 428: a change has to name the version it rests on.
+    VersionRequired,
+    /// 500: a fault of this service.
+    Internal,
+    /// 503: something this service needs is away, or it has too much to do.
+    Unavailable,
+    /// 503: the read model is not yet at the position that was asked for.
+    ReadModelBehind,
+    /// 504: the answer took too long; the outcome is unknown.
+    TimedOut,
+}
+
+impl Kind {
+    /// The status code of the answer.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidInput | Self::WrongState => StatusCode::BAD_REQUEST,
+            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
+            Self::Forbidden => StatusCode::FORBIDDEN,
+            Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Conflict | Self::KeyReused => StatusCode::CONFLICT,
+            Self::StaleVersion => StatusCode::PRECONDITION_FAILED,
+            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::VersionRequired => StatusCode::PRECONDITION_REQUIRED,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Unavailable | Self::ReadModelBehind => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    fn slug(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "invalid-input",
+            Self::WrongState => "wrong-state",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::Conflict => "conflict",
+            Self::KeyReused => "idempotency-key-reused",
+            Self::StaleVersion => "stale-version",
+            Self::TooLarge => "too-large",
+            Self::UnsupportedMediaType => "unsupported-media-type",
+            Self::VersionRequired => "version-required",
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+            Self::ReadModelBehind => "read-model-behind",
+            Self::TimedOut => "timed-out",
+        }
+    }
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::InvalidInput => "The input is not valid",
+            Self::WrongState => "That cannot be done in this state",
+            Self::Unauthenticated => "Not signed in",
+            Self::Forbidden => "Not allowed",
+            Self::NotFound => "Not found",
+            Self::MethodNotAllowed => "The method is not allowed here",
+            Self::Conflict => "That contradicts what is there",
+            Self::KeyReused => "The idempotency key was used for another request",
+            Self::StaleVersion => "Changed since it was read",
+            Self::TooLarge => "The body is too large",
+            Self::UnsupportedMediaType => "The body is not JSON",
+            Self::VersionRequired => "The change names no version",
+            Self::Internal => "Something went wrong on our side",
+            Self::Unavailable => "Not available at the moment",
+            Self::ReadModelBehind => "The read model is behind",
+            Self::TimedOut => "The answer took too long",
+        }
+    }
+}
+
+/// One field of the input: what is wrong with it, and what would be right.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FieldProblem {
+    /// Path of the field, e.g. `observed_resources.nodes[3].cpu_limit`; empty for the body as a whole.
+    pub field: String,
+    /// What is wrong, e.g. `is 0`.
+    pub problem: String,
+    /// What would be right, e.g. `a whole number from 1 to 10000`.
+    pub expected: String,
+}
+
+impl From<Invalid> for FieldProblem {
+    fn from(invalid: Invalid) -> Self {
+        Self { field: invalid.field, problem: invalid.problem, expected: invalid.expected }
+    }
+}
+
+/// The document itself, as it goes out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "Problem")]
+pub struct Document {
+    /// The class of the problem, `urn:lablet:problem:<class>`.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The class in words; the same for every problem of this class.
+    pub title: String,
+    /// The status code of the answer.
+    pub status: u16,
+    /// What happened this time, and what would be right.
+    pub detail: String,
+    /// The path that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance: Option<String>,
+    /// The fields that are wrong, where fields are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldProblem>,
+}
+
+/// A problem on its way out. Never holds a secret, and never the text of a fault of our own.
+#[derive(Debug, Clone)]
+pub struct Problem(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
+    kind: Kind,
+    detail: String,
+    errors: Vec<FieldProblem>,
+    instance: Option<String>,
+    retry_after: Option<Duration>,
+    etag: Option<String>,
+    allow: Option<HeaderValue>,
+}
+
+impl Problem {
+    /// A problem of this kind; `detail` says what happened and what would be right.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self(Box::new(Parts {
+            kind,
+            detail: detail.into(),
+            errors: Vec::new(),
+            instance: None,
+            retry_after: None,
+            etag: None,
+            allow: None,
+        }))
+    }
+
+    /// A single wrong field.
+    pub fn invalid(invalid: Invalid) -> Self {
+        let mut problem = Self::new(Kind::InvalidInput, invalid.to_string().trim_start());
+        problem.0.errors.push(invalid.into());
+        problem
+    }
+
+    /// There is no `what` with this id.
+    pub fn not_found(what: &str, id: &str) -> Self {
+        let shown: String = id.chars().take(80).collect();
+        Self::new(Kind::NotFound, format!("There is no {what} {shown:?}."))
+    }
+
+    /// Something that is needed is away; ask again after `retry_after`.
+    pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
+        Self::new(Kind::Unavailable, detail).retry_after(retry_after)
+    }
+
+    /// A fault of our own. The cause is logged here, once, and kept out of the answer.
+    pub fn internal(what: &'static str, cause: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error = cause, "{what}");
+        Self::new(Kind::Internal, "The fault was logged; the correlation id of this answer leads to it.")
+    }
+
+    /// The same problem, in the current version `etag` of the thing.
+    #[must_use]
+    pub fn with_etag(mut self, etag: String) -> Self {
+        self.0.etag = Some(etag);
+        self
+    }
+
+    /// The same problem, worth another try after `after`.
+    #[must_use]
+    pub fn retry_after(mut self, after: Duration) -> Self {
+        self.0.retry_after = Some(after);
+        self
+    }
+
+    /// The same problem, met on `path`.
+    #[must_use]
+    pub fn at(mut self, path: &str) -> Self {
+        self.0.instance = Some(path.to_owned());
+        self
+    }
+
+    /// The same problem with the `Allow` header of a router's 405.
+    #[must_use]
+    pub(crate) fn allowing(mut self, allow: Option<HeaderValue>) -> Self {
+        self.0.allow = allow;
+        self
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        self.0.kind
+    }
+
+    /// The document that goes out.
+    pub fn document(&self) -> Document {
+        Document {
+            kind: format!("urn:lablet:problem:{}", self.0.kind.slug()),
+            title: self.0.kind.title().to_owned(),
+            status: self.0.kind.status().as_u16(),
+            detail: self.0.detail.clone(),
+            instance: self.0.instance.clone(),
+            errors: self.0.errors.clone(),
+        }
+    }
+}
+
+impl From<Invalid> for Problem {
+    fn from(invalid: Invalid) -> Self {
+        Self::invalid(invalid)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.0.kind.status();
+        let mut response = (status, axum::Json(self.document())).into_response();
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"lablet\""));
+            headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("ApiKey realm=\"lablet\", header=\"X-API-Key\""));
+        }
+        if let Some(after) = self.0.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(after.as_secs().max(1)));
+        }
+        if let Some(etag) = self.0.etag.as_deref().and_then(|etag| HeaderValue::from_str(etag).ok()) {
+            headers.insert(ETAG, etag);
+        }
+        if let Some(allow) = self.0.allow.clone() {
+            headers.insert(http::header::ALLOW, allow);
+        }
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl OperationOutput for Problem {
+    type Inner = Document;
+
+    fn operation_response(context: &mut GenContext, _: &mut Operation) -> Option<Described> {
+        let schema = SchemaObject {
+            json_schema: context.schema.subschema_for::<Document>(),
+            external_docs: None,
+            example: None,
+        };
+        let mut described =
+            Described { description: "A problem document (RFC 9457)".to_owned(), ..Described::default() };
+        described.content.insert(PROBLEM_JSON.to_owned(), MediaType { schema: Some(schema), ..MediaType::default() });
+        Some(described)
+    }
+
+    fn inferred_responses(context: &mut GenContext, operation: &mut Operation) -> Vec<(Option<u16>, Described)> {
+        Self::operation_response(context, operation).map(|described| (None, described)).into_iter().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_names_the_field_and_what_would_be_right() {
+        let problem = Problem::invalid(Invalid::new("capacity.cpu_cores", "is 0", "a whole number from 1 to 10000"))
+            .at("/api/workers");
+        insta::assert_json_snapshot!(problem.document(), @r#"
+        {
+          "type": "urn:lablet:problem:invalid-input",
+          "title": "The input is not valid",
+          "status": 400,
+          "detail": "capacity.cpu_cores is 0; expected a whole number from 1 to 10000",
+          "instance": "/api/workers",
+          "errors": [
+            {
+              "field": "capacity.cpu_cores",
+              "problem": "is 0",
+              "expected": "a whole number from 1 to 10000"
+            }
+          ]
+        }
+        "#);
+    }
+
+    #[test]
+    fn who_is_not_signed_in_is_told_how() {
+        let response = Problem::new(Kind::Unauthenticated, "…").into_response();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(response.headers().get_all(WWW_AUTHENTICATE).iter().count(), 2);
+        assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM_JSON);
+    }
+}

@@ -1,0 +1,77 @@
+//! Query strings, parsed with a complaint that names the parameter.
+
+use aide::OperationInput;
+use aide::generate::GenContext;
+use aide::openapi::Operation;
+use aide::operation::{ParamLocation, add_parameters, parameters_from_schema};
+use axum::extract::FromRequestParts;
+use domain::Invalid;
+use http::request::Parts;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+
+use crate::body::split;
+use crate::position::POSITION;
+use crate::problem::Problem;
+
+/// The query string as `T`. Unknown parameters are refused where `T` denies unknown fields.
+#[derive(Debug, Clone)]
+pub(crate) struct Query<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        // The position is a matter of `Since`, on whatever list it is named.
+        let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
+        let mut others = url::form_urlencoded::Serializer::for_suffix(String::from("/?"), 2);
+        others.extend_pairs(pairs.filter(|(name, _)| name != POSITION));
+        let uri =
+            others.finish().parse().map_err(|_| Problem::invalid(Invalid::new("", "is no query", "a query string")))?;
+        let parsed = axum::extract::Query::<T>::try_from_uri(&uri);
+        parsed.map(|query| Self(query.0)).map_err(|rejection| {
+            let text = rejection.body_text();
+            let message = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+            let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+            let (field, message) = message.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", message));
+            Problem::invalid(split(field, message))
+        })
+    }
+}
+
+impl<T: JsonSchema> OperationInput for Query<T> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        let schema = context.schema.subschema_for::<T>();
+        let parameters = parameters_from_schema(context, schema, ParamLocation::Query);
+        add_parameters(context, operation, parameters);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Sample {
+        #[expect(dead_code, reason = "only parsed")]
+        limit: Option<u16>,
+        #[expect(dead_code, reason = "only parsed")]
+        worker_id: Option<domain::WorkerId>,
+    }
+
+    async fn complaint(query: &str) -> String {
+        let (mut parts, ()) = http::Request::builder().uri(format!("/x?{query}")).body(()).unwrap().into_parts();
+        let problem = Query::<Sample>::from_request_parts(&mut parts, &()).await.unwrap_err();
+        problem.document().errors.into_iter().map(|error| format!("{} | {}", error.field, error.expected)).collect()
+    }
+
+    #[tokio::test]
+    async fn a_complaint_names_the_parameter() {
+        assert_eq!(complaint("limit=many").await, "limit | a valid value");
+        assert_eq!(complaint("stauts=running").await, "stauts | `limit` or `worker_id`");
+        assert!(complaint("worker_id=a.b").await.starts_with("worker_id | an identifier: 1 to 64"));
+    }
+}

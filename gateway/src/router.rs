@@ -1,0 +1,145 @@
+//! Every route, with who may use it.
+//!
+//! Three parts: what is open, what is open on this machine (`/metrics`), and everything else, which nobody reaches
+//! without a valid key or token. Each handler's `Caller` then says how much authority it needs.
+
+use std::sync::Arc;
+
+use aide::axum::ApiRouter;
+use aide::axum::routing::{get_with, patch_with, post_with};
+use aide::openapi::OpenApi;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::get;
+use axum::{Extension, Router};
+use http::{Method, Uri};
+
+use crate::caller::authenticate;
+use crate::documents::{self, OpenApiDocument};
+use crate::problem::{Kind, Problem};
+use crate::state::Shared;
+use crate::{
+    dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions, observation_requests,
+    operations, stream, workers,
+};
+
+/// The whole API, ready to be served.
+pub(crate) fn router(shared: &Shared) -> Router {
+    let (api, document) = api();
+    let guarded = api
+        .route_layer(from_fn_with_state(shared.clone(), exchange::queue))
+        .route_layer(from_fn_with_state(shared.clone(), authenticate));
+    let rendered = serde_json::to_vec(&document).unwrap_or_default();
+    Router::new()
+        .merge(guarded)
+        .merge(open())
+        .layer(Extension(OpenApiDocument(Arc::new(rendered.into()))))
+        .fallback(nothing_here)
+        .method_not_allowed_fallback(other_method)
+        .layer(from_fn_with_state(shared.clone(), exchange::account))
+        .with_state(shared.clone())
+}
+
+/// The API's description.
+pub(crate) fn document() -> OpenApi {
+    api().1
+}
+
+fn open() -> Router<Shared> {
+    Router::new()
+        .route("/", get(documents::index))
+        .route("/livez", get(health::live))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .route("/api/openapi.json", get(documents::openapi))
+        .route("/api/asyncapi.json", get(documents::asyncapi))
+        .route("/api/schemas", get(documents::schema_names))
+        .route("/api/schemas/{name}", get(documents::schema))
+}
+
+fn api() -> (Router<Shared>, OpenApi) {
+    description::describe(ApiRouter::new().merge(sessions()).merge(definitions_and_workers()).merge(operators()))
+}
+
+fn sessions() -> ApiRouter<Shared> {
+    use lablet_sessions::{
+        create, events, list, observations, record_observation, request_observation, show, transition,
+    };
+    ApiRouter::new()
+        .api_route(
+            "/api/internal/lablet-sessions",
+            get_with(list::list_internally, list::describe_internal).post_with(create::create, create::describe),
+        )
+        .api_route("/api/internal/lablet-sessions/{id}", get_with(show::show_internally, show::describe_internal))
+        .api_route(
+            "/api/internal/lablet-sessions/{id}/transition",
+            post_with(transition::transition, transition::describe),
+        )
+        .api_route(
+            "/api/internal/lablet-sessions/{id}/resource-observations",
+            post_with(record_observation::record_observation, record_observation::describe),
+        )
+        .api_route("/api/lablet-sessions", get_with(list::list, list::describe))
+        .api_route("/api/lablet-sessions/{id}", get_with(show::show, show::describe))
+        .api_route("/api/lablet-sessions/{id}/events", get_with(events::events, events::describe))
+        .api_route(
+            "/api/lablet-sessions/{id}/resource-observations",
+            get_with(observations::observations, observations::describe),
+        )
+        .api_route(
+            "/api/lablet-sessions/{id}/observe-resources",
+            post_with(request_observation::request_observation, request_observation::describe),
+        )
+        .api_route("/api/observation-requests", get_with(observation_requests::list, observation_requests::describe))
+}
+
+fn definitions_and_workers() -> ApiRouter<Shared> {
+    use lablet_definitions::{create, list, observations, revise, revisions, show};
+    use workers::{change, list as list_workers, register, show as show_worker};
+    ApiRouter::new()
+        .api_route(
+            "/api/lablet-definitions",
+            get_with(list::list, list::describe).post_with(create::create, create::describe),
+        )
+        .api_route(
+            "/api/lablet-definitions/{id}",
+            get_with(show::show, show::describe).merge(patch_with(revise::revise, revise::describe)),
+        )
+        .api_route("/api/lablet-definitions/{id}/revisions", get_with(revisions::revisions, revisions::describe))
+        .api_route(
+            "/api/lablet-definitions/{id}/resource-observations",
+            get_with(observations::observations, observations::describe),
+        )
+        .api_route(
+            "/api/workers",
+            get_with(list_workers::list, list_workers::describe).post_with(register::register, register::describe),
+        )
+        .api_route(
+            "/api/workers/{id}",
+            get_with(show_worker::show, show_worker::describe).merge(patch_with(change::change, change::describe)),
+        )
+        .api_route("/api/internal/workers", get_with(list_workers::list_internally, list_workers::describe_internal))
+}
+
+fn operators() -> ApiRouter<Shared> {
+    use dead_letters::{discard, list, retry, show};
+    ApiRouter::new()
+        .api_route("/api/events/{id}", get_with(events::show, events::describe))
+        .api_route("/api/stream", get_with(stream::open, stream::describe))
+        .api_route("/api/operations", get_with(operations::show, operations::describe))
+        .api_route("/api/dead-letters", get_with(list::list, list::describe))
+        .api_route("/api/dead-letters/{id}", get_with(show::show, show::describe))
+        .api_route("/api/dead-letters/{id}/retry", post_with(retry::retry, retry::describe))
+        .api_route("/api/dead-letters/{id}/discard", post_with(discard::discard, discard::describe))
+}
+
+async fn nothing_here(uri: Uri) -> Response {
+    let shown: String = uri.path().chars().take(200).collect();
+    Problem::new(Kind::NotFound, format!("There is nothing at {shown}.")).into_response()
+}
+
+async fn other_method(method: Method, uri: Uri) -> Response {
+    let shown: String = uri.path().chars().take(200).collect();
+    Problem::new(Kind::MethodNotAllowed, format!("{shown} does not take {method}; see the Allow header."))
+        .into_response()
+}

@@ -1,0 +1,130 @@
+//! What handlers share.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::bus::Bus;
+use app::commands::Commands;
+use app::dead_letters::DeadLetters;
+use app::log::{Log, Position};
+use app::notice::PublicUrl;
+use domain::Decide;
+use metrics_exporter_prometheus::PrometheusHandle;
+use projections::{Behind, Projections, ReadError, ReadModel};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::GatewayOptions;
+use crate::authentication::Authenticator;
+use crate::problem::{Kind, Problem};
+use crate::stream::follower::Follower;
+
+/// How long a database that is away may take to come back, as far as a client is told.
+const COME_BACK: Duration = Duration::from_secs(2);
+
+/// The shared part of the gateway, cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Shared(Arc<Inner>);
+
+/// Its content.
+pub(crate) struct Inner {
+    pub(crate) options: GatewayOptions,
+    pub(crate) authenticator: Authenticator,
+    pub(crate) commands: Commands,
+    pub(crate) log: Log,
+    pub(crate) reads: Projections,
+    pub(crate) dead_letters: DeadLetters,
+    pub(crate) bus: Bus,
+    pub(crate) metrics: PrometheusHandle,
+    pub(crate) public_url: PublicUrl,
+    pub(crate) follower: Follower,
+    /// Requests that are worked on at once.
+    pub(crate) turns: Semaphore,
+    /// Cancelled when the gateway ends: streams end with it.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Shared {
+    pub(crate) fn new(inner: Inner) -> Self {
+        Self(Arc::new(inner))
+    }
+
+    pub(crate) fn mint_correlation(&self) -> String {
+        self.log.mint().uuid().to_string()
+    }
+
+    /// Waits, bounded, until these read models are at a position.
+    ///
+    /// # Errors
+    /// 503 when they are not there in time.
+    pub(crate) async fn wait_for(&self, models: &[ReadModel], wanted: Position) -> Result<(), Problem> {
+        self.reads.wait_for(models, wanted, self.options.longest_wait).await.map_err(Problem::from)
+    }
+
+    /// The row of a thing, which is there if the log knows the thing: a read model that is behind is waited for, so
+    /// that a 404 is never one of yesterday.
+    ///
+    /// # Errors
+    /// 404, or 503 when the read model does not come to show the thing in time.
+    pub(crate) async fn row<A, T, F>(
+        &self,
+        model: ReadModel,
+        (what, id): (&str, &str),
+        ask: impl Fn() -> F,
+    ) -> Result<T, Problem>
+    where
+        A: Decide,
+        F: Future<Output = Result<Option<T>, ReadError>>,
+    {
+        if let Some(row) = ask().await? {
+            return Ok(row);
+        }
+        let known = self.log.load::<A>(id).await.map_err(ReadError::Log)?;
+        let Some((_, _, position)) = known else { return Err(Problem::not_found(what, id)) };
+        self.wait_for(&[model], position).await?;
+        ask().await?.ok_or_else(|| {
+            let detail = format!("The {what} {id} is in the log, but not in the read model; see /api/dead-letters.");
+            Problem::new(Kind::ReadModelBehind, detail).retry_after(COME_BACK)
+        })
+    }
+}
+
+impl std::ops::Deref for Shared {
+    type Target = Inner;
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+impl From<Behind> for Problem {
+    fn from(behind: Behind) -> Self {
+        match behind {
+            Behind::Late { model, wanted, reached } => {
+                let detail = format!("The read model {} is at {reached}, {wanted} was asked for.", model.name());
+                Self::new(Kind::ReadModelBehind, detail).retry_after(Duration::from_secs(1))
+            }
+            Behind::Unavailable(error) => away(&error),
+        }
+    }
+}
+
+impl From<ReadError> for Problem {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Invalid(invalid) => Self::invalid(invalid),
+            ReadError::Unavailable(error) => away(&error),
+            ReadError::Log(error) => away(&error),
+        }
+    }
+}
+
+impl From<sqlx::Error> for Problem {
+    fn from(error: sqlx::Error) -> Self {
+        away(&error)
+    }
+}
+
+fn away(error: &(dyn std::error::Error + 'static)) -> Problem {
+    tracing::warn!(error, "the database cannot be read");
+    Problem::unavailable("The database does not answer at the moment.", COME_BACK)
+}

@@ -1,0 +1,124 @@
+//! `GET /api/stream`: what happens, as it happens, as server-sent events in log order.
+//!
+//! One follower per process reads the log and fans out; a client that resumes, or falls behind, reads the log itself
+//! until it has caught up. So nothing is skipped, and what is held in memory is bounded: by the fan-out's ring, and by
+//! a small queue per client. Who does not read is cut off with a comment and can resume with `Last-Event-ID`.
+
+pub(crate) mod client;
+pub(crate) mod entry;
+pub(crate) mod follower;
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use aide::NoApi;
+use aide::transform::TransformOperation;
+use axum::extract::State;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use domain::{DefinitionId, Invalid, SessionId};
+use futures_util::StreamExt as _;
+use http::HeaderMap;
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use self::client::Frame;
+use self::entry::Filter;
+use crate::caller::{Caller, Viewing};
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::Shared;
+
+/// How often a silent stream shows that it lives.
+const HEARTBEAT: Duration = Duration::from_secs(15);
+
+/// How long a client waits before it resumes a stream that broke off.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Which events, and from where on.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StreamQuery {
+    /// Begin after this position. `Last-Event-ID` goes before it. Without either the stream begins now.
+    after: Option<String>,
+    /// Events of this kind of aggregate alone.
+    aggregate: Option<AggregateKind>,
+    /// Events of this session alone.
+    session_id: Option<SessionId>,
+    /// Events of this definition and of its sessions alone.
+    definition_id: Option<DefinitionId>,
+}
+
+/// A kind of aggregate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum AggregateKind {
+    /// Sessions.
+    LabletSession,
+    /// Definitions.
+    LabletDefinition,
+    /// Workers.
+    Worker,
+}
+
+impl AggregateKind {
+    /// Its name in the log.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::LabletSession => "lablet_session",
+            Self::LabletDefinition => "lablet_definition",
+            Self::Worker => "worker",
+        }
+    }
+}
+
+/// Opens a stream.
+pub(crate) async fn open(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    Query(query): Query<StreamQuery>,
+    NoApi(headers): NoApi<HeaderMap>,
+) -> Result<Response, Problem> {
+    let after = from(&headers, &query)?;
+    let filter = Filter {
+        aggregate: query.aggregate,
+        session_id: query.session_id.map(String::from),
+        definition_id: query.definition_id.map(String::from),
+    };
+    let frames = client::open(&shared, after, filter).await?.map(|frame| {
+        Ok::<_, Infallible>(match frame {
+            Frame::Hello => Event::default().retry(RETRY).comment("connected"),
+            Frame::Entry(entry) => {
+                Event::default().id(entry.position.to_string()).event(&entry.event_type).data(&*entry.json)
+            }
+            Frame::End(reason) => Event::default().comment(reason),
+        })
+    });
+    let heartbeat = KeepAlive::new().interval(HEARTBEAT).text("still here");
+    Ok(Sse::new(frames).keep_alive(heartbeat).into_response())
+}
+
+fn from(headers: &HeaderMap, query: &StreamQuery) -> Result<Option<app::log::Position>, Invalid> {
+    let resumed = headers.get("last-event-id").map(|value| ("Last-Event-ID", value.to_str().unwrap_or_default()));
+    let Some((field, text)) = resumed.or_else(|| query.after.as_deref().map(|after| ("after", after))) else {
+        return Ok(None);
+    };
+    crate::position::parse(field, text).map(Some)
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("follow_events")
+        .tag("events")
+        .summary("What happens, as it happens, as server-sent events in log order")
+        .description(
+            "`id` is the position, `event` the event's type, `data` the notice as a CloudEvent. Resume with \
+             `Last-Event-ID`. A comment every 15 s shows that the stream lives.",
+        )
+        .response_with::<200, String, _>(|mut response| {
+            let content = &mut response.inner().content;
+            content.clear();
+            content.insert("text/event-stream".to_owned(), aide::openapi::MediaType::default());
+            response
+        })
+}

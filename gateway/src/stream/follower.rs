@@ -1,0 +1,143 @@
+//! The one reader of the log that all clients of the stream go along with.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use app::log::{Log, LogError, Position, RecordedEvent};
+use app::notice::{PublicUrl, announce};
+use projections::Projections;
+use serde_json::Value;
+use tokio::sync::{Semaphore, broadcast};
+use tokio_util::sync::CancellationToken;
+
+use super::entry::Entry;
+use crate::problem::Problem;
+
+/// Entries that the follower keeps for clients that are not yet there.
+const RING: usize = 1_024;
+
+/// Events read at once.
+const PAGE: i64 = 64;
+
+/// How long the follower waits for a bell before it looks anyway.
+const POLL: Duration = Duration::from_secs(1);
+
+/// How long it waits after the log could not be read.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+
+/// Fans the log out.
+#[derive(Clone)]
+pub(crate) struct Follower {
+    sender: broadcast::Sender<Arc<Entry>>,
+    /// Room for clients.
+    pub(crate) places: Arc<Semaphore>,
+}
+
+impl Follower {
+    /// A follower with room for this many clients.
+    pub(crate) fn new(most_clients: usize) -> Self {
+        Self { sender: broadcast::Sender::new(RING), places: Arc::new(Semaphore::new(most_clients)) }
+    }
+
+    /// What comes from now on.
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
+        self.sender.subscribe()
+    }
+
+    /// Follows the log until told to stop. A log that is away is waited for.
+    pub(crate) async fn run(&self, log: Log, reads: Projections, public_url: PublicUrl, stop: CancellationToken) {
+        if stop.run_until_cancelled(self.follow(&log, &reads, &public_url)).await.is_none() {
+            tracing::debug!("the stream's follower ends");
+        }
+    }
+
+    async fn follow(&self, log: &Log, reads: &Projections, public_url: &PublicUrl) {
+        let (mut appended, mut moved) = (log.appended(), reads.moved());
+        let mut cursor = None;
+        loop {
+            appended.mark_unchanged();
+            moved.mark_unchanged();
+            match self.advance(log, public_url, cursor).await {
+                Ok((next, more)) => {
+                    cursor = Some(next);
+                    if more {
+                        continue;
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the stream waits for the log");
+                    tokio::time::sleep(AFTER_FAILURE).await;
+                    continue;
+                }
+            }
+            // Whoever rings first; without a bell, the poll. A bell whose ringer is gone never rings.
+            tokio::select! {
+                Ok(()) = appended.changed() => {}
+                Ok(()) = moved.changed() => {}
+                () = tokio::time::sleep(POLL) => {}
+            }
+        }
+    }
+
+    /// Sends what is new; answers where it is now, and whether there may be more.
+    async fn advance(
+        &self,
+        log: &Log,
+        public_url: &PublicUrl,
+        cursor: Option<Position>,
+    ) -> Result<(Position, bool), LogError> {
+        let Some(mut cursor) = cursor else { return Ok((log.head().await?, true)) };
+        let page = page(log, cursor, public_url).await?;
+        let more = i64::try_from(page.len()).is_ok_and(|length| length == PAGE);
+        for entry in page {
+            cursor = entry.position;
+            // Nobody listens: then nobody misses anything.
+            drop(self.sender.send(Arc::new(entry)));
+        }
+        Ok((cursor, more))
+    }
+}
+
+/// Where the log ends.
+///
+/// # Errors
+/// 503 when the log does not answer.
+pub(crate) async fn head(log: &Log) -> Result<Position, Problem> {
+    log.head().await.map_err(|error| projections::ReadError::Log(error).into())
+}
+
+/// The next entries after a position.
+///
+/// # Errors
+/// The log does not answer.
+pub(crate) async fn page(log: &Log, after: Position, public_url: &PublicUrl) -> Result<Vec<Entry>, LogError> {
+    let mut previous = after;
+    let events = log.read(after, PAGE).await?;
+    Ok(events
+        .into_iter()
+        .map(|event| {
+            let json = render(&event, previous, public_url);
+            previous = event.position;
+            let id = |field: &str| event.payload.get(field).and_then(Value::as_str).map(str::to_owned);
+            Entry {
+                position: event.position,
+                definition_id: id("definition_id"),
+                aggregate_type: event.aggregate_type,
+                aggregate_id: event.aggregate_id,
+                event_type: event.event_type,
+                json,
+            }
+        })
+        .collect())
+}
+
+/// The notice that goes out on the bus too: a CloudEvent of bounded size.
+fn render(event: &RecordedEvent, previous: Position, public_url: &PublicUrl) -> String {
+    match announce(event, previous, public_url) {
+        Ok(notice) => String::from_utf8_lossy(&notice.payload).into_owned(),
+        Err(error) => {
+            tracing::error!(error = &error as &dyn std::error::Error, event.id = %event.event_id, "no notice can be made of an event");
+            serde_json::json!({ "id": event.event_id, "dataref": public_url.event(event.event_id) }).to_string()
+        }
+    }
+}

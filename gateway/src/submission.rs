@@ -1,0 +1,140 @@
+//! A request that changes something: its body, and everything the log wants to know about where it comes from.
+
+use aide::OperationInput;
+use aide::generate::GenContext;
+use aide::openapi::{MediaType, Operation, RequestBody as DescribedBody, Response as Described, SchemaObject};
+use aide::operation::{add_parameters, set_body};
+use app::log::{DedupeKey, Origin};
+use axum::extract::{FromRequest, Request};
+use domain::Invalid;
+use http::HeaderMap;
+use http::request::Parts;
+
+use crate::body::{self, RequestBody};
+use crate::caller::{described_problems, principal};
+use crate::correlation::Correlation;
+use crate::problem::{Kind, Problem};
+use crate::version::header_parameter;
+
+/// Header that makes a repeated request the same request.
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
+/// Header on an answer that was given before.
+pub(crate) const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
+
+/// Longest idempotency key.
+const LONGEST_KEY: usize = 200;
+
+/// A parsed body and its context. Has to come last in a handler's parameters.
+pub(crate) struct Submission<B> {
+    /// The body.
+    pub(crate) body: B,
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+}
+
+/// Where a change comes from.
+///
+/// # Errors
+/// 500 when the request did not come through the router's own layers.
+fn origin(parts: &Parts, bytes: &[u8]) -> Result<Origin, Problem> {
+    let principal = principal(parts)?;
+    let missing = || Problem::new(Kind::Internal, "The request has no correlation.");
+    let correlation = parts.extensions.get::<Correlation>().cloned().ok_or_else(missing)?;
+    // One caller's keys do not meet another's.
+    let dedupe = idempotency_key(&parts.headers)?.map(|key| {
+        DedupeKey::new(&format!("http:{principal}:{key}"), &content(parts.method.as_str(), parts.uri.path(), bytes))
+    });
+    Ok(Origin {
+        actor: principal.to_string(),
+        correlation_id: Some(correlation.id),
+        causation_id: None,
+        traceparent: correlation.traceparent,
+        dedupe,
+    })
+}
+
+/// What the same key has to come with again: method, path and body.
+fn content(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
+    [method.as_bytes(), b"\n", path.as_bytes(), b"\n", body].concat()
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let fits =
+        |text: &&str| (1..=LONGEST_KEY).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    value.to_str().ok().filter(fits).map(Some).ok_or_else(|| {
+        Invalid::new("Idempotency-Key", "is not usable", format!("1 to {LONGEST_KEY} visible ASCII characters"))
+    })
+}
+
+impl<S: Send + Sync, B: RequestBody> FromRequest<S> for Submission<B> {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+        let (parts, body) = request.into_parts();
+        idempotency_key(&parts.headers)?;
+        let bytes = body::read(&parts, body, B::LONGEST).await?;
+        let body = body::parse(&bytes)?;
+        Ok(Self { body, origin: origin(&parts, &bytes)? })
+    }
+}
+
+impl<B: RequestBody> OperationInput for Submission<B> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        let schema =
+            SchemaObject { json_schema: context.schema.subschema_for::<B>(), external_docs: None, example: None };
+        let content = MediaType { schema: Some(schema), ..MediaType::default() };
+        let body = DescribedBody {
+            content: [("application/json".to_owned(), content)].into_iter().collect(),
+            required: B::of_nothing().is_none(),
+            ..DescribedBody::default()
+        };
+        set_body(context, operation, body);
+        let about = "Repeating the request with the same key and body gives the first answer again.";
+        add_parameters(context, operation, [header_parameter("Idempotency-Key", false, about)]);
+    }
+
+    fn inferred_early_responses(context: &mut GenContext, operation: &mut Operation) -> Vec<(Option<u16>, Described)> {
+        described_problems(
+            context,
+            operation,
+            &[
+                (400, "The input is not valid"),
+                (409, "It contradicts what is there, or the idempotency key was used for another request"),
+                (413, "The body is too large"),
+                (415, "The body is not JSON"),
+            ],
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn method_path_and_body_make_the_request() {
+        let first = content("POST", "/api/workers", b"{}");
+        for (method, path, body) in
+            [("PATCH", "/api/workers", "{}"), ("POST", "/api/worker", "{}"), ("POST", "/api/workers", "{ }")]
+        {
+            assert_ne!(first, content(method, path, body.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn a_key_is_short_and_visible() {
+        let headers = |value: &str| {
+            HeaderMap::from_iter([(
+                http::HeaderName::from_static(IDEMPOTENCY_KEY),
+                http::HeaderValue::from_str(value).unwrap(),
+            )])
+        };
+        assert_eq!(idempotency_key(&headers("order-7")).unwrap(), Some("order-7"));
+        assert_eq!(idempotency_key(&HeaderMap::new()).unwrap(), None);
+        for bad in ["", "two words", &"x".repeat(201)] {
+            assert!(idempotency_key(&headers(bad)).is_err(), "{bad}");
+        }
+    }
+}

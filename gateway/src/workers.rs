@@ -1,0 +1,7 @@
+//! Workers.
+
+pub(crate) mod change;
+pub(crate) mod list;
+pub(crate) mod register;
+pub(crate) mod shape;
+pub(crate) mod show;

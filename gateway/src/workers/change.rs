@@ -1,0 +1,40 @@
+//! `PATCH /api/workers/{id}`: a worker is different from now on.
+
+use aide::transform::TransformOperation;
+use axum::extract::State;
+use domain::WorkerId;
+use domain::worker::WorkerChange;
+
+use super::shape::WrittenWorker;
+use crate::answer::Found;
+use crate::body::RequestBody;
+use crate::caller::{Administering, Caller};
+use crate::command::{present, written};
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::Shared;
+use crate::submission::Submission;
+use crate::version::IfMatch;
+
+impl RequestBody for WorkerChange {}
+
+pub(crate) async fn change(
+    State(shared): State<Shared>,
+    _: Caller<Administering>,
+    Id(id): Id<WorkerId>,
+    version: IfMatch,
+    submission: Submission<WorkerChange>,
+) -> Result<Found<WrittenWorker>, Problem> {
+    let done = shared.commands.change_worker(&id, submission.body, version.sequence, &submission.origin).await?;
+    let worker = WrittenWorker::of(&done.state, done.sequence, done.position);
+    let worker = present(worker.as_ref())?.clone();
+    Ok(written(&done, worker))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("change_worker")
+        .tag("workers")
+        .summary("Change a worker")
+        .description("What is absent stays as it is.")
+}

@@ -1,0 +1,46 @@
+//! `GET /api/workers`, and for controllers `GET /api/internal/workers`: workers, newest first.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use projections::ReadModel;
+use projections::read_models::workers::WorkerRow;
+
+use crate::caller::{Caller, Internal, Viewing};
+use crate::paging::{Page, Paging};
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::Shared;
+
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<WorkerRow>>, Problem> {
+    page(&shared, since, paging).await
+}
+
+pub(crate) async fn list_internally(
+    State(shared): State<Shared>,
+    _: Caller<Internal>,
+    since: Since,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<WorkerRow>>, Problem> {
+    page(&shared, since, paging).await
+}
+
+async fn page(shared: &Shared, since: Since, paging: Paging) -> Result<Json<Page<WorkerRow>>, Problem> {
+    let request = paging.request()?;
+    since.reached(shared, &[ReadModel::Workers]).await?;
+    Ok(Json(shared.reads.workers(&request).await?.into()))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("list_workers").tag("workers").summary("Workers, newest first")
+}
+
+pub(crate) fn describe_internal(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("list_workers_internally").tag("workers").summary("Workers, for controllers")
+}

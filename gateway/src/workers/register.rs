@@ -1,0 +1,32 @@
+//! `POST /api/workers`: a worker begins to exist.
+
+use aide::transform::TransformOperation;
+use axum::extract::State;
+use domain::worker::NewWorker;
+
+use super::shape::WrittenWorker;
+use crate::answer::Created;
+use crate::body::RequestBody;
+use crate::caller::{Administering, Caller};
+use crate::command::{present, written};
+use crate::problem::Problem;
+use crate::state::Shared;
+use crate::submission::Submission;
+
+impl RequestBody for NewWorker {}
+
+pub(crate) async fn register(
+    State(shared): State<Shared>,
+    _: Caller<Administering>,
+    submission: Submission<NewWorker>,
+) -> Result<Created<WrittenWorker>, Problem> {
+    let done = shared.commands.register_worker(submission.body, &submission.origin).await?;
+    let worker = WrittenWorker::of(&done.state, done.sequence, done.position);
+    let worker = present(worker.as_ref())?.clone();
+    let path = format!("/api/workers/{}", worker.id);
+    Ok(written(&done, worker).located_at(&path))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("register_worker").tag("workers").summary("Register a worker")
+}

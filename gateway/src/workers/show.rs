@@ -1,0 +1,32 @@
+//! `GET /api/workers/{id}`.
+
+use aide::transform::TransformOperation;
+use axum::extract::State;
+use domain::WorkerId;
+use domain::worker::Worker;
+use projections::ReadModel;
+use projections::read_models::workers::WorkerRow;
+
+use crate::answer::Found;
+use crate::caller::{Caller, Viewing};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Id(id): Id<WorkerId>,
+) -> Result<Found<WorkerRow>, Problem> {
+    since.reached(&shared, &[ReadModel::Workers]).await?;
+    let ask = || shared.reads.worker(&id);
+    let row = shared.row::<Worker, _, _>(ReadModel::Workers, ("worker", id.as_str()), ask).await?;
+    let etag = row.etag.clone();
+    Ok(Found::new(row).at_etag(&etag))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation.id("show_worker").tag("workers").summary("One worker")
+}

@@ -1,0 +1,10 @@
+//! The gateway over real HTTP, on a real Postgres, with the read models following along.
+
+mod bad_input;
+mod definitions;
+mod documents;
+mod operations;
+mod sessions;
+mod stream;
+mod who;
+mod world;

@@ -1,0 +1,61 @@
+//! What operators see and do.
+
+use app::dead_letters::{Kind, Undeliverable};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::world::{OPERATOR, World};
+
+#[tokio::test]
+async fn operators_see_how_far_everything_is() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let operations = world.get("/api/operations").await.expect(200);
+    assert_eq!(operations.body["read_models"].as_array().unwrap().len(), 5);
+    assert_eq!(operations.body["bus_connected"], false);
+    assert_eq!(operations.body["relay"]["caught_up"], false);
+    assert_eq!(operations.body["dead_letters"], json!({"commands": 0, "events": 0}));
+}
+
+#[tokio::test]
+async fn a_dead_command_is_shown_retried_and_discarded() {
+    let world = World::start().await;
+    let event = json!({
+        "specversion": "1.0", "id": "1", "source": "/grading", "type": "io.lablet.command.transition_lablet_session.v1",
+        "data": {"session_id": "s1", "new_status": "collecting"},
+    });
+    let payload = event.to_string();
+    let keep = async |source: &str| {
+        let letter = Undeliverable {
+            kind: Kind::Command,
+            source,
+            reason: "there is no session s1".to_owned(),
+            aggregate: Some(("lablet_session", "s1")),
+            event: None,
+            headers: [("Content-Type".to_owned(), "application/cloudevents+json".to_owned())].into(),
+            payload: payload.as_bytes(),
+        };
+        format!("command:{}", world.dead_letters.keep(&letter).await.unwrap())
+    };
+    let id = keep("lablet.commands.grading.transition_lablet_session").await;
+    let ask = |method, path: &str| world.request(method, path).bearer_auth(OPERATOR);
+    let list = world.send(ask(Method::GET, "/api/dead-letters")).await.expect(200);
+    assert_eq!(list.body["items"][0]["id"], id);
+    let shown = world.send(ask(Method::GET, &format!("/api/dead-letters/{id}"))).await.expect(200);
+    assert_eq!(shown.body["message"], payload);
+    let retry = format!("/api/dead-letters/{id}/retry");
+    world.send(ask(Method::POST, &retry)).await.problem(409, "conflict", None);
+    world.session("s1", "running").await;
+    let retried = world.send(ask(Method::POST, &retry)).await.expect(200);
+    assert_eq!(retried.body["answer"]["session_status"], "collecting");
+    world.send(ask(Method::POST, &retry)).await.problem(409, "conflict", None);
+
+    let id = keep("lablet.commands.other.transition_lablet_session").await;
+    let discard = format!("/api/dead-letters/{id}/discard");
+    let bare = ask(Method::POST, &discard).json(&json!({}));
+    world.send(bare).await.problem(400, "invalid-input", Some("reason"));
+    let discarded = world.send(ask(Method::POST, &discard).json(&json!({"reason": "a test"}))).await.expect(200);
+    assert_eq!(discarded.body["outcome"], "discarded");
+    world.send(ask(Method::POST, &discard).json(&json!({"reason": "a test"}))).await.problem(404, "not-found", None);
+    world.send(ask(Method::GET, "/api/dead-letters/x")).await.problem(400, "invalid-input", Some("id"));
+}

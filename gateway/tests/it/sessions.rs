@@ -1,0 +1,237 @@
+//! A session's life over HTTP.
+
+use reqwest::Method;
+use serde_json::json;
+
+use crate::world::{KEY, OPERATOR, World, observation};
+
+#[tokio::test]
+async fn a_session_is_created_moved_on_observed_and_read_back() {
+    let world = World::start().await;
+    world.session("s1", "pending").await;
+    let session = world.get("/api/lablet-sessions/s1").await.expect(200);
+    assert_eq!(session.body["status"], "pending");
+    assert_eq!(session.header("etag"), "\"1\"");
+
+    let scheduled = json!({"new_status": "scheduled", "worker_id": "w1", "allocated_ports": {"PC_serial": 5041}});
+    let answer = world.post("/api/internal/lablet-sessions/s1/transition", &scheduled).await.expect(200);
+    assert_eq!(answer.body["status"], "scheduled");
+    assert_eq!(answer.body["worker_id"], "w1");
+    assert_eq!(answer.body["etag"], "\"2\"");
+    let position = answer.body["position"].as_str().unwrap();
+    let read = world.get(&format!("/api/lablet-sessions/s1?position={position}")).await.expect(200);
+    assert_eq!(read.body["status"], "scheduled");
+    assert_eq!(read.body["allocated_ports"], json!({"PC_serial": 5041}));
+}
+
+#[tokio::test]
+async fn creating_answers_with_the_full_shape_and_its_place() {
+    let world = World::start().await;
+    world.session("s1", "pending").await;
+    let created = world
+        .post("/api/internal/lablet-sessions", &json!({"definition_id": "d1", "owner_id": "learner-2"}))
+        .await
+        .expect(201);
+    let id = created.body["id"].as_str().unwrap();
+    assert_eq!(created.header("location"), format!("/api/lablet-sessions/{id}"));
+    for field in [
+        "id",
+        "definition_id",
+        "definition_version",
+        "status",
+        "worker_id",
+        "cml_lab_id",
+        "allocated_ports",
+        "observed_ports",
+        "port_drift_detected",
+        "port_drift",
+        "observation_count",
+        "observed_at",
+        "observed_resources",
+        "timeslot",
+        "created_at",
+        "updated_at",
+        "position",
+        "etag",
+    ] {
+        assert!(created.body.get(field).is_some(), "{field} is missing: {}", created.body);
+    }
+    let read = world.get(created.header("location")).await.expect(200);
+    for (field, value) in created.body.as_object().unwrap() {
+        assert!(read.body.get(field).is_some(), "{field}={value} is missing on the read");
+    }
+}
+
+#[tokio::test]
+async fn an_observation_is_recorded_once_and_reaches_the_aggregate() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let path = "/api/internal/lablet-sessions/s1/resource-observations";
+    let body = observation(302, &json!({"PC_serial": 5041, "PC_vnc": 6000}));
+    let recorded = world.post(path, &body).await.expect(200);
+    assert_eq!(recorded.body["session_id"], "s1");
+    assert_eq!(recorded.body["observation_count"], 1);
+    assert_eq!(recorded.body["port_drift_detected"], true);
+    assert_eq!(recorded.body["observed_at"], "2026-03-01T10:00:00Z");
+    // The same observer at the same instant made the same observation, whoever repeats it.
+    let again = world.post(path, &body).await.expect(200);
+    assert_eq!(again.body["observation_count"], 1);
+
+    let position = again.header("lablet-position");
+    let detail = world.get(&format!("/api/lablet-sessions/s1?position={position}")).await.expect(200);
+    assert_eq!(detail.body["observed_resources"]["nodes"].as_array().unwrap().len(), 302);
+    assert_eq!(detail.body["port_drift"]["changed"], json!({"PC_vnc": {"allocated": 5042, "observed": 6000}}));
+    let path = format!("/api/lablet-definitions/d1/resource-observations?limit=20&position={position}");
+    let aggregate = world.get(&path).await.expect(200);
+    assert_eq!(aggregate.body["observation_count"], 1);
+    assert_eq!(aggregate.body["aggregate"]["cpu_cores"]["max"], 2.0);
+    assert_eq!(aggregate.body["aggregate"]["port_drift_sessions"], 1);
+    let observations = world.get("/api/lablet-sessions/s1/resource-observations").await.expect(200);
+    assert_eq!(observations.body["items"].as_array().unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn an_observation_is_refused_unless_the_session_is_running_or_collecting() {
+    let world = World::start().await;
+    world.session("s1", "ready").await;
+    let path = "/api/internal/lablet-sessions/s1/resource-observations";
+    let refused = world.post(path, &observation(1, &json!({}))).await.problem(400, "wrong-state", None);
+    let detail = refused.body["detail"].as_str().unwrap();
+    assert!(detail.contains("ready") && detail.contains("running, collecting"), "{detail}");
+    let asked =
+        world.send(world.request(Method::POST, "/api/lablet-sessions/s1/observe-resources").bearer_auth(OPERATOR));
+    let refused = asked.await.problem(400, "wrong-state", None);
+    assert!(refused.body["detail"].as_str().unwrap().contains("running"), "{}", refused.body);
+    let unknown = "/api/internal/lablet-sessions/nobody/resource-observations";
+    world.post(unknown, &observation(1, &json!({}))).await.problem(404, "not-found", None);
+}
+
+#[tokio::test]
+async fn an_observation_is_asked_for_and_its_outcome_is_shown() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let ask = world.request(Method::POST, "/api/lablet-sessions/s1/observe-resources").bearer_auth(OPERATOR);
+    let asked = world.send(ask).await.expect(202);
+    assert_eq!(asked.body["session_id"], "s1");
+    assert!(asked.body["message"].is_string());
+    let request_id = asked.body["request_id"].as_str().unwrap();
+    let position = asked.body["position"].as_str().unwrap();
+
+    let open = world.get(&format!("/api/observation-requests?status=open&session_id=s1&position={position}")).await;
+    let open = open.expect(200);
+    assert_eq!(open.body["items"][0]["request_id"], request_id);
+    assert_eq!(open.body["items"][0]["requested_by"], "admin:oli");
+    let known = world.get_internally("/api/internal/lablet-sessions/s1").await.expect(200);
+    assert_eq!(known.body["id"], "s1");
+    assert_eq!(known.body["observation_requests"][0]["request_id"], request_id);
+    assert_eq!(known.body["observation_requests"][0]["outcome"], "open");
+
+    let mut report = observation(2, &json!({"PC_serial": 5041, "PC_vnc": 5042}));
+    report["request_id"] = request_id.into();
+    let path = "/api/internal/lablet-sessions/s1/resource-observations";
+    let recorded = world.post(path, &report).await.expect(200);
+    let position = recorded.body["position"].as_str().unwrap();
+    let requests = world.get(&format!("/api/observation-requests?session_id=s1&position={position}")).await.expect(200);
+    assert_eq!(requests.body["items"][0]["outcome"], "recorded");
+    report["request_id"] = "unknown-request".into();
+    report["observed_resources"]["observed_at"] = "2026-03-01T11:00:00Z".into();
+    world.post(path, &report).await.problem(400, "invalid-input", Some("request_id"));
+}
+
+#[tokio::test]
+async fn the_history_says_who_and_in_what_connection() {
+    let world = World::start().await;
+    world.session("s1", "scheduled").await;
+    let step = world
+        .request(Method::POST, "/api/internal/lablet-sessions/s1/transition")
+        .header("x-api-key", KEY)
+        .header("x-correlation-id", "order-7")
+        .header("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+        .json(&json!({"new_status": "instantiating", "reason": "its time has come"}));
+    let answer = world.send(step).await.expect(200);
+    assert_eq!(answer.header("x-correlation-id"), "order-7");
+
+    let first = world.get("/api/lablet-sessions/s1/events?limit=2").await.expect(200);
+    assert_eq!(first.body["items"][0]["type"], "lablet_session.created.v1");
+    let cursor = first.body["next_cursor"].as_str().unwrap();
+    let rest = world.get(&format!("/api/lablet-sessions/s1/events?limit=2&cursor={cursor}")).await.expect(200);
+    assert_eq!(rest.body["next_cursor"], json!(null));
+    let event = &rest.body["items"][0];
+    assert_eq!(event["sequence"], 3);
+    assert_eq!(event["metadata"]["actor"], "service:booking");
+    assert_eq!(event["metadata"]["correlation_id"], "order-7");
+    assert_eq!(event["metadata"]["traceparent"], "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    assert_eq!(event["data"]["reason"], "its time has come");
+    let single = world.get(&format!("/api/events/{}", event["event_id"].as_str().unwrap())).await.expect(200);
+    assert_eq!(&single.body, event);
+    world.get("/api/lablet-sessions/nobody/events").await.problem(404, "not-found", None);
+}
+
+#[tokio::test]
+async fn sessions_are_listed_in_pages_and_by_filter() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let mut position = String::new();
+    for index in 2..=7 {
+        let new = json!({"id": format!("s{index}"), "definition_id": "d1"});
+        let created = world.post("/api/internal/lablet-sessions", &new).await.expect(201);
+        created.header("lablet-position").clone_into(&mut position);
+    }
+    let (mut seen, mut cursor) = (Vec::new(), String::new());
+    loop {
+        let page = world.get(&format!("/api/lablet-sessions?limit=3&position={position}{cursor}")).await.expect(200);
+        seen.extend(page.body["items"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned()));
+        match page.body["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!(seen, ["s7", "s6", "s5", "s4", "s3", "s2", "s1"]);
+    let running = world.get_internally("/api/internal/lablet-sessions?status=running&worker_id=w1").await.expect(200);
+    assert_eq!(running.body["items"].as_array().unwrap().len(), 1);
+    assert_eq!(running.body["items"][0]["cml_lab_id"], "lab-1");
+    let workers = world.get_internally("/api/internal/workers").await.expect(200);
+    assert_eq!(workers.body["items"][0]["address"], "https://cml-1.example.org");
+    for (query, field) in [
+        ("status=flying", "status"),
+        ("limit=0", "limit"),
+        ("limit=201", "limit"),
+        ("limit=x", "limit"),
+        ("cursor=!", "cursor"),
+        ("cursor=bm9uZQ", "cursor"),
+        ("worker_id=a.b", "worker_id"),
+        ("drift=maybe", "drift"),
+        ("stauts=running", "stauts"),
+        ("position=7", "position"),
+    ] {
+        world.get(&format!("/api/lablet-sessions?{query}")).await.problem(400, "invalid-input", Some(field));
+    }
+}
+
+#[tokio::test]
+async fn what_was_written_is_read_however_far_behind_the_read_models_are() {
+    let mut world = World::start_with(gateway::GatewayOptions {
+        longest_wait: std::time::Duration::from_millis(300),
+        ..gateway::GatewayOptions::default()
+    })
+    .await;
+    world.session("s1", "pending").await;
+    world.get("/api/lablet-sessions/s1").await.expect(200);
+    world.stand_still().await;
+    let created =
+        world.post("/api/internal/lablet-sessions", &json!({"id": "s2", "definition_id": "d1"})).await.expect(201);
+    let position = created.body["position"].as_str().unwrap();
+
+    // Not a stale 404, not an old list: it says that it is behind.
+    let late = world.get("/api/lablet-sessions/s2").await.problem(503, "read-model-behind", None);
+    assert_eq!(late.header("retry-after"), "1");
+    let list = world.request(Method::GET, "/api/lablet-sessions").header("lablet-position", position);
+    world.send(list.header("x-api-key", KEY)).await.problem(503, "read-model-behind", None);
+    world.get("/api/lablet-sessions/nobody").await.problem(404, "not-found", None);
+
+    world.project();
+    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
+    while world.get(&format!("/api/lablet-sessions/s2?position={position}")).await.status != 200 {
+        assert!(tokio::time::Instant::now() < until, "the read model of sessions did not come to {position}");
+    }
+}

@@ -1,0 +1,243 @@
+//! A gateway that runs, and clients of it.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use app::bus::{Bus, BusOptions};
+use app::clock::{Clock, Mint};
+use app::commands::Commands;
+use app::dead_letters::DeadLetters;
+use app::log::{Log, LogOptions};
+use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
+use gateway::{Gateway, GatewayOptions, GatewayParts};
+use projections::{Projections, Runner, RunnerOptions};
+use reqwest::{Method, RequestBuilder, Response};
+use serde_json::{Value, json};
+use servers::testing::{self, TestDatabase};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) const KEY: &str = "key-of-the-booking-service";
+pub(crate) const VIEWER: &str = "token-of-a-viewer";
+pub(crate) const OPERATOR: &str = "token-of-an-operator";
+pub(crate) const ADMIN: &str = "token-of-an-admin";
+
+/// A gateway with its database.
+pub(crate) struct World {
+    pub(crate) address: SocketAddr,
+    pub(crate) log: Log,
+    pub(crate) dead_letters: DeadLetters,
+    http: reqwest::Client,
+    projections: Projections,
+    runner: Option<(CancellationToken, JoinHandle<()>)>,
+    stop: CancellationToken,
+    serving: Option<JoinHandle<Result<(), gateway::GatewayError>>>,
+    _database: TestDatabase,
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: reqwest::header::HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) async fn of(response: Response) -> Self {
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = response.text().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::String(text));
+        Self { status, headers, body }
+    }
+
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).map(|value| value.to_str().unwrap()).unwrap_or_default()
+    }
+
+    /// The same, which has this status.
+    pub(crate) fn expect(self, status: u16) -> Self {
+        assert_eq!(self.status, status, "{}", self.body);
+        self
+    }
+
+    /// The same, which is a problem of this class that names this field.
+    pub(crate) fn problem(self, status: u16, class: &str, field: Option<&str>) -> Self {
+        let answer = self.expect(status);
+        assert_eq!(answer.header("content-type"), "application/problem+json");
+        assert_eq!(answer.body["type"], format!("urn:lablet:problem:{class}"), "{}", answer.body);
+        assert_eq!(answer.body["status"], status);
+        if let Some(field) = field {
+            assert_eq!(answer.body["errors"][0]["field"], field, "{}", answer.body);
+        }
+        answer
+    }
+}
+
+impl World {
+    pub(crate) async fn start() -> Self {
+        Self::start_with(GatewayOptions::default()).await
+    }
+
+    pub(crate) async fn start_with(options: GatewayOptions) -> Self {
+        // Whoever came first has installed it.
+        drop(rustls_provider());
+        let database = testing::database(&app::log::MIGRATOR).await;
+        let pool = app::log::pool(&database.url_as("lablet_app"), 8).unwrap();
+        let (clock, mint) = (Clock::system(), Mint::random());
+        let log = Log::new(pool.clone(), clock.clone(), mint.clone(), LogOptions::default());
+        let projections = Projections::new(log.clone());
+        let dead_letters = DeadLetters::new(pool, clock.clone(), mint.clone());
+        // Nobody listens there: over HTTP everything has to work without the bus.
+        let bus = Bus::connect(&BusOptions::new("nats://127.0.0.1:9", "gateway-test")).await.unwrap();
+        let secret = |secret| SecretHash::of(secret);
+        let token = |name: &str, role, text| AdminToken { name: name.to_owned(), role, hash: secret(text) };
+        let parts = GatewayParts {
+            commands: Commands::new(log.clone(), clock, mint),
+            dead_letters: dead_letters.clone(),
+            projections: projections.clone(),
+            bus,
+            internal_keys: vec![InternalKey { name: "booking".to_owned(), hash: secret(KEY) }],
+            admin_tokens: vec![
+                token("vic", Role::Viewer, VIEWER),
+                token("oli", Role::Operator, OPERATOR),
+                token("ada", Role::Admin, ADMIN),
+            ],
+            metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
+            public_url: None,
+        };
+        let options = GatewayOptions { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..options };
+        let gateway = Gateway::bind(options, parts).await.unwrap();
+        let address = gateway.address();
+        let stop = CancellationToken::new();
+        let serving = tokio::spawn(gateway.run(stop.clone()));
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
+        let mut world = Self {
+            address,
+            log,
+            dead_letters,
+            http,
+            projections,
+            runner: None,
+            stop,
+            serving: Some(serving),
+            _database: database,
+        };
+        world.project();
+        world
+    }
+
+    /// Lets the read models follow.
+    pub(crate) fn project(&mut self) {
+        let options = RunnerOptions { poll: Duration::from_millis(200), ..RunnerOptions::default() };
+        let runner = Runner::new(self.projections.clone(), None, options);
+        let token = CancellationToken::new();
+        self.runner = Some((token.clone(), tokio::spawn(runner.run(token))));
+    }
+
+    /// Lets the read models stand still.
+    pub(crate) async fn stand_still(&mut self) {
+        if let Some((token, running)) = self.runner.take() {
+            token.cancel();
+            running.await.unwrap();
+        }
+    }
+
+    /// Ends the gateway, and answers how it ended.
+    pub(crate) async fn end(&mut self) -> Result<(), gateway::GatewayError> {
+        self.stop.cancel();
+        self.serving.take().unwrap().await.unwrap()
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("http://{}{path}", self.address)).timeout(Duration::from_secs(60))
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path).bearer_auth(VIEWER)).await
+    }
+
+    pub(crate) async fn get_internally(&self, path: &str) -> Answer {
+        self.send(self.request(Method::GET, path).header("x-api-key", KEY)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.request(Method::POST, path).header("x-api-key", KEY).json(body)).await
+    }
+
+    pub(crate) async fn patch(&self, path: &str, etag: &str, body: &Value) -> Answer {
+        self.send(self.request(Method::PATCH, path).bearer_auth(ADMIN).header("if-match", etag).json(body)).await
+    }
+
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Answer {
+        Answer::of(request.send().await.unwrap()).await
+    }
+
+    /// A definition, a worker, and a session of the one on the other in this state.
+    pub(crate) async fn session(&self, id: &str, status: &str) {
+        let definition = self.post("/api/lablet-definitions", &definition("d1")).await;
+        definition.expect(201);
+        let worker = self.post("/api/workers", &worker("w1")).await;
+        worker.expect(201);
+        let new = json!({"id": id, "definition_id": "d1", "owner_id": "learner-1"});
+        self.post("/api/internal/lablet-sessions", &new).await.expect(201);
+        for (step, more) in [
+            ("scheduled", json!({"worker_id": "w1", "allocated_ports": {"PC_serial": 5041, "PC_vnc": 5042}})),
+            ("instantiating", json!({})),
+            ("ready", json!({})),
+            ("running", json!({"cml_lab_id": "lab-1"})),
+            ("collecting", json!({})),
+            ("grading", json!({})),
+        ] {
+            if status == "pending" {
+                break;
+            }
+            let mut body = more;
+            body["new_status"] = step.into();
+            self.post(&format!("/api/internal/lablet-sessions/{id}/transition"), &body).await.expect(200);
+            if step == status {
+                break;
+            }
+        }
+    }
+}
+
+fn rustls_provider() -> Result<(), std::sync::Arc<rustls::crypto::CryptoProvider>> {
+    rustls::crypto::ring::default_provider().install_default()
+}
+
+pub(crate) fn definition(id: &str) -> Value {
+    json!({
+        "id": id, "name": "Routing basics", "version": "1.0",
+        "resource_requirements": {"cpu_cores": 4, "memory_gb": 8, "storage_gb": 20},
+        "port_template": {"ports": [{"name": "PC_serial", "protocol": "serial"}]},
+    })
+}
+
+pub(crate) fn worker(id: &str) -> Value {
+    json!({
+        "id": id, "name": "CML one", "address": "https://cml-1.example.org",
+        "capacity": {"cpu_cores": 64, "memory_gb": 256, "storage_gb": 2000, "max_nodes": 300},
+    })
+}
+
+/// An observation of a lab with this many nodes.
+pub(crate) fn observation(nodes: usize, ports: &Value) -> Value {
+    let nodes: Vec<Value> = (0..nodes)
+        .map(|index| {
+            json!({
+                "node_id": format!("node-{index}"), "label": format!("R{index}"), "node_definition": "iosv",
+                "state": "BOOTED", "cpu_limit": 100, "ram_mb": 768, "tags": ["serial:5041"],
+                "interfaces": [{"interface_id": format!("i-{index}"), "label": "Gi0/0", "slot": 0, "state": "STARTED",
+                                "mac_address": "52:54:00:00:00:01", "ip4": ["10.0.0.1"]}],
+            })
+        })
+        .collect();
+    json!({
+        "observed_resources": {
+            "observed_at": "2026-03-01T10:00:00Z", "observer": "controller-1", "total_cpu_cores": 2.0,
+            "total_memory_mb": 1536, "total_storage_mb": null, "actual_node_count": nodes.len(), "nodes": nodes,
+        },
+        "observed_ports": ports,
+    })
+}
