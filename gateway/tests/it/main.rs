@@ -1,5 +1,7 @@
 //! The gateway over real HTTP, on a real Postgres, with the read models following along.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
+
 mod bad_input;
 mod definitions;
 mod documents;
