@@ -51,7 +51,7 @@ pub enum PortIntent {
     /// A named intent of earlier definitions (`ssh`, `telnet`, `tcp`, `http`, `https`): TCP, not honoured by PATty.
     Named {
         /// The name before the colon.
-        name: String,
+        intent: String,
     },
 }
 
@@ -73,7 +73,7 @@ impl PortTag {
             PortIntent::Forward { transport: Transport::Udp, .. } => "udp",
             PortIntent::Serial { .. } => "serial",
             PortIntent::Vnc => "vnc",
-            PortIntent::Named { name } => name,
+            PortIntent::Named { intent } => intent,
         }
     }
 
@@ -121,7 +121,7 @@ pub fn read_tag(tag: &str) -> TagReading {
         }),
         ("vnc", [outside]) => port(outside).map(|outside| PortTag { outside, intent: PortIntent::Vnc }),
         ("ssh" | "telnet" | "tcp" | "http" | "https", [outside]) => {
-            port(outside).map(|outside| PortTag { outside, intent: PortIntent::Named { name: kind.to_owned() } })
+            port(outside).map(|outside| PortTag { outside, intent: PortIntent::Named { intent: kind.to_owned() } })
         }
         ("pat", _) => Err("expected pat:[tcp:|udp:]<outside>:<inside>".to_owned()),
         ("serial", _) => Err("expected serial:<outside>[:<line>]".to_owned()),
@@ -162,8 +162,8 @@ pub struct ObservedPort {
     /// Outside port and what it leads to.
     #[serde(flatten)]
     pub tag: PortTag,
-    /// The layer 4 protocol on the worker.
-    pub transport: Transport,
+    /// The layer 4 protocol on the worker. Not `transport`, which a forward has among what it leads to.
+    pub l4_protocol: Transport,
     /// Whether PATty acts on it.
     pub honoured: bool,
 }
@@ -222,7 +222,7 @@ impl LabPorts {
                     name,
                     node_id: node_id.to_owned(),
                     node_label: label.to_owned(),
-                    transport: tag.transport(),
+                    l4_protocol: tag.transport(),
                     honoured: tag.is_honoured(),
                     tag,
                 }
@@ -294,7 +294,7 @@ mod tests {
         assert_eq!(read_tag("vnc:5900"), TagReading::Port(PortTag { outside: port(5900), intent: PortIntent::Vnc }));
         assert_eq!(
             read_tag("ssh:22"),
-            TagReading::Port(PortTag { outside: port(22), intent: PortIntent::Named { name: "ssh".into() } })
+            TagReading::Port(PortTag { outside: port(22), intent: PortIntent::Named { intent: "ssh".into() } })
         );
     }
 
@@ -356,6 +356,15 @@ mod tests {
             names(&read(&[("n1", " ", &["vnc:2001"]), ("n2", ".", &["vnc:2002"])])),
             ["__vnc=2001", "__vnc_2=2002"]
         );
+    }
+
+    #[test]
+    fn every_kind_of_observed_port_is_read_back_as_it_was_written() {
+        let tags = ["pat:2022:22", "pat:udp:2161:161", "serial:5041:1", "vnc:5043", "ssh:22"];
+        for port in read(&[("n1", "PC", &tags)]).ports {
+            let written = serde_json::to_string(&port).unwrap();
+            assert_eq!(serde_json::from_str::<ObservedPort>(&written).unwrap(), port, "{written}");
+        }
     }
 
     proptest! {
