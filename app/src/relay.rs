@@ -39,6 +39,9 @@ use crate::notice::{NoticeError, PublicUrl, announce};
 /// Events read from the log at once. An observation of a large lab has some 400 KB.
 const PAGE: i64 = 250;
 
+/// So often in a row may a stream that answers refuse the same event before it is taken to be broken.
+const REFUSALS: i32 = 4;
+
 /// How a relay works.
 #[derive(Debug, Clone)]
 pub struct RelayOptions {
@@ -178,6 +181,8 @@ impl Relay {
 
     /// Works as long as the lease is held.
     async fn lead(&self, mut lease: Lease, backoff: &mut Backoff, stop: &CancellationToken) {
+        let mut refusals = 0;
+        let mut acknowledged = lease.checkpoint().position;
         loop {
             match self.publish(&mut lease, backoff, stop).await {
                 Ok(Pause::Stopped) => {
@@ -196,6 +201,14 @@ impl Relay {
                 }
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn Error, "the relay begins again from its checkpoint");
+                    let is_refusal = matches!(error, RelayError::Publish { .. });
+                    let moved = lease.checkpoint().position != acknowledged;
+                    acknowledged = lease.checkpoint().position;
+                    refusals = if is_refusal && !moved { refusals + 1 } else { i32::from(is_refusal) };
+                    if refusals >= REFUSALS && self.bus.is_connected() {
+                        refusals = 0;
+                        self.replace_the_stream().await;
+                    }
                     wait(backoff.next_wait(), stop).await;
                 }
             }
@@ -205,6 +218,15 @@ impl Relay {
                     return;
                 }
             }
+        }
+    }
+
+    /// A stream that answers and takes nothing: its server has lost the folder, or cannot write. The stream is a copy,
+    /// so it is thrown away; the next look creates it and finds that everything has to be published again.
+    async fn replace_the_stream(&self) {
+        tracing::error!(stream = streams::EVENTS, "the stream answers but takes no event; replacing it");
+        if let Err(error) = self.bus.jetstream().delete_stream(streams::EVENTS).await {
+            tracing::error!(error = &error as &dyn Error, "the stream could not be replaced");
         }
     }
 
@@ -219,7 +241,6 @@ impl Relay {
         connects.mark_unchanged();
         let before_loss = lease.checkpoint().position;
         self.look_at_the_stream(lease).await?;
-        backoff.reset();
         let again_until = (lease.checkpoint().position < before_loss).then_some(before_loss);
         // Nudges that come while a page is on its way are kept by the subscription.
         let mut nudges = match self.bus.client().subscribe(subjects::NUDGE_LOG).await {
@@ -231,6 +252,7 @@ impl Relay {
         loop {
             appended.mark_unchanged();
             let published = self.publish_page(lease, again_until).await?;
+            backoff.reset();
             if stop.is_cancelled() {
                 return Ok(Pause::Stopped);
             }

@@ -153,6 +153,23 @@ async fn a_jetstream_folder_deleted_while_it_runs_heals_by_itself() {
 }
 
 #[tokio::test]
+async fn a_stream_that_takes_nothing_more_is_replaced() {
+    let nats = servers::testing::private_nats().await;
+    let stage = Stage::on(nats.url()).await;
+    let relay = Running::start(&stage.log, &stage.bus);
+    stage.register_workers(0..10).await;
+    settled(&stage, "10 events").await;
+    std::fs::remove_dir_all(nats.jetstream_dir()).unwrap();
+    // More than one of the server's files holds: it misses its folder.
+    for number in 0..180 {
+        stage.create_large_definition(&format!("d{number}")).await;
+    }
+    settled(&stage, "190 events").await;
+    assert!(progress(stage.log.pool()).await.unwrap().losses > 0);
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn a_bus_that_is_away_at_first_is_waited_for() {
     let mut nats = servers::testing::private_nats().await;
     let stage = Stage::on(nats.url()).await;

@@ -43,6 +43,17 @@ impl Stage {
         }
     }
 
+    /// A definition whose notice has some 50 KB.
+    pub(crate) async fn create_large_definition(&self, id: &str) {
+        let ports: Vec<_> =
+            (0..400).map(|port| json!({"name": format!("{port}_{}", "x".repeat(80)), "protocol": "serial"})).collect();
+        let new = json!({
+            "id": id, "name": "large", "version": "1", "port_template": {"ports": ports},
+            "resource_requirements": {"cpu_cores": 1, "memory_gb": 1, "storage_gb": 1}
+        });
+        self.commands.create_definition(serde_json::from_value(new).unwrap(), &Origin::of("test")).await.unwrap();
+    }
+
     /// Takes this test's database away from the application, or gives it back.
     pub(crate) async fn refuse_connections(&self, refuse: bool) {
         let (rest, name) = self.database.url().rsplit_once('/').unwrap();
