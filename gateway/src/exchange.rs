@@ -29,22 +29,7 @@ pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, 
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     request.extensions_mut().insert(correlation.clone());
 
-    let outcome = AssertUnwindSafe(tokio::time::timeout(shared.options.longest_request, next.run(request)));
-    let mut response = match outcome.catch_unwind().await {
-        Ok(Ok(response)) => response,
-        Ok(Err(_)) => {
-            let detail =
-                "The request was given up; whether it took effect is unknown. Repeat it with the same Idempotency-Key.";
-            Problem::new(Kind::TimedOut, detail).retry_after(Duration::from_secs(1)).into_response()
-        }
-        Err(panic) => {
-            let text =
-                panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            tracing::error!(panic = text.unwrap_or("without a text"), http.route = route, "a handler panicked");
-            Problem::new(Kind::Internal, "The fault was logged; the correlation id of this answer leads to it.")
-                .into_response()
-        }
-    };
+    let mut response = answer(next.run(request), shared.options.longest_request, &route).await;
     let actor = response.extensions().get::<Principal>().map(ToString::to_string);
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let allow = response.headers_mut().remove(http::header::ALLOW);
@@ -64,6 +49,25 @@ pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, 
     metrics::histogram!("lablet_http_request_duration_seconds", &labels[..2]).record(elapsed.as_secs_f64());
     log(status, &method, &path, &route, elapsed, actor.as_deref(), &correlation.id);
     response
+}
+
+/// The answer, whatever becomes of the handler.
+async fn answer(handler: impl Future<Output = Response>, longest: Duration, route: &str) -> Response {
+    match AssertUnwindSafe(tokio::time::timeout(longest, handler)).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(_)) => {
+            let detail =
+                "The request was given up; whether it took effect is unknown. Repeat it with the same Idempotency-Key.";
+            Problem::new(Kind::TimedOut, detail).retry_after(Duration::from_secs(1)).into_response()
+        }
+        Err(panic) => {
+            let text = panic.downcast_ref::<&str>().copied();
+            let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+            tracing::error!(panic = text.unwrap_or("without a text"), http.route = route, "a handler panicked");
+            let detail = "The fault was logged; the correlation id of this answer leads to it.";
+            Problem::new(Kind::Internal, detail).into_response()
+        }
+    }
 }
 
 fn log(
@@ -102,4 +106,20 @@ pub(crate) async fn queue(State(shared): State<Shared>, request: Request, next: 
         .and_then(Result::ok)
         .ok_or_else(|| Problem::unavailable("There is too much to do at the moment.", Duration::from_secs(1)))?;
     Ok(next.run(request).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_and_a_handler_that_never_ends_are_answered_too() {
+        let longest = Duration::from_millis(10);
+        let panicked = answer(async { panic!("a secret") }, longest, "/x").await;
+        assert_eq!(panicked.status(), StatusCode::INTERNAL_SERVER_ERROR);
+        let body = axum::body::to_bytes(panicked.into_body(), 10_000).await.unwrap();
+        assert!(!String::from_utf8_lossy(&body).contains("secret"));
+        let endless = answer(std::future::pending(), longest, "/x").await;
+        assert_eq!(endless.status(), StatusCode::GATEWAY_TIMEOUT);
+    }
 }

@@ -1,8 +1,8 @@
 //! HTTP: the API of Lablet, its description, and health.
 //!
 //! [`Gateway::bind`] takes the listening socket, [`Gateway::run`] serves until it is told to stop. The routes are in
-//! [`router`]; one file per endpoint under the folder of its noun holds the request's body, the handler of a few
-//! lines, and its tests. What every request goes through is in [`exchange`], who asks in [`authentication`], how
+//! `router`; one file per endpoint under the folder of its noun holds the request's body, the handler of a few
+//! lines, and its tests. What every request goes through is in `exchange`, who asks in [`authentication`], how
 //! errors look in [`problem`].
 
 mod answer;

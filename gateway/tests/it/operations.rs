@@ -4,7 +4,7 @@ use app::dead_letters::{Kind, Undeliverable};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{OPERATOR, World};
+use crate::world::{KEY, OPERATOR, World, worker};
 
 #[tokio::test]
 async fn operators_see_how_far_everything_is() {
@@ -58,4 +58,21 @@ async fn a_dead_command_is_shown_retried_and_discarded() {
     assert_eq!(discarded.body["outcome"], "discarded");
     world.send(ask(Method::POST, &discard).json(&json!({"reason": "a test"}))).await.problem(404, "not-found", None);
     world.send(ask(Method::GET, "/api/dead-letters/x")).await.problem(400, "invalid-input", Some("id"));
+}
+
+#[tokio::test]
+async fn while_the_database_is_away_everything_says_so_and_nothing_of_its_secrets() {
+    let world = World::without_database().await;
+    let open = async |path: &str| world.send(world.request(Method::GET, path)).await;
+    open("/livez").await.expect(200);
+    let ready = open("/readyz").await.expect(503);
+    assert_eq!((&ready.body["status"], &ready.body["postgres"]), (&json!("down"), &json!("down")));
+    for path in ["/api/lablet-sessions", "/api/lablet-sessions/s1", "/api/operations", "/api/stream"] {
+        let away = world.get(path).await.problem(503, "unavailable", None);
+        assert!(!away.header("retry-after").is_empty(), "{path}");
+        assert!(!away.body.to_string().contains("secret"), "{}", away.body);
+    }
+    let post = world.request(Method::POST, "/api/workers").header("x-api-key", KEY).json(&worker("w1"));
+    let answer = world.send(post).await;
+    assert!(matches!(answer.status, 503 | 504), "{}", answer.body);
 }

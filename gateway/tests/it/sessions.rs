@@ -216,7 +216,7 @@ async fn what_was_written_is_read_however_far_behind_the_read_models_are() {
     })
     .await;
     world.session("s1", "pending").await;
-    world.get("/api/lablet-sessions/s1").await.expect(200);
+    world.get_in_time("/api/lablet-sessions/s1").await;
     world.stand_still().await;
     let created =
         world.post("/api/internal/lablet-sessions", &json!({"id": "s2", "definition_id": "d1"})).await.expect(201);
@@ -230,8 +230,5 @@ async fn what_was_written_is_read_however_far_behind_the_read_models_are() {
     world.get("/api/lablet-sessions/nobody").await.problem(404, "not-found", None);
 
     world.project();
-    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(20);
-    while world.get(&format!("/api/lablet-sessions/s2?position={position}")).await.status != 200 {
-        assert!(tokio::time::Instant::now() < until, "the read model of sessions did not come to {position}");
-    }
+    world.get_in_time(&format!("/api/lablet-sessions/s2?position={position}")).await;
 }

@@ -32,7 +32,7 @@ pub(crate) struct World {
     runner: Option<(CancellationToken, JoinHandle<()>)>,
     stop: CancellationToken,
     serving: Option<JoinHandle<Result<(), gateway::GatewayError>>>,
-    _database: TestDatabase,
+    _database: Option<TestDatabase>,
 }
 
 /// What came back.
@@ -76,14 +76,33 @@ impl Answer {
 
 impl World {
     pub(crate) async fn start() -> Self {
-        Self::start_with(GatewayOptions::default()).await
+        // Longer than a client would be let wait, so that a slow machine fails no test.
+        let patient = Duration::from_secs(60);
+        Self::start_with(GatewayOptions {
+            longest_wait: patient,
+            longest_request: 2 * patient,
+            ..GatewayOptions::default()
+        })
+        .await
     }
 
     pub(crate) async fn start_with(options: GatewayOptions) -> Self {
+        let database = testing::database(&app::log::MIGRATOR).await;
+        let url = database.url_as("lablet_app");
+        let mut world = Self::over(&url, Some(database), options).await;
+        world.project();
+        world
+    }
+
+    /// A gateway whose database is away.
+    pub(crate) async fn without_database() -> Self {
+        Self::over("postgres://lablet_app:secret@127.0.0.1:9/lablet", None, GatewayOptions::default()).await
+    }
+
+    async fn over(database_url: &str, database: Option<TestDatabase>, options: GatewayOptions) -> Self {
         // Whoever came first has installed it.
         drop(rustls_provider());
-        let database = testing::database(&app::log::MIGRATOR).await;
-        let pool = app::log::pool(&database.url_as("lablet_app"), 8).unwrap();
+        let pool = app::log::pool(database_url, 8).unwrap();
         let (clock, mint) = (Clock::system(), Mint::random());
         let log = Log::new(pool.clone(), clock.clone(), mint.clone(), LogOptions::default());
         let projections = Projections::new(log.clone());
@@ -112,7 +131,7 @@ impl World {
         let stop = CancellationToken::new();
         let serving = tokio::spawn(gateway.run(stop.clone()));
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-        let mut world = Self {
+        Self {
             address,
             log,
             dead_letters,
@@ -122,9 +141,7 @@ impl World {
             stop,
             serving: Some(serving),
             _database: database,
-        };
-        world.project();
-        world
+        }
     }
 
     /// Lets the read models follow.
@@ -155,6 +172,18 @@ impl World {
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path).bearer_auth(VIEWER)).await
+    }
+
+    /// The answer to a read that is repeated until it is 200: the read models may need longer than a read waits.
+    pub(crate) async fn get_in_time(&self, path: &str) -> Answer {
+        let until = tokio::time::Instant::now() + Duration::from_secs(60);
+        loop {
+            let answer = self.get(path).await;
+            if answer.status == 200 || tokio::time::Instant::now() > until {
+                return answer.expect(200);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     pub(crate) async fn get_internally(&self, path: &str) -> Answer {
