@@ -82,6 +82,8 @@ GRANT USAGE ON SCHEMA public TO lablet_app;
 GRANT SELECT, INSERT (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id,
                       command_key, command_digest, command_events) ON events TO lablet_app;
 GRANT SELECT ON log_epoch TO lablet_app;
+-- `lablet doctor` tells whether the database is at this version.
+GRANT SELECT ON _sqlx_migrations TO lablet_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON snapshots TO lablet_app;
 
 -- A writer that stays open stalls everybody who reads in order.

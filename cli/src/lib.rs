@@ -1,1 +1,73 @@
-//! Placeholder.
+//! `lablet`: the composition root. The one place that knows every crate, reads the configuration and starts the roles.
+
+mod arguments;
+mod client;
+mod configuration;
+mod demo;
+mod operations;
+mod roles;
+mod secret;
+mod shutdown;
+mod simulate;
+mod telemetry;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use self::arguments::{Arguments, Command};
+
+/// Runs the executable: parses the command line and carries the command out.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let default_filter = match &arguments.command {
+        // The output of these is the answer; only what goes wrong is said beside it.
+        Command::Client(_) | Command::Operation(_) => "warn",
+        _ => "info,sqlx=warn,async_nats=warn",
+    };
+    let filter = arguments.log.as_deref().unwrap_or(default_filter);
+    if let Err(error) = telemetry::start_logging(filter, arguments.log_format) {
+        complain(&error);
+        return ExitCode::FAILURE;
+    }
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("a TLS provider was installed already");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            complain(&anyhow::Error::new(error).context("no runtime can be started"));
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(carry_out(arguments.command)) {
+        Ok(code) => code,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Up(arguments) => up::run(arguments).await?,
+        Command::Serve(arguments) => roles::serve(arguments).await?,
+        Command::Project(arguments) => roles::project(arguments).await?,
+        Command::Control(arguments) => roles::control(arguments).await?,
+        Command::Relay(arguments) => roles::relay(arguments).await?,
+        Command::SimulateCml(arguments) => simulate::run(arguments).await?,
+        Command::Operation(command) => return operations::run(command).await,
+        Command::Client(command) => client::run(command).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says on standard error what went wrong, with every cause.
+fn complain(error: &anyhow::Error) {
+    use std::io::Write as _;
+    let mut out = std::io::stderr().lock();
+    // Where standard error is closed, there is nobody left to tell.
+    if writeln!(out, "lablet: {error:#}").is_err() {}
+}

@@ -1,1 +1,12 @@
-//! Placeholder.
+//! The whole system behind verbs of its domain, for journeys: the real executable, its real servers, through its doors.
+//!
+//! For development only.
+
+pub mod event_catalogue;
+mod lablet;
+mod python;
+mod waiting;
+
+pub use self::lablet::{Lablet, LabletOptions, Refused};
+pub use self::python::python;
+pub use self::waiting::eventually;

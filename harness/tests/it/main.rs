@@ -1,3 +1,8 @@
+//! Journeys through the whole system, and the rules of this repository.
+
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod compose;
+mod documents;
+mod journeys;
+mod tidy;

@@ -1,0 +1,146 @@
+//! Printing answers: tables for people, JSON, JSON lines and CSV for programs.
+
+use anyhow::Context as _;
+use clap::ValueEnum;
+use comfy_table::presets::NOTHING;
+use comfy_table::{ContentArrangement, Table};
+use serde_json::Value;
+
+/// How to print an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// Aligned columns; `-` where a value is unknown.
+    Table,
+    /// One indented JSON document.
+    Json,
+    /// One JSON document a line.
+    Jsonl,
+    /// Comma-separated values with a header; empty where a value is unknown.
+    Csv,
+}
+
+/// A column: its heading and where its value is in a row (a JSON pointer).
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Column {
+    heading: &'static str,
+    pointer: &'static str,
+}
+
+/// A column with this heading, whose value is at this JSON pointer.
+pub(crate) const fn column(heading: &'static str, pointer: &'static str) -> Column {
+    Column { heading, pointer }
+}
+
+impl OutputFormat {
+    /// Prints rows to standard output.
+    pub(crate) fn rows(self, columns: &[Column], rows: &[Value]) -> anyhow::Result<()> {
+        self.write_rows(columns, rows, &mut std::io::stdout().lock())
+    }
+
+    /// Prints one thing to standard output.
+    pub(crate) fn one(self, thing: &Value) -> anyhow::Result<()> {
+        self.write_one(thing, &mut std::io::stdout().lock())
+    }
+
+    fn write_rows(self, columns: &[Column], rows: &[Value], out: &mut impl std::io::Write) -> anyhow::Result<()> {
+        match self {
+            Self::Table => {
+                let mut table = bare_table();
+                table.set_header(columns.iter().map(|column| column.heading));
+                for row in rows {
+                    table.add_row(columns.iter().map(|column| cell(row.pointer(column.pointer), "-")));
+                }
+                writeln!(out, "{}", table.trim_fmt())?;
+            }
+            Self::Json => writeln!(out, "{}", serde_json::to_string_pretty(rows)?)?,
+            Self::Jsonl => rows.iter().try_for_each(|row| writeln!(out, "{row}"))?,
+            Self::Csv => {
+                let mut writer = csv::Writer::from_writer(out);
+                let names = columns.iter().map(|column| column.pointer.trim_start_matches('/').replace('/', "."));
+                writer.write_record(names)?;
+                for row in rows {
+                    writer.write_record(columns.iter().map(|column| cell(row.pointer(column.pointer), "")))?;
+                }
+                writer.flush().context("standard output cannot be written")?;
+            }
+        }
+        Ok(())
+    }
+
+    fn write_one(self, thing: &Value, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+        match self {
+            Self::Json => writeln!(out, "{}", serde_json::to_string_pretty(thing)?)?,
+            Self::Jsonl => writeln!(out, "{thing}")?,
+            Self::Table => {
+                let mut table = bare_table();
+                for (name, value) in thing.as_object().into_iter().flatten() {
+                    table.add_row([name.clone(), cell(Some(value), "-")]);
+                }
+                writeln!(out, "{}", table.trim_fmt())?;
+            }
+            Self::Csv => {
+                let mut writer = csv::Writer::from_writer(out);
+                let members = thing.as_object().context("the answer is no JSON object")?;
+                writer.write_record(members.keys())?;
+                writer.write_record(members.values().map(|value| cell(Some(value), "")))?;
+                writer.flush().context("standard output cannot be written")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bare_table() -> Table {
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+}
+
+/// A value as a person reads it. Text that could steer a terminal is shown without its control characters.
+fn cell(value: Option<&Value>, unknown: &str) -> String {
+    let text = match value {
+        None | Some(Value::Null) => return unknown.to_owned(),
+        Some(Value::String(text)) => text.clone(),
+        Some(other) => other.to_string(),
+    };
+    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const COLUMNS: &[Column] = &[column("ID", "/id"), column("CORES", "/total/cores")];
+
+    fn printed(format: OutputFormat, rows: &[Value]) -> String {
+        let mut out = Vec::new();
+        format.write_rows(COLUMNS, rows, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn rows_are_printed_in_each_format_and_unknown_is_never_zero() {
+        let rows =
+            [json!({"id": "a", "total": {"cores": 1.5}}), json!({"id": "b,\u{1b}[31m", "total": {"cores": null}})];
+        insta::assert_snapshot!(printed(OutputFormat::Table, &rows), @r"
+        ID       CORES
+        a        1.5
+        b, [31m  -
+        ");
+        assert_eq!(printed(OutputFormat::Csv, &rows), "id,total.cores\na,1.5\n\"b, [31m\",\n");
+        assert_eq!(printed(OutputFormat::Jsonl, &rows[..1]), "{\"id\":\"a\",\"total\":{\"cores\":1.5}}\n");
+        assert_eq!(serde_json::from_str::<Value>(&printed(OutputFormat::Json, &rows)).unwrap(), json!(rows));
+    }
+
+    #[test]
+    fn one_thing_is_printed_a_member_a_line() {
+        let mut out = Vec::new();
+        OutputFormat::Table.write_one(&json!({"id": "a", "worker_id": null}), &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r"
+        id         a
+        worker_id  -
+        ");
+    }
+}

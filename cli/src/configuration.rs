@@ -1,0 +1,237 @@
+//! Configuration: read once, here, from the command line and the environment, and passed on as values.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{ArgAction, Args};
+use controller::{CmlOptions, ControllerOptions, CredentialBook, Credentials};
+use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
+
+use crate::secret::Secret;
+use crate::up::ready::Ready;
+
+/// Where the log is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DatabaseArguments {
+    /// The Postgres that holds the log and the read models, postgres://user:password@host/database.
+    #[arg(long, env = "LABLET_DATABASE_URL", hide_env_values = true)]
+    pub(crate) database_url: Option<Secret>,
+    /// Data folder of `lablet up`, where the database is looked up unless it is given.
+    #[arg(long, env = "LABLET_DATA_DIR", default_value = ".lablet")]
+    data_dir: PathBuf,
+}
+
+impl DatabaseArguments {
+    /// The database that was named, else that of the `lablet up` in this folder.
+    pub(crate) fn url(&self) -> anyhow::Result<Secret> {
+        if let Some(url) = &self.database_url {
+            return Ok(url.clone());
+        }
+        self.ready()?
+            .map(|ready| ready.database_url)
+            .context("no database is known: set LABLET_DATABASE_URL, or run `lablet up` in this folder")
+    }
+
+    /// What the `lablet up` in this folder told.
+    pub(crate) fn ready(&self) -> anyhow::Result<Option<Ready>> {
+        Ready::read(&self.data_dir)
+    }
+}
+
+/// Where the bus is.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BusArguments {
+    /// The NATS servers, nats://user:password@host:port, several separated by commas.
+    #[arg(long, env = "LABLET_NATS_URL", hide_env_values = true)]
+    pub(crate) nats_url: Option<Secret>,
+    /// Prefix of this user's inboxes, where NATS gives each user its own.
+    #[arg(long, env = "LABLET_NATS_INBOX_PREFIX")]
+    pub(crate) nats_inbox_prefix: Option<String>,
+}
+
+/// The gateway.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct GatewayArguments {
+    /// Where the gateway listens.
+    #[arg(long, env = "LABLET_HTTP", default_value = "127.0.0.1:8080")]
+    pub(crate) http: SocketAddr,
+    /// How the gateway is reached from outside; in links and schema addresses.
+    #[arg(long, env = "LABLET_PUBLIC_URL")]
+    pub(crate) public_url: Option<String>,
+    /// SHA-256 hashes of the keys of internal services: `name:hex`, separated by commas; several may be valid at once.
+    #[arg(long, env = "LABLET_INTERNAL_API_KEY_HASHES", value_delimiter = ',', hide_env_values = true)]
+    internal_api_key_hashes: Vec<String>,
+    /// SHA-256 hashes of admins' tokens: `name:role:hex`, role viewer, operator or admin, separated by commas.
+    #[arg(long, env = "LABLET_ADMIN_TOKEN_HASHES", value_delimiter = ',', hide_env_values = true)]
+    admin_token_hashes: Vec<String>,
+}
+
+/// Who may use the gateway.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Access {
+    pub(crate) internal_keys: Vec<InternalKey>,
+    pub(crate) admin_tokens: Vec<AdminToken>,
+}
+
+impl Access {
+    /// One service and one admin, as `lablet up` lets in.
+    pub(crate) fn one_of_each(internal_api_key: &Secret, admin_token: &Secret) -> Self {
+        Self {
+            internal_keys: vec![InternalKey {
+                name: "internal".to_owned(),
+                hash: SecretHash::of(internal_api_key.reveal()),
+            }],
+            admin_tokens: vec![AdminToken {
+                name: "admin".to_owned(),
+                role: Role::Admin,
+                hash: SecretHash::of(admin_token.reveal()),
+            }],
+        }
+    }
+}
+
+impl GatewayArguments {
+    /// Who may use the gateway, read from the configured hashes.
+    pub(crate) fn access(&self) -> anyhow::Result<Access> {
+        let mut access = Access::default();
+        for entry in self.internal_api_key_hashes.iter().filter(|entry| !entry.is_empty()) {
+            let hash = entry.split_once(':').and_then(|(name, hash)| Some((name, SecretHash::from_hex(hash.trim())?)));
+            let Some((name, hash)) = hash else {
+                bail!("LABLET_INTERNAL_API_KEY_HASHES has an entry that is not name:<64 hexadecimal digits>");
+            };
+            access.internal_keys.push(InternalKey { name: name.trim().to_owned(), hash });
+        }
+        for entry in self.admin_token_hashes.iter().filter(|entry| !entry.is_empty()) {
+            let token = match entry.split(':').collect::<Vec<_>>().as_slice() {
+                [name, role, hash] => SecretHash::from_hex(hash.trim())
+                    .zip(role_named(role.trim()))
+                    .map(|(hash, role)| AdminToken { name: name.trim().to_owned(), role, hash }),
+                _ => None,
+            };
+            let Some(token) = token else {
+                bail!(
+                    "LABLET_ADMIN_TOKEN_HASHES has an entry that is not name:<viewer, operator or admin>:<64 hexadecimal digits>"
+                );
+            };
+            access.admin_tokens.push(token);
+        }
+        Ok(access)
+    }
+}
+
+fn role_named(name: &str) -> Option<Role> {
+    [Role::Viewer, Role::Operator, Role::Admin].into_iter().find(|role| role.name() == name)
+}
+
+/// The controller's own part.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ControllerArguments {
+    /// User name on every CML worker that the credentials file does not list.
+    #[arg(long, env = "LABLET_CML_USERNAME")]
+    cml_username: Option<String>,
+    /// Password to that user name.
+    #[arg(long, env = "LABLET_CML_PASSWORD", hide_env_values = true)]
+    cml_password: Option<Secret>,
+    /// TOML file with a table a worker: `[worker-id]`, `username`, `password`.
+    #[arg(long, env = "LABLET_CML_CREDENTIALS")]
+    cml_credentials: Option<PathBuf>,
+    /// PEM file with the certificates that CML workers are trusted by.
+    #[arg(long, env = "LABLET_CML_CA")]
+    cml_ca: Option<PathBuf>,
+    /// Accept any certificate of CML workers.
+    #[arg(long, env = "LABLET_CML_INSECURE_TLS", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
+    cml_insecure_tls: bool,
+    /// Observe sessions when their timeslot ends.
+    #[arg(long, env = "RESOURCE_OBSERVATION_ENABLED", action = ArgAction::Set, default_value_t = true)]
+    resource_observation_enabled: bool,
+    /// Longest time of one observation, in seconds.
+    #[arg(long, env = "RESOURCE_OBSERVATION_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
+    resource_observation_timeout_seconds: u64,
+}
+
+/// What a controller works with.
+#[derive(Debug, Clone)]
+pub(crate) struct ControllerSettings {
+    pub(crate) options: ControllerOptions,
+    pub(crate) cml: CmlOptions,
+    pub(crate) credentials: CredentialBook,
+}
+
+impl ControllerArguments {
+    fn options(&self) -> ControllerOptions {
+        ControllerOptions {
+            observe_at_timeslot_end: self.resource_observation_enabled,
+            observation_timeout: Duration::from_secs(self.resource_observation_timeout_seconds),
+            ..ControllerOptions::default()
+        }
+    }
+
+    /// Settings for real workers, `None` when no credentials are configured at all.
+    pub(crate) fn settings(&self) -> anyhow::Result<Option<ControllerSettings>> {
+        let common = match (&self.cml_username, &self.cml_password) {
+            (Some(username), Some(password)) => Some(Credentials::new(username, password.reveal())),
+            (None, None) => None,
+            _ => bail!("LABLET_CML_USERNAME and LABLET_CML_PASSWORD have to be set together"),
+        };
+        if common.is_none() && self.cml_credentials.is_none() {
+            return Ok(None);
+        }
+        let mut credentials = common.map_or_else(CredentialBook::default, CredentialBook::common);
+        if let Some(file) = &self.cml_credentials {
+            let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
+            credentials = credentials.with_toml(&text).with_context(|| format!("{} cannot be used", file.display()))?;
+        }
+        let ca_pem = self
+            .cml_ca
+            .as_ref()
+            .map(|file| std::fs::read(file).with_context(|| format!("{} cannot be read", file.display())))
+            .transpose()?;
+        let cml = CmlOptions { ca_pem, insecure_tls: self.cml_insecure_tls, ..CmlOptions::default() };
+        Ok(Some(ControllerSettings { options: self.options(), cml, credentials }))
+    }
+
+    /// Settings for the simulator of the demonstration.
+    pub(crate) fn settings_for_simulator(&self, certificate_pem: &str, credentials: Credentials) -> ControllerSettings {
+        ControllerSettings {
+            // The demonstration's labs live for seconds: they are steady sooner than real ones.
+            options: ControllerOptions {
+                settling: Duration::from_secs(5),
+                poll: Duration::from_secs(2),
+                ..self.options()
+            },
+            cml: CmlOptions { ca_pem: Some(certificate_pem.as_bytes().to_vec()), ..CmlOptions::default() },
+            credentials: CredentialBook::common(credentials),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Gateway {
+        #[command(flatten)]
+        gateway: GatewayArguments,
+    }
+
+    fn access(keys: &str, tokens: &str) -> anyhow::Result<Access> {
+        let arguments = ["x", "--internal-api-key-hashes", keys, "--admin-token-hashes", tokens];
+        Gateway::try_parse_from(arguments).unwrap().gateway.access()
+    }
+
+    #[test]
+    fn hashes_are_read_and_a_broken_one_is_not_repeated() {
+        let hash = "00".repeat(32);
+        let both = access(&format!("booking:{hash},grading:{hash}"), &format!("ada:admin:{hash}")).unwrap();
+        assert_eq!((both.internal_keys.len(), both.admin_tokens.len()), (2, 1));
+        for (keys, tokens) in [("booking:abc", ""), ("", "ada:root:00"), ("", "ada:admin:zz"), ("nonsense", "")] {
+            let refused = access(keys, tokens).unwrap_err().to_string();
+            assert!(!refused.contains("abc") && !refused.contains("zz"), "{refused}");
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The demonstration: a simulated CML controller, five sample labs, and sessions that live through their life in about
+//! a minute and begin again, so that a new user sees observations, drift, requests and aggregates come to life.
+//!
+//! It plays the services around Lablet (booking, lab start and stop, grading) through the same doors that they use.
+
+mod labs;
+mod services;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rand::Rng as _;
+use serde_json::{Value, json};
+use simulator::Simulator;
+use tokio_util::sync::CancellationToken;
+
+use self::labs::{LABS, SampleLab};
+use self::services::Services;
+use crate::secret::Secret;
+
+/// How long a demonstration session's timeslot is.
+const TIMESLOT: TimeDelta = TimeDelta::seconds(30);
+/// How long any state may take to be reached before the demonstration gives the session up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// The one worker.
+const WORKER: &str = "demo-cml";
+
+/// What the demonstration needs.
+pub(crate) struct Demo {
+    simulator: Arc<Simulator>,
+    services: Services,
+    clock: app::clock::Clock,
+}
+
+impl Demo {
+    /// A demonstration on a simulator, through the gateway at `http`.
+    pub(crate) fn new(
+        simulator: Arc<Simulator>,
+        http: &str,
+        internal_api_key: Secret,
+        admin_token: Secret,
+        clock: app::clock::Clock,
+    ) -> anyhow::Result<Self> {
+        Ok(Self { simulator, services: Services::new(http, internal_api_key, admin_token)?, clock })
+    }
+
+    /// Plays until cancelled. What goes wrong is logged, and tried again after a pause.
+    pub(crate) async fn run(self, cancelled: CancellationToken) {
+        let demo = Arc::new(self);
+        let mut set_up_pause = Duration::from_secs(1);
+        loop {
+            let set_up = tokio::select! {
+                result = demo.set_up() => result,
+                () = cancelled.cancelled() => return,
+            };
+            match set_up {
+                Ok(()) => break,
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "the demonstration cannot be set up yet"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(set_up_pause) => set_up_pause = (set_up_pause * 2).min(Duration::from_secs(30)),
+                () = cancelled.cancelled() => return,
+            }
+        }
+        let mut stages = tokio::task::JoinSet::new();
+        for (index, lab) in LABS.iter().enumerate() {
+            let (demo, cancelled) = (demo.clone(), cancelled.clone());
+            stages.spawn(async move {
+                // Staggered, so that there is always something in every state to look at.
+                let stagger = Duration::from_secs(4 * u64::try_from(index).unwrap_or(0));
+                tokio::select! {
+                    () = async { tokio::time::sleep(stagger).await; demo.stage(lab).await } => {}
+                    () = cancelled.cancelled() => {}
+                }
+            });
+        }
+        while stages.join_next().await.is_some() {}
+    }
+
+    /// Worker and definitions; what an earlier run left unfinished is terminated, as its labs are gone.
+    async fn set_up(&self) -> anyhow::Result<()> {
+        let address = self.simulator.url();
+        self.services
+            .ensure_worker(json!({
+                "id": WORKER, "name": "Simulated CML", "address": address,
+                "capacity": {"cpu_cores": 64, "memory_gb": 256, "storage_gb": 2000, "max_nodes": 320}
+            }))
+            .await?;
+        for lab in LABS {
+            self.services.ensure_definition(lab.definition()?).await?;
+        }
+        for session in self.services.unfinished_sessions(WORKER).await? {
+            self.services
+                .transition(&session, json!({"new_status": "terminated", "reason": "the demonstration began again"}))
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Plays one lab's sessions, one after the other.
+    async fn stage(&self, lab: &'static SampleLab) {
+        loop {
+            let played = self.play(lab).await;
+            let pause = match played {
+                Ok(()) => Duration::from_secs(rand::rng().random_range(2..6)),
+                Err(error) => {
+                    tracing::warn!(error = format!("{error:#}"), lab = lab.id, "a demonstration session was given up");
+                    Duration::from_secs(10)
+                }
+            };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One session, from booking to archive.
+    async fn play(&self, lab: &'static SampleLab) -> anyhow::Result<()> {
+        let now: DateTime<Utc> = self.clock.now();
+        let timeslot = json!({ "start": now, "end": now + TIMESLOT });
+        let session = self.services.create_session(json!({ "definition_id": lab.id, "timeslot": timeslot })).await?;
+        let lab_id = self.simulator.import_as(lab.topology, Some(&format!("{} {session}", lab.name)))?;
+        let lived = self.live(lab, &session, &lab_id).await;
+        // Whatever became of the session, its lab must not be left behind.
+        self.simulator.stop_lab(&lab_id)?;
+        self.simulator.wipe_lab(&lab_id)?;
+        self.simulator.delete_lab(&lab_id)?;
+        if lived.is_err() {
+            let reason = json!({"new_status": "terminated", "reason": "the demonstration gave it up"});
+            self.services.transition(&session, reason).await?;
+            return lived;
+        }
+        for status in ["stopped", "archived"] {
+            self.services.transition(&session, json!({ "new_status": status })).await?;
+        }
+        Ok(())
+    }
+
+    async fn live(&self, lab: &SampleLab, session: &str, lab_id: &str) -> anyhow::Result<()> {
+        let services = &self.services;
+        services
+            .transition(
+                session,
+                json!({"new_status": "scheduled", "worker_id": WORKER, "allocated_ports": lab.ports()?}),
+            )
+            .await?;
+        services.transition(session, json!({"new_status": "instantiating"})).await?;
+        self.simulator.start_lab(lab_id)?;
+        services.transition(session, json!({"new_status": "ready"})).await?;
+        services.transition(session, json!({"new_status": "running", "cml_lab_id": lab_id})).await?;
+        tokio::time::sleep(Duration::from_secs(8)).await;
+        if let Some((label, from, to)) = lab.drifts {
+            self.simulator.move_port(lab_id, label, from, to)?;
+        }
+        if lab.is_asked_for {
+            services.request_observation(session).await?;
+        }
+        // The controller observes when the timeslot ends, then moves the session on.
+        services.wait_for(session, "collecting", PATIENCE + TIMESLOT.to_std()?).await?;
+        services.transition(session, json!({"new_status": "grading"})).await?;
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        services.transition(session, json!({"new_status": "stopping"})).await?;
+        Ok(())
+    }
+}
+
+/// The members of an object that are ids.
+fn id_of(answer: &Value) -> anyhow::Result<String> {
+    use anyhow::Context as _;
+    Ok(answer["id"].as_str().context("the answer has no id")?.to_owned())
+}
+
+/// Starts the simulator with a password of its own, and gives the credentials to it.
+pub(crate) async fn start_simulator() -> anyhow::Result<(Simulator, controller::Credentials)> {
+    let password = Secret::generate("")?;
+    let options = simulator::SimulatorOptions {
+        username: "lablet".to_owned(),
+        password: password.reveal().to_owned(),
+        api: simulator::ApiVersion::V2_10,
+        // A node boots in seconds here instead of minutes.
+        time: simulator::SimulatedTime::Flowing { speed: 20.0 },
+        ..simulator::SimulatorOptions::default()
+    };
+    let credentials = controller::Credentials::new("lablet", password.reveal());
+    Ok((Simulator::start(options).await?, credentials))
+}

@@ -1,0 +1,132 @@
+//! The sample labs of the demonstration and what is planned for each.
+
+use anyhow::Context as _;
+use domain::port_tags::LabPorts;
+use domain::ports::PortMap;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+/// A sample lab: its definition's numbers are the author's guess.
+pub(super) struct SampleLab {
+    /// Id of its definition.
+    pub(super) id: &'static str,
+    /// Name of its definition.
+    pub(super) name: &'static str,
+    /// CML topology, YAML.
+    pub(super) topology: &'static str,
+    /// Guessed cores, GB of memory, GB of storage.
+    guess: (u32, u32, u32),
+    /// A port that moves while a session runs: label of the node, the planned port, the one it moves to.
+    pub(super) drifts: Option<(&'static str, u16, u16)>,
+    /// Whether somebody asks for an observation while a session runs.
+    pub(super) is_asked_for: bool,
+}
+
+#[derive(Deserialize)]
+struct Topology {
+    nodes: Vec<Node>,
+}
+
+#[derive(Deserialize)]
+struct Node {
+    id: String,
+    label: String,
+    #[serde(default)]
+    tags: Vec<String>,
+}
+
+impl SampleLab {
+    fn read(&self) -> anyhow::Result<(LabPorts, usize)> {
+        let topology: Topology = serde_norway::from_str(self.topology)
+            .with_context(|| format!("the sample lab {} cannot be read", self.id))?;
+        let nodes = &topology.nodes;
+        let ports =
+            LabPorts::read(nodes.iter().map(|node| (node.id.as_str(), node.label.as_str(), node.tags.as_slice())));
+        Ok((ports, nodes.len()))
+    }
+
+    /// The ports that its sessions are allocated.
+    pub(super) fn ports(&self) -> anyhow::Result<PortMap> {
+        Ok(self.read()?.0.by_name())
+    }
+
+    /// Its definition, as it is created.
+    pub(super) fn definition(&self) -> anyhow::Result<Value> {
+        let (ports, nodes) = self.read()?;
+        let (cpu_cores, memory_gb, storage_gb) = self.guess;
+        let template: Vec<Value> =
+            ports.ports.iter().map(|port| json!({ "name": port.name, "protocol": port.tag.protocol() })).collect();
+        Ok(json!({
+            "id": self.id, "name": self.name, "version": "1.0", "node_count": nodes,
+            "resource_requirements": { "cpu_cores": cpu_cores, "memory_gb": memory_gb, "storage_gb": storage_gb },
+            "port_template": { "ports": template },
+        }))
+    }
+}
+
+/// The sample labs, from small to large.
+pub(super) const LABS: &[SampleLab] = &[
+    SampleLab {
+        id: "demo-first-steps",
+        name: "First steps",
+        topology: include_str!("../../../simulator/demo/first_steps.yaml"),
+        guess: (1, 1, 8),
+        drifts: None,
+        is_asked_for: false,
+    },
+    SampleLab {
+        id: "demo-web",
+        name: "A web server behind a firewall",
+        topology: include_str!("../../../simulator/demo/web_behind_a_firewall.yaml"),
+        guess: (8, 32, 100),
+        drifts: None,
+        is_asked_for: true,
+    },
+    SampleLab {
+        id: "demo-consoles",
+        name: "Console and auxiliary line",
+        topology: include_str!("../../../simulator/demo/console_and_aux.yaml"),
+        guess: (4, 4, 20),
+        drifts: None,
+        is_asked_for: false,
+    },
+    SampleLab {
+        id: "demo-moving-ports",
+        name: "Moving ports",
+        topology: include_str!("../../../simulator/demo/moving_ports.yaml"),
+        guess: (2, 4, 20),
+        drifts: Some(("probe", 2322, 2399)),
+        is_asked_for: true,
+    },
+    SampleLab {
+        id: "demo-campus",
+        name: "Campus",
+        topology: include_str!("../../../simulator/demo/campus.yaml"),
+        guess: (16, 16, 200),
+        drifts: None,
+        is_asked_for: false,
+    },
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_sample_lab_has_a_definition_and_ports_of_its_own() {
+        let mut outside = std::collections::BTreeSet::new();
+        for lab in LABS {
+            let definition: domain::lablet_definition::NewDefinition =
+                serde_json::from_value(lab.definition().unwrap()).unwrap();
+            definition.check().unwrap();
+            for port in lab.ports().unwrap().values() {
+                assert!(outside.insert(*port), "{}: port {port} is another lab's too", lab.id);
+            }
+            if let Some((label, from, _)) = lab.drifts {
+                let (ports, _) = lab.read().unwrap();
+                assert!(ports.ports.iter().any(|port| port.node_label == label && port.tag.outside.get() == from));
+            }
+        }
+        assert_eq!(LABS.len(), 5);
+    }
+}

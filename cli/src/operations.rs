@@ -1,0 +1,160 @@
+//! Operators' commands: migrate, rebuild, verify, doctor, dead letters.
+
+mod dead_letters;
+mod doctor;
+mod verification;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use app::bus::{Backoff, StreamBounds};
+use app::clock::Clock;
+use clap::{Args, Subcommand};
+use projections::ReadModel;
+use projections::rebuild::RebuildOptions;
+
+use crate::configuration::{BusArguments, DatabaseArguments};
+use crate::roles::Store;
+use crate::secret::Secret;
+use crate::shutdown;
+
+/// How long a database that is starting is waited for.
+const WAIT_FOR_DATABASE: Duration = Duration::from_secs(60);
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationCommand {
+    /// Bring the database to this version, and the bus, where it is named. Needs the database owner's rights.
+    Migrate(MigrateArguments),
+    /// Build a read model anew from the log and swap it in.
+    Rebuild {
+        /// Which, or `all`.
+        name: String,
+        #[command(flatten)]
+        database: DatabaseArguments,
+    },
+    /// Prove that log, bus and read models hold the same events. Exit code 1 when they do not.
+    Verify {
+        #[command(flatten)]
+        stores: StoresArguments,
+        /// Compare every row with what a rebuild makes, too. Reads the whole log once for each read model.
+        #[arg(long)]
+        rows: bool,
+    },
+    /// Look whether everything that is configured can be used.
+    Doctor(StoresArguments),
+    /// Messages and events that could not be handled.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLettersCommand),
+}
+
+/// How to migrate.
+#[derive(Debug, Args)]
+pub(crate) struct MigrateArguments {
+    #[command(flatten)]
+    stores: StoresArguments,
+    /// The database was restored from a dump: new events come after all that it holds.
+    #[arg(long)]
+    restored: bool,
+}
+
+/// Log and bus.
+#[derive(Debug, Args)]
+pub(crate) struct StoresArguments {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArguments,
+    #[command(flatten)]
+    bus: BusArguments,
+}
+
+impl StoresArguments {
+    /// The bus that was named, else that of the `lablet up` in this folder.
+    fn stores_bus(&self) -> anyhow::Result<BusArguments> {
+        let mut bus = self.bus.clone();
+        if bus.nats_url.is_none() {
+            bus.nats_url = self.database.ready()?.map(|ready| ready.nats_url);
+        }
+        Ok(bus)
+    }
+}
+
+/// Carries an operator's command out.
+pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
+    match command {
+        OperationCommand::Migrate(arguments) => {
+            let url = arguments.stores.database.url()?;
+            migrate(&url).await?;
+            let bus = arguments.stores.stores_bus()?;
+            if bus.nats_url.is_some() {
+                ensure_streams(&bus).await?;
+                say("the bus has its streams")?;
+            }
+            if arguments.restored {
+                let epoch = app::log::begin_epoch(&app::log::pool(url.reveal(), 1)?).await?;
+                say(&format!("epoch {epoch} has begun: new events come after all that the database holds"))?;
+            }
+            say("the database is at this version")?;
+        }
+        OperationCommand::Rebuild { name, database } => {
+            let models = match name.as_str() {
+                "all" => ReadModel::ALL.to_vec(),
+                name => vec![name.parse::<ReadModel>()?],
+            };
+            let store = Store::open(&database.url()?, &Clock::system())?;
+            let cancelled = shutdown::on_signal()?;
+            for model in models {
+                let report = store.projections().rebuild(model, RebuildOptions::default(), &cancelled).await?;
+                say(&format!("{model} was rebuilt from {} events, to {}", report.events, report.position))?;
+            }
+        }
+        OperationCommand::Verify { stores, rows } => return verification::run(stores, rows).await,
+        OperationCommand::Doctor(arguments) => return doctor::run(arguments).await,
+        OperationCommand::DeadLetters(command) => dead_letters::run(command).await?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Brings the database to this version, waiting for it while it starts.
+pub(crate) async fn migrate(database_url: &Secret) -> anyhow::Result<()> {
+    let pool = app::log::pool(database_url.reveal(), 1)?;
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
+    let give_up = tokio::time::Instant::now() + WAIT_FOR_DATABASE;
+    while let Err(error) = sqlx::query("SELECT 1").execute(&pool).await {
+        if tokio::time::Instant::now() >= give_up || matches!(error, sqlx::Error::Configuration(_)) {
+            bail!(anyhow::Error::new(error).context("the database does not answer"));
+        }
+        tracing::info!(error = &error as &dyn std::error::Error, "waiting for the database");
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+    app::log::MIGRATOR.run(&pool).await.context("the database cannot be brought to this version")?;
+    pool.close().await;
+    Ok(())
+}
+
+/// Makes the streams and the door's consumer, for deployments whose roles may not.
+async fn ensure_streams(arguments: &BusArguments) -> anyhow::Result<()> {
+    let bus = crate::roles::connect_bus(arguments, "lablet-migrate").await?;
+    let bounds = StreamBounds::default();
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
+    let give_up = tokio::time::Instant::now() + WAIT_FOR_DATABASE;
+    loop {
+        let ensured = async {
+            app::bus::streams::ensure_events(&bus, &bounds).await?;
+            app::door::ensure_consumer(&bus, &bounds).await?;
+            controller::requests::ensure_consumer(&bus, &bounds).await.map_err(anyhow::Error::msg)?;
+            anyhow::Ok(())
+        };
+        match ensured.await {
+            Ok(()) => return Ok(()),
+            Err(error) if tokio::time::Instant::now() >= give_up => return Err(error.context("the bus has no streams")),
+            Err(error) => tracing::info!(error = format!("{error:#}"), "waiting for the bus"),
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+}
+
+/// A line on standard output.
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
+    use std::io::Write as _;
+    writeln!(std::io::stdout().lock(), "{line}").context("standard output cannot be written")
+}

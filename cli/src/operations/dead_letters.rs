@@ -1,0 +1,75 @@
+//! `lablet dead-letters`: what could not be handled, through the gateway.
+
+use clap::Subcommand;
+use serde_json::json;
+
+use crate::client::connection::{Connection, ConnectionArguments};
+use crate::client::output::{Column, OutputFormat, column};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DeadLettersCommand {
+    /// List dead letters.
+    List {
+        #[command(flatten)]
+        connection: ConnectionArguments,
+        /// Most rows.
+        #[arg(long, default_value_t = 50)]
+        limit: usize,
+        /// How to print them.
+        #[arg(long, short, value_enum, default_value_t = OutputFormat::Table)]
+        output: OutputFormat,
+    },
+    /// Show one dead letter.
+    Show {
+        id: String,
+        #[command(flatten)]
+        connection: ConnectionArguments,
+        /// How to print it.
+        #[arg(long, short, value_enum, default_value_t = OutputFormat::Json)]
+        output: OutputFormat,
+    },
+    /// Handle a dead letter again.
+    Retry {
+        id: String,
+        #[command(flatten)]
+        connection: ConnectionArguments,
+    },
+    /// Do without what a dead letter says.
+    Discard {
+        id: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        connection: ConnectionArguments,
+    },
+}
+
+const COLUMNS: &[Column] = &[
+    column("ID", "/id"),
+    column("KIND", "/kind"),
+    column("SOURCE", "/source"),
+    column("AGGREGATE", "/aggregate_id"),
+    column("REASON", "/reason"),
+    column("LAST SEEN AT", "/last_seen_at"),
+    column("STATUS", "/status"),
+];
+
+pub(super) async fn run(command: DeadLettersCommand) -> anyhow::Result<()> {
+    match command {
+        DeadLettersCommand::List { connection, limit, output } => {
+            output.rows(COLUMNS, &Connection::open(&connection)?.list("/api/dead-letters", &[], limit).await?)
+        }
+        DeadLettersCommand::Show { id, connection, output } => {
+            output.one(&Connection::open(&connection)?.get(&format!("/api/dead-letters/{id}")).await?)
+        }
+        DeadLettersCommand::Retry { id, connection } => {
+            let path = format!("/api/dead-letters/{id}/retry");
+            OutputFormat::Json.one(&Connection::open(&connection)?.post(&path, &json!({})).await?)
+        }
+        DeadLettersCommand::Discard { id, reason, connection } => {
+            let path = format!("/api/dead-letters/{id}/discard");
+            OutputFormat::Json.one(&Connection::open(&connection)?.post(&path, &json!({ "reason": reason })).await?)
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! `lablet doctor`: can everything that is configured be used?
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use app::bus::Bus;
+use app::clock::Clock;
+
+use super::{StoresArguments, say};
+use crate::roles::{self, Store};
+
+/// How long each thing may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Looks at each thing and says what is wrong with it.
+pub(super) async fn run(arguments: StoresArguments) -> anyhow::Result<ExitCode> {
+    let database = async {
+        let store = Store::open(&arguments.database.url()?, &Clock::system())?;
+        let version: String = sqlx::query_scalar("SHOW server_version").fetch_one(store.log().pool()).await?;
+        let major: u32 = version.split(['.', ' ']).next().and_then(|major| major.parse().ok()).unwrap_or(0);
+        anyhow::ensure!(major >= 15, "it is Postgres {version}; 15 or later is needed");
+        let applied: Vec<i64> =
+            sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version")
+                .fetch_all(store.log().pool())
+                .await?;
+        let wanted: Vec<i64> = app::log::MIGRATOR.iter().map(|migration| migration.version).collect();
+        anyhow::ensure!(
+            applied == wanted,
+            "migrations {applied:?} are applied, {wanted:?} are wanted: run lablet migrate"
+        );
+        anyhow::Ok(format!("Postgres {version}, {} migrations, log at {}", applied.len(), store.log().head().await?))
+    };
+    let bus = async {
+        let bus = roles::connect_bus(&arguments.stores_bus()?, "lablet-doctor").await?;
+        let account = connected(&bus).await?;
+        anyhow::Ok(account)
+    };
+    // A role looks only at what its own configuration names: a controller has no database.
+    let named_database = arguments.database.url().is_ok();
+    let named_bus = arguments.stores_bus()?.nats_url.is_some();
+    anyhow::ensure!(
+        named_database || named_bus,
+        "neither a database nor a bus is known; run `lablet up`, or set their addresses"
+    );
+    let mut outcomes = Vec::new();
+    if named_database {
+        outcomes.push(("database", within(database).await));
+    }
+    if named_bus {
+        outcomes.push(("bus", within(bus).await));
+    }
+    let mut healthy = true;
+    for (thing, outcome) in outcomes {
+        match outcome {
+            Ok(found) => say(&format!("ok       {thing}: {found}"))?,
+            Err(error) => {
+                healthy = false;
+                say(&format!("problem  {thing}: {error:#}"))?;
+            }
+        }
+    }
+    Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn within<T>(look: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    match tokio::time::timeout(PATIENCE, look).await {
+        Ok(outcome) => outcome,
+        Err(_) => anyhow::bail!("it does not answer within {} s", PATIENCE.as_secs()),
+    }
+}
+
+async fn connected(bus: &Bus) -> anyhow::Result<String> {
+    let stream = bus.jetstream().get_stream(app::bus::streams::EVENTS).await?;
+    let state = stream.cached_info().state.clone();
+    let version = bus.client().server_info().version;
+    Ok(format!("NATS {version}, {} messages in {}", state.messages, app::bus::streams::EVENTS))
+}

@@ -1,0 +1,270 @@
+//! The roles of the product: each a task that ends cleanly when it is told to, alone in a process or all in one.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use app::bus::{Bus, BusOptions};
+use app::clock::{Clock, Mint};
+use app::commands::Commands;
+use app::dead_letters::DeadLetters;
+use app::door::{CommandDoor, DoorOptions};
+use app::log::{Log, LogOptions};
+use app::notice::PublicUrl;
+use app::relay::{Nudger, Relay, RelayOptions};
+use controller::{CmlClient, Controller};
+use gateway::{Gateway, GatewayOptions, GatewayParts};
+use metrics_exporter_prometheus::PrometheusHandle;
+use projections::{Projections, Runner, RunnerOptions};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::arguments::{ControlArguments, ProjectArguments, RelayArguments, ServeArguments};
+use crate::configuration::{Access, BusArguments, ControllerSettings};
+use crate::secret::Secret;
+use crate::{shutdown, telemetry};
+
+/// Most connections of one process to Postgres.
+const CONNECTIONS: u32 = 24;
+/// How long the roles of a process may take to end.
+const END_WITHIN: Duration = Duration::from_secs(20);
+
+/// The roles that run in this process.
+pub(crate) struct Roles {
+    tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
+    stop: CancellationToken,
+}
+
+/// What the roles of a process share: the log with everything that hangs on it.
+pub(crate) struct Store {
+    log: Log,
+    commands: Commands,
+    dead_letters: DeadLetters,
+    projections: Projections,
+}
+
+impl Store {
+    /// Opens the log. Nothing is asked of the database yet: a database that is away is waited for where it is used.
+    pub(crate) fn open(database_url: &Secret, clock: &Clock) -> anyhow::Result<Self> {
+        let pool = app::log::pool(database_url.reveal(), CONNECTIONS)?;
+        let mint = Mint::random();
+        let log = Log::new(pool.clone(), clock.clone(), mint.clone(), LogOptions::default());
+        Ok(Self {
+            commands: Commands::new(log.clone(), clock.clone(), mint.clone()),
+            dead_letters: DeadLetters::new(pool.clone(), clock.clone(), mint),
+            projections: Projections::new(log.clone()),
+            log,
+        })
+    }
+
+    /// The log.
+    pub(crate) fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// The read models.
+    pub(crate) fn projections(&self) -> &Projections {
+        &self.projections
+    }
+}
+
+/// Connects to the bus, in the background while it is away.
+pub(crate) async fn connect_bus(arguments: &BusArguments, name: &str) -> anyhow::Result<Bus> {
+    let url = arguments.nats_url.as_ref().context("no bus is known: set LABLET_NATS_URL")?;
+    let mut options = BusOptions::new(url.reveal(), name);
+    options.inbox_prefix.clone_from(&arguments.nats_inbox_prefix);
+    Ok(Bus::connect(&options).await?)
+}
+
+/// How the gateway is reached from outside.
+pub(crate) fn public_url(given: Option<&str>, fallback: &str) -> anyhow::Result<PublicUrl> {
+    PublicUrl::parse(given.unwrap_or(fallback)).map_err(|invalid| anyhow::anyhow!("LABLET_PUBLIC_URL {invalid}"))
+}
+
+impl Roles {
+    /// No roles yet. All end when `stop` is cancelled, or with [`Roles::end`].
+    pub(crate) fn new(stop: CancellationToken) -> Self {
+        Self { tasks: JoinSet::new(), stop }
+    }
+
+    /// Starts a task; its token tells it to end.
+    pub(crate) fn start<F>(&mut self, name: &'static str, role: impl FnOnce(CancellationToken) -> F)
+    where
+        F: Future<Output = anyhow::Result<()>> + Send + 'static,
+    {
+        let running = role(self.stop.clone());
+        self.tasks.spawn(async move { (name, running.await) });
+    }
+
+    /// Publishes the log to the bus.
+    pub(crate) fn start_relay(&mut self, store: &Store, bus: &Bus, public_url: PublicUrl) {
+        let relay = Relay::new(store.log.clone(), bus.clone(), RelayOptions { public_url, ..RelayOptions::default() });
+        self.start("relay", |stop| async move { Ok(relay.run(stop).await?) });
+    }
+
+    /// Takes commands from the bus.
+    pub(crate) fn start_door(&mut self, store: &Store, bus: &Bus) {
+        let door =
+            CommandDoor::new(bus.clone(), store.commands.clone(), store.dead_letters.clone(), DoorOptions::default());
+        self.start("door", |stop| async move { Ok(door.run(stop).await?) });
+        self.start_nudger(store, bus);
+    }
+
+    /// Tells other processes that this one has appended.
+    fn start_nudger(&mut self, store: &Store, bus: &Bus) {
+        let nudger = Nudger::new(store.log.clone(), bus.clone());
+        self.start("nudger", |stop| async move {
+            nudger.run(stop).await;
+            Ok(())
+        });
+    }
+
+    /// Folds the log into the read models.
+    pub(crate) fn start_projections(&mut self, store: &Store, bus: &Bus) {
+        let runner = Runner::new(store.projections.clone(), Some(bus.clone()), RunnerOptions::default());
+        self.start("projections", |stop| async move {
+            runner.run(stop).await;
+            Ok(())
+        });
+    }
+
+    /// Serves HTTP, and gives the address at which it does.
+    pub(crate) async fn start_gateway(
+        &mut self,
+        listen: SocketAddr,
+        public: Option<&str>,
+        store: &Store,
+        bus: &Bus,
+        access: Access,
+        metrics: PrometheusHandle,
+    ) -> anyhow::Result<String> {
+        let options = GatewayOptions { listen, ..GatewayOptions::default() };
+        let parts = GatewayParts {
+            commands: store.commands.clone(),
+            dead_letters: store.dead_letters.clone(),
+            projections: store.projections.clone(),
+            bus: bus.clone(),
+            internal_keys: access.internal_keys,
+            admin_tokens: access.admin_tokens,
+            metrics,
+            public_url: public.map(str::to_owned),
+        };
+        let gateway = Gateway::bind(options, parts).await?;
+        let http = format!("http://{}", gateway.address());
+        self.start("gateway", |stop| async move { Ok(gateway.run(stop).await?) });
+        Ok(http)
+    }
+
+    /// Observes labs.
+    pub(crate) fn start_controller(
+        &mut self,
+        settings: ControllerSettings,
+        gateway_url: &str,
+        internal_api_key: &Secret,
+        bus: &Bus,
+        clock: &Clock,
+    ) -> anyhow::Result<()> {
+        let gateway = controller::Gateway::new(gateway_url, internal_api_key.reveal())?;
+        let cml = CmlClient::new(&settings.cml)?;
+        let controller =
+            Controller::new(settings.options, bus.clone(), gateway, cml, settings.credentials, clock.clone());
+        self.start("controller", |stop| async move { Ok(controller.run(stop).await?) });
+        Ok(())
+    }
+
+    /// Waits for a role to end by itself, which none should.
+    pub(crate) async fn first_to_end(&mut self) -> anyhow::Result<()> {
+        match self.tasks.join_next().await {
+            None => Ok(()),
+            Some(Ok((name, Ok(())))) if self.stop.is_cancelled() => {
+                tracing::debug!(role = name, "ended");
+                Ok(())
+            }
+            Some(Ok((name, Ok(())))) => bail!("the {name} ended by itself"),
+            Some(Ok((name, Err(error)))) => Err(error.context(format!("the {name} ended by itself"))),
+            Some(Err(error)) => Err(anyhow::Error::new(error).context("a role ended in a panic")),
+        }
+    }
+
+    /// Tells all to end and waits for them.
+    pub(crate) async fn end(mut self, within: Duration) -> anyhow::Result<()> {
+        self.stop.cancel();
+        let all = async {
+            let mut first_failure = Ok(());
+            while let Some(ended) = self.tasks.join_next().await {
+                let (name, result) = ended.context("a role ended in a panic")?;
+                tracing::debug!(role = name, "ended");
+                if first_failure.is_ok() {
+                    first_failure = result.with_context(|| format!("the {name} ended badly"));
+                }
+            }
+            first_failure
+        };
+        tokio::time::timeout(within, all)
+            .await
+            .with_context(|| format!("the roles did not end within {} s", within.as_secs()))?
+    }
+
+    /// Runs until the process is told to end.
+    async fn run(mut self, cancelled: CancellationToken) -> anyhow::Result<()> {
+        let ended = tokio::select! {
+            ended = self.first_to_end() => ended,
+            () = cancelled.cancelled() => Ok(()),
+        };
+        let all = self.end(END_WITHIN).await;
+        ended.and(all)
+    }
+}
+
+/// `lablet serve`: the gateway and the command door.
+pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
+    let cancelled = shutdown::on_signal()?;
+    let metrics = telemetry::start_metrics()?;
+    let access = arguments.gateway.access()?;
+    if access.internal_keys.is_empty() && access.admin_tokens.is_empty() {
+        tracing::warn!(
+            "nobody can use the gateway: neither LABLET_INTERNAL_API_KEY_HASHES nor LABLET_ADMIN_TOKEN_HASHES is set"
+        );
+    }
+    let store = Store::open(&arguments.database.url()?, &Clock::system())?;
+    let bus = connect_bus(&arguments.bus, "lablet-serve").await?;
+    let mut roles = Roles::new(cancelled.child_token());
+    roles.start_door(&store, &bus);
+    let public = arguments.gateway.public_url.as_deref();
+    let http = roles.start_gateway(arguments.gateway.http, public, &store, &bus, access, metrics).await?;
+    tracing::info!(http, "the gateway serves");
+    roles.run(cancelled).await
+}
+
+/// `lablet project`: the projections.
+pub(crate) async fn project(arguments: ProjectArguments) -> anyhow::Result<()> {
+    let cancelled = shutdown::on_signal()?;
+    let store = Store::open(&arguments.database.url()?, &Clock::system())?;
+    let bus = connect_bus(&arguments.bus, "lablet-project").await?;
+    let mut roles = Roles::new(cancelled.child_token());
+    roles.start_projections(&store, &bus);
+    roles.run(cancelled).await
+}
+
+/// `lablet relay`: the relay.
+pub(crate) async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {
+    let cancelled = shutdown::on_signal()?;
+    let store = Store::open(&arguments.database.url()?, &Clock::system())?;
+    let bus = connect_bus(&arguments.bus, "lablet-relay").await?;
+    let mut roles = Roles::new(cancelled.child_token());
+    let public_url = public_url(arguments.public_url.as_deref(), PublicUrl::default().as_str())?;
+    roles.start_relay(&store, &bus, public_url);
+    roles.run(cancelled).await
+}
+
+/// `lablet control`: a controller.
+pub(crate) async fn control(arguments: ControlArguments) -> anyhow::Result<()> {
+    let cancelled = shutdown::on_signal()?;
+    let settings = arguments.controller.settings()?.context(
+        "no CML credentials are configured: set LABLET_CML_USERNAME and LABLET_CML_PASSWORD, or LABLET_CML_CREDENTIALS",
+    )?;
+    let bus = connect_bus(&arguments.bus, "lablet-control").await?;
+    let mut roles = Roles::new(cancelled.child_token());
+    roles.start_controller(settings, &arguments.gateway_url, &arguments.internal_api_key, &bus, &Clock::system())?;
+    roles.run(cancelled).await
+}

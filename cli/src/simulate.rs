@@ -1,0 +1,78 @@
+//! `lablet simulate-cml`: a CML controller in miniature, as a process of its own.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use simulator::{ApiVersion, Simulator, SimulatorOptions};
+
+use crate::secret::Secret;
+use crate::shutdown;
+
+/// How to simulate.
+#[derive(Debug, Args)]
+pub(crate) struct SimulateArguments {
+    /// Where it listens; port 0 takes a free one.
+    #[arg(long, default_value = "127.0.0.1:8443")]
+    listen: SocketAddr,
+    /// A folder of topologies (YAML, schema 0.0.3 to 0.3.0); each becomes a lab.
+    #[arg(long)]
+    topologies: Option<PathBuf>,
+    /// User name.
+    #[arg(long, env = "LABLET_CML_USERNAME", default_value = "admin")]
+    username: String,
+    /// Password to the user name.
+    #[arg(long, env = "LABLET_CML_PASSWORD", hide_env_values = true)]
+    password: Option<Secret>,
+    /// Which version of the API it answers as.
+    #[arg(long, value_enum, default_value_t = Api::V2_9)]
+    api: Api,
+    /// Serve HTTPS with a self-signed certificate. On unless `--tls=false`.
+    #[arg(long, action = clap::ArgAction::Set, default_value_t = true, num_args = 0..=1, default_missing_value = "true")]
+    tls: bool,
+    /// Where to write the certificate, PEM, for clients that check it (LABLET_CML_CA).
+    #[arg(long)]
+    certificate_file: Option<PathBuf>,
+    /// Labs and their usage are the same for the same seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Api {
+    /// CML 2.9.
+    #[value(name = "2.9")]
+    V2_9,
+    /// CML 2.10.
+    #[value(name = "2.10")]
+    V2_10,
+}
+
+/// Simulates until told to end.
+pub(crate) async fn run(arguments: SimulateArguments) -> anyhow::Result<()> {
+    let cancelled = shutdown::on_signal()?;
+    let options = SimulatorOptions {
+        listen: arguments.listen,
+        topologies: arguments.topologies,
+        username: arguments.username,
+        tls: arguments.tls,
+        seed: arguments.seed,
+        api: match arguments.api {
+            Api::V2_9 => ApiVersion::V2_9,
+            Api::V2_10 => ApiVersion::V2_10,
+        },
+        ..SimulatorOptions::default()
+    };
+    let options = match arguments.password {
+        Some(password) => SimulatorOptions { password: password.reveal().to_owned(), ..options },
+        None => options,
+    };
+    let simulator = Simulator::start(options).await?;
+    if let Some(file) = &arguments.certificate_file {
+        crate::secret::write_private(file, &simulator.certificate_pem())?;
+    }
+    tracing::info!(url = simulator.url(), labs = simulator.labs().len(), "the simulator is ready");
+    cancelled.cancelled().await;
+    simulator.stop().await;
+    Ok(())
+}

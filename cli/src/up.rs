@@ -1,0 +1,157 @@
+//! `lablet up`: every role in one process, on a private Postgres and a private nats-server unless others are named.
+
+pub(crate) mod ready;
+mod stores;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use app::clock::Clock;
+use clap::{Args, ValueEnum};
+use tokio_util::sync::CancellationToken;
+
+use self::ready::Ready;
+use self::stores::Stores;
+use crate::configuration::{Access, BusArguments, ControllerArguments};
+use crate::demo::Demo;
+use crate::roles::{self, Roles, Store};
+use crate::secret::Secret;
+use crate::shutdown;
+
+/// How long the roles may take to end.
+const END_WITHIN: Duration = Duration::from_secs(20);
+
+/// How to start everything in one process.
+#[derive(Debug, Args)]
+pub(crate) struct UpArguments {
+    /// Where the private servers, keys and tokens are kept between runs.
+    #[arg(long, env = "LABLET_DATA_DIR", default_value = ".lablet")]
+    data_dir: PathBuf,
+    /// Where the gateway listens.
+    #[arg(long, env = "LABLET_HTTP", default_value = "127.0.0.1:8080")]
+    http: SocketAddr,
+    /// Add a simulated CML controller, sample labs and sessions that run through their life.
+    #[arg(long)]
+    demo: bool,
+    /// How to tell that everything is ready.
+    #[arg(long, value_enum, default_value_t = ReadyFormat::Text)]
+    output: ReadyFormat,
+    /// Use this Postgres instead of a private one.
+    #[arg(long, env = "LABLET_DATABASE_URL", hide_env_values = true)]
+    database_url: Option<Secret>,
+    /// Use this NATS instead of a private one.
+    #[arg(long, env = "LABLET_NATS_URL", hide_env_values = true)]
+    nats_url: Option<Secret>,
+    /// How the gateway is reached from outside, where that is not where it listens.
+    #[arg(long, env = "LABLET_PUBLIC_URL")]
+    public_url: Option<String>,
+    #[command(flatten)]
+    controller: ControllerArguments,
+}
+
+/// How to tell that everything is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ReadyFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON line for programs.
+    Json,
+}
+
+/// Starts everything, tells when it is ready, and runs until the process is told to end.
+pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<()> {
+    let cancelled = shutdown::on_signal()?;
+    start_and_run(arguments, cancelled).await
+}
+
+async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> anyhow::Result<()> {
+    let data_dir = &arguments.data_dir;
+    std::fs::create_dir_all(data_dir).with_context(|| format!("{} cannot be made", data_dir.display()))?;
+    let metrics = crate::telemetry::start_metrics()?;
+    let internal_api_key = Secret::kept_in(&data_dir.join("internal-api-key"), "lablet_internal_")?;
+    let admin_token = Secret::kept_in(&data_dir.join("admin-token"), "lablet_admin_")?;
+
+    let started = tokio::select! {
+        stores = Stores::start(data_dir, arguments.database_url.clone(), arguments.nats_url.clone()) => Some(stores?),
+        () = cancelled.cancelled() => None,
+    };
+    let Some(stores) = started else { return Ok(()) };
+
+    let simulated = if arguments.demo {
+        let (simulator, credentials) = crate::demo::start_simulator().await?;
+        Some((Arc::new(simulator), credentials))
+    } else {
+        None
+    };
+    let mut roles = Roles::new(cancelled.child_token());
+    let running = async {
+        let clock = Clock::system();
+        let store = Store::open(stores.database_url(), &clock)?;
+        let named = BusArguments { nats_url: Some(stores.nats_url().clone()), nats_inbox_prefix: None };
+        let bus = roles::connect_bus(&named, "lablet-up").await?;
+        let access = Access::one_of_each(&internal_api_key, &admin_token);
+        let public = arguments.public_url.as_deref();
+        let http = roles.start_gateway(arguments.http, public, &store, &bus, access, metrics).await?;
+        roles.start_relay(&store, &bus, roles::public_url(public, &http)?);
+        roles.start_door(&store, &bus);
+        roles.start_projections(&store, &bus);
+        let settings = match &simulated {
+            Some((simulator, credentials)) => {
+                Some(arguments.controller.settings_for_simulator(&simulator.certificate_pem(), credentials.clone()))
+            }
+            None => arguments.controller.settings()?,
+        };
+        match settings {
+            Some(settings) => roles.start_controller(settings, &http, &internal_api_key, &bus, &clock)?,
+            None => tracing::warn!(
+                "no controller runs: no CML credentials are configured (LABLET_CML_USERNAME or LABLET_CML_CREDENTIALS)"
+            ),
+        }
+        if let Some((simulator, _)) = &simulated {
+            let demo = Demo::new(simulator.clone(), &http, internal_api_key.clone(), admin_token.clone(), clock)?;
+            roles.start("demonstration", |cancelled| async move {
+                demo.run(cancelled).await;
+                Ok(())
+            });
+        }
+        let ready = Ready {
+            event: "ready".to_owned(),
+            http,
+            database_url: stores.database_url().clone(),
+            analyst_database_url: stores.analyst_database_url().cloned(),
+            nats_url: stores.nats_url().clone(),
+            admin_token: admin_token.clone(),
+            sign_in_url: None,
+            internal_api_key: internal_api_key.clone(),
+            cml_url: simulated.as_ref().map(|(simulator, _)| simulator.url()),
+        };
+        ready.write(data_dir)?;
+        match arguments.output {
+            ReadyFormat::Json => ready.print_json(),
+            ReadyFormat::Text => ready.print_text(),
+        }
+    }
+    .await;
+
+    let mut stores = stores;
+    let watched = match running {
+        Ok(()) => tokio::select! {
+            ended = roles.first_to_end() => ended,
+            ended = stores.watch() => ended,
+            () = cancelled.cancelled() => Ok(()),
+        },
+        Err(error) => Err(error),
+    };
+    let ended = roles.end(END_WITHIN).await;
+    let stopped = stores.stop().await;
+    if let Some((simulator, _)) = simulated
+        && let Some(simulator) = Arc::into_inner(simulator)
+    {
+        simulator.stop().await;
+    }
+    tracing::info!("ended");
+    watched.and(ended).and(stopped)
+}

@@ -1,0 +1,46 @@
+//! Programs of others, in Python, with libraries of others.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+/// What the programs need, pinned.
+const PACKAGES: [&str; 2] = ["nats-py==2.16.0", "cloudevents==2.2.0"];
+
+/// Runs a program of `harness/tests/python` and gives what it printed.
+///
+/// # Errors
+/// Python or its packages cannot be had, or the program fails; the error holds what it said.
+pub async fn python(script: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    static ENVIRONMENT: OnceCell<PathBuf> = OnceCell::const_new();
+    let environment = ENVIRONMENT.get_or_try_init(environment).await?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
+    run(Command::new(environment.join("bin/python")).arg(script).args(arguments)).await
+}
+
+/// A virtual environment with the packages, below the target folder, made once.
+async fn environment() -> anyhow::Result<PathBuf> {
+    let executable = std::env::current_exe()?;
+    let target = executable.ancestors().nth(3).context("the test does not lie in a target folder")?;
+    let folder = target.join("python-journeys");
+    let complete = folder.join("complete");
+    if std::fs::read_to_string(&complete).is_ok_and(|packages| packages == PACKAGES.join("\n")) {
+        return Ok(folder);
+    }
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder)).await?;
+    run(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(PACKAGES)).await?;
+    std::fs::write(&complete, PACKAGES.join("\n"))?;
+    Ok(folder)
+}
+
+async fn run(command: &mut Command) -> anyhow::Result<String> {
+    let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+    let output =
+        tokio::time::timeout(Duration::from_secs(180), output).await.context("a Python program did not end")??;
+    ensure!(output.status.success(), "a Python program failed: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?)
+}

@@ -1,0 +1,66 @@
+//! Documents say what is so.
+
+use std::path::{Path, PathBuf};
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+#[test]
+fn the_catalogue_of_events_is_the_one_that_the_samples_give() {
+    let file = repository().join("docs/events.md");
+    let made = harness::event_catalogue::catalogue(repository()).unwrap();
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(&file, &made).unwrap();
+    }
+    let kept = std::fs::read_to_string(&file).unwrap();
+    assert!(
+        kept == made,
+        "docs/events.md is not what the samples give; UPDATE_SNAPSHOTS=1 cargo test -p harness writes it again"
+    );
+}
+
+fn markdown_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && name != "node_modules" && !name.starts_with('.') {
+            markdown_files(&path, found);
+        } else if name.ends_with(".md") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn every_link_of_a_document_leads_somewhere() {
+    let mut documents = Vec::new();
+    markdown_files(repository(), &mut documents);
+    assert!(documents.len() >= 4, "{documents:?}");
+    for document in documents {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let target = link.split('#').next().unwrap();
+            if target.is_empty() || target.contains("://") {
+                continue;
+            }
+            let path = document.parent().unwrap().join(target);
+            assert!(path.exists(), "{} links to {link}, which is not there", document.display());
+        }
+    }
+}
+
+#[test]
+fn the_table_of_settings_names_every_variable_that_is_read() {
+    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
+    let mut read = std::collections::BTreeSet::new();
+    for file in ["configuration.rs", "arguments.rs", "up.rs", "simulate.rs", "client/connection.rs", "operations.rs"] {
+        let text = std::fs::read_to_string(repository().join("cli/src").join(file)).unwrap();
+        let names = text.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned);
+        read.extend(names.collect::<Vec<_>>());
+    }
+    assert!(read.len() > 10, "{read:?}");
+    for name in read {
+        assert!(readme.contains(&format!("`{name}`")), "the README does not tell of {name}");
+    }
+}

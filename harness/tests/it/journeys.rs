@@ -1,0 +1,36 @@
+//! The whole system, through its doors, as its users meet it.
+
+mod faults;
+mod operations;
+mod outcomes;
+mod services;
+
+use std::time::Duration;
+
+use harness::{Lablet, LabletOptions};
+
+/// How long anything may take to go through the whole system on a busy machine.
+const SOON: Duration = Duration::from_secs(60);
+
+fn options() -> LabletOptions {
+    LabletOptions { program: env!("CARGO_BIN_EXE_lablet-under-test").into(), ..LabletOptions::default() }
+}
+
+async fn start() -> Lablet {
+    Lablet::start(options()).await.unwrap()
+}
+
+/// A Lablet with a definition, a worker that nobody answers at, and one running session `s1`.
+async fn with_a_running_session() -> Lablet {
+    let lablet = start().await;
+    lablet.define("ospf").await.unwrap();
+    lablet.register_worker("cml-1", "https://127.0.0.1:1").await.unwrap();
+    lablet.running_session("s1", "ospf", "cml-1", "lab-1").await.unwrap();
+    lablet
+}
+
+/// `lablet verify` finds that log, bus and read models hold the same events.
+async fn verify(lablet: &Lablet) {
+    let (holds, report) = lablet.run(&["verify"]).await.unwrap();
+    assert!(holds, "{report}");
+}

@@ -1,0 +1,117 @@
+//! Rules of the repository, so that plain `cargo test` tells.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::Value;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn metadata() -> Value {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--format-version", "1", "--no-deps", "--locked", "--offline"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Names of a crate's dependencies, those of its tests left out.
+fn dependencies(metadata: &Value, name: &str) -> Vec<String> {
+    let packages = metadata["packages"].as_array().unwrap();
+    let package = packages.iter().find(|package| package["name"] == name).unwrap_or_else(|| panic!("no crate {name}"));
+    let dependencies = package["dependencies"].as_array().unwrap().iter();
+    let ordinary = dependencies.filter(|dependency| dependency["kind"].is_null());
+    ordinary.map(|dependency| dependency["name"].as_str().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let metadata = metadata();
+    let members =
+        ["domain", "app", "projections", "gateway", "controller", "cli", "simulator", "servers", "harness", "bench"];
+    let inner = |name: &str| {
+        let mut inner = dependencies(&metadata, name);
+        inner.retain(|dependency| members.contains(&dependency.as_str()));
+        inner.sort();
+        inner
+    };
+    assert_eq!(inner("domain"), [""; 0]);
+    assert_eq!(inner("app"), ["domain"]);
+    assert_eq!(inner("projections"), ["app", "domain"]);
+    assert_eq!(inner("gateway"), ["app", "domain", "projections"], "the gateway knows nothing of CML");
+    assert_eq!(inner("controller"), ["app", "domain"], "the controller knows nothing of the read models");
+    assert_eq!(inner("simulator"), [""; 0], "the simulator shares no types with the client");
+    assert_eq!(inner("servers"), [""; 0]);
+}
+
+#[test]
+fn the_domain_is_pure_and_the_controller_has_no_database() {
+    let metadata = metadata();
+    let forbidden = ["tokio", "sqlx", "axum", "async-nats", "reqwest", "uuid", "rand"];
+    let domain = dependencies(&metadata, "domain");
+    assert!(domain.iter().all(|name| !forbidden.contains(&name.as_str())), "{domain:?}");
+    let controller = dependencies(&metadata, "controller");
+    assert!(!controller.iter().any(|name| name == "sqlx"), "{controller:?}");
+}
+
+#[test]
+fn only_the_bench_knows_the_older_database_library() {
+    let metadata = metadata();
+    for package in metadata["packages"].as_array().unwrap() {
+        let name = package["name"].as_str().unwrap();
+        let uses = dependencies(&metadata, name).iter().any(|dependency| dependency == "postgres-es");
+        assert_eq!(uses, name == "bench", "{name}");
+    }
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() && name != "target" && !name.starts_with('.') {
+            rust_files(&path, found);
+        } else if name.ends_with(".rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn files_are_named_for_what_they_hold() {
+    let mut files = Vec::new();
+    rust_files(repository(), &mut files);
+    assert!(files.len() > 50);
+    for file in files {
+        let name = file.file_name().unwrap().to_str().unwrap();
+        let empty = ["mod.rs", "utils.rs", "util.rs", "common.rs", "types.rs", "helpers.rs", "misc.rs"];
+        assert!(!empty.contains(&name), "{} says nothing", file.display());
+    }
+}
+
+#[test]
+fn every_crate_inherits_lints_version_and_licence() {
+    let metadata = metadata();
+    for package in metadata["packages"].as_array().unwrap() {
+        let manifest = std::fs::read_to_string(package["manifest_path"].as_str().unwrap()).unwrap();
+        for line in ["[lints]\nworkspace = true", "version.workspace = true", "license.workspace = true"] {
+            assert!(manifest.contains(line), "{} lacks {line:?}", package["name"]);
+        }
+        assert!(!manifest.contains("path = \"../"), "{} names a path; the workspace does", package["name"]);
+    }
+}
+
+#[test]
+fn every_table_and_column_of_the_migrations_is_made_by_a_numbered_file() {
+    let mut names: Vec<String> = std::fs::read_dir(repository().join("migrations"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    for (index, name) in names.iter().enumerate() {
+        assert!(name.starts_with(&format!("{:04}_", index + 1)) && name.ends_with(".sql"), "{names:?}");
+    }
+}
