@@ -341,7 +341,7 @@ async fn compare(connection: &mut PgConnection, live: &str, next: &str) -> sqlx:
         let only = |ours: &str, theirs: &str| {
             format!(
                 "SELECT row::text FROM (SELECT {row} AS row FROM {ours}.{table} r
-                 EXCEPT SELECT {row} FROM {theirs}.{table} r) only LIMIT 10"
+                 EXCEPT SELECT {row} FROM {theirs}.{table} r) differing LIMIT 10"
             )
         };
         let only_live = sqlx::query_scalar(AssertSqlSafe(only(live, next))).fetch_all(&mut *connection).await?;

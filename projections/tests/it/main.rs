@@ -3,4 +3,7 @@
 
 mod analytics;
 mod given;
+mod parking;
 mod queries;
+mod rebuilding;
+mod running;

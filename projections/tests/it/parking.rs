@@ -1,0 +1,153 @@
+//! An event that cannot be applied parks its aggregate, and nothing else.
+
+use app::log::Position;
+use domain::SessionId;
+use domain::lablet_session::SessionStatus;
+use projections::rebuild::RebuildOptions;
+use projections::{PageRequest, ReadModel};
+use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
+
+use crate::given::{World, seen};
+
+/// Appends as somebody would whose events this release does not know.
+async fn append(world: &World, id: &str, sequence: i64, event_type: &str, payload: Value) {
+    let statement = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+            metadata)
+        VALUES ('lablet_session', $1, $2, $3, '1', $4::json, '{}')";
+    sqlx::query(statement)
+        .bind(id)
+        .bind(sequence)
+        .bind(event_type)
+        .bind(payload.to_string())
+        .execute(&world.database.pool())
+        .await
+        .unwrap();
+}
+
+fn step(id: &str, status: &str) -> Value {
+    json!({
+        "type": format!("lablet_session.{status}.v1"), "session_id": id, "definition_id": "ospf",
+        "definition_version": "1", "definition_revision": 1, "worker_id": "cml-1", "at": "2026-03-01T10:00:00Z"
+    })
+}
+
+async fn status(world: &World, id: &str) -> Option<SessionStatus> {
+    let id = SessionId::parse(id).unwrap();
+    world.projections.session(&id).await.unwrap().map(|detail| detail.session.status)
+}
+
+/// `s-1` at sequence 1 with an event that nobody understands after it, and two more behind that.
+async fn parked() -> World {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.session("s-1", "ospf").await;
+    world.session("s-2", "ospf").await;
+    append(&world, "s-1", 2, "lablet_session.teleported", json!({"type": "lablet_session.teleported.v1"})).await;
+    append(&world, "s-1", 3, "lablet_session.scheduled", step("s-1", "scheduled")).await;
+    world.go("s-2", SessionStatus::Scheduled).await;
+    world.settle().await;
+    // A later batch: it waits too.
+    append(&world, "s-1", 4, "lablet_session.instantiating", step("s-1", "instantiating")).await;
+    world.settle().await;
+    world
+}
+
+#[tokio::test]
+async fn the_rest_flows_and_the_letters_say_why() {
+    let world = parked().await;
+    assert_eq!(status(&world, "s-1").await, Some(SessionStatus::Pending));
+    assert_eq!(status(&world, "s-2").await, Some(SessionStatus::Scheduled));
+    let letters = world.projections.dead_letters(ReadModel::Sessions, false, &PageRequest::default()).await.unwrap();
+    let listed: Vec<(i64, bool)> =
+        letters.items.iter().map(|letter| (letter.sequence, letter.reason.is_some())).collect();
+    assert_eq!(listed, [(2, true), (3, false), (4, false)]);
+    let reason = letters.items[0].reason.as_deref().unwrap();
+    assert!(reason.contains("teleported"), "{reason}");
+    let first = world.projections.dead_letters(ReadModel::Sessions, true, &PageRequest::default()).await.unwrap();
+    assert_eq!(first.items.len(), 1);
+    let shown = world.projections.dead_letter(ReadModel::Sessions, first.items[0].event_id).await.unwrap().unwrap();
+    assert_eq!(shown, first.items[0]);
+    let report = world.projections.verify(ReadModel::Sessions).await.unwrap();
+    assert!(report.holds(), "what is parked is accounted for: {report:?}");
+    assert_eq!(report.dead_letters, 3);
+    let freshness = world.projections.freshness().await.unwrap();
+    assert_eq!((freshness[0].parked_aggregates, freshness[0].dead_letters), (1, 3));
+}
+
+#[tokio::test]
+async fn a_retry_goes_as_far_as_it_can() {
+    let world = parked().await;
+    let retried = world.projections.retry_dead_letters(ReadModel::Sessions, "lablet_session", "s-1").await.unwrap();
+    assert_eq!((retried.applied, retried.stopped_at.is_some()), (0, true));
+    let letters = world.projections.dead_letters(ReadModel::Sessions, true, &PageRequest::default()).await.unwrap();
+    assert_eq!((letters.items[0].attempts, Some(letters.items[0].event_id)), (2, retried.stopped_at));
+
+    // As if a release had been at fault: once the event that stopped it is out of the way, the rest follows in order.
+    sqlx::query("UPDATE read_sessions.applied SET sequence = 2, events = 2 WHERE aggregate_id = 's-1'")
+        .execute(&world.database.pool())
+        .await
+        .unwrap();
+    sqlx::query("DELETE FROM read_sessions.dead_letters WHERE sequence = 2")
+        .execute(&world.database.pool())
+        .await
+        .unwrap();
+    let retried = world.projections.retry_dead_letters(ReadModel::Sessions, "lablet_session", "s-1").await.unwrap();
+    assert_eq!((retried.applied, retried.stopped_at), (2, None));
+    assert_eq!(status(&world, "s-1").await, Some(SessionStatus::Instantiating));
+    append(&world, "s-1", 5, "lablet_session.ready", step("s-1", "ready")).await;
+    world.settle().await;
+    assert_eq!(status(&world, "s-1").await, Some(SessionStatus::Ready), "it is no longer parked");
+}
+
+#[tokio::test]
+async fn what_is_discarded_stays_so_through_a_rebuild() {
+    let world = parked().await;
+    for model in [ReadModel::Sessions, ReadModel::Observations] {
+        let letters = world.projections.dead_letters(model, true, &PageRequest::default()).await.unwrap();
+        let event_id = letters.items[0].event_id;
+        let waiting = world.projections.dead_letters(model, false, &PageRequest::default()).await.unwrap();
+        let behind = waiting.items[1].event_id;
+        let none = world.projections.discard_dead_letter(model, behind, "admin:ada", "no").await.unwrap();
+        assert_eq!(none, None, "only what has a reason is discarded");
+        let retried = world
+            .projections
+            .discard_dead_letter(model, event_id, "admin:ada", "a foreign event")
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!((retried.applied, retried.discarded, retried.stopped_at), (2, 1, None), "{model}");
+        assert!(world.projections.verify(model).await.unwrap().holds());
+        let options = RebuildOptions { compare: true, keep_live: false };
+        let report = world.projections.rebuild(model, options, &CancellationToken::new()).await.unwrap();
+        assert_eq!(report.differing_tables, Some(vec![]), "{model}");
+        assert!(world.projections.verify(model).await.unwrap().holds());
+    }
+    assert_eq!(status(&world, "s-1").await, Some(SessionStatus::Instantiating));
+}
+
+#[tokio::test]
+async fn a_gap_in_an_aggregate_is_not_jumped_over() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.session("s-1", "ospf").await;
+    append(&world, "s-1", 3, "lablet_session.scheduled", step("s-1", "scheduled")).await;
+    world.settle().await;
+    let letters = world.projections.dead_letters(ReadModel::Sessions, false, &PageRequest::default()).await.unwrap();
+    assert_eq!(letters.items.len(), 1);
+    assert_eq!(status(&world, "s-1").await, Some(SessionStatus::Pending));
+}
+
+#[tokio::test]
+async fn a_rebuild_parks_what_the_live_one_parks() {
+    let world = parked().await;
+    world.running("s-9", "ospf").await;
+    world.observe("s-9", seen(json!({}))).await;
+    world.settle().await;
+    for model in ReadModel::ALL {
+        let options = RebuildOptions { compare: true, keep_live: true };
+        let report = world.projections.rebuild(model, options, &CancellationToken::new()).await.unwrap();
+        assert_eq!(report.differing_tables, Some(vec![]), "{model}");
+        assert!(report.position > Position::START);
+    }
+}
