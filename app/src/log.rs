@@ -11,6 +11,7 @@ mod execute;
 mod position;
 mod record;
 mod snapshot;
+mod transaction;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -28,6 +29,7 @@ pub use self::epoch::begin_epoch;
 pub use self::execute::{ExecuteError, Executed, Outcome};
 pub use self::position::{NoPosition, Position};
 pub use self::record::{DedupeKey, Metadata, Origin, RecordedEvent};
+pub use self::transaction::begin;
 use crate::clock::{Clock, Mint};
 
 /// The schema of the database, in order.

@@ -10,7 +10,7 @@ use sqlx::postgres::PgPool;
 /// # Errors
 /// The database does not answer, or the caller does not own the log.
 pub async fn begin_epoch(pool: &PgPool) -> sqlx::Result<i32> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = super::begin(pool).await?;
     // Waits for whoever is still writing, so that every event of the epochs before is committed.
     sqlx::query("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await?;
     let epoch: i32 = sqlx::query_scalar(

@@ -143,7 +143,7 @@ async fn what_commits_late_is_not_skipped() {
     let insert =
         "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
                   VALUES ('worker', $1, 1, 'worker.registered', '1', '{}', '{}')";
-    let mut late = pool.begin().await.unwrap();
+    let mut late = app::log::begin(&pool).await.unwrap();
     sqlx::query(insert).bind("late").execute(&mut *late).await.unwrap();
     let early = log.execute::<Worker>("early", register("early"), &anybody()).await.unwrap();
     assert_eq!(log.read(Position::START, 10).await.unwrap(), [], "an open transaction holds back what follows it");

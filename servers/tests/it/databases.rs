@@ -42,6 +42,7 @@ async fn each_test_has_a_migrated_database_of_its_own() {
 async fn settling_waits_for_a_transaction_of_another_database() {
     let migrator = migrator();
     let (mine, other) = tokio::join!(testing::database(&migrator), testing::database(&migrator));
+    #[expect(clippy::disallowed_methods, reason = "nobody drops it while it begins")]
     let mut open = other.pool().begin().await.unwrap();
     sqlx::query("insert into things values (1)").execute(&mut *open).await.unwrap();
     let settled = tokio::time::timeout(std::time::Duration::from_millis(200), mine.settle()).await;

@@ -98,7 +98,7 @@ async fn nobody_but_the_owner_places_an_event_in_the_order() {
 #[tokio::test]
 async fn an_open_writer_shows_as_events_held_back() {
     let (database, log) = start().await;
-    let mut open = database.pool().begin().await.unwrap();
+    let mut open = app::log::begin(&database.pool()).await.unwrap();
     sqlx::query("SELECT pg_current_xact_id()::text").execute(&mut *open).await.unwrap();
     log.execute::<Counter>("c", Count::times(1, ""), &anybody()).await.unwrap();
     assert!(log.held_back().await.unwrap().is_some());
