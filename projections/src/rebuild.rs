@@ -147,7 +147,7 @@ impl Projections {
     /// Makes the tables of the next one, unless an interrupted rebuild of this revision left them.
     async fn prepare(&self, model: ReadModel) -> Result<(), RebuildError> {
         let (live, next) = (Tables::Live.schema(model), Tables::Next.schema(model));
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = app::log::begin(&self.pool).await?;
         begin_change(&mut transaction, model).await?;
         drop_tables(&mut transaction, &retired(model)).await?;
         let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
@@ -216,7 +216,7 @@ impl Projections {
         options: &RebuildOptions,
     ) -> Result<(Position, bool, Option<Vec<TableDifference>>), RebuildError> {
         let (live, next) = (Tables::Live.schema(model), Tables::Next.schema(model));
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = app::log::begin(&self.pool).await?;
         begin_change(&mut transaction, model).await?;
         let lock = |schema: &str| format!("SELECT position, revision FROM {schema}.checkpoint FOR UPDATE");
         let (live_at, live_revision): (String, i32) =
@@ -261,7 +261,7 @@ impl Projections {
     }
 
     async fn drop_retired(&self, model: ReadModel) -> Result<(), RebuildError> {
-        let mut transaction = self.pool.begin().await?;
+        let mut transaction = app::log::begin(&self.pool).await?;
         begin_change(&mut transaction, model).await?;
         drop_tables(&mut transaction, &retired(model)).await?;
         transaction.commit().await?;

@@ -12,8 +12,8 @@ use app::log::{AggregateSummary, Position, fingerprint};
 use app::relay::{self, Comparison, ComparisonError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Connection as _};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -212,8 +212,7 @@ impl Projections {
         after: &str,
         report: &mut ModelReport,
     ) -> Result<(bool, String), ReadError> {
-        let mut connection = self.pool.acquire().await?;
-        let mut transaction = connection.begin().await?;
+        let mut transaction = app::log::begin(&self.pool).await?;
         let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";
         sqlx::query(begin).execute(&mut *transaction).await?;
         let position: String = sqlx::query_scalar(model.checkpoint_statement()).fetch_one(&mut *transaction).await?;

@@ -67,7 +67,7 @@ pub(crate) enum Care {
 
 /// Begins a transaction on these tables.
 pub(crate) async fn enter(pool: &PgPool, schema: &str) -> sqlx::Result<sqlx::Transaction<'static, sqlx::Postgres>> {
-    let mut transaction = pool.begin().await?;
+    let mut transaction = app::log::begin(pool).await?;
     // Losing the last commits in a crash of Postgres loses nothing: rows and checkpoint go back together.
     let settings = "SELECT set_config('search_path', $1, true), set_config('synchronous_commit', 'off', true),
         set_config('statement_timeout', '30s', true), set_config('lock_timeout', '10s', true),
@@ -304,14 +304,16 @@ impl Ledger {
         if self.0.is_empty() {
             return Ok(());
         }
-        let mut columns: (Vec<&str>, Vec<&str>, Vec<i64>, Vec<i64>, Vec<i64>, Vec<bool>) = Default::default();
+        let mut keys: (Vec<&str>, Vec<&str>) = Default::default();
+        let mut sums: (Vec<i64>, Vec<i64>, Vec<i64>) = Default::default();
+        let mut parked = Vec::new();
         for ((kind, id), entry) in &self.0 {
-            columns.0.push(kind);
-            columns.1.push(id);
-            columns.2.push(entry.sequence);
-            columns.3.push(entry.events);
-            columns.4.push(entry.fingerprint);
-            columns.5.push(entry.parked);
+            keys.0.push(kind);
+            keys.1.push(id);
+            sums.0.push(entry.sequence);
+            sums.1.push(entry.events);
+            sums.2.push(entry.fingerprint);
+            parked.push(entry.parked);
         }
         let statement = AssertSqlSafe(
             "INSERT INTO applied AS a (aggregate_type, aggregate_id, sequence, events, fingerprint, parked)
@@ -321,12 +323,12 @@ impl Ledger {
                  fingerprint = a.fingerprint # excluded.fingerprint, parked = excluded.parked",
         );
         sqlx::query(statement)
-            .bind(columns.0)
-            .bind(columns.1)
-            .bind(columns.2)
-            .bind(columns.3)
-            .bind(columns.4)
-            .bind(columns.5)
+            .bind(keys.0)
+            .bind(keys.1)
+            .bind(sums.0)
+            .bind(sums.1)
+            .bind(sums.2)
+            .bind(parked)
             .execute(connection)
             .await?;
         Ok(())

@@ -91,7 +91,7 @@ async fn several_runners_share_the_work_without_doing_it_twice() {
 async fn an_event_whose_transaction_commits_late_is_not_skipped() {
     let world = World::new().await;
     world.definition("ospf").await;
-    let mut late = world.database.pool().begin().await.unwrap();
+    let mut late = app::log::begin(&world.database.pool()).await.unwrap();
     let statement = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
             metadata)
         SELECT 'worker', 'late', 1, 'worker.registered', '1', $1::json, '{}'";
