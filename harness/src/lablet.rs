@@ -68,6 +68,7 @@ impl Lablet {
     /// # Errors
     /// It ends or stays silent; the error holds the end of its log.
     pub async fn start(options: LabletOptions) -> anyhow::Result<Self> {
+        install_tls();
         let folder = tempfile::tempdir()?;
         let (process, ready) = launch(&options, folder.path()).await?;
         let http = reqwest::Client::builder().timeout(ANSWER_WITHIN).build()?;
@@ -216,22 +217,34 @@ impl Lablet {
         self.post("/api/workers", worker).await
     }
 
-    /// A session of a definition that runs in this lab of this worker, with one allocated port.
+    /// A session of a definition that runs in this lab of this worker, with one allocated port; it can be read.
     ///
     /// # Errors
     /// It cannot be brought there.
     pub async fn running_session(&self, id: &str, definition: &str, worker: &str, lab: &str) -> anyhow::Result<()> {
         self.post("/api/internal/lablet-sessions", json!({ "id": id, "definition_id": definition })).await?;
+        let mut position = Value::Null;
         for step in [
             json!({ "new_status": "scheduled", "worker_id": worker, "allocated_ports": { "PC_serial": 5041 } }),
             json!({ "new_status": "instantiating" }),
             json!({ "new_status": "ready" }),
             json!({ "new_status": "running", "cml_lab_id": lab }),
         ] {
-            self.post(&format!("/api/internal/lablet-sessions/{id}/transition"), step).await?;
+            position =
+                self.post(&format!("/api/internal/lablet-sessions/{id}/transition"), step).await?["position"].take();
         }
+        let position = position.as_str().context("the answer to a transition has no position")?;
+        self.get(&format!("/api/lablet-sessions?position={position}")).await?;
         Ok(())
     }
+}
+
+/// Clients in tests need a TLS provider, whether or not they speak TLS. Every test asks; the first one installs it.
+pub fn install_tls() {
+    static INSTALLED: std::sync::Once = std::sync::Once::new();
+    INSTALLED.call_once(|| {
+        rustls::crypto::ring::default_provider().install_default().expect("nobody else installs a provider");
+    });
 }
 
 fn log_file(folder: &Path) -> PathBuf {

@@ -7,6 +7,6 @@ mod lablet;
 mod python;
 mod waiting;
 
-pub use self::lablet::{Lablet, LabletOptions, Refused};
+pub use self::lablet::{Lablet, LabletOptions, Refused, install_tls};
 pub use self::python::python;
 pub use self::waiting::eventually;

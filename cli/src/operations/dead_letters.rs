@@ -51,8 +51,8 @@ const COLUMNS: &[Column] = &[
     column("SOURCE", "/source"),
     column("AGGREGATE", "/aggregate_id"),
     column("REASON", "/reason"),
-    column("LAST SEEN AT", "/last_seen_at"),
-    column("STATUS", "/status"),
+    column("TRIED", "/attempts"),
+    column("SINCE", "/since"),
 ];
 
 pub(super) async fn run(command: DeadLettersCommand) -> anyhow::Result<()> {

@@ -26,7 +26,8 @@ pub(super) struct Stores {
 }
 
 struct PrivateNats {
-    server: NatsServer,
+    /// Absent only while it is started again: its folder has one holder at a time.
+    server: Option<NatsServer>,
     options: NatsOptions,
     restarts: u32,
 }
@@ -67,7 +68,7 @@ impl Stores {
                 let url = server.url().parse().map_err(anyhow::Error::msg)?;
                 // A restart has to come back where its clients look for it.
                 let options = NatsOptions { port: Some(server.port()), ..options };
-                (Some(PrivateNats { server, options, restarts: 0 }), url)
+                (Some(PrivateNats { server: Some(server), options, restarts: 0 }), url)
             }
         };
         Ok(Self { database_url, analyst_database_url, nats_url, postgres, nats })
@@ -103,8 +104,8 @@ impl Stores {
 
     /// Ends the private servers.
     pub(super) async fn stop(self) -> anyhow::Result<()> {
-        if let Some(nats) = self.nats {
-            nats.server.stop().await?;
+        if let Some(server) = self.nats.and_then(|nats| nats.server) {
+            server.stop().await?;
         }
         if let Some(postgres) = self.postgres {
             postgres.stop().await?;
@@ -115,8 +116,9 @@ impl Stores {
 
 impl PrivateNats {
     async fn look_after(&mut self) -> anyhow::Result<()> {
-        let ended = self.server.status()?;
-        let store_is_there = self.server.jetstream_dir().exists();
+        let Some(server) = &mut self.server else { anyhow::bail!("the private nats-server is gone") };
+        let ended = server.status()?;
+        let store_is_there = server.jetstream_dir().exists();
         if ended.is_none() && store_is_there {
             return Ok(());
         }
@@ -124,10 +126,12 @@ impl PrivateNats {
         anyhow::ensure!(self.restarts <= MOST_RESTARTS, "the private nats-server ended {MOST_RESTARTS} times");
         tracing::warn!(?ended, store_is_there, "the private nats-server has to be started again");
         if ended.is_none() {
-            self.server.kill_now().await?;
+            server.kill_now().await?;
         }
-        self.server =
+        drop(self.server.take());
+        let server =
             NatsServer::start(self.options.clone()).await.context("the private nats-server does not come back")?;
+        self.server = Some(server);
         Ok(())
     }
 }

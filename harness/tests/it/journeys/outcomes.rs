@@ -19,6 +19,7 @@ links:
 ";
 
 async fn simulator() -> (Simulator, String) {
+    harness::install_tls();
     let simulator = Simulator::start(SimulatorOptions {
         password: "let-me-observe".to_owned(),
         time: SimulatedTime::Flowing { speed: 60.0 },
@@ -55,6 +56,12 @@ async fn outcome_of(lablet: &Lablet, request: &Value) -> Value {
     .await
 }
 
+/// The session as it is once its read model has come to where the outcome is.
+async fn session_after(lablet: &Lablet, outcome: &Value) -> Value {
+    let position = outcome["position"].as_str().unwrap();
+    lablet.get(&format!("/api/lablet-sessions/s1?position={position}")).await.unwrap()
+}
+
 #[tokio::test]
 async fn a_request_that_nobody_serves_ends_when_a_controller_starts() {
     let lablet = with_a_running_session().await;
@@ -89,8 +96,9 @@ async fn a_running_lab_is_observed_on_request_and_at_the_end_of_its_timeslot() {
     lablet.running_session("s1", "ospf", "cml-1", &lab).await.unwrap();
 
     let accepted = lablet.post("/api/lablet-sessions/s1/observe-resources", json!({})).await.unwrap();
-    assert_eq!(outcome_of(&lablet, &accepted).await["outcome"], "recorded");
-    let session = lablet.get("/api/lablet-sessions/s1").await.unwrap();
+    let outcome = outcome_of(&lablet, &accepted).await;
+    assert_eq!(outcome["outcome"], "recorded");
+    let session = session_after(&lablet, &outcome).await;
     assert_eq!(session["observed_ports"], json!({ "PC_serial": 5041 }));
     assert_eq!(session["port_drift_detected"], false);
     assert_eq!(session["observed_resources"]["actual_node_count"], 2);
@@ -99,8 +107,8 @@ async fn a_running_lab_is_observed_on_request_and_at_the_end_of_its_timeslot() {
     // A port moves: the next observation tells.
     simulator.move_port(&lab, "PC", 5041, 5999).unwrap();
     let accepted = lablet.post("/api/lablet-sessions/s1/observe-resources", json!({})).await.unwrap();
-    outcome_of(&lablet, &accepted).await;
-    let session = lablet.get("/api/lablet-sessions/s1").await.unwrap();
+    let outcome = outcome_of(&lablet, &accepted).await;
+    let session = session_after(&lablet, &outcome).await;
     assert_eq!(session["port_drift_detected"], true);
     assert_eq!(session["port_drift"]["changed"], json!({ "PC_serial": { "allocated": 5041, "observed": 5999 } }));
 
