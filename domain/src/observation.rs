@@ -462,9 +462,57 @@ fn check_storable(field: &str, value: &Value) -> Result<(), Invalid> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::collection::vec;
+    use proptest::option;
+    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
+    use crate::port_tags::LabPorts;
+
+    fn amount() -> impl Strategy<Value = Option<f64>> {
+        option::of((0_u32..4_000_000).prop_map(|quarters| f64::from(quarters) / 4.0))
+    }
+
+    prop_compose! {
+        fn interface()(id in "[a-f0-9-]{1,36}", label in ".{0,12}", slot in option::of(0..64_i32),
+                       mac in option::of("52:54:00(:[0-9a-f]{2}){3}"), ip4 in vec("10(\\.[0-9]){3}", 0..3)) -> InterfaceObservation {
+            InterfaceObservation { interface_id: id, label, slot, state: None, mac_address: mac, ip4, ip6: Vec::new() }
+        }
+    }
+
+    prop_compose! {
+        fn node()(id in "[a-f0-9-]{1,36}", label in ".{0,12}", definition in "[a-z0-9]{1,12}", cpus in option::of(0..64_u32),
+                  limit in option::of(20..=100_u32), ram in option::of(0..1_000_000_u64), cores in amount(), used in option::of(amount()),
+                  tags in vec("(pat:|serial:|vnc:|ssh:|VLAN)[0-9]{1,4}(:[0-9]{1,2})?", 0..4), interfaces in vec(interface(), 0..4)) -> NodeObservation {
+            NodeObservation {
+                node_id: id, label, node_definition: definition, state: Some("BOOTED".into()), cpu_limit: limit, ram_mb: ram, tags,
+                interfaces, cpus, nominal_cpu_cores: cores, image_definition: None,
+                usage: used.map(|memory_mb| NodeUsage { memory_mb, ..NodeUsage::default() }),
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_observation_is_read_back_as_it_was_written(nodes in vec(node(), 0..6), cores in amount(), memory in amount(), storage in amount()) {
+            let ports = LabPorts::read(nodes.iter().map(|node| (node.node_id.as_str(), node.label.as_str(), node.tags.as_slice())));
+            let observation = ResourceObservation {
+                total_cpu_cores: cores,
+                total_memory_mb: memory,
+                total_storage_mb: storage,
+                observed_ports: Some(ports.by_name()),
+                ports: ports.ports,
+                unreadable_tags: ports.unreadable,
+                usage: Some(Usage { used: Quantities { cpu_cores: cores, ..Quantities::default() }, highest_cpu_percent: memory }),
+                coverage: Some(Coverage { nodes_total: Some(6), ..Coverage::default() }),
+                nodes,
+                ..ResourceObservation::unknown()
+            };
+            let written = serde_json::to_string(&observation).unwrap();
+            prop_assert_eq!(serde_json::from_str::<ResourceObservation>(&written).unwrap(), observation);
+        }
+    }
 
     #[test]
     fn the_form_that_services_know_is_read_and_absence_stays_absence() {

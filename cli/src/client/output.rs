@@ -50,7 +50,7 @@ impl OutputFormat {
                 for row in rows {
                     table.add_row(columns.iter().map(|column| cell(row.pointer(column.pointer), "-")));
                 }
-                writeln!(out, "{}", table.trim_fmt())?;
+                writeln!(out, "{}", close_up(table))?;
             }
             Self::Json => writeln!(out, "{}", serde_json::to_string_pretty(rows)?)?,
             Self::Jsonl => rows.iter().try_for_each(|row| writeln!(out, "{row}"))?,
@@ -76,7 +76,7 @@ impl OutputFormat {
                 for (name, value) in thing.as_object().into_iter().flatten() {
                     table.add_row([name.clone(), cell(Some(value), "-")]);
                 }
-                writeln!(out, "{}", table.trim_fmt())?;
+                writeln!(out, "{}", close_up(table))?;
             }
             Self::Csv => {
                 let mut writer = csv::Writer::from_writer(out);
@@ -94,6 +94,14 @@ fn bare_table() -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table
+}
+
+/// The table's text, without a margin before the first column.
+fn close_up(mut table: Table) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
 }
 
 /// A value as a person reads it. Text that could steer a terminal is shown without its control characters.
