@@ -77,7 +77,8 @@ impl Aggregate for Counter {
     }
 }
 
-/// A note of about this many bytes, as compressible as an observation is.
+/// A note of about this many bytes, as compressible as an observation is. Without colons: pgbench takes them for its
+/// variables.
 pub fn note(bytes: usize, seed: u64) -> String {
     let mut state = seed | 1;
     let mut note = String::with_capacity(bytes + 64);
@@ -86,7 +87,7 @@ pub fn note(bytes: usize, seed: u64) -> String {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        note.push_str(&format!("GigabitEthernet0/{} 52:54:00:{:06x} STARTED; ", state % 8, state & 0x00ff_ffff));
+        note.push_str(&format!("GigabitEthernet0/{} 5254.00{:06x} STARTED; ", state % 8, state & 0x00ff_ffff));
     }
     note.truncate(bytes);
     note
