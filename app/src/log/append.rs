@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
-use sqlx::postgres::{PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgExecutor, PgPool, PgRow};
+use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
 use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use uuid::Uuid;
 
@@ -97,9 +97,11 @@ impl Appender {
     pub(crate) fn start(pool: &PgPool, writers: usize, appended: &watch::Sender<u64>) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE);
         let receiver = Arc::new(Mutex::new(receiver));
-        let connections = connections_of_writers(pool, writers);
         for _ in 0..writers.max(1) {
-            let writer = Writer { pool: connections.clone(), appended: appended.clone() };
+            let writer = Writer {
+                connection: Connection { options: pool.connect_options().as_ref().clone(), open: None },
+                appended: appended.clone(),
+            };
             tokio::spawn(writer.write_until_closed(receiver.clone()));
         }
         Self { queue }
@@ -114,31 +116,50 @@ impl Appender {
     }
 }
 
-/// One connection for each writer, whatever readers do with theirs. A connection is not asked whether it still lives
-/// before each statement, which would be a second round trip: a statement that meets a dead one is sent again.
-fn connections_of_writers(pool: &PgPool, writers: usize) -> PgPool {
-    PgPoolOptions::new()
-        .max_connections(u32::try_from(writers.max(1)).unwrap_or(u32::MAX))
-        .acquire_timeout(Duration::from_secs(5))
-        .test_before_acquire(false)
-        // Also when nobody listens any more: a statement that hangs holds back every reader.
-        .after_connect(|connection, _| {
-            Box::pin(async move {
-                let limit = format!("SET statement_timeout = {}", STATEMENT_TIMEOUT.as_millis());
-                sqlx::query(AssertSqlSafe(limit)).execute(connection).await?;
-                Ok(())
-            })
-        })
-        .connect_lazy_with(pool.connect_options().as_ref().clone())
+/// A writer's own connection, whatever readers do with theirs. A pool would ask it whether it lives before each
+/// statement and after, which are two round trips: here a statement that meets a dead one is sent again.
+struct Connection {
+    options: PgConnectOptions,
+    open: Option<PgConnection>,
+}
+
+impl Connection {
+    async fn open(&mut self) -> sqlx::Result<&mut PgConnection> {
+        let open = match self.open.take() {
+            Some(open) => open,
+            None => {
+                let mut open = self.options.connect().await?;
+                // The timeout holds also when nobody listens any more: a statement that hangs holds back every reader.
+                // Statements are few and always the same, so that planning them anew is time lost.
+                let settings = format!(
+                    "SET statement_timeout = {}; SET plan_cache_mode = force_generic_plan",
+                    STATEMENT_TIMEOUT.as_millis()
+                );
+                sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut open).await?;
+                open
+            }
+        };
+        Ok(self.open.insert(open))
+    }
+
+    /// Inserts within the time that a statement may take. A connection that failed is not used again.
+    async fn insert(&mut self, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
+        let inserted = async { insert(self.open().await?, appends).await };
+        let result = tokio::time::timeout(STATEMENT_TIMEOUT, inserted).await.unwrap_or_else(|_| Err(too_late()));
+        if result.as_ref().is_err_and(|error| !blames_the_data(error)) {
+            self.open = None;
+        }
+        result
+    }
 }
 
 struct Writer {
-    pool: PgPool,
+    connection: Connection,
     appended: watch::Sender<u64>,
 }
 
 impl Writer {
-    async fn write_until_closed(self, receiver: Arc<Mutex<mpsc::Receiver<Queued>>>) {
+    async fn write_until_closed(mut self, receiver: Arc<Mutex<mpsc::Receiver<Queued>>>) {
         loop {
             let mut batch = Vec::new();
             {
@@ -163,13 +184,13 @@ impl Writer {
         }
     }
 
-    async fn write(&self, batch: Vec<Queued>) {
+    async fn write(&mut self, batch: Vec<Queued>) {
         if batch.is_empty() {
             return;
         }
         histogram!("lablet_log_append_batch_commands").record(u32::try_from(batch.len()).unwrap_or(u32::MAX));
         let appends: Vec<&Append> = batch.iter().map(|queued| &queued.append).collect();
-        match insert_persistently(&self.pool, &appends).await {
+        match insert_persistently(&mut self.connection, &appends).await {
             Ok(outcomes) => {
                 if outcomes.iter().any(Result::is_ok) {
                     self.appended.send_modify(|count| *count = count.wrapping_add(1));
@@ -222,15 +243,12 @@ fn answer(queued: Queued, outcome: Answer) {
 }
 
 /// Inserts, sending the same events again where an answer was lost: what is in already is recognised by its event id.
-async fn insert_persistently(pool: &PgPool, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
+async fn insert_persistently(connection: &mut Connection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
     let mut attempt = 1;
     loop {
         let started = tokio::time::Instant::now();
-        let result = match tokio::time::timeout(STATEMENT_TIMEOUT, insert(pool, appends)).await {
-            Ok(result) => result,
-            Err(_) => Err(too_late()),
-        };
+        let result = connection.insert(appends).await;
         histogram!("lablet_log_append_seconds").record(started.elapsed().as_secs_f64());
         match result {
             Err(error) if is_transient(&error) && attempt < ATTEMPTS => {
@@ -303,12 +321,63 @@ SELECT event_id, epoch, written_by::text AS written_by, position FROM firsts
 UNION ALL
 SELECT event_id, epoch, written_by::text, position FROM others";
 
-async fn insert(pool: &PgPool, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
+/// The same for a command with one event, which most have, where no other shares the statement: a third of the work.
+const INSERT_ONE: &str = "
+INSERT INTO events (event_id, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                    metadata, command_key, command_digest, command_events)
+VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8::text::json, $9, $10, 1)
+ON CONFLICT DO NOTHING
+RETURNING event_id, epoch, written_by::text AS written_by, position";
+
+async fn insert(connection: &mut PgConnection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
+    let inserted = match appends {
+        [append] if append.events.len() == 1 => insert_one(connection, append, &append.events[0]).await?,
+        _ => insert_many(connection, appends).await?,
+    };
+    let mut positions = HashMap::with_capacity(inserted.len());
+    for row in &inserted {
+        positions.insert(row.try_get::<Uuid, _>("event_id")?, Position::from_row(row)?);
+    }
+    let of = |append: &Append, positions: &HashMap<Uuid, Position>| {
+        append.events.iter().map(|event| positions.get(&event.event_id).copied()).collect::<Option<Vec<_>>>()
+    };
+    let left_out: Vec<&Append> = appends.iter().copied().filter(|append| of(append, &positions).is_none()).collect();
+    let firsts =
+        if left_out.is_empty() { HashMap::new() } else { explain(connection, &left_out, &mut positions).await? };
+    Ok(appends
+        .iter()
+        .map(|append| match of(append, &positions) {
+            Some(positions) => Ok(positions),
+            None => match append.dedupe.as_ref().and_then(|dedupe| firsts.get(&dedupe.key)) {
+                Some(first) => Err(AppendError::Repeated(first.clone())),
+                None => Err(AppendError::Conflict),
+            },
+        })
+        .collect())
+}
+
+async fn insert_one(connection: &mut PgConnection, append: &Append, event: &NewEvent) -> sqlx::Result<Vec<PgRow>> {
+    sqlx::query(INSERT_ONE)
+        .bind(event.event_id)
+        .bind(append.aggregate_type)
+        .bind(&append.aggregate_id)
+        .bind(append.expected + 1)
+        .bind(&event.event_type)
+        .bind(&event.event_version)
+        .bind(&event.payload)
+        .bind(&append.metadata)
+        .bind(append.dedupe.as_ref().map(|dedupe| dedupe.key()))
+        .bind(append.dedupe.as_ref().map(|dedupe| dedupe.digest.as_slice()))
+        .fetch_all(connection)
+        .await
+}
+
+async fn insert_many(connection: &mut PgConnection, appends: &[&Append]) -> sqlx::Result<Vec<PgRow>> {
     let mut rows = Rows::default();
     for (command, append) in (0..).zip(appends) {
         rows.push(command, append);
     }
-    let inserted = sqlx::query(INSERT)
+    sqlx::query(INSERT)
         .bind(&rows.command)
         .bind(&rows.ordinal)
         .bind(&rows.event_id)
@@ -322,33 +391,14 @@ async fn insert(pool: &PgPool, appends: &[&Append]) -> sqlx::Result<Vec<Answer>>
         .bind(&rows.command_key)
         .bind(&rows.command_digest)
         .bind(&rows.command_events)
-        .fetch_all(pool)
-        .await?;
-    let mut positions = HashMap::with_capacity(inserted.len());
-    for row in &inserted {
-        positions.insert(row.try_get::<Uuid, _>("event_id")?, Position::from_row(row)?);
-    }
-    let of = |append: &Append, positions: &HashMap<Uuid, Position>| {
-        append.events.iter().map(|event| positions.get(&event.event_id).copied()).collect::<Option<Vec<_>>>()
-    };
-    let left_out: Vec<&Append> = appends.iter().copied().filter(|append| of(append, &positions).is_none()).collect();
-    let firsts = if left_out.is_empty() { HashMap::new() } else { explain(pool, &left_out, &mut positions).await? };
-    Ok(appends
-        .iter()
-        .map(|append| match of(append, &positions) {
-            Some(positions) => Ok(positions),
-            None => match append.dedupe.as_ref().and_then(|dedupe| firsts.get(&dedupe.key)) {
-                Some(first) => Err(AppendError::Repeated(first.clone())),
-                None => Err(AppendError::Conflict),
-            },
-        })
-        .collect())
+        .fetch_all(connection)
+        .await
 }
 
 /// For commands that did not go in: events that an earlier attempt, whose answer was lost, had put in, and the first
 /// answers to their keys.
 async fn explain(
-    pool: &PgPool,
+    connection: &mut PgConnection,
     appends: &[&Append],
     positions: &mut HashMap<Uuid, Position>,
 ) -> sqlx::Result<HashMap<String, FirstAnswer>> {
@@ -356,23 +406,26 @@ async fn explain(
         appends.iter().flat_map(|append| append.events.iter().map(|event| event.event_id)).collect();
     let present =
         "SELECT event_id, epoch, written_by::text AS written_by, position FROM events WHERE event_id = ANY($1)";
-    for row in sqlx::query(present).bind(&event_ids).fetch_all(pool).await? {
+    for row in sqlx::query(present).bind(&event_ids).fetch_all(&mut *connection).await? {
         positions.insert(row.try_get("event_id")?, Position::from_row(&row)?);
     }
     let keys: Vec<&str> =
         appends.iter().filter_map(|append| append.dedupe.as_ref()).map(|dedupe| dedupe.key()).collect();
-    first_answers(pool, &keys).await
+    first_answers(connection, &keys).await
 }
 
 /// Where commands with these keys took effect.
-pub(crate) async fn first_answers(pool: &PgPool, keys: &[&str]) -> sqlx::Result<HashMap<String, FirstAnswer>> {
+pub(crate) async fn first_answers(
+    database: impl PgExecutor<'_>,
+    keys: &[&str],
+) -> sqlx::Result<HashMap<String, FirstAnswer>> {
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
     let statement = "SELECT command_key, command_digest, aggregate_type, aggregate_id, sequence, \
                      sequence + command_events - 1 AS last_sequence FROM events WHERE command_key = ANY($1)";
     let mut firsts = HashMap::new();
-    for row in sqlx::query(AssertSqlSafe(statement)).bind(keys).fetch_all(pool).await? {
+    for row in sqlx::query(AssertSqlSafe(statement)).bind(keys).fetch_all(database).await? {
         let first = FirstAnswer {
             aggregate_type: row.try_get("aggregate_type")?,
             aggregate_id: row.try_get("aggregate_id")?,
