@@ -1,7 +1,8 @@
 //! `make bench`: appending through the log, through stock postgres-es, and pgbench's single-row insert of the same row,
 //! side by side in one run on one private Postgres with fsync.
 //!
-//! Read the ratios: the machine is shared and noisy, so absolute figures of two runs cannot be compared.
+//! Read the ratios, which are medians over rounds of their own: what else a machine does changes from minute to minute, so
+//! that figures of two runs cannot be compared.
 
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -24,8 +25,9 @@ use tokio::time::Instant;
 /// Size of an event's payload.
 const EVENT_BYTES: usize = 2_000;
 const CLIENTS: [u32; 3] = [1, 8, 32];
-const ROUNDS: usize = 3;
-const ROUND: Duration = Duration::from_secs(3);
+/// Short rounds in turn: what else the machine does meets all three alike.
+const ROUNDS: usize = 9;
+const ROUND: Duration = Duration::from_secs(1);
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -61,13 +63,10 @@ async fn compare(url: &str) -> anyhow::Result<()> {
             stocks.push(through_stock(&stock, clients).await?);
             pgbenches.push(through_pgbench(url, clients).await?);
         }
-        let (ours, stock, pgbench) = (median(ours), median(stocks), median(pgbenches));
-        writeln!(
-            out,
-            "{clients:7} {ours:10.0} {stock:12.0} {pgbench:12.0} {:17.2} {:13.2}",
-            ours / stock,
-            ours / pgbench
-        )?;
+        let ratio = |others: &[f64]| median(ours.iter().zip(others).map(|(ours, other)| ours / other).collect());
+        let (to_stock, to_pgbench) = (ratio(&stocks), ratio(&pgbenches));
+        let (ours, stock, pgbench) = (median(ours.clone()), median(stocks), median(pgbenches));
+        writeln!(out, "{clients:7} {ours:10.0} {stock:12.0} {pgbench:12.0} {to_stock:17.2} {to_pgbench:13.2}")?;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Appending: commands queue up, and each of a few writers takes whatever is queued into one statement.
 //!
 //! A transaction of its own costs a command two to three times what a row in a shared insert costs. Nobody waits for
-//! company: a writer takes what is there, and what arrives meanwhile is the next statement.
+//! company: a writer takes what is there or about to be, and what arrives meanwhile is the next statement.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -167,6 +167,9 @@ impl Writer {
                 let Some(first) = receiver.recv().await else { return };
                 let mut bytes = size(&first.append);
                 batch.push(first);
+                // Whoever is ready to send another command does so now. Without this the first of those who were
+                // answered together would fill a statement alone, and the others wait for the next.
+                tokio::task::yield_now().await;
                 while batch.len() < MOST_COMMANDS && bytes < MOST_BYTES {
                     let Ok(next) = receiver.try_recv() else { break };
                     bytes += size(&next.append);
