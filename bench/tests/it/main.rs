@@ -99,7 +99,8 @@ async fn each_reads_what_the_other_wrote() {
     assert_eq!(seen(&by_log), seen(&by_stock));
     assert_eq!(EventStore::<Counter>::load_aggregate(&log, "a").await.unwrap().aggregate(), &Counter { total: 15 });
     assert_eq!(stock.load_aggregate("a").await.unwrap().aggregate(), &Counter { total: 15 });
-    // And both stand in one order with ids of their own.
+    // And both stand in one order with ids of their own, once no other transaction of the cluster holds it back.
+    database.settle().await;
     let all = log.read(app::log::Position::START, 10).await.unwrap();
     assert_eq!(all.iter().map(|event| event.sequence).collect::<Vec<_>>(), [1, 2, 3, 4]);
 }
