@@ -29,6 +29,11 @@ const CONNECTIONS: u32 = 24;
 /// How long the roles of a process may take to end.
 const END_WITHIN: Duration = Duration::from_secs(20);
 
+/// How often it is looked whether events are held back from readers.
+const WATCH_EVERY: Duration = Duration::from_secs(10);
+/// Events that are held back for longer are worth a warning.
+const HELD_BACK_TOO_LONG: Duration = Duration::from_secs(10);
+
 /// The roles that run in this process.
 pub(crate) struct Roles {
     tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
@@ -100,6 +105,14 @@ impl Roles {
     pub(crate) fn start_relay(&mut self, store: &Store, bus: &Bus, public_url: PublicUrl) {
         let relay = Relay::new(store.log.clone(), bus.clone(), RelayOptions { public_url, ..RelayOptions::default() });
         self.start("relay", |stop| async move { Ok(relay.run(stop).await?) });
+        let log = store.log.clone();
+        self.start("watch over the log", |stop| async move {
+            let watching = warn_of_what_is_held_back(&log);
+            if stop.run_until_cancelled(watching).await.is_none() {
+                tracing::debug!("the log is no longer watched");
+            }
+            Ok(())
+        });
     }
 
     /// Takes commands from the bus.
@@ -213,6 +226,24 @@ impl Roles {
         };
         let all = self.end(END_WITHIN).await;
         ended.and(all)
+    }
+}
+
+/// Warns while a transaction that stays open somewhere in the cluster holds events back from all readers. The age is a
+/// metric, too.
+async fn warn_of_what_is_held_back(log: &Log) {
+    loop {
+        tokio::time::sleep(WATCH_EVERY).await;
+        match log.held_back().await {
+            Ok(Some(age)) if age > HELD_BACK_TOO_LONG => {
+                tracing::warn!(
+                    age_s = age.as_secs(),
+                    "an open transaction holds events back from every reader of the log"
+                );
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "the log cannot be watched"),
+        }
     }
 }
 

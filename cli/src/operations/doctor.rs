@@ -28,6 +28,12 @@ pub(super) async fn run(arguments: StoresArguments) -> anyhow::Result<ExitCode> 
             applied == wanted,
             "migrations {applied:?} are applied, {wanted:?} are wanted: run lablet migrate"
         );
+        if let Some(age) = store.log().held_back().await?.filter(|age| *age > PATIENCE) {
+            anyhow::bail!(
+                "a transaction that stays open has held events back from every reader for {} s",
+                age.as_secs()
+            );
+        }
         anyhow::Ok(format!("Postgres {version}, {} migrations, log at {}", applied.len(), store.log().head().await?))
     };
     let bus = async {
