@@ -18,7 +18,7 @@ use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, Connection, Executor};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 
 use crate::ServerError;
 use crate::folder::DataFolder;
@@ -212,7 +212,10 @@ impl PostgresServer {
     }
 
     async fn connect(&self) -> Result<PgConnection, ServerError> {
-        PgConnection::connect_with(&connect_options(self.port, SUPERUSER, &self.password, "postgres"))
+        // A statement that is slow would be logged, and one of them holds a password.
+        connect_options(self.port, SUPERUSER, &self.password, "postgres")
+            .disable_statement_logging()
+            .connect()
             .await
             .map_err(ServerError::database("connect to the private Postgres"))
     }

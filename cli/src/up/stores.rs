@@ -151,9 +151,12 @@ async fn analyst_of_named(data_dir: &Path, database_url: &Secret) -> Option<Secr
 }
 
 async fn give_analyst_a_password(data_dir: &Path, database_url: &Secret) -> anyhow::Result<Secret> {
-    use sqlx::Connection as _;
+    use sqlx::{ConnectOptions as _, Connection as _};
     let password = Secret::kept_in(&data_dir.join("analyst-password"), "")?;
-    let mut connection = sqlx::PgConnection::connect(database_url.reveal()).await?;
+    let options: sqlx::postgres::PgConnectOptions =
+        database_url.reveal().parse().map_err(|_| anyhow::anyhow!("the database's address is no URL"))?;
+    // A statement that is slow would be logged, and this one holds a password.
+    let mut connection = options.disable_statement_logging().connect().await?;
     // A generated password is made of URL-safe characters only, so it needs no quoting.
     let statement = format!("ALTER ROLE lablet_analyst LOGIN PASSWORD '{}'", password.reveal());
     sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await?;
