@@ -6,3 +6,4 @@ mod compose;
 mod documents;
 mod journeys;
 mod tidy;
+mod vendored;
