@@ -1,4 +1,4 @@
-//! Descriptions of the API and of the messages on the bus, and the index at `/`.
+//! Descriptions of the API and of the messages on the bus, and the index at `/api`.
 
 use std::sync::Arc;
 
@@ -47,7 +47,7 @@ pub(crate) async fn schema(State(shared): State<Shared>, Id(Name(name)): Id<Name
     Ok(([(CONTENT_TYPE, "application/schema+json")], schema.to_string()).into_response())
 }
 
-/// `GET /`: where everything is.
+/// `GET /api`: where everything is.
 pub(crate) async fn index() -> Json<Value> {
     Json(json!({
         "name": "lablet",

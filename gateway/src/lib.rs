@@ -6,6 +6,7 @@
 //! errors look in [`problem`].
 
 mod answer;
+mod assets;
 pub mod authentication;
 mod body;
 mod caller;
@@ -21,6 +22,7 @@ mod lablet_definitions;
 mod lablet_sessions;
 mod observation_requests;
 mod operations;
+mod pages;
 pub mod paging;
 mod path;
 mod position;
@@ -28,6 +30,7 @@ pub mod problem;
 mod query;
 mod router;
 mod server;
+mod sign_in;
 mod state;
 mod stream;
 mod submission;
@@ -49,6 +52,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::authentication::{AdminToken, Authenticator, InternalKey};
+use crate::pages::freshness::FreshnessWatch;
 use crate::state::{Inner, Shared};
 use crate::stream::follower::Follower;
 
@@ -159,6 +163,7 @@ impl Gateway {
             metrics: parts.metrics,
             public_url: PublicUrl::parse(&public_url).map_err(GatewayError::PublicUrl)?,
             follower: Follower::new(options.most_streams),
+            freshness: FreshnessWatch::default(),
             turns: Semaphore::new(options.most_requests),
             stop: CancellationToken::new(),
             options,

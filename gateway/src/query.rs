@@ -23,20 +23,33 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         // The position is a matter of `Since`, on whatever list it is named.
-        let pairs = url::form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes());
-        let mut others = url::form_urlencoded::Serializer::for_suffix(String::from("/?"), 2);
-        others.extend_pairs(pairs.filter(|(name, _)| name != POSITION));
-        let uri =
-            others.finish().parse().map_err(|_| Problem::invalid(Invalid::new("", "is no query", "a query string")))?;
-        let parsed = axum::extract::Query::<T>::try_from_uri(&uri);
-        parsed.map(|query| Self(query.0)).map_err(|rejection| {
-            let text = rejection.body_text();
-            let message = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
-            let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-            let (field, message) = message.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", message));
-            Problem::invalid(split(field, message))
-        })
+        let query = parts.uri.query().unwrap_or_default();
+        from_pairs(url::form_urlencoded::parse(query.as_bytes()).filter(|(name, _)| name != POSITION)).map(Self)
     }
+}
+
+/// Names and values as `T`, whether they came in a query or in a form.
+///
+/// # Errors
+/// 400 naming the parameter.
+pub(crate) fn from_pairs<T, N, V>(pairs: impl Iterator<Item = (N, V)>) -> Result<T, Problem>
+where
+    T: DeserializeOwned,
+    N: AsRef<str>,
+    V: AsRef<str>,
+{
+    let mut encoded = url::form_urlencoded::Serializer::for_suffix(String::from("/?"), 2);
+    encoded.extend_pairs(pairs);
+    let uri =
+        encoded.finish().parse().map_err(|_| Problem::invalid(Invalid::new("", "is no query", "a query string")))?;
+    let parsed = axum::extract::Query::<T>::try_from_uri(&uri);
+    parsed.map(|query| query.0).map_err(|rejection| {
+        let text = rejection.body_text();
+        let message = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+        let (field, message) = message.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", message));
+        Problem::invalid(split(field, message))
+    })
 }
 
 impl<T: JsonSchema> OperationInput for Query<T> {

@@ -19,8 +19,8 @@ use crate::documents::{self, OpenApiDocument};
 use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 use crate::{
-    dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions, observation_requests,
-    operations, stream, workers,
+    assets, dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions,
+    observation_requests, operations, pages, stream, workers,
 };
 
 /// The whole API, ready to be served.
@@ -32,6 +32,7 @@ pub(crate) fn router(shared: &Shared) -> Router {
     let rendered = serde_json::to_vec(&document).unwrap_or_default();
     Router::new()
         .merge(guarded)
+        .merge(pages::dressed(pages::router(shared), shared))
         .merge(open())
         .layer(Extension(OpenApiDocument(Arc::new(rendered.into()))))
         .fallback(nothing_here)
@@ -47,7 +48,8 @@ pub(crate) fn document() -> OpenApi {
 
 fn open() -> Router<Shared> {
     Router::new()
-        .route("/", get(documents::index))
+        .route("/api", get(documents::index))
+        .route("/assets/{file}", get(assets::serve))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::GatewayOptions;
 use crate::authentication::Authenticator;
+use crate::pages::freshness::FreshnessWatch;
 use crate::problem::{Kind, Problem};
 use crate::stream::follower::Follower;
 
@@ -38,6 +39,8 @@ pub(crate) struct Inner {
     pub(crate) metrics: PrometheusHandle,
     pub(crate) public_url: PublicUrl,
     pub(crate) follower: Follower,
+    /// How far the read models are, for every page.
+    pub(crate) freshness: FreshnessWatch,
     /// Requests that are worked on at once.
     pub(crate) turns: Semaphore,
     /// Cancelled when the gateway ends: streams end with it.

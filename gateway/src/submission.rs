@@ -38,11 +38,19 @@ pub(crate) struct Submission<B> {
 /// # Errors
 /// 500 when the request did not come through the router's own layers.
 fn origin(parts: &Parts, bytes: &[u8]) -> Result<Origin, Problem> {
+    origin_with(parts, idempotency_key(&parts.headers)?, bytes)
+}
+
+/// Where a change comes from, with the key under which it takes effect once.
+///
+/// # Errors
+/// 500 when the request did not come through the router's own layers.
+pub(crate) fn origin_with(parts: &Parts, key: Option<&str>, bytes: &[u8]) -> Result<Origin, Problem> {
     let principal = principal(parts)?;
     let missing = || Problem::new(Kind::Internal, "The request has no correlation.");
     let correlation = parts.extensions.get::<Correlation>().cloned().ok_or_else(missing)?;
     // One caller's keys do not meet another's.
-    let dedupe = idempotency_key(&parts.headers)?.map(|key| {
+    let dedupe = key.map(|key| {
         DedupeKey::new(&format!("http:{principal}:{key}"), &content(parts.method.as_str(), parts.uri.path(), bytes))
     });
     Ok(Origin {
@@ -61,11 +69,18 @@ fn content(method: &str, path: &str, body: &[u8]) -> Vec<u8> {
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<&str>, Invalid> {
     let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
-    let fits =
-        |text: &&str| (1..=LONGEST_KEY).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic());
-    value.to_str().ok().filter(fits).map(Some).ok_or_else(|| {
-        Invalid::new("Idempotency-Key", "is not usable", format!("1 to {LONGEST_KEY} visible ASCII characters"))
-    })
+    checked_key("Idempotency-Key", value.to_str().unwrap_or_default()).map(Some)
+}
+
+/// A key that can be used.
+///
+/// # Errors
+/// [`Invalid`] naming `field`.
+pub(crate) fn checked_key<'a>(field: &str, key: &'a str) -> Result<&'a str, Invalid> {
+    if (1..=LONGEST_KEY).contains(&key.len()) && key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(key);
+    }
+    Err(Invalid::new(field, "is not usable", format!("1 to {LONGEST_KEY} visible ASCII characters")))
 }
 
 impl<S: Send + Sync, B: RequestBody> FromRequest<S> for Submission<B> {

@@ -1,0 +1,53 @@
+//! The admins' pages: rendered here from typed templates, on the same queries as the API.
+//!
+//! One file per page holds what its template shows and the handler that asks for it. What all share: who visits and in
+//! what state the read models are ([`visit`]), the frame around every page ([`shell`]), pieces of pages ([`parts`]),
+//! changes that come from forms ([`form`]). A page works without its script, which adds live updates: it listens to
+//! `/api/stream` and asks for the page again.
+
+pub(crate) mod error;
+pub(crate) mod form;
+pub(crate) mod freshness;
+pub(crate) mod overview;
+pub(crate) mod parts;
+pub(crate) mod query;
+pub(crate) mod shell;
+pub(crate) mod visit;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::get;
+use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
+use http::{HeaderName, HeaderValue};
+
+use crate::caller::authenticate;
+use crate::exchange;
+use crate::state::Shared;
+
+/// Nothing from elsewhere, nothing inline, no frame around it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+
+/// Every page that needs somebody who is signed in.
+pub(crate) fn router(shared: &Shared) -> Router<Shared> {
+    Router::new()
+        .route("/", get(overview::show))
+        .route_layer(from_fn_with_state(shared.clone(), exchange::queue))
+        .route_layer(from_fn_with_state(shared.clone(), authenticate))
+}
+
+/// What every answer with a page needs, whoever asks: errors as pages, and what browsers are told to forbid.
+pub(crate) fn dressed(router: Router<Shared>, shared: &Shared) -> Router<Shared> {
+    router.layer(from_fn_with_state(shared.clone(), error::as_page)).layer(from_fn(forbid))
+}
+
+async fn forbid(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin"));
+    response
+}

@@ -1,0 +1,73 @@
+//! `GET /`: what runs now, what drifted, which requests are open or failed, how fresh everything is.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use domain::lablet_session::SessionStatus;
+use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
+use projections::read_models::sessions::{SessionFilter, SessionRow};
+use projections::{PageRequest, ReadModel};
+
+use super::parts::{self, Badge, When};
+use super::shell::{Section, Shell, page};
+use super::visit::Visit;
+use crate::caller::{Caller, Viewing};
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// Rows of each of the page's lists.
+const ROWS: u32 = 10;
+
+/// States in which a session's lab is up.
+pub(super) const UP: [SessionStatus; 6] = [
+    SessionStatus::Instantiating,
+    SessionStatus::Ready,
+    SessionStatus::Running,
+    SessionStatus::Collecting,
+    SessionStatus::Grading,
+    SessionStatus::Stopping,
+];
+
+#[derive(Template)]
+#[template(path = "overview.html")]
+struct OverviewPage {
+    shell: Shell,
+    up: u64,
+    drifted: u64,
+    drift_unknown: u64,
+    in_all: u64,
+    running: Vec<SessionRow>,
+    drifts: Vec<SessionRow>,
+    open: Vec<ObservationRequestRow>,
+    failed: Vec<ObservationRequestRow>,
+}
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    visit: Visit,
+) -> Result<Response, Problem> {
+    since.reached(&shared, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
+    let request = PageRequest::first(ROWS);
+    let up = SessionFilter { status: UP.to_vec(), ..SessionFilter::default() };
+    let drifted = SessionFilter { drift: Some(true), ..up.clone() };
+    let of = |outcome| RequestFilter { outcome: Some(outcome), ..RequestFilter::default() };
+    let reads = &shared.reads;
+    let counts = reads.session_counts().await?;
+    let over_those_up = |count: fn(&projections::read_models::sessions::SessionCount) -> u64| {
+        counts.iter().filter(|counted| UP.contains(&counted.status)).map(count).sum()
+    };
+    page(&OverviewPage {
+        shell: Shell::of(&visit, Section::Overview).twin("/api/overview").live("/api/stream"),
+        up: over_those_up(|count| count.sessions),
+        drifted: over_those_up(|count| count.drifted),
+        drift_unknown: over_those_up(|count| count.drift_unknown),
+        in_all: counts.iter().map(|count| count.sessions).sum(),
+        running: reads.sessions(&up, &request).await?.items,
+        drifts: reads.sessions(&drifted, &request).await?.items,
+        open: reads.observation_requests(&of(RequestOutcome::Open), &request).await?.items,
+        failed: reads.observation_requests(&of(RequestOutcome::Failed), &request).await?.items,
+    })
+}

@@ -1,0 +1,245 @@
+//! Pieces that many pages show: times, ids, states, amounts. Each is a template of its own, so that a page names what it
+//! shows, and the same thing looks the same everywhere. Unknown is said in words.
+
+use askama::Template;
+use askama::filters::HtmlSafe;
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use domain::lablet_session::SessionStatus;
+use projections::read_models::sessions::PortComparison;
+
+/// How a thing stands, for its colour. The words say the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tone {
+    /// Neither good nor bad.
+    Calm,
+    /// As it should be.
+    Good,
+    /// Worth a look.
+    Warn,
+    /// Failed.
+    Bad,
+}
+
+impl Tone {
+    /// The class of the style sheet.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::Calm => "calm",
+            Self::Good => "good",
+            Self::Warn => "warn",
+            Self::Bad => "bad",
+        }
+    }
+}
+
+/// A time: how long ago, with the time itself at hand.
+#[derive(Debug, Clone, Copy, Template)]
+#[template(
+    source = r#"<time datetime="{{ self.machine() }}" title="{{ self.absolute() }}" data-relative>{{ self.relative() }}</time>"#,
+    ext = "html"
+)]
+pub(crate) struct When {
+    at: DateTime<Utc>,
+    now: DateTime<Utc>,
+}
+
+impl HtmlSafe for When {}
+
+impl When {
+    /// A time, seen from now.
+    pub(crate) fn new(at: &DateTime<Utc>, now: &DateTime<Utc>) -> Self {
+        Self { at: *at, now: *now }
+    }
+
+    fn machine(&self) -> String {
+        self.at.to_rfc3339_opts(SecondsFormat::Millis, true)
+    }
+
+    /// The time itself.
+    pub(crate) fn absolute(&self) -> String {
+        self.at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+    }
+
+    /// The same words as the page's script makes.
+    fn relative(&self) -> String {
+        relative(self.now - self.at)
+    }
+}
+
+fn relative(ago: TimeDelta) -> String {
+    let seconds = ago.num_seconds().abs();
+    let text = match seconds {
+        0..2 => return "now".to_owned(),
+        2..60 => format!("{seconds} s"),
+        60..3_600 => format!("{} min", seconds / 60),
+        3_600..86_400 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    };
+    if ago < TimeDelta::zero() { format!("in {text}") } else { format!("{text} ago") }
+}
+
+/// An id with a button that copies it.
+#[derive(Debug, Clone, Template)]
+#[template(
+    source = r#"<span class="id">{{ id }}</span><button type="button" class="copy needs-js" data-copy="{{ id }}" aria-label="Copy {{ id }}">copy</button>"#,
+    ext = "html"
+)]
+pub(crate) struct CopyId {
+    id: String,
+}
+
+impl HtmlSafe for CopyId {}
+
+impl CopyId {
+    /// Of this id.
+    pub(crate) fn of(id: &impl ToString) -> Self {
+        Self { id: id.to_string() }
+    }
+}
+
+/// A sign and a word.
+#[derive(Debug, Clone, PartialEq, Eq, Template)]
+#[template(
+    source = r#"<span class="badge {{ tone.class() }}"><span aria-hidden="true">{{ sign }}</span> {{ words }}</span>"#,
+    ext = "html"
+)]
+pub(crate) struct Badge {
+    /// Its colour.
+    pub(crate) tone: Tone,
+    /// Its sign, which says nothing that the words do not.
+    pub(crate) sign: &'static str,
+    /// Its words.
+    pub(crate) words: String,
+}
+
+impl HtmlSafe for Badge {}
+
+impl Badge {
+    /// With this sign and these words.
+    pub(crate) fn new(tone: Tone, sign: &'static str, words: impl Into<String>) -> Self {
+        Self { tone, sign, words: words.into() }
+    }
+
+    /// Where a session is in its life.
+    pub(crate) fn status(status: &SessionStatus) -> Self {
+        let (tone, sign) = match status {
+            SessionStatus::Pending | SessionStatus::Scheduled => (Tone::Calm, "◌"),
+            SessionStatus::Instantiating | SessionStatus::Ready => (Tone::Calm, "◔"),
+            SessionStatus::Running => (Tone::Good, "▶"),
+            SessionStatus::Collecting | SessionStatus::Grading => (Tone::Good, "◑"),
+            SessionStatus::Stopping | SessionStatus::Stopped | SessionStatus::Archived => (Tone::Calm, "■"),
+            SessionStatus::Terminated | SessionStatus::Expired => (Tone::Warn, "✕"),
+        };
+        Self::new(tone, sign, status.as_str())
+    }
+
+    /// Whether ports drifted; `None`: unknown.
+    pub(crate) fn drift(drifted: &Option<bool>) -> Self {
+        match drifted {
+            Some(true) => Self::new(Tone::Warn, "▲", "ports drifted"),
+            Some(false) => Self::new(Tone::Good, "✓", "ports as planned"),
+            None => Self::new(Tone::Calm, "?", "ports unknown"),
+        }
+    }
+
+    /// Whether an observation saw everything; `None`: its sender did not say.
+    pub(crate) fn complete(complete: &Option<bool>) -> Self {
+        match complete {
+            Some(true) => Self::new(Tone::Good, "✓", "complete"),
+            Some(false) => Self::new(Tone::Warn, "◐", "incomplete"),
+            None => Self::new(Tone::Calm, "?", "completeness unknown"),
+        }
+    }
+
+    /// How an allocated and an observed port compare.
+    pub(crate) fn comparison(comparison: &PortComparison) -> Self {
+        match comparison {
+            PortComparison::AsPlanned => Self::new(Tone::Good, "✓", "as planned"),
+            PortComparison::Added => Self::new(Tone::Warn, "+", "added"),
+            PortComparison::Removed => Self::new(Tone::Warn, "−", "removed"),
+            PortComparison::Changed => Self::new(Tone::Warn, "≠", "changed"),
+            PortComparison::Unallocated => Self::new(Tone::Calm, "○", "nothing was allocated"),
+            PortComparison::Unknown => Self::new(Tone::Calm, "?", "unknown"),
+        }
+    }
+}
+
+/// A number as people read it: at most two decimals, none that say nothing.
+pub(crate) fn number(value: &f64) -> String {
+    let text = format!("{value:.2}");
+    let text = text.trim_end_matches('0').trim_end_matches('.');
+    if text == "-0" { "0".to_owned() } else { text.to_owned() }
+}
+
+/// The same, or that it is unknown.
+pub(crate) fn known(value: &Option<f64>) -> String {
+    value.as_ref().map_or_else(|| "unknown".to_owned(), number)
+}
+
+/// MB as GB, at 1024 MB to a GB as CML counts, or that it is unknown.
+pub(crate) fn known_gb(megabytes: &Option<f64>) -> String {
+    megabytes.map_or_else(|| "unknown".to_owned(), |megabytes| format!("{} GB", number(&gigabytes(megabytes))))
+}
+
+/// MB as GB, at 1024 MB to a GB as CML counts.
+pub(crate) fn gigabytes(megabytes: f64) -> f64 {
+    megabytes / 1024.0
+}
+
+/// Cores, or that they are unknown.
+pub(crate) fn known_cores(cores: &Option<f64>) -> String {
+    match cores {
+        None => "unknown".to_owned(),
+        Some(cores) => format!("{} {}", number(cores), if number(cores) == "1" { "core" } else { "cores" }),
+    }
+}
+
+/// `1 session`, `2 sessions`.
+pub(crate) fn counted(count: &u64, singular: &str) -> String {
+    let count = *count;
+    if count == 1 { format!("1 {singular}") } else { format!("{count} {singular}s") }
+}
+
+/// A text as one part of a path or a query.
+pub(crate) fn encoded(text: impl AsRef<str>) -> String {
+    url::form_urlencoded::byte_serialize(text.as_ref().as_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_told_relative_with_the_time_itself_at_hand() {
+        let at: DateTime<Utc> = "2026-03-01T10:00:00Z".parse().unwrap();
+        let when = |seconds| When::new(&at, &(at + TimeDelta::seconds(seconds)));
+        insta::assert_snapshot!(when(65).render().unwrap(), @r#"<time datetime="2026-03-01T10:00:00.000Z" title="2026-03-01 10:00:00 UTC" data-relative>1 min ago</time>"#);
+        let told = [0, 59, 3_599, 7_200, 200_000, -90].map(|seconds| when(seconds).relative());
+        assert_eq!(told, ["now", "59 s ago", "59 min ago", "2 h ago", "2 d ago", "in 1 min"]);
+    }
+
+    #[test]
+    fn a_number_has_no_more_decimals_than_it_needs() {
+        assert_eq!(
+            [7.0, 8.25, 0.1 + 0.2, -0.001, 1234.5].map(|value| number(&value)),
+            ["7", "8.25", "0.3", "0", "1234.5"]
+        );
+        assert_eq!(known_gb(&Some(8448.0)), "8.25 GB");
+        assert_eq!(known_cores(&Some(1.0)), "1 core");
+    }
+
+    #[test]
+    fn unknown_is_said_and_is_no_zero() {
+        assert_eq!(
+            (known(&None), known_gb(&None), known_cores(&None)),
+            ("unknown".into(), "unknown".into(), "unknown".into())
+        );
+        assert_eq!(Badge::drift(&None).words, "ports unknown");
+    }
+
+    #[test]
+    fn what_others_wrote_is_text() {
+        let html = CopyId::of(&r#"<b>"x"</b>"#).render().unwrap();
+        assert!(!html.contains("<b>") && !html.contains("\"x\""), "{html}");
+    }
+}

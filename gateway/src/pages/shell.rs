@@ -1,0 +1,190 @@
+//! The frame around every page: where one is, who one is, what is late, and how the page keeps itself fresh.
+
+use std::sync::LazyLock;
+
+use axum::response::{Html, IntoResponse, Response};
+use chrono::{DateTime, Utc};
+use projections::freshness::Freshness;
+
+use super::visit::Visit;
+use crate::authentication::Role;
+use crate::problem::Problem;
+
+/// A part of the pages, as the navigation names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Section {
+    /// What goes on as a whole.
+    Overview,
+    /// Sessions.
+    Sessions,
+    /// Definitions.
+    Definitions,
+    /// Workers.
+    Workers,
+    /// What keeps everything running.
+    Operations,
+    /// None of them.
+    Elsewhere,
+}
+
+impl Section {
+    /// Those in the navigation.
+    const ALL: [Self; 5] = [Self::Overview, Self::Sessions, Self::Definitions, Self::Workers, Self::Operations];
+
+    fn title(self) -> &'static str {
+        match self {
+            Self::Overview => "Overview",
+            Self::Sessions => "Sessions",
+            Self::Definitions => "Definitions",
+            Self::Workers => "Workers",
+            Self::Operations => "Operations",
+            Self::Elsewhere => "",
+        }
+    }
+
+    fn path(self) -> &'static str {
+        match self {
+            Self::Overview | Self::Elsewhere => "/",
+            Self::Sessions => "/sessions",
+            Self::Definitions => "/definitions",
+            Self::Workers => "/workers",
+            Self::Operations => "/operations",
+        }
+    }
+}
+
+/// What a page's frame shows.
+#[derive(Debug, Clone)]
+pub(crate) struct Shell {
+    /// Where one is.
+    pub(crate) section: Section,
+    /// Who visits; `None`: nobody is signed in.
+    pub(crate) visitor: Option<Visitor>,
+    /// The time at which the page was made.
+    pub(crate) now: DateTime<Utc>,
+    /// Path of the same content as JSON.
+    pub(crate) twin: Option<String>,
+    /// Path of the stream that tells when the page is out of date.
+    pub(crate) stream: Option<String>,
+    /// Everything up to here is on the page.
+    pub(crate) position: String,
+    /// Read models that are late.
+    pub(crate) late: Vec<Freshness>,
+    /// What was searched for.
+    pub(crate) sought: String,
+}
+
+/// Who visits.
+#[derive(Debug, Clone)]
+pub(crate) struct Visitor {
+    /// By name.
+    pub(crate) name: String,
+    /// In a role.
+    pub(crate) role: Role,
+    /// For the form that signs out; empty where nobody signed in with a browser.
+    pub(crate) csrf_token: String,
+}
+
+/// A link of the navigation.
+pub(crate) struct Link {
+    pub(crate) title: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) current: bool,
+    pub(crate) refusal: Option<String>,
+}
+
+impl Shell {
+    /// The frame for a page of this section.
+    pub(crate) fn of(visit: &Visit, section: Section) -> Self {
+        Self {
+            section,
+            visitor: Some(Visitor {
+                name: visit.name().to_owned(),
+                role: visit.role,
+                csrf_token: visit.csrf_token.clone(),
+            }),
+            now: visit.now,
+            twin: None,
+            stream: None,
+            position: visit.freshness.position.to_string(),
+            late: visit.freshness.late.clone(),
+            sought: String::new(),
+        }
+    }
+
+    /// The frame for somebody who is not signed in.
+    pub(crate) fn of_nobody(now: DateTime<Utc>) -> Self {
+        Self {
+            section: Section::Elsewhere,
+            visitor: None,
+            now,
+            twin: None,
+            stream: None,
+            position: String::new(),
+            late: Vec::new(),
+            sought: String::new(),
+        }
+    }
+
+    /// The same, of a page whose content is also to be had as JSON at `path`.
+    #[must_use]
+    pub(crate) fn twin(mut self, path: impl Into<String>) -> Self {
+        self.twin = Some(path.into());
+        self
+    }
+
+    /// The same, of a page that is out of date when this stream tells something.
+    #[must_use]
+    pub(crate) fn live(mut self, stream: impl Into<String>) -> Self {
+        self.stream = Some(stream.into());
+        self
+    }
+
+    /// The navigation.
+    pub(crate) fn links(&self) -> Vec<Link> {
+        let role = self.visitor.as_ref().map(|visitor| visitor.role);
+        let refusal = |section| {
+            let refused = section == Section::Operations && role.is_some_and(|role| role < Role::Operator);
+            refused.then(|| format!("Operations need the role {}.", Role::Operator))
+        };
+        Section::ALL
+            .into_iter()
+            .map(|section| Link {
+                title: section.title(),
+                path: section.path(),
+                current: section == self.section,
+                refusal: refusal(section),
+            })
+            .collect()
+    }
+
+    /// The time as the page's script reads it.
+    pub(crate) fn made_at(&self) -> String {
+        self.now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true)
+    }
+
+    /// Names of the events that the stream tells, as the script has to know them.
+    pub(crate) fn event_types(&self) -> &'static str {
+        &EVENT_TYPES
+    }
+
+    /// Version of this build.
+    pub(crate) fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+}
+
+/// Every event's type, separated by spaces: an `EventSource` has to be told each by name.
+static EVENT_TYPES: LazyLock<String> = LazyLock::new(|| {
+    let types: Vec<&str> = app::notice::kinds().into_iter().map(|kind| kind.event_type).collect();
+    types.join(" ")
+});
+
+/// Renders a page.
+///
+/// # Errors
+/// 500 when the template cannot be rendered.
+pub(crate) fn page(template: &impl askama::Template) -> Result<Response, Problem> {
+    let html = template.render().map_err(|error| Problem::internal("a page cannot be rendered", &error))?;
+    Ok(Html(html).into_response())
+}
