@@ -12,6 +12,7 @@ pub(crate) mod overview;
 pub(crate) mod parts;
 pub(crate) mod query;
 pub(crate) mod shell;
+pub(crate) mod table;
 pub(crate) mod visit;
 
 use axum::Router;
