@@ -74,13 +74,8 @@ impl Paging {
 
 impl<T> From<projections::Page<T>> for Page<T> {
     fn from(page: projections::Page<T>) -> Self {
-        Self { items: page.items, next_cursor: page.next.as_deref().map(cursor) }
+        Self { items: page.items, next_cursor: page.next.map(|key| URL_SAFE_NO_PAD.encode(key)) }
     }
-}
-
-/// The cursor for a list's key.
-pub(crate) fn cursor(key: &str) -> String {
-    URL_SAFE_NO_PAD.encode(key)
 }
 
 /// The key in a cursor. What it looks like is of no concern to callers and may change.
