@@ -5,6 +5,7 @@
 //! changes that come from forms ([`form`]). A page works without its script, which adds live updates: it listens to
 //! `/api/stream` and asks for the page again.
 
+pub(crate) mod charts;
 pub(crate) mod error;
 pub(crate) mod form;
 pub(crate) mod freshness;

@@ -1,0 +1,250 @@
+//! Charts, drawn here as SVG: what was observed one after the other, against what is configured.
+//!
+//! A chart shows nothing that a table beside it does not say too. What is unknown is a gap with an outline, so that
+//! nobody takes it for zero, and a known zero is a line at the bottom.
+
+use askama::Template;
+use askama::filters::HtmlSafe;
+use chrono::{DateTime, Utc};
+
+use super::parts;
+
+/// The drawing's own measures. It is as wide as its column, which is about this wide.
+const WIDTH: f64 = 420.0;
+const HEIGHT: f64 = 140.0;
+const LEFT: f64 = 38.0;
+const RIGHT: f64 = 416.0;
+const TOP: f64 = 14.0;
+const BASE: f64 = 120.0;
+
+/// Of so many points each tells about itself under the pointer; of more, only those that are unknown, to keep pages light.
+const MOST_TOLD: usize = 50;
+
+/// Widest bar, in the drawing's measures.
+const WIDEST: f64 = 26.0;
+
+/// What was observed once.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Point {
+    /// Of what, e.g. a session's id.
+    pub(crate) name: String,
+    /// When.
+    pub(crate) at: DateTime<Utc>,
+    /// How much; `None` is unknown.
+    pub(crate) value: Option<f64>,
+}
+
+/// Bars from the oldest to the newest, with a dashed line at what is configured.
+#[derive(Debug, Clone, Template)]
+#[template(path = "chart.html")]
+pub(crate) struct Chart {
+    id: String,
+    title: String,
+    description: String,
+    greatest: f64,
+    from: String,
+    until: String,
+    shapes: Vec<Shape>,
+    line: Option<Line>,
+}
+
+impl HtmlSafe for Chart {}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Shape {
+    class: &'static str,
+    path: String,
+    title: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Line {
+    y: f64,
+    words: String,
+}
+
+impl Chart {
+    /// A chart of `points` in the order of their time, each an amount of `unit`. `id` is unique in the page.
+    pub(crate) fn bars(id: &str, title: &str, unit: &str, points: &[Point], configured: Option<f64>) -> Self {
+        let known = || points.iter().filter_map(|point| point.value);
+        let greatest = round_top(known().chain(configured).fold(0.0, f64::max));
+        Self {
+            id: id.to_owned(),
+            title: title.to_owned(),
+            description: described(unit, points, configured),
+            greatest,
+            from: points.first().map(|point| day(point.at)).unwrap_or_default(),
+            until: points.last().filter(|_| points.len() > 1).map(|point| day(point.at)).unwrap_or_default(),
+            shapes: shapes(unit, points, configured, greatest),
+            line: configured.map(|value| Line {
+                y: (height(value, greatest) * 10.0).round() / 10.0,
+                words: format!("configured {}", parts::number(&value)),
+            }),
+        }
+    }
+
+    fn top(&self) -> String {
+        parts::number(&self.greatest)
+    }
+}
+
+fn day(at: DateTime<Utc>) -> String {
+    at.format("%Y-%m-%d %H:%M").to_string()
+}
+
+/// The chart in a sentence, for whoever does not see it.
+fn described(unit: &str, points: &[Point], configured: Option<f64>) -> String {
+    let known: Vec<f64> = points.iter().filter_map(|point| point.value).collect();
+    let unknown = points.len() - known.len();
+    let mut text = "From the oldest to the newest. ".to_owned();
+    match (known.iter().copied().reduce(f64::min), known.iter().copied().reduce(f64::max)) {
+        (Some(least), Some(most)) => {
+            let range = format!("{} to {} {unit}", parts::number(&least), parts::number(&most));
+            text.push_str(&if least < most { range } else { format!("{} {unit} each time", parts::number(&most)) });
+        }
+        _ => text.push_str("Nothing is known"),
+    }
+    if let Some(configured) = configured {
+        let above = known.iter().filter(|value| **value > configured).count();
+        let line = parts::number(&configured);
+        text.push_str(&format!("; {above} of {} above the {line} configured", known.len()));
+    }
+    if unknown > 0 {
+        text.push_str(&format!("; {unknown} unknown"));
+    }
+    text.push('.');
+    text
+}
+
+fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) -> Vec<Shape> {
+    #[expect(clippy::cast_precision_loss, reason = "a chart has at most some thousand points")]
+    let float = |count: usize| count as f64;
+    let slot = (RIGHT - LEFT) / float(points.len().max(1));
+    let wide = (slot * 0.72).min(WIDEST);
+    let bar = |index: usize, value: f64| {
+        let x = LEFT + slot * float(index) + (slot - wide) / 2.0;
+        // A known zero is there, if only just.
+        let y = height(value, greatest).min(BASE - 1.5);
+        format!("M{} {}h{}V{BASE}h-{}z", short(x), short(y), short(wide), short(wide))
+    };
+    let class = |value: f64| if configured.is_some_and(|line| value > line) { "bar above" } else { "bar" };
+    let mut shapes = Vec::new();
+    let known = points.iter().enumerate().filter_map(|(index, point)| Some((index, point, point.value?)));
+    if points.len() <= MOST_TOLD {
+        shapes.extend(known.map(|(index, point, value)| Shape {
+            class: class(value),
+            path: bar(index, value),
+            title: Some(format!("{}, {}: {} {unit}", point.name, day(point.at), parts::number(&value))),
+        }));
+    } else {
+        for wanted in ["bar", "bar above"] {
+            let of_class = known.clone().filter(|(_, _, value)| class(*value) == wanted);
+            let path: String = of_class.map(|(index, _, value)| bar(index, value)).collect();
+            if !path.is_empty() {
+                shapes.push(Shape { class: wanted, path, title: None });
+            }
+        }
+    }
+    let mut index = 0;
+    while index < points.len() {
+        let run = points[index..].iter().take_while(|point| point.value.is_none()).count();
+        if run > 0 {
+            let x = LEFT + slot * float(index) + (slot - wide) / 2.0;
+            let across = slot * float(run - 1) + wide;
+            let mut title = format!("unknown: {}", points[index].name);
+            if run > 1 {
+                title.push_str(&format!(" to {}, {run} of them", points[index + run - 1].name));
+            }
+            let path = format!("M{} {TOP}h{}V{BASE}h-{}z", short(x), short(across), short(across));
+            shapes.push(Shape { class: "unknown", path, title: Some(title) });
+        }
+        index += run.max(1);
+    }
+    shapes
+}
+
+/// Where a value is, from the top of the drawing.
+fn height(value: f64, greatest: f64) -> f64 {
+    BASE - (BASE - TOP) * (value / greatest).clamp(0.0, 1.0)
+}
+
+/// The next number at or above `value` that reads well at the end of an axis.
+fn round_top(value: f64) -> f64 {
+    if !(value > 0.0 && value.is_finite()) {
+        return 1.0;
+    }
+    let scale = 10_f64.powf(value.log10().floor());
+    let steps = [1.0, 1.2, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0];
+    steps.into_iter().map(|step| step * scale).find(|top| *top >= value).unwrap_or(10.0 * scale)
+}
+
+fn short(value: f64) -> String {
+    let text = format!("{value:.1}");
+    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+
+    fn points(values: &[Option<f64>]) -> Vec<Point> {
+        let begin: DateTime<Utc> = "2026-03-01T10:00:00Z".parse().unwrap();
+        let point = |(index, value): (i64, &Option<f64>)| Point {
+            name: format!("s{index}"),
+            at: begin + TimeDelta::hours(index),
+            value: *value,
+        };
+        (0..).zip(values).map(point).collect()
+    }
+
+    fn classes(chart: &Chart) -> Vec<&str> {
+        chart.shapes.iter().map(|shape| shape.class).collect()
+    }
+
+    #[test]
+    fn what_is_unknown_is_a_gap_with_an_outline_and_a_known_zero_is_none() {
+        let chart =
+            Chart::bars("c", "CPU", "cores", &points(&[Some(4.0), None, None, Some(0.0), Some(6.0)]), Some(4.0));
+        assert_eq!(classes(&chart), ["bar", "bar", "bar above", "unknown"]);
+        assert_eq!(chart.shapes[3].title.as_deref(), Some("unknown: s1 to s2, 2 of them"));
+        assert_eq!(
+            chart.description,
+            "From the oldest to the newest. 0 to 6 cores; 1 of 3 above the 4 configured; 2 unknown."
+        );
+        let nothing = Chart::bars("c", "CPU", "cores", &points(&[None]), None);
+        assert_eq!(classes(&nothing), ["unknown"]);
+        assert_eq!(nothing.description, "From the oldest to the newest. Nothing is known; 1 unknown.");
+    }
+
+    #[test]
+    fn bars_stand_from_the_oldest_to_the_newest_and_reach_their_value() {
+        let chart = Chart::bars("c", "CPU", "cores", &points(&[Some(5.0), Some(10.0)]), Some(10.0));
+        let middle = (BASE + TOP) / 2.0;
+        assert!(chart.shapes[0].path.contains(&format!(" {middle}h")), "{}", chart.shapes[0].path);
+        assert!(chart.shapes[1].path.contains(&format!(" {TOP}h")), "{}", chart.shapes[1].path);
+        assert_eq!((chart.from.as_str(), chart.until.as_str()), ("2026-03-01 10:00", "2026-03-01 11:00"));
+        assert_eq!(chart.line.unwrap().y, TOP);
+    }
+
+    #[test]
+    fn many_points_stay_light() {
+        let many: Vec<Option<f64>> = (0..200).map(|index| (index % 3 > 0).then_some(f64::from(index))).collect();
+        let html = Chart::bars("c", "CPU", "cores", &points(&many), Some(100.0)).render().unwrap();
+        assert!(html.len() < 16_000, "{}", html.len());
+    }
+
+    #[test]
+    fn what_others_wrote_is_text() {
+        let mut hostile = points(&[Some(1.0)]);
+        hostile[0].name = "<script>".to_owned();
+        let html = Chart::bars("c", "CPU", "cores", &hostile, None).render().unwrap();
+        assert!(!html.contains("<script>"), "{html}");
+    }
+
+    #[test]
+    fn an_axis_ends_at_a_number_that_reads_well() {
+        assert_eq!([0.0, 0.7, 4.0, 8.25, 11.0, 97.0].map(round_top), [1.0, 0.8, 4.0, 10.0, 12.0, 100.0]);
+    }
+}
