@@ -1,17 +1,18 @@
 //! Who is asking, and how far their authority reaches.
 //!
-//! Services send an internal key in `X-API-Key`; people send a bearer token. Both are stored as SHA-256 hashes (the
-//! secrets are random and long, so a slow hash would only slow us down), several are valid at once so that they can be
-//! exchanged without a gap, and a comparison takes the same time whatever matches. [`Authenticator`] is the one place
-//! that turns a request into a [`Principal`]: another way to sign in is added there.
+//! Services send an internal key in `X-API-Key`; people send a bearer token, or their browser the cookie of its session.
+//! All are stored as SHA-256 hashes (the secrets are random and long, so a slow hash would only slow us down), several
+//! are valid at once so that they can be exchanged without a gap, and a comparison takes the same time whatever matches.
+//! `Authenticator` is the one place that turns a request into a [`Principal`]: another way to sign in is added there.
+
+mod authenticator;
 
 use std::fmt;
 
-use http::HeaderMap;
-use http::header::AUTHORIZATION;
 use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::ConstantTimeEq as _;
 
+pub(crate) use self::authenticator::{Authenticator, SignedIn};
 use crate::problem::{Kind, Problem};
 
 /// Header in which a service sends its internal key.
@@ -38,6 +39,11 @@ impl Role {
             Self::Admin => "admin",
         }
     }
+
+    /// The role of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin].into_iter().find(|role| role.name() == name)
+    }
 }
 
 impl fmt::Display for Role {
@@ -52,8 +58,23 @@ pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
     /// The hash of this secret.
-    pub fn of(secret: &str) -> Self {
-        Self(Sha256::digest(secret.as_bytes()).into())
+    pub fn of(secret: impl AsRef<[u8]>) -> Self {
+        Self(Sha256::digest(secret.as_ref()).into())
+    }
+
+    /// A hash that was stored.
+    pub(crate) fn stored(bytes: &[u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self)
+    }
+
+    /// The hash as it is stored.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// Whether both are of the same secret, in a time that does not tell where they differ.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 
     /// A hash as configuration states it: 64 hexadecimal digits.
@@ -165,116 +186,9 @@ impl fmt::Display for Authority {
     }
 }
 
-/// Turns the headers of a request into a [`Principal`].
-#[derive(Debug, Clone, Default)]
-pub struct Authenticator {
-    internal_keys: Vec<InternalKey>,
-    admin_tokens: Vec<AdminToken>,
-}
-
-impl Authenticator {
-    /// An authenticator that knows these keys and tokens.
-    pub fn new(internal_keys: Vec<InternalKey>, admin_tokens: Vec<AdminToken>) -> Self {
-        Self { internal_keys, admin_tokens }
-    }
-
-    /// Who made the request with these headers.
-    ///
-    /// # Errors
-    /// A 401 problem when there is neither key nor token, when one is unknown, and when both are there.
-    pub fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Problem> {
-        let unauthenticated = |detail: &str| Problem::new(Kind::Unauthenticated, detail);
-        let key = headers.get(API_KEY);
-        let authorization = headers.get(AUTHORIZATION);
-        match (key, authorization) {
-            (None, None) => Err(unauthenticated(
-                "Send an internal key in X-API-Key, or an admin's token as Authorization: Bearer <token>.",
-            )),
-            (Some(_), Some(_)) => Err(unauthenticated("Send either X-API-Key or Authorization, not both.")),
-            (Some(key), None) => {
-                let presented = SecretHash(Sha256::digest(key.as_bytes()).into());
-                matching(&self.internal_keys, |key| &key.hash, &presented)
-                    .map(|key| Principal::Service { name: key.name.clone() })
-                    .ok_or_else(|| unauthenticated("The key in X-API-Key is not valid."))
-            }
-            (None, Some(authorization)) => {
-                let token = bearer(authorization.as_bytes())
-                    .ok_or_else(|| unauthenticated("Authorization is not of the form: Bearer <token>."))?;
-                let presented = SecretHash(Sha256::digest(token).into());
-                matching(&self.admin_tokens, |token| &token.hash, &presented)
-                    .map(|token| Principal::Admin { name: token.name.clone(), role: token.role })
-                    .ok_or_else(|| unauthenticated("The bearer token is not valid."))
-            }
-        }
-    }
-}
-
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked(7)?;
-    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
-}
-
-/// The entry with this hash. Every entry is compared, to the end, whatever matched before.
-fn matching<'a, T>(entries: &'a [T], hash: impl Fn(&T) -> &SecretHash, presented: &SecretHash) -> Option<&'a T> {
-    let mut found = None;
-    for entry in entries {
-        let equal: Choice = hash(entry).0.ct_eq(&presented.0);
-        if bool::from(equal) {
-            found = Some(entry);
-        }
-    }
-    found
-}
-
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
-
     use super::*;
-
-    fn authenticator() -> Authenticator {
-        let key = |name: &str, secret| InternalKey { name: name.to_owned(), hash: SecretHash::of(secret) };
-        let token = |name: &str, role, secret| AdminToken { name: name.to_owned(), role, hash: SecretHash::of(secret) };
-        Authenticator::new(
-            vec![key("grading", "old-key"), key("grading", "new-key"), key("booking", "other-key")],
-            vec![token("ada", Role::Admin, "ada-token"), token("vic", Role::Viewer, "vic-token")],
-        )
-    }
-
-    fn with(name: &'static str, value: &'static str) -> HeaderMap {
-        HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))])
-    }
-
-    #[test]
-    fn several_keys_of_a_service_are_valid_at_once() {
-        for key in ["old-key", "new-key"] {
-            let principal = authenticator().authenticate(&with("x-api-key", key)).unwrap();
-            assert_eq!(principal.to_string(), "service:grading");
-        }
-    }
-
-    #[test]
-    fn a_bearer_token_carries_its_role() {
-        let principal = authenticator().authenticate(&with("authorization", "bearer vic-token")).unwrap();
-        assert_eq!(principal, Principal::Admin { name: "vic".to_owned(), role: Role::Viewer });
-    }
-
-    #[test]
-    fn anything_else_is_401() {
-        let mut both = with("x-api-key", "old-key");
-        both.extend(with("authorization", "Bearer ada-token"));
-        for headers in [
-            HeaderMap::new(),
-            both,
-            with("x-api-key", "ada-token"),
-            with("x-api-key", ""),
-            with("authorization", "Bearer old-key"),
-            with("authorization", "Basic ada-token"),
-            with("authorization", "ada-token"),
-        ] {
-            assert_eq!(authenticator().authenticate(&headers).unwrap_err().kind(), Kind::Unauthenticated);
-        }
-    }
 
     #[test]
     fn a_refusal_says_which_authority_is_needed() {

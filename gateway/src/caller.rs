@@ -1,22 +1,46 @@
 //! Authority, asked for in a handler's signature.
 //!
-//! The router lets nobody without a valid key or token reach a guarded route; a handler's [`Caller`] then says how much
+//! The router lets nobody without a valid key, token or session reach a guarded route; a handler's [`Caller`] then says how much
 //! authority it needs, and the API's description repeats it.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 
 use aide::OperationInput;
 use aide::generate::GenContext;
 use aide::openapi::{Operation, Response as Described};
 use aide::operation::OperationOutput as _;
+use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use futures_util::StreamExt as _;
+use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
+use url::{Position, Url};
 
-use crate::authentication::{Authority, Principal, Role};
+use crate::authentication::{API_KEY, Authority, Principal, Role, SignedIn};
+use crate::position::LABLET_POSITION;
 use crate::problem::{Kind, Problem};
+use crate::sign_in::form::CSRF_TOKEN;
+use crate::sign_in::local_path::LocalPath;
+use crate::sign_in::sessions::Use;
+use crate::sign_in::{Form, csrf_matches, sign_in_address, to_sign_in};
 use crate::state::Shared;
+
+/// Header in which a script sends the session's token.
+const CSRF_HEADER: &str = "x-csrf-token";
+/// Header by which a page's script says that the page keeps itself up to date.
+const LABLET_REFRESH: &str = "lablet-refresh";
+/// Header by which htmx says that it asks.
+const HX_REQUEST: &str = "hx-request";
+/// Header in which htmx says which page is open.
+const HX_CURRENT_URL: &str = "hx-current-url";
+/// Header by which htmx is told to open another page.
+const HX_REDIRECT: &str = "hx-redirect";
+/// How often it is looked whether an open stream's session or token is still valid.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_secs(10);
 
 /// A level of authority, as a type.
 pub(crate) trait Needs: Send + Sync + 'static {
@@ -55,16 +79,137 @@ impl Needs for Administering {
 pub(crate) struct Caller<N>(PhantomData<N>);
 
 /// Lets through who is signed in, and remembers who it is.
+///
+/// A browser sends its cookie along whoever's page asks it to. So with a cookie, a change needs the session's token in
+/// `X-CSRF-Token` as well, which only a page of this site knows.
 pub(crate) async fn authenticate(
     State(shared): State<Shared>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
-    let principal = shared.authenticator.authenticate(request.headers())?;
-    request.extensions_mut().insert(principal.clone());
-    let mut response = next.run(request).await;
+    let how_used = how_used(&request);
+    let signed_in = shared.authenticator.authenticate(request.headers(), how_used).await?;
+    if let Some(session) = &signed_in.session
+        && !request.method().is_safe()
+    {
+        shared.sign_in.site.check(request.headers())?;
+        let presented = request.headers().get(CSRF_HEADER).and_then(|value| value.to_str().ok());
+        if !csrf_matches(session, presented.unwrap_or_default()) {
+            let detail = "A change that a browser asks for needs the session's token in the header X-CSRF-Token.";
+            return Err(Problem::new(Kind::Forbidden, detail));
+        }
+    }
+    let headers = request.headers().clone();
+    remember(&mut request, &signed_in);
+    let response = ending_with_the_session(next.run(request).await, &shared, headers);
+    Ok(with_actor(response, signed_in.principal))
+}
+
+/// Lets through to a page who is signed in. Others are sent to sign in, and come back to the page they asked for, or to
+/// the form they sent, filled in as it was.
+///
+/// A form that changes something has to hold the session's token in `csrf_token`. One that holds another (that of a
+/// session which has ended meanwhile) is shown again with what was filled in, and changes nothing.
+pub(crate) async fn authenticate_page(
+    State(shared): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let (is_change, how_used) = (!request.method().is_safe(), how_used(&request));
+    let by_key = request.headers().contains_key(API_KEY) || request.headers().contains_key(AUTHORIZATION);
+    let signed_in = match shared.authenticator.authenticate(request.headers(), how_used).await {
+        Ok(signed_in) => signed_in,
+        Err(problem) if problem.kind() == Kind::Unauthenticated && !by_key => {
+            if is_change {
+                let (form, request) = Form::of(request).await?;
+                return Ok(sent_to_sign_in(request.headers(), &form.page().unwrap_or_default()));
+            }
+            let asked_for = request.uri().path_and_query().map(|path| LocalPath::or_start(path.as_str()));
+            return Ok(sent_to_sign_in(request.headers(), &asked_for.unwrap_or_default()));
+        }
+        Err(problem) => return Err(problem),
+    };
+    let mut request = request;
+    if let Some(session) = &signed_in.session
+        && is_change
+    {
+        shared.sign_in.site.check(request.headers())?;
+        let (form, read) = Form::of(request).await?;
+        request = read;
+        let in_header = request.headers().get(CSRF_HEADER).and_then(|value| value.to_str().ok());
+        let presented = in_header.or(form.get(CSRF_TOKEN));
+        if !csrf_matches(session, presented.unwrap_or_default()) {
+            return match (presented, form.page()) {
+                (Some(_), Some(page)) => Ok(Redirect::to(page.as_str()).into_response()),
+                _ => {
+                    let detail =
+                        "The form does not belong to this session; open its page again and send it from there.";
+                    Err(Problem::new(Kind::Forbidden, detail))
+                }
+            };
+        }
+        request.extensions_mut().insert(form);
+    }
+    remember(&mut request, &signed_in);
+    Ok(with_actor(next.run(request).await, signed_in.principal))
+}
+
+fn remember(request: &mut Request, signed_in: &SignedIn) {
+    request.extensions_mut().insert(signed_in.principal.clone());
+    if let Some(session) = &signed_in.session {
+        request.extensions_mut().insert(session.clone());
+    }
+}
+
+fn with_actor(mut response: Response, principal: Principal) -> Response {
     response.extensions_mut().insert(principal);
-    Ok(response)
+    response
+}
+
+/// A page that keeps itself up to date says so when it asks again, and holds a stream open; neither is anybody at the
+/// keyboard.
+fn how_used(request: &Request) -> Use {
+    let headers = request.headers();
+    let asks_again = headers.contains_key(LABLET_REFRESH) || headers.contains_key(LABLET_POSITION);
+    let by_page = asks_again || request.uri().path() == "/api/stream";
+    if by_page && request.method().is_safe() { Use::ByPage } else { Use::ByPerson }
+}
+
+/// A browser follows the redirect, and so does the script that keeps a page up to date, which looks where it got to.
+/// htmx would put the sign-in page in the place of a part of the open one, so it is told to open it instead.
+fn sent_to_sign_in(headers: &HeaderMap, back: &LocalPath) -> Response {
+    if !headers.contains_key(HX_REQUEST) {
+        return to_sign_in(back.as_str());
+    }
+    let mut answer = Problem::new(Kind::Unauthenticated, "The session has ended; sign in again.").into_response();
+    // The page that is open, not the part of it that was asked for.
+    let open = headers.get(HX_CURRENT_URL).and_then(|url| Url::parse(url.to_str().ok()?).ok());
+    let open = open.and_then(|url| LocalPath::parse(&url[Position::BeforePath..Position::AfterQuery]));
+    if let Ok(address) = HeaderValue::from_str(&sign_in_address(open.as_ref().unwrap_or(back))) {
+        answer.headers_mut().insert(HX_REDIRECT, address);
+    }
+    answer
+}
+
+/// A stream lasts longer than its first look at who asks. It is looked again from time to time, and the stream ends with
+/// the session or token that opened it.
+fn ending_with_the_session(response: Response, shared: &Shared, headers: HeaderMap) -> Response {
+    let media_type = response.headers().get(CONTENT_TYPE);
+    if !media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/event-stream")) {
+        return response;
+    }
+    let shared = shared.clone();
+    let ended = async move {
+        loop {
+            tokio::time::sleep(LOOK_AGAIN_EVERY).await;
+            let looked = shared.authenticator.authenticate(&headers, Use::ByPage).await;
+            if looked.is_err_and(|problem| problem.kind() == Kind::Unauthenticated) {
+                tracing::info!("a stream ends with the session or token that opened it");
+                return;
+            }
+        }
+    };
+    response.map(|body| Body::from_stream(body.into_data_stream().take_until(Box::pin(ended))))
 }
 
 /// Who is signed in.

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::authentication::Authority;
 use crate::problem::Problem;
+use crate::sign_in::sessions::Use;
 use crate::state::Shared;
 
 /// How long Postgres may take to answer before it counts as away.
@@ -88,7 +89,8 @@ pub(crate) async fn metrics(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     if !is_local(peer.ip(), &headers) {
-        Authority::Internal.check(&shared.authenticator.authenticate(&headers)?)?;
+        let signed_in = shared.authenticator.authenticate(&headers, Use::ByPage).await?;
+        Authority::Internal.check(&signed_in.principal)?;
     }
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response())
 }

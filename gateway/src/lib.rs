@@ -3,7 +3,7 @@
 //! [`Gateway::bind`] takes the listening socket, [`Gateway::run`] serves until it is told to stop. The routes are in
 //! `router`; one file per endpoint under the folder of its noun holds the request's body, the handler of a few
 //! lines, and its tests. What every request goes through is in `exchange`, who asks in [`authentication`], how
-//! errors look in [`problem`].
+//! errors look in [`problem`], how browsers sign in in [`sign_in`].
 
 mod answer;
 mod assets;
@@ -30,7 +30,7 @@ pub mod problem;
 mod query;
 mod router;
 mod server;
-mod sign_in;
+pub mod sign_in;
 mod state;
 mod stream;
 mod submission;
@@ -53,6 +53,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authentication::{AdminToken, Authenticator, InternalKey};
 use crate::pages::freshness::FreshnessWatch;
+use crate::sign_in::sessions::{SessionLimits, Sessions};
+use crate::sign_in::{SignIn, SignInLinks, Site, Tokens};
 use crate::state::{Inner, Shared};
 use crate::stream::follower::Follower;
 
@@ -73,6 +75,10 @@ pub struct GatewayOptions {
     pub most_requests: usize,
     /// Open streams at once.
     pub most_streams: usize,
+    /// How long a browser's session lasts while nobody uses it.
+    pub idle_session: Duration,
+    /// How long a browser's session lasts in all.
+    pub longest_session: Duration,
 }
 
 impl Default for GatewayOptions {
@@ -85,6 +91,8 @@ impl Default for GatewayOptions {
             most_connections: 2_048,
             most_requests: 128,
             most_streams: 256,
+            idle_session: Duration::from_secs(60 * 60),
+            longest_session: Duration::from_secs(12 * 60 * 60),
         }
     }
 }
@@ -153,15 +161,22 @@ impl Gateway {
         let listener = listener.into_std().map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
         let public_url = parts.public_url.unwrap_or_else(|| format!("http://{address}"));
+        let public_url = PublicUrl::parse(&public_url).map_err(GatewayError::PublicUrl)?;
+        let log = parts.commands.log().clone();
+        let (pool, clock) = (log.pool().clone(), log.clock().clone());
+        let limits = SessionLimits::new(options.idle_session, options.longest_session);
+        let sessions = Sessions::new(pool.clone(), clock.clone(), limits);
+        let tokens = Tokens::new(pool.clone(), clock.clone());
         let shared = Shared::new(Inner {
-            authenticator: Authenticator::new(parts.internal_keys, parts.admin_tokens),
-            log: parts.commands.log().clone(),
+            authenticator: Authenticator::new(parts.internal_keys, parts.admin_tokens, tokens, sessions.clone()),
+            sign_in: SignIn::new(Site::new(&public_url), sessions, SignInLinks::new(pool, clock)),
+            log,
             commands: parts.commands,
             reads: parts.projections,
             dead_letters: parts.dead_letters,
             bus: parts.bus,
             metrics: parts.metrics,
-            public_url: PublicUrl::parse(&public_url).map_err(GatewayError::PublicUrl)?,
+            public_url,
             follower: Follower::new(options.most_streams),
             freshness: FreshnessWatch::default(),
             turns: Semaphore::new(options.most_requests),

@@ -24,7 +24,7 @@ use axum::routing::get;
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderName, HeaderValue};
 
-use crate::caller::authenticate;
+use crate::caller::authenticate_page;
 use crate::exchange;
 use crate::state::Shared;
 
@@ -37,7 +37,7 @@ pub(crate) fn router(shared: &Shared) -> Router<Shared> {
     Router::new()
         .route("/", get(overview::show))
         .route_layer(from_fn_with_state(shared.clone(), exchange::queue))
-        .route_layer(from_fn_with_state(shared.clone(), authenticate))
+        .route_layer(from_fn_with_state(shared.clone(), authenticate_page))
 }
 
 /// What every answer with a page needs, whoever asks: errors as pages, and what browsers are told to forbid.

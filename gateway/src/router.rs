@@ -20,7 +20,7 @@ use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 use crate::{
     assets, dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions,
-    observation_requests, operations, pages, stream, workers,
+    observation_requests, operations, pages, sign_in, stream, workers,
 };
 
 /// The whole API, ready to be served.
@@ -32,7 +32,7 @@ pub(crate) fn router(shared: &Shared) -> Router {
     let rendered = serde_json::to_vec(&document).unwrap_or_default();
     Router::new()
         .merge(guarded)
-        .merge(pages::dressed(pages::router(shared), shared))
+        .merge(pages::dressed(pages::router(shared).merge(sign_in::routes(shared)), shared))
         .merge(open())
         .layer(Extension(OpenApiDocument(Arc::new(rendered.into()))))
         .fallback(nothing_here)

@@ -1,14 +1,163 @@
-//! Signing in with a browser.
+//! Signing in with a browser: by a one-time link, by a token, or at an OpenID provider.
+//!
+//! Whichever way, it ends in a session on the server ([`sessions`]) of which the browser has the cookie. `caller` turns
+//! the cookie into the one who asks, as `authentication` does with keys and tokens, and sends those who have no session
+//! to [`page`].
 
-/// A browser that is signed in.
-#[derive(Debug, Clone)]
-pub(crate) struct BrowserSession {
-    /// What every change from a page of this session has to carry.
-    pub(crate) csrf_token: String,
+pub(crate) mod cookie;
+pub(crate) mod form;
+mod links;
+pub(crate) mod local_path;
+mod page;
+mod secret;
+pub(crate) mod sessions;
+mod site;
+mod tokens;
+mod wrong_tokens;
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::routing::{get, post};
+use domain::Invalid;
+
+pub(crate) use self::form::Form;
+pub use self::links::SignInLinks;
+use self::local_path::LocalPath;
+pub(crate) use self::sessions::{BrowserSession, csrf_matches};
+pub(crate) use self::site::Site;
+pub use self::tokens::{MintedToken, Tokens};
+use self::wrong_tokens::WrongTokens;
+use crate::caller::authenticate_page;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// How long the database may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Most characters of a name.
+const LONGEST_NAME: usize = 200;
+
+/// Somebody could not be signed in, or a token or a link not made, through no fault of theirs.
+#[derive(Debug, thiserror::Error)]
+pub enum SignInError {
+    /// The database does not answer.
+    #[error("the database does not answer")]
+    Unavailable(#[source] sqlx::Error),
+    /// There are no random numbers, so there are no secrets.
+    #[error("the machine gives no random numbers: {0}")]
+    NoRandomness(getrandom::Error),
 }
 
-/// Whether what a form carries is this session's token.
-pub(crate) fn csrf_matches(session: &BrowserSession, presented: &str) -> bool {
-    use subtle::ConstantTimeEq as _;
-    session.csrf_token.as_bytes().ct_eq(presented.as_bytes()).into()
+impl From<SignInError> for Problem {
+    fn from(error: SignInError) -> Self {
+        match error {
+            SignInError::Unavailable(error) => error.into(),
+            SignInError::NoRandomness(_) => Self::internal("nobody can be signed in", &error),
+        }
+    }
+}
+
+/// The answer of the database, or the failure to give one in time.
+async fn answer<T>(question: impl Future<Output = sqlx::Result<T>>) -> Result<T, SignInError> {
+    let too_late = || std::io::Error::new(std::io::ErrorKind::TimedOut, "the database did not answer in time");
+    tokio::time::timeout(ANSWER_WITHIN, question)
+        .await
+        .unwrap_or_else(|_| Err(sqlx::Error::Io(too_late())))
+        .map_err(SignInError::Unavailable)
+}
+
+/// Name of somebody who may sign in, as it appears as `admin:<name>` in events.
+///
+/// Invariant: 1 to 200 characters without control characters, and without space at either end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminName(String);
+
+impl AdminName {
+    /// Takes a name.
+    ///
+    /// # Errors
+    /// [`Invalid`] for anything that would not be recognised in a list of events.
+    pub fn parse(text: &str) -> Result<Self, Invalid> {
+        let fits = !text.is_empty()
+            && text.chars().count() <= LONGEST_NAME
+            && text.trim() == text
+            && !text.chars().any(char::is_control);
+        let expected = || format!("1 to {LONGEST_NAME} characters, no control characters, no space at either end");
+        if fits { Ok(Self(text.to_owned())) } else { Err(Invalid::new("name", "is not usable", expected())) }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AdminName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+/// What signing in stands on.
+#[derive(Debug)]
+pub(crate) struct SignIn {
+    pub(crate) site: Site,
+    cookies: cookie::Cookies,
+    sessions: sessions::Sessions,
+    links: SignInLinks,
+    wrong_tokens: WrongTokens,
+}
+
+impl SignIn {
+    /// Signing in on this site.
+    pub(crate) fn new(site: Site, sessions: sessions::Sessions, links: SignInLinks) -> Self {
+        let cookies = cookie::Cookies { secure: !site.is_loopback() };
+        Self { site, cookies, sessions, links, wrong_tokens: WrongTokens::default() }
+    }
+}
+
+/// The routes. All are open, as those who use them are not signed in yet; signing out is a change like any other.
+pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
+    let sign_out = post(page::sign_out).route_layer(from_fn_with_state(shared.clone(), authenticate_page));
+    Router::new()
+        .route("/sign-in", get(page::show))
+        .route("/sign-in/link", get(page::by_link))
+        .route("/sign-in/token", post(page::by_token))
+        .route("/sign-out", sign_out)
+}
+
+/// Sends somebody to the sign-in page, from which they come back to `return_to`: a path with query on this site, the
+/// start page in place of anything else.
+pub(crate) fn to_sign_in(return_to: &str) -> Response {
+    Redirect::to(&sign_in_address(&LocalPath::or_start(return_to))).into_response()
+}
+
+/// The address of the sign-in page.
+pub(crate) fn sign_in_address(return_to: &LocalPath) -> String {
+    format!("/sign-in?return_to={}", return_to.encoded())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_another_site() {
+        let to = |return_to| to_sign_in(return_to).headers()["location"].to_str().unwrap().to_owned();
+        assert_eq!(to("/sessions?a=b&c=d"), "/sign-in?return_to=%2Fsessions%3Fa%3Db%26c%3Dd");
+        assert_eq!(to("//evil.example"), "/sign-in?return_to=%2F");
+    }
+
+    #[test]
+    fn a_name_can_be_recognised_in_a_list() {
+        for good in ["ada", "Ada Lovelace", "ada@example.com", "Åsa"] {
+            assert_eq!(AdminName::parse(good).unwrap().as_str(), good);
+        }
+        for bad in ["", " ada", "ada\n", "a\u{0}b", &"x".repeat(201)] {
+            assert!(AdminName::parse(bad).is_err(), "{bad:?}");
+        }
+    }
 }

@@ -18,6 +18,7 @@ use crate::GatewayOptions;
 use crate::authentication::Authenticator;
 use crate::pages::freshness::FreshnessWatch;
 use crate::problem::{Kind, Problem};
+use crate::sign_in::SignIn;
 use crate::stream::follower::Follower;
 
 /// How long a database that is away may take to come back, as far as a client is told.
@@ -31,6 +32,7 @@ pub(crate) struct Shared(Arc<Inner>);
 pub(crate) struct Inner {
     pub(crate) options: GatewayOptions,
     pub(crate) authenticator: Authenticator,
+    pub(crate) sign_in: SignIn,
     pub(crate) commands: Commands,
     pub(crate) log: Log,
     pub(crate) reads: Projections,

@@ -51,7 +51,7 @@ async fn descriptions_and_health_are_open() {
     let schemas = open("/api/schemas").await;
     let href = schemas.body["items"][0]["href"].as_str().unwrap();
     assert!(open(href).await.body["$id"].as_str().unwrap().ends_with(href));
-    assert_eq!(open("/").await.body["name"], "lablet");
+    assert_eq!(open("/api").await.body["name"], "lablet");
     let metrics = open("/metrics").await;
     assert!(metrics.header("content-type").starts_with("text/plain"));
     // Who comes through a proxy comes from outside.

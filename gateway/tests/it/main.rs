@@ -7,6 +7,7 @@ mod definitions;
 mod documents;
 mod operations;
 mod sessions;
+mod sign_in;
 mod stream;
 mod who;
 mod world;

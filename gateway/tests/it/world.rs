@@ -87,23 +87,29 @@ impl World {
     }
 
     pub(crate) async fn start_with(options: GatewayOptions) -> Self {
+        Self::start_at(Clock::system(), options).await
+    }
+
+    /// A gateway whose time is that of this clock.
+    pub(crate) async fn start_at(clock: Clock, options: GatewayOptions) -> Self {
         let database = testing::database(&app::log::MIGRATOR).await;
         let url = database.url_as("lablet_app");
-        let mut world = Self::over(&url, Some(database), options).await;
+        let mut world = Self::over(&url, Some(database), clock, options).await;
         world.project();
         world
     }
 
     /// A gateway whose database is away.
     pub(crate) async fn without_database() -> Self {
-        Self::over("postgres://lablet_app:secret@127.0.0.1:9/lablet", None, GatewayOptions::default()).await
+        let nowhere = "postgres://lablet_app:secret@127.0.0.1:9/lablet";
+        Self::over(nowhere, None, Clock::system(), GatewayOptions::default()).await
     }
 
-    async fn over(database_url: &str, database: Option<TestDatabase>, options: GatewayOptions) -> Self {
+    async fn over(database_url: &str, database: Option<TestDatabase>, clock: Clock, options: GatewayOptions) -> Self {
         // Whoever came first has installed it.
         drop(rustls_provider());
         let pool = app::log::pool(database_url, 8).unwrap();
-        let (clock, mint) = (Clock::system(), Mint::random());
+        let mint = Mint::random();
         let log = Log::new(pool.clone(), clock.clone(), mint.clone(), LogOptions::default());
         let projections = Projections::new(log.clone());
         let dead_letters = DeadLetters::new(pool, clock.clone(), mint.clone());

@@ -1,0 +1,182 @@
+//! From a request's headers to who made it.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+
+use super::{API_KEY, AdminToken, InternalKey, Principal, Role, SecretHash};
+use crate::problem::{Kind, Problem};
+use crate::sign_in::sessions::Use;
+use crate::sign_in::{BrowserSession, Tokens, cookie, sessions::Sessions};
+
+/// Who made a request.
+#[derive(Debug, Clone)]
+pub(crate) struct SignedIn {
+    pub(crate) principal: Principal,
+    /// The browser's session, where the cookie is what told.
+    pub(crate) session: Option<BrowserSession>,
+}
+
+/// Whom a token belongs to.
+#[derive(Debug, Clone)]
+pub(crate) struct TokenHolder {
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) hash: SecretHash,
+}
+
+/// Turns the headers of a request into a [`Principal`].
+#[derive(Debug, Clone)]
+pub(crate) struct Authenticator {
+    internal_keys: Vec<InternalKey>,
+    admin_tokens: Vec<AdminToken>,
+    minted_tokens: Tokens,
+    sessions: Sessions,
+}
+
+impl Authenticator {
+    /// An authenticator that knows these keys and tokens, those that were minted, and the sessions of browsers.
+    pub(crate) fn new(
+        internal_keys: Vec<InternalKey>,
+        admin_tokens: Vec<AdminToken>,
+        minted_tokens: Tokens,
+        sessions: Sessions,
+    ) -> Self {
+        Self { internal_keys, admin_tokens, minted_tokens, sessions }
+    }
+
+    /// Who made the request with these headers. A key or a token that is there decides, whatever cookie is beside it.
+    ///
+    /// # Errors
+    /// A 401 problem when there is neither key nor token nor session, when one is unknown or has ended, and when both
+    /// key and token are there; a 503 problem when the database has to be asked and does not answer.
+    pub(crate) async fn authenticate(&self, headers: &HeaderMap, how_used: Use) -> Result<SignedIn, Problem> {
+        let admitted = |principal| SignedIn { principal, session: None };
+        match (headers.get(API_KEY), headers.get(AUTHORIZATION)) {
+            (None, None) => self.by_cookie(headers, how_used).await,
+            (Some(_), Some(_)) => Err(unauthenticated("Send either X-API-Key or Authorization, not both.")),
+            (Some(key), None) => {
+                let key = matching(&self.internal_keys, |key| &key.hash, &SecretHash::of(key.as_bytes()))
+                    .ok_or_else(|| unauthenticated("The key in X-API-Key is not valid."))?;
+                Ok(admitted(Principal::Service { name: key.name.clone() }))
+            }
+            (None, Some(authorization)) => {
+                let token = bearer(authorization.as_bytes())
+                    .ok_or_else(|| unauthenticated("Authorization is not of the form: Bearer <token>."))?;
+                let holder = self.holder(token).await?;
+                let holder = holder.ok_or_else(|| unauthenticated("The bearer token is not valid."))?;
+                Ok(admitted(Principal::Admin { name: holder.name, role: holder.role }))
+            }
+        }
+    }
+
+    /// Whom a token belongs to: one of the configuration, or one that was minted and is neither revoked nor expired.
+    ///
+    /// # Errors
+    /// A 503 problem when the database has to be asked and does not answer.
+    pub(crate) async fn holder(&self, token: &[u8]) -> Result<Option<TokenHolder>, Problem> {
+        let hash = SecretHash::of(token);
+        if let Some(known) = matching(&self.admin_tokens, |token| &token.hash, &hash) {
+            return Ok(Some(TokenHolder { name: known.name.clone(), role: known.role, hash }));
+        }
+        if !token.starts_with(Tokens::PREFIX.as_bytes()) {
+            return Ok(None);
+        }
+        let minted = self.minted_tokens.find(&hash).await?;
+        Ok(minted.map(|(name, role)| TokenHolder { name, role, hash }))
+    }
+
+    async fn by_cookie(&self, headers: &HeaderMap, how_used: Use) -> Result<SignedIn, Problem> {
+        let Some(secret) = cookie::session(headers) else {
+            return Err(unauthenticated(
+                "Send an internal key in X-API-Key, or an admin's token as Authorization: Bearer <token>; a browser \
+                 signs in at /sign-in.",
+            ));
+        };
+        let configured = |hash: &SecretHash| matching(&self.admin_tokens, |token| &token.hash, hash).is_some();
+        let session = self.sessions.find(secret, how_used, configured).await?;
+        let session = session.ok_or_else(|| unauthenticated("The session has ended; sign in again at /sign-in."))?;
+        let principal = Principal::Admin { name: session.name.clone(), role: session.role };
+        Ok(SignedIn { principal, session: Some(session) })
+    }
+}
+
+fn unauthenticated(detail: &str) -> Problem {
+    Problem::new(Kind::Unauthenticated, detail)
+}
+
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii())
+}
+
+/// The entry with this hash. Every entry is compared, to the end, whatever matched before.
+fn matching<'a, T>(entries: &'a [T], hash: impl Fn(&T) -> &SecretHash, presented: &SecretHash) -> Option<&'a T> {
+    let mut found = None;
+    for entry in entries {
+        if hash(entry).is(presented) {
+            found = Some(entry);
+        }
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use app::clock::Clock;
+    use http::HeaderValue;
+
+    use super::*;
+    use crate::sign_in::sessions::SessionLimits;
+
+    /// Its database is away: keys and tokens of the configuration do not need one.
+    fn authenticator() -> Authenticator {
+        let key = |name: &str, secret| InternalKey { name: name.to_owned(), hash: SecretHash::of(secret) };
+        let token = |name: &str, role, secret| AdminToken { name: name.to_owned(), role, hash: SecretHash::of(secret) };
+        let pool = app::log::pool("postgres://nobody@127.0.0.1:9/nothing", 1).unwrap();
+        Authenticator::new(
+            vec![key("grading", "old-key"), key("grading", "new-key"), key("booking", "other-key")],
+            vec![token("ada", Role::Admin, "ada-token"), token("vic", Role::Viewer, "vic-token")],
+            Tokens::new(pool.clone(), Clock::system()),
+            Sessions::new(pool, Clock::system(), SessionLimits::default()),
+        )
+    }
+
+    fn with(name: &'static str, value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))])
+    }
+
+    async fn principal(headers: &HeaderMap) -> Result<Principal, Problem> {
+        authenticator().authenticate(headers, Use::ByPerson).await.map(|signed_in| signed_in.principal)
+    }
+
+    #[tokio::test]
+    async fn several_keys_of_a_service_are_valid_at_once() {
+        for key in ["old-key", "new-key"] {
+            assert_eq!(principal(&with("x-api-key", key)).await.unwrap().to_string(), "service:grading");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bearer_token_carries_its_role() {
+        let principal = principal(&with("authorization", "bearer vic-token")).await.unwrap();
+        assert_eq!(principal, Principal::Admin { name: "vic".to_owned(), role: Role::Viewer });
+    }
+
+    #[tokio::test]
+    async fn anything_else_is_401() {
+        let mut both = with("x-api-key", "old-key");
+        both.extend(with("authorization", "Bearer ada-token"));
+        for headers in [
+            HeaderMap::new(),
+            both,
+            with("x-api-key", "ada-token"),
+            with("x-api-key", ""),
+            with("authorization", "Bearer old-key"),
+            with("authorization", "Basic ada-token"),
+            with("authorization", "ada-token"),
+            with("cookie", "lablet_session=short"),
+        ] {
+            assert_eq!(principal(&headers).await.unwrap_err().kind(), Kind::Unauthenticated);
+        }
+    }
+}

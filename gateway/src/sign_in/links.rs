@@ -1,0 +1,85 @@
+//! Links that sign a browser in, once.
+
+use app::clock::Clock;
+use app::notice::PublicUrl;
+use chrono::{DateTime, TimeDelta, Utc};
+use sqlx::Row as _;
+use sqlx::postgres::PgPool;
+
+use super::{AdminName, SignInError, answer, secret};
+use crate::authentication::{Role, SecretHash};
+
+/// For how long a link that cannot be used any more is remembered, so that whoever opens it is told why.
+const REMEMBERED: TimeDelta = TimeDelta::days(7);
+/// Most links that are forgotten at once.
+const FORGOTTEN_AT_ONCE: i64 = 500;
+
+/// Why a link does not sign in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Useless {
+    /// It was used, at this time.
+    Used(DateTime<Utc>),
+    /// It was valid until this time.
+    Expired(DateTime<Utc>),
+    /// Nobody made it, or it is long gone.
+    Unknown,
+}
+
+/// All links.
+#[derive(Debug, Clone)]
+pub struct SignInLinks {
+    pool: PgPool,
+    clock: Clock,
+}
+
+impl SignInLinks {
+    /// The links in this database.
+    pub fn new(pool: PgPool, clock: Clock) -> Self {
+        Self { pool, clock }
+    }
+
+    /// Makes a link for this person, on the site at this address. It holds a secret that is not kept.
+    ///
+    /// # Errors
+    /// [`SignInError`].
+    pub async fn create(
+        &self,
+        site: &PublicUrl,
+        name: &AdminName,
+        role: Role,
+        valid_for: TimeDelta,
+    ) -> Result<String, SignInError> {
+        let (now, secret) = (self.clock.now(), secret::random()?);
+        let made = sqlx::query(
+            "WITH forgotten AS (
+                 DELETE FROM sign_in_links WHERE hash IN (
+                     SELECT hash FROM sign_in_links WHERE expires_at <= $6 LIMIT $7 FOR UPDATE SKIP LOCKED)
+             )
+             INSERT INTO sign_in_links (hash, name, role, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
+        )
+        .bind(SecretHash::of(&secret).bytes().to_vec())
+        .bind(name.as_str())
+        .bind(role.name())
+        .bind(now)
+        .bind(now + valid_for)
+        .bind(now - REMEMBERED)
+        .bind(FORGOTTEN_AT_ONCE)
+        .execute(&self.pool);
+        answer(made).await?;
+        Ok(format!("{}/sign-in/link?token={secret}", site.as_str()))
+    }
+
+    /// Why the link with this hash cannot be used.
+    pub(super) async fn why_useless(&self, hash: &SecretHash) -> Result<Useless, SignInError> {
+        let row =
+            sqlx::query("SELECT used_at, expires_at FROM sign_in_links WHERE hash = $1").bind(hash.bytes().to_vec());
+        let Some(row) = answer(row.fetch_optional(&self.pool)).await? else { return Ok(Useless::Unknown) };
+        let why = || {
+            sqlx::Result::Ok(match row.try_get("used_at")? {
+                Some(used_at) => Useless::Used(used_at),
+                None => Useless::Expired(row.try_get("expires_at")?),
+            })
+        };
+        why().map_err(SignInError::Unavailable)
+    }
+}

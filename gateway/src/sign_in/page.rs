@@ -1,0 +1,173 @@
+//! The sign-in page, and what its forms and links do.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::response::{IntoResponse as _, Redirect, Response};
+use chrono::SecondsFormat;
+use http::header::{RETRY_AFTER, SET_COOKIE};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use tokio::time::Instant;
+use url::form_urlencoded;
+
+use super::links::Useless;
+use super::local_path::LocalPath;
+use super::sessions::{Use, Way};
+use super::{BrowserSession, Form, cookie};
+use crate::authentication::SecretHash;
+use crate::pages::shell::{Shell, Visitor, page};
+use crate::problem::{Kind, Problem};
+use crate::state::Shared;
+
+/// The page. `complaint` says what went wrong before, and what to do.
+#[derive(Template)]
+#[template(path = "sign_in.html")]
+struct SignInPage {
+    shell: Shell,
+    complaint: Option<String>,
+    return_to: LocalPath,
+}
+
+impl SignInPage {
+    fn new(shared: &Shared, signed_in: Option<BrowserSession>, return_to: LocalPath) -> Self {
+        let visitor =
+            signed_in.map(|session| Visitor { name: session.name, role: session.role, csrf_token: session.csrf_token });
+        let shell = Shell { visitor, ..Shell::of_nobody(shared.log.clock().now()) };
+        Self { shell, complaint: None, return_to }
+    }
+
+    fn complaining(self, complaint: impl Into<String>) -> Self {
+        Self { complaint: Some(complaint.into()), ..self }
+    }
+
+    fn answer(&self, status: StatusCode) -> Result<Response, Problem> {
+        let mut response = page(self)?;
+        *response.status_mut() = status;
+        Ok(response)
+    }
+}
+
+/// `GET /sign-in?return_to=…`.
+pub(super) async fn show(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
+    SignInPage::new(&shared, session(&shared, &headers).await?, return_to).answer(StatusCode::OK)
+}
+
+/// `GET /sign-in/link?token=…`: uses the link up, and signs in.
+pub(super) async fn by_link(
+    State(shared): State<Shared>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    // Programs that only look at a link, and browsers that fetch ahead, must not use it up.
+    if method != Method::GET || headers.contains_key("sec-purpose") || headers.contains_key("purpose") {
+        return Ok(StatusCode::NO_CONTENT.into_response());
+    }
+    let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
+    let link = SecretHash::of(parameter(&uri, "token").unwrap_or_default());
+    let sign_in = &shared.sign_in;
+    if let Some(secret) = sign_in.sessions.begin_by_link(&link, cookie::session(&headers)).await? {
+        tracing::info!("somebody signed in by a link");
+        return Ok(signed_in(&shared, &secret, &return_to));
+    }
+    let complaint = match sign_in.links.why_useless(&link).await? {
+        Useless::Used(at) => format!("This link was used at {}. It works once.", time(at)),
+        Useless::Expired(at) => format!("This link was valid until {}.", time(at)),
+        Useless::Unknown => "This link is not known here: it is incomplete, or long out of date.".to_owned(),
+    };
+    let page = SignInPage::new(&shared, session(&shared, &headers).await?, return_to);
+    let advice = match &page.shell.visitor {
+        Some(_) => "You are signed in all the same.",
+        None => "Ask for another one: `lablet token link` makes it, and `lablet up` prints one whenever it starts.",
+    };
+    page.complaining(format!("{complaint} {advice}")).answer(StatusCode::GONE)
+}
+
+/// `POST /sign-in/token`: signs in with the token that was pasted into the page.
+pub(super) async fn by_token(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Response, Problem> {
+    // Nobody must find themselves signed in as somebody else because another site sent a form of its own.
+    shared.sign_in.site.check(request.headers())?;
+    let (form, request) = Form::of(request).await?;
+    let return_to = LocalPath::or_start(form.get("return_to").unwrap_or_default());
+    let page = SignInPage::new(&shared, None, return_to);
+    let now = Instant::now();
+    if let Some(wait) = shared.sign_in.wrong_tokens.wait(peer.ip(), now) {
+        return too_many(page, wait);
+    }
+    let token = form.get("token").unwrap_or_default().trim();
+    if token.is_empty() {
+        return page.complaining("Paste a token first.").answer(StatusCode::BAD_REQUEST);
+    }
+    let Some(holder) = shared.authenticator.holder(token.as_bytes()).await? else {
+        shared.sign_in.wrong_tokens.count(peer.ip(), now);
+        let complaint =
+            "This token is not valid: it is incomplete, revoked or expired. `lablet token create` makes one.";
+        return page.complaining(complaint).answer(StatusCode::UNAUTHORIZED);
+    };
+    let before = cookie::session(request.headers());
+    let way = Way::Token(holder.hash);
+    let secret = shared.sign_in.sessions.begin(&holder.name, holder.role, &way, before).await?;
+    tracing::info!(name = holder.name, role = %holder.role, "somebody signed in by a token");
+    Ok(signed_in(&shared, &secret, &page.return_to))
+}
+
+fn too_many(page: SignInPage, wait: Duration) -> Result<Response, Problem> {
+    let seconds = wait.as_secs() + 1;
+    let complaint = format!("Too many wrong tokens came from here. Try again in {seconds} seconds.");
+    let mut answer = page.complaining(complaint).answer(StatusCode::TOO_MANY_REQUESTS)?;
+    answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    Ok(answer)
+}
+
+/// `POST /sign-out`: ends the session. `caller::authenticate_page` has looked at the form.
+pub(super) async fn sign_out(
+    State(shared): State<Shared>,
+    session: Option<Extension<BrowserSession>>,
+) -> Result<Response, Problem> {
+    if let Some(Extension(session)) = session {
+        shared.sign_in.sessions.end(&session).await?;
+        tracing::info!(name = session.name, "somebody signed out");
+    }
+    Ok(with_cookie(Redirect::to("/sign-in").into_response(), shared.sign_in.cookies.clear_session()))
+}
+
+/// Gives the browser its session and sends it on.
+pub(super) fn signed_in(shared: &Shared, secret: &str, return_to: &LocalPath) -> Response {
+    with_cookie(Redirect::to(return_to.as_str()).into_response(), shared.sign_in.cookies.set_session(secret))
+}
+
+/// The session whose cookie the browser sends, if it has not ended.
+async fn session(shared: &Shared, headers: &HeaderMap) -> Result<Option<BrowserSession>, Problem> {
+    let only_cookies: HeaderMap =
+        headers.get_all(http::header::COOKIE).iter().map(|value| (http::header::COOKIE, value.clone())).collect();
+    match shared.authenticator.authenticate(&only_cookies, Use::ByPage).await {
+        Ok(signed_in) => Ok(signed_in.session),
+        Err(problem) if problem.kind() == Kind::Unauthenticated => Ok(None),
+        Err(problem) => Err(problem),
+    }
+}
+
+fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response {
+    if let Some(cookie) = cookie {
+        response.headers_mut().append(SET_COOKIE, cookie);
+    }
+    response
+}
+
+/// The first value of a parameter of the query.
+pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
+    let mut parameters = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes());
+    parameters.find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
+}
+
+fn time(at: chrono::DateTime<chrono::Utc>) -> String {
+    at.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
