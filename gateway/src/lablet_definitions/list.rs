@@ -1,10 +1,10 @@
-//! `GET /api/lablet-definitions`: definitions, newest first, each with whether anything was observed of it.
+//! `GET /api/lablet-definitions`: definitions, newest first unless asked otherwise, each with whether anything was observed of it.
 
 use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
 use projections::ReadModel;
-use projections::read_models::definitions::{DefinitionFilter, DefinitionRow};
+use projections::read_models::definitions::{DefinitionFilter, DefinitionRow, DefinitionSort};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -25,6 +25,8 @@ pub(crate) struct DefinitionQuery {
     observed: Option<bool>,
     /// True: with a session whose ports drifted. False: without.
     drift: Option<bool>,
+    /// In this order; newest first unless stated. A cursor belongs to one order.
+    sort: Option<DefinitionSort>,
     /// Most rows of the page, 1 to 200; 50 unless stated.
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
@@ -38,12 +40,16 @@ pub(crate) async fn list(
     Query(query): Query<DefinitionQuery>,
 ) -> Result<Json<Page<DefinitionRow>>, Problem> {
     let text = check_text("text", query.text)?;
-    let filter = DefinitionFilter { text, observed: query.observed, drift: query.drift };
+    let filter =
+        DefinitionFilter { text, observed: query.observed, drift: query.drift, sort: query.sort.unwrap_or_default() };
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
     since.reached(&shared, &[ReadModel::Definitions]).await?;
     Ok(Json(shared.reads.definitions(&filter, &request).await?.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    operation.id("list_lablet_definitions").tag("definitions").summary("Definitions, newest first")
+    operation
+        .id("list_lablet_definitions")
+        .tag("definitions")
+        .summary("Definitions, newest first unless asked otherwise")
 }

@@ -1,4 +1,4 @@
-//! `GET /api/lablet-sessions` and `GET /api/internal/lablet-sessions`: sessions, newest first.
+//! `GET /api/lablet-sessions` and `GET /api/internal/lablet-sessions`: sessions, newest first unless asked otherwise.
 
 use aide::transform::TransformOperation;
 use axum::Json;
@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use domain::lablet_session::SessionStatus;
 use domain::{DefinitionId, Invalid, WorkerId};
 use projections::ReadModel;
-use projections::read_models::sessions::{SessionFilter, SessionRow};
+use projections::read_models::sessions::{SessionFilter, SessionRow, SessionSort};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -34,6 +34,8 @@ pub(crate) struct SessionQuery {
     text: Option<String>,
     /// Whose timeslot ended before this time.
     timeslot_ended_before: Option<DateTime<Utc>>,
+    /// In this order; newest first unless stated. A cursor belongs to one order.
+    sort: Option<SessionSort>,
     /// Most rows of the page, 1 to 200; 50 unless stated.
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
@@ -53,6 +55,7 @@ impl SessionQuery {
             drift: self.drift,
             text: check_text("text", self.text.clone())?,
             timeslot_ended_before: self.timeslot_ended_before,
+            sort: self.sort.unwrap_or_default(),
         })
     }
 }
@@ -83,7 +86,7 @@ async fn page(shared: &Shared, since: Since, query: SessionQuery) -> Result<Json
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
-    operation.id("list_lablet_sessions").tag("sessions").summary("Sessions, newest first")
+    operation.id("list_lablet_sessions").tag("sessions").summary("Sessions, newest first unless asked otherwise")
 }
 
 pub(crate) fn describe_internal(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -187,6 +187,13 @@ async fn sessions_are_listed_in_pages_and_by_filter() {
         }
     }
     assert_eq!(seen, ["s7", "s6", "s5", "s4", "s3", "s2", "s1"]);
+    let oldest = world.get("/api/lablet-sessions?limit=3&sort=oldest").await.expect(200);
+    assert_eq!(oldest.body["items"][0]["id"], "s1");
+    let next = oldest.body["next_cursor"].as_str().unwrap();
+    let rest = world.get(&format!("/api/lablet-sessions?limit=3&sort=oldest&cursor={next}")).await.expect(200);
+    assert_eq!(rest.body["items"][0]["id"], "s4");
+    let foreign = world.get(&format!("/api/lablet-sessions?sort=changed&cursor={next}")).await;
+    foreign.problem(400, "invalid-input", Some("cursor"));
     let running = world.get_internally("/api/internal/lablet-sessions?status=running&worker_id=w1").await.expect(200);
     assert_eq!(running.body["items"].as_array().unwrap().len(), 1);
     assert_eq!(running.body["items"][0]["cml_lab_id"], "lab-1");
@@ -202,6 +209,7 @@ async fn sessions_are_listed_in_pages_and_by_filter() {
         ("worker_id=a.b", "worker_id"),
         ("drift=maybe", "drift"),
         ("stauts=running", "stauts"),
+        ("sort=colour", "sort"),
         ("position=7", "position"),
     ] {
         world.get(&format!("/api/lablet-sessions?{query}")).await.problem(400, "invalid-input", Some(field));

@@ -101,6 +101,20 @@ pub struct DefinitionFilter {
     /// True: with a session whose ports drifted. False: without.
     #[serde(default)]
     pub drift: Option<bool>,
+    /// In this order.
+    #[serde(default)]
+    pub sort: DefinitionSort,
+}
+
+/// The order of a list of definitions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DefinitionSort {
+    /// The one created last comes first.
+    #[default]
+    Newest,
+    /// By name, in whatever case.
+    Name,
 }
 
 const SELECT: &str = "SELECT to_json(r) AS row FROM (
@@ -126,16 +140,15 @@ struct Listed {
 }
 
 impl Projections {
-    /// Definitions, newest first.
+    /// Definitions in the order that the filter names, newest first unless it says otherwise.
     ///
     /// # Errors
-    /// The cursor is none of this list's, or the database does not answer.
+    /// The cursor is none of this list's in this order, or the database does not answer.
     pub async fn definitions(
         &self,
         filter: &DefinitionFilter,
         request: &PageRequest,
     ) -> Result<Page<DefinitionRow>, ReadError> {
-        let after = request.position().map_err(ReadError::Invalid)?;
         let mut query = QueryBuilder::new(SELECT);
         if let Some(text) = filter.text.as_deref().filter(|text| !text.is_empty()) {
             query.push(" AND d.search LIKE ").push_bind(page::like(text));
@@ -146,12 +159,32 @@ impl Projections {
         if let Some(drift) = filter.drift {
             query.push(" AND (coalesce(i.drift_sessions, 0) > 0) = ").push_bind(drift);
         }
-        if let Some(after) = after {
-            query.push(" AND d.created_position < ").push_bind(after);
-        }
-        query.push(" ORDER BY d.created_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
+        let order = match filter.sort {
+            DefinitionSort::Newest => {
+                if let Some(after) = request.position().map_err(ReadError::Invalid)? {
+                    query.push(" AND d.created_position < ").push_bind(after);
+                }
+                "d.created_position DESC"
+            }
+            DefinitionSort::Name => {
+                if let Some(cursor) = &request.cursor {
+                    let after = match cursor.splitn(3, ':').collect::<Vec<_>>().as_slice() {
+                        ["name", id, name] => DefinitionId::parse(*id).ok().map(|id| (id, (*name).to_owned())),
+                        _ => None,
+                    };
+                    let (id, name) = after.ok_or_else(|| ReadError::Invalid(page::bad_cursor()))?;
+                    query.push(" AND (lower(d.name), d.id) > (lower(").push_bind(name);
+                    query.push("), ").push_bind(String::from(id)).push(")");
+                }
+                "lower(d.name), d.id"
+            }
+        };
+        query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(request.fetch()).push(") r");
         let listed: Vec<Listed> = page::rows(&self.pool, query).await?;
-        let page = Page::of(listed, request, |listed| listed.created_position.clone());
+        let page = Page::of(listed, request, |listed| match filter.sort {
+            DefinitionSort::Newest => listed.created_position.clone(),
+            DefinitionSort::Name => format!("name:{}:{}", listed.definition.id, listed.definition.name),
+        });
         Ok(Page { items: page.items.into_iter().map(|listed| listed.definition).collect(), next: page.next })
     }
 

@@ -1,5 +1,7 @@
 //! Sessions as a board and in detail, with allocated beside observed ports.
 
+mod list;
+
 use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::lablet_definition::DefinitionVersion;
@@ -12,12 +14,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sqlx::QueryBuilder;
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
-use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-use crate::page::{self, Page, PageRequest};
+pub use list::{SessionFilter, SessionSort};
+
+use crate::page;
 use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
 use crate::{Projections, ReadError};
 
@@ -154,29 +158,6 @@ pub fn compare_ports(allocated: Option<&PortMap>, observed: Option<&PortMap>) ->
         .collect()
 }
 
-/// Which sessions are asked for; what is absent does not restrict.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct SessionFilter {
-    /// In one of these states; empty: in any.
-    #[serde(default)]
-    pub status: Vec<SessionStatus>,
-    /// Of this definition.
-    #[serde(default)]
-    pub definition_id: Option<DefinitionId>,
-    /// On this worker.
-    #[serde(default)]
-    pub worker_id: Option<WorkerId>,
-    /// True: drifted. False: known not to have drifted.
-    #[serde(default)]
-    pub drift: Option<bool>,
-    /// Whose id, definition, owner, worker or lab contains this, in whatever case.
-    #[serde(default)]
-    pub text: Option<String>,
-    /// Whose timeslot ended before this.
-    #[serde(default)]
-    pub timeslot_ended_before: Option<DateTime<Utc>>,
-}
-
 /// How many sessions are in each state, and how many of those that are up have drifted.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionCount {
@@ -199,25 +180,7 @@ const COLUMNS: &str = "id, definition_id, definition_version, definition_revisio
          ELSE json_build_object('start', timeslot_start, 'end', timeslot_end) END AS timeslot,
     created_at, updated_at, position, '\"' || sequence || '\"' AS etag";
 
-/// A row with its key in the list.
-#[derive(Deserialize)]
-struct Listed {
-    created_position: String,
-    #[serde(flatten)]
-    session: SessionRow,
-}
-
 impl Projections {
-    /// Sessions, newest first.
-    ///
-    /// # Errors
-    /// The cursor is none of this list's, or the database does not answer.
-    pub async fn sessions(&self, filter: &SessionFilter, request: &PageRequest) -> Result<Page<SessionRow>, ReadError> {
-        let listed: Vec<Listed> = page::rows(&self.pool, list_query("", filter, request)?).await?;
-        let page = Page::of(listed, request, |listed| listed.created_position.clone());
-        Ok(Page { items: page.items.into_iter().map(|listed| listed.session).collect(), next: page.next })
-    }
-
     /// One session.
     ///
     /// # Errors
@@ -250,54 +213,6 @@ impl Projections {
         counts.sort_by_key(|count| count.status);
         Ok(counts)
     }
-}
-
-/// The statement of the list, after `prefix`, which is empty or asks for its plan.
-fn list_query(
-    prefix: &str,
-    filter: &SessionFilter,
-    request: &PageRequest,
-) -> Result<QueryBuilder<Postgres>, ReadError> {
-    let after = request.position().map_err(ReadError::Invalid)?;
-    let mut query = QueryBuilder::new(format!(
-        "{prefix}SELECT to_json(r) AS row FROM (SELECT created_position, {COLUMNS} FROM read_sessions.sessions WHERE true"
-    ));
-    match filter.status.as_slice() {
-        [] => {}
-        [only] => {
-            query.push(" AND status = ").push_bind(only.as_str());
-        }
-        several => {
-            let names: Vec<&str> = several.iter().map(|status| status.as_str()).collect();
-            query.push(" AND status = ANY(").push_bind(names).push(")");
-        }
-    }
-    if let Some(definition) = &filter.definition_id {
-        query.push(" AND definition_id = ").push_bind(definition.as_str().to_owned());
-    }
-    if let Some(worker) = &filter.worker_id {
-        query.push(" AND worker_id = ").push_bind(worker.as_str().to_owned());
-    }
-    match filter.drift {
-        Some(true) => {
-            query.push(" AND port_drift_detected");
-        }
-        Some(false) => {
-            query.push(" AND NOT port_drift_detected");
-        }
-        None => {}
-    }
-    if let Some(text) = filter.text.as_deref().filter(|text| !text.is_empty()) {
-        query.push(" AND search LIKE ").push_bind(page::like(text));
-    }
-    if let Some(end) = filter.timeslot_ended_before {
-        query.push(" AND timeslot_end < ").push_bind(end);
-    }
-    if let Some(after) = after {
-        query.push(" AND created_position < ").push_bind(after);
-    }
-    query.push(" ORDER BY created_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
-    Ok(query)
 }
 
 /// Keeps the sessions.
@@ -500,35 +415,6 @@ mod tests {
 
     fn compared(allocated: Option<&PortMap>, observed: Option<&PortMap>) -> Vec<(String, PortComparison)> {
         compare_ports(allocated, observed).into_iter().map(|row| (row.name.to_string(), row.comparison)).collect()
-    }
-
-    #[tokio::test]
-    async fn a_page_of_ten_thousand_sessions_is_a_range_of_an_index() {
-        let database = servers::testing::database(&app::log::MIGRATOR).await;
-        let fill =
-            "INSERT INTO read_sessions.sessions (id, definition_id, definition_version, definition_revision, status,
-                status_since, worker_id, created_at, updated_at, created_position, position, sequence,
-                port_drift_detected)
-            SELECT 's-' || n, 'd-' || n % 50, '1', 1, CASE WHEN n % 100 = 0 THEN 'running' ELSE 'archived' END, now(),
-                'w-' || n % 20, now(), now(), lpad(n::text, 51, '0'), lpad(n::text, 51, '0'), 1, n % 90 = 0
-              FROM generate_series(1, 10000) n";
-        sqlx::query(fill).execute(&database.pool()).await.unwrap();
-        sqlx::query("ANALYZE read_sessions.sessions").execute(&database.pool()).await.unwrap();
-        let cursor = Position::START.to_string().replace("0-", "9-");
-        for filter in [
-            SessionFilter::default(),
-            SessionFilter { status: vec![SessionStatus::Running], ..SessionFilter::default() },
-            SessionFilter { definition_id: Some(DefinitionId::parse("d-7").unwrap()), ..SessionFilter::default() },
-            SessionFilter { worker_id: Some(WorkerId::parse("w-7").unwrap()), ..SessionFilter::default() },
-            SessionFilter { drift: Some(true), ..SessionFilter::default() },
-        ] {
-            let request = PageRequest { limit: 50, cursor: Some(cursor.clone()) };
-            let mut query = list_query("EXPLAIN ", &filter, &request).unwrap();
-            let plan: Vec<String> = query.build_query_scalar().fetch_all(&database.pool()).await.unwrap();
-            let plan = plan.join("\n");
-            assert!(plan.contains("Index Scan Backward"), "{filter:?}:\n{plan}");
-            assert!(!plan.contains("Sort"), "{filter:?}:\n{plan}");
-        }
     }
 
     #[test]

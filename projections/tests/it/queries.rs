@@ -5,10 +5,10 @@ use std::time::Duration;
 use chrono::TimeDelta;
 use domain::lablet_session::SessionStatus;
 use domain::{DefinitionId, SessionId, WorkerId};
-use projections::read_models::definitions::DefinitionFilter;
+use projections::read_models::definitions::{DefinitionFilter, DefinitionSort};
 use projections::read_models::observation_requests::{RequestFilter, RequestOutcome};
 use projections::read_models::observations::ObservationFilter;
-use projections::read_models::sessions::{PortComparison, SessionFilter};
+use projections::read_models::sessions::{PortComparison, SessionFilter, SessionSort};
 use projections::{Behind, PageRequest, ReadModel};
 use serde_json::json;
 
@@ -147,8 +147,20 @@ async fn a_revision_keeps_who_why_and_its_evidence() {
     let next = PageRequest { limit: 1, cursor: revisions.next };
     let first = world.projections.definition_revisions(&definition("ospf"), &next).await.unwrap();
     assert_eq!((first.items[0].revision, first.items[0].before.is_none(), first.next), (1, true, None));
-    let unobserved = DefinitionFilter { observed: Some(false), text: Some("OSPF".to_owned()), drift: Some(false) };
+    let unobserved = DefinitionFilter {
+        observed: Some(false),
+        text: Some("OSPF".to_owned()),
+        drift: Some(false),
+        ..DefinitionFilter::default()
+    };
     assert_eq!(world.projections.definitions(&unobserved, &PageRequest::default()).await.unwrap().items.len(), 2);
+    let by_name = DefinitionFilter { sort: DefinitionSort::Name, ..DefinitionFilter::default() };
+    let first = world.projections.definitions(&by_name, &PageRequest::first(1)).await.unwrap();
+    assert_eq!(first.items[0].id.as_str(), "bgp", "both are called OSPF");
+    let next = PageRequest { limit: 1, cursor: first.next };
+    let second = world.projections.definitions(&by_name, &next).await.unwrap();
+    assert_eq!((second.items[0].id.as_str(), second.next), ("ospf", None));
+    assert!(world.projections.definitions(&DefinitionFilter::default(), &next).await.is_err(), "of another order");
 }
 
 #[tokio::test]
@@ -208,6 +220,33 @@ async fn the_board_is_filtered_and_paged() {
     ] {
         let page = world.projections.sessions(&filter, &PageRequest::default()).await.unwrap();
         assert_eq!(page.items.len(), 1, "{filter:?}");
+    }
+    // In every order the pages hold each session once; what has no time comes last.
+    world.running("s_run_2", "bgp").await;
+    world.observe("s_run_2", seen(json!({}))).await;
+    world.settle().await;
+    for (sort, begins) in [
+        (SessionSort::Newest, ["s_run_2", "s_run", "s-6"]),
+        (SessionSort::Oldest, ["s-0", "s-1", "s-2"]),
+        (SessionSort::Changed, ["s_run_2", "s_run", "s-6"]),
+        (SessionSort::Definition, ["s_run_2", "s_run", "s-6"]),
+        (SessionSort::TimeslotEnd, ["s-0", "s-1", "s-2"]),
+        (SessionSort::Observed, ["s_run_2", "s_run", "s-6"]),
+    ] {
+        let filter = SessionFilter { sort, ..SessionFilter::default() };
+        let (mut ids, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = world.projections.sessions(&filter, &PageRequest { limit: 2, cursor }).await.unwrap();
+            ids.extend(page.items.iter().map(|row| row.id.to_string()));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        assert_eq!(ids[..3], begins, "{sort:?}");
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), 9, "{sort:?}");
     }
     let wrong = PageRequest { limit: 5, cursor: Some("x".to_owned()) };
     assert!(world.projections.sessions(&all, &wrong).await.is_err());

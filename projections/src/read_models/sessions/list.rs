@@ -1,0 +1,306 @@
+//! The list of sessions: which, in which order, page by page.
+
+use std::str::FromStr;
+
+use app::log::Position;
+use chrono::{DateTime, Utc};
+use domain::lablet_session::SessionStatus;
+use domain::{DefinitionId, Invalid, SessionId, WorkerId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::{Postgres, QueryBuilder};
+
+use super::{COLUMNS, SessionRow};
+use crate::page::{self, Page, PageRequest};
+use crate::{Projections, ReadError};
+
+/// Which sessions are asked for, and in which order; what is absent does not restrict.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionFilter {
+    /// In one of these states; empty: in any.
+    #[serde(default)]
+    pub status: Vec<SessionStatus>,
+    /// Of this definition.
+    #[serde(default)]
+    pub definition_id: Option<DefinitionId>,
+    /// On this worker.
+    #[serde(default)]
+    pub worker_id: Option<WorkerId>,
+    /// True: drifted. False: known not to have drifted.
+    #[serde(default)]
+    pub drift: Option<bool>,
+    /// Whose id, definition, owner, worker or lab contains this, in whatever case.
+    #[serde(default)]
+    pub text: Option<String>,
+    /// Whose timeslot ended before this.
+    #[serde(default)]
+    pub timeslot_ended_before: Option<DateTime<Utc>>,
+    /// In this order.
+    #[serde(default)]
+    pub sort: SessionSort,
+}
+
+/// The order of a list of sessions.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SessionSort {
+    /// The one created last comes first.
+    #[default]
+    Newest,
+    /// The one created first comes first.
+    Oldest,
+    /// The one whose last event is newest comes first.
+    Changed,
+    /// By definition; of one definition the one created last comes first.
+    Definition,
+    /// The one whose timeslot ends first comes first; those without a timeslot come last.
+    TimeslotEnd,
+    /// The most recently observed one comes first; those never observed come last.
+    Observed,
+}
+
+impl SessionSort {
+    /// All of them, the default first.
+    pub const ALL: [Self; 6] =
+        [Self::Newest, Self::Oldest, Self::Changed, Self::Definition, Self::TimeslotEnd, Self::Observed];
+
+    /// In its wire form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Newest => "newest",
+            Self::Oldest => "oldest",
+            Self::Changed => "changed",
+            Self::Definition => "definition",
+            Self::TimeslotEnd => "timeslot_end",
+            Self::Observed => "observed",
+        }
+    }
+
+    /// The order, along an index whose last column is unique.
+    fn order(self) -> &'static str {
+        match self {
+            Self::Newest => "created_position DESC",
+            Self::Oldest => "created_position",
+            Self::Changed => "position DESC",
+            Self::Definition => "definition_id, created_position DESC",
+            Self::TimeslotEnd => "coalesce(timeslot_end, 'infinity'::timestamptz), id",
+            Self::Observed => "coalesce(observed_at, '-infinity'::timestamptz) DESC, id DESC",
+        }
+    }
+
+    /// Where the page after a row begins. The default order has kept the cursor that it had before there were others.
+    fn cursor(self, listed: &Listed) -> String {
+        let session = &listed.session;
+        let time = |time: Option<DateTime<Utc>>| time.map(|time| time.to_rfc3339()).unwrap_or_default();
+        let key = match self {
+            Self::Newest => return listed.created_position.clone(),
+            Self::Oldest | Self::Definition => listed.created_position.clone(),
+            Self::Changed => session.position.to_string(),
+            Self::TimeslotEnd => time(session.timeslot.map(|timeslot| timeslot.end())),
+            Self::Observed => time(session.observed_at),
+        };
+        let tie = match self {
+            Self::Definition => session.definition_id.as_str(),
+            Self::TimeslotEnd | Self::Observed => session.id.as_str(),
+            Self::Newest | Self::Oldest | Self::Changed => "",
+        };
+        format!("{}:{tie}:{key}", self.as_str())
+    }
+
+    /// Restricts to what comes after a cursor of this order.
+    fn push_after(self, cursor: &str, query: &mut QueryBuilder<Postgres>) -> Result<(), Invalid> {
+        let (tie, key) = match (self, cursor.splitn(3, ':').collect::<Vec<_>>().as_slice()) {
+            (Self::Newest, [key]) => ("", *key),
+            (_, [sort, tie, key]) if *sort == self.as_str() => (*tie, *key),
+            _ => return Err(page::bad_cursor()),
+        };
+        let position = || key.parse::<Position>().map(|_| key.to_owned()).map_err(|_| page::bad_cursor());
+        let session = || SessionId::parse(tie).map(String::from).map_err(|_| page::bad_cursor());
+        match self {
+            Self::Newest => query.push(" AND created_position < ").push_bind(position()?),
+            Self::Oldest => query.push(" AND created_position > ").push_bind(position()?),
+            Self::Changed => query.push(" AND position < ").push_bind(position()?),
+            Self::Definition => {
+                // The range of the index begins with the definition; of that one, what was shown is passed over.
+                let definition = DefinitionId::parse(tie).map_err(|_| page::bad_cursor())?;
+                query.push(" AND definition_id >= ").push_bind(definition.as_str().to_owned());
+                query.push(" AND (definition_id > ").push_bind(String::from(definition));
+                query.push(" OR created_position < ").push_bind(position()?).push(")")
+            }
+            Self::TimeslotEnd => {
+                query.push(" AND (coalesce(timeslot_end, 'infinity'::timestamptz), id) > (coalesce(");
+                query.push_bind(moment(key)?).push(", 'infinity'::timestamptz), ").push_bind(session()?).push(")")
+            }
+            Self::Observed => {
+                query.push(" AND (coalesce(observed_at, '-infinity'::timestamptz), id) < (coalesce(");
+                query.push_bind(moment(key)?).push(", '-infinity'::timestamptz), ").push_bind(session()?).push(")")
+            }
+        };
+        Ok(())
+    }
+}
+
+impl FromStr for SessionSort {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|sort| sort.as_str() == text).ok_or_else(|| {
+            let shown: String = text.chars().take(80).collect();
+            let known: Vec<&str> = Self::ALL.iter().map(|sort| sort.as_str()).collect();
+            Invalid::new("", format!("is {shown:?}"), format!("one of {}", known.join(", ")))
+        })
+    }
+}
+
+/// A time of a cursor; empty where the row had none.
+fn moment(key: &str) -> Result<Option<DateTime<Utc>>, Invalid> {
+    if key.is_empty() {
+        return Ok(None);
+    }
+    key.parse().map(Some).map_err(|_| page::bad_cursor())
+}
+
+/// A row with its key in the list.
+#[derive(Deserialize)]
+struct Listed {
+    created_position: String,
+    #[serde(flatten)]
+    session: SessionRow,
+}
+
+impl Projections {
+    /// Sessions in the order that the filter names, newest first unless it says otherwise.
+    ///
+    /// # Errors
+    /// The cursor is none of this list's in this order, or the database does not answer.
+    pub async fn sessions(&self, filter: &SessionFilter, request: &PageRequest) -> Result<Page<SessionRow>, ReadError> {
+        let listed: Vec<Listed> = page::rows(&self.pool, list_query("", filter, request)?).await?;
+        let page = Page::of(listed, request, |listed| filter.sort.cursor(listed));
+        Ok(Page { items: page.items.into_iter().map(|listed| listed.session).collect(), next: page.next })
+    }
+}
+
+/// The statement of the list, after `prefix`, which is empty or asks for its plan.
+fn list_query(
+    prefix: &str,
+    filter: &SessionFilter,
+    request: &PageRequest,
+) -> Result<QueryBuilder<Postgres>, ReadError> {
+    let mut query = QueryBuilder::new(format!(
+        "{prefix}SELECT to_json(r) AS row FROM (SELECT created_position, {COLUMNS} FROM read_sessions.sessions WHERE true"
+    ));
+    match filter.status.as_slice() {
+        [] => {}
+        [only] => {
+            query.push(" AND status = ").push_bind(only.as_str());
+        }
+        several => {
+            let names: Vec<&str> = several.iter().map(|status| status.as_str()).collect();
+            query.push(" AND status = ANY(").push_bind(names).push(")");
+        }
+    }
+    if let Some(definition) = &filter.definition_id {
+        query.push(" AND definition_id = ").push_bind(definition.as_str().to_owned());
+    }
+    if let Some(worker) = &filter.worker_id {
+        query.push(" AND worker_id = ").push_bind(worker.as_str().to_owned());
+    }
+    match filter.drift {
+        Some(true) => {
+            query.push(" AND port_drift_detected");
+        }
+        Some(false) => {
+            query.push(" AND NOT port_drift_detected");
+        }
+        None => {}
+    }
+    if let Some(text) = filter.text.as_deref().filter(|text| !text.is_empty()) {
+        query.push(" AND search LIKE ").push_bind(page::like(text));
+    }
+    if let Some(end) = filter.timeslot_ended_before {
+        query.push(" AND timeslot_end < ").push_bind(end);
+    }
+    if let Some(cursor) = &request.cursor {
+        filter.sort.push_after(cursor, &mut query).map_err(ReadError::Invalid)?;
+    }
+    query.push(" ORDER BY ").push(filter.sort.order()).push(" LIMIT ").push_bind(request.fetch()).push(") r");
+    Ok(query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_page_of_ten_thousand_sessions_is_a_range_of_an_index() {
+        let database = servers::testing::database(&app::log::MIGRATOR).await;
+        let fill =
+            "INSERT INTO read_sessions.sessions (id, definition_id, definition_version, definition_revision, status,
+                status_since, worker_id, created_at, updated_at, created_position, position, sequence,
+                port_drift_detected)
+            SELECT 's-' || n, 'd-' || n % 50, '1', 1, CASE WHEN n % 100 = 0 THEN 'running' ELSE 'archived' END, now(),
+                'w-' || n % 20, now(), now(), lpad(n::text, 51, '0'), lpad(n::text, 51, '0'), 1, n % 90 = 0
+              FROM generate_series(1, 10000) n";
+        sqlx::query(fill).execute(&database.pool()).await.unwrap();
+        sqlx::query("ANALYZE read_sessions.sessions").execute(&database.pool()).await.unwrap();
+        let cursor = Position::START.to_string().replace("0-", "9-");
+        for filter in [
+            SessionFilter::default(),
+            SessionFilter { status: vec![SessionStatus::Running], ..SessionFilter::default() },
+            SessionFilter { definition_id: Some(DefinitionId::parse("d-7").unwrap()), ..SessionFilter::default() },
+            SessionFilter { worker_id: Some(WorkerId::parse("w-7").unwrap()), ..SessionFilter::default() },
+            SessionFilter { drift: Some(true), ..SessionFilter::default() },
+        ] {
+            let request = PageRequest { limit: 50, cursor: Some(cursor.clone()) };
+            let mut query = list_query("EXPLAIN ", &filter, &request).unwrap();
+            let plan: Vec<String> = query.build_query_scalar().fetch_all(&database.pool()).await.unwrap();
+            let plan = plan.join("\n");
+            assert!(plan.contains("Index Scan"), "{filter:?}:\n{plan}");
+            assert!(!plan.contains("Sort"), "{filter:?}:\n{plan}");
+        }
+        let spread = "UPDATE read_sessions.sessions SET timeslot_end = now() + length(id) * interval '1 minute',
+            observed_at = now() - length(id) * interval '1 minute' WHERE id LIKE '%1%'";
+        sqlx::query(spread).execute(&database.pool()).await.unwrap();
+        sqlx::query("ANALYZE read_sessions.sessions").execute(&database.pool()).await.unwrap();
+        let (early, late) = ("2026-03-01T10:00:00.000001+00:00", "9999-03-01T10:00:00.000001+00:00");
+        let position = Position::START;
+        for (sort, cursor) in [
+            (SessionSort::Oldest, format!("oldest::{position}")),
+            (SessionSort::Changed, format!("changed::{}", cursor)),
+            (SessionSort::Definition, format!("definition:d-4:{cursor}")),
+            (SessionSort::TimeslotEnd, format!("timeslot_end:s-1:{early}")),
+            (SessionSort::Observed, format!("observed:s-1:{late}")),
+        ] {
+            for cursor in [None, Some(cursor)] {
+                let filter = SessionFilter { sort, ..SessionFilter::default() };
+                let mut query = list_query("EXPLAIN ", &filter, &PageRequest { limit: 50, cursor }).unwrap();
+                let plan: Vec<String> = query.build_query_scalar().fetch_all(&database.pool()).await.unwrap();
+                let plan = plan.join("\n");
+                assert!(plan.contains("Index Scan"), "{sort:?}:\n{plan}");
+                assert!(!plan.contains("Sort"), "{sort:?}:\n{plan}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_cursor_is_of_one_order_only() {
+        let position = Position::START.to_string();
+        let time = "2026-03-01T10:00:00+00:00";
+        let cursors = [
+            (SessionSort::Newest, position.clone()),
+            (SessionSort::Oldest, format!("oldest::{position}")),
+            (SessionSort::Changed, format!("changed::{position}")),
+            (SessionSort::Definition, format!("definition:d-4:{position}")),
+            (SessionSort::TimeslotEnd, format!("timeslot_end:s-1:{time}")),
+            (SessionSort::Observed, "observed:s-1:".to_owned()),
+        ];
+        for (sort, _) in &cursors {
+            for (of, cursor) in &cursors {
+                let taken = sort.push_after(cursor, &mut QueryBuilder::new("")).is_ok();
+                assert_eq!(taken, sort == of, "{sort:?} {cursor}");
+            }
+            for foreign in ["", "x", ":::", &format!("{}:d 4:x", sort.as_str()), &format!("{}::x", sort.as_str())] {
+                assert!(sort.push_after(foreign, &mut QueryBuilder::new("")).is_err(), "{sort:?} {foreign}");
+            }
+        }
+    }
+}
