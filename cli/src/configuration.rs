@@ -106,7 +106,7 @@ impl GatewayArguments {
         for entry in self.admin_token_hashes.iter().filter(|entry| !entry.is_empty()) {
             let token = match entry.split(':').collect::<Vec<_>>().as_slice() {
                 [name, role, hash] => SecretHash::from_hex(hash.trim())
-                    .zip(role_named(role.trim()))
+                    .zip(Role::named(role.trim()))
                     .map(|(hash, role)| AdminToken { name: name.trim().to_owned(), role, hash }),
                 _ => None,
             };
@@ -119,10 +119,6 @@ impl GatewayArguments {
         }
         Ok(access)
     }
-}
-
-fn role_named(name: &str) -> Option<Role> {
-    [Role::Viewer, Role::Operator, Role::Admin].into_iter().find(|role| role.name() == name)
 }
 
 /// The controller's own part.

@@ -1,7 +1,8 @@
-//! Operators' commands: migrate, rebuild, verify, doctor, dead letters.
+//! Operators' commands: migrate, rebuild, verify, doctor, dead letters, tokens.
 
 mod dead_letters;
 mod doctor;
+pub(crate) mod tokens;
 mod verification;
 
 use std::process::ExitCode;
@@ -46,6 +47,9 @@ pub(crate) enum OperationCommand {
     /// Messages and events that could not be handled.
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
+    /// Bearer tokens, and links that sign a browser in.
+    #[command(subcommand)]
+    Token(tokens::TokenCommand),
 }
 
 /// How to migrate.
@@ -110,6 +114,7 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
         OperationCommand::Verify { stores, rows } => return verification::run(stores, rows).await,
         OperationCommand::Doctor(arguments) => return doctor::run(arguments).await,
         OperationCommand::DeadLetters(command) => dead_letters::run(command).await?,
+        OperationCommand::Token(command) => tokens::run(command).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,12 +11,15 @@ use std::time::Duration;
 use anyhow::Context as _;
 use app::clock::Clock;
 use clap::{Args, ValueEnum};
+use gateway::authentication::Role;
+use gateway::sign_in::{AdminName, SignInLinks};
 use tokio_util::sync::CancellationToken;
 
 use self::ready::Ready;
 use self::stores::Stores;
 use crate::configuration::{Access, BusArguments, ControllerArguments};
 use crate::demo::Demo;
+use crate::operations::tokens::LINK_VALID_FOR;
 use crate::roles::{self, Roles, Store};
 use crate::secret::Secret;
 use crate::shutdown;
@@ -95,7 +98,8 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         let access = Access::one_of_each(&internal_api_key, &admin_token);
         let public = arguments.public_url.as_deref();
         let http = roles.start_gateway(arguments.http, public, &store, &bus, access, metrics).await?;
-        roles.start_relay(&store, &bus, roles::public_url(public, &http)?);
+        let site = roles::public_url(public, &http)?;
+        roles.start_relay(&store, &bus, site.clone());
         roles.start_door(&store, &bus);
         roles.start_projections(&store, &bus);
         let settings = match &simulated {
@@ -111,12 +115,15 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
             ),
         }
         if let Some((simulator, _)) = &simulated {
-            let demo = Demo::new(simulator.clone(), &http, internal_api_key.clone(), admin_token.clone(), clock)?;
+            let demo =
+                Demo::new(simulator.clone(), &http, internal_api_key.clone(), admin_token.clone(), clock.clone())?;
             roles.start("demonstration", |cancelled| async move {
                 demo.run(cancelled).await;
                 Ok(())
             });
         }
+        let links = SignInLinks::new(store.log().pool().clone(), clock);
+        let link = links.create(&site, &AdminName::parse("admin")?, Role::Admin, LINK_VALID_FOR).await?;
         let ready = Ready {
             event: "ready".to_owned(),
             http,
@@ -124,7 +131,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
             analyst_database_url: stores.analyst_database_url().cloned(),
             nats_url: stores.nats_url().clone(),
             admin_token: admin_token.clone(),
-            sign_in_url: None,
+            sign_in_url: Some(link.parse().map_err(anyhow::Error::msg)?),
             internal_api_key: internal_api_key.clone(),
             cml_url: simulated.as_ref().map(|(simulator, _)| simulator.url()),
         };

@@ -22,7 +22,7 @@ pub(crate) struct Ready {
     pub(crate) nats_url: Secret,
     /// Bearer token of an admin.
     pub(crate) admin_token: Secret,
-    /// One-time link for browsers; null until there are pages.
+    /// Link that signs a browser in, once, within a day; null where a version without pages told.
     pub(crate) sign_in_url: Option<Secret>,
     /// Key for `X-API-Key`.
     pub(crate) internal_api_key: Secret,
@@ -52,6 +52,12 @@ impl Ready {
         }
     }
 
+    /// How browsers reach the gateway.
+    pub(crate) fn site(&self) -> &str {
+        let by_link = self.sign_in_url.as_ref().and_then(|link| link.reveal().split_once("/sign-in/link"));
+        by_link.map_or(self.http.as_str(), |(site, _)| site)
+    }
+
     /// Prints the line for programs.
     pub(crate) fn print_json(&self) -> anyhow::Result<()> {
         use std::io::Write as _;
@@ -65,10 +71,14 @@ impl Ready {
         use std::io::Write as _;
         let mut out = std::io::stdout().lock();
         writeln!(out, "\nLablet is ready at {}", self.http)?;
-        match &self.sign_in_url {
-            Some(link) => writeln!(out, "  sign in           {}", link.reveal())?,
-            None => writeln!(out, "  sign in           Authorization: Bearer {}", self.admin_token.reveal())?,
+        if let Some(link) = &self.sign_in_url {
+            writeln!(
+                out,
+                "  sign in           {}  (once, within a day; `lablet token link` makes others)",
+                link.reveal()
+            )?;
         }
+        writeln!(out, "  admins' API       Authorization: Bearer {}", self.admin_token.reveal())?;
         writeln!(out, "  internal services X-API-Key: {}", self.internal_api_key.reveal())?;
         writeln!(out, "  events            {}  (subjects lablet.events.>)", self.nats_url.reveal())?;
         if let Some(url) = &self.analyst_database_url {
@@ -96,16 +106,17 @@ mod tests {
             analyst_database_url: None,
             nats_url: "nats://b".parse().unwrap(),
             admin_token: "t".parse().unwrap(),
-            sign_in_url: None,
+            sign_in_url: Some("http://127.0.0.1:8080/sign-in/link?token=s".parse().unwrap()),
             internal_api_key: "k".parse().unwrap(),
             cml_url: None,
         };
         let line = serde_json::to_string(&ready).unwrap();
         assert_eq!(
             line,
-            r#"{"event":"ready","http":"http://127.0.0.1:8080","database_url":"postgres://a","analyst_database_url":null,"nats_url":"nats://b","admin_token":"t","sign_in_url":null,"internal_api_key":"k","cml_url":null}"#
+            r#"{"event":"ready","http":"http://127.0.0.1:8080","database_url":"postgres://a","analyst_database_url":null,"nats_url":"nats://b","admin_token":"t","sign_in_url":"http://127.0.0.1:8080/sign-in/link?token=s","internal_api_key":"k","cml_url":null}"#
         );
         let folder = tempfile::tempdir().unwrap();
+        assert_eq!(ready.site(), "http://127.0.0.1:8080");
         assert_eq!(Ready::read(folder.path()).unwrap(), None);
         ready.write(folder.path()).unwrap();
         assert_eq!(Ready::read(folder.path()).unwrap(), Some(ready));
