@@ -2,7 +2,10 @@
 
 pub(crate) mod create;
 pub(crate) mod events;
+pub(crate) mod life;
 pub(crate) mod list;
+pub(crate) mod node;
+pub(crate) mod nodes;
 pub(crate) mod observations;
 pub(crate) mod record_observation;
 pub(crate) mod request_observation;

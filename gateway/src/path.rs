@@ -50,6 +50,46 @@ impl<T: JsonSchema> OperationInput for Id<T> {
     }
 }
 
+/// The two variable segments of a path, e.g. the `{id}` and the `{node_id}` of
+/// `/api/lablet-sessions/{id}/nodes/{node_id}`, parsed as `T` and as it is.
+#[derive(Debug, Clone)]
+pub(crate) struct Within<T>(pub(crate) T, pub(crate) String);
+
+impl<S: Send + Sync, T: FromStr<Err = Invalid> + Send> FromRequestParts<S> for Within<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Id(outer) = Id::from_request_parts(parts, state).await?;
+        let segments = RawPathParams::from_request_parts(parts, state)
+            .await
+            .map_err(|_| Problem::invalid(Invalid::new("id", "is not UTF-8", "an identifier")))?;
+        let (_, inner) =
+            segments.iter().nth(1).ok_or_else(|| Problem::new(Kind::NotFound, "There is nothing at this path."))?;
+        Ok(Self(outer, inner.to_owned()))
+    }
+}
+
+impl<T: JsonSchema> OperationInput for Within<T> {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        Id::<T>::operation_input(context, operation);
+        let schema =
+            SchemaObject { json_schema: context.schema.subschema_for::<String>(), external_docs: None, example: None };
+        let parameter_data = ParameterData {
+            // The one path with a second variable names it so.
+            name: "node_id".to_owned(),
+            description: None,
+            required: true,
+            deprecated: None,
+            format: ParameterSchemaOrContent::Schema(schema),
+            example: None,
+            examples: Default::default(),
+            explode: None,
+            extensions: Default::default(),
+        };
+        add_parameters(context, operation, [Parameter::Path { parameter_data, style: PathStyle::Simple }]);
+    }
+}
+
 /// A UUID in the path.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Uuid(pub(crate) uuid::Uuid);

@@ -65,7 +65,8 @@ fn api() -> (Router<Shared>, OpenApi) {
 
 fn sessions() -> ApiRouter<Shared> {
     use lablet_sessions::{
-        create, events, list, observations, record_observation, request_observation, show, transition,
+        create, events, life, list, node, nodes, observations, record_observation, request_observation, show,
+        transition,
     };
     ApiRouter::new()
         .api_route(
@@ -84,6 +85,9 @@ fn sessions() -> ApiRouter<Shared> {
         .api_route("/api/lablet-sessions", get_with(list::list, list::describe))
         .api_route("/api/lablet-sessions/{id}", get_with(show::show, show::describe))
         .api_route("/api/lablet-sessions/{id}/events", get_with(events::events, events::describe))
+        .api_route("/api/lablet-sessions/{id}/life", get_with(life::life, life::describe))
+        .api_route("/api/lablet-sessions/{id}/nodes", get_with(nodes::nodes, nodes::describe))
+        .api_route("/api/lablet-sessions/{id}/nodes/{node_id}", get_with(node::node, node::describe))
         .api_route(
             "/api/lablet-sessions/{id}/resource-observations",
             get_with(observations::observations, observations::describe),

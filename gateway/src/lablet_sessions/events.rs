@@ -6,7 +6,9 @@ use axum::extract::State;
 use domain::SessionId;
 use domain::lablet_session::LabletSession;
 use projections::ReadError;
-use projections::read_models::session_history::EventRow;
+use projections::read_models::session_history::{EventOrder, EventRow, HistoryView};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
 use crate::caller::{Caller, Viewing};
 use crate::paging::{Page, Paging};
@@ -15,13 +17,29 @@ use crate::problem::Problem;
 use crate::query::Query;
 use crate::state::Shared;
 
+/// Which part of the history.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HistoryQuery {
+    /// From which end; the oldest first unless stated. A cursor belongs to one order.
+    order: Option<EventOrder>,
+    /// False: without what happened, which may be much; `data` is null then.
+    data: Option<bool>,
+    /// Most rows of the page, 1 to 200; 50 unless stated.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
 pub(crate) async fn events(
     State(shared): State<Shared>,
     _: Caller<Viewing>,
     Id(id): Id<SessionId>,
-    Query(paging): Query<Paging>,
+    Query(query): Query<HistoryQuery>,
 ) -> Result<Json<Page<EventRow>>, Problem> {
-    let page = shared.reads.session_events(&id, &paging.request()?).await?;
+    let view = HistoryView { order: query.order.unwrap_or_default(), data: query.data.unwrap_or(true) };
+    let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
+    let page = shared.reads.session_events(&id, view, &request).await?;
     if page.items.is_empty() && shared.log.load::<LabletSession>(id.as_str()).await.map_err(ReadError::Log)?.is_none() {
         return Err(Problem::not_found("session", id.as_str()));
     }
@@ -32,6 +50,6 @@ pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<
     operation
         .id("list_lablet_session_events")
         .tag("sessions")
-        .summary("A session's history, oldest first")
+        .summary("A session's history, oldest first unless asked otherwise")
         .description("Straight from the log, so it is never behind.")
 }

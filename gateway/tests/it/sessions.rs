@@ -165,6 +165,38 @@ async fn the_history_says_who_and_in_what_connection() {
     let single = world.get(&format!("/api/events/{}", event["event_id"].as_str().unwrap())).await.expect(200);
     assert_eq!(&single.body, event);
     world.get("/api/lablet-sessions/nobody/events").await.problem(404, "not-found", None);
+    let newest = world.get("/api/lablet-sessions/s1/events?order=newest&data=false&limit=1").await.expect(200);
+    assert_eq!((&newest.body["items"][0]["sequence"], &newest.body["items"][0]["data"]), (&json!(3), &json!(null)));
+    let life = world.get("/api/lablet-sessions/s1/life").await.expect(200);
+    assert_eq!(life.body["steps"][2]["status"], "instantiating");
+    assert_eq!(life.body["steps"][2]["reason"], "its time has come");
+    world.get("/api/lablet-sessions/nobody/life").await.problem(404, "not-found", None);
+}
+
+#[tokio::test]
+async fn nodes_are_shown_in_pages_and_each_in_full() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let none = world.get("/api/lablet-sessions/s1/nodes").await.expect(200);
+    assert_eq!(none.body, json!({"observation": null, "matching": 0, "items": [], "next_cursor": null}));
+    let path = "/api/internal/lablet-sessions/s1/resource-observations";
+    let recorded = world.post(path, &observation(3, &json!({}))).await.expect(200);
+    let position = recorded.body["position"].as_str().unwrap();
+    let first = world.get(&format!("/api/lablet-sessions/s1/nodes?limit=2&position={position}")).await.expect(200);
+    assert_eq!((&first.body["matching"], &first.body["items"][1]["label"]), (&json!(3), &json!("R1")));
+    let cursor = first.body["next_cursor"].as_str().unwrap();
+    let rest = world.get(&format!("/api/lablet-sessions/s1/nodes?limit=2&cursor={cursor}")).await.expect(200);
+    assert_eq!(rest.body["items"].as_array().unwrap().len(), 1);
+    let node = world.get("/api/lablet-sessions/s1/nodes/node-2").await.expect(200);
+    assert_eq!(node.body["node"]["interfaces"][0]["ip4"], json!(["10.0.0.1"]));
+    assert_eq!(node.body["event_id"], first.body["observation"]["event_id"]);
+    world.get("/api/lablet-sessions/s1/nodes/other").await.problem(404, "not-found", None);
+    world.get("/api/lablet-sessions/nobody/nodes").await.problem(404, "not-found", None);
+    let other = "observation=00000000-0000-0000-0000-000000000000";
+    world.get(&format!("/api/lablet-sessions/s1/nodes?{other}")).await.problem(404, "not-found", None);
+    for (query, field) in [("cursor=bm9uZQ", "cursor"), ("observation=x", "observation")] {
+        world.get(&format!("/api/lablet-sessions/s1/nodes?{query}")).await.problem(400, "invalid-input", Some(field));
+    }
 }
 
 #[tokio::test]

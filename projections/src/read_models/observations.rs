@@ -1,6 +1,7 @@
 //! Every observation, and what the observations of a definition's sessions say together.
 
 mod fold;
+pub mod nodes;
 pub mod of_definition;
 
 use app::log::Position;
@@ -17,6 +18,7 @@ use sqlx::QueryBuilder;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+pub use nodes::{NodeDetail, NodeFilter, NodeRow, NodesSource, SessionNodes};
 pub use of_definition::{Aggregate, DefinitionObservations, ObservedSession, Spread};
 
 use crate::page::{self, Page, PageRequest};

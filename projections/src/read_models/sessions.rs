@@ -198,6 +198,18 @@ impl Projections {
         }))
     }
 
+    /// One session without its newest observation, which may weigh half a megabyte.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn session_summary(&self, id: &SessionId) -> Result<Option<SessionRow>, ReadError> {
+        let mut query = QueryBuilder::new(format!(
+            "SELECT to_json(r) AS row FROM (SELECT {COLUMNS} FROM read_sessions.sessions WHERE id = "
+        ));
+        query.push_bind(id.as_str().to_owned()).push(") r");
+        page::one(&self.pool, query).await
+    }
+
     /// How many sessions are in each state, in the order of a life.
     ///
     /// # Errors

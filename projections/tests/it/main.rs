@@ -3,6 +3,7 @@
 
 mod analytics;
 mod given;
+mod of_a_session;
 mod parking;
 mod queries;
 mod rebuilding;

@@ -1,0 +1,43 @@
+//! `GET /api/lablet-sessions/{id}/life`: the steps of a session's life so far, straight from the log.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use domain::SessionId;
+use projections::read_models::session_history::LifeRow;
+use schemars::JsonSchema;
+use serde::Serialize;
+
+use crate::caller::{Caller, Viewing};
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// A session's life so far.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Life {
+    /// The session.
+    session_id: SessionId,
+    /// Its steps, oldest first.
+    steps: Vec<LifeRow>,
+}
+
+pub(crate) async fn life(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    Id(session_id): Id<SessionId>,
+) -> Result<Json<Life>, Problem> {
+    let steps = shared.reads.session_life(&session_id).await?;
+    if steps.is_empty() {
+        return Err(Problem::not_found("session", session_id.as_str()));
+    }
+    Ok(Json(Life { session_id, steps }))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("show_lablet_session_life")
+        .tag("sessions")
+        .summary("The steps of a session's life so far, oldest first")
+        .description("Straight from the log, so it is never behind. Other events are not among them.")
+}

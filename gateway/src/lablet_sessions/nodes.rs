@@ -1,0 +1,76 @@
+//! `GET /api/lablet-sessions/{id}/nodes`: the nodes of an observation, page by page.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use domain::SessionId;
+use domain::lablet_session::LabletSession;
+use projections::read_models::observations::{NodeFilter, NodeRow, NodesSource};
+use projections::{ReadError, ReadModel};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use crate::caller::{Caller, Viewing};
+use crate::paging::{Page, Paging, check_text};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::Shared;
+
+/// Which nodes.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct NodeQuery {
+    /// Of the observation with this event; of the newest unless stated.
+    observation: Option<Uuid>,
+    /// Whose id, label, definition, image or state contains this, in whatever case.
+    text: Option<String>,
+    /// Most rows of the page, 1 to 200; 50 unless stated.
+    limit: Option<u32>,
+    /// The `next_cursor` of the page before. It stays with the observation of that page.
+    cursor: Option<String>,
+}
+
+/// Some nodes of one observation of a session.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Nodes {
+    /// The observation; null: there is none.
+    observation: Option<NodesSource>,
+    /// How many of its listed nodes are asked for, on all pages together.
+    matching: u64,
+    /// The page, in the order of the observation.
+    #[serde(flatten)]
+    page: Page<NodeRow>,
+}
+
+pub(crate) async fn nodes(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Id(id): Id<SessionId>,
+    Query(query): Query<NodeQuery>,
+) -> Result<Json<Nodes>, Problem> {
+    let filter = NodeFilter { observation: query.observation, text: check_text("text", query.text)? };
+    let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
+    since.reached(&shared, &[ReadModel::Observations]).await?;
+    let nodes = shared.reads.session_nodes(&id, &filter, &request).await?;
+    if nodes.observation.is_none() {
+        if shared.log.load::<LabletSession>(id.as_str()).await.map_err(ReadError::Log)?.is_none() {
+            return Err(Problem::not_found("session", id.as_str()));
+        }
+        if let Some(observation) = filter.observation {
+            return Err(Problem::not_found("observation", &observation.to_string()));
+        }
+    }
+    Ok(Json(Nodes { observation: nodes.observation, matching: nodes.matching, page: nodes.page.into() }))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("list_lablet_session_nodes")
+        .tag("sessions")
+        .summary("Nodes of a session's newest observation, or of the one named")
+        .description("Interfaces and tags are with each node for itself.")
+}

@@ -1,0 +1,114 @@
+//! What the page of one session asks.
+
+use domain::SessionId;
+use domain::lablet_session::SessionStatus;
+use projections::PageRequest;
+use projections::read_models::observations::NodeFilter;
+use projections::read_models::session_history::{EventOrder, HistoryView};
+use serde_json::{Value, json};
+
+use crate::given::{World, seen};
+
+fn session(id: &str) -> SessionId {
+    SessionId::parse(id).unwrap()
+}
+
+#[tokio::test]
+async fn a_life_is_read_without_what_happened_meanwhile() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.running("s-1", "ospf").await;
+    for _ in 0..3 {
+        world.observe("s-1", seen(json!({}))).await;
+    }
+    world.go("s-1", SessionStatus::Collecting).await;
+    let life = world.projections.session_life(&session("s-1")).await.unwrap();
+    let steps: Vec<_> = life.iter().map(|step| (step.status.as_str(), step.sequence)).collect();
+    assert_eq!(
+        steps,
+        [("pending", 1), ("scheduled", 2), ("instantiating", 3), ("ready", 4), ("running", 5), ("collecting", 9)]
+    );
+    assert_eq!(life[0].actor.as_deref(), Some("service:booking"));
+    assert_eq!(life[1].worker_id.as_ref().unwrap().as_str(), "cml-1");
+    assert!(life.is_sorted_by_key(|step| step.at) && life.iter().all(|step| step.understood));
+    assert_eq!(world.projections.session_life(&session("nobody")).await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_history_is_read_from_either_end_with_or_without_what_happened() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.running("s-1", "ospf").await;
+    for order in [EventOrder::Oldest, EventOrder::Newest] {
+        let view = HistoryView { order, data: false };
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let request = PageRequest { limit: 2, cursor };
+            let page = world.projections.session_events(&session("s-1"), view, &request).await.unwrap();
+            assert!(page.items.iter().all(|row| row.data == Value::Null && row.metadata.actor.is_some()));
+            seen.extend(page.items.iter().map(|row| row.sequence));
+            cursor = page.next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        let expected = if order == EventOrder::Oldest { [1, 2, 3, 4, 5] } else { [5, 4, 3, 2, 1] };
+        assert_eq!(seen, expected);
+    }
+    let whole = HistoryView::default();
+    let page = world.projections.session_events(&session("s-1"), whole, &PageRequest::first(3)).await.unwrap();
+    assert_eq!((page.next.as_deref(), &page.items[0].data["session_id"]), (Some("3"), &json!("s-1")));
+    let foreign = PageRequest { limit: 3, cursor: Some("before:3".to_owned()) };
+    assert!(world.projections.session_events(&session("s-1"), whole, &foreign).await.is_err());
+}
+
+#[tokio::test]
+async fn nodes_are_read_page_by_page_and_one_of_them_in_full() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.running("s-1", "ospf").await;
+    world.settle().await;
+    let all = NodeFilter::default();
+    let none = world.projections.session_nodes(&session("s-1"), &all, &PageRequest::default()).await.unwrap();
+    assert_eq!((none.observation, none.matching), (None, 0));
+
+    let lab = |size: usize| -> Vec<Value> {
+        (0..size)
+            .map(|index| {
+                json!({"node_id": format!("n-{index}"), "label": format!("R{index}"), "node_definition": "iosv",
+                       "state": "BOOTED", "ram_mb": 512, "tags": ["serial:5041"],
+                       "interfaces": [{"interface_id": "i-1", "label": "Gi0/0", "ip4": ["10.0.0.1"]}]})
+            })
+            .collect()
+    };
+    world.observe("s-1", seen(json!({"nodes": lab(7), "actual_node_count": 7}))).await;
+    world.settle().await;
+    let first = world.projections.session_nodes(&session("s-1"), &all, &PageRequest::first(4)).await.unwrap();
+    let observation = first.observation.unwrap();
+    assert_eq!((first.matching, observation.node_count, first.page.items.len()), (7, Some(7), 4));
+    assert_eq!(first.page.items[0].nominal_memory_mb, Some(512.0));
+    assert_eq!(first.page.items[0].used_memory_mb, None, "nobody measured");
+
+    // The next page is of the same observation, whatever came between.
+    world.observe("s-1", seen(json!({"nodes": lab(2)}))).await;
+    world.settle().await;
+    let request = PageRequest { limit: 4, cursor: first.page.next };
+    let second = world.projections.session_nodes(&session("s-1"), &all, &request).await.unwrap();
+    assert_eq!(second.observation.unwrap().event_id, observation.event_id);
+    let labels: Vec<_> = second.page.items.iter().map(|node| node.label.as_str()).collect();
+    assert_eq!((labels, second.page.next), (vec!["R4", "R5", "R6"], None));
+    let newest = world.projections.session_nodes(&session("s-1"), &all, &PageRequest::default()).await.unwrap();
+    assert_eq!(newest.matching, 2);
+
+    let some = NodeFilter { observation: Some(observation.event_id), text: Some("r5".to_owned()) };
+    let found = world.projections.session_nodes(&session("s-1"), &some, &PageRequest::default()).await.unwrap();
+    assert_eq!((found.matching, found.page.items[0].node_id.as_str()), (1, "n-5"));
+    world.running("s-2", "ospf").await;
+    let foreign = world.projections.session_nodes(&session("s-2"), &some, &PageRequest::default()).await.unwrap();
+    assert_eq!(foreign.observation, None, "the observation is of another session");
+
+    let node = world.projections.session_node(&session("s-1"), some.observation, "n-5").await.unwrap().unwrap();
+    assert_eq!((node.ordinal, node.node.interfaces[0].ip4[0].as_str()), (5, "10.0.0.1"));
+    assert_eq!(node.node.tags, ["serial:5041"]);
+    assert_eq!(world.projections.session_node(&session("s-1"), None, "n-5").await.unwrap(), None);
+}
