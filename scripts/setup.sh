@@ -57,6 +57,35 @@ nats_is_there() {
     at_least "$nats_oldest" "$("$program" --version | sed 's/.*v\([0-9][0-9.]*\).*/\1/')"
 }
 
+# Where the browser of the tests looks too (harness/src/browser/chromium.rs).
+chromium_is_there() {
+    for program in chromium chromium-browser google-chrome google-chrome-stable \
+        /Applications/Chromium.app/Contents/MacOS/Chromium \
+        "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome"; do
+        if has "$program"; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Where the browser of the tests looks too.
+chromedriver_is_there() {
+    for program in chromedriver /usr/lib/chromium-browser/chromedriver /usr/lib/chromium/chromedriver; do
+        if has "$program"; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# Without any font Chromium draws no text. Systems other than Linux have theirs.
+fonts_are_there() {
+    [ "$(uname -s)" != Linux ] ||
+        find /usr/share/fonts /usr/local/share/fonts "${HOME:-/}/.fonts" "${HOME:-/}/.local/share/fonts" \
+            \( -name '*.ttf' -o -name '*.otf' \) -print 2>/dev/null | grep -q .
+}
+
 venv_is_there() {
     has python3 && python3 -c 'import venv, ensurepip' >/dev/null 2>&1
 }
@@ -69,6 +98,9 @@ missing_things() {
     if [ "$purpose" = test ]; then
         venv_is_there || echo python
         has ps || echo ps
+        chromium_is_there || echo chromium
+        chromedriver_is_there || echo chromedriver
+        fonts_are_there || echo fonts
     fi
 }
 
@@ -84,6 +116,12 @@ setup:             Debian or Ubuntu with an older one: https://www.postgresql.or
 setup:   nats      nats-server $nats_oldest or later on the PATH: https://github.com/nats-io/nats-server/releases
 setup:   python    Python 3 with its venv module (for tests)
 setup:   ps        the program ps (for tests)
+setup:   chromium, chromedriver  Chromium and its ChromeDriver of the same version (for tests)
+setup:             Fedora: dnf install chromium chromedriver; Arch: pacman -S chromium;
+setup:             Alpine: apk add chromium chromium-chromedriver; macOS: brew install --cask chromium chromedriver
+setup:             Ubuntu has them as a snap only, which cannot see the folders of tests: Chrome and its ChromeDriver
+setup:             from https://googlechromelabs.github.io/chrome-for-testing/ on the PATH as google-chrome, chromedriver
+setup:   fonts     any TrueType font, e.g. DejaVu (for tests)
 setup: or run everything in containers: cp .env.example .env, fill it in, docker compose up
 END
     exit 1
@@ -103,6 +141,17 @@ with_apt() {
         nats) packages="$packages nats-server" ;;
         python) packages="$packages python3 python3-venv" ;;
         ps) packages="$packages procps" ;;
+        # Ubuntu's package of this name brings a snap, whose Chromium cannot see the folders of tests.
+        chromium | chromedriver)
+            case $(. /etc/os-release && echo "$ID") in
+            ubuntu) by_hand ;;
+            esac
+            ;;
+        esac
+        case $thing in
+        chromium) packages="$packages chromium chromium-sandbox" ;;
+        chromedriver) packages="$packages chromium-driver" ;;
+        fonts) packages="$packages fonts-dejavu-core" ;;
         esac
     done
     say "installing with apt-get:$packages"
@@ -130,10 +179,16 @@ with_homebrew() {
         postgres) formula=postgresql@17 ;;
         nats) formula=nats-server ;;
         python) formula=python3 ;;
-        ps) by_hand ;;
+        ps | fonts) by_hand ;;
+        # Casks of macOS; elsewhere Homebrew has neither.
+        chromium | chromedriver)
+            [ "$(uname -s)" = Darwin ] || by_hand
+            formula="--cask $thing"
+            ;;
         esac
         say "installing with Homebrew: $formula"
-        brew install "$formula" </dev/null
+        # shellcheck disable=SC2086 # an option may come before the name
+        brew install $formula </dev/null
     done
 }
 

@@ -2,11 +2,13 @@
 //!
 //! For development only.
 
+mod browser;
 pub mod event_catalogue;
 mod lablet;
 mod python;
 mod waiting;
 
+pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Violation, Weight};
 pub use self::lablet::{Lablet, LabletOptions, Refused, install_tls};
 pub use self::python::python;
 pub use self::waiting::eventually;
