@@ -134,10 +134,9 @@
 
     connect() {
       this.disconnect();
-      if (this.paused) {
-        this.showPaused();
-        // What happens meanwhile is counted, so the stream stays open.
-      }
+      if (this.out) return;
+      // What happens during a pause is counted, so the stream is open then, too.
+      if (this.paused) this.showPaused();
       const url = new URL(this.stream, window.location.href);
       if (this.last) url.searchParams.set("after", this.last);
       const source = new EventSource(url);
@@ -242,6 +241,7 @@
     },
 
     signedOut(address) {
+      this.out = true;
       this.disconnect();
       clearTimeout(this.later);
       this.show("lost", "Signed out");

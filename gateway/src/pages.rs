@@ -12,6 +12,8 @@ pub(crate) mod freshness;
 pub(crate) mod overview;
 pub(crate) mod parts;
 pub(crate) mod query;
+pub(crate) mod session;
+pub(crate) mod sessions;
 pub(crate) mod shell;
 pub(crate) mod table;
 pub(crate) mod visit;
@@ -20,7 +22,7 @@ use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderName, HeaderValue};
 
@@ -36,6 +38,10 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 pub(crate) fn router(shared: &Shared) -> Router<Shared> {
     Router::new()
         .route("/", get(overview::show))
+        .route("/sessions", get(sessions::list))
+        .route("/sessions/{id}", get(session::show))
+        .route("/sessions/{id}/nodes/{node_id}", get(session::show_node))
+        .route("/sessions/{id}/observe", post(session::observe))
         .route_layer(from_fn_with_state(shared.clone(), exchange::queue))
         .route_layer(from_fn_with_state(shared.clone(), authenticate_page))
 }

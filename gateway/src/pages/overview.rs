@@ -3,12 +3,13 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use domain::lablet_session::SessionStatus;
+use projections::freshness::Freshness;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
 use projections::read_models::sessions::{SessionFilter, SessionRow};
 use projections::{PageRequest, ReadModel};
 
 use super::parts::{self, Badge, When};
+use super::sessions::UP;
 use super::shell::{Section, Shell, page};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
@@ -18,16 +19,6 @@ use crate::state::Shared;
 
 /// Rows of each of the page's lists.
 const ROWS: u32 = 10;
-
-/// States in which a session's lab is up.
-pub(super) const UP: [SessionStatus; 6] = [
-    SessionStatus::Instantiating,
-    SessionStatus::Ready,
-    SessionStatus::Running,
-    SessionStatus::Collecting,
-    SessionStatus::Grading,
-    SessionStatus::Stopping,
-];
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -41,6 +32,7 @@ struct OverviewPage {
     drifts: Vec<SessionRow>,
     open: Vec<ObservationRequestRow>,
     failed: Vec<ObservationRequestRow>,
+    fresh: Vec<Freshness>,
 }
 
 pub(crate) async fn show(
@@ -69,5 +61,15 @@ pub(crate) async fn show(
         drifts: reads.sessions(&drifted, &request).await?.items,
         open: reads.observation_requests(&of(RequestOutcome::Open), &request).await?.items,
         failed: reads.observation_requests(&of(RequestOutcome::Failed), &request).await?.items,
+        fresh: visit.freshness.all,
     })
+}
+
+/// How a session's ports differ, in words.
+fn differences(session: &SessionRow) -> String {
+    let Some(drift) = &session.port_drift else { return "unknown how".to_owned() };
+    let said = [(drift.added.len(), "added"), (drift.removed.len(), "removed"), (drift.changed.len(), "changed")];
+    let said: Vec<String> =
+        said.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    said.join(", ")
 }

@@ -5,6 +5,7 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use domain::lablet_session::SessionStatus;
+use projections::read_models::observation_requests::RequestOutcome;
 use projections::read_models::sessions::PortComparison;
 
 /// How a thing stands, for its colour. The words say the same.
@@ -148,6 +149,16 @@ impl Badge {
             Some(true) => Self::new(Tone::Good, "✓", "complete"),
             Some(false) => Self::new(Tone::Warn, "◐", "incomplete"),
             None => Self::new(Tone::Calm, "?", "completeness unknown"),
+        }
+    }
+
+    /// How a request for an observation stands.
+    pub(crate) fn outcome(outcome: &RequestOutcome) -> Self {
+        match outcome {
+            RequestOutcome::Open => Self::new(Tone::Warn, "…", "open"),
+            RequestOutcome::Recorded => Self::new(Tone::Good, "✓", "recorded"),
+            RequestOutcome::Failed => Self::new(Tone::Bad, "✕", "failed"),
+            RequestOutcome::Skipped => Self::new(Tone::Calm, "→", "skipped"),
         }
     }
 

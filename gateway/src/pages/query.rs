@@ -20,3 +20,21 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
         from_pairs(url::form_urlencoded::parse(query.as_bytes()).filter(said)).map(Self)
     }
 }
+
+/// The address of a page (or its twin) that is asked for this.
+pub(crate) fn address(path: &str, query: &impl serde::Serialize) -> String {
+    let query = match serde_json::to_value(query) {
+        Ok(serde_json::Value::Object(members)) => members,
+        _ => return path.to_owned(),
+    };
+    let mut pairs = url::form_urlencoded::Serializer::new(String::new());
+    for (name, value) in &query {
+        match value {
+            serde_json::Value::Null => continue,
+            serde_json::Value::String(text) => pairs.append_pair(name, text),
+            other => pairs.append_pair(name, &other.to_string()),
+        };
+    }
+    let query = pairs.finish();
+    if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+}

@@ -1,0 +1,260 @@
+//! `GET /sessions/{id}`: everything about one session, and the button that asks for an observation of it.
+
+mod node;
+mod observe;
+
+pub(crate) use self::node::show as show_node;
+pub(crate) use self::observe::observe;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::SessionId;
+use domain::lablet_session::{LabletSession, SessionStatus};
+use domain::observation::Phase;
+use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter};
+use projections::read_models::observations::nodes::{NodeFilter, SessionNodes};
+use projections::read_models::observations::{ObservationFilter, ObservationRow};
+use projections::read_models::session_history::{EventOrder, EventRow, HistoryView, LifeRow};
+use projections::read_models::sessions::{PortComparison, PortRow, SessionRow, compare_ports};
+use projections::{PageRequest, ReadModel};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::charts::{Chart, Point};
+use super::parts::{self, Badge, CopyId, When};
+use super::query::{Asked, address};
+use super::shell::{Section, Shell, page};
+use super::table::{Column, Format, cell, csv, time};
+use super::visit::{Permit, Visit};
+use crate::authentication::Role;
+use crate::caller::{Caller, Viewing};
+use crate::paging::{Page, Paging};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// Nodes, observations and events of a page. A session may have thousands.
+const NODES: u32 = 25;
+const OBSERVATIONS: u32 = 12;
+const EVENTS: u32 = 20;
+const REQUESTS: u32 = 5;
+/// Events as the table shows them: what they say may weigh half a megabyte each.
+const HEADLINES: HistoryView = HistoryView { order: EventOrder::Newest, data: false };
+
+/// After this time the newest observation of a session that is still running says little.
+const OLD: TimeDelta = TimeDelta::hours(1);
+
+/// Which part of the session is asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SessionQuery {
+    /// The request that the visitor has just made.
+    request: Option<String>,
+    /// Cursors of the tables.
+    nodes: Option<String>,
+    observations: Option<String>,
+    events: Option<String>,
+    /// One of the tables, to be downloaded.
+    table: Option<Table>,
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Table {
+    Observations,
+    Events,
+}
+
+#[derive(Template)]
+#[template(path = "session.html")]
+struct SessionPage {
+    shell: Shell,
+    csrf_token: String,
+    idempotency_key: Uuid,
+    observe: Permit,
+    session: SessionRow,
+    verdict_is_old: Option<DateTime<Utc>>,
+    is_old: bool,
+    ports: Vec<PortRow>,
+    focus: Option<String>,
+    requests: Vec<ObservationRequestRow>,
+    life: Vec<LifeRow>,
+    observations: Vec<ObservationRow>,
+    observations_next: Option<String>,
+    history: Chart,
+    nodes: SessionNodes,
+    nodes_next: Option<String>,
+    events: Vec<EventRow>,
+    events_are_older: bool,
+    events_next: Option<String>,
+}
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    visit: Visit,
+    Id(id): Id<SessionId>,
+    Asked(query): Asked<SessionQuery>,
+) -> Result<Response, Problem> {
+    since.reached(&shared, &[ReadModel::Sessions, ReadModel::Observations, ReadModel::ObservationRequests]).await?;
+    let reads = &shared.reads;
+    let ask = || reads.session_summary(&id);
+    let session = shared.row::<LabletSession, _, _>(ReadModel::Sessions, ("session", id.as_str()), ask).await?;
+    let of_session = ObservationFilter { session_id: Some(id.clone()), definition_id: None };
+    if query.format == Some(Format::Csv) {
+        return match query.table.unwrap_or(Table::Events) {
+            Table::Observations => observations_as_csv(&shared, &id, &of_session).await,
+            Table::Events => events_as_csv(&shared, &id).await,
+        };
+    }
+    let cursor = |limit, cursor: &Option<String>| Paging { limit: Some(limit), cursor: cursor.clone() }.request();
+    let observations = Page::from(reads.observations(&of_session, &cursor(OBSERVATIONS, &query.observations)?).await?);
+    let requests = RequestFilter { session_id: Some(id.clone()), outcome: None };
+    let requests = reads.observation_requests(&requests, &PageRequest::first(REQUESTS)).await?.items;
+    let nodes = reads.session_nodes(&id, &NodeFilter::default(), &cursor(NODES, &query.nodes)?).await?;
+    let events = Page::from(reads.session_events(&id, HEADLINES, &cursor(EVENTS, &query.events)?).await?);
+    let next = |query: SessionQuery, part: &str| format!("{}#{part}", address(&format!("/sessions/{id}"), &query));
+    let at_rest = SessionQuery { request: query.request.clone(), ..SessionQuery::default() };
+    let newest = observations.items.first().map(|observation| observation.observed_at);
+    page(&SessionPage {
+        shell: Shell::of(&visit, Section::Sessions)
+            .twin(format!("/api/lablet-sessions/{id}"))
+            .live(format!("/api/stream?session_id={id}")),
+        observe: visit.may(Role::Operator).and(observable(&session)),
+        verdict_is_old: session
+            .port_drift_observed_at
+            .filter(|at| session.observed_at.is_some_and(|newest| newest > *at)),
+        is_old: session.status == SessionStatus::Running && newest.is_some_and(|at| visit.now - at > OLD),
+        ports: compare_ports(session.allocated_ports.as_ref(), session.observed_ports.as_ref()),
+        focus: query.request.clone(),
+        requests,
+        life: reads.session_life(&id).await?,
+        history: history(&observations.items),
+        observations_next: observations
+            .next_cursor
+            .map(|cursor| next(SessionQuery { observations: Some(cursor), ..at_rest.clone() }, "history")),
+        observations: observations.items,
+        nodes_next: Page::from(nodes.page.clone())
+            .next_cursor
+            .map(|cursor| next(SessionQuery { nodes: Some(cursor), ..at_rest.clone() }, "nodes")),
+        nodes,
+        events_are_older: query.events.is_some(),
+        events_next: events
+            .next_cursor
+            .map(|cursor| next(SessionQuery { events: Some(cursor), ..at_rest.clone() }, "events")),
+        events: events.items,
+        csrf_token: visit.csrf_token.clone(),
+        idempotency_key: visit.idempotency_key,
+        session,
+    })
+}
+
+/// Whether the session can be observed now, as the domain will decide it.
+fn observable(session: &SessionRow) -> Permit {
+    if session.status != SessionStatus::Running {
+        return Permit::refused(format!("Only a running session can be observed; this one is {}.", session.status));
+    }
+    match (&session.worker_id, &session.cml_lab_id) {
+        (Some(_), Some(_)) => Permit::granted(),
+        (None, _) => Permit::refused("The session has no worker, so there is nothing to observe."),
+        (_, None) => Permit::refused("The session has no lab, so there is nothing to observe."),
+    }
+}
+
+/// How many nodes' share of a nominal and of a used amount is unknown, in words.
+fn unknown_nodes(nominal: &Option<u32>, used: &Option<u32>) -> String {
+    let said = |count: &Option<u32>, what: &str| match count {
+        Some(0) => None,
+        Some(count) => Some(format!("{what} of {}", parts::counted(&u64::from(*count), "node"))),
+        None => Some(format!("{what}: not told")),
+    };
+    let said: Vec<String> = [said(nominal, "nominal"), said(used, "used")].into_iter().flatten().collect();
+    if said.is_empty() { "nothing".to_owned() } else { said.join(", ") }
+}
+
+fn phase(phase: &Option<Phase>) -> &'static str {
+    match phase {
+        Some(Phase::Boot) => "booting",
+        Some(Phase::Steady) => "steady",
+        Some(Phase::Stopped) => "stopped",
+        Some(Phase::Unknown) | None => "unknown",
+    }
+}
+
+/// The newest observations as a chart of nominal memory, the oldest first.
+fn history(observations: &[ObservationRow]) -> Chart {
+    let points: Vec<Point> = observations
+        .iter()
+        .rev()
+        .map(|observation| Point {
+            name: observation.observer.clone().unwrap_or_else(|| "an unnamed observer".to_owned()),
+            at: observation.observed_at,
+            value: observation.nominal.memory_mb.map(parts::gigabytes),
+        })
+        .collect();
+    Chart::bars("history-chart", "Nominal memory by observation", "GB", &points, None)
+}
+
+async fn observations_as_csv(shared: &Shared, id: &SessionId, filter: &ObservationFilter) -> Result<Response, Problem> {
+    const COLUMNS: [Column<ObservationRow>; 15] = [
+        ("event_id", |row| row.event_id.to_string()),
+        ("observed_at", |row| time(&row.observed_at)),
+        ("observer", |row| cell(row.observer.as_ref())),
+        ("reported_by", |row| cell(row.reported_by.as_ref())),
+        ("complete", |row| cell(row.complete.as_ref())),
+        ("nominal_cpu_cores", |row| cell(row.nominal.cpu_cores.as_ref())),
+        ("nominal_memory_mb", |row| cell(row.nominal.memory_mb.as_ref())),
+        ("nominal_storage_mb", |row| cell(row.nominal.storage_mb.as_ref())),
+        ("used_cpu_cores", |row| cell(row.used.cpu_cores.as_ref())),
+        ("used_memory_mb", |row| cell(row.used.memory_mb.as_ref())),
+        ("used_storage_mb", |row| cell(row.used.storage_mb.as_ref())),
+        ("highest_cpu_percent", |row| cell(row.highest_cpu_percent.as_ref())),
+        ("node_count", |row| cell(row.node_count.as_ref())),
+        ("port_drift_detected", |row| cell(row.port_drift_detected.as_ref())),
+        ("cml_version", |row| cell(row.cml_version.as_ref())),
+    ];
+    let reads = &shared.reads;
+    let name = format!("observations-of-{id}");
+    csv(&name, &COLUMNS, |request| async move { reads.observations(filter, &request).await }).await
+}
+
+async fn events_as_csv(shared: &Shared, id: &SessionId) -> Result<Response, Problem> {
+    const COLUMNS: [Column<EventRow>; 7] = [
+        ("sequence", |row| row.sequence.to_string()),
+        ("type", |row| row.event_type.clone()),
+        ("recorded_at", |row| time(&row.recorded_at)),
+        ("actor", |row| cell(row.metadata.actor.as_ref())),
+        ("correlation_id", |row| cell(row.metadata.correlation_id.as_ref())),
+        ("event_id", |row| row.event_id.to_string()),
+        ("position", |row| row.position.to_string()),
+    ];
+    let reads = &shared.reads;
+    csv(
+        &format!("events-of-{id}"),
+        &COLUMNS,
+        |request| async move { reads.session_events(id, HEADLINES, &request).await },
+    )
+    .await
+}
+
+/// Whether such a row is worth a mark.
+fn differs(comparison: &PortComparison) -> bool {
+    matches!(comparison, PortComparison::Added | PortComparison::Removed | PortComparison::Changed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_unknown_of_nodes_is_said_for_both_amounts() {
+        assert_eq!(unknown_nodes(&Some(0), &Some(0)), "nothing");
+        assert_eq!(unknown_nodes(&Some(2), &Some(0)), "nominal of 2 nodes");
+        assert_eq!(unknown_nodes(&None, &Some(1)), "nominal: not told, used of 1 node");
+    }
+}

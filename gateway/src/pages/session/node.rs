@@ -1,0 +1,40 @@
+//! `GET /sessions/{id}/nodes/{node_id}`: one node with its interfaces and tags, as the newest observation saw it. The
+//! session's page puts it into place on demand.
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::response::Response;
+use domain::SessionId;
+use domain::lablet_session::LabletSession;
+use domain::observation::NodeObservation;
+use projections::ReadModel;
+
+use crate::caller::{Caller, Viewing};
+use crate::pages::parts;
+use crate::pages::shell::{Section, Shell, page};
+use crate::pages::visit::Visit;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+#[derive(Template)]
+#[template(path = "session/node.html")]
+struct NodePage {
+    shell: Shell,
+    session_id: SessionId,
+    node: NodeObservation,
+}
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    visit: Visit,
+    Path((session_id, node_id)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let session_id: SessionId = session_id.parse().map_err(|invalid: domain::Invalid| invalid.within("id"))?;
+    let ask = || shared.reads.session_summary(&session_id);
+    shared.row::<LabletSession, _, _>(ReadModel::Sessions, ("session", session_id.as_str()), ask).await?;
+    let found = shared.reads.session_node(&session_id, None, &node_id).await?;
+    let node = found.ok_or_else(|| Problem::not_found("node of this session", &node_id))?.node;
+    let twin = format!("/api/lablet-sessions/{session_id}/nodes/{}", parts::encoded(&node_id));
+    page(&NodePage { shell: Shell::of(&visit, Section::Sessions).twin(twin), session_id, node })
+}

@@ -1,0 +1,30 @@
+//! `POST /sessions/{id}/observe`: the button *Observe now*.
+
+use app::commands::ObservationRequest;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use domain::SessionId;
+use serde::Deserialize;
+
+use crate::caller::{Asking, Caller};
+use crate::pages::form::Form;
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// Nothing has to be said.
+#[derive(Debug, Deserialize)]
+pub(crate) struct Nothing {}
+
+pub(crate) async fn observe(
+    State(shared): State<Shared>,
+    _: Caller<Asking>,
+    Id(id): Id<SessionId>,
+    form: Form<Nothing>,
+) -> Result<Response, Problem> {
+    let Nothing {} = form.fields;
+    let asked = ObservationRequest::default();
+    let (request_id, done) = shared.commands.request_observation(&id, asked, &form.origin).await?;
+    let page = format!("/sessions/{id}?request={request_id}&position={}#requests", done.position);
+    Ok(Redirect::to(&page).into_response())
+}
