@@ -10,7 +10,7 @@ use app::dead_letters::DeadLetters;
 use app::log::{Log, LogOptions};
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
 use gateway::{Gateway, GatewayOptions, GatewayParts};
-use projections::{Projections, Runner, RunnerOptions};
+use projections::{Projections, ReadModel, Runner, RunnerOptions};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
 use servers::testing::{self, TestDatabase};
@@ -32,7 +32,7 @@ pub(crate) struct World {
     runner: Option<(CancellationToken, JoinHandle<()>)>,
     stop: CancellationToken,
     serving: Option<JoinHandle<Result<(), gateway::GatewayError>>>,
-    _database: Option<TestDatabase>,
+    database: Option<TestDatabase>,
 }
 
 /// What came back.
@@ -100,7 +100,7 @@ impl World {
     }
 
     /// A gateway whose database is away.
-    pub(crate) async fn without_database() -> Self {
+    pub(crate) async fn withoutdatabase() -> Self {
         let nowhere = "postgres://lablet_app:secret@127.0.0.1:9/lablet";
         Self::over(nowhere, None, Clock::system(), GatewayOptions::default()).await
     }
@@ -146,7 +146,7 @@ impl World {
             runner: None,
             stop,
             serving: Some(serving),
-            _database: database,
+            database: database,
         }
     }
 
@@ -164,6 +164,13 @@ impl World {
             token.cancel();
             running.await.unwrap();
         }
+    }
+
+    /// Waits until the read models show everything that was written.
+    pub(crate) async fn settle(&self) {
+        self.database.as_ref().expect("there is a database").settle().await;
+        let head = self.log.head().await.unwrap();
+        self.projections.wait_for(&ReadModel::ALL, head, Duration::from_secs(60)).await.unwrap();
     }
 
     /// Ends the gateway, and answers how it ended.
