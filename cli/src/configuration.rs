@@ -1,5 +1,7 @@
 //! Configuration: read once, here, from the command line and the environment, and passed on as values.
 
+pub(crate) mod sign_in;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use clap::{ArgAction, Args};
 use controller::{CmlOptions, ControllerOptions, CredentialBook, Credentials};
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
 
+use self::sign_in::SignInArguments;
 use crate::secret::Secret;
 use crate::up::ready::Ready;
 
@@ -66,18 +69,21 @@ pub(crate) struct GatewayArguments {
     /// SHA-256 hashes of admins' tokens: `name:role:hex`, role viewer, operator or admin, separated by commas.
     #[arg(long, env = "LABLET_ADMIN_TOKEN_HASHES", value_delimiter = ',', hide_env_values = true)]
     admin_token_hashes: Vec<String>,
+    #[command(flatten)]
+    sign_in: SignInArguments,
 }
 
 /// Who may use the gateway.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Access {
     pub(crate) internal_keys: Vec<InternalKey>,
     pub(crate) admin_tokens: Vec<AdminToken>,
+    pub(crate) sign_in: SignInArguments,
 }
 
 impl Access {
     /// One service and one admin, as `lablet up` lets in.
-    pub(crate) fn one_of_each(internal_api_key: &Secret, admin_token: &Secret) -> Self {
+    pub(crate) fn one_of_each(internal_api_key: &Secret, admin_token: &Secret, sign_in: SignInArguments) -> Self {
         Self {
             internal_keys: vec![InternalKey {
                 name: "internal".to_owned(),
@@ -88,6 +94,7 @@ impl Access {
                 role: Role::Admin,
                 hash: SecretHash::of(admin_token.reveal()),
             }],
+            sign_in,
         }
     }
 }
@@ -95,7 +102,7 @@ impl Access {
 impl GatewayArguments {
     /// Who may use the gateway, read from the configured hashes.
     pub(crate) fn access(&self) -> anyhow::Result<Access> {
-        let mut access = Access::default();
+        let mut access = Access { internal_keys: Vec::new(), admin_tokens: Vec::new(), sign_in: self.sign_in.clone() };
         for entry in self.internal_api_key_hashes.iter().filter(|entry| !entry.is_empty()) {
             let hash = entry.split_once(':').and_then(|(name, hash)| Some((name, SecretHash::from_hex(hash.trim())?)));
             let Some((name, hash)) = hash else {

@@ -151,7 +151,12 @@ impl Roles {
         access: Access,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<String> {
-        let options = GatewayOptions { listen, ..GatewayOptions::default() };
+        let options = GatewayOptions {
+            listen,
+            idle_session: access.sign_in.idle_session(),
+            longest_session: access.sign_in.longest_session(),
+            ..GatewayOptions::default()
+        };
         let parts = GatewayParts {
             commands: store.commands.clone(),
             dead_letters: store.dead_letters.clone(),
@@ -159,6 +164,7 @@ impl Roles {
             bus: bus.clone(),
             internal_keys: access.internal_keys,
             admin_tokens: access.admin_tokens,
+            provider: access.sign_in.provider()?,
             metrics,
             public_url: public.map(str::to_owned),
         };
@@ -252,10 +258,8 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
     let metrics = telemetry::start_metrics()?;
     let access = arguments.gateway.access()?;
-    if access.internal_keys.is_empty() && access.admin_tokens.is_empty() {
-        tracing::warn!(
-            "nobody can use the gateway: neither LABLET_INTERNAL_API_KEY_HASHES nor LABLET_ADMIN_TOKEN_HASHES is set"
-        );
+    if access.internal_keys.is_empty() {
+        tracing::warn!("no service can use the gateway: LABLET_INTERNAL_API_KEY_HASHES is not set");
     }
     let store = Store::open(&arguments.database.url()?, &Clock::system())?;
     let bus = connect_bus(&arguments.bus, "lablet-serve").await?;

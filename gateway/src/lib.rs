@@ -39,6 +39,7 @@ mod workers;
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use app::bus::Bus;
@@ -53,8 +54,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::authentication::{AdminToken, Authenticator, InternalKey};
 use crate::pages::freshness::FreshnessWatch;
+use crate::sign_in::provider::Provider;
 use crate::sign_in::sessions::{SessionLimits, Sessions};
-use crate::sign_in::{SignIn, SignInLinks, Site, Tokens};
+use crate::sign_in::{Attempts, ProviderOptions, SignIn, SignInLinks, Site, Tokens};
 use crate::state::{Inner, Shared};
 use crate::stream::follower::Follower;
 
@@ -111,6 +113,8 @@ pub struct GatewayParts {
     pub internal_keys: Vec<InternalKey>,
     /// Tokens of admins.
     pub admin_tokens: Vec<AdminToken>,
+    /// The OpenID provider at which admins sign in, if there is one.
+    pub provider: Option<ProviderOptions>,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
     /// How the gateway is reached from outside; the address at which it listens where absent.
@@ -132,6 +136,9 @@ pub enum GatewayError {
     /// The public address is none.
     #[error("the public address {0}")]
     PublicUrl(domain::Invalid),
+    /// Nobody could sign in at the OpenID provider with these settings.
+    #[error("the OpenID provider's {0}")]
+    Provider(domain::Invalid),
     /// The socket cannot be served.
     #[error("the gateway cannot serve")]
     Serve(#[source] io::Error),
@@ -154,7 +161,7 @@ impl Gateway {
     /// Takes the listening socket. Connections wait in it until [`Gateway::run`].
     ///
     /// # Errors
-    /// [`GatewayError::Bind`], [`GatewayError::PublicUrl`].
+    /// [`GatewayError::Bind`], [`GatewayError::PublicUrl`], [`GatewayError::Provider`].
     pub async fn bind(options: GatewayOptions, parts: GatewayParts) -> Result<Self, GatewayError> {
         let refused = |source| GatewayError::Bind { address: options.listen, source };
         let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
@@ -166,10 +173,24 @@ impl Gateway {
         let (pool, clock) = (log.pool().clone(), log.clock().clone());
         let limits = SessionLimits::new(options.idle_session, options.longest_session);
         let sessions = Sessions::new(pool.clone(), clock.clone(), limits);
-        let tokens = Tokens::new(pool.clone(), clock.clone());
+        let provider = match parts.provider {
+            Some(options) => {
+                let provider = Provider::new(options, sign_in::redirect_address(&public_url), clock.clone());
+                Some(Arc::new(provider.map_err(GatewayError::Provider)?))
+            }
+            None => None,
+        };
+        let authenticator = Authenticator::new(
+            parts.internal_keys,
+            parts.admin_tokens,
+            Tokens::new(pool.clone(), clock.clone()),
+            sessions.clone(),
+            provider.clone(),
+        );
+        let (links, attempts) = (SignInLinks::new(pool.clone(), clock.clone()), Attempts::new(pool, clock));
         let shared = Shared::new(Inner {
-            authenticator: Authenticator::new(parts.internal_keys, parts.admin_tokens, tokens, sessions.clone()),
-            sign_in: SignIn::new(Site::new(&public_url), sessions, SignInLinks::new(pool, clock)),
+            authenticator,
+            sign_in: SignIn::new(Site::new(&public_url), sessions, links, attempts, provider),
             log,
             commands: parts.commands,
             reads: parts.projections,

@@ -4,11 +4,14 @@
 //! the cookie into the one who asks, as `authentication` does with keys and tokens, and sends those who have no session
 //! to [`page`].
 
+mod attempts;
+mod by_provider;
 pub(crate) mod cookie;
 pub(crate) mod form;
 mod links;
 pub(crate) mod local_path;
 mod page;
+pub(crate) mod provider;
 mod secret;
 pub(crate) mod sessions;
 mod site;
@@ -16,17 +19,24 @@ mod tokens;
 mod wrong_tokens;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use app::notice::PublicUrl;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use domain::Invalid;
 
+pub(crate) use self::attempts::Attempts;
+use self::cookie::Cookies;
 pub(crate) use self::form::Form;
 pub use self::links::SignInLinks;
 use self::local_path::LocalPath;
+use self::provider::Provider;
+pub use self::provider::ProviderOptions;
+use self::sessions::Sessions;
 pub(crate) use self::sessions::{BrowserSession, csrf_matches};
 pub(crate) use self::site::Site;
 pub use self::tokens::{MintedToken, Tokens};
@@ -105,18 +115,31 @@ impl fmt::Display for AdminName {
 #[derive(Debug)]
 pub(crate) struct SignIn {
     pub(crate) site: Site,
-    cookies: cookie::Cookies,
-    sessions: sessions::Sessions,
+    cookies: Cookies,
+    sessions: Sessions,
     links: SignInLinks,
+    attempts: Attempts,
+    provider: Option<Arc<Provider>>,
     wrong_tokens: WrongTokens,
 }
 
 impl SignIn {
     /// Signing in on this site.
-    pub(crate) fn new(site: Site, sessions: sessions::Sessions, links: SignInLinks) -> Self {
-        let cookies = cookie::Cookies { secure: !site.is_loopback() };
-        Self { site, cookies, sessions, links, wrong_tokens: WrongTokens::default() }
+    pub(crate) fn new(
+        site: Site,
+        sessions: Sessions,
+        links: SignInLinks,
+        attempts: Attempts,
+        provider: Option<Arc<Provider>>,
+    ) -> Self {
+        let cookies = Cookies { secure: !site.is_loopback() };
+        Self { site, cookies, sessions, links, attempts, provider, wrong_tokens: WrongTokens::default() }
     }
+}
+
+/// Where browsers come back to from the provider.
+pub(crate) fn redirect_address(site: &PublicUrl) -> String {
+    format!("{}/sign-in/oidc/callback", site.as_str())
 }
 
 /// The routes. All are open, as those who use them are not signed in yet; signing out is a change like any other.
@@ -126,6 +149,8 @@ pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
         .route("/sign-in", get(page::show))
         .route("/sign-in/link", get(page::by_link))
         .route("/sign-in/token", post(page::by_token))
+        .route("/sign-in/oidc", get(by_provider::begin))
+        .route("/sign-in/oidc/callback", get(by_provider::come_back))
         .route("/sign-out", sign_out)
 }
 

@@ -1,12 +1,19 @@
 //! From a request's headers to who made it.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::{API_KEY, AdminToken, InternalKey, Principal, Role, SecretHash};
 use crate::problem::{Kind, Problem};
-use crate::sign_in::sessions::Use;
-use crate::sign_in::{BrowserSession, Tokens, cookie, sessions::Sessions};
+use crate::sign_in::provider::{Provider, ProviderError, looks_like_one};
+use crate::sign_in::sessions::{Sessions, Use};
+use crate::sign_in::{BrowserSession, Tokens, cookie};
+
+/// How long a provider that is away may take to come back, as far as a client is told.
+const PROVIDER_COMES_BACK: Duration = Duration::from_secs(10);
 
 /// Who made a request.
 #[derive(Debug, Clone)]
@@ -31,17 +38,20 @@ pub(crate) struct Authenticator {
     admin_tokens: Vec<AdminToken>,
     minted_tokens: Tokens,
     sessions: Sessions,
+    provider: Option<Arc<Provider>>,
 }
 
 impl Authenticator {
-    /// An authenticator that knows these keys and tokens, those that were minted, and the sessions of browsers.
+    /// An authenticator that knows these keys and tokens, those that were minted, the sessions of browsers, and the
+    /// tokens of an OpenID provider.
     pub(crate) fn new(
         internal_keys: Vec<InternalKey>,
         admin_tokens: Vec<AdminToken>,
         minted_tokens: Tokens,
         sessions: Sessions,
+        provider: Option<Arc<Provider>>,
     ) -> Self {
-        Self { internal_keys, admin_tokens, minted_tokens, sessions }
+        Self { internal_keys, admin_tokens, minted_tokens, sessions, provider }
     }
 
     /// Who made the request with these headers. A key or a token that is there decides, whatever cookie is beside it.
@@ -62,9 +72,14 @@ impl Authenticator {
             (None, Some(authorization)) => {
                 let token = bearer(authorization.as_bytes())
                     .ok_or_else(|| unauthenticated("Authorization is not of the form: Bearer <token>."))?;
-                let holder = self.holder(token).await?;
-                let holder = holder.ok_or_else(|| unauthenticated("The bearer token is not valid."))?;
-                Ok(admitted(Principal::Admin { name: holder.name, role: holder.role }))
+                if let Some(holder) = self.holder(token).await? {
+                    return Ok(admitted(Principal::Admin { name: holder.name, role: holder.role }));
+                }
+                let of_provider = std::str::from_utf8(token).ok().filter(|token| looks_like_one(token));
+                match (&self.provider, of_provider) {
+                    (Some(provider), Some(token)) => Ok(admitted(by_provider(provider, token).await?)),
+                    _ => Err(unauthenticated("The bearer token is not valid.")),
+                }
             }
         }
     }
@@ -98,6 +113,23 @@ impl Authenticator {
         let principal = Principal::Admin { name: session.name.clone(), role: session.role };
         Ok(SignedIn { principal, session: Some(session) })
     }
+}
+
+/// Whom a token of the OpenID provider is about.
+async fn by_provider(provider: &Provider, token: &str) -> Result<Principal, Problem> {
+    let account = provider.bearer(token).await.map_err(|error| match error {
+        ProviderError::Away => {
+            let detail = "The OpenID provider, whose keys the bearer token has to be checked with, does not answer.";
+            Problem::unavailable(detail, PROVIDER_COMES_BACK)
+        }
+        ProviderError::Token(why) => unauthenticated(&format!("The bearer token {why}.")),
+        ProviderError::Refused(_) => unauthenticated("The bearer token is not valid."),
+        ProviderError::NoRole(name) => {
+            Problem::new(Kind::Forbidden, format!("The account {name:?} is in no group that has a role here."))
+        }
+        ProviderError::NoName => Problem::new(Kind::Forbidden, "The account has no name that could stand in an event."),
+    })?;
+    Ok(Principal::Admin { name: account.name.to_string(), role: account.role })
 }
 
 fn unauthenticated(detail: &str) -> Problem {
@@ -138,6 +170,7 @@ mod tests {
             vec![token("ada", Role::Admin, "ada-token"), token("vic", Role::Viewer, "vic-token")],
             Tokens::new(pool.clone(), Clock::system()),
             Sessions::new(pool, Clock::system(), SessionLimits::default()),
+            None,
         )
     }
 

@@ -1,6 +1,7 @@
 //! The sign-in page, and what its forms and links do.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
@@ -15,6 +16,7 @@ use url::form_urlencoded;
 
 use super::links::Useless;
 use super::local_path::LocalPath;
+use super::provider::Provider;
 use super::sessions::{Use, Way};
 use super::{BrowserSession, Form, cookie};
 use crate::authentication::SecretHash;
@@ -25,25 +27,45 @@ use crate::state::Shared;
 /// The page. `complaint` says what went wrong before, and what to do.
 #[derive(Template)]
 #[template(path = "sign_in.html")]
-struct SignInPage {
+pub(super) struct SignInPage {
     shell: Shell,
     complaint: Option<String>,
     return_to: LocalPath,
+    provider: Option<ProviderButton>,
+}
+
+/// The button that leads to the OpenID provider.
+struct ProviderButton {
+    host: String,
+    seems_away: bool,
 }
 
 impl SignInPage {
+    /// The page for whoever sent this request.
+    pub(super) async fn of_request(
+        shared: &Shared,
+        headers: &HeaderMap,
+        return_to: LocalPath,
+    ) -> Result<Self, Problem> {
+        Ok(Self::new(shared, session(shared, headers).await?, return_to))
+    }
+
     fn new(shared: &Shared, signed_in: Option<BrowserSession>, return_to: LocalPath) -> Self {
         let visitor =
             signed_in.map(|session| Visitor { name: session.name, role: session.role, csrf_token: session.csrf_token });
         let shell = Shell { visitor, ..Shell::of_nobody(shared.log.clock().now()) };
-        Self { shell, complaint: None, return_to }
+        let button = |provider: &Arc<Provider>| ProviderButton {
+            host: provider.host().to_owned(),
+            seems_away: provider.seems_away(),
+        };
+        Self { shell, complaint: None, return_to, provider: shared.sign_in.provider.as_ref().map(button) }
     }
 
-    fn complaining(self, complaint: impl Into<String>) -> Self {
+    pub(super) fn complaining(self, complaint: impl Into<String>) -> Self {
         Self { complaint: Some(complaint.into()), ..self }
     }
 
-    fn answer(&self, status: StatusCode) -> Result<Response, Problem> {
+    pub(super) fn answer(&self, status: StatusCode) -> Result<Response, Problem> {
         let mut response = page(self)?;
         *response.status_mut() = status;
         Ok(response)
@@ -53,7 +75,7 @@ impl SignInPage {
 /// `GET /sign-in?return_to=…`.
 pub(super) async fn show(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
-    SignInPage::new(&shared, session(&shared, &headers).await?, return_to).answer(StatusCode::OK)
+    SignInPage::of_request(&shared, &headers, return_to).await?.answer(StatusCode::OK)
 }
 
 /// `GET /sign-in/link?token=…`: uses the link up, and signs in.
@@ -63,8 +85,7 @@ pub(super) async fn by_link(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    // Programs that only look at a link, and browsers that fetch ahead, must not use it up.
-    if method != Method::GET || headers.contains_key("sec-purpose") || headers.contains_key("purpose") {
+    if is_only_looked_at(&method, &headers) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
@@ -79,7 +100,7 @@ pub(super) async fn by_link(
         Useless::Expired(at) => format!("This link was valid until {}.", time(at)),
         Useless::Unknown => "This link is not known here: it is incomplete, or long out of date.".to_owned(),
     };
-    let page = SignInPage::new(&shared, session(&shared, &headers).await?, return_to);
+    let page = SignInPage::of_request(&shared, &headers, return_to).await?;
     let advice = match &page.shell.visitor {
         Some(_) => "You are signed in all the same.",
         None => "Ask for another one: `lablet token link` makes it, and `lablet up` prints one whenever it starts.",
@@ -155,7 +176,12 @@ async fn session(shared: &Shared, headers: &HeaderMap) -> Result<Option<BrowserS
     }
 }
 
-fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response {
+/// Programs that only look whether a link leads anywhere, and browsers that fetch ahead, must not use anything up.
+pub(super) fn is_only_looked_at(method: &Method, headers: &HeaderMap) -> bool {
+    *method != Method::GET || headers.contains_key("sec-purpose") || headers.contains_key("purpose")
+}
+
+pub(super) fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response {
     if let Some(cookie) = cookie {
         response.headers_mut().append(SET_COOKIE, cookie);
     }

@@ -128,6 +128,7 @@ impl World {
                 token("oli", Role::Operator, OPERATOR),
                 token("ada", Role::Admin, ADMIN),
             ],
+            provider: None,
             metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
             public_url: None,
         };
