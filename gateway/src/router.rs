@@ -100,7 +100,7 @@ fn sessions() -> ApiRouter<Shared> {
 }
 
 fn definitions_and_workers() -> ApiRouter<Shared> {
-    use lablet_definitions::{create, list, observations, revise, revisions, show};
+    use lablet_definitions::{create, deviations, list, observations, revise, revisions, show};
     use workers::{change, list as list_workers, register, show as show_worker};
     ApiRouter::new()
         .api_route(
@@ -116,6 +116,7 @@ fn definitions_and_workers() -> ApiRouter<Shared> {
             "/api/lablet-definitions/{id}/resource-observations",
             get_with(observations::observations, observations::describe),
         )
+        .api_route("/api/definition-deviations", get_with(deviations::deviations, deviations::describe))
         .api_route(
             "/api/workers",
             get_with(list_workers::list, list_workers::describe).post_with(register::register, register::describe),

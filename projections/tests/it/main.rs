@@ -3,6 +3,7 @@
 
 mod analytics;
 mod given;
+mod of_a_definition;
 mod of_a_session;
 mod parking;
 mod queries;
