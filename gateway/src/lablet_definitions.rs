@@ -1,6 +1,7 @@
 //! Definitions.
 
 pub(crate) mod create;
+pub(crate) mod deviations;
 pub(crate) mod list;
 pub(crate) mod observations;
 pub(crate) mod revise;

@@ -100,8 +100,8 @@ fn sessions() -> ApiRouter<Shared> {
 }
 
 fn definitions_and_workers() -> ApiRouter<Shared> {
-    use lablet_definitions::{create, list, observations, revise, revisions, show};
-    use workers::{change, list as list_workers, register, show as show_worker};
+    use lablet_definitions::{create, deviations, list, observations, revise, revisions, show};
+    use workers::{change, list as list_workers, load, port_map, register, show as show_worker};
     ApiRouter::new()
         .api_route(
             "/api/lablet-definitions",
@@ -116,6 +116,7 @@ fn definitions_and_workers() -> ApiRouter<Shared> {
             "/api/lablet-definitions/{id}/resource-observations",
             get_with(observations::observations, observations::describe),
         )
+        .api_route("/api/definition-deviations", get_with(deviations::deviations, deviations::describe))
         .api_route(
             "/api/workers",
             get_with(list_workers::list, list_workers::describe).post_with(register::register, register::describe),
@@ -124,6 +125,9 @@ fn definitions_and_workers() -> ApiRouter<Shared> {
             "/api/workers/{id}",
             get_with(show_worker::show, show_worker::describe).merge(patch_with(change::change, change::describe)),
         )
+        .api_route("/api/workers/{id}/load", get_with(load::load, load::describe))
+        .api_route("/api/workers/{id}/port-map", get_with(port_map::port_map, port_map::describe))
+        .api_route("/api/worker-loads", get_with(load::list, load::describe_list))
         .api_route("/api/internal/workers", get_with(list_workers::list_internally, list_workers::describe_internal))
 }
 

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{ADMIN, KEY, World, definition, worker};
+use crate::world::{ADMIN, KEY, World, definition, observation, worker};
 
 #[tokio::test]
 async fn a_revision_rests_on_a_version_and_records_why() {
@@ -41,6 +41,25 @@ async fn a_revision_rests_on_a_version_and_records_why() {
     let list = world.get("/api/lablet-definitions?observed=false").await.expect(200);
     assert_eq!(list.body["items"][0]["observations"]["observation_count"], 0);
     world.patch("/api/lablet-definitions/nobody", "*", &other).await.problem(404, "not-found", None);
+}
+
+#[tokio::test]
+async fn what_is_off_by_most_is_listed_with_its_evidence() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let none = world.get("/api/definition-deviations").await.expect(200);
+    assert_eq!(none.body, json!({"items": []}), "nothing is known, so nothing is off");
+    let path = "/api/internal/lablet-sessions/s1/resource-observations";
+    let recorded = world.post(path, &observation(2, &json!({}))).await.expect(200);
+    let position = recorded.body["position"].as_str().unwrap();
+    let off = world.get(&format!("/api/definition-deviations?position={position}")).await.expect(200);
+    let found = &off.body["items"][0];
+    assert_eq!((&found["definition_id"], &found["resource"]), (&json!("d1"), &json!("memory_gb")));
+    assert_eq!((&found["ratio"], &found["memory_gb"]["needed"]), (&json!(0.25), &json!(2)), "2 of 8 GB");
+    assert_eq!((&found["storage_gb"]["needed"], &found["storage_gb"]["unknown_sessions"]), (&json!(null), &json!(1)));
+    let event = found["memory_gb"]["observed_max_event_id"].as_str().unwrap();
+    world.get(&format!("/api/events/{event}")).await.expect(200);
+    world.get("/api/definition-deviations?limit=0").await.problem(400, "invalid-input", Some("limit"));
 }
 
 #[tokio::test]

@@ -11,4 +11,5 @@ mod sessions;
 mod sign_in;
 mod stream;
 mod who;
+mod workers;
 mod world;

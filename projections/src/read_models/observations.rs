@@ -1,5 +1,6 @@
 //! Every observation, and what the observations of a definition's sessions say together.
 
+pub mod deviations;
 mod fold;
 pub mod nodes;
 pub mod of_definition;
@@ -18,6 +19,7 @@ use sqlx::QueryBuilder;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+pub use deviations::{DefinitionDeviation, Deviation, Resource};
 pub use nodes::{NodeDetail, NodeFilter, NodeRow, NodesSource, SessionNodes};
 pub use of_definition::{Aggregate, DefinitionObservations, ObservedSession, Spread};
 

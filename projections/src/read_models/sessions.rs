@@ -1,6 +1,8 @@
 //! Sessions as a board and in detail, with allocated beside observed ports.
 
 mod list;
+pub mod port_map;
+mod worker_load;
 
 use app::log::Position;
 use chrono::{DateTime, Utc};
@@ -20,6 +22,8 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 pub use list::{SessionFilter, SessionSort};
+pub use port_map::{HeldPort, PortHolder, WorkerPorts};
+pub use worker_load::{Load, WorkerLoad};
 
 use crate::page;
 use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};

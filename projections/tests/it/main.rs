@@ -3,7 +3,9 @@
 
 mod analytics;
 mod given;
+mod of_a_definition;
 mod of_a_session;
+mod of_a_worker;
 mod parking;
 mod queries;
 mod rebuilding;

@@ -1,0 +1,53 @@
+//! `GET /api/definition-deviations`: which definitions are off by most.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use projections::ReadModel;
+use projections::read_models::observations::DefinitionDeviation;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::caller::{Caller, Viewing};
+use crate::paging;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::Shared;
+
+/// How many definitions.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DeviationQuery {
+    /// Most definitions, 1 to 200; 50 unless stated.
+    limit: Option<u32>,
+}
+
+/// Definitions that are off.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct Deviations {
+    /// The one that is off by most first.
+    items: Vec<DefinitionDeviation>,
+}
+
+pub(crate) async fn deviations(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Query(query): Query<DeviationQuery>,
+) -> Result<Json<Deviations>, Problem> {
+    let limit = paging::limit(query.limit)?;
+    since.reached(&shared, &[ReadModel::Observations, ReadModel::Definitions]).await?;
+    Ok(Json(Deviations { items: shared.reads.definitions_off(limit).await? }))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("list_definition_deviations")
+        .tag("definitions")
+        .summary("Definitions that are off by most")
+        .description(
+            "Of each definition the 20 most recently observed sessions count, and of them the greatest, rounded up to \
+             what a definition can say. What is unknown is left out and counted.",
+        )
+}

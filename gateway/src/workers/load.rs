@@ -1,0 +1,60 @@
+//! `GET /api/workers/{id}/load` and `GET /api/worker-loads`: what the sessions of workers take of them now.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use domain::WorkerId;
+use domain::worker::Worker;
+use projections::read_models::sessions::WorkerLoad;
+use projections::{ReadError, ReadModel};
+
+use crate::caller::{Caller, Viewing};
+use crate::paging::{Page, Paging};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::query::Query;
+use crate::state::Shared;
+
+/// The read models that a load rests on.
+const RESTS_ON: [ReadModel; 3] = [ReadModel::Workers, ReadModel::Sessions, ReadModel::Observations];
+
+pub(crate) async fn load(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Id(id): Id<WorkerId>,
+) -> Result<Json<WorkerLoad>, Problem> {
+    since.reached(&shared, &RESTS_ON).await?;
+    let known = shared.log.load::<Worker>(id.as_str()).await.map_err(ReadError::Log)?.is_some();
+    let load = if known { shared.reads.worker_load(std::slice::from_ref(&id)).await?.pop() } else { None };
+    load.map(Json).ok_or_else(|| Problem::not_found("worker", id.as_str()))
+}
+
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    Query(paging): Query<Paging>,
+) -> Result<Json<Page<WorkerLoad>>, Problem> {
+    let request = paging.request()?;
+    since.reached(&shared, &RESTS_ON).await?;
+    let workers = shared.reads.workers(&request).await?;
+    let ids: Vec<WorkerId> = workers.items.into_iter().map(|worker| worker.id).collect();
+    Ok(Json(projections::Page { items: shared.reads.worker_load(&ids).await?, next: workers.next }.into()))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("show_worker_load")
+        .tag("workers")
+        .summary("What the sessions of a worker take of it now")
+        .description("By the newest observation of each session that is up. Those that do not know it are counted.")
+}
+
+pub(crate) fn describe_list(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("list_worker_loads")
+        .tag("workers")
+        .summary("What the sessions of each worker take of it now, in the order of the list of workers")
+}

@@ -1,0 +1,31 @@
+//! What workers are asked for over HTTP.
+
+use serde_json::json;
+
+use crate::world::{World, observation};
+
+#[tokio::test]
+async fn a_worker_shows_its_load_and_who_holds_its_ports() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let path = "/api/internal/lablet-sessions/s1/resource-observations";
+    let recorded = world.post(path, &observation(2, &json!({"PC_serial": 5041, "PC_vnc": 5142}))).await.expect(200);
+    let position = recorded.body["position"].as_str().unwrap();
+    let load = world.get(&format!("/api/workers/w1/load?position={position}")).await.expect(200);
+    assert_eq!(load.body["cpu_cores"], json!({"known": 2.0, "unknown_sessions": 0}));
+    assert_eq!(load.body["storage_mb"], json!({"known": null, "unknown_sessions": 1}));
+    assert_eq!((&load.body["up_sessions"], &load.body["drifted_sessions"]), (&json!(1), &json!(1)));
+    let all = world.get("/api/worker-loads").await.expect(200);
+    assert_eq!(all.body, json!({"items": [load.body], "next_cursor": null}));
+
+    let map = world.get(&format!("/api/workers/w1/port-map?position={position}")).await.expect(200);
+    assert_eq!(map.body["port_range"], json!({"first": 2000, "last": 7999}));
+    assert_eq!((&map.body["clashes"], &map.body["cut"]), (&json!(0), &json!(false)));
+    let ports = map.body["ports"].as_array().unwrap();
+    let holder = &ports[2]["holders"][0];
+    assert_eq!((&ports[2]["outside"], &ports[2]["l4_protocol"]), (&json!(5142), &json!("tcp")));
+    assert_eq!((&holder["source"], &holder["comparison"]), (&json!("observed"), &json!("changed")));
+    for path in ["/api/workers/nobody/load", "/api/workers/nobody/port-map"] {
+        world.get(path).await.problem(404, "not-found", None);
+    }
+}
