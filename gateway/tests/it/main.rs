@@ -6,6 +6,7 @@ mod bad_input;
 mod definitions;
 mod documents;
 mod operations;
+mod pages_definitions;
 mod sessions;
 mod sign_in;
 mod stream;
