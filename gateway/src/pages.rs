@@ -6,6 +6,8 @@
 //! `/api/stream` and asks for the page again.
 
 pub(crate) mod charts;
+pub(crate) mod definition;
+pub(crate) mod definitions;
 pub(crate) mod error;
 pub(crate) mod form;
 pub(crate) mod freshness;
@@ -42,6 +44,11 @@ pub(crate) fn router(shared: &Shared) -> Router<Shared> {
         .route("/sessions/{id}", get(session::show))
         .route("/sessions/{id}/nodes/{node_id}", get(session::show_node))
         .route("/sessions/{id}/observe", post(session::observe))
+        .route("/definitions", get(definitions::list))
+        .route("/definitions/{id}", get(definition::show))
+        .route("/definitions/{id}/edit", get(definition::edit::show))
+        .route("/definitions/{id}/review", get(definition::review::show))
+        .route("/definitions/{id}/revise", post(definition::revise::revise))
         .route_layer(from_fn_with_state(shared.clone(), exchange::queue))
         .route_layer(from_fn_with_state(shared.clone(), authenticate_page))
 }

@@ -54,11 +54,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Since {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
         let named = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == POSITION);
-        if let Some((_, text)) = named {
-            return Ok(Self(Some(parse(POSITION, &text)?)));
-        }
+        let named = named.map(|(_, text)| parse(POSITION, &text)).transpose()?;
         let header = parts.headers.get(LABLET_POSITION).map(|value| value.to_str().unwrap_or_default());
-        Ok(Self(header.map(|text| parse("Lablet-Position", text)).transpose()?))
+        let header = header.map(|text| parse("Lablet-Position", text)).transpose()?;
+        // A page whose address names the write that led to it is asked for again with what happened since.
+        Ok(Self(named.max(header)))
     }
 }
 

@@ -30,7 +30,7 @@ pub(crate) async fn show(
 ///
 /// # Errors
 /// 404, or 503 when the read model does not show it in time.
-pub(super) async fn row(shared: &Shared, id: &DefinitionId) -> Result<DefinitionRow, Problem> {
+pub(crate) async fn row(shared: &Shared, id: &DefinitionId) -> Result<DefinitionRow, Problem> {
     let ask = || shared.reads.definition(id);
     shared.row::<LabletDefinition, _, _>(ReadModel::Definitions, ("definition", id.as_str()), ask).await
 }

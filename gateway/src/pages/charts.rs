@@ -104,7 +104,7 @@ fn described(unit: &str, points: &[Point], configured: Option<f64>) -> String {
         }
         _ => text.push_str("Nothing is known"),
     }
-    if let Some(configured) = configured {
+    if let Some(configured) = configured.filter(|_| !known.is_empty()) {
         let above = known.iter().filter(|value| **value > configured).count();
         let line = parts::number(&configured);
         text.push_str(&format!("; {above} of {} above the {line} configured", known.len()));

@@ -7,6 +7,7 @@ mod definitions;
 mod documents;
 mod operations;
 mod pages_sessions;
+mod pages_definitions;
 mod sessions;
 mod sign_in;
 mod stream;

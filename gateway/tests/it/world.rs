@@ -100,7 +100,7 @@ impl World {
     }
 
     /// A gateway whose database is away.
-    pub(crate) async fn withoutdatabase() -> Self {
+    pub(crate) async fn without_database() -> Self {
         let nowhere = "postgres://lablet_app:secret@127.0.0.1:9/lablet";
         Self::over(nowhere, None, Clock::system(), GatewayOptions::default()).await
     }
@@ -147,7 +147,7 @@ impl World {
             runner: None,
             stop,
             serving: Some(serving),
-            database: database,
+            database,
         }
     }
 

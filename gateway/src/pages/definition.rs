@@ -1,0 +1,358 @@
+//! `GET /definitions/{id}`: what a definition is thought to need, what was observed of its sessions, and who revised it
+//! why.
+
+pub(crate) mod change;
+pub(crate) mod draft;
+pub(crate) mod edit;
+pub(crate) mod observed;
+pub(crate) mod review;
+pub(crate) mod revise;
+pub(crate) mod suggestion;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use chrono::TimeDelta;
+use domain::{DefinitionId, Invalid};
+use projections::ReadModel;
+use projections::read_models::definitions::{DefinitionRow, RevisionRow};
+use projections::read_models::observations::{DefinitionObservations, ObservedSession};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use self::change::{beginning, changes};
+use self::draft::Draft;
+use self::observed::{Observed, Told};
+use self::suggestion::Source;
+use super::definitions::indicator;
+use super::parts::{self, Badge, CopyId, When};
+use super::query::{Asked, address};
+use super::shell::{Section, Shell, page};
+use super::table::{Column, Format, cell, csv, csv_of, time};
+use super::visit::{Permit, Visit};
+use crate::authentication::Role;
+use crate::caller::{Caller, Viewing};
+use crate::lablet_definitions::show::row;
+use crate::paging::{Page, Paging};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// How many of the newest observed sessions count: unless stated, and those to choose from.
+const DEFAULT_SESSIONS: u32 = 20;
+const CHOICES: [u32; 3] = [20, 50, 200];
+const MOST_SESSIONS: u32 = 200;
+
+/// Rows of a page's tables, which may be of 200 sessions and of as many revisions.
+const ROWS: usize = 40;
+const REVISIONS: u32 = 8;
+
+/// Ports that are listed; a template may have thousands.
+const MOST_PORTS: usize = 60;
+
+/// Events that a revision names one by one; the others are in its own event.
+const MOST_EVIDENCE: usize = 6;
+
+/// After this time the newest observation may speak of another lab.
+const OLD: TimeDelta = TimeDelta::days(30);
+
+/// Which table is asked for as CSV.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Table {
+    Sessions,
+    Revisions,
+}
+
+/// What the page is asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DefinitionQuery {
+    /// How many of the newest observed sessions count.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions: Option<u32>,
+    /// How many of them the table has passed already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passed: Option<usize>,
+    /// Where the revisions go on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revisions: Option<String>,
+    /// The revision that was just made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revised: Option<u32>,
+    /// A revision was asked for that changes nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchanged: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    table: Option<Table>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Format>,
+}
+
+/// A definition, and what was observed of it.
+#[derive(Debug)]
+pub(crate) struct Basis {
+    /// The definition as it is now.
+    pub(crate) now: DefinitionRow,
+    /// Its newest observed sessions.
+    pub(crate) observed: DefinitionObservations,
+}
+
+impl Basis {
+    /// Reads both.
+    ///
+    /// # Errors
+    /// 404, and 503 where they cannot be read.
+    pub(crate) async fn read(shared: &Shared, id: &DefinitionId, sessions: u32) -> Result<Self, Problem> {
+        let now = row(shared, id).await?;
+        let observed = shared.reads.definition_observations(id, sessions).await?;
+        Ok(Self { now, observed })
+    }
+}
+
+/// The number of sessions that count.
+///
+/// # Errors
+/// [`Invalid`] outside 1 to 200.
+pub(crate) fn window(asked: Option<u32>) -> Result<u32, Invalid> {
+    match asked.unwrap_or(DEFAULT_SESSIONS) {
+        sessions @ 1..=MOST_SESSIONS => Ok(sessions),
+        other => {
+            let expected = format!("a whole number from 1 to {MOST_SESSIONS}");
+            Err(Invalid::new("sessions", format!("is {other}"), expected))
+        }
+    }
+}
+
+/// Whether the visitor may revise.
+pub(crate) fn may_revise(visit: &Visit) -> Permit {
+    visit.may(Role::Admin)
+}
+
+/// How many sessions to look at: one of the choices.
+struct Choice {
+    sessions: u32,
+    path: String,
+    chosen: bool,
+}
+
+/// A button that leads to the form of a revision.
+struct Apply {
+    title: &'static str,
+    id: &'static str,
+    path: String,
+    permit: Permit,
+}
+
+#[derive(Template)]
+#[template(path = "definition.html")]
+struct DefinitionPage {
+    shell: Shell,
+    visitor: String,
+    definition: DefinitionRow,
+    observed: Observed,
+    /// How many sessions were asked for.
+    window: u32,
+    choices: Vec<Choice>,
+    apply: Vec<Apply>,
+    /// Why the buttons that are off are off.
+    refusals: Vec<String>,
+    /// The slice of the sessions that the table shows.
+    sessions: Vec<ObservedSession>,
+    passed: usize,
+    sessions_first: String,
+    sessions_next: Option<String>,
+    is_old: bool,
+    revisions: Vec<RevisionRow>,
+    revisions_are_older: bool,
+    revisions_next: Option<String>,
+    revised: Option<RevisionRow>,
+    unchanged: bool,
+    sessions_csv: String,
+    revisions_csv: String,
+}
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    visit: Visit,
+    Id(id): Id<DefinitionId>,
+    Asked(query): Asked<DefinitionQuery>,
+) -> Result<Response, Problem> {
+    let window = window(query.sessions)?;
+    since.reached(&shared, &[ReadModel::Definitions, ReadModel::Observations]).await?;
+    let Basis { now, observed } = Basis::read(&shared, &id, window).await?;
+    if query.format == Some(Format::Csv) {
+        return match query.table.unwrap_or(Table::Sessions) {
+            Table::Sessions => csv_of(&format!("definition-{id}-sessions"), &SESSION_COLUMNS, &observed.sessions),
+            Table::Revisions => {
+                let (reads, id) = (&shared.reads, &id);
+                csv(&format!("definition-{id}-revisions"), &REVISION_COLUMNS, |request| async move {
+                    reads.definition_revisions(id, &request).await
+                })
+                .await
+            }
+        };
+    }
+    let request = Paging { limit: Some(REVISIONS), cursor: query.revisions.clone() }.request()?;
+    let revisions = Page::from(shared.reads.definition_revisions(&id, &request).await?);
+    let path = format!("/definitions/{id}");
+    let at_rest = DefinitionQuery { sessions: query.sessions, ..DefinitionQuery::default() };
+    let part = |query: DefinitionQuery, part: &str| format!("{}#{part}", address(&path, &query));
+    let passed = query.passed.unwrap_or(0).min(observed.sessions.len());
+    let shown = (observed.sessions.len() - passed).min(ROWS);
+    let as_csv =
+        |table| address(&path, &DefinitionQuery { table: Some(table), format: Some(Format::Csv), ..at_rest.clone() });
+    let apply = apply(&visit, &id, window, &observed);
+    page(&DefinitionPage {
+        shell: Shell::of(&visit, Section::Definitions)
+            .twin(format!("/api/lablet-definitions/{id}"))
+            .live(format!("/api/stream?definition_id={id}")),
+        visitor: visit.principal.to_string(),
+        choices: CHOICES
+            .into_iter()
+            .map(|sessions| Choice {
+                sessions,
+                path: address(&path, &DefinitionQuery { sessions: Some(sessions), ..DefinitionQuery::default() }),
+                chosen: sessions == window,
+            })
+            .collect(),
+        refusals: refusals(&apply),
+        apply,
+        window,
+        sessions: observed.sessions[passed..passed + shown].to_vec(),
+        passed,
+        sessions_first: part(at_rest.clone(), "sessions"),
+        sessions_next: (passed + shown < observed.sessions.len())
+            .then(|| part(DefinitionQuery { passed: Some(passed + shown), ..at_rest.clone() }, "sessions")),
+        is_old: now.observations.last_observed_at.is_some_and(|at| visit.now - at > OLD),
+        revised: query.revised.and_then(|made| revisions.items.iter().find(|row| row.revision == made).cloned()),
+        unchanged: query.unchanged.unwrap_or(false),
+        revisions_are_older: query.revisions.is_some(),
+        revisions_next: revisions
+            .next_cursor
+            .map(|cursor| part(DefinitionQuery { revisions: Some(cursor), ..at_rest.clone() }, "revisions")),
+        revisions: revisions.items,
+        sessions_csv: as_csv(Table::Sessions),
+        revisions_csv: as_csv(Table::Revisions),
+        observed: Observed::of(&now, &observed),
+        definition: now,
+    })
+}
+
+/// The buttons. Where nothing is known, nothing can be applied.
+fn apply(visit: &Visit, id: &DefinitionId, window: u32, observed: &DefinitionObservations) -> Vec<Apply> {
+    let all = &observed.aggregate;
+    let nothing = all.cpu_cores.max.is_none() && all.memory_mb.max.is_none() && all.storage_mb.max.is_none();
+    let known = || {
+        if nothing {
+            Permit::refused("Nothing is known of any session yet, so there is nothing to apply.")
+        } else {
+            Permit::granted()
+        }
+    };
+    [(Source::Max, "apply-max"), (Source::Latest, "apply-latest"), (Source::Custom, "custom")]
+        .into_iter()
+        .map(|(source, name)| Apply {
+            title: source.title(),
+            id: name,
+            path: Draft::new(source, window).edit_address(id),
+            permit: if source == Source::Custom { may_revise(visit) } else { may_revise(visit).and(known()) },
+        })
+        .collect()
+}
+
+/// Why the buttons that are off are off, each reason once.
+fn refusals(apply: &[Apply]) -> Vec<String> {
+    let mut reasons: Vec<String> = Vec::new();
+    for reason in apply.iter().filter_map(|button| button.permit.refusal.as_ref()) {
+        if !reasons.contains(reason) {
+            reasons.push(reason.clone());
+        }
+    }
+    reasons
+}
+
+/// What changed with a revision; of the first, everything.
+fn changed(revision: &RevisionRow) -> Vec<change::Change> {
+    let before = revision.before.as_ref().unwrap_or(&revision.after);
+    changes(before, &revision.after)
+}
+
+/// An event's id, short enough for a line, and still told apart from its neighbours.
+fn short_id(id: impl AsRef<str>) -> String {
+    let id = id.as_ref();
+    match (id.get(..8), id.len().checked_sub(6).and_then(|from| id.get(from..))) {
+        (Some(begin), Some(end)) if id.len() > 16 => format!("{begin}…{end}"),
+        _ => id.to_owned(),
+    }
+}
+
+/// Whether an event can be looked up: its id is of the log's form.
+fn is_event(id: impl AsRef<str>) -> bool {
+    id.as_ref().parse::<Uuid>().is_ok()
+}
+
+/// The sessions as CSV. Amounts carry their unit; what is unknown is empty.
+const SESSION_COLUMNS: [Column<ObservedSession>; 17] = [
+    ("session_id", |row| row.session_id.to_string()),
+    ("definition_version", |row| row.definition_version.as_str().to_owned()),
+    ("definition_revision", |row| row.definition_revision.to_string()),
+    ("worker_id", |row| cell(row.worker_id.as_ref())),
+    ("observation_count", |row| row.observation_count.to_string()),
+    ("observed_at", |row| time(&row.observed_at)),
+    ("observed_event_id", |row| row.observed_event_id.to_string()),
+    ("complete", |row| cell(row.complete.as_ref())),
+    ("nominal_cpu_cores", |row| cell(row.cpu_cores.as_ref())),
+    ("nominal_cpu_cores_event_id", |row| cell(row.cpu_cores_event_id.as_ref())),
+    ("nominal_memory_mb", |row| cell(row.memory_mb.as_ref())),
+    ("nominal_memory_mb_event_id", |row| cell(row.memory_mb_event_id.as_ref())),
+    ("used_storage_mb", |row| cell(row.storage_mb.as_ref())),
+    ("used_storage_mb_event_id", |row| cell(row.storage_mb_event_id.as_ref())),
+    ("node_count", |row| cell(row.node_count.as_ref())),
+    ("port_drift_detected", |row| cell(row.port_drift_detected.as_ref())),
+    ("port_drift_event_id", |row| cell(row.port_drift_event_id.as_ref())),
+];
+
+/// The revisions as CSV.
+const REVISION_COLUMNS: [Column<RevisionRow>; 12] = [
+    ("revision", |row| row.revision.to_string()),
+    ("revised_at", |row| time(&row.revised_at)),
+    ("revised_by", |row| cell(row.revised_by.as_ref())),
+    ("reason", |row| cell(row.reason.as_ref())),
+    ("before_cpu_cores", |row| {
+        cell(row.before.as_ref().map(|content| content.resource_requirements.cpu_cores).as_ref())
+    }),
+    ("before_memory_gb", |row| {
+        cell(row.before.as_ref().map(|content| content.resource_requirements.memory_gb).as_ref())
+    }),
+    ("before_storage_gb", |row| {
+        cell(row.before.as_ref().map(|content| content.resource_requirements.storage_gb).as_ref())
+    }),
+    ("after_cpu_cores", |row| row.after.resource_requirements.cpu_cores.to_string()),
+    ("after_memory_gb", |row| row.after.resource_requirements.memory_gb.to_string()),
+    ("after_storage_gb", |row| row.after.resource_requirements.storage_gb.to_string()),
+    ("evidence", |row| row.evidence.join(" ")),
+    ("event_id", |row| row.event_id.to_string()),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_short_id_keeps_what_tells_it_apart() {
+        assert_eq!(short_id("019b2c1e-5f7a-7c3e-9d4b-00000000abcd"), "019b2c1e…00abcd");
+        assert_eq!(short_id("order-7"), "order-7");
+        assert!(is_event("019b2c1e-5f7a-7c3e-9d4b-00000000abcd") && !is_event("order-7"));
+    }
+
+    #[test]
+    fn a_window_is_bounded() {
+        assert_eq!(window(None), Ok(DEFAULT_SESSIONS));
+        assert_eq!(window(Some(200)), Ok(200));
+        assert!(window(Some(0)).is_err() && window(Some(201)).is_err());
+    }
+}

@@ -1,0 +1,233 @@
+//! What somebody fills in to revise a definition, from the edit form to the confirmed review: all of it is in the
+//! address, so that going back, signing in again or sending the review to a colleague loses nothing.
+
+use domain::lablet_definition::{
+    DefinitionContent, DefinitionRevision, LabletDefinition, LabletDefinitionCommand, LabletDefinitionError,
+    PresentDefinition, ResourceRequirements,
+};
+use domain::{Decide as _, Decision, DefinitionId, EventId, Invalid};
+use projections::read_models::definitions::DefinitionRow;
+use projections::read_models::observations::DefinitionObservations;
+use serde::{Deserialize, Serialize};
+
+use super::change::content_of;
+use super::suggestion::{Source, Suggestions};
+use crate::pages::query::address;
+
+/// Fields as they were typed.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Draft {
+    /// Where the numbers came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) from: Option<Source>,
+    /// Sessions that counted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sessions: Option<u32>,
+    /// The version of the definition that it rests on. Absent: nothing was filled in yet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) etag: Option<String>,
+    /// The revision of that version.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) revision: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) cpu_cores: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) memory_gb: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) storage_gb: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) description: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
+    /// Ids of the events that were reviewed with it, separated by commas.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) evidence: Option<String>,
+}
+
+/// What a draft says once it is understood.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Wish {
+    /// The numbers.
+    pub(crate) resource_requirements: ResourceRequirements,
+    /// The description; empty: none.
+    pub(crate) description: String,
+}
+
+impl Wish {
+    /// The definition's content as it would be.
+    pub(crate) fn after(&self, now: &DefinitionRow) -> DefinitionContent {
+        let description = if self.description.is_empty() && now.description.is_none() {
+            None
+        } else {
+            Some(self.description.clone())
+        };
+        DefinitionContent {
+            resource_requirements: self.resource_requirements,
+            description,
+            port_template: now.port_template.clone(),
+        }
+    }
+
+    /// The revision that makes it so.
+    pub(crate) fn revision(&self, now: &DefinitionRow, reason: String, evidence: Vec<EventId>) -> DefinitionRevision {
+        let after = self.after(now);
+        DefinitionRevision {
+            resource_requirements: Some(after.resource_requirements),
+            port_template: None,
+            description: after.description,
+            reason,
+            evidence,
+        }
+    }
+}
+
+impl Draft {
+    /// A form for this source, with nothing filled in.
+    pub(crate) fn new(from: Source, sessions: u32) -> Self {
+        Self { from: Some(from), sessions: Some(sessions), ..Self::default() }
+    }
+
+    /// Whether somebody filled it in. A form always names the version that it rests on.
+    pub(crate) fn is_filled(&self) -> bool {
+        self.etag.is_some()
+    }
+
+    /// Where the numbers came from.
+    pub(crate) fn source(&self) -> Source {
+        self.from.unwrap_or_default()
+    }
+
+    /// The same, resting on the definition as it is now, with everything else kept.
+    #[must_use]
+    pub(crate) fn on(&self, now: &DefinitionRow) -> Self {
+        Self { etag: Some(now.etag.clone()), revision: Some(now.revision), evidence: None, ..self.clone() }
+    }
+
+    /// The address of the edit form with all of it. The evidence is found anew at the review.
+    pub(crate) fn edit_address(&self, id: &DefinitionId) -> String {
+        address(&format!("/definitions/{id}/edit"), &Self { evidence: None, ..self.clone() })
+    }
+
+    /// The address of the review of it.
+    pub(crate) fn review_address(&self, id: &DefinitionId) -> String {
+        address(&format!("/definitions/{id}/review"), self)
+    }
+
+    /// Its fields but for these, for a form to carry along.
+    pub(crate) fn hidden(&self, shown: &[&str]) -> Vec<(String, String)> {
+        let query = address("/", self);
+        let query = query.split_once('?').map(|(_, query)| query).unwrap_or_default();
+        let fields = url::form_urlencoded::parse(query.as_bytes()).into_owned();
+        fields.filter(|(name, _)| !shown.contains(&name.as_str())).collect()
+    }
+
+    /// Whether it rests on the definition as it is now.
+    pub(crate) fn rests_on(&self, now: &DefinitionRow) -> bool {
+        self.etag.as_ref() == Some(&now.etag)
+    }
+
+    /// The sequence of the version that it rests on.
+    ///
+    /// # Errors
+    /// [`Invalid`] when it names none.
+    pub(crate) fn expected(&self) -> Result<i64, Invalid> {
+        let text = self.etag.as_deref().unwrap_or_default();
+        let sequence = text.trim_matches('"').parse().ok().filter(|sequence: &i64| *sequence > 0);
+        sequence.ok_or_else(|| Invalid::new("etag", "names no version", "the form as the page made it"))
+    }
+
+    /// What it says.
+    ///
+    /// # Errors
+    /// Every field that is wrong, with what would be right.
+    pub(crate) fn wish(&self, now: &DefinitionRow) -> Result<Wish, Vec<Invalid>> {
+        let one = ResourceRequirements { cpu_cores: 1, memory_gb: 1, storage_gb: 1 };
+        let mut wrong = Vec::new();
+        let mut read = |typed: &Option<String>, only: fn(ResourceRequirements, u32) -> ResourceRequirements| {
+            whole(typed.as_deref().unwrap_or_default(), |value| only(one, value).check())
+                .map_err(|invalid| wrong.push(invalid))
+                .unwrap_or_default()
+        };
+        let resource_requirements = ResourceRequirements {
+            cpu_cores: read(&self.cpu_cores, |rest, cpu_cores| ResourceRequirements { cpu_cores, ..rest }),
+            memory_gb: read(&self.memory_gb, |rest, memory_gb| ResourceRequirements { memory_gb, ..rest }),
+            storage_gb: read(&self.storage_gb, |rest, storage_gb| ResourceRequirements { storage_gb, ..rest }),
+        };
+        // A browser sends line ends of its own.
+        let description = self.description.as_deref().unwrap_or_default().replace("\r\n", "\n");
+        let wish = Wish { resource_requirements, description };
+        if wrong.is_empty() {
+            // Whatever else the definition would refuse, but for the reason, which is asked for later.
+            wrong.extend(would_change(now, wish.revision(now, "…".to_owned(), Vec::new())).err());
+        }
+        if wrong.is_empty() { Ok(wish) } else { Err(wrong) }
+    }
+
+    /// The reason, without what surrounds it.
+    pub(crate) fn reason(&self) -> String {
+        self.reason.as_deref().unwrap_or_default().replace("\r\n", "\n").trim().to_owned()
+    }
+
+    /// The events that the revision will name: those that were reviewed, or those that the numbers come from, or for
+    /// numbers made by hand the newest observation of each session that was looked at.
+    ///
+    /// # Errors
+    /// [`Invalid`] when the draft names something that is no event's id.
+    pub(crate) fn evidence(
+        &self,
+        now: &DefinitionRow,
+        observed: &DefinitionObservations,
+    ) -> Result<Vec<EventId>, Invalid> {
+        let named = |text: &str| EventId::parse(text).map_err(|invalid| invalid.within("evidence"));
+        if let Some(reviewed) = &self.evidence {
+            return reviewed.split(',').map(named).collect();
+        }
+        let ids = match self.source() {
+            source @ (Source::Max | Source::Latest) => {
+                Suggestions::of(source, &now.resource_requirements, observed).event_ids()
+            }
+            Source::Custom => observed.sessions.iter().map(|session| session.observed_event_id).collect(),
+        };
+        ids.into_iter().map(|id| named(&id.to_string())).collect()
+    }
+}
+
+/// A whole number that `check` accepts.
+fn whole(typed: &str, check: impl Fn(u32) -> Result<(), Invalid>) -> Result<u32, Invalid> {
+    let typed = typed.trim();
+    if let Ok(value) = typed.parse() {
+        return check(value).map(|()| value);
+    }
+    let shown: String = typed.chars().take(40).collect();
+    let problem = if typed.is_empty() { "is empty".to_owned() } else { format!("is {shown:?}") };
+    // Nought is never right, so the complaint about it says which field this is and what would be.
+    let complaint = check(0).err().unwrap_or_else(|| Invalid::new("", "", "a whole number"));
+    Err(Invalid { problem, ..complaint })
+}
+
+/// Whether the definition would change, as the domain decides it.
+///
+/// # Errors
+/// What the domain would refuse.
+pub(crate) fn would_change(now: &DefinitionRow, revision: DefinitionRevision) -> Result<bool, Invalid> {
+    let present = LabletDefinition::Present(PresentDefinition {
+        id: now.id.clone(),
+        name: now.name.clone(),
+        version: now.version.clone(),
+        revision: now.revision,
+        content: content_of(now),
+        node_count: now.node_count,
+        created_at: now.created_at,
+        updated_at: now.updated_at,
+    });
+    let command = LabletDefinitionCommand::Revise { revision, revised_by: String::new(), now: now.updated_at };
+    match present.decide(command) {
+        Ok(Decision::AlreadyDone) => Ok(false),
+        Ok(Decision::Record(_)) => Ok(true),
+        Err(LabletDefinitionError::Invalid(invalid)) => Err(invalid),
+        Err(error @ (LabletDefinitionError::Absent | LabletDefinitionError::Exists { .. })) => {
+            Err(Invalid::new("", error.to_string(), "a definition that exists"))
+        }
+    }
+}

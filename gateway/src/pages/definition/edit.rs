@@ -1,0 +1,125 @@
+//! `GET /definitions/{id}/edit`: the form of a revision, filled in with what was observed or with what was typed.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use domain::{DefinitionId, Invalid};
+use http::StatusCode;
+use projections::ReadModel;
+use projections::read_models::definitions::DefinitionRow;
+
+use super::draft::Draft;
+use super::suggestion::{Source, Suggestion, Suggestions};
+use super::{Basis, may_revise, window};
+use crate::caller::{Caller, Viewing};
+use crate::pages::parts;
+use crate::pages::query::Asked;
+use crate::pages::shell::{Section, Shell, page};
+use crate::pages::visit::{Permit, Visit};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// A number to fill in.
+struct Field {
+    name: &'static str,
+    label: &'static str,
+    value: String,
+    hint: String,
+    wrong: Option<Invalid>,
+}
+
+/// Another way to fill the form in.
+struct Start {
+    title: &'static str,
+    path: String,
+    chosen: bool,
+}
+
+#[derive(Template)]
+#[template(path = "definition/edit.html")]
+struct EditPage {
+    shell: Shell,
+    definition: DefinitionRow,
+    source: Source,
+    sessions: usize,
+    permit: Permit,
+    /// Where the same goes on, resting on the definition as it is now; `None`: it does.
+    renewed: Option<String>,
+    /// The revision that the form rests on.
+    base: Option<u32>,
+    /// How many fields are wrong.
+    wrong: u64,
+    starts: Vec<Start>,
+    fields: [Field; 3],
+    description: String,
+    description_wrong: Option<Invalid>,
+    hidden: Vec<(String, String)>,
+}
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    visit: Visit,
+    Id(id): Id<DefinitionId>,
+    Asked(draft): Asked<Draft>,
+) -> Result<Response, Problem> {
+    let window = window(draft.sessions)?;
+    since.reached(&shared, &[ReadModel::Definitions, ReadModel::Observations]).await?;
+    let basis = Basis::read(&shared, &id, window).await?;
+    let wrong = if draft.is_filled() { draft.wish(&basis.now).err().unwrap_or_default() } else { Vec::new() };
+    form(&visit, basis, &draft, &wrong)
+}
+
+/// The form, with what was typed, and what is wrong with it.
+///
+/// # Errors
+/// 500 when it cannot be rendered.
+pub(crate) fn form(visit: &Visit, basis: Basis, draft: &Draft, wrong: &[Invalid]) -> Result<Response, Problem> {
+    let Basis { now, observed } = basis;
+    let source = draft.source();
+    let suggestions = Suggestions::of(source, &now.resource_requirements, &observed);
+    let complaint = |name: &str| {
+        wrong.iter().find(|invalid| invalid.field.rsplit('.').next().is_some_and(|field| field == name)).cloned()
+    };
+    let field = |name, label, typed: &Option<String>, suggestion: Suggestion| Field {
+        name,
+        label,
+        value: if draft.is_filled() { typed.clone().unwrap_or_default() } else { suggestion.value.to_string() },
+        hint: suggestion.words,
+        wrong: complaint(name),
+    };
+    let renewed = (draft.is_filled() && !draft.rests_on(&now)).then(|| draft.on(&now).edit_address(&now.id));
+    let resting = if draft.is_filled() { draft.clone() } else { draft.on(&now) };
+    let starts = [Source::Max, Source::Latest, Source::Custom].map(|start| Start {
+        title: start.title(),
+        path: Draft { sessions: draft.sessions, ..Draft::new(start, super::DEFAULT_SESSIONS) }.edit_address(&now.id),
+        chosen: start == source,
+    });
+    let mut response = page(&EditPage {
+        shell: Shell::of(visit, Section::Definitions).twin(format!("/api/lablet-definitions/{}", now.id)),
+        source,
+        sessions: observed.sessions.len(),
+        permit: may_revise(visit),
+        renewed,
+        base: draft.revision,
+        wrong: wrong.len() as u64,
+        starts: starts.into(),
+        fields: [
+            field("cpu_cores", "CPU cores", &draft.cpu_cores, suggestions.cpu_cores),
+            field("memory_gb", "Memory, GB", &draft.memory_gb, suggestions.memory_gb),
+            field("storage_gb", "Storage, GB", &draft.storage_gb, suggestions.storage_gb),
+        ],
+        description: if draft.is_filled() { draft.description.clone() } else { now.description.clone() }
+            .unwrap_or_default(),
+        description_wrong: complaint("description"),
+        hidden: resting.hidden(&["cpu_cores", "memory_gb", "storage_gb", "description", "evidence"]),
+        definition: now,
+    })?;
+    if !wrong.is_empty() {
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+    }
+    Ok(response)
+}

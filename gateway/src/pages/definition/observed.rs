@@ -1,0 +1,222 @@
+//! What the observed sessions of a definition say together, beside what is configured.
+
+use askama::Template;
+use askama::filters::HtmlSafe;
+use projections::read_models::definitions::DefinitionRow;
+use projections::read_models::observations::{DefinitionObservations, ObservedSession, Spread};
+use uuid::Uuid;
+
+use crate::pages::charts::{Chart, Point};
+use crate::pages::parts::{self, Badge, Tone};
+
+/// The panel *Observed resources*.
+pub(crate) struct Observed {
+    /// Sessions that count.
+    pub(crate) sessions: u64,
+    /// Observations of them.
+    pub(crate) observations: u64,
+    /// CPU, memory, storage, nodes.
+    pub(crate) quantities: [Quantity; 4],
+    /// Whether ports drifted.
+    pub(crate) drift: Badge,
+    /// One a quantity that can be configured; none where nothing was observed.
+    pub(crate) charts: Vec<(&'static str, Chart)>,
+}
+
+/// One quantity over the sessions, in the definition's unit.
+pub(crate) struct Quantity {
+    pub(crate) name: &'static str,
+    /// What kind of number it is, because nominal and measured are never mixed.
+    pub(crate) kind: &'static str,
+    pub(crate) configured: String,
+    pub(crate) max: Told,
+    pub(crate) average: String,
+    pub(crate) latest: Told,
+    pub(crate) unknown: u64,
+    /// How the greatest compares with what is configured.
+    pub(crate) verdict: Badge,
+}
+
+/// A number with the event that it comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Template)]
+#[template(
+    source = r#"{% if let Some(event) = event_id %}<a href="/events/{{ event }}" title="The event that says so">{{ words }}</a>{% else %}{{ words }}{% endif %}"#,
+    ext = "html"
+)]
+pub(crate) struct Told {
+    words: String,
+    event_id: Option<Uuid>,
+}
+
+impl HtmlSafe for Told {}
+
+impl Told {
+    fn new(words: String, event_id: Option<Uuid>) -> Self {
+        Self { words, event_id }
+    }
+
+    /// A number of a session's row. Its event is named where it is not the row's own.
+    pub(crate) fn of(words: impl AsRef<str>, event_id: &Option<Uuid>, session: &ObservedSession) -> Self {
+        Self::new(words.as_ref().to_owned(), event_id.filter(|id| *id != session.observed_event_id))
+    }
+}
+
+impl Observed {
+    /// Of this definition.
+    pub(crate) fn of(now: &DefinitionRow, observed: &DefinitionObservations) -> Self {
+        let (all, needs) = (&observed.aggregate, &now.resource_requirements);
+        let nodes = now.node_count.map(f64::from);
+        let (sessions, drifted, unknown) =
+            (observed.sessions.len() as u64, all.port_drift_sessions, all.port_drift_unknown_sessions);
+        Self {
+            sessions,
+            observations: observed.observation_count,
+            quantities: [
+                quantity(("CPU cores", "nominal"), Some(needs.cpu_cores.into()), &all.cpu_cores, |cores| cores, ""),
+                quantity(("Memory", "nominal"), Some(needs.memory_gb.into()), &all.memory_mb, parts::gigabytes, " GB"),
+                quantity(
+                    ("Storage", "measured"),
+                    Some(needs.storage_gb.into()),
+                    &all.storage_mb,
+                    parts::gigabytes,
+                    " GB",
+                ),
+                quantity(("Node count", "counted"), nodes, &counts(&all.node_count), |count| count, ""),
+            ],
+            drift: drift(sessions, drifted, unknown),
+            charts: if observed.sessions.is_empty() { Vec::new() } else { charts(now, &observed.sessions) },
+        }
+    }
+}
+
+fn counts(spread: &Spread<u64>) -> Spread<f64> {
+    #[expect(clippy::cast_precision_loss, reason = "a lab has at most some thousand nodes")]
+    let float = |count: u64| count as f64;
+    Spread {
+        max: spread.max.map(float),
+        max_event_id: spread.max_event_id,
+        avg: spread.avg,
+        latest: spread.latest.map(float),
+        latest_event_id: spread.latest_event_id,
+        known_sessions: spread.known_sessions,
+        unknown_sessions: spread.unknown_sessions,
+    }
+}
+
+fn quantity(
+    (name, kind): (&'static str, &'static str),
+    configured: Option<f64>,
+    spread: &Spread<f64>,
+    convert: fn(f64) -> f64,
+    unit: &str,
+) -> Quantity {
+    let told = |value: Option<f64>| {
+        value.map_or_else(|| "unknown".to_owned(), |value| format!("{}{unit}", parts::number(&convert(value))))
+    };
+    Quantity {
+        name,
+        kind,
+        configured: configured
+            .map_or_else(|| "not stated".to_owned(), |value| format!("{}{unit}", parts::number(&value))),
+        max: Told::new(told(spread.max), spread.max_event_id),
+        average: told(spread.avg),
+        latest: Told::new(told(spread.latest), spread.latest_event_id),
+        unknown: spread.unknown_sessions,
+        verdict: verdict(configured, spread.max.map(convert), unit),
+    }
+}
+
+/// How the greatest compares with what is configured.
+fn verdict(configured: Option<f64>, max: Option<f64>, unit: &str) -> Badge {
+    let by = |difference: f64| format!("{}{unit}", parts::number(&difference));
+    match (configured, max) {
+        (_, None) => Badge::new(Tone::Calm, "?", "unknown"),
+        (None, Some(_)) => Badge::new(Tone::Calm, "○", "nothing to compare with"),
+        (Some(configured), Some(max)) if max > configured => {
+            Badge::new(Tone::Warn, "▲", format!("max is {} above", by(max - configured)))
+        }
+        (Some(configured), Some(max)) if max < configured => {
+            Badge::new(Tone::Good, "✓", format!("max is {} below", by(configured - max)))
+        }
+        (Some(_), Some(_)) => Badge::new(Tone::Good, "✓", "max is what is configured"),
+    }
+}
+
+/// In how many sessions ports drifted. What is unknown is neither drift nor none.
+fn drift(sessions: u64, drifted: u64, unknown: u64) -> Badge {
+    if sessions == 0 {
+        return Badge::new(Tone::Calm, "?", "drift unknown: nothing was observed");
+    }
+    let mut words = format!("drift in {drifted} of {sessions} sessions");
+    if unknown > 0 {
+        words.push_str(&format!(" (and {unknown} unknown)"));
+    }
+    match (drifted, unknown) {
+        (1.., _) => Badge::new(Tone::Warn, "▲", words),
+        (0, 0) => Badge::new(Tone::Good, "✓", words),
+        (0, _) => Badge::new(Tone::Calm, "?", words),
+    }
+}
+
+fn charts(now: &DefinitionRow, sessions: &[ObservedSession]) -> Vec<(&'static str, Chart)> {
+    let points = |value: fn(&ObservedSession) -> Option<f64>| -> Vec<Point> {
+        let oldest_first = sessions.iter().rev();
+        let point = |session: &ObservedSession| Point {
+            name: session.session_id.to_string(),
+            at: session.observed_at,
+            value: value(session),
+        };
+        oldest_first.map(point).collect()
+    };
+    let needs = &now.resource_requirements;
+    let gigabytes = |value: Option<f64>| value.map(parts::gigabytes);
+    let chart = |id, name, unit, configured: u32, points: &[Point]| {
+        let title = format!("{name} of {} against what is configured", counted(points.len()));
+        (name, Chart::bars(id, &title, unit, points, Some(configured.into())))
+    };
+    let memory: Vec<Point> = with(points(|session| session.memory_mb), gigabytes);
+    let storage: Vec<Point> = with(points(|session| session.storage_mb), gigabytes);
+    vec![
+        chart("chart-cpu", "CPU cores, nominal", "cores", needs.cpu_cores, &points(|session| session.cpu_cores)),
+        chart("chart-memory", "Memory GB, nominal", "GB", needs.memory_gb, &memory),
+        chart("chart-storage", "Storage GB, measured", "GB", needs.storage_gb, &storage),
+    ]
+}
+
+fn with(mut points: Vec<Point>, convert: impl Fn(Option<f64>) -> Option<f64>) -> Vec<Point> {
+    for point in &mut points {
+        point.value = convert(point.value);
+    }
+    points
+}
+
+fn counted(sessions: usize) -> String {
+    parts::counted(&(sessions as u64), "session")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_is_neither_drift_nor_none() {
+        let told = |sessions, drifted, unknown| {
+            let badge = drift(sessions, drifted, unknown);
+            (badge.tone, badge.words)
+        };
+        assert_eq!(told(20, 3, 2), (Tone::Warn, "drift in 3 of 20 sessions (and 2 unknown)".to_owned()));
+        assert_eq!(told(20, 0, 2), (Tone::Calm, "drift in 0 of 20 sessions (and 2 unknown)".to_owned()));
+        assert_eq!(told(20, 0, 0), (Tone::Good, "drift in 0 of 20 sessions".to_owned()));
+        assert_eq!(told(0, 0, 0).0, Tone::Calm);
+    }
+
+    #[test]
+    fn the_greatest_is_compared_with_what_is_configured() {
+        let told = |configured, max| verdict(configured, max, " GB").words;
+        assert_eq!(told(Some(8.0), Some(8.25)), "max is 0.25 GB above");
+        assert_eq!(told(Some(8.0), Some(6.0)), "max is 2 GB below");
+        assert_eq!(told(Some(8.0), Some(8.0)), "max is what is configured");
+        assert_eq!(told(Some(8.0), None), "unknown");
+        assert_eq!(told(None, Some(8.0)), "nothing to compare with");
+    }
+}

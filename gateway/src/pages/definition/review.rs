@@ -1,0 +1,148 @@
+//! `GET /definitions/{id}/review`: what a revision would change, what it rests on, and the reason that it needs. It
+//! changes nothing, and whoever may not revise may still look.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use domain::{DefinitionId, EventId, Invalid};
+use http::StatusCode;
+use projections::ReadModel;
+use projections::read_models::definitions::DefinitionRow;
+use projections::read_models::observations::ObservedSession;
+
+use super::change::{Change, changes, content_of};
+use super::draft::{Draft, Wish, would_change};
+use super::observed::Told;
+use super::suggestion::{Source, Suggestions};
+use super::{Basis, ROWS, edit, may_revise, revise, window};
+use crate::caller::{Caller, Viewing};
+use crate::pages::parts::{self, Badge, When};
+use crate::pages::query::Asked;
+use crate::pages::shell::{Section, Shell, page};
+use crate::pages::visit::{Permit, Visit};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// Events that are listed at once; the others are a click away.
+const MOST_LISTED: usize = 10;
+
+/// An event that the revision will name.
+struct Evidence {
+    id: EventId,
+    /// What it says, as far as the sessions that are looked at tell.
+    says: Vec<String>,
+    /// Whose it is.
+    session: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "definition/review.html")]
+struct ReviewPage {
+    shell: Shell,
+    definition: DefinitionRow,
+    source: Source,
+    changes: Vec<Change>,
+    would_change: bool,
+    evidence: Vec<Evidence>,
+    evidence_count: u64,
+    sessions: Vec<ObservedSession>,
+    sessions_in_all: usize,
+    permit: Permit,
+    csrf_token: String,
+    idempotency_key: String,
+    hidden: Vec<(String, String)>,
+    reason: String,
+    reason_wrong: Option<Invalid>,
+    edit: String,
+}
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    visit: Visit,
+    Id(id): Id<DefinitionId>,
+    Asked(draft): Asked<Draft>,
+) -> Result<Response, Problem> {
+    if !draft.is_filled() {
+        return Ok(Redirect::to(&draft.edit_address(&id)).into_response());
+    }
+    let window = window(draft.sessions)?;
+    since.reached(&shared, &[ReadModel::Definitions, ReadModel::Observations]).await?;
+    let basis = Basis::read(&shared, &id, window).await?;
+    match draft.wish(&basis.now) {
+        Err(wrong) => edit::form(&visit, basis, &draft, &wrong),
+        Ok(wish) if !draft.rests_on(&basis.now) => revise::stale(&shared, &visit, basis.now, &draft, &wish).await,
+        Ok(wish) => review(&visit, basis, &draft, &wish, None),
+    }
+}
+
+/// The review, and what is wrong with the reason that was given.
+///
+/// # Errors
+/// 400 where the draft names evidence that is none, 500 when the page cannot be rendered.
+pub(crate) fn review(
+    visit: &Visit,
+    basis: Basis,
+    draft: &Draft,
+    wish: &Wish,
+    reason_wrong: Option<Invalid>,
+) -> Result<Response, Problem> {
+    let evidence = draft.evidence(&basis.now, &basis.observed)?;
+    let carried = Draft {
+        evidence: Some(evidence.iter().map(EventId::as_str).collect::<Vec<_>>().join(","))
+            .filter(|ids| !ids.is_empty()),
+        ..draft.clone()
+    };
+    let evidence: Vec<Evidence> = evidence.into_iter().map(|id| explained(id, draft.source(), &basis)).collect();
+    let Basis { now, observed } = basis;
+    let failed = reason_wrong.is_some();
+    let mut response = page(&ReviewPage {
+        shell: Shell::of(visit, Section::Definitions).twin(format!("/api/lablet-definitions/{}", now.id)),
+        source: draft.source(),
+        changes: changes(&content_of(&now), &wish.after(&now)),
+        would_change: would_change(&now, wish.revision(&now, "…".to_owned(), Vec::new()))?,
+        evidence_count: evidence.len() as u64,
+        evidence,
+        sessions_in_all: observed.sessions.len(),
+        sessions: observed.sessions.into_iter().take(ROWS).collect(),
+        permit: may_revise(visit),
+        csrf_token: visit.csrf_token.clone(),
+        idempotency_key: visit.idempotency_key.to_string(),
+        hidden: carried.hidden(&["reason"]),
+        reason: draft.reason(),
+        reason_wrong,
+        edit: draft.edit_address(&now.id),
+        definition: now,
+    })?;
+    if failed {
+        *response.status_mut() = StatusCode::BAD_REQUEST;
+    }
+    Ok(response)
+}
+
+/// What an event says, and of which session.
+fn explained(id: EventId, source: Source, basis: &Basis) -> Evidence {
+    let suggestions = Suggestions::of(source, &basis.now.resource_requirements, &basis.observed);
+    let is = |event: Option<uuid::Uuid>| event.is_some_and(|event| event.to_string() == id.as_str());
+    let numbers =
+        [("CPU", suggestions.cpu_cores), ("memory", suggestions.memory_gb), ("storage", suggestions.storage_gb)];
+    let says = numbers.into_iter().filter(|(_, suggestion)| is(suggestion.event_id));
+    let of = |session: &&ObservedSession| {
+        [
+            Some(session.observed_event_id),
+            session.cpu_cores_event_id,
+            session.memory_mb_event_id,
+            session.storage_mb_event_id,
+        ]
+        .into_iter()
+        .any(is)
+    };
+    Evidence {
+        says: says.map(|(name, suggestion)| format!("{name} {}", suggestion.words)).collect(),
+        session: basis.observed.sessions.iter().find(of).map(|session| session.session_id.to_string()),
+        id,
+    }
+}

@@ -1,0 +1,156 @@
+//! `POST /definitions/{id}/revise`: the reviewed revision is made, unless somebody made another one meanwhile.
+
+use app::commands::CommandError;
+use app::log::Outcome;
+use askama::Template;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use domain::DefinitionId;
+use domain::lablet_definition::LabletDefinition;
+use http::StatusCode;
+use projections::read_models::definitions::{DefinitionRow, RevisionRow};
+use projections::{PageRequest, ReadError, ReadModel};
+
+use super::change::{content_of, fields};
+use super::draft::{Draft, Wish};
+use super::{Basis, edit, may_revise, review, window};
+use crate::caller::{Administering, Caller};
+use crate::command::present;
+use crate::lablet_definitions::show::row;
+use crate::pages::form::Form;
+use crate::pages::parts::When;
+use crate::pages::shell::{Section, Shell, page};
+use crate::pages::visit::{Permit, Visit};
+use crate::path::Id;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// Most revisions between the one that a draft rests on and the newest that are told one by one.
+const MOST_BETWEEN: u32 = 10;
+
+pub(crate) async fn revise(
+    State(shared): State<Shared>,
+    _: Caller<Administering>,
+    visit: Visit,
+    Id(id): Id<DefinitionId>,
+    form: Form<Draft>,
+) -> Result<Response, Problem> {
+    let Form { fields: draft, origin } = form;
+    let window = window(draft.sessions)?;
+    let now = row(&shared, &id).await?;
+    let wish = match draft.wish(&now) {
+        Ok(wish) => wish,
+        Err(wrong) => return edit::form(&visit, Basis::read(&shared, &id, window).await?, &draft, &wrong),
+    };
+    let expected = draft.expected()?;
+    // What was reviewed is what is recorded: the form names it. A form without it comes from a review that had none.
+    let evidence = match &draft.evidence {
+        None => Vec::new(),
+        Some(_) => draft.evidence(&now, &shared.reads.definition_observations(&id, 1).await?)?,
+    };
+    let revision = wish.revision(&now, draft.reason(), evidence);
+    match shared.commands.revise_definition(&id, revision, Some(expected), &origin).await {
+        Ok(done) => {
+            let told = match done.outcome {
+                Outcome::Recorded | Outcome::Repeated => {
+                    format!("revised={}", present(done.state.present())?.revision)
+                }
+                Outcome::AlreadyDone => "unchanged=true".to_owned(),
+            };
+            let to = format!("/definitions/{id}?position={}&{told}#revisions", done.position);
+            Ok(Redirect::to(&to).into_response())
+        }
+        Err(CommandError::Stale { .. }) => {
+            // The read model may not show yet what the log refused for.
+            let newest = shared.log.load::<LabletDefinition>(id.as_str()).await.map_err(ReadError::Log)?;
+            if let Some((_, _, position)) = newest {
+                shared.wait_for(&[ReadModel::Definitions], position).await?;
+            }
+            stale(&shared, &visit, row(&shared, &id).await?, &draft, &wish).await
+        }
+        Err(CommandError::Invalid(invalid)) if invalid.field == "reason" => {
+            review::review(&visit, Basis::read(&shared, &id, window).await?, &draft, &wish, Some(invalid))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// A field in the three versions that matter.
+struct ThreeSides {
+    name: &'static str,
+    /// What the draft rests on; `None` where that is no longer known.
+    base: Option<String>,
+    now: String,
+    wanted: String,
+    /// Somebody else changed it.
+    moved: bool,
+    /// It would be changed.
+    differs: bool,
+}
+
+#[derive(Template)]
+#[template(path = "definition/stale.html")]
+struct StalePage {
+    shell: Shell,
+    definition: DefinitionRow,
+    base: Option<u32>,
+    sides: Vec<ThreeSides>,
+    /// The revisions since, the newest first.
+    since: Vec<RevisionRow>,
+    permit: Permit,
+    reason: String,
+    review: String,
+    edit: String,
+}
+
+/// 412: what the draft rests on, what is there now, who changed it and why, and what was wanted.
+///
+/// # Errors
+/// 503 where the revisions cannot be read, 500 when the page cannot be rendered.
+pub(crate) async fn stale(
+    shared: &Shared,
+    visit: &Visit,
+    now: DefinitionRow,
+    draft: &Draft,
+    wish: &Wish,
+) -> Result<Response, Problem> {
+    let revisions = |cursor: Option<u32>, limit| {
+        let request = PageRequest { limit, cursor: cursor.map(|revision| revision.to_string()) };
+        let (reads, id) = (&shared.reads, &now.id);
+        async move { reads.definition_revisions(id, &request).await.map(|page| page.items) }
+    };
+    let mut since = revisions(None, MOST_BETWEEN).await?;
+    since.retain(|row| draft.revision.is_none_or(|base| row.revision > base));
+    let base = match draft.revision {
+        None => None,
+        Some(base) => revisions(Some(base.saturating_add(1)), 1).await?.pop().filter(|row| row.revision == base),
+    };
+    let on_newest = draft.on(&now);
+    let current = fields(&content_of(&now));
+    let wanted = fields(&wish.after(&now));
+    let before = base.as_ref().map(|row| fields(&row.after));
+    let sides = current.into_iter().zip(wanted).enumerate().map(|(index, ((name, now), (_, wanted)))| {
+        let base = before.as_ref().map(|fields| fields[index].1.clone());
+        ThreeSides {
+            name,
+            moved: base.as_ref().is_some_and(|base| *base != now),
+            differs: wanted != now,
+            base,
+            now,
+            wanted,
+        }
+    });
+    let mut response = page(&StalePage {
+        shell: Shell::of(visit, Section::Definitions).twin(format!("/api/lablet-definitions/{}", now.id)),
+        base: draft.revision,
+        sides: sides.collect(),
+        since,
+        permit: may_revise(visit),
+        reason: draft.reason(),
+        review: on_newest.review_address(&now.id),
+        edit: on_newest.edit_address(&now.id),
+        definition: now,
+    })?;
+    *response.status_mut() = StatusCode::PRECONDITION_FAILED;
+    Ok(response)
+}
