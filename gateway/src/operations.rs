@@ -6,7 +6,8 @@ use app::log::Position;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use projections::freshness::Freshness;
+use projections::ReadError;
+use projections::freshness::{Freshness, MOST_COUNTED};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -18,55 +19,69 @@ use crate::state::Shared;
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Operations {
     /// Version of this build.
-    version: &'static str,
+    pub(crate) version: &'static str,
     /// The end of the log.
-    head: Position,
+    pub(crate) head: Position,
     /// How far each read model has come.
-    read_models: Vec<Freshness>,
+    pub(crate) read_models: Vec<Freshness>,
     /// How far the log is on the bus.
-    relay: Relay,
+    pub(crate) relay: Relay,
     /// Whether this process has a connection to the bus.
-    bus_connected: bool,
+    pub(crate) bus_connected: bool,
     /// What waits for somebody's decision; see `/api/dead-letters`.
-    dead_letters: Waiting,
+    pub(crate) dead_letters: Waiting,
 }
 
 /// How far the log is on the bus.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Relay {
     /// Every event up to here is on the bus.
-    position: Position,
+    pub(crate) position: Position,
     /// Whether that is the end of the log.
-    caught_up: bool,
+    pub(crate) caught_up: bool,
+    /// Events that are not on the bus yet, counted up to 10,000.
+    pub(crate) events_behind: u64,
     /// Which relay works; null: none does.
-    holder: Option<String>,
+    pub(crate) holder: Option<String>,
     /// Until when its lease runs.
-    leased_until: Option<DateTime<Utc>>,
+    pub(crate) leased_until: Option<DateTime<Utc>>,
     /// How often the stream was found lost, wiped or rolled back.
-    losses: i64,
+    pub(crate) losses: i64,
     /// When it moved last.
-    updated_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
 }
 
 /// What waits for somebody's decision.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Waiting {
     /// Commands that arrived by NATS and could not be handled.
-    commands: i64,
+    pub(crate) commands: i64,
     /// Events that a read model lacks.
-    events: u64,
+    pub(crate) events: u64,
 }
 
 pub(crate) async fn show(State(shared): State<Shared>, _: Caller<Viewing>) -> Result<Json<Operations>, Problem> {
+    look(&shared).await.map(Json)
+}
+
+/// How far everything is now.
+///
+/// # Errors
+/// The database does not answer.
+pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
     let read_models = shared.reads.freshness().await?;
     let relay = app::relay::progress(shared.log.pool()).await?;
-    let head = shared.log.head().await.map_err(projections::ReadError::Log)?;
-    Ok(Json(Operations {
+    let head = shared.log.head().await.map_err(ReadError::Log)?;
+    let caught_up = relay.position >= head;
+    let behind = shared.log.count_after(relay.position, MOST_COUNTED);
+    let events_behind = if caught_up { 0 } else { behind.await.map_err(ReadError::Log)? };
+    Ok(Operations {
         version: env!("CARGO_PKG_VERSION"),
         head,
         relay: Relay {
             position: relay.position,
-            caught_up: relay.position >= head,
+            caught_up,
+            events_behind: events_behind.unsigned_abs(),
             holder: relay.holder,
             leased_until: relay.leased_until,
             losses: relay.losses,
@@ -78,7 +93,7 @@ pub(crate) async fn show(State(shared): State<Shared>, _: Caller<Viewing>) -> Re
             events: read_models.iter().map(|model| model.dead_letters).sum(),
         },
         read_models,
-    }))
+    })
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -9,8 +9,11 @@ pub(crate) mod charts;
 pub(crate) mod definition;
 pub(crate) mod definitions;
 pub(crate) mod error;
+pub(crate) mod event;
+pub(crate) mod excerpt;
 pub(crate) mod form;
 pub(crate) mod freshness;
+pub(crate) mod operations;
 pub(crate) mod overview;
 pub(crate) mod parts;
 pub(crate) mod query;
@@ -40,6 +43,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 pub(crate) fn router(shared: &Shared) -> Router<Shared> {
     Router::new()
         .route("/", get(overview::show))
+        .route("/events/{id}", get(event::show))
+        .route("/operations", get(operations::show))
+        .route("/operations/dead-letters/{id}", get(operations::dead_letters::show))
+        .route("/operations/dead-letters/{id}/discard", post(operations::dead_letters::discard))
+        .route("/operations/dead-letters/{id}/retry", post(operations::dead_letters::retry))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", get(session::show))
         .route("/sessions/{id}/nodes/{node_id}", get(session::show_node))

@@ -34,9 +34,22 @@ pub(crate) async fn discard(
     Id(id): Id<LetterId>,
     submission: Submission<Discard>,
 ) -> Result<Json<Settled>, Problem> {
-    let reason = check_text("reason", Some(submission.body.reason))?
+    let Discard { reason } = submission.body;
+    Ok(Json(do_without(&shared, id, &submission.origin.actor, Some(reason)).await?))
+}
+
+/// Settles a letter without what is in it; `actor` decides so.
+///
+/// # Errors
+/// 400 without a reason, 404 where no such letter waits.
+pub(crate) async fn do_without(
+    shared: &Shared,
+    id: LetterId,
+    actor: &str,
+    reason: Option<String>,
+) -> Result<Settled, Problem> {
+    let reason = check_text("reason", reason)?
         .ok_or_else(|| Invalid::new("reason", "is empty", "why it can be done without, 1 to 500 characters"))?;
-    let actor = &submission.origin.actor;
     let absent = || Problem::not_found("waiting dead letter", &id.to_string());
     let applied = match id {
         LetterId::Command(command) => {
@@ -51,7 +64,7 @@ pub(crate) async fn discard(
         }
     };
     tracing::warn!(letter = %id, actor, reason, "a dead letter was discarded");
-    Ok(Json(Settled { id: id.to_string(), outcome: "discarded", applied, answer: None }))
+    Ok(Settled { id: id.to_string(), outcome: "discarded", applied, answer: None })
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

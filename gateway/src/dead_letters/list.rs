@@ -67,9 +67,9 @@ pub(crate) struct Letter {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Letters {
     /// Commands newest first, then events in the order of the log, one of each parked aggregate.
-    items: Vec<Letter>,
+    pub(crate) items: Vec<Letter>,
     /// Whether there are more than are shown; settle some, and they come.
-    more: bool,
+    pub(crate) more: bool,
 }
 
 impl From<DeadCommand> for Letter {
@@ -112,21 +112,29 @@ pub(crate) async fn list(
     Query(query): Query<LetterQuery>,
 ) -> Result<Json<Letters>, Problem> {
     let limit = paging::limit(query.limit)?;
+    Ok(Json(waiting(&shared, query.kind, limit).await?))
+}
+
+/// What waits, of one kind or of both, at most `limit` of each place.
+///
+/// # Errors
+/// The database does not answer.
+pub(crate) async fn waiting(shared: &Shared, kind: Option<LetterKind>, limit: u32) -> Result<Letters, Problem> {
     let mut letters = Letters { items: Vec::new(), more: false };
-    if query.kind != Some(LetterKind::Event) {
+    if kind != Some(LetterKind::Event) {
         let commands =
             shared.dead_letters.list(Some(Kind::Command), Some(Status::Waiting), i64::from(limit) + 1).await?;
         letters.more |= commands.len() > limit as usize;
         letters.items.extend(commands.into_iter().take(limit as usize).map(Letter::from));
     }
-    if query.kind != Some(LetterKind::Command) {
+    if kind != Some(LetterKind::Command) {
         for model in ReadModel::ALL {
             let page = shared.reads.dead_letters(model, true, &PageRequest::first(limit)).await?;
             letters.more |= page.next.is_some();
             letters.items.extend(page.items.into_iter().map(Letter::from));
         }
     }
-    Ok(Json(letters))
+    Ok(letters)
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -46,41 +46,77 @@ pub(crate) async fn retry(
     submission: Submission<Retry>,
 ) -> Result<Json<Settled>, Problem> {
     let Retry {} = submission.body;
+    Ok(Json(try_again(&shared, id, &submission.origin.actor).await?))
+}
+
+/// Why a letter that was to be tried again is where it was.
+#[derive(Debug, Clone)]
+pub(crate) enum NotRetried {
+    /// No such letter is there. One with an event is gone once it is settled.
+    Absent(LetterId),
+    /// It was settled before.
+    SettledBefore,
+    /// It does not work now either, for this reason, which the letter keeps.
+    FailedAgain(String),
+    /// It was not tried.
+    NotTried(Problem),
+}
+
+/// Tries once more what got stuck; `actor` asks for it.
+///
+/// # Errors
+/// [`NotRetried`].
+pub(crate) async fn try_again(shared: &Shared, id: LetterId, actor: &str) -> Result<Settled, NotRetried> {
     match id {
         LetterId::Command(command) => {
             let intake = Intake::new(shared.commands.clone());
-            let answer = door::retry(&intake, &shared.dead_letters, command, &submission.origin.actor).await?;
+            let answer = door::retry(&intake, &shared.dead_letters, command, actor).await?;
             let answer = serde_json::to_value(answer).ok();
-            Ok(Json(Settled { id: id.to_string(), outcome: "retried", applied: 0, answer }))
+            Ok(Settled { id: id.to_string(), outcome: "retried", applied: 0, answer })
         }
         LetterId::Event(model, event_id) => {
-            let letter = shared.reads.dead_letter(model, event_id).await?;
-            let letter = letter.ok_or_else(|| Problem::not_found("dead letter", &id.to_string()))?;
-            let retried = shared.reads.retry_dead_letters(model, &letter.aggregate_type, &letter.aggregate_id).await?;
+            let letter = shared.reads.dead_letter(model, event_id).await.map_err(Problem::from)?;
+            let letter = letter.ok_or(NotRetried::Absent(id))?;
+            let retried = shared.reads.retry_dead_letters(model, &letter.aggregate_type, &letter.aggregate_id).await;
+            let retried = retried.map_err(Problem::from)?;
             match retried.stopped_at {
                 Some(event) if retried.applied == 0 => {
                     let reason = retried.reason.unwrap_or_default();
-                    Err(Problem::new(Kind::Conflict, format!("The event {event} still cannot be applied: {reason}")))
+                    let detail = format!("The event {event} still cannot be applied: {reason}");
+                    Err(NotRetried::FailedAgain(detail))
                 }
-                _ => {
-                    Ok(Json(Settled { id: id.to_string(), outcome: "retried", applied: retried.applied, answer: None }))
-                }
+                _ => Ok(Settled { id: id.to_string(), outcome: "retried", applied: retried.applied, answer: None }),
             }
         }
     }
 }
 
-impl From<RetryError> for Problem {
+impl From<Problem> for NotRetried {
+    fn from(problem: Problem) -> Self {
+        Self::NotTried(problem)
+    }
+}
+
+impl From<RetryError> for NotRetried {
     fn from(error: RetryError) -> Self {
         match error {
-            RetryError::NotFound(id) | RetryError::OtherKind(id) => {
-                Self::not_found("dead letter", &LetterId::Command(id).to_string())
-            }
-            RetryError::Settled(_) => Self::new(Kind::Conflict, "The dead letter was settled before."),
+            RetryError::NotFound(id) | RetryError::OtherKind(id) => Self::Absent(LetterId::Command(id)),
+            RetryError::Settled(_) => Self::SettledBefore,
             RetryError::Rejected(rejection) => {
-                Self::new(Kind::Conflict, format!("The command does not work now either: {rejection}"))
+                Self::FailedAgain(format!("The command does not work now either: {rejection}"))
             }
-            RetryError::Unavailable(error) => error.into(),
+            RetryError::Unavailable(error) => Self::NotTried(error.into()),
+        }
+    }
+}
+
+impl From<NotRetried> for Problem {
+    fn from(refusal: NotRetried) -> Self {
+        match refusal {
+            NotRetried::Absent(id) => Self::not_found("dead letter", &id.to_string()),
+            NotRetried::SettledBefore => Self::new(Kind::Conflict, "The dead letter was settled before."),
+            NotRetried::FailedAgain(why) => Self::new(Kind::Conflict, why),
+            NotRetried::NotTried(problem) => problem,
         }
     }
 }

@@ -1,0 +1,100 @@
+//! `GET /events/{id}`: one event with everything that is known of it.
+
+mod telling;
+
+use app::log::HistoryPage;
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use projections::ReadError;
+use projections::projector::Kind;
+use projections::read_models::session_history::EventRow;
+
+use self::telling::Telling;
+use super::excerpt::Excerpt;
+use super::parts::{CopyId, When};
+use super::shell::{Section, Shell, page};
+use super::visit::Visit;
+use crate::caller::{Caller, Viewing};
+use crate::path::{Id, Uuid};
+use crate::problem::Problem;
+use crate::state::Shared;
+
+#[derive(Template)]
+#[template(path = "event.html")]
+struct EventPage {
+    shell: Shell,
+    telling: Option<Telling>,
+    aggregate_page: Option<String>,
+    raw: Excerpt,
+    earlier: Option<EventRow>,
+    later: Option<EventRow>,
+    event: EventRow,
+}
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    visit: Visit,
+    Id(Uuid(event_id)): Id<Uuid>,
+) -> Result<Response, Problem> {
+    let event = shared.reads.event(event_id).await?;
+    let event = event.ok_or_else(|| Problem::not_found("event", &event_id.to_string()))?;
+    page(&EventPage {
+        shell: Shell::of(&visit, section(&event.aggregate_type)).twin(format!("/api/events/{event_id}")),
+        telling: Telling::of(&event),
+        aggregate_page: aggregate_page(&event.aggregate_type, &event.aggregate_id),
+        raw: Excerpt::of_json(&event),
+        earlier: neighbour(&shared, &event, true).await?,
+        later: neighbour(&shared, &event, false).await?,
+        event,
+    })
+}
+
+/// The event of the same aggregate before or after this one.
+async fn neighbour(shared: &Shared, event: &EventRow, before: bool) -> Result<Option<EventRow>, Problem> {
+    let next = HistoryPage { newest_first: before, beyond: Some(event.sequence), payloads: false, limit: 1 };
+    let found = shared.log.history_page(&event.aggregate_type, &event.aggregate_id, next).await;
+    Ok(found.map_err(ReadError::Log)?.pop().map(EventRow::from))
+}
+
+/// Where the page of an aggregate is; `None` of a kind that has no pages.
+pub(super) fn aggregate_page(aggregate_type: &str, id: &str) -> Option<String> {
+    let folder = match Kind::of(aggregate_type)? {
+        Kind::Session => "sessions",
+        Kind::Definition => "definitions",
+        Kind::Worker => "workers",
+    };
+    Some(format!("/{folder}/{}", super::parts::encoded(id)))
+}
+
+fn section(aggregate_type: &str) -> Section {
+    match Kind::of(aggregate_type) {
+        Some(Kind::Session) => Section::Sessions,
+        Some(Kind::Definition) => Section::Definitions,
+        Some(Kind::Worker) => Section::Workers,
+        None => Section::Elsewhere,
+    }
+}
+
+/// What kind of thing an aggregate is, in words.
+fn noun(aggregate_type: &str) -> &str {
+    match Kind::of(aggregate_type) {
+        Some(Kind::Session) => "Session",
+        Some(Kind::Definition) => "Definition",
+        Some(Kind::Worker) => "Worker",
+        None => aggregate_type,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_a_page_is_linked_and_an_id_cannot_break_out_of_its_link() {
+        assert_eq!(aggregate_page("worker", "w1").as_deref(), Some("/workers/w1"));
+        assert_eq!(aggregate_page("lablet_session", "a/../b?c").as_deref(), Some("/sessions/a%2F..%2Fb%3Fc"));
+        assert_eq!(aggregate_page("invoice", "7"), None);
+    }
+}

@@ -1,0 +1,381 @@
+//! What an event says, in plain words.
+//!
+//! An event that this build does not understand (of a later version, or of another writer) has no words; its raw form
+//! is shown all the same.
+
+use domain::lablet_definition::{DefinitionContent, LabletDefinitionEvent};
+use domain::lablet_session::{FailureOutcome, LabletSessionEvent, LifeStep, SessionIds};
+use domain::observation::ResourceObservation;
+use domain::ports::{PortDrift, PortMap};
+use domain::timeslot::Timeslot;
+use domain::worker::{WorkerEvent, WorkerProfile};
+use projections::projector::Kind;
+use projections::read_models::session_history::EventRow;
+use serde::Deserialize as _;
+
+use crate::pages::parts::{self, counted};
+
+/// Most differences, ports or events that are listed; the raw form has all.
+const MOST_LISTED: usize = 20;
+
+/// What an event says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Telling {
+    /// In a sentence.
+    pub(super) sentence: String,
+    /// What belongs to it.
+    pub(super) facts: Vec<Fact>,
+}
+
+/// Something that an event says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Fact {
+    /// What it is about.
+    pub(super) name: &'static str,
+    /// What is so.
+    pub(super) value: String,
+    /// Where more of it is.
+    pub(super) page: Option<String>,
+}
+
+impl Telling {
+    /// What this event says; `None`: this build does not understand it.
+    pub(super) fn of(event: &EventRow) -> Option<Self> {
+        Some(match Kind::of(&event.aggregate_type)? {
+            Kind::Session => of_session(&LabletSessionEvent::deserialize(&event.data).ok()?),
+            Kind::Definition => of_definition(&LabletDefinitionEvent::deserialize(&event.data).ok()?),
+            Kind::Worker => of_worker(&WorkerEvent::deserialize(&event.data).ok()?),
+        })
+    }
+
+    fn new(sentence: impl Into<String>) -> Self {
+        Self { sentence: sentence.into(), facts: Vec::new() }
+    }
+
+    fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.facts.push(Fact { name, value: value.into(), page: None });
+        self
+    }
+
+    fn with_page(mut self, name: &'static str, value: impl Into<String>, page: String) -> Self {
+        self.facts.push(Fact { name, value: value.into(), page: Some(page) });
+        self
+    }
+
+    fn with_some(self, name: &'static str, value: Option<String>) -> Self {
+        match value {
+            Some(value) => self.with(name, value),
+            None => self,
+        }
+    }
+
+    fn on_worker(self, worker: Option<&domain::WorkerId>) -> Self {
+        match worker {
+            Some(worker) => self.with_page("Worker", worker.as_str(), format!("/workers/{worker}")),
+            None => self,
+        }
+    }
+
+    fn of_the_session(self, ids: &SessionIds) -> Self {
+        let version = format!("{} (version {})", ids.definition_id, ids.definition_version.as_str());
+        self.with_page("Definition", version, format!("/definitions/{}", ids.definition_id))
+    }
+}
+
+fn of_session(event: &LabletSessionEvent) -> Telling {
+    let told = match event {
+        LabletSessionEvent::Created { owner_id, timeslot, .. } => {
+            Telling::new("A session was created. It waits for a worker.")
+                .with_some("For", owner_id.clone())
+                .with_some("Timeslot", timeslot.as_ref().map(booked))
+        }
+        LabletSessionEvent::Scheduled(step) => of_step("A worker and its ports were given to the session.", step),
+        LabletSessionEvent::Instantiating(step) => of_step("The session's lab is being brought up.", step),
+        LabletSessionEvent::Ready(step) => of_step("The session's lab is up.", step),
+        LabletSessionEvent::Running(step) => of_step("The session runs: the learner can work in the lab.", step),
+        LabletSessionEvent::Collecting(step) => {
+            of_step("What is needed to grade the session is being collected.", step)
+        }
+        LabletSessionEvent::Grading(step) => of_step("The session's work is being graded.", step),
+        LabletSessionEvent::Stopping(step) => of_step("The session's lab is being stopped.", step),
+        LabletSessionEvent::Stopped(step) => of_step("The session's lab is stopped.", step),
+        LabletSessionEvent::Archived(step) => of_step("Nothing is left of the session but its record.", step),
+        LabletSessionEvent::Terminated(step) => of_step("The session was ended before its natural end.", step),
+        LabletSessionEvent::Expired(step) => of_step("The end of its timeslot overtook the session.", step),
+        LabletSessionEvent::ObserveResourcesRequested { request_id, worker_id, cml_lab_id, requested_by, .. } => {
+            Telling::new(format!("{requested_by} asked for an observation of the session's lab."))
+                .with("Request", request_id.as_str())
+                .with("Lab", cml_lab_id.as_str())
+                .on_worker(Some(worker_id))
+        }
+        LabletSessionEvent::ResourcesObserved {
+            observed_resources,
+            observed_ports,
+            port_drift_detected,
+            unallocated,
+            request_id,
+            worker_id,
+            cml_lab_id,
+            ..
+        } => of_observation(observed_resources)
+            .with("Ports", ports_seen(observed_ports.as_ref(), *port_drift_detected, unallocated.as_ref()))
+            .with_some("Answers the request", request_id.as_ref().map(ToString::to_string))
+            .with_some("Lab", cml_lab_id.as_ref().map(ToString::to_string))
+            .on_worker(worker_id.as_ref()),
+        LabletSessionEvent::PortDriftDetected { drift_details, worker_id, .. } => {
+            of_drift(drift_details).on_worker(worker_id.as_ref())
+        }
+        LabletSessionEvent::ObservationFailed { request_id, outcome, reason, requested_by, .. } => {
+            let sentence = match outcome {
+                FailureOutcome::Failed => "An observation of the session's lab failed.",
+                FailureOutcome::Skipped => "An observation was not made, as the session had moved on.",
+            };
+            Telling::new(sentence)
+                .with("Why", reason)
+                .with_some("Asked for by", requested_by.clone())
+                .with_some("Answers the request", request_id.as_ref().map(ToString::to_string))
+        }
+    };
+    told.of_the_session(event.ids())
+}
+
+fn of_step(sentence: &str, step: &LifeStep) -> Telling {
+    Telling::new(sentence)
+        .with_some("Why", step.reason.clone())
+        .with_some("Allocated ports", step.allocated_ports.as_ref().map(ports))
+        .with_some("Timeslot", step.timeslot.as_ref().map(booked))
+        .with_some("Lab", step.cml_lab_id.as_ref().map(ToString::to_string))
+        .on_worker(step.worker_id.as_ref())
+}
+
+fn of_observation(seen: &ResourceObservation) -> Telling {
+    let who = seen.observer.as_deref().unwrap_or("Somebody");
+    let nodes = seen
+        .actual_node_count
+        .map_or_else(|| "an unknown number of nodes".to_owned(), |count| counted(&u64::from(count), "node"));
+    let complete = match seen.coverage.as_ref().map(|coverage| (coverage.is_complete(), coverage)) {
+        Some((true, _)) => "yes".to_owned(),
+        Some((false, coverage)) => {
+            let booted = match (coverage.nodes_booted, coverage.nodes_total) {
+                (Some(booted), Some(total)) => format!("{booted} of {total} nodes booted"),
+                _ => "how many nodes were booted is unknown".to_owned(),
+            };
+            let unread = coverage.failed_reads.len() + coverage.unreadable_entries.len();
+            format!("no: {booted}, {unread} things could not be read")
+        }
+        None => "its sender did not say".to_owned(),
+    };
+    Telling::new(format!("{who} observed the session's lab and saw {nodes}."))
+        .with("Nominal CPU", parts::known_cores(&seen.total_cpu_cores))
+        .with("Nominal memory", parts::known_gb(&seen.total_memory_mb))
+        .with("Disk in use", parts::known_gb(&seen.total_storage_mb))
+        .with("Saw everything", complete)
+}
+
+fn ports_seen(observed: Option<&PortMap>, drifted: Option<bool>, unallocated: Option<&PortMap>) -> String {
+    match (observed, drifted, unallocated) {
+        (None, ..) | (Some(_), None, _) => "unknown: the tags could not be read".to_owned(),
+        (Some(_), Some(true), _) => "drifted from what was allocated".to_owned(),
+        (Some(_), Some(false), Some(found)) if !found.is_empty() => {
+            format!("{} where nothing was allocated", counted(&(found.len() as u64), "port"))
+        }
+        (Some(_), Some(false), _) => "as planned".to_owned(),
+    }
+}
+
+fn of_drift(drift: &PortDrift) -> Telling {
+    let count = drift.added.len() + drift.removed.len() + drift.changed.len();
+    let differ = if count == 1 { "differs" } else { "differ" };
+    let mut told = Telling::new(format!(
+        "The observed ports are not the allocated ones: {} {differ}.",
+        counted(&(count as u64), "port")
+    ));
+    let added = drift.added.iter().map(|(name, port)| ("Added", format!("{}: {port} observed", name.as_str())));
+    let removed = drift.removed.iter().map(|(name, port)| ("Removed", format!("{}: {port} allocated", name.as_str())));
+    let changed = drift.changed.iter().map(|(name, port)| {
+        ("Changed", format!("{}: {} allocated, {} observed", name.as_str(), port.allocated, port.observed))
+    });
+    for (name, value) in added.chain(removed).chain(changed).take(MOST_LISTED) {
+        told = told.with(name, value);
+    }
+    if count > MOST_LISTED { told.with("And", format!("{} more", count - MOST_LISTED)) } else { told }
+}
+
+fn of_definition(event: &LabletDefinitionEvent) -> Telling {
+    match event {
+        LabletDefinitionEvent::Created { name, version, content, node_count, .. } => {
+            let sentence =
+                format!("The definition \u{201c}{name}\u{201d} was created in version {}.", version.as_str());
+            Telling::new(sentence)
+                .with("Configured", configured(content))
+                .with_some("Nodes", node_count.map(|count| count.to_string()))
+        }
+        LabletDefinitionEvent::Revised { revision, before, after, reason, evidence, revised_by, .. } => {
+            let mut told = Telling::new(format!("{revised_by} revised the definition: it is now revision {revision}."))
+                .with("Why", reason);
+            for (name, change) in changes_of_definition(before, after) {
+                told = told.with(name, change);
+            }
+            for event in evidence.iter().take(MOST_LISTED) {
+                told = told.with_page("Rests on", event.to_string(), format!("/events/{event}"));
+            }
+            match evidence.len() {
+                0 => told.with("Rests on", "no observation"),
+                count if count > MOST_LISTED => told.with("And", format!("{} more events", count - MOST_LISTED)),
+                _ => told,
+            }
+        }
+    }
+}
+
+fn configured(content: &DefinitionContent) -> String {
+    let needs = &content.resource_requirements;
+    format!(
+        "{}, {} GB of memory, {} GB of storage, {}",
+        counted(&u64::from(needs.cpu_cores), "core"),
+        needs.memory_gb,
+        needs.storage_gb,
+        counted(&(content.port_template.ports.len() as u64), "port")
+    )
+}
+
+fn changes_of_definition(before: &DefinitionContent, after: &DefinitionContent) -> Vec<(&'static str, String)> {
+    let (was, is) = (&before.resource_requirements, &after.resource_requirements);
+    let mut changes: Vec<(&'static str, String)> = [
+        ("CPU cores", was.cpu_cores, is.cpu_cores),
+        ("Memory GB", was.memory_gb, is.memory_gb),
+        ("Storage GB", was.storage_gb, is.storage_gb),
+    ]
+    .into_iter()
+    .filter(|(_, was, is)| was != is)
+    .map(|(name, was, is)| (name, from_to(&was, &is)))
+    .collect();
+    if before.port_template != after.port_template {
+        let (was, is) = (before.port_template.ports.len(), after.port_template.ports.len());
+        changes.push(("Port template", from_to(&counted(&(was as u64), "port"), &counted(&(is as u64), "port"))));
+    }
+    if before.description != after.description {
+        changes.push(("Description", "was changed".to_owned()));
+    }
+    changes
+}
+
+fn of_worker(event: &WorkerEvent) -> Telling {
+    match event {
+        WorkerEvent::Registered { profile, .. } => {
+            Telling::new(format!("The worker \u{201c}{}\u{201d} was registered.", profile.name))
+                .with("Address", String::from(profile.address.clone()))
+                .with("Capacity", capacity(profile))
+                .with("Port range", port_range(profile))
+        }
+        WorkerEvent::Changed { before, after, .. } => {
+            let mut told = Telling::new(format!("The worker \u{201c}{}\u{201d} was changed.", after.name));
+            let address = |profile: &WorkerProfile| String::from(profile.address.clone());
+            for (name, was, is) in [
+                ("Name", before.name.clone(), after.name.clone()),
+                ("Address", address(before), address(after)),
+                ("Capacity", capacity(before), capacity(after)),
+                ("Port range", port_range(before), port_range(after)),
+            ] {
+                if was != is {
+                    told = told.with(name, from_to(&was, &is));
+                }
+            }
+            told
+        }
+    }
+}
+
+fn capacity(profile: &WorkerProfile) -> String {
+    let capacity = &profile.capacity;
+    format!(
+        "{}, {} GB of memory, {} GB of storage, {}",
+        counted(&u64::from(capacity.cpu_cores), "core"),
+        capacity.memory_gb,
+        capacity.storage_gb,
+        counted(&u64::from(capacity.max_nodes), "node")
+    )
+}
+
+fn port_range(profile: &WorkerProfile) -> String {
+    format!("{} to {}", profile.port_range.first(), profile.port_range.last())
+}
+
+fn from_to(was: &impl ToString, is: &impl ToString) -> String {
+    format!("{} → {}", was.to_string(), is.to_string())
+}
+
+fn booked(timeslot: &Timeslot) -> String {
+    let minute = |at: chrono::DateTime<chrono::Utc>| at.format("%Y-%m-%d %H:%M UTC").to_string();
+    format!("{} to {}", minute(timeslot.start()), minute(timeslot.end()))
+}
+
+fn ports(ports: &PortMap) -> String {
+    if ports.is_empty() {
+        return "none".to_owned();
+    }
+    let listed: Vec<String> =
+        ports.iter().take(MOST_LISTED).map(|(name, port)| format!("{} {port}", name.as_str())).collect();
+    let more = ports.len().saturating_sub(MOST_LISTED);
+    if more > 0 { format!("{} and {more} more", listed.join(", ")) } else { listed.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use app::log::{Metadata, Position};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn event(aggregate_type: &str, data: Value) -> EventRow {
+        EventRow {
+            event_id: uuid::Uuid::nil(),
+            position: Position::START,
+            aggregate_type: aggregate_type.to_owned(),
+            aggregate_id: "x".to_owned(),
+            sequence: 1,
+            event_type: data["type"].as_str().unwrap_or_default().to_owned(),
+            recorded_at: chrono::DateTime::UNIX_EPOCH,
+            metadata: Metadata::default(),
+            data,
+        }
+    }
+
+    fn samples() -> Vec<(String, Value)> {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../domain/samples");
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let read = |path: &std::path::PathBuf| {
+            let value: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+            (path.file_stem().unwrap().to_str().unwrap().to_owned(), value)
+        };
+        files.iter().map(read).collect()
+    }
+
+    #[test]
+    fn every_event_that_there_is_can_be_told() {
+        for (name, sample) in samples() {
+            let told = Telling::of(&event(name.split('.').next().unwrap(), sample)).unwrap_or_else(|| panic!("{name}"));
+            assert!(told.sentence.ends_with('.') && !told.facts.is_empty(), "{name}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn an_event_that_is_not_understood_has_no_words() {
+        assert_eq!(Telling::of(&event("lablet_session", json!({"type": "lablet_session.created.v9"}))), None);
+        assert_eq!(Telling::of(&event("invoice", json!({"type": "invoice.sent.v1"}))), None);
+    }
+
+    #[test]
+    fn a_drift_names_each_port_and_both_numbers() {
+        let map = |ports: Value| serde_json::from_value::<PortMap>(ports).unwrap();
+        let (allocated, observed) = (map(json!({"a": 1, "b": 2})), map(json!({"b": 3, "c": 4})));
+        let told = of_drift(&PortDrift::between(&allocated, &observed));
+        assert_eq!(told.sentence, "The observed ports are not the allocated ones: 3 ports differ.");
+        let facts: Vec<(&str, &str)> = told.facts.iter().map(|fact| (fact.name, fact.value.as_str())).collect();
+        assert_eq!(
+            facts,
+            [("Added", "c: 4 observed"), ("Removed", "a: 1 allocated"), ("Changed", "b: 2 allocated, 3 observed")]
+        );
+    }
+}

@@ -1,0 +1,178 @@
+//! `GET /operations`: how far everything is, and what got stuck.
+
+pub(crate) mod dead_letters;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use chrono::{DateTime, Utc};
+use projections::freshness::Freshness;
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use self::dead_letters::{LETTER_COLUMNS, Told, told};
+use super::parts::{self, Badge, Tone, When};
+use super::query::Asked;
+use super::shell::{Section, Shell, page};
+use super::table::{Column, Format, csv_of, time};
+use super::visit::Visit;
+use crate::caller::{Caller, Operating};
+use crate::dead_letters::list::{Letter, LetterKind, waiting};
+use crate::operations::{Operations, Relay, look};
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// Dead letters of each place that are fetched, and of all places that are shown. Settle some, and others come.
+const LETTERS_OF_A_PLACE: u32 = 20;
+const MOST_LETTERS: usize = 40;
+/// Dead letters of each place in a file.
+const LETTERS_IN_A_FILE: u32 = 1_000;
+
+/// What the page is asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OperationsQuery {
+    /// The letter that the visitor has just retried.
+    retried: Option<String>,
+    /// The letter that the visitor has just discarded.
+    discarded: Option<String>,
+    /// Dead letters of this kind alone.
+    kind: Option<LetterKind>,
+    /// One of the tables, to be downloaded.
+    table: Option<Table>,
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Table {
+    DeadLetters,
+    ReadModels,
+}
+
+#[derive(Template)]
+#[template(path = "operations.html")]
+struct OperationsPage {
+    shell: Shell,
+    csrf_token: String,
+    idempotency_key: Uuid,
+    told: Option<Told>,
+    operations: Operations,
+    kind: Option<LetterKind>,
+    letters: Vec<Letter>,
+    more_letters: bool,
+}
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Operating>,
+    visit: Visit,
+    Asked(query): Asked<OperationsQuery>,
+) -> Result<Response, Problem> {
+    if query.format == Some(Format::Csv) {
+        return as_csv(&shared, &query).await;
+    }
+    let operations = look(&shared).await?;
+    let mut letters = waiting(&shared, query.kind, LETTERS_OF_A_PLACE).await?;
+    letters.more |= letters.items.len() > MOST_LETTERS;
+    letters.items.truncate(MOST_LETTERS);
+    page(&OperationsPage {
+        shell: Shell::of(&visit, Section::Operations).twin("/api/operations").live("/api/stream"),
+        csrf_token: visit.csrf_token.clone(),
+        idempotency_key: visit.idempotency_key,
+        told: told(&shared, query.retried.as_deref(), query.discarded.as_deref()).await?,
+        operations,
+        kind: query.kind,
+        letters: letters.items,
+        more_letters: letters.more,
+    })
+}
+
+async fn as_csv(shared: &Shared, query: &OperationsQuery) -> Result<Response, Problem> {
+    match query.table.unwrap_or(Table::DeadLetters) {
+        Table::DeadLetters => {
+            let letters = waiting(shared, query.kind, LETTERS_IN_A_FILE).await?;
+            let name = if letters.more { "dead-letters-first" } else { "dead-letters" };
+            csv_of(name, &LETTER_COLUMNS, &letters.items)
+        }
+        Table::ReadModels => csv_of("read-models", &READ_MODEL_COLUMNS, &look(shared).await?.read_models),
+    }
+}
+
+const READ_MODEL_COLUMNS: [Column<Freshness>; 9] = [
+    ("read_model", |model| model.read_model.name().to_owned()),
+    ("revision", |model| model.revision.to_string()),
+    ("position", |model| model.position.to_string()),
+    ("head", |model| model.head.to_string()),
+    ("events_behind", |model| model.events_behind.to_string()),
+    ("moved_at", |model| time(&model.moved_at)),
+    ("parked_aggregates", |model| model.parked_aggregates.to_string()),
+    ("dead_letters", |model| model.dead_letters.to_string()),
+    ("rebuilding", |model| model.rebuilding.map(|position| position.to_string()).unwrap_or_default()),
+];
+
+/// How far a read model is, in a sign and in words.
+fn lag(model: &Freshness) -> Badge {
+    match (model.rebuilding, model.events_behind) {
+        (Some(_), _) => Badge::new(Tone::Warn, "↻", "being rebuilt"),
+        (None, 0) => Badge::new(Tone::Good, "✓", "up to date"),
+        (None, behind) => Badge::new(Tone::Warn, "◷", format!("{} behind", many(&behind))),
+    }
+}
+
+/// How far the log is on the bus, in a sign and in words.
+fn relay_lag(relay: &Relay) -> Badge {
+    match (relay.caught_up, relay.events_behind) {
+        (true, _) => Badge::new(Tone::Good, "✓", "everything is on the bus"),
+        (false, behind) => Badge::new(Tone::Warn, "◷", format!("{} not on the bus yet", many(&behind))),
+    }
+}
+
+fn bus(is_connected: &bool) -> Badge {
+    if *is_connected {
+        return Badge::new(Tone::Good, "✓", "connected");
+    }
+    Badge::new(Tone::Bad, "✕", "not connected")
+}
+
+/// Which relay works, in words.
+fn holder(relay: &Relay, now: &DateTime<Utc>) -> String {
+    match (&relay.holder, relay.leased_until) {
+        (Some(holder), Some(until)) if until > *now => holder.clone(),
+        (Some(holder), _) => format!("nobody: the lease of {holder} ran out"),
+        (None, _) => "nobody".to_owned(),
+    }
+}
+
+fn times(count: &i64) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
+/// What waits, in words.
+fn waiting_words(operations: &Operations) -> String {
+    let waiting = &operations.dead_letters;
+    let commands = parts::counted(&waiting.commands.unsigned_abs(), "command");
+    format!("{commands} and {} wait", parts::counted(&waiting.events, "event"))
+}
+
+/// So many events; they are counted only so far.
+fn many(events: &u64) -> String {
+    if *events >= projections::freshness::MOST_COUNTED.unsigned_abs() {
+        return format!("{events} events or more");
+    }
+    parts::counted(events, "event")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_only_so_far_says_so() {
+        assert_eq!([1, 7, 10_000].map(|events| many(&events)), ["1 event", "7 events", "10000 events or more"]);
+    }
+}
