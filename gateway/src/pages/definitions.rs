@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::Invalid;
 use projections::ReadModel;
-use projections::read_models::definitions::{DefinitionFilter, DefinitionRow, ObservationIndicator};
+use projections::read_models::definitions::{DefinitionFilter, DefinitionRow, DefinitionSort, ObservationIndicator};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{self, Badge, Tone, When};
@@ -44,6 +44,7 @@ impl DefinitionsQuery {
             text: check_text("text", self.text.clone())?,
             observed: self.observed,
             drift: self.drift,
+            sort: DefinitionSort::default(),
         })
     }
 

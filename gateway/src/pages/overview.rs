@@ -5,10 +5,11 @@ use axum::extract::State;
 use axum::response::Response;
 use projections::freshness::Freshness;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
+use projections::read_models::observations::deviations::{DefinitionDeviation, Deviation, Resource};
 use projections::read_models::sessions::{SessionFilter, SessionRow};
 use projections::{PageRequest, ReadModel};
 
-use super::parts::{self, Badge, When};
+use super::parts::{self, Badge, Tone, When};
 use super::sessions::UP;
 use super::shell::{Section, Shell, page};
 use super::visit::Visit;
@@ -19,6 +20,9 @@ use crate::state::Shared;
 
 /// Rows of each of the page's lists.
 const ROWS: u32 = 10;
+
+/// Definitions that are off.
+const OFF: u32 = 5;
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -32,6 +36,7 @@ struct OverviewPage {
     drifts: Vec<SessionRow>,
     open: Vec<ObservationRequestRow>,
     failed: Vec<ObservationRequestRow>,
+    off: Vec<DefinitionDeviation>,
     fresh: Vec<Freshness>,
 }
 
@@ -61,6 +66,7 @@ pub(crate) async fn show(
         drifts: reads.sessions(&drifted, &request).await?.items,
         open: reads.observation_requests(&of(RequestOutcome::Open), &request).await?.items,
         failed: reads.observation_requests(&of(RequestOutcome::Failed), &request).await?.items,
+        off: reads.definitions_off(OFF).await?,
         fresh: visit.freshness.all,
     })
 }
@@ -72,4 +78,44 @@ fn differences(session: &SessionRow) -> String {
     let said: Vec<String> =
         said.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
     said.join(", ")
+}
+
+/// The resource that is off by most.
+fn furthest(deviation: &DefinitionDeviation) -> &Deviation {
+    match deviation.resource {
+        Resource::CpuCores => &deviation.cpu_cores,
+        Resource::MemoryGb => &deviation.memory_gb,
+        Resource::StorageGb => &deviation.storage_gb,
+    }
+}
+
+/// By how much it is off, as needed by configured.
+fn off_by(deviation: &DefinitionDeviation) -> Badge {
+    let what = match deviation.resource {
+        Resource::CpuCores => "CPU",
+        Resource::MemoryGb => "memory",
+        Resource::StorageGb => "storage",
+    };
+    let times = parts::number(&deviation.ratio);
+    match deviation.ratio {
+        ratio if ratio > 1.0 => Badge::new(Tone::Warn, "▲", format!("{what} too small: needs {times} times as much")),
+        ratio if ratio < 1.0 => Badge::new(Tone::Calm, "▽", format!("{what} too large: needs {times} of it")),
+        _ => Badge::new(Tone::Good, "✓", "as configured"),
+    }
+}
+
+fn configured(deviation: &DefinitionDeviation) -> String {
+    let configured = f64::from(furthest(deviation).configured);
+    match deviation.resource {
+        Resource::CpuCores => parts::known_cores(&Some(configured)),
+        Resource::MemoryGb | Resource::StorageGb => format!("{} GB", parts::number(&configured)),
+    }
+}
+
+fn observed(deviation: &DefinitionDeviation) -> String {
+    let observed = &furthest(deviation).observed_max;
+    match deviation.resource {
+        Resource::CpuCores => parts::known_cores(observed),
+        Resource::MemoryGb | Resource::StorageGb => parts::known_gb(observed),
+    }
 }

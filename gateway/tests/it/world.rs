@@ -138,17 +138,7 @@ impl World {
         let stop = CancellationToken::new();
         let serving = tokio::spawn(gateway.run(stop.clone()));
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).build().unwrap();
-        Self {
-            address,
-            log,
-            dead_letters,
-            http,
-            projections,
-            runner: None,
-            stop,
-            serving: Some(serving),
-            database,
-        }
+        Self { address, log, dead_letters, http, projections, runner: None, stop, serving: Some(serving), database }
     }
 
     /// Lets the read models follow.
