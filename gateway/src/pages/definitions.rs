@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::Invalid;
 use projections::ReadModel;
-use projections::read_models::definitions::{DefinitionFilter, DefinitionRow, ObservationIndicator};
+use projections::read_models::definitions::{DefinitionFilter, DefinitionRow, DefinitionSort, ObservationIndicator};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{self, Badge, Tone, When};
@@ -31,6 +31,8 @@ pub(crate) struct DefinitionsQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     drift: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    sort: Option<DefinitionSort>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
@@ -44,6 +46,7 @@ impl DefinitionsQuery {
             text: check_text("text", self.text.clone())?,
             observed: self.observed,
             drift: self.drift,
+            sort: self.sort.unwrap_or_default(),
         })
     }
 
