@@ -31,6 +31,8 @@ pub(crate) struct DefinitionsQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     drift: Option<bool>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    sort: Option<DefinitionSort>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
@@ -44,7 +46,7 @@ impl DefinitionsQuery {
             text: check_text("text", self.text.clone())?,
             observed: self.observed,
             drift: self.drift,
-            sort: DefinitionSort::default(),
+            sort: self.sort.unwrap_or_default(),
         })
     }
 

@@ -12,8 +12,8 @@ use crate::query::from_pairs;
 use crate::sign_in::{BrowserSession, csrf_matches};
 use crate::submission::{checked_key, origin_with};
 
-/// Most bytes of a form: the longest reason in the widest characters, and some.
-const LONGEST_FORM: usize = 48 << 10;
+/// Most bytes of a form: the longest reason and the longest description in the widest characters, and some.
+const LONGEST_FORM: usize = 96 << 10;
 
 /// Fields that every form carries and no handler looks at. `form_page` says where the form itself is, for whoever has to
 /// sign in again first.
