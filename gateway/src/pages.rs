@@ -67,7 +67,11 @@ pub(crate) fn dressed(router: Router<Shared>, shared: &Shared) -> Router<Shared>
 }
 
 async fn forbid(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    forbidding(next.run(request).await)
+}
+
+/// The response with what browsers are told to forbid.
+fn forbidding(mut response: Response) -> Response {
     let headers = response.headers_mut();
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("same-origin"));

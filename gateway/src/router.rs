@@ -8,11 +8,12 @@ use std::sync::Arc;
 use aide::axum::ApiRouter;
 use aide::axum::routing::{get_with, patch_with, post_with};
 use aide::openapi::OpenApi;
+use axum::extract::State;
 use axum::middleware::from_fn_with_state;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
-use http::{Method, Uri};
+use http::request::Parts;
 
 use crate::caller::authenticate;
 use crate::documents::{self, OpenApiDocument};
@@ -143,13 +144,17 @@ fn operators() -> ApiRouter<Shared> {
         .api_route("/api/dead-letters/{id}/discard", post_with(discard::discard, discard::describe))
 }
 
-async fn nothing_here(uri: Uri) -> Response {
-    let shown: String = uri.path().chars().take(200).collect();
-    Problem::new(Kind::NotFound, format!("There is nothing at {shown}.")).into_response()
+async fn nothing_here(State(shared): State<Shared>, request: Parts) -> Response {
+    let problem = Problem::new(Kind::NotFound, format!("There is nothing at {}.", shown(&request)));
+    pages::error::answer(&shared, &request, problem).await
 }
 
-async fn other_method(method: Method, uri: Uri) -> Response {
-    let shown: String = uri.path().chars().take(200).collect();
-    Problem::new(Kind::MethodNotAllowed, format!("{shown} does not take {method}; see the Allow header."))
-        .into_response()
+async fn other_method(State(shared): State<Shared>, request: Parts) -> Response {
+    let (shown, method) = (shown(&request), &request.method);
+    let detail = format!("{shown} does not take {method}; see the Allow header.");
+    pages::error::answer(&shared, &request, Problem::new(Kind::MethodNotAllowed, detail)).await
+}
+
+fn shown(request: &Parts) -> String {
+    request.uri.path().chars().take(200).collect()
 }

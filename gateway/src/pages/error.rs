@@ -4,11 +4,17 @@ use askama::Template;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use http::HeaderValue;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
+use http::request::Parts;
 
+use super::forbidding;
 use super::shell::{Section, Shell, Visitor, page};
 use crate::authentication::{Principal, Role};
+use crate::correlation::Correlation;
 use crate::problem::{Document, Problem};
 use crate::sign_in::BrowserSession;
+use crate::sign_in::sessions::Use;
 use crate::state::Shared;
 
 #[derive(Template)]
@@ -21,22 +27,47 @@ struct ErrorPage {
 
 /// Turns a problem on its way out into a page.
 pub(crate) async fn as_page(State(shared): State<Shared>, request: Request, next: Next) -> Response {
-    let correlation = request.extensions().get::<crate::correlation::Correlation>().map(|found| found.id.clone());
+    let correlation = correlation(request.extensions());
     let asked_before = visitor(request.extensions());
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let visitor = asked_before.or_else(|| visitor(response.extensions()));
+    page_of(&shared, &problem, visitor, correlation, response)
+}
+
+/// A problem with a path that is nobody's: a page for whoever looks with a browser, a document for programs.
+pub(crate) async fn answer(shared: &Shared, request: &Parts, problem: Problem) -> Response {
+    let is_api = request.uri.path().split('/').nth(1) == Some("api");
+    let accepts = request.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if is_api || !accepts.contains("text/html") {
+        return problem.into_response();
+    }
+    // Nobody has to be signed in to be told so, but who is keeps their navigation.
+    let signed_in = shared.authenticator.authenticate(&request.headers, Use::ByPerson).await.ok();
+    let visitor = signed_in.map(|signed_in| visitor_of(&signed_in.principal, signed_in.session.as_ref()));
+    let response = (problem.kind().status(), ()).into_response();
+    forbidding(page_of(shared, &problem, visitor, correlation(&request.extensions), response))
+}
+
+fn correlation(extensions: &http::Extensions) -> String {
+    extensions.get::<Correlation>().map(|found| found.id.clone()).unwrap_or_default()
+}
+
+/// The response with the problem's page for a body.
+fn page_of(
+    shared: &Shared,
+    problem: &Problem,
+    visitor: Option<Visitor>,
+    correlation: String,
+    response: Response,
+) -> Response {
     let mut shell = Shell { visitor, ..Shell::of_nobody(shared.log.clock().now()) };
     shell.section = Section::Elsewhere;
-    let document = problem.document();
-    let rendered = page(&ErrorPage { shell, problem: document, correlation: correlation.unwrap_or_default() });
-    match rendered {
+    match page(&ErrorPage { shell, problem: problem.document(), correlation }) {
         Ok(body) => {
             let (mut parts, _) = response.into_parts();
-            parts.headers.remove(http::header::CONTENT_LENGTH);
-            parts
-                .headers
-                .insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("text/html; charset=utf-8"));
+            parts.headers.remove(CONTENT_LENGTH);
+            parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
             Response::from_parts(parts, body.into_body())
         }
         Err(problem) => problem.into_response(),
@@ -44,10 +75,13 @@ pub(crate) async fn as_page(State(shared): State<Shared>, request: Request, next
 }
 
 fn visitor(extensions: &http::Extensions) -> Option<Visitor> {
-    let principal = extensions.get::<Principal>()?;
-    let csrf_token = extensions.get::<BrowserSession>().map(|session| session.csrf_token.clone()).unwrap_or_default();
-    Some(match principal {
+    Some(visitor_of(extensions.get::<Principal>()?, extensions.get::<BrowserSession>()))
+}
+
+fn visitor_of(principal: &Principal, session: Option<&BrowserSession>) -> Visitor {
+    let csrf_token = session.map(|session| session.csrf_token.clone()).unwrap_or_default();
+    match principal {
         Principal::Service { name } => Visitor { name: name.clone(), role: Role::Viewer, csrf_token },
         Principal::Admin { name, role } => Visitor { name: name.clone(), role: *role, csrf_token },
-    })
+    }
 }
