@@ -1,7 +1,9 @@
 //! One `lablet up`: started, used through its doors, killed, started again.
 
+mod people;
+
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -28,6 +30,8 @@ pub struct LabletOptions {
     pub demo: bool,
     /// More environment.
     pub environment: Vec<(String, String)>,
+    /// More arguments of `up`.
+    pub arguments: Vec<String>,
 }
 
 /// The ready line; its members are those of the design.
@@ -135,14 +139,18 @@ impl Lablet {
     /// # Errors
     /// It cannot be started or takes more than two minutes.
     pub async fn run(&self, arguments: &[&str]) -> anyhow::Result<(bool, String)> {
-        let mut command = Command::new(&self.options.program);
-        command.args(arguments).env("LABLET_DATA_DIR", self.data_dir()).stdin(Stdio::null()).kill_on_drop(true);
-        let output = tokio::time::timeout(Duration::from_secs(120), command.output())
-            .await
-            .with_context(|| format!("lablet {arguments:?} did not end"))??;
+        let output = self.output(arguments).await?;
         let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
         text.push_str(&String::from_utf8_lossy(&output.stderr));
         Ok((output.status.success(), text))
+    }
+
+    async fn output(&self, arguments: &[&str]) -> anyhow::Result<Output> {
+        let mut command = Command::new(&self.options.program);
+        command.args(arguments).env("LABLET_DATA_DIR", self.data_dir()).stdin(Stdio::null()).kill_on_drop(true);
+        Ok(tokio::time::timeout(Duration::from_secs(120), command.output())
+            .await
+            .with_context(|| format!("lablet {arguments:?} did not end"))??)
     }
 
     /// A request with the key or token that its path needs.
@@ -267,6 +275,7 @@ async fn launch(options: &LabletOptions, folder: &Path) -> anyhow::Result<(Child
     for name in ["LABLET_DATABASE_URL", "LABLET_NATS_URL", "LABLET_CML_USERNAME", "LABLET_CML_PASSWORD"] {
         command.env_remove(name);
     }
+    command.args(&options.arguments);
     command.envs(options.environment.iter().cloned());
     let mut process = command
         .stdin(Stdio::null())

@@ -3,12 +3,14 @@
 //! For development only.
 
 mod browser;
+mod crowd;
 pub mod event_catalogue;
 mod lablet;
 mod python;
 mod waiting;
 
 pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Violation, Weight};
+pub use self::crowd::Crowd;
 pub use self::lablet::{Lablet, LabletOptions, Refused, install_tls};
 pub use self::python::python;
 pub use self::waiting::eventually;

@@ -6,5 +6,6 @@ mod browser;
 mod compose;
 mod documents;
 mod journeys;
+mod pages;
 mod tidy;
 mod vendored;
