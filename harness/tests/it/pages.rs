@@ -1,6 +1,7 @@
 //! The admin's pages, as people meet them in a browser.
 
 mod crowd;
+mod demo;
 mod sign_in;
 
 use harness::{Appearance, Browser, DESKTOP, Lablet, LabletOptions};
