@@ -52,6 +52,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::authentication::{AdminToken, Authenticator, InternalKey};
+use crate::operations::consumers::ConsumerWatch;
 use crate::pages::freshness::FreshnessWatch;
 use crate::sign_in::sessions::{SessionLimits, Sessions};
 use crate::sign_in::{SignIn, SignInLinks, Site, Tokens};
@@ -179,6 +180,7 @@ impl Gateway {
             public_url,
             follower: Follower::new(options.most_streams),
             freshness: FreshnessWatch::default(),
+            consumers: ConsumerWatch::default(),
             turns: Semaphore::new(options.most_requests),
             stop: CancellationToken::new(),
             options,

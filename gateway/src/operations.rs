@@ -1,15 +1,20 @@
 //! `GET /api/operations`: what keeps this running, how far it is, and what got stuck.
 
+pub(crate) mod consumers;
+
 use aide::transform::TransformOperation;
 use app::dead_letters::Kind;
 use app::log::Position;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
+use projections::ReadError;
 use projections::freshness::Freshness;
+use projections::verifications::Verification;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use self::consumers::StreamConsumers;
 use crate::caller::{Caller, Viewing};
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -18,50 +23,72 @@ use crate::state::Shared;
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Operations {
     /// Version of this build.
-    version: &'static str,
+    pub(crate) version: &'static str,
     /// The end of the log.
-    head: Position,
+    pub(crate) head: Position,
     /// How far each read model has come.
-    read_models: Vec<Freshness>,
+    pub(crate) read_models: Vec<Freshness>,
     /// How far the log is on the bus.
-    relay: Relay,
+    pub(crate) relay: Relay,
     /// Whether this process has a connection to the bus.
-    bus_connected: bool,
+    pub(crate) bus_connected: bool,
     /// What waits for somebody's decision; see `/api/dead-letters`.
-    dead_letters: Waiting,
+    pub(crate) dead_letters: Waiting,
+    /// The newest migration that the database has.
+    pub(crate) schema_version: i64,
+    /// The newest migration that this build knows. Another than the database's: `lablet migrate` is due, or a newer
+    /// build has been here.
+    pub(crate) build_schema_version: i64,
+    /// What `lablet verify` found the last time; null: nobody verified yet.
+    pub(crate) last_verify: Option<Verification>,
+    /// How far the consumers on the bus are.
+    pub(crate) consumers: Vec<StreamConsumers>,
+    /// Age in seconds of the oldest event that an open transaction holds back from every reader; 0: nothing is held
+    /// back.
+    pub(crate) held_back_seconds: f64,
 }
 
 /// How far the log is on the bus.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Relay {
     /// Every event up to here is on the bus.
-    position: Position,
+    pub(crate) position: Position,
     /// Whether that is the end of the log.
-    caught_up: bool,
+    pub(crate) caught_up: bool,
     /// Which relay works; null: none does.
-    holder: Option<String>,
+    pub(crate) holder: Option<String>,
     /// Until when its lease runs.
-    leased_until: Option<DateTime<Utc>>,
+    pub(crate) leased_until: Option<DateTime<Utc>>,
     /// How often the stream was found lost, wiped or rolled back.
-    losses: i64,
+    pub(crate) losses: i64,
     /// When it moved last.
-    updated_at: DateTime<Utc>,
+    pub(crate) updated_at: DateTime<Utc>,
 }
 
 /// What waits for somebody's decision.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Waiting {
     /// Commands that arrived by NATS and could not be handled.
-    commands: i64,
+    pub(crate) commands: i64,
     /// Events that a read model lacks.
-    events: u64,
+    pub(crate) events: u64,
 }
 
 pub(crate) async fn show(State(shared): State<Shared>, _: Caller<Viewing>) -> Result<Json<Operations>, Problem> {
+    look(&shared).await.map(Json)
+}
+
+/// How far everything is.
+///
+/// # Errors
+/// 503 while the database is away. That the bus is away is part of the answer.
+pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
     let read_models = shared.reads.freshness().await?;
     let relay = app::relay::progress(shared.log.pool()).await?;
-    let head = shared.log.head().await.map_err(projections::ReadError::Log)?;
-    Ok(Json(Operations {
+    let head = shared.log.head().await.map_err(ReadError::Log)?;
+    let (schema_version, build_schema_version) = shared.log.schema_versions().await.map_err(ReadError::Log)?;
+    let held_back = shared.log.held_back().await.map_err(ReadError::Log)?;
+    Ok(Operations {
         version: env!("CARGO_PKG_VERSION"),
         head,
         relay: Relay {
@@ -78,7 +105,12 @@ pub(crate) async fn show(State(shared): State<Shared>, _: Caller<Viewing>) -> Re
             events: read_models.iter().map(|model| model.dead_letters).sum(),
         },
         read_models,
-    }))
+        schema_version,
+        build_schema_version,
+        last_verify: shared.reads.last_verification().await?,
+        consumers: shared.consumers.look(&shared.bus, shared.log.clock()).await,
+        held_back_seconds: held_back.unwrap_or_default().as_secs_f64(),
+    })
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
