@@ -1,12 +1,14 @@
 //! `make bench`: appending through the log, through stock postgres-es, and pgbench's single-row insert of the same row,
-//! side by side in one run on one private Postgres with fsync.
+//! side by side in one run on one private Postgres with fsync. With the argument `pages`: [`pages`].
 //!
 //! Read the ratios, which are medians over rounds of their own: what else a machine does changes from minute to minute, so
 //! that figures of two runs cannot be compared.
 
+mod pages;
+
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,8 +32,18 @@ const CLIENTS: [u32; 3] = [1, 8, 32];
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_secs(2);
 
-#[tokio::main]
-async fn main() -> anyhow::Result<()> {
+fn main() -> anyhow::Result<ExitCode> {
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match std::env::args().nth(1).as_deref() {
+        None => runtime()?.block_on(comparisons())?,
+        Some("pages") => runtime()?.block_on(pages::run())?,
+        // `pages` starts this executable as `lablet`.
+        Some(_) => return Ok(cli::main()),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn comparisons() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let options = PostgresOptions { data_dir: folder.path().join("postgres"), port: None, fsync: true };
     let server = PostgresServer::start(options).await?;

@@ -108,6 +108,14 @@ impl Browser {
         self.driver.back().await.context("the page before does not load")
     }
 
+    /// Forgets all cookies, as if a session had ended.
+    ///
+    /// # Errors
+    /// The browser does not answer.
+    pub async fn forget_cookies(&self) -> anyhow::Result<()> {
+        self.driver.delete_all_cookies().await.context("the cookies stay")
+    }
+
     /// The title of the page.
     ///
     /// # Errors

@@ -200,6 +200,20 @@ impl Lablet {
         }
     }
 
+    /// A PATCH of what is at this etag, that has to succeed.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn patch(&self, path: &str, etag: &str, body: Value) -> anyhow::Result<Value> {
+        let url = format!("{}{path}", self.ready.http);
+        let request = self.http.patch(url).bearer_auth(&self.ready.admin_token).header("if-match", etag).json(&body);
+        let response = request.send().await?;
+        let status = response.status();
+        let body: Value = response.json().await?;
+        anyhow::ensure!(status.is_success(), "PATCH {path}: {status} {body}");
+        Ok(body)
+    }
+
     /// A definition with modest needs and this id.
     ///
     /// # Errors

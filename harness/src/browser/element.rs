@@ -241,6 +241,15 @@ impl<'b> Element<'b> {
         Ok(self.element.text().await?)
     }
 
+    /// Waits until it holds this text.
+    ///
+    /// # Errors
+    /// It does not.
+    pub async fn wait_until_text(&self, wanted: &str) -> anyhow::Result<()> {
+        let look = async || Ok(self.text().await?.contains(wanted).then_some(()));
+        self.browser.wait_until(&format!("{wanted:?} in the {} {:?}", self.role, self.name), look).await
+    }
+
     /// An attribute of it, where it has that.
     ///
     /// # Errors

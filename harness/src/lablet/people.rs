@@ -1,6 +1,8 @@
 //! People who use it: each with a name and a role, by a token or in a browser.
 
 use anyhow::{Context as _, ensure};
+use reqwest::{Method, StatusCode};
+use serde_json::json;
 
 use super::Lablet;
 use crate::Browser;
@@ -46,6 +48,15 @@ impl Lablet {
     /// The link signs nobody in.
     pub async fn sign_in(&self, browser: &Browser, name: &str, role: &str) -> anyhow::Result<()> {
         browser.goto(&self.sign_in_link(name, role).await?).await
+    }
+
+    /// The status with which somebody with this token is answered.
+    ///
+    /// # Errors
+    /// There is no answer.
+    pub async fn request_as(&self, token: &str, method: Method, path: &str) -> anyhow::Result<StatusCode> {
+        let url = format!("{}{path}", self.ready.http);
+        Ok(self.http.request(method, url).bearer_auth(token).json(&json!({})).send().await?.status())
     }
 
     async fn credential(&self, kind: &str, name: &str, role: &str) -> anyhow::Result<String> {

@@ -2,8 +2,8 @@
 
 mod faults;
 mod operations;
-mod outcomes;
-mod services;
+pub(crate) mod outcomes;
+pub(crate) mod services;
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn with_a_running_session() -> Lablet {
 }
 
 /// `lablet verify` finds that log, bus and read models hold the same events.
-async fn verify(lablet: &Lablet) {
+pub(crate) async fn verify(lablet: &Lablet) {
     let (holds, report) = lablet.run(&["verify"]).await.unwrap();
     assert!(holds, "{report}");
     let operations = lablet.get("/api/operations").await.unwrap();

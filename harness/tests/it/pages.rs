@@ -1,10 +1,15 @@
 //! The admin's pages, as people meet them in a browser.
 
 mod crowd;
+mod dead_letters;
 mod demo;
+mod own_lab;
 mod sign_in;
 
 use harness::{Appearance, Browser, DESKTOP, Lablet, LabletOptions};
+
+/// How long anything may take to go through the whole system on a busy machine.
+const SOON: Duration = Duration::from_secs(60);
 
 fn options() -> LabletOptions {
     LabletOptions { program: env!("CARGO_BIN_EXE_lablet-under-test").into(), ..LabletOptions::default() }

@@ -18,7 +18,8 @@ links:
   - {id: l0, n1: n0, i1: i0, n2: n1, i2: i0}
 ";
 
-async fn simulator() -> (Simulator, String) {
+/// A simulated CML controller with a started lab.
+pub(crate) async fn simulator() -> (Simulator, String) {
     harness::install_tls();
     let simulator = Simulator::start(SimulatorOptions {
         password: "let-me-observe".to_owned(),
@@ -34,7 +35,7 @@ async fn simulator() -> (Simulator, String) {
 }
 
 /// The environment with which a controller may use this simulator.
-fn credentials(simulator: &Simulator, folder: &std::path::Path) -> Vec<(String, String)> {
+pub(crate) fn credentials(simulator: &Simulator, folder: &std::path::Path) -> Vec<(String, String)> {
     let authority = folder.join("cml.pem");
     std::fs::write(&authority, simulator.certificate_pem()).unwrap();
     [

@@ -4,7 +4,22 @@ use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::{SOON, verify, with_a_running_session};
-use harness::{eventually, python};
+use harness::{Lablet, eventually, python};
+
+/// The bus, as a service meets it.
+pub(crate) async fn jetstream(lablet: &Lablet) -> async_nats::jetstream::Context {
+    let client = async_nats::connect(&lablet.ready().nats_url).await;
+    // The library does not take user and password out of an address by itself.
+    let client = match client {
+        Ok(client) => client,
+        Err(_) => {
+            let address: async_nats::ServerAddr = lablet.ready().nats_url.parse().unwrap();
+            let (user, password) = (address.username().unwrap().to_owned(), address.password().unwrap().to_owned());
+            async_nats::ConnectOptions::with_user_and_password(user, password).connect(address).await.unwrap()
+        }
+    };
+    async_nats::jetstream::new(client)
+}
 
 #[tokio::test]
 async fn an_observation_sent_three_times_is_recorded_once_and_seen_everywhere() {
@@ -67,17 +82,7 @@ async fn an_observation_sent_three_times_is_recorded_once_and_seen_everywhere() 
 #[tokio::test]
 async fn what_is_no_command_becomes_a_dead_letter_with_its_reason() {
     let lablet = with_a_running_session().await;
-    let client = async_nats::connect(&lablet.ready().nats_url).await;
-    // The library does not take user and password out of an address by itself.
-    let client = match client {
-        Ok(client) => client,
-        Err(_) => {
-            let address: async_nats::ServerAddr = lablet.ready().nats_url.parse().unwrap();
-            let (user, password) = (address.username().unwrap().to_owned(), address.password().unwrap().to_owned());
-            async_nats::ConnectOptions::with_user_and_password(user, password).connect(address).await.unwrap()
-        }
-    };
-    let jetstream = async_nats::jetstream::new(client);
+    let jetstream = jetstream(&lablet).await;
     let event = |kind: &str, data: Value| json!({"specversion": "1.0", "id": kind, "source": "/grading", "type": format!("io.lablet.command.{kind}.v1"), "data": data});
     let absurd = json!({"session_id": "s1", "observed_resources": {"total_cpu_cores": -4}});
     for (command, payload) in [

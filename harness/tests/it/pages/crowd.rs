@@ -1,26 +1,72 @@
 //! Ten thousand sessions.
 
-use harness::Crowd;
+use std::collections::BTreeSet;
 
-use super::start;
+use harness::{Browser, Crowd, Lablet};
+
+use super::{look_at, start};
+
+/// Most bytes of a first visit, and of a page's HTML.
+const LIGHT: u64 = 150_000;
+const SHORT: u64 = 100_000;
 
 #[tokio::test]
 async fn ten_thousand_sessions_are_paged_through() {
     let lablet = start().await;
     Crowd::default().settle(&lablet).await.unwrap();
-    let mut after = String::new();
-    let mut seen = std::collections::BTreeSet::new();
+    let browser = first_visit(&lablet, "/sessions").await;
+    page_through(&browser).await;
+    filter(&browser).await;
+    browser.finish().await.unwrap();
+    first_visit(&lablet, "/definitions/crowd-000").await.finish().await.unwrap();
+    lablet.stop().await.unwrap();
+}
+
+/// A browser that was nowhere else before, on a page that is light.
+async fn first_visit(lablet: &Lablet, page: &str) -> Browser {
+    let browser = lablet.browser().await.unwrap();
+    let link = lablet.sign_in_link("Ada", "admin").await.unwrap();
+    browser.goto(&format!("{link}&return_to={page}")).await.unwrap();
+    browser.wait_until_url(page).await.unwrap();
+    let weight = browser.weight().await.unwrap();
+    println!("{page}: {weight:?}");
+    assert!(weight.total < LIGHT, "{page}: {weight:?}");
+    assert!(weight.html < SHORT, "{page}: {weight:?}");
+    look_at(&browser, &format!("crowd{}", page.replace('/', "-"))).await;
+    browser
+}
+
+async fn page_through(browser: &Browser) {
+    browser.goto("/sessions?limit=200").await.unwrap();
+    let mut seen = BTreeSet::new();
     loop {
-        let page = lablet.get(&format!("/api/lablet-sessions?limit=100{after}")).await.unwrap();
+        let shown: Vec<String> = browser
+            .run("return [...document.querySelectorAll('tbody th a')].map(link => link.textContent)", vec![])
+            .await
+            .unwrap();
         let before = seen.len();
-        let items = page["items"].as_array().unwrap();
-        seen.extend(items.iter().map(|session| session["id"].as_str().unwrap().to_owned()));
-        assert_eq!(seen.len(), before + items.len(), "a session comes twice");
-        match page["next_cursor"].as_str() {
-            Some(cursor) => after = format!("&cursor={cursor}"),
-            None => break,
+        let count = shown.len();
+        seen.extend(shown);
+        assert_eq!(seen.len(), before + count, "a session comes twice");
+        if !browser.has_link("Next page").await.unwrap() {
+            break;
         }
+        let url = browser.url().await.unwrap();
+        browser.follow("Next page").await.unwrap();
+        browser.wait_until("the next page", async || Ok((browser.url().await? != url).then_some(()))).await.unwrap();
     }
     assert_eq!(seen.len(), 10_000);
-    lablet.stop().await.unwrap();
+}
+
+/// The filter's state is in the address, so that it can be sent to somebody.
+async fn filter(browser: &Browser) {
+    browser.goto("/sessions").await.unwrap();
+    browser.fill("Contains", "crowd-00018").await.unwrap();
+    browser.wait_until_url("text=crowd-00018").await.unwrap();
+    browser.heading("Sessions that match").await.unwrap();
+    browser.row("crowd-00018").await.unwrap();
+    browser.reload().await.unwrap();
+    assert_eq!(browser.field("Contains").await.unwrap().value().await.unwrap(), "crowd-00018");
+    browser.fill("Contains", "nobody-at-all").await.unwrap();
+    browser.wait_until_text("No session matches").await.unwrap();
 }
