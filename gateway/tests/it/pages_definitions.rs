@@ -385,6 +385,25 @@ async fn only_admins_revise_and_the_others_are_told_why() {
 }
 
 #[tokio::test]
+async fn a_long_history_of_revisions_is_read_page_by_page() {
+    let world = World::start().await;
+    let created = world.post("/api/lablet-definitions", &definition("d1")).await.expect(201);
+    let mut position = created.body["position"].as_str().unwrap().to_owned();
+    for revision in 1..10 {
+        let change = json!({"description": format!("text {revision}"), "reason": format!("reason {revision}")});
+        let revised = world.patch("/api/lablet-definitions/d1", &format!("\"{revision}\""), &change).await.expect(200);
+        position = revised.body["position"].as_str().unwrap().to_owned();
+    }
+    let shown = page(&world, VIEWER, &format!("/definitions/d1?position={position}")).await;
+    assert!(shown.contains("id=\"revision-10\"") && !shown.contains("id=\"revision-2\""), "{shown}");
+    assert!(shown.contains("<span class=\"before\">text 8</span>") && shown.contains("No evidence was named."));
+    let older = attribute(shown.split("aria-label=\"Older revisions\"").nth(1).unwrap(), "href").unwrap();
+    let older = page(&world, VIEWER, older.trim_end_matches("#revisions")).await;
+    assert!(older.contains("id=\"revision-2\"") && older.contains("id=\"revision-1\""), "{older}");
+    assert!(!older.contains("id=\"revision-10\""), "{older}");
+}
+
+#[tokio::test]
 async fn a_page_of_two_hundred_sessions_is_light() {
     let world = World::start().await;
     world.session("first", "pending").await;

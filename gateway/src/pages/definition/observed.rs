@@ -128,7 +128,11 @@ fn quantity(
 
 /// How the greatest compares with what is configured.
 fn verdict(configured: Option<f64>, max: Option<f64>, unit: &str) -> Badge {
-    let by = |difference: f64| format!("{}{unit}", parts::number(&difference));
+    // A difference that two decimals do not show is one all the same.
+    let by = |difference: f64| match parts::number(&difference).as_str() {
+        "0" => "just".to_owned(),
+        shown => format!("{shown}{unit}"),
+    };
     match (configured, max) {
         (_, None) => Badge::new(Tone::Calm, "?", "unknown"),
         (None, Some(_)) => Badge::new(Tone::Calm, "○", "nothing to compare with"),
@@ -216,6 +220,7 @@ mod tests {
         assert_eq!(told(Some(8.0), Some(8.25)), "max is 0.25 GB above");
         assert_eq!(told(Some(8.0), Some(6.0)), "max is 2 GB below");
         assert_eq!(told(Some(8.0), Some(8.0)), "max is as configured");
+        assert_eq!(told(Some(23.0), Some(22.997)), "max is just below");
         assert_eq!(told(Some(8.0), None), "unknown");
         assert_eq!(told(None, Some(8.0)), "nothing to compare with");
     }
