@@ -60,7 +60,9 @@ struct Shape {
 #[derive(Debug, Clone, PartialEq)]
 struct Line {
     y: f64,
-    words: String,
+    value: String,
+    /// The end of the axis is too near for both to be read.
+    covers_top: bool,
 }
 
 impl Chart {
@@ -78,13 +80,16 @@ impl Chart {
             shapes: shapes(unit, points, configured, greatest),
             line: configured.map(|value| Line {
                 y: (height(value, greatest) * 10.0).round() / 10.0,
-                words: format!("configured {}", parts::number(&value)),
+                value: parts::number(&value),
+                covers_top: height(value, greatest) < TOP + 12.0,
             }),
         }
     }
 
-    fn top(&self) -> String {
-        parts::number(&self.greatest)
+    /// What the axis ends at, unless the line has its value there.
+    fn top(&self) -> Option<String> {
+        let is_covered = self.line.as_ref().is_some_and(|line| line.covers_top);
+        (!is_covered).then(|| parts::number(&self.greatest))
     }
 }
 

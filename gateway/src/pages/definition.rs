@@ -140,7 +140,6 @@ struct Choice {
 /// A button that leads to the form of a revision.
 struct Apply {
     title: &'static str,
-    id: &'static str,
     path: String,
     permit: Permit,
 }
@@ -253,11 +252,10 @@ fn apply(visit: &Visit, id: &DefinitionId, window: u32, observed: &DefinitionObs
             Permit::granted()
         }
     };
-    [(Source::Max, "apply-max"), (Source::Latest, "apply-latest"), (Source::Custom, "custom")]
+    [Source::Max, Source::Latest, Source::Custom]
         .into_iter()
-        .map(|(source, name)| Apply {
+        .map(|source| Apply {
             title: source.title(),
-            id: name,
             path: Draft::new(source, window).edit_address(id),
             permit: if source == Source::Custom { may_revise(visit) } else { may_revise(visit).and(known()) },
         })

@@ -93,8 +93,9 @@ pub(crate) fn form(visit: &Visit, basis: Basis, draft: &Draft, wrong: &[Invalid]
     };
     let renewed = (draft.is_filled() && !draft.rests_on(&now)).then(|| draft.on(&now).edit_address(&now.id));
     let resting = if draft.is_filled() { draft.clone() } else { draft.on(&now) };
-    let starts = [Source::Max, Source::Latest, Source::Custom].map(|start| Start {
-        title: start.title(),
+    let starts = [(Source::Max, "max"), (Source::Latest, "latest"), (Source::Custom, "what is configured")];
+    let starts = starts.map(|(start, title)| Start {
+        title,
         path: Draft { sessions: draft.sessions, ..Draft::new(start, super::DEFAULT_SESSIONS) }.edit_address(&now.id),
         chosen: start == source,
     });

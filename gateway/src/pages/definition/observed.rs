@@ -19,8 +19,8 @@ pub(crate) struct Observed {
     pub(crate) quantities: [Quantity; 4],
     /// Whether ports drifted.
     pub(crate) drift: Badge,
-    /// One a quantity that can be configured; none where nothing was observed.
-    pub(crate) charts: Vec<(&'static str, Chart)>,
+    /// One a quantity that can be revised, with what is configured; none where nothing was observed.
+    pub(crate) charts: Vec<(&'static str, String, Chart)>,
 }
 
 /// One quantity over the sessions, in the definition's unit.
@@ -128,7 +128,11 @@ fn quantity(
 
 /// How the greatest compares with what is configured.
 fn verdict(configured: Option<f64>, max: Option<f64>, unit: &str) -> Badge {
-    let by = |difference: f64| format!("{}{unit}", parts::number(&difference));
+    // A difference that two decimals do not show is one all the same.
+    let by = |difference: f64| match parts::number(&difference).as_str() {
+        "0" => "just".to_owned(),
+        shown => format!("{shown}{unit}"),
+    };
     match (configured, max) {
         (_, None) => Badge::new(Tone::Calm, "?", "unknown"),
         (None, Some(_)) => Badge::new(Tone::Calm, "○", "nothing to compare with"),
@@ -138,7 +142,7 @@ fn verdict(configured: Option<f64>, max: Option<f64>, unit: &str) -> Badge {
         (Some(configured), Some(max)) if max < configured => {
             Badge::new(Tone::Good, "✓", format!("max is {} below", by(configured - max)))
         }
-        (Some(_), Some(_)) => Badge::new(Tone::Good, "✓", "max is what is configured"),
+        (Some(_), Some(_)) => Badge::new(Tone::Good, "✓", "max is as configured"),
     }
 }
 
@@ -158,7 +162,7 @@ fn drift(sessions: u64, drifted: u64, unknown: u64) -> Badge {
     }
 }
 
-fn charts(now: &DefinitionRow, sessions: &[ObservedSession]) -> Vec<(&'static str, Chart)> {
+fn charts(now: &DefinitionRow, sessions: &[ObservedSession]) -> Vec<(&'static str, String, Chart)> {
     let points = |value: fn(&ObservedSession) -> Option<f64>| -> Vec<Point> {
         let oldest_first = sessions.iter().rev();
         let point = |session: &ObservedSession| Point {
@@ -172,7 +176,7 @@ fn charts(now: &DefinitionRow, sessions: &[ObservedSession]) -> Vec<(&'static st
     let gigabytes = |value: Option<f64>| value.map(parts::gigabytes);
     let chart = |id, name, unit, configured: u32, points: &[Point]| {
         let title = format!("{name} of {} against what is configured", counted(points.len()));
-        (name, Chart::bars(id, &title, unit, points, Some(configured.into())))
+        (name, format!("{configured} {unit}"), Chart::bars(id, &title, unit, points, Some(configured.into())))
     };
     let memory: Vec<Point> = with(points(|session| session.memory_mb), gigabytes);
     let storage: Vec<Point> = with(points(|session| session.storage_mb), gigabytes);
@@ -215,7 +219,8 @@ mod tests {
         let told = |configured, max| verdict(configured, max, " GB").words;
         assert_eq!(told(Some(8.0), Some(8.25)), "max is 0.25 GB above");
         assert_eq!(told(Some(8.0), Some(6.0)), "max is 2 GB below");
-        assert_eq!(told(Some(8.0), Some(8.0)), "max is what is configured");
+        assert_eq!(told(Some(8.0), Some(8.0)), "max is as configured");
+        assert_eq!(told(Some(23.0), Some(22.997)), "max is just below");
         assert_eq!(told(Some(8.0), None), "unknown");
         assert_eq!(told(None, Some(8.0)), "nothing to compare with");
     }

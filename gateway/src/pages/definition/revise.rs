@@ -82,7 +82,7 @@ struct ThreeSides {
     base: Option<String>,
     now: String,
     wanted: String,
-    /// Somebody else changed it.
+    /// It was changed meanwhile.
     moved: bool,
     /// It would be changed.
     differs: bool,

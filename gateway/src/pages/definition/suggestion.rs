@@ -30,15 +30,6 @@ impl Source {
         }
     }
 
-    /// Its name in an address.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Max => "max",
-            Self::Latest => "latest",
-            Self::Custom => "custom",
-        }
-    }
-
     fn of<T: Copy>(self, spread: &Spread<T>) -> Option<(T, Option<Uuid>)> {
         match self {
             Self::Max => spread.max.map(|value| (value, spread.max_event_id)),
@@ -129,12 +120,12 @@ impl Unit {
                 let gigabytes = parts::gigabytes(observed);
                 let text = parts::number(&gigabytes);
                 // Two decimals may hide what is rounded up: 8193 MB are not 8 GB.
-                let text = if text.parse() == Ok(gigabytes) || text.contains('.') {
-                    format!("= {text} GB")
-                } else {
-                    format!("= about {text} GB")
+                let nearly = match text.parse::<f64>() {
+                    Ok(whole) if whole.fract() == 0.0 && gigabytes > whole => "just over ",
+                    Ok(whole) if whole.fract() == 0.0 && gigabytes < whole => "just under ",
+                    _ => "",
                 };
-                format!("{} MB {text}", parts::number(&observed))
+                format!("{} MB = {nearly}{text} GB", parts::number(&observed))
             }
         }
     }
@@ -196,7 +187,8 @@ mod tests {
     fn what_was_observed_is_rounded_up_and_the_rounding_is_said() {
         assert_eq!(told(8448.0, Unit::Gigabytes), (9, "8448 MB = 8.25 GB, rounded up to 9 GB".to_owned()));
         assert_eq!(told(8192.0, Unit::Gigabytes), (8, "8192 MB = 8 GB".to_owned()));
-        assert_eq!(told(8193.0, Unit::Gigabytes), (9, "8193 MB = about 8 GB, rounded up to 9 GB".to_owned()));
+        assert_eq!(told(8193.0, Unit::Gigabytes), (9, "8193 MB = just over 8 GB, rounded up to 9 GB".to_owned()));
+        assert_eq!(told(23_549.0, Unit::Gigabytes).1, "23549 MB = just under 23 GB, rounded up to 23 GB");
         assert_eq!(told(2.5, Unit::Cores), (3, "2.5 cores, rounded up to 3 cores".to_owned()));
         assert_eq!(told(4.0, Unit::Cores), (4, "4 cores".to_owned()));
         assert_eq!(told(0.2, Unit::Cores), (1, "0.2 cores, rounded up to 1 core".to_owned()));
