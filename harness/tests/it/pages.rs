@@ -6,6 +6,8 @@ mod demo;
 mod own_lab;
 mod sign_in;
 
+use std::time::Duration;
+
 use harness::{Appearance, Browser, DESKTOP, Lablet, LabletOptions};
 
 /// How long anything may take to go through the whole system on a busy machine.

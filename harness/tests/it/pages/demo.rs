@@ -17,7 +17,7 @@ async fn an_admin_watches_asks_and_applies() {
 
     let session = watch_a_session_appear(&browser).await;
     watch_it_drift(&browser, &session).await;
-    ask_for_an_observation(&browser, &session).await;
+    ask_for_an_observation(&browser).await;
     hold_live_updates(&browser).await;
     let revised = apply_the_greatest(&browser).await;
     look_at_every_page(&browser, &session, &revised).await;
@@ -25,20 +25,31 @@ async fn an_admin_watches_asks_and_applies() {
     lablet.stop().await.unwrap();
 }
 
-/// Without reloading: a list says that there is more, and shows it when asked.
+/// Without reloading: a session that was not there comes, and runs. The list was empty when it was opened, or says that
+/// there is more and shows it when asked.
 async fn watch_a_session_appear(browser: &Browser) -> String {
     browser.goto(&format!("/sessions?definition_id={MOVING}")).await.unwrap();
     let load = browser.page_load().await.unwrap();
-    let results = browser.part("Sessions that match").await.unwrap();
-    let first = results.links().await.unwrap().into_iter().find(|link| link.name.len() == 36).map(|link| link.name);
-    let session = match first {
-        // The demonstration's first one was there before the page was.
-        Some(session) => session,
-        None => {
-            let row = browser.row(MOVING).await.unwrap();
-            row.links().await.unwrap().into_iter().next().unwrap().name
-        }
+    let shown = async || {
+        let links = browser.part("Sessions that match").await?.links().await?;
+        anyhow::Ok(links.into_iter().map(|link| link.name).filter(|name| name.len() == 36).collect::<Vec<_>>())
     };
+    let before = shown().await.unwrap();
+    let session = browser
+        .wait_until("a session that was not there", async || {
+            if browser.has_button("1 new").await? {
+                browser.press_button("1 new").await?;
+            }
+            Ok(shown().await?.into_iter().find(|session| !before.contains(session)))
+        })
+        .await
+        .unwrap();
+    browser
+        .wait_until("it to run", async || {
+            Ok(browser.row(&session).await?.text().await?.contains("running").then_some(()))
+        })
+        .await
+        .unwrap();
     assert_eq!(browser.page_load().await.unwrap(), load, "the page was loaded again");
     session
 }
@@ -58,8 +69,7 @@ async fn watch_it_drift(browser: &Browser, session: &str) {
 }
 
 /// The button leads back to the session, where the request's fate shows by itself.
-async fn ask_for_an_observation(browser: &Browser, ended: &str) {
-    browser.goto(&format!("/sessions/{ended}")).await.unwrap();
+async fn ask_for_an_observation(browser: &Browser) {
     browser.goto("/sessions?status=running").await.unwrap();
     let running = browser.row("running").await.unwrap().links().await.unwrap().into_iter().next().unwrap().name;
     browser.goto(&format!("/sessions/{running}")).await.unwrap();
@@ -122,19 +132,20 @@ async fn apply_the_greatest(browser: &Browser) -> String {
 }
 
 async fn look_at_every_page(browser: &Browser, session: &str, definition: &str) {
-    for (page, path) in [
-        ("overview", "/".to_owned()),
-        ("sessions", "/sessions".to_owned()),
-        ("session", format!("/sessions/{session}")),
-        ("definitions", "/definitions".to_owned()),
-        ("definition", format!("/definitions/{definition}")),
-        ("edit", format!("/definitions/{definition}/edit?from=latest")),
-        ("workers", "/workers".to_owned()),
-        ("worker", "/workers/demo-cml".to_owned()),
-        ("operations", "/operations".to_owned()),
-        ("search", "/search?text=demo".to_owned()),
+    for (page, path, heading) in [
+        ("overview", "/".to_owned(), "Overview"),
+        ("sessions", "/sessions".to_owned(), "Sessions"),
+        ("session", format!("/sessions/{session}"), "Life so far"),
+        ("definitions", "/definitions".to_owned(), "Definitions"),
+        ("definition", format!("/definitions/{definition}"), "Revisions"),
+        ("edit", format!("/definitions/{definition}/edit?from=latest"), "Revise A web server behind a firewall"),
+        ("workers", "/workers".to_owned(), "Workers"),
+        ("worker", "/workers/demo-cml".to_owned(), "Port map"),
+        ("operations", "/operations".to_owned(), "Operations"),
+        ("search", "/search?text=demo".to_owned(), "Definitions"),
     ] {
         browser.goto(&path).await.unwrap();
+        browser.heading(heading).await.unwrap();
         look_at(browser, page).await;
     }
     browser.goto(&format!("/sessions/{session}")).await.unwrap();
