@@ -6,5 +6,6 @@ mod browser;
 mod compose;
 mod documents;
 mod journeys;
+mod sign_in;
 mod tidy;
 mod vendored;
