@@ -233,7 +233,8 @@ impl<S: Send + Sync, N: Needs> FromRequestParts<S> for Caller<N> {
 impl<N: Needs> OperationInput for Caller<N> {
     fn operation_input(_: &mut GenContext, operation: &mut Operation) {
         let key = || [("internal_key".to_owned(), Vec::new())].into_iter().collect();
-        let admin = |scheme: &str, role: Role| [(scheme.to_owned(), vec![role.name().to_owned()])].into_iter().collect();
+        let admin =
+            |scheme: &str, role: Role| [(scheme.to_owned(), vec![role.name().to_owned()])].into_iter().collect();
         let token = |role| admin("admin_token", role);
         let session = |role| admin("browser_session", role);
         operation.security.extend(match N::AUTHORITY {
