@@ -51,7 +51,7 @@ impl DefinitionsQuery {
     }
 
     /// The same from the first page on.
-    fn from_the_start(&self) -> Self {
+    fn at_the_start(&self) -> Self {
         Self { cursor: None, format: None, ..self.clone() }
     }
 
@@ -89,7 +89,7 @@ pub(crate) async fn list(
     }
     let request = Paging { limit: query.limit, cursor: query.cursor.clone() }.request()?;
     let found = Page::from(shared.reads.definitions(&filter, &request).await?);
-    let start = query.from_the_start();
+    let start = query.at_the_start();
     let at = |cursor| address("/definitions", &DefinitionsQuery { cursor: Some(cursor), ..start.clone() });
     let json = address("/api/lablet-definitions", &DefinitionsQuery { format: None, ..query.clone() });
     page(&DefinitionsPage {
@@ -164,6 +164,6 @@ mod tests {
             ..DefinitionsQuery::default()
         };
         assert_eq!(address("/definitions", &query), "/definitions?cursor=x&drift=true&text=a%26b");
-        assert_eq!(address("/definitions", &query.from_the_start()), "/definitions?drift=true&text=a%26b");
+        assert_eq!(address("/definitions", &query.at_the_start()), "/definitions?drift=true&text=a%26b");
     }
 }
