@@ -13,15 +13,19 @@ pub(crate) mod event;
 pub(crate) mod excerpt;
 pub(crate) mod form;
 pub(crate) mod freshness;
+pub(crate) mod meter;
 pub(crate) mod operations;
 pub(crate) mod overview;
 pub(crate) mod parts;
+pub(crate) mod place;
 pub(crate) mod query;
 pub(crate) mod session;
 pub(crate) mod sessions;
 pub(crate) mod shell;
 pub(crate) mod table;
 pub(crate) mod visit;
+pub(crate) mod worker;
+pub(crate) mod workers;
 
 use axum::Router;
 use axum::extract::Request;
@@ -57,6 +61,8 @@ pub(crate) fn router(shared: &Shared) -> Router<Shared> {
         .route("/definitions/{id}/edit", get(definition::edit::show))
         .route("/definitions/{id}/review", get(definition::review::show))
         .route("/definitions/{id}/revise", post(definition::revise::revise))
+        .route("/workers", get(workers::list))
+        .route("/workers/{id}", get(worker::show))
         .route_layer(from_fn_with_state(shared.clone(), exchange::queue))
         .route_layer(from_fn_with_state(shared.clone(), authenticate_page))
 }

@@ -13,6 +13,7 @@ use projections::read_models::session_history::EventRow;
 use self::telling::Telling;
 use super::excerpt::Excerpt;
 use super::parts::{CopyId, When};
+use super::place::Place;
 use super::shell::{Section, Shell, page};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use self::dead_letters::{LETTER_COLUMNS, Told, told};
 use super::parts::{self, Badge, Tone, When};
+use super::place::Place;
 use super::query::Asked;
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, csv_of, time};

@@ -7,6 +7,7 @@ mod definitions;
 mod documents;
 mod operations;
 mod pages_definitions;
+mod pages_more;
 mod pages_sessions;
 mod sessions;
 mod sign_in;

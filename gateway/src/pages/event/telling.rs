@@ -36,6 +36,8 @@ pub(super) struct Fact {
     pub(super) value: String,
     /// Where more of it is.
     pub(super) page: Option<String>,
+    /// Whether it is an id, which is to be copied rather than read.
+    pub(super) is_id: bool,
 }
 
 impl Telling {
@@ -53,12 +55,17 @@ impl Telling {
     }
 
     fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
-        self.facts.push(Fact { name, value: value.into(), page: None });
+        self.facts.push(Fact { name, value: value.into(), page: None, is_id: false });
         self
     }
 
     fn with_page(mut self, name: &'static str, value: impl Into<String>, page: String) -> Self {
-        self.facts.push(Fact { name, value: value.into(), page: Some(page) });
+        self.facts.push(Fact { name, value: value.into(), page: Some(page), is_id: false });
+        self
+    }
+
+    fn with_id(mut self, name: &'static str, id: Option<&impl ToString>) -> Self {
+        self.facts.extend(id.map(|id| Fact { name, value: id.to_string(), page: None, is_id: true }));
         self
     }
 
@@ -104,8 +111,8 @@ fn of_session(event: &LabletSessionEvent) -> Telling {
         LabletSessionEvent::Expired(step) => of_step("The end of its timeslot overtook the session.", step),
         LabletSessionEvent::ObserveResourcesRequested { request_id, worker_id, cml_lab_id, requested_by, .. } => {
             Telling::new(format!("{requested_by} asked for an observation of the session's lab."))
-                .with("Request", request_id.as_str())
-                .with("Lab", cml_lab_id.as_str())
+                .with_id("Request", Some(request_id))
+                .with_id("Lab", Some(cml_lab_id))
                 .on_worker(Some(worker_id))
         }
         LabletSessionEvent::ResourcesObserved {
@@ -119,8 +126,8 @@ fn of_session(event: &LabletSessionEvent) -> Telling {
             ..
         } => of_observation(observed_resources)
             .with("Ports", ports_seen(observed_ports.as_ref(), *port_drift_detected, unallocated.as_ref()))
-            .with_some("Answers the request", request_id.as_ref().map(ToString::to_string))
-            .with_some("Lab", cml_lab_id.as_ref().map(ToString::to_string))
+            .with_id("Answers the request", request_id.as_ref())
+            .with_id("Lab", cml_lab_id.as_ref())
             .on_worker(worker_id.as_ref()),
         LabletSessionEvent::PortDriftDetected { drift_details, worker_id, .. } => {
             of_drift(drift_details).on_worker(worker_id.as_ref())
@@ -133,7 +140,7 @@ fn of_session(event: &LabletSessionEvent) -> Telling {
             Telling::new(sentence)
                 .with("Why", reason)
                 .with_some("Asked for by", requested_by.clone())
-                .with_some("Answers the request", request_id.as_ref().map(ToString::to_string))
+                .with_id("Answers the request", request_id.as_ref())
         }
     };
     told.of_the_session(event.ids())
@@ -144,7 +151,7 @@ fn of_step(sentence: &str, step: &LifeStep) -> Telling {
         .with_some("Why", step.reason.clone())
         .with_some("Allocated ports", step.allocated_ports.as_ref().map(ports))
         .with_some("Timeslot", step.timeslot.as_ref().map(booked))
-        .with_some("Lab", step.cml_lab_id.as_ref().map(ToString::to_string))
+        .with_id("Lab", step.cml_lab_id.as_ref())
         .on_worker(step.worker_id.as_ref())
 }
 
@@ -160,8 +167,10 @@ fn of_observation(seen: &ResourceObservation) -> Telling {
                 (Some(booted), Some(total)) => format!("{booted} of {total} nodes booted"),
                 _ => "how many nodes were booted is unknown".to_owned(),
             };
-            let unread = coverage.failed_reads.len() + coverage.unreadable_entries.len();
-            format!("no: {booted}, {unread} things could not be read")
+            match coverage.failed_reads.len() + coverage.unreadable_entries.len() {
+                0 => format!("no: {booted}"),
+                unread => format!("no: {booted}; could not be read: {unread}"),
+            }
         }
         None => "its sender did not say".to_owned(),
     };

@@ -19,6 +19,7 @@ use crate::dead_letters::show::{OpenedLetter, Settlement, open};
 use crate::pages::excerpt::Excerpt;
 use crate::pages::form::Form;
 use crate::pages::parts::{Badge, CopyId, Tone, When};
+use crate::pages::place::Place;
 use crate::pages::query::Asked;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::table::{Column, cell, time};

@@ -1,0 +1,115 @@
+//! `GET /workers/{id}`: one worker, what its sessions take of it, and which of them holds which port.
+
+mod port_map;
+
+use app::log::HistoryPage;
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use domain::WorkerId;
+use domain::lablet_session::SessionStatus;
+use domain::worker::Worker;
+use projections::projector::Kind;
+use projections::read_models::session_history::EventRow;
+use projections::read_models::sessions::{SessionFilter, SessionRow, WorkerLoad};
+use projections::read_models::workers::WorkerRow;
+use projections::{PageRequest, ReadError, ReadModel};
+use serde::{Deserialize, Serialize};
+
+use self::port_map::{PortFilter, PortMapView, ports_as_csv};
+use super::meter::Meter;
+use super::parts::{self, Badge, CopyId, When};
+use super::query::{Asked, address};
+use super::sessions::UP;
+use super::shell::{Section, Shell, page};
+use super::table::Format;
+use super::visit::Visit;
+use super::workers::RESTS_ON;
+use crate::caller::{Caller, Viewing};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// Sessions and events of a page.
+const SESSIONS: u32 = 10;
+const EVENTS: i64 = 5;
+
+/// Which part of the worker is asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WorkerQuery {
+    /// Ports that are marked so, alone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    marked: Option<port_map::Marked>,
+    /// Ports of this number, or whose session, definition or name contains this.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    text: Option<String>,
+    /// Ports after this one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Format>,
+}
+
+#[derive(Template)]
+#[template(path = "worker.html")]
+struct WorkerPage {
+    shell: Shell,
+    worker: WorkerRow,
+    load: Option<WorkerLoad>,
+    ports: PortMapView,
+    marks: Vec<(&'static str, &'static str, bool)>,
+    text: String,
+    is_filtered: bool,
+    is_later_page: bool,
+    first: String,
+    next: Option<String>,
+    csv: String,
+    sessions: Vec<SessionRow>,
+    more_sessions: bool,
+    events: Vec<EventRow>,
+}
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    visit: Visit,
+    Id(id): Id<WorkerId>,
+    Asked(query): Asked<WorkerQuery>,
+) -> Result<Response, Problem> {
+    let filter = PortFilter::of(&query)?;
+    since.reached(&shared, &RESTS_ON).await?;
+    let reads = &shared.reads;
+    let ask = || reads.worker(&id);
+    let worker = shared.row::<Worker, _, _>(ReadModel::Workers, ("worker", id.as_str()), ask).await?;
+    let held = reads.port_map(&id).await?;
+    if query.format == Some(Format::Csv) {
+        return ports_as_csv(&id, &held, &filter);
+    }
+    let ports = PortMapView::of(&held, &filter);
+    let here = |query: &WorkerQuery| format!("{}#port-map", address(&format!("/workers/{id}"), query));
+    let start = WorkerQuery { after: None, format: None, ..query.clone() };
+    let status: Vec<SessionStatus> = UP.into_iter().chain([SessionStatus::Scheduled]).collect();
+    let of_worker = SessionFilter { worker_id: Some(id.clone()), status, ..SessionFilter::default() };
+    let sessions = reads.sessions(&of_worker, &PageRequest::first(SESSIONS)).await?;
+    let newest = HistoryPage { newest_first: true, beyond: None, payloads: false, limit: EVENTS };
+    let events = shared.log.history_page(Kind::Worker.as_str(), id.as_str(), newest).await.map_err(ReadError::Log)?;
+    page(&WorkerPage {
+        shell: Shell::of(&visit, Section::Workers).twin(format!("/api/workers/{id}")).live("/api/stream"),
+        load: reads.worker_load(std::slice::from_ref(&id)).await?.pop(),
+        marks: port_map::marks(query.marked),
+        text: query.text.clone().unwrap_or_default(),
+        is_filtered: query.marked.is_some() || query.text.is_some(),
+        is_later_page: query.after.is_some(),
+        first: here(&start),
+        next: ports.next.clone().map(|after| here(&WorkerQuery { after: Some(after), ..start.clone() })),
+        csv: address(&format!("/workers/{id}"), &WorkerQuery { format: Some(Format::Csv), ..start }),
+        ports,
+        more_sessions: sessions.next.is_some(),
+        sessions: sessions.items,
+        events: events.into_iter().map(EventRow::from).collect(),
+        worker,
+    })
+}

@@ -1,0 +1,120 @@
+//! `GET /workers`: workers, each with what its sessions take of it now.
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use domain::WorkerId;
+use projections::read_models::sessions::WorkerLoad;
+use projections::read_models::workers::WorkerRow;
+use projections::{Page, PageRequest, ReadError, ReadModel};
+use serde::{Deserialize, Serialize};
+
+use super::meter::Meter;
+use super::parts;
+use super::query::{Asked, address};
+use super::shell::{Section, Shell, page};
+use super::table::{Column, Format, cell, csv, time};
+use super::visit::Visit;
+use crate::caller::{Caller, Viewing};
+use crate::paging::{self, Paging};
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+/// The read models that a worker's load rests on.
+pub(super) const RESTS_ON: [ReadModel; 3] = [ReadModel::Workers, ReadModel::Sessions, ReadModel::Observations];
+
+/// Workers of a page unless the address says otherwise: each has four bars.
+const ROWS: u32 = 25;
+
+/// What the page is asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WorkersQuery {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    limit: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    format: Option<Format>,
+}
+
+/// A worker with what its sessions take of it.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct LoadedWorker {
+    pub(super) worker: WorkerRow,
+    pub(super) load: WorkerLoad,
+}
+
+#[derive(Template)]
+#[template(path = "workers.html")]
+struct WorkersPage {
+    shell: Shell,
+    query: WorkersQuery,
+    workers: Vec<LoadedWorker>,
+    first: String,
+    next: Option<String>,
+    csv: String,
+    json: String,
+}
+
+pub(crate) async fn list(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+    visit: Visit,
+    Asked(query): Asked<WorkersQuery>,
+) -> Result<Response, Problem> {
+    since.reached(&shared, &RESTS_ON).await?;
+    if query.format == Some(Format::Csv) {
+        let shared = &shared;
+        return csv("workers", &COLUMNS, |request| async move { loaded(shared, &request).await }).await;
+    }
+    let request = Paging { limit: query.limit.or(Some(ROWS)), cursor: query.cursor.clone() }.request()?;
+    let found = paging::Page::from(loaded(&shared, &request).await?);
+    let start = WorkersQuery { cursor: None, format: None, ..query.clone() };
+    let at = |cursor| address("/workers", &WorkersQuery { cursor: Some(cursor), ..start.clone() });
+    page(&WorkersPage {
+        shell: Shell::of(&visit, Section::Workers).twin(address("/api/workers", &query)).live("/api/stream"),
+        first: address("/workers", &start),
+        next: found.next_cursor.map(at),
+        csv: address("/workers", &WorkersQuery { format: Some(Format::Csv), ..WorkersQuery::default() }),
+        json: address("/api/workers", &query),
+        workers: found.items,
+        query,
+    })
+}
+
+async fn loaded(shared: &Shared, request: &PageRequest) -> Result<Page<LoadedWorker>, ReadError> {
+    let workers = shared.reads.workers(request).await?;
+    let ids: Vec<WorkerId> = workers.items.iter().map(|worker| worker.id.clone()).collect();
+    let loads = shared.reads.worker_load(&ids).await?;
+    let items = workers.items.into_iter().zip(loads).map(|(worker, load)| LoadedWorker { worker, load }).collect();
+    Ok(Page { items, next: workers.next })
+}
+
+/// The columns of the list as CSV. Amounts carry their unit; what is unknown is empty.
+const COLUMNS: [Column<LoadedWorker>; 22] = [
+    ("worker_id", |row| row.worker.id.to_string()),
+    ("name", |row| row.worker.profile.name.clone()),
+    ("address", |row| String::from(row.worker.profile.address.clone())),
+    ("up_sessions", |row| row.load.up_sessions.to_string()),
+    ("booked_sessions", |row| row.load.booked_sessions.to_string()),
+    ("drifted_sessions", |row| row.load.drifted_sessions.to_string()),
+    ("nominal_cpu_cores", |row| cell(row.load.cpu_cores.known.as_ref())),
+    ("cpu_unknown_sessions", |row| row.load.cpu_cores.unknown_sessions.to_string()),
+    ("capacity_cpu_cores", |row| row.worker.profile.capacity.cpu_cores.to_string()),
+    ("nominal_memory_mb", |row| cell(row.load.memory_mb.known.as_ref())),
+    ("memory_unknown_sessions", |row| row.load.memory_mb.unknown_sessions.to_string()),
+    ("capacity_memory_gb", |row| row.worker.profile.capacity.memory_gb.to_string()),
+    ("used_storage_mb", |row| cell(row.load.storage_mb.known.as_ref())),
+    ("storage_unknown_sessions", |row| row.load.storage_mb.unknown_sessions.to_string()),
+    ("capacity_storage_gb", |row| row.worker.profile.capacity.storage_gb.to_string()),
+    ("nodes", |row| cell(row.load.nodes.known.as_ref())),
+    ("nodes_unknown_sessions", |row| row.load.nodes.unknown_sessions.to_string()),
+    ("capacity_nodes", |row| row.worker.profile.capacity.max_nodes.to_string()),
+    ("first_port", |row| row.worker.profile.port_range.first().to_string()),
+    ("last_port", |row| row.worker.profile.port_range.last().to_string()),
+    ("registered_at", |row| time(&row.worker.registered_at)),
+    ("updated_at", |row| time(&row.worker.updated_at)),
+];
