@@ -5,10 +5,12 @@
 
 pub mod cloud_event;
 pub mod connect;
+pub mod consumers;
 pub mod streams;
 pub mod subjects;
 
 pub use connect::{Bus, BusError, BusOptions};
+pub use consumers::{ConsumerState, ConsumersUnknown};
 pub use streams::StreamBounds;
 
 use std::time::Duration;

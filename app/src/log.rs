@@ -230,6 +230,16 @@ impl Log {
         Ok(row.as_ref().map(RecordedEvent::from_row).transpose()?)
     }
 
+    /// The newest migration that the database has, and the newest that this build knows.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn schema_versions(&self) -> Result<(i64, i64), LogError> {
+        let newest = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
+        let applied = in_time(sqlx::query_scalar(newest).fetch_one(&self.pool)).await?;
+        Ok((applied, MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default()))
+    }
+
     /// How long the oldest event that is committed has been held back from [`Log::read`] by a transaction that is
     /// still open somewhere in the cluster; `None` when readers can see everything. More than seconds means that a
     /// writer hangs, and is worth an alarm.

@@ -53,6 +53,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::authentication::{AdminToken, Authenticator, InternalKey};
+use crate::operations::consumers::ConsumerWatch;
 use crate::pages::freshness::FreshnessWatch;
 use crate::sign_in::provider::Provider;
 use crate::sign_in::sessions::{SessionLimits, Sessions};
@@ -200,6 +201,7 @@ impl Gateway {
             public_url,
             follower: Follower::new(options.most_streams),
             freshness: FreshnessWatch::default(),
+            consumers: ConsumerWatch::default(),
             turns: Semaphore::new(options.most_requests),
             stop: CancellationToken::new(),
             options,

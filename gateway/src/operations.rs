@@ -1,5 +1,7 @@
 //! `GET /api/operations`: what keeps this running, how far it is, and what got stuck.
 
+pub(crate) mod consumers;
+
 use aide::transform::TransformOperation;
 use app::dead_letters::Kind;
 use app::log::Position;
@@ -8,9 +10,11 @@ use axum::extract::State;
 use chrono::{DateTime, Utc};
 use projections::ReadError;
 use projections::freshness::{Freshness, MOST_COUNTED};
+use projections::verifications::Verification;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use self::consumers::StreamConsumers;
 use crate::caller::{Caller, Viewing};
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -30,6 +34,18 @@ pub(crate) struct Operations {
     pub(crate) bus_connected: bool,
     /// What waits for somebody's decision; see `/api/dead-letters`.
     pub(crate) dead_letters: Waiting,
+    /// The newest migration that the database has.
+    pub(crate) schema_version: i64,
+    /// The newest migration that this build knows. Another than the database's: `lablet migrate` is due, or a newer
+    /// build has been here.
+    pub(crate) build_schema_version: i64,
+    /// What `lablet verify` found the last time; null: nobody verified yet.
+    pub(crate) last_verify: Option<Verification>,
+    /// How far the consumers on the bus are.
+    pub(crate) consumers: Vec<StreamConsumers>,
+    /// Age in seconds of the oldest event that an open transaction holds back from every reader; 0: nothing is held
+    /// back.
+    pub(crate) held_back_seconds: f64,
 }
 
 /// How far the log is on the bus.
@@ -64,10 +80,10 @@ pub(crate) async fn show(State(shared): State<Shared>, _: Caller<Viewing>) -> Re
     look(&shared).await.map(Json)
 }
 
-/// How far everything is now.
+/// How far everything is.
 ///
 /// # Errors
-/// The database does not answer.
+/// 503 while the database is away. That the bus is away is part of the answer.
 pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
     let read_models = shared.reads.freshness().await?;
     let relay = app::relay::progress(shared.log.pool()).await?;
@@ -75,6 +91,8 @@ pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
     let caught_up = relay.position >= head;
     let behind = shared.log.count_after(relay.position, MOST_COUNTED);
     let events_behind = if caught_up { 0 } else { behind.await.map_err(ReadError::Log)? };
+    let (schema_version, build_schema_version) = shared.log.schema_versions().await.map_err(ReadError::Log)?;
+    let held_back = shared.log.held_back().await.map_err(ReadError::Log)?;
     Ok(Operations {
         version: env!("CARGO_PKG_VERSION"),
         head,
@@ -93,6 +111,11 @@ pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
             events: read_models.iter().map(|model| model.dead_letters).sum(),
         },
         read_models,
+        schema_version,
+        build_schema_version,
+        last_verify: shared.reads.last_verification().await?,
+        consumers: shared.consumers.look(&shared.bus, shared.log.clock()).await,
+        held_back_seconds: held_back.unwrap_or_default().as_secs_f64(),
     })
 }
 

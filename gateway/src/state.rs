@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::GatewayOptions;
 use crate::authentication::Authenticator;
+use crate::operations::consumers::ConsumerWatch;
 use crate::pages::freshness::FreshnessWatch;
 use crate::problem::{Kind, Problem};
 use crate::sign_in::SignIn;
@@ -43,6 +44,8 @@ pub(crate) struct Inner {
     pub(crate) follower: Follower,
     /// How far the read models are, for every page.
     pub(crate) freshness: FreshnessWatch,
+    /// How far the consumers on the bus are.
+    pub(crate) consumers: ConsumerWatch,
     /// Requests that are worked on at once.
     pub(crate) turns: Semaphore,
     /// Cancelled when the gateway ends: streams end with it.

@@ -11,6 +11,7 @@ pub mod projector;
 pub mod read_models;
 pub mod rebuild;
 pub mod runner;
+pub mod verifications;
 pub mod verify;
 
 use std::time::Duration;

@@ -27,6 +27,11 @@ pub(super) async fn run(arguments: StoresArguments, rows: bool) -> anyhow::Resul
     let cancelled = shutdown::on_signal()?;
     let report = store.projections().verify_all(Some(&bus), rows, &cancelled).await?;
 
+    // The verdict does not depend on whether it can be kept.
+    if let Err(error) = store.projections().keep_verification(&report, &who()).await {
+        tracing::warn!(error = &error as &dyn std::error::Error, "what was found cannot be kept");
+    }
+
     if let Some(bus) = &report.bus {
         say(&format!(
             "bus          {}: {} events of the log in {} messages, {} missing, {} unknown, {} aged out",
@@ -63,6 +68,13 @@ pub(super) async fn run(arguments: StoresArguments, rows: bool) -> anyhow::Resul
         say(&format!("{:<21}rows {}: {differing:?}", rebuilt.read_model.name(), verdict(differing.is_empty())))?;
     }
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Who asked, as far as the shell says: nobody signs in to this command.
+fn who() -> String {
+    let name = ["USER", "LOGNAME"].into_iter().find_map(|variable| std::env::var(variable).ok());
+    let name = name.filter(|name| !name.is_empty() && !name.chars().any(char::is_control));
+    name.map_or_else(|| "shell".to_owned(), |name| format!("shell:{}", name.chars().take(64).collect::<String>()))
 }
 
 fn verdict(holds: bool) -> &'static str {

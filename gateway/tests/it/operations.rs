@@ -15,6 +15,18 @@ async fn operators_see_how_far_everything_is() {
     assert_eq!(operations.body["bus_connected"], false);
     assert_eq!(operations.body["relay"]["caught_up"], false);
     assert_eq!(operations.body["dead_letters"], json!({"commands": 0, "events": 0}));
+    assert_eq!(operations.body["schema_version"], operations.body["build_schema_version"]);
+    assert_eq!(operations.body["last_verify"], json!(null));
+    assert!(operations.body["held_back_seconds"].is_number());
+    for (index, stream) in ["LABLET_EVENTS", "LABLET_COMMANDS"].into_iter().enumerate() {
+        let consumers = &operations.body["consumers"][index];
+        assert_eq!(
+            (&consumers["stream"], &consumers["consumers"]),
+            (&json!(stream), &json!(null)),
+            "unknown is not none"
+        );
+        assert_eq!(consumers["unknown_because"], "the bus is away");
+    }
 }
 
 #[tokio::test]

@@ -33,4 +33,8 @@ async fn with_a_running_session() -> Lablet {
 async fn verify(lablet: &Lablet) {
     let (holds, report) = lablet.run(&["verify"]).await.unwrap();
     assert!(holds, "{report}");
+    let operations = lablet.get("/api/operations").await.unwrap();
+    assert_eq!(operations["last_verify"]["held"], true, "what was found can be looked up later");
+    let door = operations["consumers"][1]["consumers"][0]["name"].as_str();
+    assert_eq!(door, Some("lablet_door"), "{}", operations["consumers"]);
 }

@@ -1,0 +1,22 @@
+//! How far consumers are, as the bus says.
+
+use std::time::Duration;
+
+use app::bus::{ConsumersUnknown, StreamBounds, streams};
+use app::door;
+
+use crate::stage::Stage;
+
+#[tokio::test]
+async fn consumers_are_told_and_a_stream_that_is_missing_is_no_stream_without_consumers() {
+    let stage = Stage::new().await;
+    let patience = Duration::from_secs(30);
+    let missing = stage.bus.consumers(streams::COMMANDS, patience).await.unwrap_err();
+    assert!(matches!(missing, ConsumersUnknown::Refused { stream: streams::COMMANDS, .. }), "{missing:?}");
+    door::ensure_consumer(&stage.bus, &StreamBounds::default()).await.unwrap();
+    let publish = stage.bus.jetstream().publish("lablet.commands.grading.nothing", "{}".into());
+    publish.await.unwrap().await.unwrap();
+    let consumers = stage.bus.consumers(streams::COMMANDS, patience).await.unwrap();
+    let told: Vec<_> = consumers.iter().map(|state| (state.name.as_str(), state.pending, state.ack_pending)).collect();
+    assert_eq!(told, [(door::CONSUMER, 1, 0)]);
+}

@@ -1,0 +1,83 @@
+//! How far the consumers on the bus are, asked at most every few seconds however many look.
+
+use std::time::Duration;
+
+use app::bus::{Bus, ConsumerState, ConsumersUnknown, streams};
+use app::clock::Clock;
+use chrono::{DateTime, Utc};
+use schemars::JsonSchema;
+use serde::Serialize;
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+/// How long the bus may take to answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long an answer serves.
+const SERVES: Duration = Duration::from_secs(3);
+/// How long a silence serves: where the user may not ask, each question is an error in the log.
+const SILENCE_SERVES: Duration = Duration::from_secs(300);
+
+/// The consumers of one stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct StreamConsumers {
+    /// The stream.
+    pub(crate) stream: &'static str,
+    /// Its consumers by name; null: not known.
+    pub(crate) consumers: Option<Vec<ConsumerState>>,
+    /// Why they are not known; null: they are.
+    pub(crate) unknown_because: Option<String>,
+    /// When the bus was asked.
+    pub(crate) asked_at: DateTime<Utc>,
+}
+
+/// The last answers.
+#[derive(Debug, Default)]
+pub(crate) struct ConsumerWatch {
+    kept: Mutex<[Option<Kept>; 2]>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    until: Instant,
+    answer: StreamConsumers,
+}
+
+impl ConsumerWatch {
+    /// The consumers of both streams, now or a few seconds ago.
+    pub(crate) async fn look(&self, bus: &Bus, clock: &Clock) -> Vec<StreamConsumers> {
+        // Whoever comes while one asks waits for that answer.
+        let mut kept = self.kept.lock().await;
+        if !bus.is_connected() {
+            // Nothing that was known before a connection was lost is known now.
+            *kept = [None, None];
+        }
+        let [events, commands] = &mut *kept;
+        let (events, commands) = tokio::join!(
+            look_at(events, streams::EVENTS, bus, clock),
+            look_at(commands, streams::COMMANDS, bus, clock)
+        );
+        vec![events, commands]
+    }
+}
+
+async fn look_at(kept: &mut Option<Kept>, stream: &'static str, bus: &Bus, clock: &Clock) -> StreamConsumers {
+    if let Some(kept) = kept.as_ref().filter(|kept| kept.until > Instant::now()) {
+        return kept.answer.clone();
+    }
+    let asked_at = clock.now();
+    let (serves, consumers, unknown_because) = match bus.consumers(stream, PATIENCE).await {
+        Ok(consumers) => (SERVES, Some(consumers), None),
+        Err(error) => {
+            let serves = match error {
+                ConsumersUnknown::Away => Duration::ZERO,
+                ConsumersUnknown::Silent { .. } => SILENCE_SERVES,
+                ConsumersUnknown::Refused { .. } => SERVES,
+            };
+            tracing::debug!(error = &error as &dyn std::error::Error, stream, "consumers are not known");
+            (serves, None, Some(error.to_string()))
+        }
+    };
+    let answer = StreamConsumers { stream, consumers, unknown_because, asked_at };
+    *kept = Some(Kept { until: Instant::now() + serves, answer: answer.clone() });
+    answer
+}
