@@ -233,11 +233,14 @@ impl<S: Send + Sync, N: Needs> FromRequestParts<S> for Caller<N> {
 impl<N: Needs> OperationInput for Caller<N> {
     fn operation_input(_: &mut GenContext, operation: &mut Operation) {
         let key = || [("internal_key".to_owned(), Vec::new())].into_iter().collect();
-        let token = |role: Role| [("admin_token".to_owned(), vec![role.name().to_owned()])].into_iter().collect();
+        let admin =
+            |scheme: &str, role: Role| [(scheme.to_owned(), vec![role.name().to_owned()])].into_iter().collect();
+        let token = |role| admin("admin_token", role);
+        let session = |role| admin("browser_session", role);
         operation.security.extend(match N::AUTHORITY {
             Authority::Internal => vec![key()],
-            Authority::Role(role) => vec![token(role)],
-            Authority::RoleOrInternal(role) => vec![token(role), key()],
+            Authority::Role(role) => vec![token(role), session(role)],
+            Authority::RoleOrInternal(role) => vec![token(role), session(role), key()],
         });
         let needs = format!("Needs {}.", N::AUTHORITY);
         operation.description = Some(match operation.description.take() {

@@ -49,7 +49,24 @@ pub(crate) fn describe<S: Clone + Send + Sync + 'static>(router: ApiRouter<S>) -
                     aide::openapi::ReferenceOr::Item(SecurityScheme::Http {
                         scheme: "bearer".to_owned(),
                         bearer_format: None,
-                        description: Some("An admin's token; its role is viewer, operator or admin".to_owned()),
+                        description: Some(
+                            "An admin's token, in the role viewer, operator or admin: of the configuration, made with \
+                             `lablet token create`, or an OpenID provider's JWT"
+                                .to_owned(),
+                        ),
+                        extensions: Default::default(),
+                    }),
+                ),
+                (
+                    "browser_session".to_owned(),
+                    aide::openapi::ReferenceOr::Item(SecurityScheme::ApiKey {
+                        location: ApiKeyLocation::Cookie,
+                        name: "lablet_session".to_owned(),
+                        description: Some(
+                            "An admin's browser that signed in at `/sign-in`. A change needs the session's token in \
+                             `X-CSRF-Token`, too, and has to come from a page of this site"
+                                .to_owned(),
+                        ),
                         extensions: Default::default(),
                     }),
                 ),

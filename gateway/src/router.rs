@@ -1,7 +1,7 @@
 //! Every route, with who may use it.
 //!
 //! Three parts: what is open, what is open on this machine (`/metrics`), and everything else, which nobody reaches
-//! without a valid key or token. Each handler's `Caller` then says how much authority it needs.
+//! without a valid key, token or session. Each handler's `Caller` then says how much authority it needs.
 
 use std::sync::Arc;
 

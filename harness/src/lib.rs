@@ -6,11 +6,13 @@ mod browser;
 mod crowd;
 pub mod event_catalogue;
 mod lablet;
+mod oidc_provider;
 mod python;
 mod waiting;
 
 pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Violation, Weight};
 pub use self::crowd::Crowd;
 pub use self::lablet::{Lablet, LabletOptions, Refused, install_tls};
+pub use self::oidc_provider::{Consent, OidcProvider};
 pub use self::python::python;
 pub use self::waiting::eventually;

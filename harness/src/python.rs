@@ -17,23 +17,26 @@ const PACKAGES: [&str; 2] = ["nats-py==2.16.0", "cloudevents==2.2.0"];
 /// Python or its packages cannot be had, or the program fails; the error holds what it said.
 pub async fn python(script: &str, arguments: &[&str]) -> anyhow::Result<String> {
     static ENVIRONMENT: OnceCell<PathBuf> = OnceCell::const_new();
-    let environment = ENVIRONMENT.get_or_try_init(environment).await?;
+    let environment = ENVIRONMENT.get_or_try_init(|| virtual_environment("python-journeys", &PACKAGES)).await?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
     run(Command::new(environment.join("bin/python")).arg(script).args(arguments)).await
 }
 
-/// A virtual environment with the packages, below the target folder, made once.
-async fn environment() -> anyhow::Result<PathBuf> {
+/// A virtual environment with these packages, below the target folder, made once.
+///
+/// # Errors
+/// Python or the packages cannot be had.
+pub(crate) async fn virtual_environment(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
     let executable = std::env::current_exe()?;
     let target = executable.ancestors().nth(3).context("the test does not lie in a target folder")?;
-    let folder = target.join("python-journeys");
+    let folder = target.join(name);
     let complete = folder.join("complete");
-    if std::fs::read_to_string(&complete).is_ok_and(|packages| packages == PACKAGES.join("\n")) {
+    if std::fs::read_to_string(&complete).is_ok_and(|found| found == packages.join("\n")) {
         return Ok(folder);
     }
     run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder)).await?;
-    run(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(PACKAGES)).await?;
-    std::fs::write(&complete, PACKAGES.join("\n"))?;
+    run(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(packages)).await?;
+    std::fs::write(&complete, packages.join("\n"))?;
     Ok(folder)
 }
 

@@ -3,12 +3,22 @@
 use app::notice::PublicUrl;
 use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
-use url::Url;
+use url::{Host, Url};
 
 use crate::problem::{Kind, Problem};
 
 /// What a browser says about where a request comes from. Pages cannot change it.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
+
+/// Whether an address is of this machine, so that what is said to it goes over no wire.
+pub(super) fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
 
 /// How this site is reached.
 #[derive(Debug, Clone)]
@@ -21,15 +31,7 @@ impl Site {
     /// The site at this public address.
     pub(crate) fn new(public_url: &PublicUrl) -> Self {
         let url = Url::parse(public_url.as_str()).ok();
-        let is_loopback = url.as_ref().is_some_and(|url| {
-            url.scheme() == "http"
-                && match url.host() {
-                    Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-                    Some(url::Host::Ipv4(address)) => address.is_loopback(),
-                    Some(url::Host::Ipv6(address)) => address.is_loopback(),
-                    None => false,
-                }
-        });
+        let is_loopback = url.as_ref().is_some_and(|url| url.scheme() == "http" && is_this_machine(url));
         Self { origin: url.map(|url| url.origin().ascii_serialization()).unwrap_or_default(), is_loopback }
     }
 

@@ -7,5 +7,6 @@ mod compose;
 mod documents;
 mod journeys;
 mod pages;
+mod sign_in;
 mod tidy;
 mod vendored;

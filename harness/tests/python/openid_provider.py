@@ -1,7 +1,10 @@
-"""An OpenID provider with some people: Canaille, in memory, on a free port of this machine.
+"""An OpenID provider with some people: Canaille, on a free port of this machine.
 
-Arguments: the redirect URIs of its one client. Prints one JSON line when it is ready. Reads commands, a line each, and
-answers each with a line: "rotate" signs with a new key from now on and forgets the old ones.
+Its store is SQLite: the one in memory finds any code and any consent of the client, whichever was asked for.
+
+Arguments: a folder of its own, and the redirect URIs of its one client. Prints one JSON line when it is ready. Reads commands, a line each, and
+answers each with a line: "rotate" signs with a new key from now on and forgets the old one, "allow URI" adds a redirect
+URI.
 """
 
 import json
@@ -26,12 +29,13 @@ def new_key():
     return RSAKey.generate_key(2048, auto_kid=True).as_dict(private=True)
 
 
-def configuration(port):
+def configuration(port, folder):
     return {
         "SECRET_KEY": secrets.token_urlsafe(32),
         "SERVER_NAME": f"127.0.0.1:{port}",
         "PREFERRED_URL_SCHEME": "http",
-        "CANAILLE": {"DATABASE": "memory", "JAVASCRIPT": False, "HTMX": False, "SMTP": None},
+        "CANAILLE": {"DATABASE": "sql", "JAVASCRIPT": False, "HTMX": False, "SMTP": None},
+        "CANAILLE_SQL": {"DATABASE_URI": f"sqlite:///{folder}/canaille.sqlite"},
         # Nobody is trusted, so that consent is asked for.
         "CANAILLE_OIDC": {"ACTIVE_JWKS": [new_key()], "TRUSTED_DOMAINS": [], "USERINFO_MAPPING": {
             "SUB": "{{ user.user_name }}",
@@ -69,10 +73,10 @@ def populate(app, redirect_uris):
         app.backend.save(client)
 
 
-def main():
+def main(folder, *redirect_uris):
     server = make_server("127.0.0.1", 0, lambda *_: [], threaded=True)
-    app = canaille.create_app(configuration(server.port))
-    populate(app, sys.argv[1:])
+    app = canaille.create_app(configuration(server.port, folder))
+    populate(app, list(redirect_uris))
     server.app = app
     threading.Thread(target=server.serve_forever, daemon=True).start()
     ready = {
@@ -87,6 +91,12 @@ def main():
         if line.strip() == "rotate":
             app.config["CANAILLE_OIDC"]["ACTIVE_JWKS"] = [new_key()]
             print("rotated", flush=True)
+        elif line.startswith("allow "):
+            with app.app_context(), app.backend.session():
+                client = app.backend.get(models.Client, client_id=CLIENT_ID)
+                client.redirect_uris = [*client.redirect_uris, line.removeprefix("allow ").strip()]
+                app.backend.save(client)
+            print("allowed", flush=True)
 
 
-main()
+main(*sys.argv[1:])

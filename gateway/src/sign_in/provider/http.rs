@@ -7,9 +7,10 @@ use domain::Invalid;
 use http::StatusCode;
 use openidconnect::{AccessToken, AsyncHttpClient, HttpRequest, HttpResponse};
 use serde_json::{Map, Value};
-use url::{Host, Url};
+use url::Url;
 
 use super::ProviderError;
+use crate::sign_in::site::is_this_machine;
 
 /// How long one answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -18,13 +19,7 @@ const LARGEST_ANSWER: usize = 1 << 20;
 
 /// Whether what is said to this address stays between the two of us: https, or http on this machine.
 pub(super) fn is_safe(url: &Url) -> bool {
-    let is_here = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
-    url.scheme() == "https" || (url.scheme() == "http" && is_here)
+    url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url))
 }
 
 /// The provider gave no answer that can be used.

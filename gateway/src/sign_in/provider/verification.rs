@@ -143,3 +143,159 @@ fn refusal(error: &ClaimsVerificationError) -> Refusal {
         _ => "is not of a kind that is accepted here",
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use openidconnect::PrivateSigningKey as _;
+    use openidconnect::core::{CoreEdDsaPrivateSigningKey, CoreHmacKey};
+    use openidconnect::{JsonWebKeyId, JsonWebKeySet};
+    use serde_json::json;
+
+    use super::*;
+
+    const NOW: i64 = 1_772_000_000;
+
+    /// A provider with one key.
+    struct Issuer {
+        key: CoreEdDsaPrivateSigningKey,
+        metadata: Metadata,
+    }
+
+    impl Issuer {
+        fn new() -> Self {
+            // A key of Ed25519 is 32 bytes, whichever, behind a prefix that says so (RFC 8410).
+            let mut der = vec![0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
+            let seed = secret_bytes();
+            der.extend(seed);
+            let pem = format!(
+                "-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n",
+                base64::prelude::BASE64_STANDARD.encode(der)
+            );
+            let id = Some(JsonWebKeyId::new("first".to_owned()));
+            let key = CoreEdDsaPrivateSigningKey::from_ed25519_pem(&pem, id).unwrap();
+            let described = json!({
+                "issuer": "https://login.example.com", "authorization_endpoint": "https://login.example.com/authorize",
+                "jwks_uri": "https://login.example.com/keys", "response_types_supported": ["code"],
+                "subject_types_supported": ["public"], "id_token_signing_alg_values_supported": ["EdDSA"],
+            });
+            let metadata: Metadata = serde_json::from_value(described).unwrap();
+            let metadata = metadata.set_jwks(JsonWebKeySet::new(vec![key.as_verification_key()]));
+            Self { key, metadata }
+        }
+
+        fn signed(&self, header: &Value, claims: &Value) -> String {
+            let encode = |value: &Value| BASE64_URL_SAFE_NO_PAD.encode(value.to_string());
+            let head = format!("{}.{}", encode(header), encode(claims));
+            let signature = match header["alg"].as_str() {
+                Some("EdDSA") => self.key.sign(&CoreJwsSigningAlgorithm::EdDsa, head.as_bytes()).unwrap(),
+                Some("HS256") => CoreHmacKey::new("client-secret")
+                    .sign(&CoreJwsSigningAlgorithm::HmacSha256, head.as_bytes())
+                    .unwrap(),
+                _ => Vec::new(),
+            };
+            format!("{head}.{}", BASE64_URL_SAFE_NO_PAD.encode(signature))
+        }
+
+        fn take(&self, token: &str, meant: Meant<'_>) -> Result<Map<String, Value>, Refusal> {
+            let clock = Clock::manual(DateTime::from_timestamp(NOW, 0).unwrap());
+            claims(token, &self.metadata, &ClientId::new("lablet".to_owned()), meant, &clock)
+        }
+    }
+
+    fn secret_bytes() -> [u8; 32] {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).unwrap();
+        bytes
+    }
+
+    fn header() -> Value {
+        json!({"alg": "EdDSA", "kid": "first", "typ": "JWT"})
+    }
+
+    fn good() -> Value {
+        json!({"iss": "https://login.example.com", "aud": "lablet", "sub": "1", "iat": NOW - 10, "exp": NOW + 60,
+               "nonce": "asked", "https://labs.example/roles": ["see"], "updated_at": "2026-01-01T00:00:00Z",
+               "email_verified": "true"})
+    }
+
+    fn with(mut value: Value, member: &str, changed: Value) -> Value {
+        match changed {
+            Value::Null => drop(value.as_object_mut().unwrap().remove(member)),
+            changed => value[member] = changed,
+        }
+        value
+    }
+
+    const API: Meant<'static> = Meant::ForTheApi { audience: "lablet" };
+
+    #[test]
+    fn a_valid_token_gives_all_its_claims() {
+        let issuer = Issuer::new();
+        let claims = issuer.take(&issuer.signed(&header(), &good()), API).unwrap();
+        assert_eq!(claims["https://labs.example/roles"], json!(["see"]));
+        for (header, claims) in [
+            (with(header(), "typ", json!("at+jwt")), good()),
+            (with(header(), "kid", Value::Null), with(good(), "nbf", json!(NOW))),
+            (with(header(), "typ", Value::Null), with(good(), "aud", json!(["lablet", "other"]))),
+        ] {
+            issuer.take(&issuer.signed(&header, &claims), API).unwrap();
+        }
+        let other = Meant::ForTheApi { audience: "lablet-api" };
+        issuer.take(&issuer.signed(&header(), &with(good(), "aud", json!("lablet-api"))), other).unwrap();
+    }
+
+    #[test]
+    fn everything_else_is_refused_for_its_reason() {
+        let issuer = Issuer::new();
+        let refused = |header: &Value, claims: &Value| issuer.take(&issuer.signed(header, claims), API).unwrap_err();
+        for (member, changed, why) in [
+            ("exp", json!(NOW), "has expired"),
+            ("exp", Value::Null, "is malformed"),
+            ("nbf", json!(NOW + 61), "is not valid yet"),
+            ("iss", json!("https://login.example.com/"), "is of another issuer"),
+            ("aud", json!("other"), "is not meant for this service"),
+            ("aud", json!([]), "is not meant for this service"),
+            ("aud", Value::Null, "is not meant for this service"),
+            ("sub", Value::Null, "is malformed"),
+        ] {
+            assert_eq!(refused(&header(), &with(good(), member, changed)), Refusal::Invalid(why), "{member}");
+        }
+        let unsigned = "is not signed in a way that is accepted here";
+        for (member, changed, why) in [
+            ("alg", json!("none"), unsigned),
+            ("alg", json!("HS256"), unsigned),
+            ("alg", json!("ES512"), unsigned),
+            ("typ", json!("logout+jwt"), "is not of a kind that is accepted here"),
+            ("crit", json!(["exp"]), "is not of a kind that is accepted here"),
+        ] {
+            assert_eq!(refused(&with(header(), member, changed), &good()), Refusal::Invalid(why), "{member}");
+        }
+        assert_eq!(refused(&with(header(), "kid", json!("second")), &good()), Refusal::UnknownKey);
+        let token = issuer.signed(&header(), &good());
+        assert_eq!(Issuer::new().take(&token, API), Err(Refusal::UnknownKey), "the same name, another key");
+        for token in ["", "eyJ", "a.b.c", &format!("eyJ.{}.c", "x".repeat(LONGEST)), &token.replace('.', "")] {
+            assert_eq!(issuer.take(token, API), Err(Refusal::Invalid("is malformed")), "{token}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_signs_a_browser_in_answers_its_question() {
+        let issuer = Issuer::new();
+        let access_token = AccessToken::new("access".to_owned());
+        let take = |nonce: &str, header: &Value, claims: &Value| {
+            let meant = Meant::ForSigningIn { nonce, access_token: &access_token };
+            issuer.take(&issuer.signed(header, claims), meant)
+        };
+        take("asked", &header(), &good()).unwrap();
+        let algorithm = CoreJwsSigningAlgorithm::EdDsa;
+        let hash = AccessTokenHash::from_token(&access_token, &algorithm, &issuer.key.as_verification_key()).unwrap();
+        take("asked", &header(), &with(good(), "at_hash", serde_json::to_value(&hash).unwrap())).unwrap();
+        let nonce = Refusal::Invalid("does not answer this browser's question");
+        assert_eq!(take("another", &header(), &good()), Err(nonce));
+        assert!(take("asked", &header(), &with(good(), "nonce", Value::Null)).is_err());
+        assert!(take("asked", &header(), &with(good(), "at_hash", json!("made-up"))).is_err());
+        assert!(take("asked", &header(), &with(good(), "aud", json!(["lablet", "other"]))).is_err());
+        assert!(take("asked", &with(header(), "typ", json!("at+jwt")), &good()).is_err());
+    }
+}
