@@ -77,7 +77,7 @@ impl SessionsQuery {
     }
 
     /// The same from the first page on.
-    fn from_the_start(&self) -> Self {
+    fn at_the_start(&self) -> Self {
         Self { cursor: None, format: None, ..self.clone() }
     }
 
@@ -157,7 +157,7 @@ pub(crate) async fn list(
         return csv("sessions", &COLUMNS, |request| async move { reads.sessions(filter, &request).await }).await;
     }
     let found = Page::from(shared.reads.sessions(&filter, &request).await?);
-    let start = query.from_the_start();
+    let start = query.at_the_start();
     let next =
         found.next_cursor.map(|cursor| address("/sessions", &SessionsQuery { cursor: Some(cursor), ..start.clone() }));
     let statuses = SessionStatus::ALL.map(|status| (status.as_str(), status.as_str()));

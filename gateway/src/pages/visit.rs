@@ -21,8 +21,6 @@ pub(crate) struct Visit {
     pub(crate) role: Role,
     /// What a form has to carry; empty where nobody signed in with a browser.
     pub(crate) csrf_token: String,
-    /// Path and query of the page.
-    pub(crate) path: String,
     /// The time.
     pub(crate) now: DateTime<Utc>,
     /// How far the read models are.
@@ -86,7 +84,6 @@ impl FromRequestParts<Shared> for Visit {
         Ok(Self {
             role,
             csrf_token: session.map(|session| session.csrf_token.clone()).unwrap_or_default(),
-            path: parts.uri.path_and_query().map_or_else(|| "/".to_owned(), ToString::to_string),
             now: shared.log.clock().now(),
             freshness: shared.freshness.look(&shared.reads).await?,
             idempotency_key: shared.log.mint().uuid(),

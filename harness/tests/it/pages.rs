@@ -3,6 +3,7 @@
 mod crowd;
 mod dead_letters;
 mod demo;
+mod openid;
 mod own_lab;
 mod sign_in;
 
