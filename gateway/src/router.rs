@@ -136,6 +136,7 @@ fn operators() -> ApiRouter<Shared> {
     use dead_letters::{discard, list, retry, show};
     ApiRouter::new()
         .api_route("/api/events/{id}", get_with(events::show, events::describe))
+        .api_route("/api/events/{id}/relations", get_with(events::relations::relations, events::relations::describe))
         .api_route("/api/stream", get_with(stream::open, stream::describe))
         .api_route("/api/operations", get_with(operations::show, operations::describe))
         .api_route("/api/dead-letters", get_with(list::list, list::describe))
