@@ -7,6 +7,7 @@ mod of_a_definition;
 mod of_a_session;
 mod of_a_worker;
 mod of_an_event;
+mod of_everything;
 mod parking;
 mod queries;
 mod rebuilding;
