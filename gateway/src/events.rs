@@ -1,5 +1,7 @@
 //! `GET /api/events/{event_id}`: one event in full. The `dataref` of a notice points here.
 
+pub(crate) mod relations;
+
 use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;

@@ -21,7 +21,7 @@ use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 use crate::{
     assets, dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions,
-    observation_requests, operations, pages, sign_in, stream, workers,
+    observation_requests, operations, overview, pages, search, sign_in, stream, workers,
 };
 
 /// The whole API, ready to be served.
@@ -136,7 +136,10 @@ fn operators() -> ApiRouter<Shared> {
     use dead_letters::{discard, list, retry, show};
     ApiRouter::new()
         .api_route("/api/events/{id}", get_with(events::show, events::describe))
+        .api_route("/api/events/{id}/relations", get_with(events::relations::relations, events::relations::describe))
         .api_route("/api/stream", get_with(stream::open, stream::describe))
+        .api_route("/api/overview", get_with(overview::show, overview::describe))
+        .api_route("/api/search", get_with(search::search, search::describe))
         .api_route("/api/operations", get_with(operations::show, operations::describe))
         .api_route("/api/dead-letters", get_with(list::list, list::describe))
         .api_route("/api/dead-letters/{id}", get_with(show::show, show::describe))

@@ -6,11 +6,13 @@
 
 pub mod dead_letters;
 pub mod freshness;
+pub mod overview;
 pub mod page;
 pub mod projector;
 pub mod read_models;
 pub mod rebuild;
 pub mod runner;
+pub mod search;
 pub mod verifications;
 pub mod verify;
 

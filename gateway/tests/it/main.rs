@@ -5,6 +5,7 @@
 mod bad_input;
 mod definitions;
 mod documents;
+mod everything;
 mod operations;
 mod pages_definitions;
 mod pages_more;

@@ -133,6 +133,12 @@ async fn an_observation_is_asked_for_and_its_outcome_is_shown() {
     let position = recorded.body["position"].as_str().unwrap();
     let requests = world.get(&format!("/api/observation-requests?session_id=s1&position={position}")).await.expect(200);
     assert_eq!(requests.body["items"][0]["outcome"], "recorded");
+    let outcome = requests.body["items"][0]["outcome_event_id"].as_str().unwrap();
+    let relations = world.get(&format!("/api/events/{outcome}/relations?position={position}")).await.expect(200);
+    assert_eq!(relations.body["causes"][0]["relation"], "request");
+    assert_eq!(relations.body["causes"][0]["type"], "lablet_session.observe_resources_requested.v1");
+    let nobody = "/api/events/00000000-0000-0000-0000-000000000000/relations";
+    world.get(nobody).await.problem(404, "not-found", None);
     report["request_id"] = "unknown-request".into();
     report["observed_resources"]["observed_at"] = "2026-03-01T11:00:00Z".into();
     world.post(path, &report).await.problem(400, "invalid-input", Some("request_id"));

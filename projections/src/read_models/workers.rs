@@ -33,7 +33,7 @@ pub struct WorkerRow {
     pub etag: String,
 }
 
-const SELECT: &str = "SELECT to_json(r) AS row FROM (
+pub(crate) const SELECT: &str = "SELECT to_json(r) AS row FROM (
     SELECT created_position, id, name, address,
            json_build_object('cpu_cores', cpu_cores, 'memory_gb', memory_gb, 'storage_gb', storage_gb,
                              'max_nodes', max_nodes) AS capacity,

@@ -6,6 +6,8 @@ mod given;
 mod of_a_definition;
 mod of_a_session;
 mod of_a_worker;
+mod of_an_event;
+mod of_everything;
 mod parking;
 mod queries;
 mod rebuilding;

@@ -1,0 +1,28 @@
+//! `GET /api/overview`: the numbers of everything at once.
+
+use aide::transform::TransformOperation;
+use axum::Json;
+use axum::extract::State;
+use projections::ReadModel;
+use projections::overview::Overview;
+
+use crate::caller::{Caller, Viewing};
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::state::Shared;
+
+pub(crate) async fn show(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    since: Since,
+) -> Result<Json<Overview>, Problem> {
+    since.reached(&shared, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
+    Ok(Json(shared.reads.overview().await?))
+}
+
+pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("show_overview")
+        .tag("operations")
+        .summary("How many sessions are in each state, how requests stand, and how far the read models are")
+}

@@ -1,0 +1,67 @@
+//! The numbers of everything at once.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::freshness::Freshness;
+use crate::read_models::sessions::SessionCount;
+use crate::{Projections, ReadError};
+
+/// How long a request that failed is counted.
+const FAILED_WITHIN: TimeDelta = TimeDelta::hours(24);
+
+/// The numbers of everything at once.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Overview {
+    /// How many sessions are in each state, in the order of a life; states in which none is are left out.
+    pub sessions: Vec<SessionCount>,
+    /// How requests for observations stand.
+    pub requests: RequestCounts,
+    /// How far each read model has come.
+    pub read_models: Vec<Freshness>,
+    /// By which clock requests that failed are recent.
+    pub at: DateTime<Utc>,
+}
+
+/// How requests for observations stand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RequestCounts {
+    /// Those without an outcome.
+    pub open: u64,
+    /// When the oldest of them was made; null: none is open.
+    pub oldest_open_at: Option<DateTime<Utc>>,
+    /// Those that failed within the last 24 hours.
+    pub failed_last_24_hours: u64,
+}
+
+impl Projections {
+    /// The numbers of everything at once.
+    ///
+    /// # Errors
+    /// The database or the log does not answer.
+    pub async fn overview(&self) -> Result<Overview, ReadError> {
+        let at = self.log.clock().now();
+        Ok(Overview {
+            sessions: self.session_counts().await?,
+            requests: self.request_counts(at - FAILED_WITHIN).await?,
+            read_models: self.freshness().await?,
+            at,
+        })
+    }
+
+    /// How requests for observations stand; those that failed count from a time on.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn request_counts(&self, failed_since: DateTime<Utc>) -> Result<RequestCounts, ReadError> {
+        let statement =
+            "SELECT (SELECT count(*) FROM read_observation_requests.observation_requests WHERE outcome = 'open'),
+            (SELECT min(requested_at) FROM read_observation_requests.observation_requests WHERE outcome = 'open'),
+            (SELECT count(*) FROM read_observation_requests.observation_requests
+              WHERE outcome = 'failed' AND finished_at >= $1)";
+        let (open, oldest_open_at, failed): (i64, Option<DateTime<Utc>>, i64) =
+            sqlx::query_as(statement).bind(failed_since).fetch_one(&self.pool).await?;
+        Ok(RequestCounts { open: open.unsigned_abs(), oldest_open_at, failed_last_24_hours: failed.unsigned_abs() })
+    }
+}

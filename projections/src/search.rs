@@ -1,0 +1,143 @@
+//! One search over everything that has an id: what it names exactly, then what contains it.
+
+use app::log::RecordedEvent;
+use domain::lablet_session::SessionStatus;
+use domain::{DefinitionId, SessionId, WorkerId};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+use crate::page::{self, PageRequest};
+use crate::read_models::definitions::{DefinitionFilter, DefinitionRow};
+use crate::read_models::sessions::{SessionFilter, SessionRow};
+use crate::read_models::workers::WorkerRow;
+use crate::{Projections, ReadError};
+
+/// Most hits of each kind.
+pub const MOST_HITS: u32 = 50;
+
+/// What a search found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SearchResults {
+    /// What has exactly this id.
+    pub exact: Vec<SearchHit>,
+    /// What contains it: definitions, workers, then sessions, of each the newest first.
+    pub containing: Vec<SearchHit>,
+    /// Kinds of which there is more that contains it.
+    pub more: Vec<SearchKind>,
+}
+
+/// Something that a search found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SearchHit {
+    /// What it is.
+    pub kind: SearchKind,
+    /// Its id.
+    pub id: String,
+    /// What else tells it: a definition's name and version, a worker's name, a session's definition, an event's type.
+    pub title: String,
+    /// Whose event, of an event; where a session is in its life, of a session.
+    pub detail: Option<String>,
+}
+
+/// What can be found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SearchKind {
+    /// A session.
+    Session,
+    /// A definition.
+    Definition,
+    /// A worker.
+    Worker,
+    /// An event.
+    Event,
+}
+
+impl From<SessionRow> for SearchHit {
+    fn from(row: SessionRow) -> Self {
+        let status: SessionStatus = row.status;
+        let detail = Some(status.as_str().to_owned());
+        Self { kind: SearchKind::Session, id: row.id.into(), title: row.definition_id.into(), detail }
+    }
+}
+
+impl From<DefinitionRow> for SearchHit {
+    fn from(row: DefinitionRow) -> Self {
+        let title = format!("{} {}", row.name, row.version.as_str());
+        Self { kind: SearchKind::Definition, id: row.id.into(), title, detail: None }
+    }
+}
+
+impl From<WorkerRow> for SearchHit {
+    fn from(row: WorkerRow) -> Self {
+        Self { kind: SearchKind::Worker, id: row.id.into(), title: row.profile.name, detail: None }
+    }
+}
+
+impl From<RecordedEvent> for SearchHit {
+    fn from(event: RecordedEvent) -> Self {
+        let title = event.versioned_type();
+        let detail = Some(format!("{} {}", event.aggregate_type, event.aggregate_id));
+        Self { kind: SearchKind::Event, id: event.event_id.to_string(), title, detail }
+    }
+}
+
+impl Projections {
+    /// What has this id, and up to `limit` (1 to [`MOST_HITS`]) of each kind that contain the text, in whatever case.
+    /// White space around the text does not count; of nothing, nothing is found.
+    ///
+    /// # Errors
+    /// The database or the log does not answer.
+    pub async fn search(&self, text: &str, limit: u32) -> Result<SearchResults, ReadError> {
+        let text = text.trim();
+        let mut results = SearchResults { exact: Vec::new(), containing: Vec::new(), more: Vec::new() };
+        if text.is_empty() {
+            return Ok(results);
+        }
+        if let Ok(id) = SessionId::parse(text) {
+            results.exact.extend(self.session_summary(&id).await?.map(SearchHit::from));
+        }
+        if let Ok(id) = DefinitionId::parse(text) {
+            results.exact.extend(self.definition(&id).await?.map(SearchHit::from));
+        }
+        if let Ok(id) = WorkerId::parse(text) {
+            results.exact.extend(self.worker(&id).await?.map(SearchHit::from));
+        }
+        if let Ok(id) = text.parse::<Uuid>() {
+            results.exact.extend(self.log.events_without_payload(&[id]).await?.into_iter().map(SearchHit::from));
+        }
+        let request = PageRequest::first(limit.clamp(1, MOST_HITS));
+        let filter = DefinitionFilter { text: Some(text.to_owned()), ..DefinitionFilter::default() };
+        let definitions = self.definitions(&filter, &request).await?;
+        results.add(SearchKind::Definition, definitions.items, definitions.next.is_some());
+        let mut workers = self.workers_containing(text, &request).await?;
+        let more = workers.len() > request.rows();
+        workers.truncate(request.rows());
+        results.add(SearchKind::Worker, workers, more);
+        let filter = SessionFilter { text: Some(text.to_owned()), ..SessionFilter::default() };
+        let sessions = self.sessions(&filter, &request).await?;
+        results.add(SearchKind::Session, sessions.items, sessions.next.is_some());
+        Ok(results)
+    }
+
+    /// Workers are few: their rows have no column for searching.
+    async fn workers_containing(&self, text: &str, request: &PageRequest) -> Result<Vec<WorkerRow>, ReadError> {
+        let mut query = QueryBuilder::new(crate::read_models::workers::SELECT);
+        query.push(" AND lower(concat_ws(' ', id, name, address)) LIKE ").push_bind(page::like(text));
+        query.push(" ORDER BY created_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
+        page::rows(&self.pool, query).await
+    }
+}
+
+impl SearchResults {
+    fn add<T: Into<SearchHit>>(&mut self, kind: SearchKind, found: Vec<T>, more: bool) {
+        let exact = &self.exact;
+        let known = |hit: &SearchHit| exact.iter().any(|exact| exact.kind == hit.kind && exact.id == hit.id);
+        self.containing.extend(found.into_iter().map(Into::into).filter(|hit| !known(hit)));
+        if more {
+            self.more.push(kind);
+        }
+    }
+}
