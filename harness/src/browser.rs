@@ -278,9 +278,17 @@ fn passes(error: &anyhow::Error) -> bool {
         // What the DevTools protocol says of a node or a document that has just been replaced.
         other => {
             let said = other.to_string();
-            ["No node", "Could not find node", "Cannot find context", "Could not find object", "detached", "navigat"]
-                .iter()
-                .any(|passing| said.contains(passing))
+            [
+                "No node",
+                "Could not find node",
+                "Cannot find context",
+                "no such execution context",
+                "Could not find object",
+                "detached",
+                "navigat",
+            ]
+            .iter()
+            .any(|passing| said.contains(passing))
         }
     }
 }

@@ -77,6 +77,8 @@ impl Browser {
     /// It cannot be taken or written.
     pub async fn screenshot(&self, page: &str, appearance: Appearance) -> anyhow::Result<PathBuf> {
         self.appear(appearance).await?;
+        // Elsewhere a header that stays in view would lie across the middle of the picture.
+        self.scroll_to_top().await?;
         let shade = if appearance.dark { "dark" } else { "light" };
         self.save_picture(&format!("{page}-{}-{shade}", appearance.name)).await
     }
@@ -87,6 +89,10 @@ impl Browser {
     /// The browser does not answer.
     pub async fn overflow(&self) -> anyhow::Result<i64> {
         self.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth", vec![]).await
+    }
+
+    pub(super) async fn scroll_to_top(&self) -> anyhow::Result<()> {
+        self.run("window.scrollTo({ top: 0, behavior: 'instant' })", vec![]).await
     }
 
     /// A picture of the whole page as it is.

@@ -51,11 +51,13 @@ impl fmt::Display for Violation {
 }
 
 impl Browser {
-    /// The rules that the page breaks as it appears now.
+    /// The rules that the page breaks as it appears now, from its top: what a header that stays in view covers on the way
+    /// down is not out of reach.
     ///
     /// # Errors
     /// The check does not run.
     pub async fn axe(&self) -> anyhow::Result<Vec<Violation>> {
+        self.scroll_to_top().await?;
         let there: bool = self.run("return typeof window.axe === 'object'", vec![]).await?;
         if !there {
             // The file declares `axe` for whoever runs it; a script of the driver is a function of its own.

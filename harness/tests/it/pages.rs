@@ -7,6 +7,7 @@ mod openid;
 mod own_lab;
 mod sign_in;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use harness::{Appearance, Browser, DESKTOP, Lablet, LabletOptions};
@@ -24,17 +25,21 @@ async fn start() -> Lablet {
 
 /// The page in all appearances: nothing that axe-core forbids, nothing wider than the window, a picture of each.
 async fn look_at(browser: &Browser, page: &str) {
-    let mut faults = Vec::new();
+    let mut faults = BTreeMap::<String, Vec<String>>::new();
     for appearance in Appearance::ALL {
         browser.screenshot(page, appearance).await.unwrap();
-        if let Err(fault) = browser.expect_accessible().await {
-            faults.push(format!("{appearance:?}: {fault}"));
-        }
+        let shade = if appearance.dark { "dark" } else { "light" };
+        let mut found: Vec<String> = browser.axe().await.unwrap().iter().map(ToString::to_string).collect();
         let overflow = browser.overflow().await.unwrap();
         if overflow > 0 {
-            faults.push(format!("{appearance:?}: {page} is {overflow} pixels wider than the window"));
+            found.push(format!("{overflow} pixels wider than the window\n"));
+        }
+        for fault in found {
+            faults.entry(fault).or_default().push(format!("{} {shade}", appearance.name));
         }
     }
     browser.appear(DESKTOP).await.unwrap();
-    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let told: Vec<String> =
+        faults.into_iter().map(|(fault, appearances)| format!("[{}] {fault}", appearances.join(", "))).collect();
+    assert!(told.is_empty(), "{page}, {}:\n{}", browser.url().await.unwrap(), told.join(""));
 }

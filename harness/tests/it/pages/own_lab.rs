@@ -135,9 +135,8 @@ async fn maximum_is_applied(world: &World, browser: &Browser) {
     assert_eq!(definition["revision"], 2);
     assert_eq!(definition["resource_requirements"]["memory_gb"].to_string(), filled_in);
     // Its evidence leads to the observation that it rests on.
-    let revised = revisions.links().await.unwrap();
-    let event = revised.iter().find(|link| link.name.contains('-')).unwrap();
-    event.click().await.unwrap();
+    let links = revisions.links().await.unwrap();
+    links.iter().find(|link| link.name.contains('…')).unwrap().click().await.unwrap();
     browser.wait_until_url("/events/").await.unwrap();
     browser.wait_until_text("resources_observed").await.unwrap();
     look_at(browser, "event-observation").await;
