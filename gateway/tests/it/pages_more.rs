@@ -180,7 +180,15 @@ async fn operations_say_how_far_everything_is() {
     world.get_in_time("/sessions/s1").await;
     let answer = page_as(&world, OPERATOR, "/operations").await.expect(200);
     // No relay runs here, and there is no bus.
-    for words in ["Nothing is stuck", "not on the bus yet", "not connected", "nobody", "observation_requests"] {
+    for words in [
+        "Nothing is stuck",
+        "not on the bus yet",
+        "not connected",
+        "the bus is away",
+        "Nobody has verified yet",
+        "as this build knows it",
+        "observation_requests",
+    ] {
         assert!(html(&answer).contains(words), "{words} is missing: {}", html(&answer));
     }
     let csv = page_as(&world, OPERATOR, "/operations?table=read_models&format=csv").await.expect(200);
