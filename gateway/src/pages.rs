@@ -19,6 +19,7 @@ pub(crate) mod overview;
 pub(crate) mod parts;
 pub(crate) mod place;
 pub(crate) mod query;
+pub(crate) mod search;
 pub(crate) mod session;
 pub(crate) mod sessions;
 pub(crate) mod shell;
@@ -52,6 +53,7 @@ pub(crate) fn router(shared: &Shared) -> Router<Shared> {
         .route("/operations/dead-letters/{id}", get(operations::dead_letters::show))
         .route("/operations/dead-letters/{id}/discard", post(operations::dead_letters::discard))
         .route("/operations/dead-letters/{id}/retry", post(operations::dead_letters::retry))
+        .route("/search", get(search::show))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", get(session::show))
         .route("/sessions/{id}/nodes/{node_id}", get(session::show_node))

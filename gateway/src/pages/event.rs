@@ -8,6 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use projections::ReadError;
 use projections::projector::Kind;
+use projections::read_models::event_relations::{EventRelations, Relation};
 use projections::read_models::session_history::EventRow;
 
 use self::telling::Telling;
@@ -30,6 +31,7 @@ struct EventPage {
     raw: Excerpt,
     earlier: Option<EventRow>,
     later: Option<EventRow>,
+    relations: EventRelations,
     event: EventRow,
 }
 
@@ -48,6 +50,7 @@ pub(crate) async fn show(
         raw: Excerpt::of_json(&event),
         earlier: neighbour(&shared, &event, true).await?,
         later: neighbour(&shared, &event, false).await?,
+        relations: shared.reads.event_relations(&event).await?,
         event,
     })
 }
@@ -75,6 +78,20 @@ fn section(aggregate_type: &str) -> Section {
         Some(Kind::Definition) => Section::Definitions,
         Some(Kind::Worker) => Section::Workers,
         None => Section::Elsewhere,
+    }
+}
+
+/// What an event is to the one on the page.
+fn relation(relation: &Relation) -> &'static str {
+    match relation {
+        Relation::Cause => "is named as the cause",
+        Relation::Request => "asked for it",
+        Relation::Observation => "saw it",
+        Relation::Evidence => "is its evidence",
+        Relation::Effect => "names it as the cause",
+        Relation::Outcome => "is its outcome",
+        Relation::Drift => "is the drift that it found",
+        Relation::Revision => "rests on it",
     }
 }
 

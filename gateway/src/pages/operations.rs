@@ -1,17 +1,19 @@
 //! `GET /operations`: how far everything is, and what got stuck.
 
 pub(crate) mod dead_letters;
+mod health;
 
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use chrono::{DateTime, Utc};
 use projections::freshness::Freshness;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::dead_letters::{LETTER_COLUMNS, Told, told};
-use super::parts::{self, Badge, Tone, When};
+use self::health::{CONSUMER_COLUMNS, ConsumerRow, consumer_rows};
+use super::excerpt::Excerpt;
+use super::parts::When;
 use super::place::Place;
 use super::query::Asked;
 use super::shell::{Section, Shell, page};
@@ -19,7 +21,7 @@ use super::table::{Column, Format, csv_of, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Operating};
 use crate::dead_letters::list::{Letter, LetterKind, waiting};
-use crate::operations::{Operations, Relay, look};
+use crate::operations::{Operations, look};
 use crate::problem::Problem;
 use crate::state::Shared;
 
@@ -49,6 +51,7 @@ pub(crate) struct OperationsQuery {
 enum Table {
     DeadLetters,
     ReadModels,
+    Consumers,
 }
 
 #[derive(Template)]
@@ -62,6 +65,8 @@ struct OperationsPage {
     kind: Option<LetterKind>,
     letters: Vec<Letter>,
     more_letters: bool,
+    consumers: Vec<ConsumerRow>,
+    verify_report: Option<Excerpt>,
 }
 
 pub(crate) async fn show(
@@ -82,6 +87,8 @@ pub(crate) async fn show(
         csrf_token: visit.csrf_token.clone(),
         idempotency_key: visit.idempotency_key,
         told: told(&shared, query.retried.as_deref(), query.discarded.as_deref()).await?,
+        consumers: consumer_rows(&operations.consumers),
+        verify_report: operations.last_verify.as_ref().map(|verification| Excerpt::of_json(&verification.report)),
         operations,
         kind: query.kind,
         letters: letters.items,
@@ -97,6 +104,7 @@ async fn as_csv(shared: &Shared, query: &OperationsQuery) -> Result<Response, Pr
             csv_of(name, &LETTER_COLUMNS, &letters.items)
         }
         Table::ReadModels => csv_of("read-models", &READ_MODEL_COLUMNS, &look(shared).await?.read_models),
+        Table::Consumers => csv_of("consumers", &CONSUMER_COLUMNS, &consumer_rows(&look(shared).await?.consumers)),
     }
 }
 
@@ -111,69 +119,3 @@ const READ_MODEL_COLUMNS: [Column<Freshness>; 9] = [
     ("dead_letters", |model| model.dead_letters.to_string()),
     ("rebuilding", |model| model.rebuilding.map(|position| position.to_string()).unwrap_or_default()),
 ];
-
-/// How far a read model is, in a sign and in words.
-fn lag(model: &Freshness) -> Badge {
-    match (model.rebuilding, model.events_behind) {
-        (Some(_), _) => Badge::new(Tone::Warn, "↻", "being rebuilt"),
-        (None, 0) => Badge::new(Tone::Good, "✓", "up to date"),
-        (None, behind) => Badge::new(Tone::Warn, "◷", format!("{} behind", many(&behind))),
-    }
-}
-
-/// How far the log is on the bus, in a sign and in words.
-fn relay_lag(relay: &Relay) -> Badge {
-    match (relay.caught_up, relay.events_behind) {
-        (true, _) => Badge::new(Tone::Good, "✓", "everything is on the bus"),
-        (false, behind) => Badge::new(Tone::Warn, "◷", format!("{} not on the bus yet", many(&behind))),
-    }
-}
-
-fn bus(is_connected: &bool) -> Badge {
-    if *is_connected {
-        return Badge::new(Tone::Good, "✓", "connected");
-    }
-    Badge::new(Tone::Bad, "✕", "not connected")
-}
-
-/// Which relay works, in words.
-fn holder(relay: &Relay, now: &DateTime<Utc>) -> String {
-    match (&relay.holder, relay.leased_until) {
-        (Some(holder), Some(until)) if until > *now => holder.clone(),
-        (Some(holder), _) => format!("nobody: the lease of {holder} ran out"),
-        (None, _) => "nobody".to_owned(),
-    }
-}
-
-fn times(count: &i64) -> String {
-    match count {
-        0 => "never".to_owned(),
-        1 => "once".to_owned(),
-        count => format!("{count} times"),
-    }
-}
-
-/// What waits, in words.
-fn waiting_words(operations: &Operations) -> String {
-    let waiting = &operations.dead_letters;
-    let commands = parts::counted(&waiting.commands.unsigned_abs(), "command");
-    format!("{commands} and {} wait", parts::counted(&waiting.events, "event"))
-}
-
-/// So many events; they are counted only so far.
-fn many(events: &u64) -> String {
-    if *events >= projections::freshness::MOST_COUNTED.unsigned_abs() {
-        return format!("{events} events or more");
-    }
-    parts::counted(events, "event")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_counted_only_so_far_says_so() {
-        assert_eq!([1, 7, 10_000].map(|events| many(&events)), ["1 event", "7 events", "10000 events or more"]);
-    }
-}

@@ -122,6 +122,7 @@ async fn an_event_is_told_in_words_with_all_that_is_known_of_it() {
         "service:booking",
         &format!("/events/{}", id(6)),
         "Nothing happened to it since.",
+        "saw it, ",
         r#"href="/sessions/s1""#,
         r#"href="/definitions/d1""#,
         r#"href="/workers/w1""#,
@@ -180,7 +181,15 @@ async fn operations_say_how_far_everything_is() {
     world.get_in_time("/sessions/s1").await;
     let answer = page_as(&world, OPERATOR, "/operations").await.expect(200);
     // No relay runs here, and there is no bus.
-    for words in ["Nothing is stuck", "not on the bus yet", "not connected", "nobody", "observation_requests"] {
+    for words in [
+        "Nothing is stuck",
+        "not on the bus yet",
+        "not connected",
+        "the bus is away",
+        "Nobody has verified yet",
+        "as this build knows it",
+        "observation_requests",
+    ] {
         assert!(html(&answer).contains(words), "{words} is missing: {}", html(&answer));
     }
     let csv = page_as(&world, OPERATOR, "/operations?table=read_models&format=csv").await.expect(200);
@@ -331,4 +340,41 @@ async fn a_workers_name_is_shown_as_text() {
         let answer = world.get_in_time(path).await;
         assert!(html(&answer).contains("&#60;i&#62;one") && !html(&answer).contains("<i>one"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn an_id_leads_straight_to_its_page_and_a_text_to_what_contains_it() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    world.session("s2", "running").await;
+    world.get_in_time("/sessions/s2").await;
+    let events = world.get("/api/lablet-sessions/s1/events").await.expect(200);
+    let event = events.body["items"][0]["event_id"].as_str().unwrap();
+    let find = async |text: &str| {
+        let text = url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+        let none = reqwest::redirect::Policy::none();
+        let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(none).build().unwrap();
+        let request = http.get(format!("http://{}/search?text={text}", world.address)).bearer_auth(VIEWER);
+        Answer::of(request.send().await.unwrap()).await
+    };
+    for (id, place) in [
+        ("s1", "/sessions/s1".to_owned()),
+        (" d1 ", "/definitions/d1".to_owned()),
+        ("w1", "/workers/w1".to_owned()),
+        (event, format!("/events/{event}")),
+    ] {
+        assert_eq!(find(id).await.expect(303).header("location"), place);
+    }
+    let found = find("1").await.expect(200);
+    for words in ["Definitions", "Workers", "Sessions", r#"href="/sessions/s1""#, r#"value="1""#, "Routing basics"] {
+        assert!(html(&found).contains(words), "{words} is missing: {}", html(&found));
+    }
+    assert!(html(&found).contains(r#"href="/api/search?text=1""#) && !html(&found).contains(r#"href="/sessions/s2""#));
+    let nothing = find("<b>nobody</b>").await.expect(200);
+    assert!(html(&nothing).contains("Nothing has this id") && !html(&nothing).contains("<b>nobody"));
+    let csv = world.get("/search?text=routing&format=csv").await.expect(200);
+    assert_eq!(csv.body, "kind,id,title,detail,page\r\ndefinition,d1,Routing basics 1.0,,/definitions/d1\r\n");
+    let empty = world.get("/search?text=").await.expect(200);
+    assert!(html(&empty).contains("An exact id leads straight to its page."));
+    world.get(&format!("/search?text={}", "x".repeat(501))).await.expect(400);
 }

@@ -29,7 +29,7 @@ use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 
 /// Longest reason in a table's row, in characters; the letter's own page has all of it.
-const LONGEST_EXCUSE: usize = 240;
+const LONGEST_EXCUSE: usize = 160;
 
 /// Most headers of a letter that are shown, and characters of each.
 const MOST_HEADERS: usize = 50;
@@ -240,6 +240,11 @@ pub(super) fn kind(kind: &LetterKind) -> Badge {
         LetterKind::Command => Badge::new(Tone::Bad, "✉", "command"),
         LetterKind::Event => Badge::new(Tone::Bad, "◆", "event"),
     }
+}
+
+/// Where a letter is from, without what all subjects of commands have in common.
+pub(super) fn sender(source: &str) -> &str {
+    source.strip_prefix("lablet.commands.").unwrap_or(source)
 }
 
 /// A letter's reason, short enough for a table.

@@ -1,0 +1,240 @@
+//! What the cards of operations say of the bus, the database and the last comparison, in words.
+
+use app::bus::ConsumerState;
+use chrono::{DateTime, TimeDelta, Utc};
+use projections::freshness::{Freshness, MOST_COUNTED};
+use projections::verifications::Verification;
+
+use crate::operations::consumers::StreamConsumers;
+use crate::operations::{Operations, Relay};
+use crate::pages::parts::{Badge, Tone, counted, number};
+use crate::pages::table::{Column, cell, time};
+
+/// An event that is held back for longer than this holds up everybody who reads the log.
+const HELD_TOO_LONG: f64 = 5.0;
+
+/// A comparison that is older than this says little about today.
+const OLD: TimeDelta = TimeDelta::days(7);
+
+/// A consumer of a stream; none where they are not known.
+pub(super) struct ConsumerRow {
+    pub(super) stream: &'static str,
+    pub(super) asked_at: DateTime<Utc>,
+    pub(super) state: Result<ConsumerState, String>,
+}
+
+/// The consumers of all streams, and those streams of which they are not known.
+pub(super) fn consumer_rows(streams: &[StreamConsumers]) -> Vec<ConsumerRow> {
+    let rows = |of: &StreamConsumers| -> Vec<ConsumerRow> {
+        let row = |state| ConsumerRow { stream: of.stream, asked_at: of.asked_at, state };
+        match &of.consumers {
+            Some(consumers) => consumers.iter().map(|state| row(Ok(state.clone()))).collect(),
+            None => vec![row(Err(of.unknown_because.clone().unwrap_or_else(|| "unknown".to_owned())))],
+        }
+    };
+    streams.iter().flat_map(rows).collect()
+}
+
+/// How far a consumer is. That nobody asks for messages may be so for a moment only.
+pub(super) fn consumer(state: &ConsumerState) -> Badge {
+    match (state.pending + state.ack_pending, state.waiting) {
+        (0, _) => Badge::new(Tone::Good, "✓", "up to date"),
+        (behind, 0) => {
+            Badge::new(Tone::Warn, "◷", format!("{} wait, nobody asks for them", counted(&behind, "message")))
+        }
+        (behind, _) => Badge::new(Tone::Calm, "…", format!("{} under way", counted(&behind, "message"))),
+    }
+}
+
+pub(super) const CONSUMER_COLUMNS: [Column<ConsumerRow>; 8] = [
+    ("stream", |row| row.stream.to_owned()),
+    ("consumer", |row| cell(row.state.as_ref().ok().map(|state| &state.name))),
+    ("pending", |row| cell(row.state.as_ref().ok().map(|state| &state.pending))),
+    ("ack_pending", |row| cell(row.state.as_ref().ok().map(|state| &state.ack_pending))),
+    ("redelivered", |row| cell(row.state.as_ref().ok().map(|state| &state.redelivered))),
+    ("waiting", |row| cell(row.state.as_ref().ok().map(|state| &state.waiting))),
+    ("unknown_because", |row| cell(row.state.as_ref().err())),
+    ("asked_at", |row| time(&row.asked_at)),
+];
+
+/// How far a read model is.
+pub(super) fn lag(model: &Freshness) -> Badge {
+    match (model.rebuilding, model.events_behind) {
+        (Some(_), _) => Badge::new(Tone::Warn, "↻", "being rebuilt"),
+        (None, 0) => Badge::new(Tone::Good, "✓", "up to date"),
+        (None, behind) => Badge::new(Tone::Warn, "◷", format!("{} behind", many(&behind))),
+    }
+}
+
+/// How far the log is on the bus.
+pub(super) fn relay_lag(relay: &Relay) -> Badge {
+    match (relay.caught_up, relay.events_behind) {
+        (true, _) => Badge::new(Tone::Good, "✓", "everything is on the bus"),
+        (false, behind) => Badge::new(Tone::Warn, "◷", format!("{} not on the bus yet", many(&behind))),
+    }
+}
+
+/// Whether this process has a connection to the bus.
+pub(super) fn bus(is_connected: &bool) -> Badge {
+    if *is_connected {
+        return Badge::new(Tone::Good, "✓", "connected");
+    }
+    Badge::new(Tone::Bad, "✕", "not connected")
+}
+
+/// Which relay works.
+pub(super) fn holder(relay: &Relay, now: &DateTime<Utc>) -> String {
+    match (&relay.holder, relay.leased_until) {
+        (Some(holder), Some(until)) if until > *now => holder.clone(),
+        (Some(holder), _) => format!("none: the lease of {holder} ran out"),
+        (None, _) => "none".to_owned(),
+    }
+}
+
+/// Whether the database's schema is the one that this build knows.
+pub(super) fn schema(operations: &Operations) -> Badge {
+    let (database, build) = (operations.schema_version, operations.build_schema_version);
+    match database.cmp(&build) {
+        std::cmp::Ordering::Equal => Badge::new(Tone::Good, "✓", format!("schema {database}, as this build knows it")),
+        std::cmp::Ordering::Less => {
+            let words = format!("schema {database}, this build knows {build}: lablet migrate is due");
+            Badge::new(Tone::Bad, "✕", words)
+        }
+        std::cmp::Ordering::Greater => {
+            Badge::new(Tone::Warn, "▲", format!("schema {database} of a newer build, this one knows {build}"))
+        }
+    }
+}
+
+/// Whether an open transaction keeps events from everybody.
+pub(super) fn held_back(seconds: &f64) -> Badge {
+    if *seconds <= 0.0 {
+        return Badge::new(Tone::Good, "✓", "nothing");
+    }
+    let tone = if *seconds > HELD_TOO_LONG { Tone::Bad } else { Tone::Calm };
+    Badge::new(tone, "◷", format!("an event for {} s, by a transaction that is open", number(seconds)))
+}
+
+/// What the last comparison found.
+pub(super) fn verdict(verification: &Verification) -> Badge {
+    if verification.held {
+        return Badge::new(Tone::Good, "✓", "everything held");
+    }
+    Badge::new(Tone::Bad, "✕", "something differs")
+}
+
+/// Whether the last comparison is too old to say much.
+pub(super) fn is_old(verification: &Verification, now: &DateTime<Utc>) -> bool {
+    *now - verification.verified_at > OLD
+}
+
+/// What was compared, and where it differs.
+pub(super) fn compared(verification: &Verification) -> Vec<(String, String)> {
+    let report = &verification.report;
+    let count = |value: &serde_json::Value, name: &str| value[name].as_u64();
+    let models = report["read_models"].as_array().into_iter().flatten().map(|model| {
+        let name = model["read_model"].as_str().unwrap_or("a read model").to_owned();
+        let events =
+            count(model, "events").map_or_else(|| "unknown events".to_owned(), |events| counted(&events, "event"));
+        let words = match count(model, "contradictions") {
+            Some(0) => format!("{events}, no contradiction"),
+            Some(found) => format!("{events}, {}", counted(&found, "contradiction")),
+            None => format!("{events}, contradictions unknown"),
+        };
+        (name, words)
+    });
+    let mut compared: Vec<(String, String)> = models.collect();
+    let rows = if verification.rows_compared { "every row, with a rebuild" } else { "not compared with a rebuild" };
+    compared.push(("rows".to_owned(), rows.to_owned()));
+    if report["bus"].is_null() {
+        compared.push(("bus".to_owned(), "not compared".to_owned()));
+    } else {
+        compared.push(("bus".to_owned(), "compared with the log".to_owned()));
+    }
+    compared
+}
+
+/// What waits for a decision.
+pub(super) fn waiting(operations: &Operations) -> String {
+    let waiting = &operations.dead_letters;
+    let commands = counted(&waiting.commands.unsigned_abs(), "command");
+    format!("{commands} and {} wait", counted(&waiting.events, "event"))
+}
+
+/// How often.
+pub(super) fn times(count: &i64) -> String {
+    match count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
+/// So many events; they are counted only so far.
+fn many(events: &u64) -> String {
+    if *events >= MOST_COUNTED.unsigned_abs() {
+        return format!("{events} events or more");
+    }
+    counted(events, "event")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_is_counted_only_so_far_says_so() {
+        assert_eq!([1, 7, 10_000].map(|events| many(&events)), ["1 event", "7 events", "10000 events or more"]);
+    }
+
+    #[test]
+    fn a_consumer_that_is_behind_and_that_nobody_feeds_is_told_apart() {
+        let state = |pending, waiting| ConsumerState {
+            name: "door".to_owned(),
+            pending,
+            ack_pending: 0,
+            redelivered: 0,
+            waiting,
+        };
+        let told = [(0, 0), (2, 1), (2, 0)].map(|(pending, waiting)| consumer(&state(pending, waiting)).words);
+        assert_eq!(told, ["up to date", "2 messages under way", "2 messages wait, nobody asks for them"]);
+    }
+
+    #[test]
+    fn consumers_that_are_not_known_are_a_row_that_says_why() {
+        let streams = [StreamConsumers {
+            stream: "EVENTS",
+            consumers: None,
+            unknown_because: Some("the bus is away".to_owned()),
+            asked_at: DateTime::UNIX_EPOCH,
+        }];
+        let rows = consumer_rows(&streams);
+        assert_eq!(rows.len(), 1);
+        assert_eq!(rows[0].state.as_ref().unwrap_err(), "the bus is away");
+    }
+
+    #[test]
+    fn a_comparison_says_what_it_did_not_compare() {
+        let verification = Verification {
+            verified_at: DateTime::UNIX_EPOCH,
+            verified_by: "ada".to_owned(),
+            held: false,
+            rows_compared: false,
+            report: json!({"read_models": [{"read_model": "sessions", "events": 7, "contradictions": 1}], "bus": null}),
+        };
+        let told: Vec<String> =
+            compared(&verification).into_iter().map(|(what, words)| format!("{what}: {words}")).collect();
+        assert_eq!(
+            told,
+            ["sessions: 7 events, 1 contradiction", "rows: not compared with a rebuild", "bus: not compared"]
+        );
+        assert!(is_old(&verification, &(DateTime::UNIX_EPOCH + TimeDelta::days(8))));
+    }
+
+    #[test]
+    fn what_is_held_back_for_long_is_bad() {
+        assert_eq!([0.0, 1.5, 60.0].map(|seconds| held_back(&seconds).tone), [Tone::Good, Tone::Calm, Tone::Bad]);
+    }
+}
