@@ -299,7 +299,8 @@ impl Ledger {
         self.0.entry((event.aggregate_type.clone(), event.aggregate_id.clone())).or_default()
     }
 
-    /// Writes what this batch added.
+    /// Writes what this batch added. Of an aggregate whose first event it did not come to, as it ended early, there is
+    /// nothing to say: a row would tell of nothing, and a rebuild has none.
     pub(crate) async fn store(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         if self.0.is_empty() {
             return Ok(());
@@ -307,7 +308,8 @@ impl Ledger {
         let mut keys: (Vec<&str>, Vec<&str>) = Default::default();
         let mut sums: (Vec<i64>, Vec<i64>, Vec<i64>) = Default::default();
         let mut parked = Vec::new();
-        for ((kind, id), entry) in &self.0 {
+        let told = |(_, entry): &(&(String, String), &Entry)| entry.sequence > 0 || entry.parked;
+        for ((kind, id), entry) in self.0.iter().filter(told) {
             keys.0.push(kind);
             keys.1.push(id);
             sums.0.push(entry.sequence);
@@ -332,5 +334,43 @@ impl Ledger {
             .execute(connection)
             .await?;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use app::clock::{Clock, Mint};
+    use app::log::{Log, LogOptions, Origin};
+    use chrono::DateTime;
+    use domain::WorkerId;
+    use domain::worker::{Worker, WorkerCommand};
+    use serde_json::json;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_batch_that_ends_early_says_nothing_of_what_it_did_not_come_to() {
+        let database = servers::testing::database(&app::log::MIGRATOR).await;
+        let pool = app::log::pool(&database.url_as("lablet_app"), 4).unwrap();
+        let clock = Clock::manual(DateTime::from_timestamp(1_772_000_000, 0).unwrap());
+        let log = Log::new(pool.clone(), clock.clone(), Mint::seeded(1, clock.clone()), LogOptions::default());
+        for id in ["w-1", "w-2"] {
+            let new = serde_json::from_value(json!({
+                "name": id, "address": "https://cml-1.example.org",
+                "capacity": {"cpu_cores": 64, "memory_gb": 512, "storage_gb": 2000, "max_nodes": 300}
+            }))
+            .unwrap();
+            let command = WorkerCommand::Register { id: WorkerId::parse(id).unwrap(), new, now: clock.now() };
+            log.execute::<Worker>(id, command, &Origin::of("admin:ada")).await.unwrap();
+        }
+        database.settle().await;
+        let events = log.read(Position::START, 10).await.unwrap();
+        let mut transaction = enter(&pool, ReadModel::Workers.schema()).await.unwrap();
+        let (model, care) = (ReadModel::Workers, Care::Together);
+        let moved = apply_locked(&mut transaction, model, Position::START, &events, care, Some(Duration::ZERO)).await;
+        assert!(matches!(moved.unwrap(), Moved::To { events: 1, .. }));
+        let ledger: Vec<String> =
+            sqlx::query_scalar("SELECT aggregate_id FROM applied").fetch_all(&mut *transaction).await.unwrap();
+        assert_eq!(ledger, ["w-1"]);
     }
 }
