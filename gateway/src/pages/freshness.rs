@@ -33,8 +33,6 @@ struct Kept {
 pub(crate) struct State {
     /// Every read model shows at least this.
     pub(crate) position: Position,
-    /// Each of them.
-    pub(crate) all: Vec<Freshness>,
     /// Those that lack what was written some time ago.
     pub(crate) late: Vec<Freshness>,
 }
@@ -57,14 +55,13 @@ impl FreshnessWatch {
             *kept = Some(Kept { at: now, all, heads });
         }
         let Some(kept) = kept.as_ref() else {
-            return Ok(State { position: Position::START, all: Vec::new(), late: Vec::new() });
+            return Ok(State { position: Position::START, late: Vec::new() });
         };
         let written = kept.heads.first().filter(|(at, _)| kept.at.duration_since(*at) >= TOLERATED);
         let late = |model: &&Freshness| written.is_some_and(|(_, head)| model.position < *head);
         Ok(State {
             position: kept.all.iter().map(|model| model.position).min().unwrap_or(Position::START),
             late: kept.all.iter().filter(late).cloned().collect(),
-            all: kept.all.clone(),
         })
     }
 }

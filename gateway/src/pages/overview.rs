@@ -4,6 +4,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use projections::freshness::Freshness;
+use projections::overview::RequestCounts;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
 use projections::read_models::observations::deviations::{DefinitionDeviation, Deviation, Resource};
 use projections::read_models::sessions::{SessionFilter, SessionRow};
@@ -38,6 +39,7 @@ struct OverviewPage {
     failed: Vec<ObservationRequestRow>,
     off: Vec<DefinitionDeviation>,
     fresh: Vec<Freshness>,
+    requests: RequestCounts,
 }
 
 pub(crate) async fn show(
@@ -52,7 +54,8 @@ pub(crate) async fn show(
     let drifted = SessionFilter { drift: Some(true), ..up.clone() };
     let of = |outcome| RequestFilter { outcome: Some(outcome), ..RequestFilter::default() };
     let reads = &shared.reads;
-    let counts = reads.session_counts().await?;
+    let overview = reads.overview().await?;
+    let counts = &overview.sessions;
     let over_those_up = |count: fn(&projections::read_models::sessions::SessionCount) -> u64| {
         counts.iter().filter(|counted| UP.contains(&counted.status)).map(count).sum()
     };
@@ -67,7 +70,8 @@ pub(crate) async fn show(
         open: reads.observation_requests(&of(RequestOutcome::Open), &request).await?.items,
         failed: reads.observation_requests(&of(RequestOutcome::Failed), &request).await?.items,
         off: reads.definitions_off(OFF).await?,
-        fresh: visit.freshness.all,
+        fresh: overview.read_models,
+        requests: overview.requests,
     })
 }
 
