@@ -192,14 +192,18 @@ impl Browser {
     ) -> anyhow::Result<T> {
         let end = Instant::now() + self.patience;
         loop {
-            match look().await {
+            let passing = match look().await {
                 Ok(Some(found)) => return Ok(found),
-                Ok(None) => {}
-                Err(error) if passes(&error) => {}
+                Ok(None) => None,
+                Err(error) if passes(&error) => Some(error),
                 Err(error) => return Err(error),
-            }
+            };
             if Instant::now() >= end {
-                return Err(self.missing(what).await);
+                let missing = self.missing(what).await;
+                return Err(match passing {
+                    Some(error) => missing.context(format!("the last look failed: {error:#}")),
+                    None => missing,
+                });
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -275,20 +279,13 @@ fn passes(error: &anyhow::Error) -> bool {
         | WebDriverErrorInner::NoSuchElement(_)
         | WebDriverErrorInner::ElementClickIntercepted(_)
         | WebDriverErrorInner::ElementNotInteractable(_) => true,
-        // What the DevTools protocol says of a node or a document that has just been replaced.
+        // What the DevTools protocol says of a node or a document that has just been replaced: its code for a command
+        // that fits nothing there is, and chromedriver's words where the document went before it could ask.
         other => {
             let said = other.to_string();
-            [
-                "No node",
-                "Could not find node",
-                "Cannot find context",
-                "no such execution context",
-                "Could not find object",
-                "detached",
-                "navigat",
-            ]
-            .iter()
-            .any(|passing| said.contains(passing))
+            ["\"code\":-32000", "no such execution context", "detached", "navigat"]
+                .iter()
+                .any(|word| said.contains(word))
         }
     }
 }

@@ -57,6 +57,7 @@ async fn by_keyboard_alone(browser: &Browser) {
     browser.press("?").await.unwrap();
     browser.part("Keys").await.unwrap();
     browser.press("Escape").await.unwrap();
+    browser.wait_until_no_text("Pause or resume live updates").await.unwrap();
     browser.press("g s").await.unwrap();
     browser.heading("Sessions").await.unwrap();
     browser.press("/").await.unwrap();
@@ -67,9 +68,8 @@ async fn by_keyboard_alone(browser: &Browser) {
     browser.part("Resource observations").await.unwrap();
     browser.tab_to("button", "Observe now").await.unwrap();
     browser.press("Enter").await.unwrap();
-    let mine = browser.row("yours").await.unwrap();
+    browser.row("yours").await.unwrap();
     let load = browser.page_load().await.unwrap();
-    drop(mine);
     let asked = browser.part("Observations asked for").await.unwrap();
     asked.wait_until_text("recorded").await.unwrap();
     browser.wait_until_text("ports as planned").await.unwrap();
@@ -112,6 +112,7 @@ async fn maximum_is_applied(world: &World, browser: &Browser) {
     let filled_in = memory.value().await.unwrap();
     assert_ne!(filled_in, "4", "the configured number");
     look_at(browser, "definition-edit").await;
+    browser.expect_console("status of 400");
     browser.fill("CPU cores", "many").await.unwrap();
     browser.press_button("Review").await.unwrap();
     browser.notice("cannot be taken as typed").await.unwrap();
