@@ -9,10 +9,13 @@ use projections::read_models::observation_requests::{ObservationRequestRow, Requ
 use projections::read_models::observations::deviations::{DefinitionDeviation, Deviation, Resource};
 use projections::read_models::sessions::{SessionFilter, SessionRow};
 use projections::{PageRequest, ReadModel};
+use serde::Deserialize;
 
 use super::parts::{self, Badge, Tone, When};
+use super::query::Asked;
 use super::sessions::UP;
 use super::shell::{Section, Shell, page};
+use super::table::{Column, Format, cell, csv, csv_of, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
 use crate::position::Since;
@@ -24,6 +27,25 @@ const ROWS: u32 = 10;
 
 /// Definitions that are off.
 const OFF: u32 = 5;
+
+/// Definitions that are off, of those that are downloaded.
+const MOST_OFF: u32 = 100;
+
+/// One of the page's tables, to be downloaded.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OverviewQuery {
+    table: Option<Table>,
+    format: Option<Format>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Table {
+    Requests,
+    Deviations,
+    Freshness,
+}
 
 #[derive(Template)]
 #[template(path = "overview.html")]
@@ -47,8 +69,12 @@ pub(crate) async fn show(
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
+    Asked(query): Asked<OverviewQuery>,
 ) -> Result<Response, Problem> {
     since.reached(&shared, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
+    if query.format == Some(Format::Csv) {
+        return as_csv(&shared, query.table.unwrap_or(Table::Requests)).await;
+    }
     let request = PageRequest::first(ROWS);
     let up = SessionFilter { status: UP.to_vec(), ..SessionFilter::default() };
     let drifted = SessionFilter { drift: Some(true), ..up.clone() };
@@ -121,5 +147,43 @@ fn observed(deviation: &DefinitionDeviation) -> String {
     match deviation.resource {
         Resource::CpuCores => parts::known_cores(observed),
         Resource::MemoryGb | Resource::StorageGb => parts::known_gb(observed),
+    }
+}
+
+async fn as_csv(shared: &Shared, table: Table) -> Result<Response, Problem> {
+    const REQUESTS: [Column<ObservationRequestRow>; 7] = [
+        ("session_id", |row| row.session_id.to_string()),
+        ("request_id", |row| row.request_id.to_string()),
+        ("requested_at", |row| time(&row.requested_at)),
+        ("requested_by", |row| row.requested_by.clone()),
+        ("outcome", |row| row.outcome.as_str().to_owned()),
+        ("reason", |row| cell(row.reason.as_ref())),
+        ("finished_at", |row| cell(row.finished_at.as_ref().map(time).as_ref())),
+    ];
+    const DEVIATIONS: [Column<DefinitionDeviation>; 7] = [
+        ("definition_id", |row| row.definition_id.to_string()),
+        ("name", |row| row.name.clone()),
+        ("furthest_off", |row| off_by(row).words),
+        ("ratio", |row| row.ratio.to_string()),
+        ("configured", |row| configured(row)),
+        ("observed_at_most", |row| observed(row)),
+        ("sessions", |row| row.sessions.to_string()),
+    ];
+    const FRESHNESS: [Column<Freshness>; 5] = [
+        ("read_model", |row| row.read_model.name().to_owned()),
+        ("events_behind", |row| row.events_behind.to_string()),
+        ("dead_letters", |row| row.dead_letters.to_string()),
+        ("moved_at", |row| time(&row.moved_at)),
+        ("position", |row| row.position.to_string()),
+    ];
+    let reads = &shared.reads;
+    match table {
+        Table::Requests => {
+            let filter = &RequestFilter::default();
+            csv("requests", &REQUESTS, |request| async move { reads.observation_requests(filter, &request).await })
+                .await
+        }
+        Table::Deviations => csv_of("deviations", &DEVIATIONS, &reads.definitions_off(MOST_OFF).await?),
+        Table::Freshness => csv_of("freshness", &FRESHNESS, &reads.freshness().await?),
     }
 }

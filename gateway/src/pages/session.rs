@@ -1,5 +1,6 @@
 //! `GET /sessions/{id}`: everything about one session, and the button that asks for an observation of it.
 
+mod downloads;
 mod node;
 mod observe;
 
@@ -26,7 +27,7 @@ use super::charts::{Chart, Point};
 use super::parts::{self, Badge, CopyId, When};
 use super::query::{Asked, address};
 use super::shell::{Section, Shell, page};
-use super::table::{Column, Format, cell, csv, time};
+use super::table::Format;
 use super::visit::{Permit, Visit};
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
@@ -41,7 +42,7 @@ const NODES: u32 = 25;
 const OBSERVATIONS: u32 = 12;
 const EVENTS: u32 = 20;
 const REQUESTS: u32 = 5;
-/// Events as the table shows them: what they say may weigh half a megabyte each.
+/// Events as the tables show them: what they say may weigh half a megabyte each.
 const HEADLINES: HistoryView = HistoryView { order: EventOrder::Newest, data: false };
 
 /// After this time the newest observation of a session that is still running says little.
@@ -65,6 +66,10 @@ pub(crate) struct SessionQuery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Table {
+    Requests,
+    Ports,
+    Nodes,
+    Life,
     Observations,
     Events,
 }
@@ -107,10 +112,7 @@ pub(crate) async fn show(
     let session = shared.row::<LabletSession, _, _>(ReadModel::Sessions, ("session", id.as_str()), ask).await?;
     let of_session = ObservationFilter { session_id: Some(id.clone()), definition_id: None };
     if query.format == Some(Format::Csv) {
-        return match query.table.unwrap_or(Table::Events) {
-            Table::Observations => observations_as_csv(&shared, &id, &of_session).await,
-            Table::Events => events_as_csv(&shared, &id).await,
-        };
+        return downloads::csv(&shared, &session, query.table.unwrap_or(Table::Events)).await;
     }
     let cursor = |limit, cursor: &Option<String>| Paging { limit: Some(limit), cursor: cursor.clone() }.request();
     let observations = Page::from(reads.observations(&of_session, &cursor(OBSERVATIONS, &query.observations)?).await?);
@@ -198,48 +200,6 @@ fn history(observations: &[ObservationRow]) -> Chart {
         })
         .collect();
     Chart::bars("history-chart", "Nominal memory by observation", "GB", &points, None)
-}
-
-async fn observations_as_csv(shared: &Shared, id: &SessionId, filter: &ObservationFilter) -> Result<Response, Problem> {
-    const COLUMNS: [Column<ObservationRow>; 15] = [
-        ("event_id", |row| row.event_id.to_string()),
-        ("observed_at", |row| time(&row.observed_at)),
-        ("observer", |row| cell(row.observer.as_ref())),
-        ("reported_by", |row| cell(row.reported_by.as_ref())),
-        ("complete", |row| cell(row.complete.as_ref())),
-        ("nominal_cpu_cores", |row| cell(row.nominal.cpu_cores.as_ref())),
-        ("nominal_memory_mb", |row| cell(row.nominal.memory_mb.as_ref())),
-        ("nominal_storage_mb", |row| cell(row.nominal.storage_mb.as_ref())),
-        ("used_cpu_cores", |row| cell(row.used.cpu_cores.as_ref())),
-        ("used_memory_mb", |row| cell(row.used.memory_mb.as_ref())),
-        ("used_storage_mb", |row| cell(row.used.storage_mb.as_ref())),
-        ("highest_cpu_percent", |row| cell(row.highest_cpu_percent.as_ref())),
-        ("node_count", |row| cell(row.node_count.as_ref())),
-        ("port_drift_detected", |row| cell(row.port_drift_detected.as_ref())),
-        ("cml_version", |row| cell(row.cml_version.as_ref())),
-    ];
-    let reads = &shared.reads;
-    let name = format!("observations-of-{id}");
-    csv(&name, &COLUMNS, |request| async move { reads.observations(filter, &request).await }).await
-}
-
-async fn events_as_csv(shared: &Shared, id: &SessionId) -> Result<Response, Problem> {
-    const COLUMNS: [Column<EventRow>; 7] = [
-        ("sequence", |row| row.sequence.to_string()),
-        ("type", |row| row.event_type.clone()),
-        ("recorded_at", |row| time(&row.recorded_at)),
-        ("actor", |row| cell(row.metadata.actor.as_ref())),
-        ("correlation_id", |row| cell(row.metadata.correlation_id.as_ref())),
-        ("event_id", |row| row.event_id.to_string()),
-        ("position", |row| row.position.to_string()),
-    ];
-    let reads = &shared.reads;
-    csv(
-        &format!("events-of-{id}"),
-        &COLUMNS,
-        |request| async move { reads.session_events(id, HEADLINES, &request).await },
-    )
-    .await
 }
 
 /// Whether such a row is worth a mark.
