@@ -169,7 +169,7 @@ impl Roles {
             public_url: public.map(str::to_owned),
         };
         let gateway = Gateway::bind(options, parts).await?;
-        let http = format!("http://{}", gateway.address());
+        let http = gateway.local_url();
         self.start("gateway", |stop| async move { Ok(gateway.run(stop).await?) });
         Ok(http)
     }

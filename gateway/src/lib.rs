@@ -40,7 +40,7 @@ mod version;
 mod workers;
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -170,8 +170,15 @@ impl Gateway {
         let listener = TcpListener::bind(options.listen).await.map_err(refused)?;
         let listener = listener.into_std().map_err(refused)?;
         let address = listener.local_addr().map_err(refused)?;
-        let public_url = parts.public_url.unwrap_or_else(|| format!("http://{address}"));
+        let public_url = parts.public_url.unwrap_or_else(|| local_url(address));
         let public_url = PublicUrl::parse(&public_url).map_err(GatewayError::PublicUrl)?;
+        let site = Site::new(&public_url);
+        if !site.keeps_cookies() {
+            tracing::warn!(
+                public_url = public_url.as_str(),
+                "no browser stays signed in: its cookie goes over TLS only; state the https address as the public URL"
+            );
+        }
         let log = parts.commands.log().clone();
         let (pool, clock) = (log.pool().clone(), log.clock().clone());
         let limits = SessionLimits::new(options.idle_session, options.longest_session);
@@ -193,7 +200,7 @@ impl Gateway {
         let (links, attempts) = (SignInLinks::new(pool.clone(), clock.clone()), Attempts::new(pool, clock));
         let shared = Shared::new(Inner {
             authenticator,
-            sign_in: SignIn::new(Site::new(&public_url), sessions, links, attempts, provider),
+            sign_in: SignIn::new(site, sessions, links, attempts, provider),
             log,
             commands: parts.commands,
             reads: parts.projections,
@@ -214,6 +221,11 @@ impl Gateway {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How it is reached on this machine.
+    pub fn local_url(&self) -> String {
+        local_url(self.address)
     }
 
     /// Serves until the token is cancelled; then accepts nothing more, ends the streams and lets what runs finish.
@@ -256,10 +268,37 @@ impl Gateway {
     }
 }
 
+/// How a socket at this address is reached on this machine. One that listens at all addresses has none of its own.
+fn local_url(address: SocketAddr) -> String {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ip => ip,
+    };
+    format!("http://{}", SocketAddr::new(ip, address.port()))
+}
+
 /// The API's description, as `/api/openapi.json` serves it.
 ///
 /// # Errors
 /// serde_json's, which no description causes.
 pub fn openapi() -> serde_json::Result<serde_json::Value> {
     serde_json::to_value(router::document())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_listens_at_all_addresses_is_reached_at_this_machines_own() {
+        for (listens, reached) in [
+            ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+            ("0.0.0.0:8080", "http://127.0.0.1:8080"),
+            ("[::]:8080", "http://[::1]:8080"),
+            ("192.0.2.1:80", "http://192.0.2.1:80"),
+        ] {
+            assert_eq!(local_url(listens.parse().unwrap()), reached);
+        }
+    }
 }

@@ -35,6 +35,11 @@ impl Site {
         Self { origin: url.map(|url| url.origin().ascii_serialization()).unwrap_or_default(), is_loopback }
     }
 
+    /// Whether browsers keep this site's cookies: they come over TLS, or stay on this machine.
+    pub(crate) fn keeps_cookies(&self) -> bool {
+        self.is_loopback || self.origin.starts_with("https:")
+    }
+
     /// Whether cookies may go over plain http: it does not leave this machine.
     pub(crate) fn is_loopback(&self) -> bool {
         self.is_loopback
@@ -103,7 +108,9 @@ mod tests {
             ("http://lablet.example.com", false),
             ("http://127.0.0.1.example.com", false),
         ] {
-            assert_eq!(Site::new(&PublicUrl::parse(url).unwrap()).is_loopback(), loopback, "{url}");
+            let site = Site::new(&PublicUrl::parse(url).unwrap());
+            assert_eq!(site.is_loopback(), loopback, "{url}");
+            assert_eq!(site.keeps_cookies(), loopback || url.starts_with("https:"), "{url}");
         }
     }
 }

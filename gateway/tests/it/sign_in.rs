@@ -334,3 +334,25 @@ async fn a_page_without_a_session_leads_to_signing_in_and_back_a_form_with_what_
     browser.post("/sign-out", &[("reason", large.as_str())]).await.expect(413);
     assert!(browser.is_signed_in().await);
 }
+
+#[tokio::test]
+async fn an_open_stream_ends_with_the_session_that_opened_it() {
+    let world = World::start().await;
+    let (mut browser, mut other) = (Browser::new(&world), Browser::new(&world));
+    for browser in [&mut browser, &mut other] {
+        browser.sign_in(VIEWER).await.expect(303);
+    }
+    let mut ending = browser.request(Method::GET, "/api/stream").send().await.unwrap();
+    let mut staying = other.request(Method::GET, "/api/stream").send().await.unwrap();
+    assert!(ending.chunk().await.unwrap().is_some() && staying.chunk().await.unwrap().is_some());
+    let csrf = browser.csrf_token().await;
+    browser.post("/sign-out", &[("csrf_token", &csrf)]).await.expect(303);
+    while ending.chunk().await.unwrap().is_some() {}
+    // The other one goes on: what happens still reaches it.
+    world.session("s1", "pending").await;
+    let mut told = String::new();
+    while !told.contains("lablet_session.created") {
+        let chunk = staying.chunk().await.unwrap().expect("the stream goes on");
+        told.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+}
