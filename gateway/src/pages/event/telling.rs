@@ -110,7 +110,7 @@ fn of_session(event: &LabletSessionEvent) -> Telling {
         LabletSessionEvent::Terminated(step) => of_step("The session was ended before its natural end.", step),
         LabletSessionEvent::Expired(step) => of_step("The end of its timeslot overtook the session.", step),
         LabletSessionEvent::ObserveResourcesRequested { request_id, worker_id, cml_lab_id, requested_by, .. } => {
-            Telling::new(format!("{requested_by} asked for an observation of the session's lab."))
+            Telling::new(format!("An observation of the session's lab was asked for by {requested_by}."))
                 .with_id("Request", Some(request_id))
                 .with_id("Lab", Some(cml_lab_id))
                 .on_worker(Some(worker_id))
@@ -156,7 +156,7 @@ fn of_step(sentence: &str, step: &LifeStep) -> Telling {
 }
 
 fn of_observation(seen: &ResourceObservation) -> Telling {
-    let who = seen.observer.as_deref().unwrap_or("Somebody");
+    let who = seen.observer.as_deref().unwrap_or("somebody");
     let nodes = seen
         .actual_node_count
         .map_or_else(|| "an unknown number of nodes".to_owned(), |count| counted(&u64::from(count), "node"));
@@ -174,7 +174,7 @@ fn of_observation(seen: &ResourceObservation) -> Telling {
         }
         None => "its sender did not say".to_owned(),
     };
-    Telling::new(format!("{who} observed the session's lab and saw {nodes}."))
+    Telling::new(format!("The session's lab was observed by {who}, which saw {nodes}."))
         .with("Nominal CPU", parts::known_cores(&seen.total_cpu_cores))
         .with("Nominal memory", parts::known_gb(&seen.total_memory_mb))
         .with("Disk in use", parts::known_gb(&seen.total_storage_mb))
@@ -220,8 +220,9 @@ fn of_definition(event: &LabletDefinitionEvent) -> Telling {
                 .with_some("Nodes", node_count.map(|count| count.to_string()))
         }
         LabletDefinitionEvent::Revised { revision, before, after, reason, evidence, revised_by, .. } => {
-            let mut told = Telling::new(format!("{revised_by} revised the definition: it is now revision {revision}."))
-                .with("Why", reason);
+            let mut told =
+                Telling::new(format!("The definition was revised by {revised_by}: it is now revision {revision}."))
+                    .with("Why", reason);
             for (name, change) in changes_of_definition(before, after) {
                 told = told.with(name, change);
             }
