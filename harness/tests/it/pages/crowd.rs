@@ -29,7 +29,7 @@ async fn first_visit(lablet: &Lablet, page: &str) -> Browser {
     browser.goto(&format!("{link}&return_to={page}")).await.unwrap();
     browser.wait_until_url(page).await.unwrap();
     let weight = browser.weight().await.unwrap();
-    println!("{page}: {weight:?}");
+    eprintln!("{page}: {weight:?}");
     assert!(weight.total < LIGHT, "{page}: {weight:?}");
     assert!(weight.html < SHORT, "{page}: {weight:?}");
     look_at(&browser, &format!("crowd{}", page.replace('/', "-"))).await;
