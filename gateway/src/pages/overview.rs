@@ -13,9 +13,10 @@ use serde::Deserialize;
 
 use super::parts::{self, Badge, Tone, When};
 use super::query::Asked;
+use super::session::REQUESTS;
 use super::sessions::UP;
 use super::shell::{Section, Shell, page};
-use super::table::{Column, Format, cell, csv, csv_of, time};
+use super::table::{Column, Format, csv, csv_of, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
 use crate::position::Since;
@@ -151,15 +152,6 @@ fn observed(deviation: &DefinitionDeviation) -> String {
 }
 
 async fn as_csv(shared: &Shared, table: Table) -> Result<Response, Problem> {
-    const REQUESTS: [Column<ObservationRequestRow>; 7] = [
-        ("session_id", |row| row.session_id.to_string()),
-        ("request_id", |row| row.request_id.to_string()),
-        ("requested_at", |row| time(&row.requested_at)),
-        ("requested_by", |row| row.requested_by.clone()),
-        ("outcome", |row| row.outcome.as_str().to_owned()),
-        ("reason", |row| cell(row.reason.as_ref())),
-        ("finished_at", |row| cell(row.finished_at.as_ref().map(time).as_ref())),
-    ];
     const DEVIATIONS: [Column<DefinitionDeviation>; 7] = [
         ("definition_id", |row| row.definition_id.to_string()),
         ("name", |row| row.name.clone()),

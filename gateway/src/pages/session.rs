@@ -4,6 +4,7 @@ mod downloads;
 mod node;
 mod observe;
 
+pub(super) use self::downloads::REQUESTS;
 pub(crate) use self::node::show as show_node;
 pub(crate) use self::observe::observe;
 
@@ -41,7 +42,7 @@ use crate::state::Shared;
 const NODES: u32 = 25;
 const OBSERVATIONS: u32 = 12;
 const EVENTS: u32 = 20;
-const REQUESTS: u32 = 5;
+const NEWEST_REQUESTS: u32 = 5;
 /// Events as the tables show them: what they say may weigh half a megabyte each.
 const HEADLINES: HistoryView = HistoryView { order: EventOrder::Newest, data: false };
 
@@ -117,7 +118,7 @@ pub(crate) async fn show(
     let cursor = |limit, cursor: &Option<String>| Paging { limit: Some(limit), cursor: cursor.clone() }.request();
     let observations = Page::from(reads.observations(&of_session, &cursor(OBSERVATIONS, &query.observations)?).await?);
     let requests = RequestFilter { session_id: Some(id.clone()), outcome: None };
-    let requests = reads.observation_requests(&requests, &PageRequest::first(REQUESTS)).await?.items;
+    let requests = reads.observation_requests(&requests, &PageRequest::first(NEWEST_REQUESTS)).await?.items;
     let nodes = reads.session_nodes(&id, &NodeFilter::default(), &cursor(NODES, &query.nodes)?).await?;
     let events = Page::from(reads.session_events(&id, HEADLINES, &cursor(EVENTS, &query.events)?).await?);
     let next = |query: SessionQuery, part: &str| format!("{}#{part}", address(&format!("/sessions/{id}"), &query));

@@ -48,7 +48,9 @@ pub(super) async fn csv(shared: &Shared, session: &SessionRow, table: Table) -> 
     }
 }
 
-const REQUESTS: [Column<ObservationRequestRow>; 6] = [
+/// Requests, here of one session, on the overview of all.
+pub(in crate::pages) const REQUESTS: [Column<ObservationRequestRow>; 7] = [
+    ("session_id", |row| row.session_id.to_string()),
     ("request_id", |row| row.request_id.to_string()),
     ("requested_at", |row| time(&row.requested_at)),
     ("requested_by", |row| row.requested_by.clone()),
