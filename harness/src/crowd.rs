@@ -32,11 +32,13 @@ pub struct Crowd {
     pub definitions: usize,
     /// Workers, `crowd-cml-00` and on.
     pub workers: usize,
+    /// Whether there is one session more, [`Crowd::GIANT`], of 300 nodes and 5,000 events.
+    pub giant: bool,
 }
 
 impl Default for Crowd {
     fn default() -> Self {
-        Self { sessions: 10_000, definitions: 200, workers: 20 }
+        Self { sessions: 10_000, definitions: 200, workers: 20, giant: false }
     }
 }
 
@@ -82,19 +84,42 @@ impl Crowd {
             let command = LabletDefinitionCommand::Create { id: id.parse()?, new: new_definition(index)?, now: began };
             log.execute::<LabletDefinition>(&id, command, &origin).await?;
         }
-        let newest = stream::iter(0..self.sessions)
+        let many = stream::iter(0..self.sessions)
             .map(|index| self.live(&log, &origin, index, began))
             .buffer_unordered(AT_ONCE)
-            .try_fold(Position::START, async |newest, position| Ok(newest.max(position)))
-            .await?;
-        followed(lablet, newest).await
+            .try_fold(Position::START, async |newest, position| Ok(newest.max(position)));
+        let one =
+            async { if self.giant { self.live_as_giant(&log, &origin, began).await } else { Ok(Position::START) } };
+        let (many, one) = tokio::try_join!(many, one)?;
+        followed(lablet, many.max(one)).await
     }
 
-    /// One session's life as far as it has come.
-    async fn live(&self, log: &Log, origin: &Origin, index: usize, began: DateTime<Utc>) -> anyhow::Result<Position> {
-        let id = format!("crowd-{index:05}");
-        let mut now = began + TimeDelta::minutes(4 * i64::try_from(index)?);
-        let of = if index.is_multiple_of(10) { 0 } else { index % self.definitions };
+    /// The session of 300 nodes that was observed, with drift, two and a half thousand times.
+    pub const GIANT: &str = "crowd-giant";
+
+    async fn live_as_giant(&self, log: &Log, origin: &Origin, began: DateTime<Utc>) -> anyhow::Result<Position> {
+        let mut position = self.begin(log, origin, Self::GIANT, 1, None, began).await?;
+        let mut now = began;
+        let life = steps(Life::Running, 1, 0, Self::GIANT);
+        let small = (0..2_499).map(|_| report(1, 2, &json!({ "PC_serial": 7_000 })));
+        let seen = small.chain([report(1, 300, &json!({ "PC_serial": 7_000 }))]).map(Step::See);
+        for step in life.into_iter().chain(seen) {
+            now += TimeDelta::minutes(5);
+            position = go(log, origin, Self::GIANT, step, now).await?;
+        }
+        Ok(position)
+    }
+
+    /// A session of this definition is created.
+    async fn begin(
+        &self,
+        log: &Log,
+        origin: &Origin,
+        id: &str,
+        of: usize,
+        owner_id: Option<String>,
+        now: DateTime<Utc>,
+    ) -> anyhow::Result<Position> {
         let ids = SessionIds {
             session_id: id.parse()?,
             definition_id: definition(of).parse()?,
@@ -102,21 +127,21 @@ impl Crowd {
             definition_revision: 1,
         };
         let timeslot = json!({ "start": now + TimeDelta::minutes(20), "end": now + TimeDelta::minutes(110) });
-        let owner_id = Some(format!("student-{:03}", index % 400));
         let create = LabletSessionCommand::Create { ids, owner_id, timeslot: Some(read(timeslot)?), now };
-        let mut position = log.execute::<LabletSession>(&id, create, origin).await?.position;
+        Ok(log.execute::<LabletSession>(id, create, origin).await?.position)
+    }
+
+    /// One session's life as far as it has come.
+    async fn live(&self, log: &Log, origin: &Origin, index: usize, began: DateTime<Utc>) -> anyhow::Result<Position> {
+        let id = format!("crowd-{index:05}");
+        let mut now = began + TimeDelta::minutes(4 * i64::try_from(index)?);
+        let of = if index.is_multiple_of(10) { 0 } else { index % self.definitions };
+        let owner_id = Some(format!("student-{:03}", index % 400));
+        let mut position = self.begin(log, origin, &id, of, owner_id, now).await?;
         // Not index % 20: every tenth session is of the first definition, which has to see all lives.
         for step in steps(LIVES[(index + index / 10) % 20], index, index % self.workers, &id) {
             now += TimeDelta::minutes(5);
-            let command = match step {
-                Step::To(transition) => LabletSessionCommand::Transition { transition: read(transition)?, now },
-                Step::See(report) => LabletSessionCommand::RecordObservation {
-                    report: Box::new(read::<ObservationReport>(report)?),
-                    reported_by: "service:crowd".to_owned(),
-                    now,
-                },
-            };
-            position = log.execute::<LabletSession>(&id, command, origin).await?.position;
+            position = go(log, origin, &id, step, now).await?;
         }
         Ok(position)
     }
@@ -125,6 +150,19 @@ impl Crowd {
 enum Step {
     To(Value),
     See(Value),
+}
+
+/// One step of a session's life.
+async fn go(log: &Log, origin: &Origin, id: &str, step: Step, now: DateTime<Utc>) -> anyhow::Result<Position> {
+    let command = match step {
+        Step::To(transition) => LabletSessionCommand::Transition { transition: read(transition)?, now },
+        Step::See(report) => LabletSessionCommand::RecordObservation {
+            report: Box::new(read::<ObservationReport>(report)?),
+            reported_by: "service:crowd".to_owned(),
+            now,
+        },
+    };
+    Ok(log.execute::<LabletSession>(id, command, origin).await?.position)
 }
 
 fn steps(life: Life, index: usize, worker_index: usize, id: &str) -> Vec<Step> {
@@ -154,7 +192,7 @@ fn steps(life: Life, index: usize, worker_index: usize, id: &str) -> Vec<Step> {
     steps.push(to("instantiating"));
     steps.push(to("ready"));
     steps.push(Step::To(json!({ "new_status": "running", "cml_lab_id": format!("lab-{id}") })));
-    let seen = |ports: &Value| Step::See(report(index, ports));
+    let seen = |ports: &Value| Step::See(report(index, 2, ports));
     match life {
         Life::Pending | Life::Scheduled | Life::Terminated | Life::Running => {}
         Life::Observed => steps.push(seen(&ports)),
@@ -175,19 +213,20 @@ fn steps(life: Life, index: usize, worker_index: usize, id: &str) -> Vec<Step> {
     steps
 }
 
-/// What is seen of a lab of two nodes. Of every seventh the controller tells no storage.
-fn report(index: usize, ports: &Value) -> Value {
+/// What is seen of a lab of so many nodes. Of every seventh the controller tells no storage.
+fn report(index: usize, nodes: usize, ports: &Value) -> Value {
     // Not the index itself: every tenth session is of the first definition, which has to see all sizes.
     let size = index + index / 10;
     let (cores, memory) = (1 + size % 5, 512 * (2 + size % 7));
     let storage = (!size.is_multiple_of(7)).then(|| 2_048 + size % 9 * 700);
-    let node = |number: usize, label: &str, kind: &str| {
+    let node = |number: usize| {
+        let (label, kind) = if number == 1 { ("PC".to_owned(), "desktop") } else { (format!("R{number}"), "iosv") };
         json!({
-            "node_id": format!("00000000-0000-4000-8000-{:012}", index * 10 + number), "label": label,
+            "node_id": format!("00000000-0000-4000-8000-{:012}", index * 1_000 + number), "label": label,
             "node_definition": kind, "state": "BOOTED", "cpus": cores, "cpu_limit": 100, "ram_mb": memory,
             "nominal_cpu_cores": cores,
             "interfaces": [{
-                "interface_id": format!("00000000-0000-4000-9000-{:012}", index * 10 + number), "label": "eth0",
+                "interface_id": format!("00000000-0000-4000-9000-{:012}", index * 1_000 + number), "label": "eth0",
                 "slot": 0, "state": "STARTED", "mac_address": "52:54:00:00:00:01", "ip4": ["192.0.2.10"]
             }]
         })
@@ -195,10 +234,10 @@ fn report(index: usize, ports: &Value) -> Value {
     json!({
         "observed_resources": {
             "observer": "controller",
-            "total_cpu_cores": 2 * cores, "total_memory_mb": 2 * memory, "total_storage_mb": storage,
-            "nodes": [node(1, "PC", "desktop"), node(2, "R1", "iosv")],
-            "actual_node_count": 2, "node_definitions_used": ["desktop", "iosv"],
-            "coverage": { "nodes_total": 2, "nodes_booted": 2, "phase": "steady" },
+            "total_cpu_cores": nodes * cores, "total_memory_mb": nodes * memory, "total_storage_mb": storage,
+            "nodes": (1..=nodes).map(node).collect::<Vec<_>>(),
+            "actual_node_count": nodes, "node_definitions_used": ["desktop", "iosv"],
+            "coverage": { "nodes_total": nodes, "nodes_booted": nodes, "phase": "steady" },
             "cml_version": "2.10.0+build.1"
         },
         "observed_ports": ports

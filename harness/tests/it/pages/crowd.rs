@@ -13,12 +13,18 @@ const SHORT: u64 = 100_000;
 #[tokio::test]
 async fn ten_thousand_sessions_are_paged_through() {
     let lablet = start().await;
-    Crowd::default().settle(&lablet).await.unwrap();
+    Crowd { giant: true, ..Crowd::default() }.settle(&lablet).await.unwrap();
     let browser = first_visit(&lablet, "/sessions").await;
     page_through(&browser).await;
     filter(&browser).await;
     browser.finish().await.unwrap();
     first_visit(&lablet, "/definitions/crowd-000").await.finish().await.unwrap();
+    let browser = first_visit(&lablet, &format!("/sessions/{}", Crowd::GIANT)).await;
+    browser.wait_until_text("300 nodes in the newest observation").await.unwrap();
+    browser.follow("Next nodes").await.unwrap();
+    browser.follow("Older events").await.unwrap();
+    browser.heading("Events").await.unwrap();
+    browser.finish().await.unwrap();
     lablet.stop().await.unwrap();
 }
 
@@ -55,7 +61,7 @@ async fn page_through(browser: &Browser) {
         browser.follow("Next page").await.unwrap();
         browser.wait_until("the next page", async || Ok((browser.url().await? != url).then_some(()))).await.unwrap();
     }
-    assert_eq!(seen.len(), 10_000);
+    assert_eq!(seen.len(), 10_001, "the giant too");
 }
 
 /// The filter's state is in the address, so that it can be sent to somebody.
