@@ -27,7 +27,9 @@ use crate::state::Shared;
 
 /// Dead letters of each place that are fetched, and of all places that are shown. Settle some, and others come.
 const LETTERS_OF_A_PLACE: u32 = 20;
-const MOST_LETTERS: usize = 40;
+const MOST_LETTERS: usize = 30;
+/// Consumers that are shown, those that are behind before the others.
+const MOST_CONSUMERS: usize = 40;
 /// Dead letters of each place in a file.
 const LETTERS_IN_A_FILE: u32 = 1_000;
 
@@ -66,6 +68,7 @@ struct OperationsPage {
     letters: Vec<Letter>,
     more_letters: bool,
     consumers: Vec<ConsumerRow>,
+    more_consumers: usize,
     verify_report: Option<Excerpt>,
 }
 
@@ -82,12 +85,17 @@ pub(crate) async fn show(
     let mut letters = waiting(&shared, query.kind, LETTERS_OF_A_PLACE).await?;
     letters.more |= letters.items.len() > MOST_LETTERS;
     letters.items.truncate(MOST_LETTERS);
+    let mut consumers = consumer_rows(&operations.consumers);
+    consumers.sort_by_key(ConsumerRow::is_up_to_date);
+    let more_consumers = consumers.len().saturating_sub(MOST_CONSUMERS);
+    consumers.truncate(MOST_CONSUMERS);
     page(&OperationsPage {
         shell: Shell::of(&visit, Section::Operations).twin("/api/operations").live("/api/stream"),
         csrf_token: visit.csrf_token.clone(),
         idempotency_key: visit.idempotency_key,
         told: told(&shared, query.retried.as_deref(), query.discarded.as_deref()).await?,
-        consumers: consumer_rows(&operations.consumers),
+        consumers,
+        more_consumers,
         verify_report: operations.last_verify.as_ref().map(|verification| Excerpt::of_json(&verification.report)),
         operations,
         kind: query.kind,

@@ -217,10 +217,7 @@ pub(super) async fn told(
             Ok(Some(Told { id, words, at: settled.at, page: Some(format!("/operations/dead-letters/{id}")) }))
         }
         (LetterId::Event(model, event), None) if is_event_of_the_log(shared, id).await? => {
-            let words = match discarded {
-                Some(_) => format!("The read model {} does without the event {event} for good", model.name()),
-                None => format!("The event {event} is applied to the read model {}", model.name()),
-            };
+            let words = format!("The event {event} is no longer among the dead letters of the read model {model}");
             Ok(Some(Told { id, words, at: None, page: Some(format!("/events/{event}")) }))
         }
         (LetterId::Command(_) | LetterId::Event(..), _) => Ok(None),

@@ -23,6 +23,13 @@ pub(super) struct ConsumerRow {
     pub(super) state: Result<ConsumerState, String>,
 }
 
+impl ConsumerRow {
+    /// Whether everything was delivered to it.
+    pub(super) fn is_up_to_date(&self) -> bool {
+        self.state.as_ref().is_ok_and(|state| state.pending + state.ack_pending == 0)
+    }
+}
+
 /// The consumers of all streams, and those streams of which they are not known.
 pub(super) fn consumer_rows(streams: &[StreamConsumers]) -> Vec<ConsumerRow> {
     let rows = |of: &StreamConsumers| -> Vec<ConsumerRow> {
