@@ -1,5 +1,7 @@
 //! What a page is asked for. A field of a form that was left empty asks for nothing.
 
+use std::collections::BTreeMap;
+
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
@@ -23,12 +25,13 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
 
 /// The address of a page (or its twin) that is asked for this.
 pub(crate) fn address(path: &str, query: &impl serde::Serialize) -> String {
-    let query = match serde_json::to_value(query) {
-        Ok(serde_json::Value::Object(members)) => members,
+    // In the order of the alphabet, so that one question has one address.
+    let asked: BTreeMap<String, serde_json::Value> = match serde_json::to_value(query) {
+        Ok(serde_json::Value::Object(members)) => members.into_iter().collect(),
         _ => return path.to_owned(),
     };
     let mut pairs = url::form_urlencoded::Serializer::new(String::new());
-    for (name, value) in &query {
+    for (name, value) in &asked {
         match value {
             serde_json::Value::Null => continue,
             serde_json::Value::String(text) => pairs.append_pair(name, text),
