@@ -8,15 +8,15 @@ async fn a_link_signs_in_once_and_a_token_until_it_is_revoked() {
     let browser = lablet.browser().await.unwrap();
 
     // Whoever is not signed in comes to where they wanted to go.
-    browser.goto("/?from=here").await.unwrap();
+    browser.goto("/?table=requests").await.unwrap();
     browser.heading("Sign in").await.unwrap();
-    assert_eq!(browser.url().await.unwrap(), "/sign-in?return_to=%2F%3Ffrom%3Dhere");
+    assert_eq!(browser.url().await.unwrap(), "/sign-in?return_to=%2F%3Ftable%3Drequests");
     look_at(&browser, "sign-in").await;
     let token = lablet.token("Grace", "operator").await.unwrap();
     browser.fill("Token", &token).await.unwrap();
     browser.press_button("Sign in").await.unwrap();
     browser.heading("Overview").await.unwrap();
-    assert_eq!(browser.url().await.unwrap(), "/?from=here");
+    assert_eq!(browser.url().await.unwrap(), "/?table=requests");
     browser.wait_until_text("Grace operator").await.unwrap();
     browser.press_button("Sign out").await.unwrap();
     browser.heading("Sign in").await.unwrap();
