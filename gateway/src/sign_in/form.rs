@@ -10,8 +10,8 @@ use url::form_urlencoded;
 use super::local_path::LocalPath;
 use crate::problem::{Kind, Problem};
 
-/// Most bytes of a form.
-const LONGEST_FORM: usize = 64 * 1024;
+/// Most bytes of a form: the longest reason and the longest description in the widest characters, and some.
+const LONGEST_FORM: usize = 96 * 1024;
 /// Most fields of a form.
 const MOST_FIELDS: usize = 200;
 /// Field that proves that a form was served to the session which sends it.
@@ -29,7 +29,7 @@ impl Form {
     /// Reads the form of a request, and gives the request back as it was.
     ///
     /// # Errors
-    /// 413 when it is longer than 64 KiB, 415 when it is no form, 400 when it breaks off or has too many fields.
+    /// 413 when it is longer than 96 KiB, 415 when it is no form, 400 when it breaks off or has too many fields.
     pub(crate) async fn of(request: Request) -> Result<(Self, Request), Problem> {
         let (parts, body) = request.into_parts();
         let bytes = axum::body::to_bytes(body, LONGEST_FORM).await.map_err(|_| {
@@ -64,8 +64,12 @@ impl Form {
     /// The form's own page with what was filled in, to be filled in again; `None` where the form names no page.
     pub(crate) fn page(&self) -> Option<LocalPath> {
         let page = LocalPath::parse(self.get(FORM_PAGE)?)?;
-        let own = |name: &str| matches!(name, CSRF_TOKEN | IDEMPOTENCY_KEY | FORM_PAGE);
-        let fields = self.0.iter().filter(|(name, _)| !own(name));
-        Some(page.with_fields(fields.map(|(name, value)| (name.as_str(), value.as_str()))))
+        Some(page.with_fields(self.own()))
+    }
+
+    /// The fields without those that every form carries and no handler looks at.
+    pub(crate) fn own(&self) -> impl Iterator<Item = (&str, &str)> {
+        let fields = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        fields.filter(|(name, _)| !matches!(*name, CSRF_TOKEN | IDEMPOTENCY_KEY | FORM_PAGE))
     }
 }

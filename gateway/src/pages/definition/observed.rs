@@ -176,7 +176,7 @@ fn charts(now: &DefinitionRow, sessions: &[ObservedSession]) -> Vec<(&'static st
     let gigabytes = |value: Option<f64>| value.map(parts::gigabytes);
     let chart = |id, name, unit, configured: u32, points: &[Point]| {
         let title = format!("{name} of {} against what is configured", counted(points.len()));
-        (name, format!("{configured} {unit}"), Chart::bars(id, &title, unit, points, Some(configured.into())))
+        (name, configured.to_string(), Chart::bars(id, &title, unit, points, Some(configured.into())))
     };
     let memory: Vec<Point> = with(points(|session| session.memory_mb), gigabytes);
     let storage: Vec<Point> = with(points(|session| session.storage_mb), gigabytes);
