@@ -32,22 +32,26 @@ impl<S: Send + Sync, T: FromStr<Err = Invalid>> FromRequestParts<S> for Id<T> {
 
 impl<T: JsonSchema> OperationInput for Id<T> {
     fn operation_input(context: &mut GenContext, operation: &mut Operation) {
-        let schema =
-            SchemaObject { json_schema: context.schema.subschema_for::<T>(), external_docs: None, example: None };
-        let parameter_data = ParameterData {
-            // The one variable of the path has no other name: the router says so to the description too.
-            name: "id".to_owned(),
-            description: None,
-            required: true,
-            deprecated: None,
-            format: ParameterSchemaOrContent::Schema(schema),
-            example: None,
-            examples: Default::default(),
-            explode: None,
-            extensions: Default::default(),
-        };
-        add_parameters(context, operation, [Parameter::Path { parameter_data, style: PathStyle::Simple }]);
+        // The one variable of the path has no other name: the router says so to the description too.
+        describe_segment::<T>("id", context, operation);
     }
+}
+
+/// Tells the API's description of a variable segment.
+fn describe_segment<T: JsonSchema>(name: &str, context: &mut GenContext, operation: &mut Operation) {
+    let schema = SchemaObject { json_schema: context.schema.subschema_for::<T>(), external_docs: None, example: None };
+    let parameter_data = ParameterData {
+        name: name.to_owned(),
+        description: None,
+        required: true,
+        deprecated: None,
+        format: ParameterSchemaOrContent::Schema(schema),
+        example: None,
+        examples: Default::default(),
+        explode: None,
+        extensions: Default::default(),
+    };
+    add_parameters(context, operation, [Parameter::Path { parameter_data, style: PathStyle::Simple }]);
 }
 
 /// The two variable segments of a path, e.g. the `{id}` and the `{node_id}` of
@@ -72,21 +76,8 @@ impl<S: Send + Sync, T: FromStr<Err = Invalid> + Send> FromRequestParts<S> for W
 impl<T: JsonSchema> OperationInput for Within<T> {
     fn operation_input(context: &mut GenContext, operation: &mut Operation) {
         Id::<T>::operation_input(context, operation);
-        let schema =
-            SchemaObject { json_schema: context.schema.subschema_for::<String>(), external_docs: None, example: None };
-        let parameter_data = ParameterData {
-            // The one path with a second variable names it so.
-            name: "node_id".to_owned(),
-            description: None,
-            required: true,
-            deprecated: None,
-            format: ParameterSchemaOrContent::Schema(schema),
-            example: None,
-            examples: Default::default(),
-            explode: None,
-            extensions: Default::default(),
-        };
-        add_parameters(context, operation, [Parameter::Path { parameter_data, style: PathStyle::Simple }]);
+        // The one path with a second variable names it so.
+        describe_segment::<String>("node_id", context, operation);
     }
 }
 
