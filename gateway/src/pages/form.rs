@@ -25,7 +25,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Form<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let (form, request) = sign_in::Form::of(request).await?;
+        // `authenticate_page` has read it already where a browser's session sends it.
+        let (form, request) = match request.extensions().get::<sign_in::Form>().cloned() {
+            Some(form) => (form, request),
+            None => sign_in::Form::of(request).await?,
+        };
         let (parts, _) = request.into_parts();
         // Whoever sends a key or a token did not get here by following somebody's link.
         if let Some(session) = parts.extensions.get::<BrowserSession>()
