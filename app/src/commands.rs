@@ -5,6 +5,7 @@
 
 mod definitions;
 mod sessions;
+mod warning;
 pub mod wire;
 mod workers;
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+pub use self::warning::{Warning, WarningCode};
 pub use self::wire::{Command, ObservationRequest};
 use crate::clock::{Clock, Mint};
 use crate::log::{ExecuteError, Executed, Log, LogError, Origin, Outcome, Position};
@@ -39,6 +41,8 @@ pub struct Done<A: Decide> {
     pub position: Position,
     /// The aggregate after the command.
     pub state: A,
+    /// What the sender should look at. A handler adds to it after the command was executed.
+    pub warnings: Vec<Warning>,
 }
 
 /// What a command's sender is told, whichever way it came.
@@ -50,6 +54,9 @@ pub struct Answer {
     pub sequence: i64,
     /// The position of its newest event.
     pub position: Position,
+    /// What the sender should look at, although the command took effect. Left out where there is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
     /// Its id under its usual name (`session_id`, `definition_id`, `worker_id`) and what else belongs to the answer.
     #[serde(flatten)]
     pub detail: Map<String, Value>,
@@ -207,7 +214,7 @@ impl Commands {
     ) -> Result<Done<A>, ExecuteError<A::Error>> {
         let Executed { sequence, position, state, outcome, .. } =
             self.log.execute_at::<A>(id, expected, command, origin).await?;
-        Ok(Done { aggregate_id: id.to_owned(), outcome, sequence, position, state })
+        Ok(Done { aggregate_id: id.to_owned(), outcome, sequence, position, state, warnings: Vec::new() })
     }
 
     async fn load<A: Decide>(&self, id: &str) -> Result<A, CommandError> {
@@ -231,7 +238,7 @@ impl<A: Decide> Done<A> {
             Outcome::AlreadyDone => "already_done",
             Outcome::Repeated => "repeated",
         };
-        Answer { status, sequence: self.sequence, position: self.position, detail }
+        Answer { status, sequence: self.sequence, position: self.position, warnings: self.warnings.clone(), detail }
     }
 }
 

@@ -3,12 +3,13 @@
 use aide::generate::GenContext;
 use aide::openapi::{Operation, Response as Described};
 use aide::operation::OperationOutput;
+use app::commands::Warning;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, LOCATION};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use schemars::JsonSchema;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::position::LABLET_POSITION;
 use crate::submission::IDEMPOTENCY_REPLAYED;
@@ -26,6 +27,18 @@ pub(crate) type Found<T> = Answer<200, T>;
 pub(crate) type Created<T> = Answer<201, T>;
 /// 202.
 pub(crate) type Accepted<T> = Answer<202, T>;
+
+/// The body of an answer to a command that took effect.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "{T}")]
+pub(crate) struct Written<T> {
+    /// What was written.
+    #[serde(flatten)]
+    pub(crate) body: T,
+    /// What the sender should look at, although the command took effect. Absent where there is nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<Warning>,
+}
 
 impl<const STATUS: u16, T> Answer<STATUS, T> {
     /// An answer with this body.

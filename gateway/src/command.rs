@@ -7,7 +7,7 @@ use app::log::Outcome;
 use domain::lablet_session::LabletSessionError;
 use domain::{Decide, Invalid};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Written};
 use crate::problem::{Kind, Problem};
 use crate::version::stale;
 
@@ -56,9 +56,10 @@ fn sentence(text: &str) -> String {
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).chain(['.']).collect())
 }
 
-/// An answer about what was done: its version, its position, and whether it is the first answer given again.
-pub(crate) fn written<const STATUS: u16, A: Decide, T>(done: &Done<A>, body: T) -> Answer<STATUS, T> {
-    Answer::new(body)
+/// An answer about what was done: its version, its position, whether it is the first answer given again, and what the
+/// sender should look at.
+pub(crate) fn written<const STATUS: u16, A: Decide, T>(done: &Done<A>, body: T) -> Answer<STATUS, Written<T>> {
+    Answer::new(Written { body, warnings: done.warnings.clone() })
         .at_version(done.sequence)
         .at_position(&done.position.to_string())
         .replayed(matches!(done.outcome, Outcome::Repeated))

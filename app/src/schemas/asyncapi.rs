@@ -178,6 +178,19 @@ fn answer() -> Value {
                 "definition_id": { "type": "string" },
                 "worker_id": { "type": "string" },
                 "request_id": { "type": "string" },
+                "warnings": {
+                    "type": "array",
+                    "description": "What the sender should look at, although the command took effect. Absent where there is nothing.",
+                    "items": {
+                        "type": "object",
+                        "required": ["code", "message"],
+                        "properties": {
+                            "code": { "type": "string" },
+                            "field": { "type": "string" },
+                            "message": { "type": "string" },
+                        },
+                    },
+                },
                 "error": {
                     "type": "object",
                     "required": ["code", "message"],

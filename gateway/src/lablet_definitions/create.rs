@@ -5,7 +5,7 @@ use axum::extract::State;
 use domain::lablet_definition::NewDefinition;
 
 use super::shape::WrittenDefinition;
-use crate::answer::Created;
+use crate::answer::{Created, Written};
 use crate::body::RequestBody;
 use crate::caller::{Administering, Caller};
 use crate::command::{present, written};
@@ -19,7 +19,7 @@ pub(crate) async fn create(
     State(shared): State<Shared>,
     _: Caller<Administering>,
     submission: Submission<NewDefinition>,
-) -> Result<Created<WrittenDefinition>, Problem> {
+) -> Result<Created<Written<WrittenDefinition>>, Problem> {
     let done = shared.commands.create_definition(submission.body, &submission.origin).await?;
     let definition = WrittenDefinition::of(present(done.state.present())?, done.sequence, done.position);
     let path = format!("/api/lablet-definitions/{}", definition.id);

@@ -6,7 +6,7 @@ use domain::DefinitionId;
 use domain::lablet_definition::DefinitionRevision;
 
 use super::shape::WrittenDefinition;
-use crate::answer::Found;
+use crate::answer::{Found, Written};
 use crate::body::RequestBody;
 use crate::caller::{Administering, Caller};
 use crate::command::{present, written};
@@ -24,7 +24,7 @@ pub(crate) async fn revise(
     Id(id): Id<DefinitionId>,
     version: IfMatch,
     submission: Submission<DefinitionRevision>,
-) -> Result<Found<WrittenDefinition>, Problem> {
+) -> Result<Found<Written<WrittenDefinition>>, Problem> {
     let done = shared.commands.revise_definition(&id, submission.body, version.sequence, &submission.origin).await?;
     let definition = WrittenDefinition::of(present(done.state.present())?, done.sequence, done.position);
     Ok(written(&done, definition))

@@ -5,7 +5,7 @@ use axum::extract::State;
 use domain::lablet_session::NewSession;
 
 use super::shape::{CreatedSession, WrittenSession};
-use crate::answer::Created;
+use crate::answer::{Created, Written};
 use crate::body::RequestBody;
 use crate::caller::{Caller, Internal};
 use crate::command::{present, written};
@@ -19,7 +19,7 @@ pub(crate) async fn create(
     State(shared): State<Shared>,
     _: Caller<Internal>,
     submission: Submission<NewSession>,
-) -> Result<Created<CreatedSession>, Problem> {
+) -> Result<Created<Written<CreatedSession>>, Problem> {
     let done = shared.commands.create_session(submission.body, &submission.origin).await?;
     let session = WrittenSession::of(present(done.state.present())?, done.sequence, done.position);
     let path = format!("/api/lablet-sessions/{}", session.id);

@@ -8,7 +8,7 @@ use domain::lablet_session::ObservationReport;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Found;
+use crate::answer::{Found, Written};
 use crate::body::RequestBody;
 use crate::caller::{Caller, Internal};
 use crate::command::{present, written};
@@ -42,7 +42,7 @@ pub(crate) async fn record_observation(
     _: Caller<Internal>,
     Id(session_id): Id<SessionId>,
     submission: Submission<ObservationReport>,
-) -> Result<Found<ObservationRecorded>, Problem> {
+) -> Result<Found<Written<ObservationRecorded>>, Problem> {
     let done = shared.commands.record_observation(&session_id, submission.body, &submission.origin).await?;
     let observations = &present(done.state.present())?.observations;
     let recorded = ObservationRecorded {

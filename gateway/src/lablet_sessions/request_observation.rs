@@ -7,7 +7,7 @@ use domain::{RequestId, SessionId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::answer::Accepted;
+use crate::answer::{Accepted, Written};
 use crate::body::RequestBody;
 use crate::caller::{Asking, Caller};
 use crate::command::written;
@@ -40,7 +40,7 @@ pub(crate) async fn request_observation(
     _: Caller<Asking>,
     Id(session_id): Id<SessionId>,
     submission: Submission<ObservationRequest>,
-) -> Result<Accepted<ObservationRequested>, Problem> {
+) -> Result<Accepted<Written<ObservationRequested>>, Problem> {
     let (request_id, done) =
         shared.commands.request_observation(&session_id, submission.body, &submission.origin).await?;
     let message = format!(

@@ -6,7 +6,7 @@ use domain::SessionId;
 use domain::lablet_session::Transition;
 
 use super::shape::WrittenSession;
-use crate::answer::Found;
+use crate::answer::{Found, Written};
 use crate::body::RequestBody;
 use crate::caller::{Caller, Internal};
 use crate::command::{present, written};
@@ -22,7 +22,7 @@ pub(crate) async fn transition(
     _: Caller<Internal>,
     Id(session_id): Id<SessionId>,
     submission: Submission<Transition>,
-) -> Result<Found<WrittenSession>, Problem> {
+) -> Result<Found<Written<WrittenSession>>, Problem> {
     let done = shared.commands.transition_session(&session_id, submission.body, &submission.origin).await?;
     let session = WrittenSession::of(present(done.state.present())?, done.sequence, done.position);
     Ok(written(&done, session))

@@ -6,7 +6,7 @@ use domain::WorkerId;
 use domain::worker::WorkerChange;
 
 use super::shape::WrittenWorker;
-use crate::answer::Found;
+use crate::answer::{Found, Written};
 use crate::body::RequestBody;
 use crate::caller::{Administering, Caller};
 use crate::command::{present, written};
@@ -24,7 +24,7 @@ pub(crate) async fn change(
     Id(id): Id<WorkerId>,
     version: IfMatch,
     submission: Submission<WorkerChange>,
-) -> Result<Found<WrittenWorker>, Problem> {
+) -> Result<Found<Written<WrittenWorker>>, Problem> {
     let done = shared.commands.change_worker(&id, submission.body, version.sequence, &submission.origin).await?;
     let worker = WrittenWorker::of(&done.state, done.sequence, done.position);
     let worker = present(worker.as_ref())?.clone();

@@ -5,7 +5,7 @@ use axum::extract::State;
 use domain::worker::NewWorker;
 
 use super::shape::WrittenWorker;
-use crate::answer::Created;
+use crate::answer::{Created, Written};
 use crate::body::RequestBody;
 use crate::caller::{Administering, Caller};
 use crate::command::{present, written};
@@ -19,7 +19,7 @@ pub(crate) async fn register(
     State(shared): State<Shared>,
     _: Caller<Administering>,
     submission: Submission<NewWorker>,
-) -> Result<Created<WrittenWorker>, Problem> {
+) -> Result<Created<Written<WrittenWorker>>, Problem> {
     let done = shared.commands.register_worker(submission.body, &submission.origin).await?;
     let worker = WrittenWorker::of(&done.state, done.sequence, done.position);
     let worker = present(worker.as_ref())?.clone();
