@@ -4,10 +4,14 @@
 //! the decision to the domain and appends what it decides. One file per group of commands.
 
 mod definitions;
+mod name;
 mod sessions;
 mod warning;
 pub mod wire;
 mod workers;
+
+use std::ops::Deref;
+use std::sync::Arc;
 
 use domain::lablet_session::LabletSessionError;
 use domain::{Decide, Invalid};
@@ -15,8 +19,10 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+pub use self::name::CommandName;
 pub use self::warning::{Warning, WarningCode};
 pub use self::wire::{Command, ObservationRequest};
+use crate::authority::{Authorities, NotAuthorized, Sender};
 use crate::clock::{Clock, Mint};
 use crate::log::{ExecuteError, Executed, Log, LogError, Origin, Outcome, Position};
 
@@ -26,6 +32,19 @@ pub struct Commands {
     log: Log,
     clock: Clock,
     mint: Mint,
+    authorities: Arc<Authorities>,
+}
+
+/// An origin whose sender may send the command at hand. Nothing is executed without one, and only
+/// [`Commands::permit`] gives it.
+#[derive(Clone, Copy)]
+struct Permitted<'a>(&'a Origin);
+
+impl Deref for Permitted<'_> {
+    type Target = Origin;
+    fn deref(&self) -> &Origin {
+        self.0
+    }
 }
 
 /// A command that took effect, now or before.
@@ -78,6 +97,9 @@ pub enum Blame {
 /// Why a command did not take effect.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandError {
+    /// Its sender may not send it.
+    #[error(transparent)]
+    NotAuthorized(#[from] NotAuthorized),
     /// The input is not valid.
     #[error("{0}")]
     Invalid(Invalid),
@@ -126,7 +148,7 @@ impl CommandError {
     /// Who can do something about it.
     pub fn blame(&self) -> Blame {
         match self {
-            Self::Invalid(_) | Self::NotFound { .. } | Self::Refused(_) => Blame::Caller,
+            Self::NotAuthorized(_) | Self::Invalid(_) | Self::NotFound { .. } | Self::Refused(_) => Blame::Caller,
             Self::Exists { .. } | Self::Stale { .. } | Self::KeyReused { .. } => Blame::Conflict,
             Self::Unavailable(_) => Blame::Dependency,
             Self::Broken(_) => Blame::Us,
@@ -136,6 +158,7 @@ impl CommandError {
     /// A short name for replies, metrics and dead letters.
     pub fn code(&self) -> &'static str {
         match self {
+            Self::NotAuthorized(_) => "forbidden",
             Self::Invalid(_) => "invalid",
             Self::NotFound { .. } => "not_found",
             Self::Exists { .. } => "exists",
@@ -155,9 +178,29 @@ impl From<Invalid> for CommandError {
 }
 
 impl Commands {
-    /// Handlers over this log.
+    /// Handlers over this log, for senders with the default authority.
     pub fn new(log: Log, clock: Clock, mint: Mint) -> Self {
-        Self { log, clock, mint }
+        Self { log, clock, mint, authorities: Arc::default() }
+    }
+
+    /// The same, for senders with these authorities.
+    #[must_use]
+    pub fn with_authorities(self, authorities: Authorities) -> Self {
+        Self { authorities: Arc::new(authorities), ..self }
+    }
+
+    /// Checks that a sender may send a command. Every handler does, before anything else; whoever receives commands
+    /// may ask earlier, so as not to read what is refused in any case.
+    ///
+    /// # Errors
+    /// [`NotAuthorized`].
+    pub fn check_authority(&self, sender: &Sender, command: CommandName) -> Result<(), NotAuthorized> {
+        self.authorities.check(sender, command)
+    }
+
+    fn permit<'a>(&self, command: CommandName, origin: &'a Origin) -> Result<Permitted<'a>, NotAuthorized> {
+        self.check_authority(&origin.sender, command)?;
+        Ok(Permitted(origin))
     }
 
     /// The log that the handlers append to.
@@ -210,10 +253,10 @@ impl Commands {
         id: &str,
         command: A::Command,
         expected: Option<i64>,
-        origin: &Origin,
+        origin: Permitted<'_>,
     ) -> Result<Done<A>, ExecuteError<A::Error>> {
         let Executed { sequence, position, state, outcome, .. } =
-            self.log.execute_at::<A>(id, expected, command, origin).await?;
+            self.log.execute_at::<A>(id, expected, command, &origin).await?;
         Ok(Done { aggregate_id: id.to_owned(), outcome, sequence, position, state, warnings: Vec::new() })
     }
 

@@ -1,6 +1,7 @@
 //! The only crate that appends to the log or reads it: commands, the event store, the relay, the CloudEvents binding,
 //! JetStream, and the door for commands that arrive by NATS.
 
+pub mod authority;
 pub mod bus;
 pub mod clock;
 pub mod commands;

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use app::authority::{self, Authorities, Grants};
 use clap::{ArgAction, Args};
 use controller::{CmlOptions, ControllerOptions, CredentialBook, Credentials};
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
@@ -54,6 +55,32 @@ pub(crate) struct BusArguments {
     pub(crate) nats_inbox_prefix: Option<String>,
 }
 
+/// Who may send which commands.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct AuthorityArguments {
+    /// Which commands teams on the bus may send: `booking=default,definitions;grading=observations;*=none`. Words:
+    /// observations, transitions, sessions, definitions, workers, default, all, none, or a command's name.
+    #[arg(long, env = app::authority::TEAM_SETTING, default_value = "", hide_default_value = true)]
+    team_authority: String,
+    /// Which commands internal keys may send, by the key's name, in the same form.
+    #[arg(long, env = app::authority::KEY_SETTING, default_value = "", hide_default_value = true)]
+    internal_api_key_authority: String,
+}
+
+impl AuthorityArguments {
+    /// What teams and these keys may send.
+    pub(crate) fn authorities(&self, keys: &[InternalKey]) -> anyhow::Result<Authorities> {
+        let teams = Grants::parse(authority::TEAM_SETTING, &self.team_authority)?;
+        let by_key = Grants::parse(authority::KEY_SETTING, &self.internal_api_key_authority)?;
+        // A misspelt name would leave its key the default without anybody noticing.
+        if let Some(unknown) = by_key.names().find(|name| keys.iter().all(|key| key.name != *name)) {
+            let known: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+            bail!("{} names the key {unknown:?}; there is {}", authority::KEY_SETTING, known.join(", "));
+        }
+        Ok(Authorities::new(teams, by_key))
+    }
+}
+
 /// The gateway.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct GatewayArguments {
@@ -69,6 +96,8 @@ pub(crate) struct GatewayArguments {
     /// SHA-256 hashes of admins' tokens: `name:role:hex`, role viewer, operator or admin, separated by commas.
     #[arg(long, env = "LABLET_ADMIN_TOKEN_HASHES", value_delimiter = ',', hide_env_values = true)]
     admin_token_hashes: Vec<String>,
+    #[command(flatten)]
+    pub(crate) authority: AuthorityArguments,
     #[command(flatten)]
     sign_in: SignInArguments,
 }
@@ -212,6 +241,8 @@ impl ControllerArguments {
 
 #[cfg(test)]
 mod tests {
+    use app::authority::Sender;
+    use app::commands::CommandName;
     use clap::Parser;
 
     use super::*;
@@ -225,6 +256,23 @@ mod tests {
     fn access(keys: &str, tokens: &str) -> anyhow::Result<Access> {
         let arguments = ["x", "--internal-api-key-hashes", keys, "--admin-token-hashes", tokens];
         Gateway::try_parse_from(arguments).unwrap().gateway.access()
+    }
+
+    #[test]
+    fn authority_is_read_and_an_unknown_key_is_named() {
+        let hash = "00".repeat(32);
+        let with = |authority: &str| {
+            let keys = format!("booking:{hash}");
+            let arguments = ["x", "--internal-api-key-hashes", &keys, "--internal-api-key-authority", authority];
+            let gateway = Gateway::try_parse_from(arguments).unwrap().gateway;
+            let keys = gateway.access().unwrap().internal_keys;
+            gateway.authority.authorities(&keys).map_err(|error| error.to_string())
+        };
+        let booking = Sender::Key("booking".to_owned());
+        assert!(with("booking=all").unwrap().check(&booking, CommandName::RegisterWorker).is_ok());
+        assert!(with("").unwrap().check(&booking, CommandName::RegisterWorker).is_err());
+        assert!(with("boking=all").unwrap_err().contains("names the key \"boking\"; there is booking"));
+        assert!(with("booking=al").unwrap_err().contains("LABLET_INTERNAL_API_KEY_AUTHORITY"));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use app::authority::Authorities;
 use app::bus::{Bus, BusOptions};
 use app::clock::{Clock, Mint};
 use app::commands::Commands;
@@ -60,6 +61,11 @@ impl Store {
             projections: Projections::new(log.clone()),
             log,
         })
+    }
+
+    /// The same, for senders with these authorities.
+    pub(crate) fn with_authorities(self, authorities: Authorities) -> Self {
+        Self { commands: self.commands.with_authorities(authorities), ..self }
     }
 
     /// The log.
@@ -261,7 +267,8 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
     if access.internal_keys.is_empty() {
         tracing::warn!("no service can use the gateway: LABLET_INTERNAL_API_KEY_HASHES is not set");
     }
-    let store = Store::open(&arguments.database.url()?, &Clock::system())?;
+    let authorities = arguments.gateway.authority.authorities(&access.internal_keys)?;
+    let store = Store::open(&arguments.database.url()?, &Clock::system())?.with_authorities(authorities);
     let bus = connect_bus(&arguments.bus, "lablet-serve").await?;
     let mut roles = Roles::new(cancelled.child_token());
     roles.start_door(&store, &bus);

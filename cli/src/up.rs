@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::ready::Ready;
 use self::stores::Stores;
 use crate::configuration::sign_in::SignInArguments;
-use crate::configuration::{Access, BusArguments, ControllerArguments};
+use crate::configuration::{Access, AuthorityArguments, BusArguments, ControllerArguments};
 use crate::demo::Demo;
 use crate::operations::tokens::LINK_VALID_FOR;
 use crate::roles::{self, Roles, Store};
@@ -52,6 +52,8 @@ pub(crate) struct UpArguments {
     /// How the gateway is reached from outside, where that is not where it listens.
     #[arg(long, env = "LABLET_PUBLIC_URL")]
     public_url: Option<String>,
+    #[command(flatten)]
+    authority: AuthorityArguments,
     #[command(flatten)]
     sign_in: SignInArguments,
     #[command(flatten)]
@@ -95,10 +97,11 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
     let mut roles = Roles::new(cancelled.child_token());
     let running = async {
         let clock = Clock::system();
-        let store = Store::open(stores.database_url(), &clock)?;
+        let access = Access::one_of_each(&internal_api_key, &admin_token, arguments.sign_in.clone());
+        let authorities = arguments.authority.authorities(&access.internal_keys)?;
+        let store = Store::open(stores.database_url(), &clock)?.with_authorities(authorities);
         let named = BusArguments { nats_url: Some(stores.nats_url().clone()), nats_inbox_prefix: None };
         let bus = roles::connect_bus(&named, "lablet-up").await?;
-        let access = Access::one_of_each(&internal_api_key, &admin_token, arguments.sign_in.clone());
         let public = arguments.public_url.as_deref();
         let http = roles.start_gateway(arguments.http, public, &store, &bus, access, metrics).await?;
         let site = roles::public_url(public, &http)?;

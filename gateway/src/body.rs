@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use app::commands::CommandName;
 use axum::body::{Body, Bytes, HttpBody as _};
 use domain::Invalid;
 use futures_util::StreamExt as _;
@@ -24,6 +25,8 @@ const LINGER: Duration = Duration::from_secs(2);
 
 /// A type that is read from a request body.
 pub(crate) trait RequestBody: DeserializeOwned + JsonSchema + Send + 'static {
+    /// The command that it says, which an internal key has to be allowed to send; `None` where no key may come at all.
+    const COMMAND: Option<CommandName>;
     /// Most bytes of such a body.
     const LONGEST: usize = LONGEST_BODY;
     /// What an empty body means; `None` where a body is required.
@@ -207,7 +210,9 @@ mod tests {
         port: domain::ports::PortNumber,
     }
 
-    impl RequestBody for Sample {}
+    impl RequestBody for Sample {
+        const COMMAND: Option<CommandName> = None;
+    }
 
     fn complaint(body: &[u8]) -> String {
         parse::<Sample>(body)

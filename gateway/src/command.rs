@@ -15,6 +15,7 @@ impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
         let text = sentence(&error.to_string());
         match error {
+            CommandError::NotAuthorized(_) => Self::new(Kind::Forbidden, text),
             CommandError::Invalid(invalid) => Self::invalid(invalid),
             CommandError::NotFound { what, id } => Self::not_found(what, &id),
             CommandError::Exists { .. } => Self::new(Kind::Conflict, text),

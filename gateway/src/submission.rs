@@ -4,16 +4,20 @@ use aide::OperationInput;
 use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, RequestBody as DescribedBody, Response as Described, SchemaObject};
 use aide::operation::{add_parameters, set_body};
+use app::authority::Sender;
+use app::commands::CommandError;
 use app::log::{DedupeKey, Origin};
 use axum::extract::{FromRequest, Request};
 use domain::Invalid;
 use http::HeaderMap;
 use http::request::Parts;
 
+use crate::authentication::Principal;
 use crate::body::{self, RequestBody};
 use crate::caller::{described_problems, principal};
 use crate::correlation::Correlation;
 use crate::problem::{Kind, Problem};
+use crate::state::Shared;
 use crate::version::header_parameter;
 
 /// Header that makes a repeated request the same request.
@@ -21,6 +25,9 @@ pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
 
 /// Header on an answer that was given before.
 pub(crate) const IDEMPOTENCY_REPLAYED: &str = "idempotency-replayed";
+
+/// Member of an operation's description that names the command it sends, which an internal key needs authority for.
+const COMMAND_EXTENSION: &str = "x-lablet-command";
 
 /// Longest idempotency key.
 const LONGEST_KEY: usize = 200;
@@ -55,11 +62,20 @@ pub(crate) fn origin_with(parts: &Parts, key: Option<&str>, bytes: &[u8]) -> Res
     });
     Ok(Origin {
         actor: principal.to_string(),
+        sender: sender(&principal),
         correlation_id: Some(correlation.id),
         causation_id: None,
         traceparent: correlation.traceparent,
         dedupe,
     })
+}
+
+/// Whose authority decides: a service's is that of its key, a person's the role that the route asked for.
+fn sender(principal: &Principal) -> Sender {
+    match principal {
+        Principal::Service { name } => Sender::Key(name.clone()),
+        Principal::Admin { .. } => Sender::Trusted,
+    }
 }
 
 /// What the same key has to come with again: method, path and body.
@@ -83,11 +99,15 @@ pub(crate) fn checked_key<'a>(field: &str, key: &'a str) -> Result<&'a str, Inva
     Err(Invalid::new(field, "is not usable", format!("1 to {LONGEST_KEY} visible ASCII characters")))
 }
 
-impl<S: Send + Sync, B: RequestBody> FromRequest<S> for Submission<B> {
+impl<B: RequestBody> FromRequest<Shared> for Submission<B> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
+    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
         let (parts, body) = request.into_parts();
+        if let Some(command) = B::COMMAND {
+            // What may not be sent is not read.
+            shared.commands.check_authority(&sender(&principal(&parts)?), command).map_err(CommandError::from)?;
+        }
         idempotency_key(&parts.headers)?;
         let bytes = body::read(&parts, body, B::LONGEST).await?;
         let body = body::parse(&bytes)?;
@@ -108,6 +128,9 @@ impl<B: RequestBody> OperationInput for Submission<B> {
         set_body(context, operation, body);
         let about = "Repeating the request with the same key and body gives the first answer again.";
         add_parameters(context, operation, [header_parameter("Idempotency-Key", false, about)]);
+        if let Some(command) = B::COMMAND {
+            operation.extensions.insert(COMMAND_EXTENSION.to_owned(), command.as_str().into());
+        }
     }
 
     fn inferred_early_responses(context: &mut GenContext, operation: &mut Operation) -> Vec<(Option<u16>, Described)> {

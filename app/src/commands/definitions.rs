@@ -6,22 +6,23 @@ use domain::lablet_definition::{
     PresentDefinition,
 };
 
-use super::{Answer, CommandError, Commands, Done, of_log};
+use super::{Answer, CommandError, CommandName, Commands, Done, of_log};
 use crate::log::Origin;
 
 impl Commands {
     /// Begins a definition, at revision 1.
     ///
     /// # Errors
-    /// `Invalid`, `Exists` (the id is taken by other content), `KeyReused`, `Unavailable`.
+    /// `NotAuthorized`, `Invalid`, `Exists` (the id is taken by other content), `KeyReused`, `Unavailable`.
     pub async fn create_definition(
         &self,
         new: NewDefinition,
         origin: &Origin,
     ) -> Result<Done<LabletDefinition>, CommandError> {
+        let origin = self.permit(CommandName::CreateLabletDefinition, origin)?;
         let id = match &new.id {
             Some(id) => id.clone(),
-            None => DefinitionId::parse(self.new_id("definition", origin))?,
+            None => DefinitionId::parse(self.new_id("definition", &origin))?,
         };
         let command = LabletDefinitionCommand::Create { id: id.clone(), new, now: self.clock.now() };
         self.execute(id.as_str(), command, None, origin).await.map_err(|error| of_log(error, |error| of(error, &id)))
@@ -30,7 +31,7 @@ impl Commands {
     /// Changes a definition and raises its revision. `expected` is the sequence that the caller had seen (`If-Match`).
     ///
     /// # Errors
-    /// `Invalid`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
+    /// `NotAuthorized`, `Invalid`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
     pub async fn revise_definition(
         &self,
         id: &DefinitionId,
@@ -38,6 +39,7 @@ impl Commands {
         expected: Option<i64>,
         origin: &Origin,
     ) -> Result<Done<LabletDefinition>, CommandError> {
+        let origin = self.permit(CommandName::ReviseLabletDefinition, origin)?;
         let command =
             LabletDefinitionCommand::Revise { revision, revised_by: origin.actor.clone(), now: self.clock.now() };
         self.execute(id.as_str(), command, expected, origin).await.map_err(|error| of_log(error, |error| of(error, id)))

@@ -7,19 +7,20 @@ use domain::lablet_session::{
 use domain::{RequestId, SessionId};
 
 use super::wire::ObservationRequest;
-use super::{Answer, CommandError, Commands, Done, of_log};
+use super::{Answer, CommandError, CommandName, Commands, Done, Permitted, of_log};
 use crate::log::Origin;
 
 impl Commands {
     /// Begins a session of a definition, in the version and revision that the definition has now.
     ///
     /// # Errors
-    /// `Invalid`, `NotFound` (the definition), `Exists`, `KeyReused`, `Unavailable`.
+    /// `NotAuthorized`, `Invalid`, `NotFound` (the definition), `Exists`, `KeyReused`, `Unavailable`.
     pub async fn create_session(&self, new: NewSession, origin: &Origin) -> Result<Done<LabletSession>, CommandError> {
+        let origin = self.permit(CommandName::CreateLabletSession, origin)?;
         let definition = self.definition(&new.definition_id).await?;
         let session_id = match new.id {
             Some(id) => id,
-            None => SessionId::parse(self.new_id("session", origin))?,
+            None => SessionId::parse(self.new_id("session", &origin))?,
         };
         let command = LabletSessionCommand::Create {
             ids: SessionIds {
@@ -38,13 +39,14 @@ impl Commands {
     /// Moves a session on in its life.
     ///
     /// # Errors
-    /// `Invalid`, `NotFound` (session or worker), `Refused`, `KeyReused`, `Unavailable`.
+    /// `NotAuthorized`, `Invalid`, `NotFound` (session or worker), `Refused`, `KeyReused`, `Unavailable`.
     pub async fn transition_session(
         &self,
         session_id: &SessionId,
         transition: Transition,
         origin: &Origin,
     ) -> Result<Done<LabletSession>, CommandError> {
+        let origin = self.permit(CommandName::TransitionLabletSession, origin)?;
         if let Some(worker_id) = &transition.worker_id {
             self.check_worker(worker_id).await?;
         }
@@ -55,16 +57,17 @@ impl Commands {
     /// Asks for an observation; answers with the request's id.
     ///
     /// # Errors
-    /// `NotFound`, `Refused` (unless running with a lab and a worker), `KeyReused`, `Unavailable`.
+    /// `NotAuthorized`, `NotFound`, `Refused` (unless running with a lab and a worker), `KeyReused`, `Unavailable`.
     pub async fn request_observation(
         &self,
         session_id: &SessionId,
         request: ObservationRequest,
         origin: &Origin,
     ) -> Result<(RequestId, Done<LabletSession>), CommandError> {
+        let origin = self.permit(CommandName::RequestResourceObservation, origin)?;
         let request_id = match request.request_id {
             Some(id) => id,
-            None => RequestId::parse(self.new_id("request", origin))?,
+            None => RequestId::parse(self.new_id("request", &origin))?,
         };
         // The sender's own name comes first, so that nobody can ask in another one's.
         let requested_by = match request.requested_by {
@@ -87,13 +90,14 @@ impl Commands {
     /// Records an observation.
     ///
     /// # Errors
-    /// `Invalid`, `NotFound`, `Refused` (unless running or collecting), `KeyReused`, `Unavailable`.
+    /// `NotAuthorized`, `Invalid`, `NotFound`, `Refused` (unless running or collecting), `KeyReused`, `Unavailable`.
     pub async fn record_observation(
         &self,
         session_id: &SessionId,
         report: ObservationReport,
         origin: &Origin,
     ) -> Result<Done<LabletSession>, CommandError> {
+        let origin = self.permit(CommandName::RecordResourceObservation, origin)?;
         let command = LabletSessionCommand::RecordObservation {
             report: Box::new(report),
             reported_by: origin.actor.clone(),
@@ -105,13 +109,14 @@ impl Commands {
     /// Records that a session could not be observed, or was skipped.
     ///
     /// # Errors
-    /// `Invalid`, `NotFound`, `Refused` (unknown request), `KeyReused`, `Unavailable`.
+    /// `NotAuthorized`, `Invalid`, `NotFound`, `Refused` (unknown request), `KeyReused`, `Unavailable`.
     pub async fn record_observation_failure(
         &self,
         session_id: &SessionId,
         failure: ObservationFailure,
         origin: &Origin,
     ) -> Result<Done<LabletSession>, CommandError> {
+        let origin = self.permit(CommandName::RecordObservationFailure, origin)?;
         let command = LabletSessionCommand::RecordObservationFailure { failure, now: self.clock.now() };
         self.on_session(session_id, command, origin).await
     }
@@ -120,7 +125,7 @@ impl Commands {
         &self,
         session_id: &SessionId,
         command: LabletSessionCommand,
-        origin: &Origin,
+        origin: Permitted<'_>,
     ) -> Result<Done<LabletSession>, CommandError> {
         self.execute(session_id.as_str(), command, None, origin)
             .await

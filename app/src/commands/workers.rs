@@ -3,18 +3,19 @@
 use domain::WorkerId;
 use domain::worker::{NewWorker, Worker, WorkerChange, WorkerCommand, WorkerError};
 
-use super::{Answer, CommandError, Commands, Done, of_log};
+use super::{Answer, CommandError, CommandName, Commands, Done, of_log};
 use crate::log::Origin;
 
 impl Commands {
     /// Begins a worker.
     ///
     /// # Errors
-    /// `Invalid`, `Exists` (the id is taken by another profile), `KeyReused`, `Unavailable`.
+    /// `NotAuthorized`, `Invalid`, `Exists` (the id is taken by another profile), `KeyReused`, `Unavailable`.
     pub async fn register_worker(&self, new: NewWorker, origin: &Origin) -> Result<Done<Worker>, CommandError> {
+        let origin = self.permit(CommandName::RegisterWorker, origin)?;
         let id = match &new.id {
             Some(id) => id.clone(),
-            None => WorkerId::parse(self.new_id("worker", origin))?,
+            None => WorkerId::parse(self.new_id("worker", &origin))?,
         };
         let command = WorkerCommand::Register { id: id.clone(), new, now: self.clock.now() };
         self.execute(id.as_str(), command, None, origin).await.map_err(|error| of_log(error, |error| of(error, &id)))
@@ -23,7 +24,7 @@ impl Commands {
     /// Changes a worker. `expected` is the sequence that the caller had seen (`If-Match`).
     ///
     /// # Errors
-    /// `Invalid`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
+    /// `NotAuthorized`, `Invalid`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
     pub async fn change_worker(
         &self,
         id: &WorkerId,
@@ -31,6 +32,7 @@ impl Commands {
         expected: Option<i64>,
         origin: &Origin,
     ) -> Result<Done<Worker>, CommandError> {
+        let origin = self.permit(CommandName::ChangeWorker, origin)?;
         let command = WorkerCommand::Change { change, now: self.clock.now() };
         self.execute(id.as_str(), command, expected, origin).await.map_err(|error| of_log(error, |error| of(error, id)))
     }

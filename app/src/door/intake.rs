@@ -8,6 +8,7 @@ use cloudevents::{AttributesReader as _, Event};
 use domain::Invalid;
 use serde_json::{Value, json};
 
+use crate::authority::Sender;
 use crate::bus::cloud_event::{self, NotAnEvent};
 use crate::bus::{streams, subjects};
 use crate::commands::{Answer, Blame, Command, CommandError, Commands};
@@ -99,6 +100,7 @@ fn origin(team: &str, event: &Event, data: &Value, headers: Option<&HeaderMap>) 
     let content = format!("{}\n{data}", event.ty());
     Origin {
         actor: format!("team:{team}"),
+        sender: Sender::Team(team.to_owned()),
         correlation_id: Some(extension("correlationid").unwrap_or_else(|| event.id().to_owned())),
         causation_id: Some(event.id().to_owned()),
         traceparent: extension("traceparent").or_else(per_hop).filter(|trace| is_traceparent(trace)),
@@ -164,6 +166,7 @@ impl Rejection {
             Why::Subject | Why::NotAnEvent(_) | Why::OtherType { .. } | Why::Invalid(_) => 400,
             Why::Command(error) => match error {
                 CommandError::Invalid(_) | CommandError::Refused(_) => 400,
+                CommandError::NotAuthorized(_) => 403,
                 CommandError::NotFound { .. } => 404,
                 CommandError::Exists { .. } | CommandError::KeyReused { .. } => 409,
                 CommandError::Stale { .. } => 412,

@@ -26,7 +26,8 @@ pub enum RetryError {
     Unavailable(#[from] sqlx::Error),
 }
 
-/// Handles a dead command again, as the team that sent it; `actor` is who asks for it. It took effect once at most:
+/// Handles a dead command again, as the team that sent it and with its authority, so that nobody gets a command through
+/// here that neither may send; `actor` is who asks for it. It took effect once at most:
 /// its key is the same as before.
 ///
 /// # Errors

@@ -9,6 +9,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::position::Position;
+use crate::authority::Sender;
 
 /// An event as the log holds it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -84,6 +85,8 @@ pub struct Metadata {
 pub struct Origin {
     /// Who, e.g. `admin:ada`.
     pub actor: String,
+    /// Whose authority decides whether the command may be sent.
+    pub sender: Sender,
     /// What belongs together.
     pub correlation_id: Option<String>,
     /// The message or event that led to the command.
@@ -95,9 +98,16 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// A command of `actor` without any connection.
+    /// A command of `actor` without any connection, sent by Lablet itself or by a person whose role was checked.
     pub fn of(actor: impl Into<String>) -> Self {
-        Self { actor: actor.into(), correlation_id: None, causation_id: None, traceparent: None, dedupe: None }
+        Self {
+            actor: actor.into(),
+            sender: Sender::Trusted,
+            correlation_id: None,
+            causation_id: None,
+            traceparent: None,
+            dedupe: None,
+        }
     }
 
     /// The same with a key under which it takes effect once.

@@ -1,6 +1,7 @@
 //! `POST /api/dead-letters/{id}/discard`: it is done without, for good.
 
 use aide::transform::TransformOperation;
+use app::commands::CommandName;
 use app::dead_letters::Status;
 use axum::Json;
 use axum::extract::State;
@@ -26,7 +27,9 @@ pub(crate) struct Discard {
     reason: String,
 }
 
-impl RequestBody for Discard {}
+impl RequestBody for Discard {
+    const COMMAND: Option<CommandName> = None;
+}
 
 pub(crate) async fn discard(
     State(shared): State<Shared>,

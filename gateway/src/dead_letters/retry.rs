@@ -1,6 +1,7 @@
 //! `POST /api/dead-letters/{id}/retry`: it is tried again.
 
 use aide::transform::TransformOperation;
+use app::commands::CommandName;
 use app::door::{self, Intake, RetryError};
 use axum::Json;
 use axum::extract::State;
@@ -21,6 +22,8 @@ use crate::submission::Submission;
 pub(crate) struct Retry {}
 
 impl RequestBody for Retry {
+    const COMMAND: Option<CommandName> = None;
+
     fn of_nothing() -> Option<Self> {
         Some(Self {})
     }

@@ -1,6 +1,7 @@
 //! `POST /api/lablet-definitions`: a definition begins to exist.
 
 use aide::transform::TransformOperation;
+use app::commands::CommandName;
 use axum::extract::State;
 use domain::lablet_definition::NewDefinition;
 
@@ -13,7 +14,9 @@ use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
 
-impl RequestBody for NewDefinition {}
+impl RequestBody for NewDefinition {
+    const COMMAND: Option<CommandName> = Some(CommandName::CreateLabletDefinition);
+}
 
 pub(crate) async fn create(
     State(shared): State<Shared>,

@@ -1,6 +1,7 @@
 //! `PATCH /api/lablet-definitions/{id}`: a definition's content changes, with why and on what evidence.
 
 use aide::transform::TransformOperation;
+use app::commands::CommandName;
 use axum::extract::State;
 use domain::DefinitionId;
 use domain::lablet_definition::DefinitionRevision;
@@ -16,7 +17,9 @@ use crate::state::Shared;
 use crate::submission::Submission;
 use crate::version::IfMatch;
 
-impl RequestBody for DefinitionRevision {}
+impl RequestBody for DefinitionRevision {
+    const COMMAND: Option<CommandName> = Some(CommandName::ReviseLabletDefinition);
+}
 
 pub(crate) async fn revise(
     State(shared): State<Shared>,

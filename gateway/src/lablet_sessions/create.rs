@@ -1,6 +1,7 @@
 //! `POST /api/internal/lablet-sessions`: a session begins to exist.
 
 use aide::transform::TransformOperation;
+use app::commands::CommandName;
 use axum::extract::State;
 use domain::lablet_session::NewSession;
 
@@ -13,7 +14,9 @@ use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
 
-impl RequestBody for NewSession {}
+impl RequestBody for NewSession {
+    const COMMAND: Option<CommandName> = Some(CommandName::CreateLabletSession);
+}
 
 pub(crate) async fn create(
     State(shared): State<Shared>,

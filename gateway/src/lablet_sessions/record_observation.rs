@@ -1,6 +1,7 @@
 //! `POST /api/internal/lablet-sessions/{id}/resource-observations`: what was seen of a session's lab.
 
 use aide::transform::TransformOperation;
+use app::commands::CommandName;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::SessionId;
@@ -18,6 +19,8 @@ use crate::state::Shared;
 use crate::submission::Submission;
 
 impl RequestBody for ObservationReport {
+    const COMMAND: Option<CommandName> = Some(CommandName::RecordResourceObservation);
+
     /// The largest lab we know, 302 nodes, fills a quarter of this.
     const LONGEST: usize = 4 << 20;
 }

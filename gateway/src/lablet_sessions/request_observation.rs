@@ -1,7 +1,7 @@
 //! `POST /api/lablet-sessions/{id}/observe-resources`: somebody asks for an observation.
 
 use aide::transform::TransformOperation;
-use app::commands::ObservationRequest;
+use app::commands::{CommandName, ObservationRequest};
 use axum::extract::State;
 use domain::{RequestId, SessionId};
 use schemars::JsonSchema;
@@ -17,6 +17,8 @@ use crate::state::Shared;
 use crate::submission::Submission;
 
 impl RequestBody for ObservationRequest {
+    const COMMAND: Option<CommandName> = Some(CommandName::RequestResourceObservation);
+
     fn of_nothing() -> Option<Self> {
         Some(Self::default())
     }

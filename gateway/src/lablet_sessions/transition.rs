@@ -1,6 +1,7 @@
 //! `POST /api/internal/lablet-sessions/{id}/transition`: a session goes on in its life.
 
 use aide::transform::TransformOperation;
+use app::commands::CommandName;
 use axum::extract::State;
 use domain::SessionId;
 use domain::lablet_session::Transition;
@@ -15,7 +16,9 @@ use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
 
-impl RequestBody for Transition {}
+impl RequestBody for Transition {
+    const COMMAND: Option<CommandName> = Some(CommandName::TransitionLabletSession);
+}
 
 pub(crate) async fn transition(
     State(shared): State<Shared>,

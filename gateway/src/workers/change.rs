@@ -1,6 +1,7 @@
 //! `PATCH /api/workers/{id}`: a worker is different from now on.
 
 use aide::transform::TransformOperation;
+use app::commands::CommandName;
 use axum::extract::State;
 use domain::WorkerId;
 use domain::worker::WorkerChange;
@@ -16,7 +17,9 @@ use crate::state::Shared;
 use crate::submission::Submission;
 use crate::version::IfMatch;
 
-impl RequestBody for WorkerChange {}
+impl RequestBody for WorkerChange {
+    const COMMAND: Option<CommandName> = Some(CommandName::ChangeWorker);
+}
 
 pub(crate) async fn change(
     State(shared): State<Shared>,

@@ -1,6 +1,7 @@
 //! `POST /api/workers`: a worker begins to exist.
 
 use aide::transform::TransformOperation;
+use app::commands::CommandName;
 use axum::extract::State;
 use domain::worker::NewWorker;
 
@@ -13,7 +14,9 @@ use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
 
-impl RequestBody for NewWorker {}
+impl RequestBody for NewWorker {
+    const COMMAND: Option<CommandName> = Some(CommandName::RegisterWorker);
+}
 
 pub(crate) async fn register(
     State(shared): State<Shared>,

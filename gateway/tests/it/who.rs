@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{ADMIN, KEY, OPERATOR, VIEWER, World, definition};
+use crate::world::{ADMIN, KEY, OPERATOR, PLAIN_KEY, VIEWER, World, definition, worker};
 
 #[tokio::test]
 async fn nothing_that_is_described_answers_without_key_or_token() {
@@ -58,6 +58,58 @@ async fn authority_decides_and_a_refusal_says_which_is_needed() {
                 let refused = answer.problem(403, "forbidden", None);
                 assert!(refused.body["detail"].as_str().unwrap().contains(needed), "{}", refused.body);
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_key_that_was_not_named_for_definitions_and_workers_sends_sessions_and_observations_alone() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let send = async |method: Method, path: &str, body: Value| {
+        let request = world.request(method, path).header("x-api-key", PLAIN_KEY).header("if-match", "\"1\"");
+        world.send(request.json(&body)).await
+    };
+    let moved = json!({"address": "https://elsewhere.example.org"});
+    for (method, path, command, body) in [
+        (Method::POST, "/api/lablet-definitions", "create_lablet_definition", definition("d9")),
+        (Method::PATCH, "/api/lablet-definitions/d1", "revise_lablet_definition", json!({"reason": "because"})),
+        (Method::POST, "/api/workers", "register_worker", worker("w9")),
+        (Method::PATCH, "/api/workers/w1", "change_worker", moved),
+        // What is not allowed is not read.
+        (Method::PATCH, "/api/workers/w1", "change_worker", json!("nonsense")),
+    ] {
+        let refused = send(method, path, body).await.problem(403, "forbidden", None);
+        let detail = refused.body["detail"].as_str().unwrap();
+        for part in ["The internal key \"grading\"", command, "LABLET_INTERNAL_API_KEY_AUTHORITY"] {
+            assert!(detail.contains(part), "{detail}");
+        }
+    }
+    world.get("/api/workers/w9").await.expect(404);
+    assert_eq!(world.get("/api/workers/w1").await.body["address"], worker("w1")["address"]);
+
+    let internal = "/api/internal/lablet-sessions";
+    send(Method::POST, internal, json!({"definition_id": "d1"})).await.expect(201);
+    let request = send(Method::POST, "/api/lablet-sessions/s1/observe-resources", json!({})).await;
+    assert_eq!(request.status, 202, "{}", request.body);
+    let seen = json!({"observed_resources": {"total_cpu_cores": 1.0}});
+    send(Method::POST, &format!("{internal}/s1/resource-observations"), seen).await.expect(200);
+    send(Method::POST, &format!("{internal}/s1/transition"), json!({"new_status": "collecting"})).await.expect(200);
+    world.send(world.request(Method::GET, "/api/internal/workers").header("x-api-key", PLAIN_KEY)).await.expect(200);
+}
+
+/// Every operation that a key may call and that changes something says which command it sends.
+#[test]
+fn every_change_that_a_key_may_make_names_its_command() {
+    let described = gateway::openapi().unwrap();
+    for (path, operations) in described["paths"].as_object().unwrap() {
+        for (method, operation) in operations.as_object().unwrap() {
+            let by_key = operation["security"].to_string().contains("internal_key");
+            if method == "get" || !by_key {
+                continue;
+            }
+            let command = operation["x-lablet-command"].as_str().unwrap_or_default();
+            assert!(app::commands::Command::NAMES.contains(&command), "{method} {path} sends {command:?}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use app::authority::{Authorities, Grants, KEY_SETTING};
 use app::bus::{Bus, BusOptions};
 use app::clock::{Clock, Mint};
 use app::commands::Commands;
@@ -17,7 +18,10 @@ use servers::testing::{self, TestDatabase};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+/// May send every command.
 pub(crate) const KEY: &str = "key-of-the-booking-service";
+/// May send what a key may that nobody named.
+pub(crate) const PLAIN_KEY: &str = "key-of-the-grading-service";
 pub(crate) const VIEWER: &str = "token-of-a-viewer";
 pub(crate) const OPERATOR: &str = "token-of-an-operator";
 pub(crate) const ADMIN: &str = "token-of-an-admin";
@@ -117,12 +121,17 @@ impl World {
         let bus = Bus::connect(&BusOptions::new("nats://127.0.0.1:9", "gateway-test")).await.unwrap();
         let secret = |secret| SecretHash::of(secret);
         let token = |name: &str, role, text| AdminToken { name: name.to_owned(), role, hash: secret(text) };
+        let keys = Grants::parse(KEY_SETTING, "booking=all").unwrap();
         let parts = GatewayParts {
-            commands: Commands::new(log.clone(), clock, mint),
+            commands: Commands::new(log.clone(), clock, mint)
+                .with_authorities(Authorities::new(Grants::default(), keys)),
             dead_letters: dead_letters.clone(),
             projections: projections.clone(),
             bus,
-            internal_keys: vec![InternalKey { name: "booking".to_owned(), hash: secret(KEY) }],
+            internal_keys: vec![
+                InternalKey { name: "booking".to_owned(), hash: secret(KEY) },
+                InternalKey { name: "grading".to_owned(), hash: secret(PLAIN_KEY) },
+            ],
             admin_tokens: vec![
                 token("vic", Role::Viewer, VIEWER),
                 token("oli", Role::Operator, OPERATOR),

@@ -1,0 +1,64 @@
+//! The names of commands, as a type: what a sender may send is a set of them.
+
+use std::fmt;
+
+use super::Command;
+
+macro_rules! command_names {
+    ($($variant:ident = $name:literal: $about:literal,)*) => {
+        /// A command's name.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum CommandName {
+            $(#[doc = $about] $variant,)*
+        }
+
+        impl CommandName {
+            /// All of them, in the order of [`Command::NAMES`].
+            pub const ALL: [Self; Command::NAMES.len()] = [$(Self::$variant,)*];
+
+            /// The name as it stands in subjects, types and settings.
+            pub fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+command_names! {
+    CreateLabletDefinition = "create_lablet_definition": "Begin a definition.",
+    ReviseLabletDefinition = "revise_lablet_definition": "Change a definition.",
+    RegisterWorker = "register_worker": "Begin a worker.",
+    ChangeWorker = "change_worker": "Change a worker.",
+    CreateLabletSession = "create_lablet_session": "Begin a session.",
+    TransitionLabletSession = "transition_lablet_session": "Move a session on in its life.",
+    RequestResourceObservation = "request_resource_observation": "Ask for an observation.",
+    RecordResourceObservation = "record_resource_observation": "Record an observation.",
+    RecordObservationFailure = "record_observation_failure": "Record that a session could not be observed.",
+}
+
+impl CommandName {
+    /// The command with this name.
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|command| command.as_str() == name)
+    }
+}
+
+impl fmt::Display for CommandName {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_has_its_name_here() {
+        assert_eq!(CommandName::ALL.map(CommandName::as_str), Command::NAMES);
+        assert_eq!(CommandName::parse("change_worker"), Some(CommandName::ChangeWorker));
+        assert_eq!(CommandName::parse("drop_everything"), None);
+    }
+}
