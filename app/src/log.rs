@@ -9,6 +9,7 @@ mod cqrs;
 mod epoch;
 mod execute;
 mod history;
+mod page;
 mod position;
 mod record;
 mod snapshot;
@@ -29,6 +30,7 @@ pub use self::audit::{AggregateSummary, fingerprint};
 pub use self::epoch::begin_epoch;
 pub use self::execute::{ExecuteError, Executed, Outcome};
 pub use self::history::HistoryPage;
+pub use self::page::{EventPage, PAGE_BYTES};
 pub use self::position::{NoPosition, Position};
 pub use self::record::{DedupeKey, Metadata, Origin, RecordedEvent};
 pub use self::transaction::begin;
@@ -157,7 +159,8 @@ impl Log {
         self.appended.subscribe()
     }
 
-    /// Up to `limit` events after a position, in the order of all events.
+    /// Up to `limit` events after a position, in the order of all events, and no more than [`PAGE_BYTES`] of them, save
+    /// for the last one: a page may be shorter than `limit` where more events follow. Only an empty one is the end.
     ///
     /// One statement, so one snapshot: what a transaction that is still open wrote is left out together with all that
     /// comes after it, and is found by a later read.
@@ -165,11 +168,27 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn read(&self, after: Position, limit: i64) -> Result<Vec<RecordedEvent>, LogError> {
+        let condition = format!("(epoch, written_by, position) > ($1, $2::text::xid8, $3) AND {SETTLED}");
+        let order = [("epoch", ""), ("written_by", ""), ("position", "")];
+        let statement = page::statement(&condition, &order, "$4");
+        let query = sqlx::query(AssertSqlSafe(statement))
+            .bind(after.epoch)
+            .bind(after.written_by_text())
+            .bind(after.position)
+            .bind(limit);
+        Ok(in_time(page::fetch(query, &self.pool, limit)).await?.events)
+    }
+
+    /// As [`Log::read`], without the payloads, which are null then: only `limit` bounds the answer.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn read_without_payloads(&self, after: Position, limit: i64) -> Result<Vec<RecordedEvent>, LogError> {
         let statement = format!(
             "SELECT {} FROM events
               WHERE (epoch, written_by, position) > ($1, $2::text::xid8, $3) AND {SETTLED}
               ORDER BY events.epoch, events.written_by, events.position LIMIT $4",
-            record::COLUMNS
+            history::WITHOUT_PAYLOAD
         );
         let rows = sqlx::query(AssertSqlSafe(statement))
             .bind(after.epoch)
@@ -192,32 +211,6 @@ impl Log {
         );
         let row = in_time(sqlx::query(AssertSqlSafe(statement)).fetch_optional(&self.pool)).await?;
         Ok(row.as_ref().map(Position::from_row).transpose()?.unwrap_or(Position::START))
-    }
-
-    /// Up to `limit` events of one aggregate after a sequence, in order.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub async fn history(
-        &self,
-        aggregate_type: &str,
-        aggregate_id: &str,
-        after_sequence: i64,
-        limit: i64,
-    ) -> Result<Vec<RecordedEvent>, LogError> {
-        let statement = format!(
-            "SELECT {} FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3
-              ORDER BY sequence LIMIT $4",
-            record::COLUMNS
-        );
-        let rows = sqlx::query(AssertSqlSafe(statement))
-            .bind(aggregate_type)
-            .bind(aggregate_id)
-            .bind(after_sequence)
-            .bind(limit)
-            .fetch_all(&self.pool);
-        let rows = in_time(rows).await?;
-        Ok(rows.iter().map(RecordedEvent::from_row).collect::<sqlx::Result<_>>()?)
     }
 
     /// One event by its id.

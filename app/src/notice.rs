@@ -34,6 +34,9 @@ const ROOM_FOR_HEADERS: usize = 1_024;
 /// Largest payload of a notice, in bytes.
 pub const LARGEST_PAYLOAD: usize = streams::LARGEST_EVENT - ROOM_FOR_HEADERS;
 
+/// A stored event of more bytes than this is not tried in full: its notice says as much in about as many bytes.
+const WORTH_TRYING: usize = 2 * LARGEST_PAYLOAD;
+
 /// Where the gateway is reached from outside, without a slash at the end, e.g. `http://127.0.0.1:8080`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublicUrl(String);
@@ -126,9 +129,11 @@ pub fn announce(event: &RecordedEvent, previous: Position, public_url: &PublicUr
     let Some(contents) = Contents::of(event)? else {
         return notice(event.recorded_at, Value::Object(serde_json::Map::new()), false);
     };
-    let full = notice(contents.at, contents.full, true)?;
-    if full.payload.len() <= LARGEST_PAYLOAD {
-        return Ok(full);
+    if let Some(full) = contents.full {
+        let full = notice(contents.at, full, true)?;
+        if full.payload.len() <= LARGEST_PAYLOAD {
+            return Ok(full);
+        }
     }
     let summary = notice(contents.at, contents.summary, false)?;
     if summary.payload.len() <= LARGEST_PAYLOAD {
@@ -140,7 +145,8 @@ pub fn announce(event: &RecordedEvent, previous: Position, public_url: &PublicUr
 /// The data of a notice in three sizes, and when the fact became true.
 struct Contents {
     at: DateTime<Utc>,
-    full: Value,
+    /// None where it is known to be too large.
+    full: Option<Value>,
     summary: Value,
     ids: Value,
 }
@@ -150,7 +156,7 @@ impl Contents {
         // A stored event that cannot be read is one of a newer version: the samples prove that all older ones can.
         Ok(match event.aggregate_type.as_str() {
             "lablet_session" => match event.decode::<LabletSessionEvent>() {
-                Ok(event) => Some(session::contents(event)?),
+                Ok(decoded) => Some(session::contents(decoded, event.payload.bytes() <= WORTH_TRYING)?),
                 Err(_) => None,
             },
             "lablet_definition" => match event.decode::<LabletDefinitionEvent>() {

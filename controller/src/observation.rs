@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::Invalid;
+use domain::{Invalid, RawJson};
 use domain::nominal::{NodeResources, Nominal, StatedResources, has_machine, total};
 use domain::observation::{
-    Coverage, FailedRead, InterfaceObservation, MOST_INTERFACES, MOST_SMALL, NodeObservation, NodeUsage, Phase,
-    Quantities, ResourceObservation, Usage,
+    Coverage, FailedRead, InterfaceObservation, MOST_INTERFACES, MOST_SMALL, MOST_STATS_BYTES, NodeObservation,
+    NodeUsage, Phase, Quantities, ResourceObservation, Usage,
 };
 use domain::port_tags::LabPorts;
 
@@ -159,7 +159,7 @@ pub fn assemble(
         topology_fingerprint: drawn.filter(|read| read.unreadable.is_empty()).map(|read| fingerprint::of(&read.value)),
         nodes: seen.into_iter().map(SeenNode::observed).collect(),
         coverage: Some(coverage),
-        simulation_stats: reads.stats.ok().map(|read| read.value.raw),
+        simulation_stats: kept_stats(&reads),
     };
     observation.check().map_err(ObservationImpossible::Absurd)?;
     Ok(observation)
@@ -411,6 +411,17 @@ fn unreadable_entries(reads: &LabReads) -> Vec<FailedRead> {
     entries.extend(reads.addresses.iter().flat_map(|read| read.unreadable.iter().cloned()));
     entries.extend(reads.stats.iter().flat_map(|read| read.unreadable.iter().cloned()));
     entries
+}
+
+/// The answer as CML gave it; of one that is too large to be passed on, how large it was. What it says of each node is
+/// in the nodes all the same.
+fn kept_stats(reads: &LabReads) -> Option<RawJson> {
+    let raw = RawJson::from(&reads.stats.as_ref().ok()?.value.raw);
+    if raw.bytes() <= MOST_STATS_BYTES {
+        return Some(raw);
+    }
+    let left_out = format!("{} bytes, more than the {MOST_STATS_BYTES} that are kept", raw.bytes());
+    Some(RawJson::from(&serde_json::json!({ "left_out": left_out })))
 }
 
 /// Keeps the list within what an observation holds, saying how much was cut.

@@ -6,12 +6,12 @@
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::Invalid;
 use crate::invalid::{check_count, check_text, check_text_or_empty};
 use crate::port_tags::{ObservedPort, UnreadableTag};
 use crate::ports::{PortMap, check_ports};
+use crate::raw_json::RawJson;
 
 /// Most nodes of one observation.
 pub const MOST_NODES: usize = 2_000;
@@ -19,6 +19,8 @@ pub const MOST_NODES: usize = 2_000;
 pub const MOST_INTERFACES: usize = 512;
 /// Most tags of one node, addresses of one interface, failed reads, …
 pub const MOST_SMALL: usize = 256;
+/// Most bytes of `simulation_stats` as JSON. The largest lab, 2,000 busy nodes with as many links, has some 900 KB.
+pub const MOST_STATS_BYTES: usize = 1 << 20;
 /// Longest label or name.
 const LONGEST_LABEL: usize = 256;
 /// Greatest plausible total; anything above is a mistake of the sender.
@@ -56,9 +58,10 @@ pub struct ResourceObservation {
     /// Ports by compatible name. Null: the tags could not be read.
     #[serde(default)]
     pub observed_ports: Option<PortMap>,
-    /// CML's `simulation_stats` as it answered.
+    /// CML's `simulation_stats` as it answered: at most 1,048,576 bytes of JSON.
     #[serde(default)]
-    pub simulation_stats: Option<Value>,
+    #[schemars(extend("x-max-bytes" = 1_048_576))]
+    pub simulation_stats: Option<RawJson>,
 
     /// Nominal resources in total.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -321,7 +324,7 @@ impl ResourceObservation {
             node.check().map_err(|invalid| invalid.within(&format!("nodes[{index}]")))?;
         }
         if let Some(stats) = &self.simulation_stats {
-            check_storable("simulation_stats", stats)?;
+            check_raw("simulation_stats", stats, MOST_STATS_BYTES)?;
         }
         if let Some(nominal) = &self.nominal {
             nominal.check("nominal")?;
@@ -444,20 +447,19 @@ fn check_whole(field: &str, value: Option<u64>, most: u64) -> Result<(), Invalid
     }
 }
 
-/// Refuses NUL characters anywhere in a free-form value: Postgres' json cannot hold them.
-fn check_storable(field: &str, value: &Value) -> Result<(), Invalid> {
-    let refused = || Err(Invalid::new(field, "contains a NUL character", "text without NUL characters"));
-    match value {
-        Value::String(text) if text.contains('\0') => refused(),
-        Value::Array(items) => items.iter().try_for_each(|item| check_storable(field, item)),
-        Value::Object(members) => members.iter().try_for_each(|(name, member)| {
-            if name.contains('\0') {
-                return refused();
-            }
-            check_storable(field, member)
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+/// Checks JSON that is passed on as it is: it is bounded in bytes, and Postgres' json cannot hold NUL characters.
+fn check_raw(field: &str, value: &RawJson, most: usize) -> Result<(), Invalid> {
+    if value.bytes() > most {
+        return Err(Invalid::new(
+            field,
+            format!("has {} bytes as JSON", value.bytes()),
+            format!("at most {most} bytes of JSON"),
+        ));
     }
+    if value.holds_nul() {
+        return Err(Invalid::new(field, "contains a NUL character", "text without NUL characters"));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -465,7 +467,7 @@ mod tests {
     use proptest::collection::vec;
     use proptest::option;
     use proptest::prelude::*;
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::port_tags::LabPorts;
@@ -559,6 +561,11 @@ mod tests {
             Err("nodes[0].interfaces[0].label".into())
         );
         assert_eq!(check(json!({"simulation_stats": {"a": ["\u{0}"]}})), Err("simulation_stats".into()));
+        assert_eq!(check(json!({"simulation_stats": "x".repeat(MOST_STATS_BYTES - 2)})), Ok(()));
+        assert_eq!(
+            check(json!({"simulation_stats": {"a": "x".repeat(MOST_STATS_BYTES)}})),
+            Err("simulation_stats".into())
+        );
         let nodes: Vec<Value> = (0..10_000).map(|index| json!({"node_id": format!("n{index}")})).collect();
         assert_eq!(check(json!({"nodes": nodes})), Err("nodes".into()));
     }

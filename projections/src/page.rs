@@ -71,8 +71,13 @@ pub(crate) fn bad_cursor() -> Invalid {
 
 impl<T> Page<T> {
     /// Of `rows` fetched with [`PageRequest::fetch`]; `key` gives the cursor after a row.
-    pub(crate) fn of(mut rows: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> String) -> Self {
-        let more = rows.len() > request.rows();
+    pub(crate) fn of(rows: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> String) -> Self {
+        Self::of_part(rows, false, request, key)
+    }
+
+    /// As [`Page::of`], of rows that may have ended before their number was reached: `more` says that others may follow.
+    pub(crate) fn of_part(mut rows: Vec<T>, more: bool, request: &PageRequest, key: impl Fn(&T) -> String) -> Self {
+        let more = more || rows.len() > request.rows();
         rows.truncate(request.rows());
         let next = if more { rows.last().map(key) } else { None };
         Self { items: rows, next }

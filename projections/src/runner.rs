@@ -235,22 +235,11 @@ impl Projections {
 
 /// Bounds the memory of a batch by what the one before weighed.
 pub(crate) fn adapt(size: &mut i64, most: i64, events: &[RecordedEvent]) {
-    let bytes: usize = events.iter().map(|event| weight(&event.payload)).sum();
+    let bytes: usize = events.iter().map(|event| event.payload.bytes()).sum();
     if bytes > 4 * BATCH_BYTES {
         *size = (*size / 4).max(1);
     } else if bytes < BATCH_BYTES {
         *size = (*size * 2).min(most);
-    }
-}
-
-/// About how many bytes a value has as JSON.
-fn weight(value: &serde_json::Value) -> usize {
-    use serde_json::Value;
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => 8,
-        Value::String(text) => text.len() + 2,
-        Value::Array(items) => items.iter().map(weight).sum::<usize>() + 2,
-        Value::Object(members) => members.iter().map(|(name, value)| name.len() + 4 + weight(value)).sum::<usize>() + 2,
     }
 }
 

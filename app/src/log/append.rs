@@ -24,8 +24,8 @@ const QUEUE: usize = 4_096;
 const MOST_COMMANDS: usize = 128;
 /// Most bytes of payload that a statement takes before it stops taking more commands.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
-/// How often a statement whose outcome is unknown is sent again.
-const ATTEMPTS: u32 = 6;
+/// For how long a statement whose outcome is unknown is sent again: Postgres may restart meanwhile.
+const PERSIST_FOR: Duration = Duration::from_secs(15);
 /// How long a statement may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -248,13 +248,14 @@ fn answer(queued: Queued, outcome: Answer) {
 /// Inserts, sending the same events again where an answer was lost: what is in already is recognised by its event id.
 async fn insert_persistently(connection: &mut Connection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
+    let begun = tokio::time::Instant::now();
     let mut attempt = 1;
     loop {
         let started = tokio::time::Instant::now();
         let result = connection.insert(appends).await;
         histogram!("lablet_log_append_seconds").record(started.elapsed().as_secs_f64());
         match result {
-            Err(error) if is_transient(&error) && attempt < ATTEMPTS => {
+            Err(error) if is_transient(&error) && begun.elapsed() < PERSIST_FOR => {
                 tracing::warn!(error = &error as &dyn std::error::Error, attempt, "an append has to be sent again");
                 tokio::time::sleep(backoff.next_wait()).await;
                 attempt += 1;

@@ -12,6 +12,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::append::{Append, AppendError, FirstAnswer, NewEvent, first_answers};
+use super::history::HistoryPage;
 use super::position::Position;
 use super::record::{Origin, RecordedEvent};
 use super::{Log, LogError, in_time, snapshot};
@@ -324,15 +325,19 @@ impl Log {
     /// Applies the events after `loaded`, up to and including sequence `last`.
     async fn apply_newer<A: Decide>(&self, id: &str, loaded: &mut Loaded<A>, last: i64) -> Result<(), LogError> {
         while loaded.sequence < last {
-            let limit = PAGE.min(last - loaded.sequence);
-            let page = self.history(A::TYPE, id, loaded.sequence, limit).await?;
-            let is_last = i64::try_from(page.len()).unwrap_or(i64::MAX) < limit;
-            for recorded in page {
+            let part = HistoryPage {
+                newest_first: false,
+                beyond: Some(loaded.sequence),
+                payloads: true,
+                limit: PAGE.min(last - loaded.sequence),
+            };
+            let page = self.history_page(A::TYPE, id, part).await?;
+            for recorded in page.events {
                 loaded.sequence = recorded.sequence;
                 loaded.position = recorded.position;
                 loaded.state.apply(recorded.decode::<A::Event>()?);
             }
-            if is_last {
+            if !page.more {
                 break;
             }
         }
@@ -370,7 +375,13 @@ impl Log {
         let mut loaded = Loaded::<A>::default();
         self.apply_newer(id, &mut loaded, first.sequence).await?;
         let count = first.sequence - first.first_sequence + 1;
-        let recorded = self.history(A::TYPE, id, first.first_sequence - 1, count).await?;
+        let part = HistoryPage {
+            newest_first: false,
+            beyond: Some(first.first_sequence - 1),
+            payloads: false,
+            limit: count,
+        };
+        let recorded = self.history_page(A::TYPE, id, part).await?.events;
         Ok(Executed {
             sequence: loaded.sequence,
             position: loaded.position,
@@ -394,7 +405,7 @@ impl RecordedEvent {
     /// # Errors
     /// [`LogError::Corrupt`] when it is none.
     pub fn decode<E: serde::de::DeserializeOwned>(&self) -> Result<E, LogError> {
-        E::deserialize(&self.payload).map_err(|source| LogError::Corrupt {
+        self.payload.read().map_err(|source| LogError::Corrupt {
             aggregate_type: self.aggregate_type.clone(),
             aggregate_id: self.aggregate_id.clone(),
             sequence: self.sequence,

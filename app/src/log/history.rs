@@ -7,11 +7,12 @@ use serde_json::Value;
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
+use super::page::{self, EventPage};
 use super::record::{COLUMNS, RecordedEvent};
 use super::{Log, LogError, in_time};
 
 /// The columns of an event whose payload is not asked for.
-const WITHOUT_PAYLOAD: &str = "epoch, written_by::text AS written_by, position, event_id, aggregate_type, \
+pub(super) const WITHOUT_PAYLOAD: &str = "epoch, written_by::text AS written_by, position, event_id, aggregate_type, \
      aggregate_id, sequence, event_type, event_version, 'null'::json AS payload, metadata, recorded_at";
 
 /// A part of one aggregate's history.
@@ -28,6 +29,21 @@ pub struct HistoryPage {
 }
 
 impl Log {
+    /// Up to `limit` events of one aggregate after a sequence, in order; as [`Log::read`], fewer where they are large.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn history(
+        &self,
+        aggregate_type: &str,
+        aggregate_id: &str,
+        after_sequence: i64,
+        limit: i64,
+    ) -> Result<Vec<RecordedEvent>, LogError> {
+        let page = HistoryPage { newest_first: false, beyond: Some(after_sequence), payloads: true, limit };
+        Ok(self.history_page(aggregate_type, aggregate_id, page).await?.events)
+    }
+
     /// A part of one aggregate's history.
     ///
     /// # Errors
@@ -36,26 +52,28 @@ impl Log {
         &self,
         aggregate_type: &str,
         aggregate_id: &str,
-        page: HistoryPage,
-    ) -> Result<Vec<RecordedEvent>, LogError> {
-        let columns = if page.payloads { COLUMNS } else { WITHOUT_PAYLOAD };
-        let (comparison, order, end) = if page.newest_first { ("<", "DESC", i64::MAX) } else { (">", "ASC", 0) };
-        let statement = format!(
-            "SELECT {columns} FROM events
-              WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence {comparison} $3
-              ORDER BY sequence {order} LIMIT $4"
-        );
-        let rows = sqlx::query(AssertSqlSafe(statement))
+        part: HistoryPage,
+    ) -> Result<EventPage, LogError> {
+        let (comparison, order, end) = if part.newest_first { ("<", "DESC", i64::MAX) } else { (">", "ASC", 0) };
+        let condition = format!("aggregate_type = $1 AND aggregate_id = $2 AND sequence {comparison} $3");
+        let statement = if part.payloads {
+            page::statement(&condition, &[("sequence", order)], "$4")
+        } else {
+            format!(
+                "SELECT {WITHOUT_PAYLOAD}, 0::bigint AS estimate FROM events WHERE {condition}
+                  ORDER BY sequence {order} LIMIT $4"
+            )
+        };
+        let query = sqlx::query(AssertSqlSafe(statement))
             .bind(aggregate_type)
             .bind(aggregate_id)
-            .bind(page.beyond.unwrap_or(end))
-            .bind(page.limit)
-            .fetch_all(&self.pool);
-        let rows = in_time(rows).await?;
-        Ok(rows.iter().map(RecordedEvent::from_row).collect::<sqlx::Result<_>>()?)
+            .bind(part.beyond.unwrap_or(end))
+            .bind(part.limit);
+        Ok(in_time(page::fetch(query, &self.pool, part.limit)).await?)
     }
 
     /// Up to `limit` events of one aggregate that are of these types (without their version), oldest first.
+    /// Meant for types whose events are small and few: all of them are read, however large.
     ///
     /// # Errors
     /// The database does not answer.

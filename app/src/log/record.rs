@@ -1,9 +1,9 @@
 //! What is recorded: an event with all that is known of it, and who caused it.
 
 use chrono::{DateTime, Utc};
+use domain::RawJson;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -28,8 +28,8 @@ pub struct RecordedEvent {
     pub event_type: String,
     /// E.g. `1`.
     pub event_version: String,
-    /// The event in its stored form.
-    pub payload: Value,
+    /// The event in its stored form. It stays text until somebody reads it into a type.
+    pub payload: RawJson,
     /// Who caused it.
     pub metadata: Metadata,
     /// When the log took it.
@@ -51,7 +51,9 @@ impl RecordedEvent {
             sequence: row.try_get("sequence")?,
             event_type: row.try_get("event_type")?,
             event_version: row.try_get("event_version")?,
-            payload: row.try_get("payload")?,
+            payload: RawJson::trusted(row.try_get_raw("payload")?.as_str().map_err(|source| {
+                sqlx::Error::ColumnDecode { index: "payload".to_owned(), source }
+            })?),
             metadata: row.try_get::<sqlx::types::Json<Metadata>, _>("metadata")?.0,
             recorded_at: row.try_get("recorded_at")?,
         })

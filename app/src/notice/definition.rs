@@ -70,7 +70,7 @@ pub(super) fn contents(event: LabletDefinitionEvent) -> Result<Contents, serde_j
             };
             let full = to_value(&created)?;
             created.content = None;
-            Contents { at: created_at, full, summary: to_value(&created)?, ids }
+            Contents { at: created_at, full: Some(full), summary: to_value(&created)?, ids }
         }
         LabletDefinitionEvent::Revised {
             definition_id,
@@ -96,7 +96,7 @@ pub(super) fn contents(event: LabletDefinitionEvent) -> Result<Contents, serde_j
             };
             let full = to_value(&revised)?;
             (revised.before, revised.after, revised.evidence) = (None, None, None);
-            Contents { at: revised_at, full, summary: to_value(&revised)?, ids }
+            Contents { at: revised_at, full: Some(full), summary: to_value(&revised)?, ids }
         }
     })
 }

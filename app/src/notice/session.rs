@@ -6,10 +6,10 @@ use domain::observation::{Coverage, NodeObservation, Quantities, ResourceObserva
 use domain::port_tags::{ObservedPort, UnreadableTag};
 use domain::ports::{PortDrift, PortMap};
 use domain::timeslot::Timeslot;
-use domain::{LabId, RequestId, WorkerId};
+use domain::{LabId, RawJson, RequestId, WorkerId};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{Value, to_value};
+use serde_json::to_value;
 
 use super::{Contents, Kind};
 
@@ -146,7 +146,7 @@ pub struct ObservedDetails {
     /// The nodes.
     pub nodes: Vec<NodeObservation>,
     /// CML's `simulation_stats` as it answered.
-    pub simulation_stats: Option<Value>,
+    pub simulation_stats: Option<RawJson>,
     /// Tags that begin like a port tag and could not be read.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub unreadable_tags: Vec<UnreadableTag>,
@@ -216,14 +216,14 @@ pub struct ObservationFailed {
     pub failed_at: DateTime<Utc>,
 }
 
-pub(super) fn contents(event: LabletSessionEvent) -> Result<Contents, serde_json::Error> {
+pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Contents, serde_json::Error> {
     let at = event.at();
     let ids = to_value(event.ids())?;
     let (full, summary) = match event {
         LabletSessionEvent::Created { ids, owner_id, timeslot, created_at } => {
             let status = SessionStatus::Pending;
             let full = to_value(SessionCreated { ids, status, owner_id, timeslot, created_at })?;
-            (full.clone(), full)
+            (Some(full.clone()), full)
         }
         LabletSessionEvent::Scheduled(_)
         | LabletSessionEvent::Instantiating(_)
@@ -249,9 +249,9 @@ pub(super) fn contents(event: LabletSessionEvent) -> Result<Contents, serde_json
                 };
                 let full = to_value(&moved)?;
                 moved.allocated_ports = None;
-                (full, to_value(&moved)?)
+                (Some(full), to_value(&moved)?)
             }
-            None => (ids.clone(), ids.clone()),
+            None => (Some(ids.clone()), ids.clone()),
         },
         LabletSessionEvent::ObserveResourcesRequested {
             ids,
@@ -263,7 +263,7 @@ pub(super) fn contents(event: LabletSessionEvent) -> Result<Contents, serde_json
         } => {
             let full =
                 to_value(ObservationRequested { ids, request_id, worker_id, cml_lab_id, requested_by, requested_at })?;
-            (full.clone(), full)
+            (Some(full.clone()), full)
         }
         LabletSessionEvent::ResourcesObserved {
             ids,
@@ -289,7 +289,8 @@ pub(super) fn contents(event: LabletSessionEvent) -> Result<Contents, serde_json
                 observed_at,
                 recorded_at,
             };
-            let full = to_value(&observed)?;
+            // A tree of all nodes of a large lab takes many times its text, to be thrown away.
+            let full = if in_full { Some(to_value(&observed)?) } else { None };
             observed.observed_resources.details = None;
             (full, to_value(&observed)?)
         }
@@ -312,11 +313,11 @@ pub(super) fn contents(event: LabletSessionEvent) -> Result<Contents, serde_json
             let full = to_value(&drift)?;
             drift.allocated_ports = None;
             drift.observed_ports = None;
-            (full, to_value(&drift)?)
+            (Some(full), to_value(&drift)?)
         }
         LabletSessionEvent::ObservationFailed { ids, request_id, outcome, reason, requested_by, failed_at } => {
             let full = to_value(ObservationFailed { ids, request_id, outcome, reason, requested_by, failed_at })?;
-            (full.clone(), full)
+            (Some(full.clone()), full)
         }
     };
     Ok(Contents { at, full, summary, ids })

@@ -38,7 +38,7 @@ fn recorded(event_type: &str, event_version: &str, payload: &Value) -> RecordedE
         sequence: 3,
         event_type: event_type.to_owned(),
         event_version: event_version.to_owned(),
-        payload: payload.clone(),
+        payload: domain::RawJson::from(payload),
         metadata: Metadata {
             actor: Some("admin:ada".to_owned()),
             correlation_id: Some("undertaking-1".to_owned()),

@@ -46,7 +46,7 @@ pub(super) fn contents(event: WorkerEvent) -> Result<Contents, serde_json::Error
             to_value(WorkerChanged { worker_id, before, after, changed_at })?,
         ),
     };
-    Ok(Contents { at, summary: full.clone(), full, ids })
+    Ok(Contents { at, summary: full.clone(), full: Some(full), ids })
 }
 
 pub(super) fn kinds() -> Vec<Kind> {

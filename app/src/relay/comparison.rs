@@ -93,7 +93,7 @@ pub async fn compare(log: &Log, bus: &Bus, until: Position) -> Result<Comparison
     let mut may_have_aged_out = state.first_sequence > 1;
     let mut after = Position::START;
     'log: loop {
-        let page = log.read(after, PAGE).await?;
+        let page = log.read_without_payloads(after, PAGE).await?;
         let Some(last) = page.last() else { break };
         after = last.position;
         for event in page {

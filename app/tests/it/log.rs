@@ -2,16 +2,17 @@
 
 mod counter;
 mod faults;
+mod pages;
 
 use std::collections::BTreeSet;
 
 use app::clock::{Clock, Mint};
-use app::log::{DedupeKey, ExecuteError, Log, LogOptions, MIGRATOR, Origin, Outcome, Position};
+use app::log::{DedupeKey, ExecuteError, Log, LogOptions, MIGRATOR, Origin, Outcome, Position, RecordedEvent};
 use chrono::{DateTime, Utc};
 use domain::WorkerId;
 use domain::worker::{NewWorker, Worker, WorkerChange, WorkerCommand};
 use futures_util::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 use servers::testing::TestDatabase;
 use sqlx::PgPool;
 
@@ -234,7 +235,8 @@ async fn a_lost_answer_is_not_a_second_event() {
     }
     let recorded: BTreeSet<_> = history.iter().map(|event| event.event_id).collect();
     assert!(acknowledged.iter().all(|id| recorded.contains(id)), "what was acknowledged is in the log");
-    let names: Vec<_> = history.iter().map(|event| event.payload["after"]["name"].clone()).collect();
+    let name = |event: &RecordedEvent| event.payload.read::<Value>().unwrap()["after"]["name"].clone();
+    let names: Vec<_> = history.iter().map(name).collect();
     assert_eq!(names.iter().collect::<std::collections::HashSet<_>>().len(), names.len(), "and is there once");
     assert!(!acknowledged.is_empty());
 }

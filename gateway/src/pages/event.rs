@@ -59,7 +59,7 @@ pub(crate) async fn show(
 async fn neighbour(shared: &Shared, event: &EventRow, before: bool) -> Result<Option<EventRow>, Problem> {
     let next = HistoryPage { newest_first: before, beyond: Some(event.sequence), payloads: false, limit: 1 };
     let found = shared.log.history_page(&event.aggregate_type, &event.aggregate_id, next).await;
-    Ok(found.map_err(ReadError::Log)?.pop().map(EventRow::from))
+    Ok(found.map_err(ReadError::Log)?.events.pop().map(EventRow::from))
 }
 
 /// Where the page of an aggregate is; `None` of a kind that has no pages.

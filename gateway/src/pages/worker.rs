@@ -109,7 +109,7 @@ pub(crate) async fn show(
         ports,
         more_sessions: sessions.next.is_some(),
         sessions: sessions.items,
-        events: events.into_iter().map(EventRow::from).collect(),
+        events: events.events.into_iter().map(EventRow::from).collect(),
         worker,
     })
 }

@@ -16,8 +16,8 @@ use super::follower::{self, Follower};
 use crate::problem::Problem;
 use crate::state::Shared;
 
-/// Entries that wait for a client to read them.
-const QUEUE: usize = 64;
+/// Entries that wait for a client to read them, of at most 64 KiB each.
+const QUEUE: usize = 8;
 
 /// How long a client may leave its queue full before it is cut off.
 const LONGEST_STANDSTILL: Duration = Duration::from_secs(30);
@@ -135,7 +135,7 @@ impl Client {
 
     async fn catch_up(&mut self) -> Result<(), Over> {
         loop {
-            let page = match follower::page(&self.log, self.cursor, &self.public_url).await {
+            let page = match self.follower.catch_up(&self.log, self.cursor, &self.public_url).await {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::warn!(error = &error as &dyn std::error::Error, "a stream ends: the log cannot be read");

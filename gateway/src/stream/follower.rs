@@ -6,18 +6,24 @@ use std::time::Duration;
 use app::log::{Log, LogError, Position, RecordedEvent};
 use app::notice::{PublicUrl, announce};
 use projections::Projections;
-use serde_json::Value;
 use tokio::sync::{Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use super::entry::Entry;
 use crate::problem::Problem;
 
-/// Entries that the follower keeps for clients that are not yet there.
-const RING: usize = 1_024;
+/// Entries that the follower keeps for clients that are not yet there. An entry has at most 64 KiB; whoever falls
+/// behind further reads the log.
+const RING: usize = 128;
 
-/// Events read at once.
+/// Most events read at once.
 const PAGE: i64 = 64;
+
+/// Most bytes of entries that are made at once; what is left of a page is read again.
+const RENDERED_BYTES: usize = 256 * 1024;
+
+/// Clients that catch up make their entries a few at a time: until they are made, each holds a page of the log.
+const CATCHING_UP: usize = 4;
 
 /// How long the follower waits for a bell before it looks anyway.
 const POLL: Duration = Duration::from_secs(1);
@@ -31,12 +37,32 @@ pub(crate) struct Follower {
     sender: broadcast::Sender<Arc<Entry>>,
     /// Room for clients.
     pub(crate) places: Arc<Semaphore>,
+    catching_up: Arc<Semaphore>,
 }
 
 impl Follower {
     /// A follower with room for this many clients.
     pub(crate) fn new(most_clients: usize) -> Self {
-        Self { sender: broadcast::Sender::new(RING), places: Arc::new(Semaphore::new(most_clients)) }
+        Self {
+            sender: broadcast::Sender::new(RING),
+            places: Arc::new(Semaphore::new(most_clients)),
+            catching_up: Arc::new(Semaphore::new(CATCHING_UP)),
+        }
+    }
+
+    /// The next entries for a client that catches up.
+    ///
+    /// # Errors
+    /// The log does not answer.
+    pub(crate) async fn catch_up(
+        &self,
+        log: &Log,
+        after: Position,
+        public_url: &PublicUrl,
+    ) -> Result<Vec<Entry>, LogError> {
+        // The semaphore is never closed; were it, reading without a turn would be no harm.
+        let _turn = self.catching_up.acquire().await.ok();
+        page(log, after, public_url).await
     }
 
     /// What comes from now on.
@@ -88,7 +114,7 @@ impl Follower {
     ) -> Result<(Position, bool), LogError> {
         let Some(mut cursor) = cursor else { return Ok((log.head().await?, true)) };
         let page = page(log, cursor, public_url).await?;
-        let more = i64::try_from(page.len()).is_ok_and(|length| length == PAGE);
+        let more = !page.is_empty();
         for entry in page {
             cursor = entry.position;
             // Nobody listens: then nobody misses anything.
@@ -106,29 +132,27 @@ pub(crate) async fn head(log: &Log) -> Result<Position, Problem> {
     log.head().await.map_err(|error| projections::ReadError::Log(error).into())
 }
 
-/// The next entries after a position.
-///
-/// # Errors
-/// The log does not answer.
-pub(crate) async fn page(log: &Log, after: Position, public_url: &PublicUrl) -> Result<Vec<Entry>, LogError> {
-    let mut previous = after;
-    let events = log.read(after, PAGE).await?;
-    Ok(events
-        .into_iter()
-        .map(|event| {
-            let json = render(&event, previous, public_url);
-            previous = event.position;
-            let id = |field: &str| event.payload.get(field).and_then(Value::as_str).map(str::to_owned);
-            Entry {
-                position: event.position,
-                definition_id: id("definition_id"),
-                aggregate_type: event.aggregate_type,
-                aggregate_id: event.aggregate_id,
-                event_type: event.event_type,
-                json,
-            }
-        })
-        .collect())
+/// The next entries after a position, few where they are large. None where there is nothing more.
+async fn page(log: &Log, after: Position, public_url: &PublicUrl) -> Result<Vec<Entry>, LogError> {
+    let (mut previous, mut bytes) = (after, 0);
+    let mut entries = Vec::new();
+    for event in log.read(after, PAGE).await? {
+        let json = render(&event, previous, public_url);
+        previous = event.position;
+        bytes += json.len();
+        entries.push(Entry {
+            position: event.position,
+            definition_id: event.payload.text_member("definition_id"),
+            aggregate_type: event.aggregate_type,
+            aggregate_id: event.aggregate_id,
+            event_type: event.event_type,
+            json,
+        });
+        if bytes >= RENDERED_BYTES {
+            break;
+        }
+    }
+    Ok(entries)
 }
 
 /// The notice that goes out on the bus too: a CloudEvent of bounded size.

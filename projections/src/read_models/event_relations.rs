@@ -84,7 +84,7 @@ impl Projections {
         match Kind::of(&event.aggregate_type) {
             Some(Kind::Session) => self.link_session(event, &mut causes, &mut effects).await?,
             Some(Kind::Definition) => {
-                let revised: Option<LabletDefinitionEvent> = serde_json::from_value(event.data.clone()).ok();
+                let revised: Option<LabletDefinitionEvent> = event.data.read().ok();
                 if let Some(LabletDefinitionEvent::Revised { evidence, .. }) = revised {
                     for id in evidence {
                         match id.as_str().parse() {
@@ -126,7 +126,7 @@ impl Projections {
 
     async fn link_session(&self, event: &EventRow, causes: &mut Links, effects: &mut Links) -> Result<(), ReadError> {
         // One that this version cannot read is connected by its metadata only.
-        let Ok(happened) = serde_json::from_value::<LabletSessionEvent>(event.data.clone()) else { return Ok(()) };
+        let Ok(happened) = event.data.read::<LabletSessionEvent>() else { return Ok(()) };
         let session_id = &happened.ids().session_id;
         match &happened {
             LabletSessionEvent::ObserveResourcesRequested { request_id, .. } => {
@@ -178,7 +178,7 @@ impl Projections {
     async fn neighbour(&self, event: &EventRow, before: bool, event_type: &str) -> Result<Option<Uuid>, ReadError> {
         let page = HistoryPage { newest_first: before, beyond: Some(event.sequence), payloads: false, limit: 1 };
         let next = self.log.history_page(&event.aggregate_type, &event.aggregate_id, page).await?;
-        Ok(next.first().filter(|next| next.event_type == event_type).map(|next| next.event_id))
+        Ok(next.events.first().filter(|next| next.event_type == event_type).map(|next| next.event_id))
     }
 
     /// The linked events that the log knows, in their order, each under its first relation.

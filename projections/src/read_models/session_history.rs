@@ -6,10 +6,9 @@
 use app::log::{HistoryPage, Metadata, Position, RecordedEvent};
 use chrono::{DateTime, Utc};
 use domain::lablet_session::{LabletSessionEvent, SessionStatus};
-use domain::{LabId, SessionId, WorkerId};
+use domain::{LabId, RawJson, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
@@ -37,7 +36,7 @@ pub struct EventRow {
     /// Who caused it, and in what connection.
     pub metadata: Metadata,
     /// What happened; null where a list was asked for without.
-    pub data: Value,
+    pub data: RawJson,
 }
 
 impl From<RecordedEvent> for EventRow {
@@ -156,7 +155,8 @@ impl Projections {
         Ok(steps.into_iter().filter_map(LifeRow::of).collect())
     }
 
-    /// The events of a session. The cursor is a sequence, of one order.
+    /// The events of a session. The cursor is a sequence, of one order. With what happened, a page ends early where its
+    /// events are large, and says where the next one begins.
     ///
     /// # Errors
     /// The cursor is none of this list's in this order, or the log does not answer.
@@ -182,8 +182,8 @@ impl Projections {
             limit: request.fetch(),
         };
         let events = self.log.history_page(Kind::Session.as_str(), id.as_str(), part).await?;
-        let rows = events.into_iter().map(EventRow::from).collect();
-        Ok(Page::of(rows, request, |row: &EventRow| format!("{prefix}{}", row.sequence)))
+        let rows = events.events.into_iter().map(EventRow::from).collect();
+        Ok(Page::of_part(rows, events.more, request, |row: &EventRow| format!("{prefix}{}", row.sequence)))
     }
 
     /// One event with all that is known of it.

@@ -38,7 +38,7 @@ async fn the_definition_that_is_off_by_most_comes_first() {
     assert_eq!((storage.observed_max, storage.needed, storage.ratio, storage.unknown_sessions), (None, None, None, 2));
     assert_eq!(storage.observed_max_event_id, None);
     let event = world.projections.event(twice.cpu_cores.observed_max_event_id.unwrap()).await.unwrap().unwrap();
-    assert_eq!(event.data["observed_resources"]["total_cpu_cores"], Value::from(3.2));
+    assert_eq!(event.data.read::<Value>().unwrap()["observed_resources"]["total_cpu_cores"], Value::from(3.2));
     assert_eq!(world.projections.definitions_off(1).await.unwrap().len(), 1);
 }
 

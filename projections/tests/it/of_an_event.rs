@@ -44,7 +44,7 @@ async fn a_request_leads_to_an_observation_to_drift_and_to_a_revision() {
             (Relation::Revision, "lablet_definition.revised.v1")
         ]
     );
-    assert!(observed.effects[0].event.data.is_null() && !observed.cut);
+    assert!(observed.effects[0].event.data == domain::RawJson::null() && !observed.cut);
     let drift = relations(&world, observed.effects[0].event.event_id).await;
     assert_eq!(told(&drift.causes), [(Relation::Observation, "lablet_session.resources_observed.v1")]);
     let revision = relations(&world, observed.effects[1].event.event_id).await;

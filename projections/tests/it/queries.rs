@@ -10,7 +10,7 @@ use projections::read_models::observation_requests::{RequestFilter, RequestOutco
 use projections::read_models::observations::ObservationFilter;
 use projections::read_models::sessions::{PortComparison, SessionFilter, SessionSort};
 use projections::{Behind, PageRequest, ReadModel};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::given::{World, seen, start};
 
@@ -112,7 +112,7 @@ async fn the_sessions_of_a_definition_add_up_and_unknown_is_not_zero() {
 
     // Every number leads to the event that said so.
     let event = world.projections.event(cpu.max_event_id.unwrap()).await.unwrap().unwrap();
-    assert_eq!(event.data["observed_resources"]["total_cpu_cores"], json!(4.0));
+    assert_eq!(event.data.read::<Value>().unwrap()["observed_resources"]["total_cpu_cores"], json!(4.0));
 
     let newest = world.projections.definition_observations(&definition("ospf"), 1).await.unwrap();
     assert_eq!((newest.sessions.len(), newest.observation_count), (1, 2));

@@ -11,7 +11,6 @@ use domain::timeslot::Timeslot;
 use domain::worker::{WorkerEvent, WorkerProfile};
 use projections::projector::Kind;
 use projections::read_models::session_history::EventRow;
-use serde::Deserialize as _;
 
 use crate::pages::parts::{self, counted};
 
@@ -44,9 +43,9 @@ impl Telling {
     /// What this event says; `None`: this build does not understand it.
     pub(super) fn of(event: &EventRow) -> Option<Self> {
         Some(match Kind::of(&event.aggregate_type)? {
-            Kind::Session => of_session(&LabletSessionEvent::deserialize(&event.data).ok()?),
-            Kind::Definition => of_definition(&LabletDefinitionEvent::deserialize(&event.data).ok()?),
-            Kind::Worker => of_worker(&WorkerEvent::deserialize(&event.data).ok()?),
+            Kind::Session => of_session(&event.data.read::<LabletSessionEvent>().ok()?),
+            Kind::Definition => of_definition(&event.data.read::<LabletDefinitionEvent>().ok()?),
+            Kind::Worker => of_worker(&event.data.read::<WorkerEvent>().ok()?),
         })
     }
 
@@ -347,7 +346,7 @@ mod tests {
             event_type: data["type"].as_str().unwrap_or_default().to_owned(),
             recorded_at: chrono::DateTime::UNIX_EPOCH,
             metadata: Metadata::default(),
-            data,
+            data: domain::RawJson::from(&data),
         }
     }
 
