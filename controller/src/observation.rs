@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use domain::{Invalid, RawJson};
 use domain::nominal::{NodeResources, Nominal, StatedResources, has_machine, total};
 use domain::observation::{
     Coverage, FailedRead, InterfaceObservation, MOST_INTERFACES, MOST_SMALL, MOST_STATS_BYTES, NodeObservation,
     NodeUsage, Phase, Quantities, ResourceObservation, Usage,
 };
 use domain::port_tags::LabPorts;
+use domain::{Invalid, RawJson};
 
 use crate::cml::CmlError;
 use crate::cml::answers::{Address, Interface, Node, NodeStats, Reading, Topology};

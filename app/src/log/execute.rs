@@ -375,12 +375,8 @@ impl Log {
         let mut loaded = Loaded::<A>::default();
         self.apply_newer(id, &mut loaded, first.sequence).await?;
         let count = first.sequence - first.first_sequence + 1;
-        let part = HistoryPage {
-            newest_first: false,
-            beyond: Some(first.first_sequence - 1),
-            payloads: false,
-            limit: count,
-        };
+        let part =
+            HistoryPage { newest_first: false, beyond: Some(first.first_sequence - 1), payloads: false, limit: count };
         let recorded = self.history_page(A::TYPE, id, part).await?.events;
         Ok(Executed {
             sequence: loaded.sequence,

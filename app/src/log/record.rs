@@ -51,9 +51,11 @@ impl RecordedEvent {
             sequence: row.try_get("sequence")?,
             event_type: row.try_get("event_type")?,
             event_version: row.try_get("event_version")?,
-            payload: RawJson::trusted(row.try_get_raw("payload")?.as_str().map_err(|source| {
-                sqlx::Error::ColumnDecode { index: "payload".to_owned(), source }
-            })?),
+            payload: RawJson::trusted(
+                row.try_get_raw("payload")?
+                    .as_str()
+                    .map_err(|source| sqlx::Error::ColumnDecode { index: "payload".to_owned(), source })?,
+            ),
             metadata: row.try_get::<sqlx::types::Json<Metadata>, _>("metadata")?.0,
             recorded_at: row.try_get("recorded_at")?,
         })

@@ -57,7 +57,10 @@ async fn a_history_is_read_from_either_end_with_or_without_what_happened() {
     }
     let whole = HistoryView::default();
     let page = world.projections.session_events(&session("s-1"), whole, &PageRequest::first(3)).await.unwrap();
-    assert_eq!((page.next.as_deref(), &page.items[0].data.read::<Value>().unwrap()["session_id"]), (Some("3"), &json!("s-1")));
+    assert_eq!(
+        (page.next.as_deref(), &page.items[0].data.read::<Value>().unwrap()["session_id"]),
+        (Some("3"), &json!("s-1"))
+    );
     let foreign = PageRequest { limit: 3, cursor: Some("before:3".to_owned()) };
     assert!(world.projections.session_events(&session("s-1"), whole, &foreign).await.is_err());
 }
