@@ -23,8 +23,9 @@ pub use self::name::CommandName;
 pub use self::warning::{Warning, WarningCode};
 pub use self::wire::{Command, ObservationRequest};
 use crate::authority::{Authorities, NotAuthorized, Sender};
+use crate::body::Handling;
 use crate::clock::{Clock, Mint};
-use crate::log::{ExecuteError, Executed, Log, LogError, Origin, Outcome, Position};
+use crate::log::{ExecuteError, Executed, Expected, Log, LogError, Origin, Outcome, Position};
 
 /// The handlers of all commands. Cloning shares the log.
 #[derive(Clone)]
@@ -32,6 +33,7 @@ pub struct Commands {
     log: Log,
     clock: Clock,
     mint: Mint,
+    handling: Handling,
     authorities: Arc<Authorities>,
 }
 
@@ -180,7 +182,7 @@ impl From<Invalid> for CommandError {
 impl Commands {
     /// Handlers over this log, for senders with the default authority.
     pub fn new(log: Log, clock: Clock, mint: Mint) -> Self {
-        Self { log, clock, mint, authorities: Arc::default() }
+        Self { log, clock, mint, authorities: Arc::default(), handling: Handling::default() }
     }
 
     /// The same, for senders with these authorities.
@@ -203,6 +205,17 @@ impl Commands {
         Ok(Permitted(origin))
     }
 
+    /// The same, which handle bodies with unknown members so, by whatever door they come.
+    #[must_use]
+    pub fn handling_bodies(self, handling: Handling) -> Self {
+        Self { handling, ..self }
+    }
+
+    /// What becomes of bodies with unknown members.
+    pub fn handling(&self) -> Handling {
+        self.handling
+    }
+
     /// The log that the handlers append to.
     pub fn log(&self) -> &Log {
         &self.log
@@ -216,22 +229,22 @@ impl Commands {
         match command {
             Command::CreateLabletDefinition(new) => self.create_definition(new, origin).await.map(|done| done.answer()),
             Command::ReviseLabletDefinition { id, revision } => {
-                self.revise_definition(&id, revision, None, origin).await.map(|done| done.answer())
+                self.revise_definition(&id, revision, Expected::Any, origin).await.map(|done| done.answer())
             }
             Command::RegisterWorker(new) => self.register_worker(new, origin).await.map(|done| done.answer()),
             Command::ChangeWorker { id, change } => {
-                self.change_worker(&id, change, None, origin).await.map(|done| done.answer())
+                self.change_worker(&id, change, Expected::Any, origin).await.map(|done| done.answer())
             }
             Command::CreateLabletSession(new) => self.create_session(new, origin).await.map(|done| done.answer()),
             Command::TransitionLabletSession { session_id, transition } => {
-                self.transition_session(&session_id, transition, origin).await.map(|done| done.answer())
+                self.transition_session(&session_id, transition, Expected::Any, origin).await.map(|done| done.answer())
             }
             Command::RequestResourceObservation { session_id, request } => {
-                let (request_id, done) = self.request_observation(&session_id, request, origin).await?;
+                let (request_id, done) = self.request_observation(&session_id, request, Expected::Any, origin).await?;
                 Ok(done.answer().with("request_id", request_id.to_string().into()))
             }
             Command::RecordResourceObservation { session_id, report } => {
-                self.record_observation(&session_id, *report, origin).await.map(|done| done.answer())
+                self.record_observation(&session_id, *report, Expected::Any, origin).await.map(|done| done.answer())
             }
             Command::RecordObservationFailure { session_id, failure } => {
                 self.record_observation_failure(&session_id, failure, origin).await.map(|done| done.answer())
@@ -252,11 +265,11 @@ impl Commands {
         &self,
         id: &str,
         command: A::Command,
-        expected: Option<i64>,
+        expected: impl Into<Expected>,
         origin: Permitted<'_>,
     ) -> Result<Done<A>, ExecuteError<A::Error>> {
         let Executed { sequence, position, state, outcome, .. } =
-            self.log.execute_at::<A>(id, expected, command, &origin).await?;
+            self.log.execute_at::<A>(id, &expected.into(), command, &origin).await?;
         Ok(Done { aggregate_id: id.to_owned(), outcome, sequence, position, state, warnings: Vec::new() })
     }
 

@@ -2,6 +2,7 @@
 //! JetStream, and the door for commands that arrive by NATS.
 
 pub mod authority;
+pub mod body;
 pub mod bus;
 pub mod clock;
 pub mod commands;

@@ -28,7 +28,7 @@ use uuid::Uuid;
 pub use self::append::is_transient;
 pub use self::audit::{AggregateSummary, fingerprint};
 pub use self::epoch::begin_epoch;
-pub use self::execute::{ExecuteError, Executed, Outcome};
+pub use self::execute::{ExecuteError, Executed, Expected, Outcome};
 pub use self::history::HistoryPage;
 pub use self::page::{EventPage, PAGE_BYTES};
 pub use self::position::{NoPosition, Position};

@@ -3,7 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::ClientCommand;
-use crate::configuration::{BusArguments, ControllerArguments, DatabaseArguments, GatewayArguments};
+use crate::configuration::{BodyArguments, BusArguments, ControllerArguments, DatabaseArguments, GatewayArguments};
 use crate::operations::OperationCommand;
 use crate::secret::Secret;
 use crate::simulate::SimulateArguments;
@@ -53,6 +53,8 @@ pub(crate) struct ServeArguments {
     pub(crate) bus: BusArguments,
     #[command(flatten)]
     pub(crate) gateway: GatewayArguments,
+    #[command(flatten)]
+    pub(crate) bodies: BodyArguments,
 }
 
 /// Projections.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use app::authority::{self, Authorities, Grants};
+use app::body::Handling;
 use clap::{ArgAction, Args};
 use controller::{CmlOptions, ControllerOptions, CredentialBook, Credentials};
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
@@ -78,6 +79,21 @@ impl AuthorityArguments {
             bail!("{} names the key {unknown:?}; there is {}", authority::KEY_SETTING, known.join(", "));
         }
         Ok(Authorities::new(teams, by_key))
+    }
+}
+
+/// How bodies of commands are read, by whatever door they come.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct BodyArguments {
+    /// Refuse commands with members that are not known, instead of naming them in the answer's warnings.
+    #[arg(long, env = "LABLET_STRICT_BODIES", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
+    strict_bodies: bool,
+}
+
+impl BodyArguments {
+    /// What becomes of members that are not known.
+    pub(crate) fn handling(&self) -> Handling {
+        Handling::default().or_strict(self.strict_bodies)
     }
 }
 

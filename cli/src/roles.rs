@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use app::authority::Authorities;
+use app::body::Handling;
 use app::bus::{Bus, BusOptions};
 use app::clock::{Clock, Mint};
 use app::commands::Commands;
@@ -66,6 +67,11 @@ impl Store {
     /// The same, for senders with these authorities.
     pub(crate) fn with_authorities(self, authorities: Authorities) -> Self {
         Self { commands: self.commands.with_authorities(authorities), ..self }
+    }
+
+    /// The same, which handles commands' bodies so.
+    pub(crate) fn handling_bodies(self, handling: Handling) -> Self {
+        Self { commands: self.commands.handling_bodies(handling), ..self }
     }
 
     /// The log.
@@ -269,6 +275,7 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
     }
     let authorities = arguments.gateway.authority.authorities(&access.internal_keys)?;
     let store = Store::open(&arguments.database.url()?, &Clock::system())?.with_authorities(authorities);
+    let store = store.handling_bodies(arguments.bodies.handling());
     let bus = connect_bus(&arguments.bus, "lablet-serve").await?;
     let mut roles = Roles::new(cancelled.child_token());
     roles.start_door(&store, &bus);

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use self::ready::Ready;
 use self::stores::Stores;
 use crate::configuration::sign_in::SignInArguments;
-use crate::configuration::{Access, AuthorityArguments, BusArguments, ControllerArguments};
+use crate::configuration::{Access, AuthorityArguments, BodyArguments, BusArguments, ControllerArguments};
 use crate::demo::Demo;
 use crate::operations::tokens::LINK_VALID_FOR;
 use crate::roles::{self, Roles, Store};
@@ -54,6 +54,8 @@ pub(crate) struct UpArguments {
     public_url: Option<String>,
     #[command(flatten)]
     authority: AuthorityArguments,
+    #[command(flatten)]
+    bodies: BodyArguments,
     #[command(flatten)]
     sign_in: SignInArguments,
     #[command(flatten)]
@@ -100,6 +102,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         let access = Access::one_of_each(&internal_api_key, &admin_token, arguments.sign_in.clone());
         let authorities = arguments.authority.authorities(&access.internal_keys)?;
         let store = Store::open(stores.database_url(), &clock)?.with_authorities(authorities);
+        let store = store.handling_bodies(arguments.bodies.handling());
         let named = BusArguments { nats_url: Some(stores.nats_url().clone()), nats_inbox_prefix: None };
         let bus = roles::connect_bus(&named, "lablet-up").await?;
         let public = arguments.public_url.as_deref();

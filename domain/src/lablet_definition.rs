@@ -15,7 +15,6 @@ use crate::ports::{MOST_PORTS, PortName};
 
 /// What a lab needs as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ResourceRequirements {
     /// Whole cores, at least 1.
     #[schemars(range(min = 1, max = 10_000))]
@@ -49,7 +48,6 @@ impl ResourceRequirements {
 
 /// One port that a lab exposes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct PortTemplateEntry {
     /// Compatible name, e.g. `PC_serial`.
     pub name: PortName,
@@ -59,7 +57,6 @@ pub struct PortTemplateEntry {
 
 /// The ports that a lab exposes. Names are unique.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct PortTemplate {
     /// The ports, in the author's order.
     #[serde(default)]
@@ -88,8 +85,11 @@ impl PortTemplate {
     }
 }
 
+/// Most characters of a version.
+const LONGEST_VERSION: usize = 64;
+
 /// The version that a definition's author gives it, e.g. `1.2.0`. A number is taken as its text.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
 #[serde(transparent)]
 pub struct DefinitionVersion(String);
 
@@ -100,7 +100,7 @@ impl DefinitionVersion {
     /// [`Invalid`] (with an empty field) when it is empty, longer than 64 characters or holds control characters.
     pub fn parse(text: impl Into<String>) -> Result<Self, Invalid> {
         let text = text.into();
-        check_text("", &text, 64)?;
+        check_text("", &text, LONGEST_VERSION)?;
         Ok(Self(text))
     }
 
@@ -126,9 +126,22 @@ impl<'de> Deserialize<'de> for DefinitionVersion {
     }
 }
 
+impl JsonSchema for DefinitionVersion {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DefinitionVersion".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        if generator.contract().is_serialize() {
+            return schemars::json_schema!({ "type": "string", "minLength": 1, "maxLength": LONGEST_VERSION });
+        }
+        schemars::json_schema!({
+            "type": ["string", "integer"], "minLength": 1, "maxLength": LONGEST_VERSION, "minimum": 0, "maximum": u64::MAX
+        })
+    }
+}
+
 /// A new definition, as it arrives over HTTP or NATS.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct NewDefinition {
     /// Minted when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -152,7 +165,6 @@ pub struct NewDefinition {
 
 /// A revision, as it arrives over HTTP or NATS. What is absent stays as it is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct DefinitionRevision {
     /// New requirements.
     #[serde(default, skip_serializing_if = "Option::is_none")]

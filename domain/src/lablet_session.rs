@@ -325,6 +325,10 @@ impl PresentSession {
                 return Err(LabletSessionError::UnknownRequest { request_id: request_id.clone() });
             }
         }
+        if report.says_nothing() {
+            let expected = "something that was seen: a total, nodes, ports, what is used";
+            return Err(Invalid::new("observed_resources", "says nothing that is known", expected).into());
+        }
         let ObservationReport { mut observed_resources, observed_ports, request_id } = report;
         observed_resources.check().map_err(|invalid| invalid.within("observed_resources"))?;
         let observed_ports = observed_ports.or_else(|| observed_resources.observed_ports.clone());

@@ -285,6 +285,49 @@ impl ResourceObservation {
         }
     }
 
+    /// Whether nothing is known by it. Who observed and when, with which version of the controller, and what could not be
+    /// read, say nothing of the lab; that it has no ports, or no nodes, does.
+    pub fn says_nothing(&self) -> bool {
+        let Self {
+            observed_at: _,
+            observer: _,
+            total_cpu_cores,
+            total_memory_mb,
+            total_storage_mb,
+            nodes,
+            actual_node_count,
+            node_definitions_used,
+            observed_ports,
+            simulation_stats,
+            nominal,
+            usage,
+            coverage,
+            ports,
+            unreadable_tags,
+            cml_version: _,
+            topology_fingerprint,
+        } = self;
+        let amounts = |amounts: &Quantities| [amounts.cpu_cores, amounts.memory_mb, amounts.storage_mb];
+        let used = usage.as_ref().map(|usage| (amounts(&usage.used), usage.highest_cpu_percent));
+        let numbers = [*total_cpu_cores, *total_memory_mb, *total_storage_mb]
+            .into_iter()
+            .chain(nominal.iter().flat_map(amounts))
+            .chain(used.into_iter().flat_map(|(used, highest)| used.into_iter().chain([highest])));
+        let of_nodes = coverage.as_ref().is_some_and(|coverage| {
+            coverage.nodes_total.is_some() || coverage.nodes_booted.is_some() || coverage.phase != Phase::Unknown
+        });
+        numbers.flatten().next().is_none()
+            && !of_nodes
+            && nodes.is_empty()
+            && actual_node_count.is_none()
+            && node_definitions_used.is_empty()
+            && observed_ports.is_none()
+            && simulation_stats.is_none()
+            && ports.is_empty()
+            && unreadable_tags.is_empty()
+            && topology_fingerprint.is_none()
+    }
+
     /// The number of nodes: the stated one, else that of the listed nodes, else unknown.
     pub fn node_count(&self) -> Option<u32> {
         self.actual_node_count
@@ -545,6 +588,33 @@ mod tests {
         assert_eq!(empty, ResourceObservation::unknown());
         assert_eq!(empty.node_count(), None);
         assert_eq!(empty.is_complete(), None);
+    }
+
+    #[test]
+    fn an_observation_says_nothing_unless_something_of_the_lab_is_known() {
+        let says_nothing = |value: Value| serde_json::from_value::<ResourceObservation>(value).unwrap().says_nothing();
+        for nothing in [
+            json!({}),
+            json!({"observed_at": "2026-03-01T10:00:00Z", "observer": "grading", "cml_version": "2.9"}),
+            json!({"total_cpu_cores": null, "nodes": [], "ports": [], "observed_ports": null}),
+            json!({"usage": {}, "nominal": {"unknown_cpu_nodes": 3}, "coverage": {"failed_reads": [{"read": "nodes", "reason": "?"}]}}),
+        ] {
+            assert!(says_nothing(nothing.clone()), "{nothing}");
+        }
+        for something in [
+            json!({"total_storage_mb": 0}),
+            json!({"nodes": [{"node_id": "n"}]}),
+            json!({"actual_node_count": 0}),
+            json!({"observed_ports": {}}),
+            json!({"usage": {"memory_mb": 1}}),
+            json!({"usage": {"highest_cpu_percent": 1}}),
+            json!({"nominal": {"cpu_cores": 1}}),
+            json!({"coverage": {"phase": "boot"}}),
+            json!({"simulation_stats": {}}),
+            json!({"unreadable_tags": [{"node_id": "n", "tag": "pat:", "reason": "?"}]}),
+        ] {
+            assert!(!says_nothing(something.clone()), "{something}");
+        }
     }
 
     #[test]

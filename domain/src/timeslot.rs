@@ -21,7 +21,6 @@ pub struct Timeslot {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Unchecked {
     start: DateTime<Utc>,
     end: DateTime<Utc>,

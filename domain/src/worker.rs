@@ -68,7 +68,6 @@ impl JsonSchema for WorkerAddress {
 
 /// What a worker offers as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct WorkerCapacity {
     /// Whole cores.
     #[schemars(range(min = 1, max = 100_000))]
@@ -109,7 +108,6 @@ pub struct PortRange {
 }
 
 #[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
 struct UncheckedPortRange {
     first: PortNumber,
     last: PortNumber,
@@ -185,7 +183,6 @@ impl WorkerProfile {
 
 /// A new worker, as it arrives over HTTP or NATS.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct NewWorker {
     /// Minted when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -209,7 +206,6 @@ impl NewWorker {
 
 /// A change of a worker. What is absent stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct WorkerChange {
     /// New name.
     #[serde(default, skip_serializing_if = "Option::is_none")]

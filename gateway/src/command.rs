@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app::commands::{CommandError, Done};
+use app::commands::{CommandError, Done, Warning};
 use app::log::Outcome;
 use domain::lablet_session::LabletSessionError;
 use domain::{Decide, Invalid};
@@ -55,6 +55,39 @@ impl From<CommandError> for Problem {
 fn sentence(text: &str) -> String {
     let mut characters = text.chars();
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).chain(['.']).collect())
+}
+
+/// What became of a command whose body's reader had these warnings. They are told either way: a name that is misspelt
+/// may be why the command was refused.
+///
+/// # Errors
+/// The command's own problem.
+pub(crate) fn settled<T: Warned>(result: Result<T, CommandError>, warnings: Vec<Warning>) -> Result<T, Problem> {
+    match result {
+        Ok(mut done) => {
+            let later = std::mem::replace(done.warnings(), warnings);
+            done.warnings().extend(later);
+            Ok(done)
+        }
+        Err(error) => Err(Problem::from(error).beside(warnings)),
+    }
+}
+
+/// What holds warnings.
+pub(crate) trait Warned {
+    fn warnings(&mut self) -> &mut Vec<Warning>;
+}
+
+impl<A: Decide> Warned for Done<A> {
+    fn warnings(&mut self) -> &mut Vec<Warning> {
+        &mut self.warnings
+    }
+}
+
+impl<I, A: Decide> Warned for (I, Done<A>) {
+    fn warnings(&mut self) -> &mut Vec<Warning> {
+        &mut self.1.warnings
+    }
 }
 
 /// An answer about what was done: its version, its position, whether it is the first answer given again, and what the

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::authentication::Principal;
 use crate::correlation::{CORRELATION_ID, Correlation};
+use crate::preferences::Preferences;
 use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 
@@ -27,7 +28,9 @@ pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, 
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
+    let preferences = Preferences::of(request.headers());
     request.extensions_mut().insert(correlation.clone());
+    request.extensions_mut().insert(preferences.clone());
 
     let mut response = answer(next.run(request), shared.options.longest_request, &route).await;
     let actor = response.extensions().get::<Principal>().map(ToString::to_string);
@@ -39,6 +42,7 @@ pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, 
     if let Ok(id) = HeaderValue::from_str(&correlation.id) {
         headers.insert(CORRELATION_ID, id);
     }
+    preferences.tell(headers);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 

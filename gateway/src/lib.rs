@@ -27,6 +27,7 @@ mod pages;
 pub mod paging;
 mod path;
 mod position;
+mod preferences;
 pub mod problem;
 mod query;
 mod router;

@@ -65,8 +65,11 @@ impl<S: Send + Sync> FromRequestParts<S> for Since {
 impl OperationInput for Since {
     fn operation_input(context: &mut GenContext, operation: &mut Operation) {
         let about = "Wait, up to a few seconds, until the read models are at this position.";
-        let header = header_parameter("Lablet-Position", false, about);
-        let Parameter::Header { parameter_data: data, .. } = header_parameter(POSITION, false, about) else { return };
+        let schema = context.schema.subschema_for::<Position>();
+        let header = header_parameter("Lablet-Position", false, about, schema.clone());
+        let Parameter::Header { parameter_data: data, .. } = header_parameter(POSITION, false, about, schema) else {
+            return;
+        };
         let query = Parameter::Query {
             parameter_data: data,
             allow_reserved: false,

@@ -12,6 +12,8 @@ use std::time::Duration;
 use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, Response as Described, SchemaObject};
 use aide::operation::OperationOutput;
+use app::body::InvalidBody;
+use app::commands::Warning;
 use axum::response::{IntoResponse, Response};
 use domain::Invalid;
 use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -158,6 +160,9 @@ pub struct Document {
     /// The fields that are wrong, where fields are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldProblem>,
+    /// What of the request was not used; a name that is misspelt may be the reason.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// A problem on its way out. Never holds a secret, and never the text of a fault of our own.
@@ -169,6 +174,7 @@ struct Parts {
     kind: Kind,
     detail: String,
     errors: Vec<FieldProblem>,
+    warnings: Vec<Warning>,
     instance: Option<String>,
     retry_after: Option<Duration>,
     etag: Option<String>,
@@ -182,6 +188,7 @@ impl Problem {
             kind,
             detail: detail.into(),
             errors: Vec::new(),
+            warnings: Vec::new(),
             instance: None,
             retry_after: None,
             etag: None,
@@ -194,6 +201,13 @@ impl Problem {
         let mut problem = Self::new(Kind::InvalidInput, invalid.to_string().trim_start());
         problem.0.errors.push(invalid.into());
         problem
+    }
+
+    /// The same problem, with what of the request was not used.
+    #[must_use]
+    pub fn beside(mut self, warnings: Vec<Warning>) -> Self {
+        self.0.warnings.extend(warnings);
+        self
     }
 
     /// There is no `what` with this id.
@@ -255,7 +269,24 @@ impl Problem {
             detail: self.0.detail.clone(),
             instance: self.0.instance.clone(),
             errors: self.0.errors.clone(),
+            warnings: self.0.warnings.clone(),
         }
+    }
+}
+
+impl From<InvalidBody> for Problem {
+    fn from(refused: InvalidBody) -> Self {
+        let others = refused.complaints().len() + refused.more() - 1;
+        let mut detail = match refused.complaints() {
+            [first, _, ..] => InvalidBody::from(first.clone()).to_string(),
+            _ => refused.to_string(),
+        };
+        if others > 0 {
+            detail.push_str(&format!("; and {others} more, see errors"));
+        }
+        let mut problem = Self::new(Kind::InvalidInput, detail).beside(refused.warnings().to_vec());
+        problem.0.errors = refused.complaints().iter().cloned().map(FieldProblem::from).collect();
+        problem
     }
 }
 

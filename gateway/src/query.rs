@@ -4,13 +4,13 @@ use aide::OperationInput;
 use aide::generate::GenContext;
 use aide::openapi::Operation;
 use aide::operation::{ParamLocation, add_parameters, parameters_from_schema};
+use app::body::complaint;
 use axum::extract::FromRequestParts;
 use domain::Invalid;
 use http::request::Parts;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::body::split;
 use crate::position::POSITION;
 use crate::problem::Problem;
 
@@ -48,7 +48,7 @@ where
         let message = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
         let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
         let (field, message) = message.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", message));
-        Problem::invalid(split(field, message))
+        Problem::invalid(complaint(field, message))
     })
 }
 
@@ -75,7 +75,7 @@ mod tests {
         worker_id: Option<domain::WorkerId>,
     }
 
-    async fn complaint(query: &str) -> String {
+    async fn refused(query: &str) -> String {
         let (mut parts, ()) = http::Request::builder().uri(format!("/x?{query}")).body(()).unwrap().into_parts();
         let problem = Query::<Sample>::from_request_parts(&mut parts, &()).await.unwrap_err();
         problem.document().errors.into_iter().map(|error| format!("{} | {}", error.field, error.expected)).collect()
@@ -83,8 +83,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_complaint_names_the_parameter() {
-        assert_eq!(complaint("limit=many").await, "limit | a valid value");
-        assert_eq!(complaint("stauts=running").await, "stauts | `limit` or `worker_id`");
-        assert!(complaint("worker_id=a.b").await.starts_with("worker_id | an identifier: 1 to 64"));
+        assert_eq!(refused("limit=many").await, "limit | a valid value");
+        assert_eq!(refused("stauts=running").await, "stauts | `limit` or `worker_id`");
+        assert!(refused("worker_id=a.b").await.starts_with("worker_id | an identifier: 1 to 64"));
     }
 }

@@ -5,17 +5,20 @@ use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, RequestBody as DescribedBody, Response as Described, SchemaObject};
 use aide::operation::{add_parameters, set_body};
 use app::authority::Sender;
-use app::commands::CommandError;
+use app::body::Handling;
+use app::commands::{CommandError, Warning};
 use app::log::{DedupeKey, Origin};
 use axum::extract::{FromRequest, Request};
 use domain::Invalid;
 use http::HeaderMap;
 use http::request::Parts;
+use schemars::json_schema;
 
 use crate::authentication::Principal;
 use crate::body::{self, RequestBody};
 use crate::caller::{described_problems, principal};
 use crate::correlation::Correlation;
+use crate::preferences::Preferences;
 use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 use crate::version::header_parameter;
@@ -38,6 +41,8 @@ pub(crate) struct Submission<B> {
     pub(crate) body: B,
     /// Where it comes from.
     pub(crate) origin: Origin,
+    /// What its sender should look at.
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// Where a change comes from.
@@ -110,8 +115,10 @@ impl<B: RequestBody> FromRequest<Shared> for Submission<B> {
         }
         idempotency_key(&parts.headers)?;
         let bytes = body::read(&parts, body, B::LONGEST).await?;
-        let body = body::parse(&bytes)?;
-        Ok(Self { body, origin: origin(&parts, &bytes)? })
+        let preferred = parts.extensions.get::<Preferences>().map(Preferences::handling).unwrap_or_default();
+        let handling = shared.commands.handling().or_strict(preferred == Handling::Strict);
+        let (body, warnings) = body::parse(&bytes)?.handled(handling)?;
+        Ok(Self { body, origin: origin(&parts, &bytes)?, warnings })
     }
 }
 
@@ -127,7 +134,19 @@ impl<B: RequestBody> OperationInput for Submission<B> {
         };
         set_body(context, operation, body);
         let about = "Repeating the request with the same key and body gives the first answer again.";
-        add_parameters(context, operation, [header_parameter("Idempotency-Key", false, about)]);
+        let key = json_schema!({
+            "type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": "^[!-~]+$"
+        });
+        let prefer = "`handling=strict` has a body with unknown members refused; else they are not used, and named in \
+                      the answer's `warnings`.";
+        add_parameters(
+            context,
+            operation,
+            [
+                header_parameter("Idempotency-Key", false, about, key),
+                header_parameter("Prefer", false, prefer, json_schema!({ "type": "string" })),
+            ],
+        );
         if let Some(command) = B::COMMAND {
             operation.extensions.insert(COMMAND_EXTENSION.to_owned(), command.as_str().into());
         }

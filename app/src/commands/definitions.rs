@@ -7,7 +7,7 @@ use domain::lablet_definition::{
 };
 
 use super::{Answer, CommandError, CommandName, Commands, Done, of_log};
-use crate::log::Origin;
+use crate::log::{Expected, Origin};
 
 impl Commands {
     /// Begins a definition, at revision 1.
@@ -28,7 +28,7 @@ impl Commands {
         self.execute(id.as_str(), command, None, origin).await.map_err(|error| of_log(error, |error| of(error, &id)))
     }
 
-    /// Changes a definition and raises its revision. `expected` is the sequence that the caller had seen (`If-Match`).
+    /// Changes a definition and raises its revision. `expected` are the sequences that the caller had seen (`If-Match`).
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
@@ -36,7 +36,7 @@ impl Commands {
         &self,
         id: &DefinitionId,
         revision: DefinitionRevision,
-        expected: Option<i64>,
+        expected: impl Into<Expected>,
         origin: &Origin,
     ) -> Result<Done<LabletDefinition>, CommandError> {
         let origin = self.permit(CommandName::ReviseLabletDefinition, origin)?;

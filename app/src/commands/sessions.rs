@@ -8,7 +8,7 @@ use domain::{RequestId, SessionId};
 
 use super::wire::ObservationRequest;
 use super::{Answer, CommandError, CommandName, Commands, Done, Permitted, of_log};
-use crate::log::Origin;
+use crate::log::{Expected, Origin};
 
 impl Commands {
     /// Begins a session of a definition, in the version and revision that the definition has now.
@@ -33,17 +33,18 @@ impl Commands {
             timeslot: new.timeslot,
             now: self.clock.now(),
         };
-        self.on_session(&session_id, command, origin).await
+        self.on_session(&session_id, command, Expected::Any, origin).await
     }
 
-    /// Moves a session on in its life.
+    /// Moves a session on in its life. `expected` are the sequences that the caller had seen (`If-Match`).
     ///
     /// # Errors
-    /// `NotAuthorized`, `Invalid`, `NotFound` (session or worker), `Refused`, `KeyReused`, `Unavailable`.
+    /// `NotAuthorized`, `Invalid`, `NotFound` (session or worker), `Refused`, `Stale`, `KeyReused`, `Unavailable`.
     pub async fn transition_session(
         &self,
         session_id: &SessionId,
         transition: Transition,
+        expected: impl Into<Expected>,
         origin: &Origin,
     ) -> Result<Done<LabletSession>, CommandError> {
         let origin = self.permit(CommandName::TransitionLabletSession, origin)?;
@@ -51,7 +52,7 @@ impl Commands {
             self.check_worker(worker_id).await?;
         }
         let command = LabletSessionCommand::Transition { transition, now: self.clock.now() };
-        self.on_session(session_id, command, origin).await
+        self.on_session(session_id, command, expected, origin).await
     }
 
     /// Asks for an observation; answers with the request's id.
@@ -62,6 +63,7 @@ impl Commands {
         &self,
         session_id: &SessionId,
         request: ObservationRequest,
+        expected: impl Into<Expected>,
         origin: &Origin,
     ) -> Result<(RequestId, Done<LabletSession>), CommandError> {
         let origin = self.permit(CommandName::RequestResourceObservation, origin)?;
@@ -83,7 +85,7 @@ impl Commands {
             requested_by,
             now: self.clock.now(),
         };
-        let done = self.on_session(session_id, command, origin).await?;
+        let done = self.on_session(session_id, command, expected, origin).await?;
         Ok((request_id, done))
     }
 
@@ -95,6 +97,7 @@ impl Commands {
         &self,
         session_id: &SessionId,
         report: ObservationReport,
+        expected: impl Into<Expected>,
         origin: &Origin,
     ) -> Result<Done<LabletSession>, CommandError> {
         let origin = self.permit(CommandName::RecordResourceObservation, origin)?;
@@ -103,7 +106,7 @@ impl Commands {
             reported_by: origin.actor.clone(),
             now: self.clock.now(),
         };
-        self.on_session(session_id, command, origin).await
+        self.on_session(session_id, command, expected, origin).await
     }
 
     /// Records that a session could not be observed, or was skipped.
@@ -118,16 +121,17 @@ impl Commands {
     ) -> Result<Done<LabletSession>, CommandError> {
         let origin = self.permit(CommandName::RecordObservationFailure, origin)?;
         let command = LabletSessionCommand::RecordObservationFailure { failure, now: self.clock.now() };
-        self.on_session(session_id, command, origin).await
+        self.on_session(session_id, command, Expected::Any, origin).await
     }
 
     async fn on_session(
         &self,
         session_id: &SessionId,
         command: LabletSessionCommand,
+        expected: impl Into<Expected>,
         origin: Permitted<'_>,
     ) -> Result<Done<LabletSession>, CommandError> {
-        self.execute(session_id.as_str(), command, None, origin)
+        self.execute(session_id.as_str(), command, expected, origin)
             .await
             .map_err(|error| of_log(error, |error| of(error, session_id)))
     }

@@ -1,5 +1,7 @@
 //! Commands as services send them: one name each, and JSON.
 
+use std::str::FromStr;
+
 use domain::lablet_definition::{DefinitionRevision, NewDefinition};
 use domain::lablet_session::{NewSession, ObservationFailure, ObservationReport, Transition};
 use domain::worker::{NewWorker, WorkerChange};
@@ -7,11 +9,12 @@ use domain::{DefinitionId, Invalid, RequestId, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
+
+use crate::body::{self, Body, InvalidBody};
 
 /// What asks for an observation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ObservationRequest {
     /// The request's own id; minted when absent. The same id again is the same request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -142,53 +145,62 @@ impl Command {
     /// where it is absent there, in the event's `subject`; both given and different is refused.
     ///
     /// # Errors
-    /// [`Invalid`] naming the field. An unknown name is an [`Invalid`] of the field `type`.
-    pub fn parse(name: &str, subject: Option<&str>, mut data: Value) -> Result<Self, Invalid> {
-        let about = Self::id_field(name).map(|field| take_id(field, subject, &mut data)).transpose();
-        let id = || about.clone().map(Option::unwrap_or_default);
-        fn parsed<T>(field: &str, id: Result<String, Invalid>) -> Result<T, Invalid>
-        where
-            T: std::str::FromStr<Err = Invalid>,
-        {
-            id?.parse().map_err(|invalid: Invalid| Invalid { field: field.to_owned(), ..invalid })
-        }
-        Ok(match name {
-            "create_lablet_definition" => Self::CreateLabletDefinition(read(data)?),
-            "revise_lablet_definition" => {
-                Self::ReviseLabletDefinition { id: parsed("definition_id", id())?, revision: read(data)? }
+    /// [`InvalidBody`] naming every field that is wrong. An unknown name is a complaint about the field `type`.
+    pub fn parse(name: &str, subject: Option<&str>, data: Value) -> Result<Body<Self>, InvalidBody> {
+        match name {
+            "create_lablet_definition" => Ok(read(data)?.map(Self::CreateLabletDefinition)),
+            "revise_lablet_definition" => Ok(read_about("definition_id", subject, data)?
+                .map(|(id, revision)| Self::ReviseLabletDefinition { id, revision })),
+            "register_worker" => Ok(read(data)?.map(Self::RegisterWorker)),
+            "change_worker" => {
+                Ok(read_about("worker_id", subject, data)?.map(|(id, change)| Self::ChangeWorker { id, change }))
             }
-            "register_worker" => Self::RegisterWorker(read(data)?),
-            "change_worker" => Self::ChangeWorker { id: parsed("worker_id", id())?, change: read(data)? },
-            "create_lablet_session" => Self::CreateLabletSession(read(data)?),
-            "transition_lablet_session" => {
-                Self::TransitionLabletSession { session_id: parsed("session_id", id())?, transition: read(data)? }
-            }
-            "request_resource_observation" => {
-                Self::RequestResourceObservation { session_id: parsed("session_id", id())?, request: read(data)? }
-            }
-            "record_resource_observation" => Self::RecordResourceObservation {
-                session_id: parsed("session_id", id())?,
-                report: Box::new(read(data)?),
-            },
-            "record_observation_failure" => {
-                Self::RecordObservationFailure { session_id: parsed("session_id", id())?, failure: read(data)? }
-            }
+            "create_lablet_session" => Ok(read(data)?.map(Self::CreateLabletSession)),
+            "transition_lablet_session" => Ok(read_about("session_id", subject, data)?
+                .map(|(session_id, transition)| Self::TransitionLabletSession { session_id, transition })),
+            "request_resource_observation" => Ok(read_about("session_id", subject, data)?
+                .map(|(session_id, request)| Self::RequestResourceObservation { session_id, request })),
+            "record_resource_observation" => Ok(read_about("session_id", subject, data)?
+                .map(|(session_id, report)| Self::RecordResourceObservation { session_id, report: Box::new(report) })),
+            "record_observation_failure" => Ok(read_about("session_id", subject, data)?
+                .map(|(session_id, failure)| Self::RecordObservationFailure { session_id, failure })),
             unknown => {
                 let shown: String = unknown.chars().take(100).collect();
-                return Err(Invalid::new(
-                    "type",
-                    format!("is {shown:?}"),
-                    format!("one of {}", Self::NAMES.join(", ")),
-                ));
+                let expected = format!("one of {}", Self::NAMES.join(", "));
+                Err(Invalid::new("type", format!("is {shown:?}"), expected).into())
             }
-        })
+        }
     }
 }
 
-fn take_id(field: &'static str, subject: Option<&str>, data: &mut Value) -> Result<String, Invalid> {
-    let Value::Object(members) = data else {
-        return Err(Invalid::new("data", "is no JSON object", "a JSON object"));
+fn read<T: DeserializeOwned + JsonSchema + 'static>(data: Value) -> Result<Body<T>, InvalidBody> {
+    body::from_value(data).map_err(|invalid| invalid.about("data"))
+}
+
+/// Reads a command's data and the id of what it is about. What is wrong with either is told at once.
+fn read_about<I, T>(field: &'static str, subject: Option<&str>, mut data: Value) -> Result<Body<(I, T)>, InvalidBody>
+where
+    I: FromStr<Err = Invalid>,
+    T: DeserializeOwned + JsonSchema + 'static,
+{
+    let Value::Object(members) = &mut data else {
+        return Err(read::<T>(data).err().unwrap_or_else(|| no_object().into()));
     };
+    let id = take_id(field, subject, members)
+        .and_then(|id| id.parse().map_err(|invalid: Invalid| Invalid { field: field.to_owned(), ..invalid }));
+    match (id, read(data)) {
+        (Ok(id), Ok(body)) => Ok(body.map(|body| (id, body))),
+        (Ok(_), Err(invalid)) => Err(invalid),
+        (Err(invalid), Ok(_)) => Err(invalid.into()),
+        (Err(invalid), Err(more)) => Err(InvalidBody::from(invalid).and(more)),
+    }
+}
+
+fn no_object() -> Invalid {
+    Invalid::new("data", "is no JSON object", "a JSON object")
+}
+
+fn take_id(field: &'static str, subject: Option<&str>, members: &mut Map<String, Value>) -> Result<String, Invalid> {
     let expected = "an identifier, in the data or as the event's subject";
     let given = match members.remove(field) {
         None | Some(Value::Null) => None,
@@ -207,19 +219,6 @@ fn take_id(field: &'static str, subject: Option<&str>, data: &mut Value) -> Resu
     }
 }
 
-/// Reads JSON into a wire type, with the path of the field that does not fit.
-///
-/// # Errors
-/// [`Invalid`] naming the field.
-pub fn read<T: DeserializeOwned>(data: Value) -> Result<T, Invalid> {
-    serde_path_to_error::deserialize(data).map_err(|error| {
-        let path = error.path().to_string();
-        let field = if path == "." { "data".to_owned() } else { path };
-        let problem: String = error.into_inner().to_string().chars().take(500).collect();
-        Invalid::new(field, format!("cannot be read: {problem}"), "a value as the command's schema says")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -234,7 +233,7 @@ mod tests {
         let in_both = Command::parse(name, Some("s1"), json!({"session_id": "s1", "new_status": "ready"})).unwrap();
         assert_eq!(in_data, in_subject);
         assert_eq!(in_data, in_both);
-        assert_eq!(in_data.name(), name);
+        assert_eq!(in_data.value.name(), name);
     }
 
     #[test]
@@ -277,8 +276,10 @@ mod tests {
     #[test]
     fn every_name_leads_to_its_command() {
         for name in Command::NAMES {
-            let refused = Command::parse(name, Some("x"), json!({"surplus": 1}));
-            assert!(refused.is_err_and(|invalid| invalid.field != "type"), "{name}");
+            match Command::parse(name, Some("x"), json!({"surplus": 1})) {
+                Ok(body) => assert_eq!((body.value.name(), body.unknown.warnings().len()), (name, 1)),
+                Err(refused) => assert_ne!(refused.complaints()[0].field, "type", "{name}"),
+            }
         }
     }
 }

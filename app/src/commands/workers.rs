@@ -4,7 +4,7 @@ use domain::WorkerId;
 use domain::worker::{NewWorker, Worker, WorkerChange, WorkerCommand, WorkerError};
 
 use super::{Answer, CommandError, CommandName, Commands, Done, of_log};
-use crate::log::Origin;
+use crate::log::{Expected, Origin};
 
 impl Commands {
     /// Begins a worker.
@@ -21,7 +21,7 @@ impl Commands {
         self.execute(id.as_str(), command, None, origin).await.map_err(|error| of_log(error, |error| of(error, &id)))
     }
 
-    /// Changes a worker. `expected` is the sequence that the caller had seen (`If-Match`).
+    /// Changes a worker. `expected` are the sequences that the caller had seen (`If-Match`).
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
@@ -29,7 +29,7 @@ impl Commands {
         &self,
         id: &WorkerId,
         change: WorkerChange,
-        expected: Option<i64>,
+        expected: impl Into<Expected>,
         origin: &Origin,
     ) -> Result<Done<Worker>, CommandError> {
         let origin = self.permit(CommandName::ChangeWorker, origin)?;

@@ -9,16 +9,19 @@ use domain::Invalid;
 use serde_json::{Value, json};
 
 use crate::authority::Sender;
+use crate::body::{self, Handling, InvalidBody, UnknownMembers};
 use crate::bus::cloud_event::{self, NotAnEvent};
 use crate::bus::{streams, subjects};
-use crate::commands::{Answer, Blame, Command, CommandError, Commands};
+use crate::commands::{Answer, Blame, Command, CommandError, Commands, Warning};
 use crate::log::{DedupeKey, Origin};
 
 /// Why a message did not take effect.
 #[derive(Debug)]
 pub struct Rejection {
-    why: Why,
+    why: Box<Why>,
     about: Option<(&'static str, String)>,
+    /// What of the command was not used: a name that is misspelt may be the reason.
+    warnings: Vec<Warning>,
 }
 
 #[derive(Debug)]
@@ -26,7 +29,7 @@ enum Why {
     Subject,
     NotAnEvent(NotAnEvent),
     OtherType { expected: String, got: String },
-    Invalid(Invalid),
+    Invalid(InvalidBody),
     Command(CommandError),
     TimedOut(Duration),
     Exhausted(i64),
@@ -39,7 +42,14 @@ pub struct Taken {
     pub command: Command,
     /// Where it comes from, with the key under which it takes effect once.
     pub origin: Origin,
+    /// What of its data was not used.
+    pub unknown: UnknownMembers,
+    /// Whether its sender wants it refused then.
+    pub handling: Handling,
 }
+
+/// The extension attribute by which a sender has unknown members refused: `strict`, as in HTTP's `Prefer: handling=strict`.
+const HANDLING: &str = "handling";
 
 /// Understands and handles commands.
 #[derive(Clone)]
@@ -73,8 +83,12 @@ impl Intake {
         }
         let data = cloud_event::json_data(&event).map_err(Why::NotAnEvent)?;
         let origin = origin(team, &event, &data, headers);
+        // A tree has each name once: which of two was meant, only the bytes can tell.
+        body::check_json_of(payload).map_err(Why::Invalid)?;
         let command = Command::parse(name, event.subject(), data).map_err(Why::Invalid)?;
-        Ok(Taken { command, origin })
+        let strict = cloud_event::extension(&event, HANDLING).is_some_and(|handling| handling == "strict");
+        let handling = Handling::default().or_strict(strict);
+        Ok(Taken { command: command.value, origin, unknown: command.unknown, handling })
     }
 
     /// Handles a command.
@@ -83,8 +97,17 @@ impl Intake {
     /// [`Rejection`], which says whether the same command may work later.
     pub async fn handle(&self, taken: Taken) -> Result<Answer, Rejection> {
         let about = taken.command.about().map(|(what, id)| (what, id.to_owned()));
-        let handled = self.commands.handle(taken.command, &taken.origin).await;
-        handled.map_err(|error| Rejection { why: Why::Command(error), about })
+        let handling = self.commands.handling().or_strict(taken.handling == Handling::Strict);
+        let rejected = |why, warnings| Rejection { why: Box::new(why), about: about.clone(), warnings };
+        let mut warnings =
+            taken.unknown.handled(handling).map_err(|refused| rejected(Why::Invalid(refused), Vec::new()))?;
+        match self.commands.handle(taken.command, &taken.origin).await {
+            Ok(mut answer) => {
+                warnings.append(&mut answer.warnings);
+                Ok(Answer { warnings, ..answer })
+            }
+            Err(error) => Err(rejected(Why::Command(error), warnings)),
+        }
     }
 }
 
@@ -120,7 +143,11 @@ fn is_traceparent(text: &str) -> bool {
 
 impl From<Why> for Rejection {
     fn from(why: Why) -> Self {
-        Self { why, about: None }
+        let warnings = match &why {
+            Why::Invalid(refused) => refused.warnings().to_vec(),
+            _ => Vec::new(),
+        };
+        Self { why: Box::new(why), about: None, warnings }
     }
 }
 
@@ -135,7 +162,7 @@ impl Rejection {
 
     /// Whether the same message may work later.
     pub fn may_work_later(&self) -> bool {
-        match &self.why {
+        match &*self.why {
             // A mistake of ours, a missing right say, may be mended meanwhile; the tries are counted.
             Why::Command(error) => matches!(error.blame(), Blame::Dependency | Blame::Us),
             Why::TimedOut(_) => true,
@@ -144,12 +171,12 @@ impl Rejection {
     }
 
     pub(super) fn is_about_something_unknown(&self) -> bool {
-        matches!(&self.why, Why::Command(CommandError::NotFound { .. }))
+        matches!(&*self.why, Why::Command(CommandError::NotFound { .. }))
     }
 
     /// A short name of the reason.
     pub fn code(&self) -> &'static str {
-        match &self.why {
+        match &*self.why {
             Why::Subject => "unknown_subject",
             Why::NotAnEvent(_) => "not_an_event",
             Why::OtherType { .. } => "unknown_type",
@@ -162,7 +189,7 @@ impl Rejection {
 
     /// The code of a micro service's error, which is that of HTTP.
     pub fn status(&self) -> u16 {
-        match &self.why {
+        match &*self.why {
             Why::Subject | Why::NotAnEvent(_) | Why::OtherType { .. } | Why::Invalid(_) => 400,
             Why::Command(error) => match error {
                 CommandError::Invalid(_) | CommandError::Refused(_) => 400,
@@ -185,21 +212,27 @@ impl Rejection {
 
     /// What the sender is told.
     pub fn answer(&self) -> Value {
-        let field = match &self.why {
-            Why::Invalid(invalid) | Why::Command(CommandError::Invalid(invalid)) => Some(&invalid.field),
-            _ => None,
+        let complaints: &[Invalid] = match &*self.why {
+            Why::Invalid(refused) => refused.complaints(),
+            Why::Command(CommandError::Invalid(invalid)) => std::slice::from_ref(invalid),
+            _ => &[],
         };
         let mut error = json!({ "code": self.code(), "message": self.to_string() });
-        if let Some(field) = field {
-            error["field"] = field.as_str().into();
+        if let Some(first) = complaints.first() {
+            error["field"] = first.field.as_str().into();
+            error["errors"] = json!(complaints);
         }
-        json!({ "status": "refused", "error": error })
+        let mut answer = json!({ "status": "refused", "error": error });
+        if !self.warnings.is_empty() {
+            answer["warnings"] = json!(self.warnings);
+        }
+        answer
     }
 }
 
 impl fmt::Display for Rejection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.why {
+        match &*self.why {
             Why::Subject => formatter.write_str("the subject is not lablet.commands.<team>.<command>"),
             Why::NotAnEvent(error) => error.fmt(formatter),
             Why::OtherType { expected, got } => write!(formatter, "{got}; expected {expected}"),
@@ -213,7 +246,7 @@ impl fmt::Display for Rejection {
 
 impl std::error::Error for Rejection {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.why {
+        match &*self.why {
             Why::Command(error) => error.source(),
             _ => None,
         }

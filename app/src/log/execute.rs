@@ -34,6 +34,34 @@ pub enum Outcome {
     Repeated,
 }
 
+/// The versions of an aggregate on which a command may act.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Expected {
+    /// Whatever the newest one is.
+    #[default]
+    Any,
+    /// One of these.
+    OneOf(Vec<i64>),
+}
+
+impl Expected {
+    /// The newest of the expected versions, where the newest one there is, `actual`, is none of them. Of something that
+    /// does not exist its own rules say so.
+    fn missed_by(&self, actual: i64) -> Option<i64> {
+        match self {
+            Self::Any => None,
+            Self::OneOf(versions) if actual == 0 || versions.contains(&actual) => None,
+            Self::OneOf(versions) => Some(versions.iter().copied().max().unwrap_or_default()),
+        }
+    }
+}
+
+impl From<Option<i64>> for Expected {
+    fn from(version: Option<i64>) -> Self {
+        version.map_or(Self::Any, |version| Self::OneOf(vec![version]))
+    }
+}
+
 /// The answer to a command.
 #[derive(Debug, Clone)]
 pub struct Executed<A> {
@@ -174,17 +202,17 @@ impl Log {
         command: A::Command,
         origin: &Origin,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
-        self.execute_at(id, None, command, origin).await
+        self.execute_at(id, &Expected::Any, command, origin).await
     }
 
-    /// As [`Log::execute`], on one version of the aggregate: its newest sequence has to be `expected`.
+    /// As [`Log::execute`], on certain versions of the aggregate: its newest sequence has to be one of `expected`.
     ///
     /// # Errors
     /// See [`ExecuteError`].
     pub async fn execute_at<A: Decide>(
         &self,
         id: &str,
-        expected: Option<i64>,
+        expected: &Expected,
         command: A::Command,
         origin: &Origin,
     ) -> Result<Executed<A>, ExecuteError<A::Error>> {
@@ -201,11 +229,9 @@ impl Log {
                 Some(cached) if attempt == 0 => (cached, false),
                 cached => (self.refresh::<A>(id, cached).await?, true),
             };
-            let decision = match expected {
-                Some(expected) if expected != loaded.sequence => {
-                    Err(ExecuteError::Stale { expected, actual: loaded.sequence })
-                }
-                _ => loaded.state.decide(command.clone()).map_err(ExecuteError::Rejected),
+            let decision = match expected.missed_by(loaded.sequence) {
+                Some(expected) => Err(ExecuteError::Stale { expected, actual: loaded.sequence }),
+                None => loaded.state.decide(command.clone()).map_err(ExecuteError::Rejected),
             };
             let events = match decision {
                 Ok(Decision::Record(events)) if !events.is_empty() => events,

@@ -49,7 +49,7 @@ pub fn document(public_url: &PublicUrl) -> Value {
     );
     messages.insert("answer".to_owned(), answer());
     json!({
-        "asyncapi": "3.0.0",
+        "asyncapi": "3.1.0",
         "info": {
             "title": "Lablet",
             "version": env!("CARGO_PKG_VERSION"),
@@ -198,6 +198,19 @@ fn answer() -> Value {
                         "code": { "type": "string" },
                         "message": { "type": "string" },
                         "field": { "type": "string" },
+                        "errors": {
+                            "type": "array",
+                            "description": "Every field that is wrong, where fields are.",
+                            "items": {
+                                "type": "object",
+                                "required": ["field", "problem", "expected"],
+                                "properties": {
+                                    "field": { "type": "string" },
+                                    "problem": { "type": "string" },
+                                    "expected": { "type": "string" },
+                                },
+                            },
+                        },
                     },
                 },
             },

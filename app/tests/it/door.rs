@@ -58,7 +58,7 @@ async fn running_session(stage: &Stage) {
         json!({"new_status": "running", "cml_lab_id": "lab-1"}),
     ] {
         let transition: Transition = serde_json::from_value(step).unwrap();
-        stage.commands.transition_session(&"s1".parse().unwrap(), transition, &origin).await.unwrap();
+        stage.commands.transition_session(&"s1".parse().unwrap(), transition, None, &origin).await.unwrap();
     }
 }
 

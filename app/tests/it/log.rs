@@ -133,7 +133,7 @@ async fn a_decision_never_rests_on_a_stale_cache() {
     // And the other way round: by what `log` last saw nothing changes.
     other.execute::<Worker>("w1", rename("c"), &anybody()).await.unwrap();
     assert_eq!(log.execute::<Worker>("w1", rename("b"), &anybody()).await.unwrap().sequence, 4);
-    let stale = log.execute_at::<Worker>("w1", Some(1), rename("z"), &anybody()).await.unwrap_err();
+    let stale = log.execute_at::<Worker>("w1", &Some(1).into(), rename("z"), &anybody()).await.unwrap_err();
     assert!(matches!(stale, ExecuteError::Stale { expected: 1, actual: 4 }));
 }
 

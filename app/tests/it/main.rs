@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod authority;
+mod bodies;
 mod consumers;
 mod door;
 mod log;

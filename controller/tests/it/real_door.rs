@@ -47,7 +47,7 @@ async fn the_door_takes_what_the_controller_says_once_and_answers() {
         json!({"new_status": "ready"}),
         json!({"new_status": "running", "cml_lab_id": "lab-1"}),
     ] {
-        commands.transition_session(&session, serde_json::from_value(step).unwrap(), &origin).await.unwrap();
+        commands.transition_session(&session, serde_json::from_value(step).unwrap(), None, &origin).await.unwrap();
     }
     let stop = CancellationToken::new();
     let door = CommandDoor::new(

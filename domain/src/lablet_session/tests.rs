@@ -119,7 +119,7 @@ fn nothing_happens_to_a_session_that_does_not_exist() {
     for command in [
         transition(json!({"new_status": "scheduled", "worker_id": "w"})),
         request("r1"),
-        report(json!({"observed_resources": {}})),
+        report(json!({"observed_resources": {"total_cpu_cores": 1}})),
         failure(json!({"outcome": "failed", "reason": "x"})),
     ] {
         Given::with(()).given_no_previous_events().when(command).then_expect_error(LabletSessionError::Absent);
@@ -320,7 +320,9 @@ fn an_absurd_observation_is_refused_by_field() {
 fn every_request_ends_in_one_outcome() {
     let mut given = running();
     given.push(requested("r1"));
-    let recorded = decide(given.clone(), report(json!({"observed_resources": {}, "request_id": "r1"}))).unwrap();
+    let recorded =
+        decide(given.clone(), report(json!({"observed_resources": {"total_cpu_cores": 1}, "request_id": "r1"})))
+            .unwrap();
     let failed = decide(
         given.clone(),
         failure(json!({"request_id": "r1", "outcome": "failed", "reason": "CML did not answer"})),
@@ -332,7 +334,7 @@ fn every_request_ends_in_one_outcome() {
         let mut answered = given.clone();
         answered.extend(outcome);
         for again in [
-            report(json!({"observed_resources": {}, "request_id": "r1"})),
+            report(json!({"observed_resources": {"total_cpu_cores": 1}, "request_id": "r1"})),
             failure(json!({"request_id": "r1", "outcome": "skipped", "reason": "moved on"})),
             request("r1"),
         ] {
@@ -346,7 +348,10 @@ fn an_outcome_may_come_when_the_session_has_moved_on() {
     let mut given = running();
     given.push(requested("r1"));
     given.push(LabletSessionEvent::Stopping(step(Some(worker()), Some(lab()))));
-    assert!(decide(given.clone(), report(json!({"observed_resources": {}, "request_id": "r1"}))).is_err());
+    assert!(
+        decide(given.clone(), report(json!({"observed_resources": {"total_cpu_cores": 1}, "request_id": "r1"})))
+            .is_err()
+    );
     assert_eq!(
         decide(given, failure(json!({"request_id": "r1", "outcome": "skipped", "reason": "the session is stopping"})))
             .unwrap()
@@ -358,7 +363,11 @@ fn an_outcome_may_come_when_the_session_has_moved_on() {
 #[test]
 fn an_outcome_of_an_unknown_request_is_refused() {
     let expected = LabletSessionError::UnknownRequest { request_id: RequestId::parse("r9").unwrap() };
-    assert_eq!(decide(running(), report(json!({"observed_resources": {}, "request_id": "r9"}))).unwrap_err(), expected);
+    assert_eq!(
+        decide(running(), report(json!({"observed_resources": {"total_cpu_cores": 1}, "request_id": "r9"})))
+            .unwrap_err(),
+        expected
+    );
     assert_eq!(
         decide(running(), failure(json!({"request_id": "r9", "outcome": "failed", "reason": "x"}))).unwrap_err(),
         expected
@@ -374,4 +383,17 @@ fn state_survives_a_snapshot() {
     history.into_iter().for_each(|event| session.apply(event));
     let snapshot = serde_json::to_value(&session).unwrap();
     assert_eq!(serde_json::from_value::<LabletSession>(snapshot).unwrap(), session);
+}
+
+#[test]
+fn an_observation_in_which_nothing_is_known_is_refused() {
+    for nothing in [
+        json!({"observed_resources": {}}),
+        json!({"observed_resources": {"observed_at": "2026-03-01T10:00:00Z", "observer": "grading"}}),
+        json!({"observed_resources": {"total_cpu_cores": null}, "observed_ports": null}),
+    ] {
+        let refused = decide(running(), report(nothing)).unwrap_err().to_string();
+        assert!(refused.starts_with("observed_resources says nothing that is known; expected "), "{refused}");
+    }
+    assert!(decide(running(), report(json!({"observed_resources": {}, "observed_ports": {}}))).is_ok());
 }

@@ -12,7 +12,6 @@ use crate::timeslot::Timeslot;
 
 /// A new session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct NewSession {
     /// Minted when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -29,7 +28,6 @@ pub struct NewSession {
 
 /// A step in a session's life. `scheduled` needs a worker, `running` needs a lab, each given now or before.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct Transition {
     /// Where to.
     pub new_status: SessionStatus,
@@ -70,9 +68,16 @@ pub struct ObservationReport {
     pub request_id: Option<RequestId>,
 }
 
+impl ObservationReport {
+    /// Whether nothing is known by it.
+    pub fn says_nothing(&self) -> bool {
+        let Self { observed_resources, observed_ports, request_id: _ } = self;
+        observed_ports.is_none() && observed_resources.says_nothing()
+    }
+}
+
 /// Why nothing was seen.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub struct ObservationFailure {
     /// The request that this answers, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

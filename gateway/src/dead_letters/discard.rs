@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use super::letter_id::LetterId;
 use super::retry::Settled;
+use crate::answer::Written;
 use crate::body::RequestBody;
 use crate::caller::{Caller, Operating};
 use crate::paging::check_text;
@@ -21,7 +22,6 @@ use crate::submission::Submission;
 
 /// Why it can be done without.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Discard {
     /// 1 to 500 characters.
     reason: String,
@@ -36,9 +36,10 @@ pub(crate) async fn discard(
     _: Caller<Operating>,
     Id(id): Id<LetterId>,
     submission: Submission<Discard>,
-) -> Result<Json<Settled>, Problem> {
-    let Discard { reason } = submission.body;
-    Ok(Json(do_without(&shared, id, &submission.origin.actor, Some(reason)).await?))
+) -> Result<Json<Written<Settled>>, Problem> {
+    let Submission { body: Discard { reason }, origin, warnings } = submission;
+    let settled = do_without(&shared, id, &origin.actor, Some(reason)).await?;
+    Ok(Json(Written { body: settled, warnings }))
 }
 
 /// Settles a letter without what is in it; `actor` decides so.

@@ -9,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::letter_id::LetterId;
+use crate::answer::Written;
 use crate::body::RequestBody;
 use crate::caller::{Caller, Operating};
 use crate::path::Id;
@@ -18,7 +19,6 @@ use crate::submission::Submission;
 
 /// Nothing has to be said.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
 pub(crate) struct Retry {}
 
 impl RequestBody for Retry {
@@ -47,9 +47,10 @@ pub(crate) async fn retry(
     _: Caller<Operating>,
     Id(id): Id<LetterId>,
     submission: Submission<Retry>,
-) -> Result<Json<Settled>, Problem> {
-    let Retry {} = submission.body;
-    Ok(Json(try_again(&shared, id, &submission.origin.actor).await?))
+) -> Result<Json<Written<Settled>>, Problem> {
+    let Submission { body: Retry {}, origin, warnings } = submission;
+    let settled = try_again(&shared, id, &origin.actor).await?;
+    Ok(Json(Written { body: settled, warnings }))
 }
 
 /// Why a letter that was to be tried again is where it was.

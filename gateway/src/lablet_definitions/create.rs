@@ -9,7 +9,7 @@ use super::shape::WrittenDefinition;
 use crate::answer::{Created, Written};
 use crate::body::RequestBody;
 use crate::caller::{Administering, Caller};
-use crate::command::{present, written};
+use crate::command::{present, settled, written};
 use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
@@ -23,7 +23,8 @@ pub(crate) async fn create(
     _: Caller<Administering>,
     submission: Submission<NewDefinition>,
 ) -> Result<Created<Written<WrittenDefinition>>, Problem> {
-    let done = shared.commands.create_definition(submission.body, &submission.origin).await?;
+    let Submission { body, origin, warnings } = submission;
+    let done = settled(shared.commands.create_definition(body, &origin).await, warnings)?;
     let definition = WrittenDefinition::of(present(done.state.present())?, done.sequence, done.position);
     let path = format!("/api/lablet-definitions/{}", definition.id);
     Ok(written(&done, definition).located_at(&path))

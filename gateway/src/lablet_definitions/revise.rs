@@ -10,12 +10,12 @@ use super::shape::WrittenDefinition;
 use crate::answer::{Found, Written};
 use crate::body::RequestBody;
 use crate::caller::{Administering, Caller};
-use crate::command::{present, written};
+use crate::command::{present, settled, written};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
-use crate::version::IfMatch;
+use crate::version::{IfMatch, REQUIRED};
 
 impl RequestBody for DefinitionRevision {
     const COMMAND: Option<CommandName> = Some(CommandName::ReviseLabletDefinition);
@@ -25,10 +25,12 @@ pub(crate) async fn revise(
     State(shared): State<Shared>,
     _: Caller<Administering>,
     Id(id): Id<DefinitionId>,
-    version: IfMatch,
+    version: IfMatch<REQUIRED>,
     submission: Submission<DefinitionRevision>,
 ) -> Result<Found<Written<WrittenDefinition>>, Problem> {
-    let done = shared.commands.revise_definition(&id, submission.body, version.sequence, &submission.origin).await?;
+    let Submission { body, origin, warnings } = submission;
+    let done = shared.commands.revise_definition(&id, body, version.expected, &origin).await;
+    let done = settled(done, warnings)?;
     let definition = WrittenDefinition::of(present(done.state.present())?, done.sequence, done.position);
     Ok(written(&done, definition))
 }

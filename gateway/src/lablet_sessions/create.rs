@@ -9,7 +9,7 @@ use super::shape::{CreatedSession, WrittenSession};
 use crate::answer::{Created, Written};
 use crate::body::RequestBody;
 use crate::caller::{Caller, Internal};
-use crate::command::{present, written};
+use crate::command::{present, settled, written};
 use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
@@ -23,7 +23,8 @@ pub(crate) async fn create(
     _: Caller<Internal>,
     submission: Submission<NewSession>,
 ) -> Result<Created<Written<CreatedSession>>, Problem> {
-    let done = shared.commands.create_session(submission.body, &submission.origin).await?;
+    let Submission { body, origin, warnings } = submission;
+    let done = settled(shared.commands.create_session(body, &origin).await, warnings)?;
     let session = WrittenSession::of(present(done.state.present())?, done.sequence, done.position);
     let path = format!("/api/lablet-sessions/{}", session.id);
     Ok(written(&done, CreatedSession { session, observed_ports: None, observed_resources: None }).located_at(&path))

@@ -12,11 +12,12 @@ use serde::{Deserialize, Serialize};
 use crate::answer::{Found, Written};
 use crate::body::RequestBody;
 use crate::caller::{Caller, Internal};
-use crate::command::{present, written};
+use crate::command::{present, settled, written};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
+use crate::version::{IfMatch, OPTIONAL};
 
 impl RequestBody for ObservationReport {
     const COMMAND: Option<CommandName> = Some(CommandName::RecordResourceObservation);
@@ -44,9 +45,12 @@ pub(crate) async fn record_observation(
     State(shared): State<Shared>,
     _: Caller<Internal>,
     Id(session_id): Id<SessionId>,
+    version: IfMatch<OPTIONAL>,
     submission: Submission<ObservationReport>,
 ) -> Result<Found<Written<ObservationRecorded>>, Problem> {
-    let done = shared.commands.record_observation(&session_id, submission.body, &submission.origin).await?;
+    let Submission { body, origin, warnings } = submission;
+    let done = shared.commands.record_observation(&session_id, body, version.expected, &origin).await;
+    let done = settled(done, warnings)?;
     let observations = &present(done.state.present())?.observations;
     let recorded = ObservationRecorded {
         session_id,

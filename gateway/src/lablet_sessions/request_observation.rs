@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::answer::{Accepted, Written};
 use crate::body::RequestBody;
 use crate::caller::{Asking, Caller};
-use crate::command::written;
+use crate::command::{settled, written};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
+use crate::version::{IfMatch, OPTIONAL};
 
 impl RequestBody for ObservationRequest {
     const COMMAND: Option<CommandName> = Some(CommandName::RequestResourceObservation);
@@ -41,10 +42,12 @@ pub(crate) async fn request_observation(
     State(shared): State<Shared>,
     _: Caller<Asking>,
     Id(session_id): Id<SessionId>,
+    version: IfMatch<OPTIONAL>,
     submission: Submission<ObservationRequest>,
 ) -> Result<Accepted<Written<ObservationRequested>>, Problem> {
-    let (request_id, done) =
-        shared.commands.request_observation(&session_id, submission.body, &submission.origin).await?;
+    let Submission { body, origin, warnings } = submission;
+    let done = shared.commands.request_observation(&session_id, body, version.expected, &origin).await;
+    let (request_id, done) = settled(done, warnings)?;
     let message = format!(
         "The observation was asked for. Its outcome appears at /api/observation-requests?session_id={session_id}."
     );

@@ -10,11 +10,12 @@ use super::shape::WrittenSession;
 use crate::answer::{Found, Written};
 use crate::body::RequestBody;
 use crate::caller::{Caller, Internal};
-use crate::command::{present, written};
+use crate::command::{present, settled, written};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
+use crate::version::{IfMatch, OPTIONAL};
 
 impl RequestBody for Transition {
     const COMMAND: Option<CommandName> = Some(CommandName::TransitionLabletSession);
@@ -24,9 +25,12 @@ pub(crate) async fn transition(
     State(shared): State<Shared>,
     _: Caller<Internal>,
     Id(session_id): Id<SessionId>,
+    version: IfMatch<OPTIONAL>,
     submission: Submission<Transition>,
 ) -> Result<Found<Written<WrittenSession>>, Problem> {
-    let done = shared.commands.transition_session(&session_id, submission.body, &submission.origin).await?;
+    let Submission { body, origin, warnings } = submission;
+    let done = shared.commands.transition_session(&session_id, body, version.expected, &origin).await;
+    let done = settled(done, warnings)?;
     let session = WrittenSession::of(present(done.state.present())?, done.sequence, done.position);
     Ok(written(&done, session))
 }

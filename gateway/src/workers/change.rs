@@ -10,12 +10,12 @@ use super::shape::WrittenWorker;
 use crate::answer::{Found, Written};
 use crate::body::RequestBody;
 use crate::caller::{Administering, Caller};
-use crate::command::{present, written};
+use crate::command::{present, settled, written};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
-use crate::version::IfMatch;
+use crate::version::{IfMatch, REQUIRED};
 
 impl RequestBody for WorkerChange {
     const COMMAND: Option<CommandName> = Some(CommandName::ChangeWorker);
@@ -25,10 +25,12 @@ pub(crate) async fn change(
     State(shared): State<Shared>,
     _: Caller<Administering>,
     Id(id): Id<WorkerId>,
-    version: IfMatch,
+    version: IfMatch<REQUIRED>,
     submission: Submission<WorkerChange>,
 ) -> Result<Found<Written<WrittenWorker>>, Problem> {
-    let done = shared.commands.change_worker(&id, submission.body, version.sequence, &submission.origin).await?;
+    let Submission { body, origin, warnings } = submission;
+    let done = shared.commands.change_worker(&id, body, version.expected, &origin).await;
+    let done = settled(done, warnings)?;
     let worker = WrittenWorker::of(&done.state, done.sequence, done.position);
     let worker = present(worker.as_ref())?.clone();
     Ok(written(&done, worker))

@@ -9,7 +9,7 @@ use super::shape::WrittenWorker;
 use crate::answer::{Created, Written};
 use crate::body::RequestBody;
 use crate::caller::{Administering, Caller};
-use crate::command::{present, written};
+use crate::command::{present, settled, written};
 use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
@@ -23,7 +23,8 @@ pub(crate) async fn register(
     _: Caller<Administering>,
     submission: Submission<NewWorker>,
 ) -> Result<Created<Written<WrittenWorker>>, Problem> {
-    let done = shared.commands.register_worker(submission.body, &submission.origin).await?;
+    let Submission { body, origin, warnings } = submission;
+    let done = settled(shared.commands.register_worker(body, &origin).await, warnings)?;
     let worker = WrittenWorker::of(&done.state, done.sequence, done.position);
     let worker = present(worker.as_ref())?.clone();
     let path = format!("/api/workers/{}", worker.id);

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod bad_input;
+mod bodies;
 mod definitions;
 mod documents;
 mod everything;

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use app::authority::{Authorities, Grants, KEY_SETTING};
+use app::body::Handling;
 use app::bus::{Bus, BusOptions};
 use app::clock::{Clock, Mint};
 use app::commands::Commands;
@@ -96,9 +97,18 @@ impl World {
 
     /// A gateway whose time is that of this clock.
     pub(crate) async fn start_at(clock: Clock, options: GatewayOptions) -> Self {
+        Self::start_handling(Handling::Lenient, clock, options).await
+    }
+
+    /// A gateway that refuses bodies with unknown members.
+    pub(crate) async fn start_strict(options: GatewayOptions) -> Self {
+        Self::start_handling(Handling::Strict, Clock::system(), options).await
+    }
+
+    async fn start_handling(handling: Handling, clock: Clock, options: GatewayOptions) -> Self {
         let database = testing::database(&app::log::MIGRATOR).await;
         let url = database.url_as("lablet_app");
-        let mut world = Self::over(&url, Some(database), clock, options).await;
+        let mut world = Self::over(&url, Some(database), clock, handling, options).await;
         world.project();
         world
     }
@@ -106,10 +116,16 @@ impl World {
     /// A gateway whose database is away.
     pub(crate) async fn without_database() -> Self {
         let nowhere = "postgres://lablet_app:secret@127.0.0.1:9/lablet";
-        Self::over(nowhere, None, Clock::system(), GatewayOptions::default()).await
+        Self::over(nowhere, None, Clock::system(), Handling::Lenient, GatewayOptions::default()).await
     }
 
-    async fn over(database_url: &str, database: Option<TestDatabase>, clock: Clock, options: GatewayOptions) -> Self {
+    async fn over(
+        database_url: &str,
+        database: Option<TestDatabase>,
+        clock: Clock,
+        handling: Handling,
+        options: GatewayOptions,
+    ) -> Self {
         // Whoever came first has installed it.
         drop(rustls_provider());
         let pool = app::log::pool(database_url, 8).unwrap();
@@ -124,7 +140,8 @@ impl World {
         let keys = Grants::parse(KEY_SETTING, "booking=all").unwrap();
         let parts = GatewayParts {
             commands: Commands::new(log.clone(), clock, mint)
-                .with_authorities(Authorities::new(Grants::default(), keys)),
+                .with_authorities(Authorities::new(Grants::default(), keys))
+                .handling_bodies(handling),
             dead_letters: dead_letters.clone(),
             projections: projections.clone(),
             bus,

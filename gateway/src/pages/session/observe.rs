@@ -24,7 +24,7 @@ pub(crate) async fn observe(
 ) -> Result<Response, Problem> {
     let Nothing {} = form.fields;
     let asked = ObservationRequest::default();
-    let (request_id, done) = shared.commands.request_observation(&id, asked, &form.origin).await?;
+    let (request_id, done) = shared.commands.request_observation(&id, asked, None, &form.origin).await?;
     let page = format!("/sessions/{id}?request={request_id}&position={}#requests", done.position);
     Ok(Redirect::to(&page).into_response())
 }

@@ -1,0 +1,181 @@
+//! Reading what somebody sends: JSON into a command, with everything that is wrong with it.
+//!
+//! The schema that is published is the one that is read by. One pass over the body, guided by it, finds every field
+//! that does not fit, every member that the command does not know and every member that is given twice; the pass builds
+//! no tree. Then the body is parsed into its type, which has the last word. The same rules hold over HTTP and on the
+//! bus:
+//!
+//! - A field that does not fit is refused, with what would be right; all of them at once.
+//! - A member that is given twice is refused: which of the two is meant cannot be known.
+//! - A member that is not known is not used, and named in the answer's warnings; with [`Handling::Strict`] it is
+//!   refused.
+//! - A byte order mark before the body does not count.
+
+mod complaints;
+mod leaves;
+mod shape;
+mod suggestion;
+mod unknown;
+mod walk;
+
+use std::any::TypeId;
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
+
+use domain::Invalid;
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+pub use self::complaints::{InvalidBody, complaint};
+use self::shape::Shape;
+pub use self::unknown::UnknownMembers;
+use self::walk::Walk;
+use crate::commands::Warning;
+
+/// Most nested arrays and objects of a body. The deepest body we know, an observation, has six.
+pub const DEEPEST: usize = 32;
+
+/// What becomes of a body with members that its reader does not know.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Handling {
+    /// It is taken without them, and a warning names them.
+    #[default]
+    Lenient,
+    /// It is refused.
+    Strict,
+}
+
+impl Handling {
+    /// The stricter of the two.
+    #[must_use]
+    pub fn or_strict(self, strict: bool) -> Self {
+        if strict { Self::Strict } else { self }
+    }
+}
+
+/// A body that was read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Body<T> {
+    /// What it says.
+    pub value: T,
+    /// What of it was not used.
+    pub unknown: UnknownMembers,
+}
+
+impl<T> Body<T> {
+    /// The same body with another value.
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Body<U> {
+        Body { value: change(self.value), unknown: self.unknown }
+    }
+
+    /// What it says, with what its sender should look at.
+    ///
+    /// # Errors
+    /// [`InvalidBody`] where unknown members are refused, and there are some.
+    pub fn handled(self, handling: Handling) -> Result<(T, Vec<Warning>), InvalidBody> {
+        let warnings = self.unknown.handled(handling)?;
+        Ok((self.value, warnings))
+    }
+}
+
+/// Reads a body from its bytes.
+///
+/// # Errors
+/// [`InvalidBody`] with every field that is wrong.
+pub fn from_bytes<T>(bytes: &[u8]) -> Result<Body<T>, InvalidBody>
+where
+    T: DeserializeOwned + JsonSchema + 'static,
+{
+    let text = json_text(bytes)?;
+    let mut walk = Walk::default();
+    walk.text(text, &shape_of::<T>());
+    let unknown = walk.finish()?;
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = serde_path_to_error::deserialize(&mut deserializer)
+        .map_err(|error| at_path(error).beside(unknown.warnings()))?;
+    Ok(Body { value, unknown })
+}
+
+/// Reads a body that was parsed into a tree already.
+///
+/// # Errors
+/// [`InvalidBody`] with every field that is wrong.
+pub fn from_value<T>(value: Value) -> Result<Body<T>, InvalidBody>
+where
+    T: DeserializeOwned + JsonSchema + 'static,
+{
+    let mut walk = Walk::default();
+    walk.tree(&value, &shape_of::<T>());
+    let unknown = walk.finish()?;
+    let value = serde_path_to_error::deserialize(value).map_err(|error| at_path(error).beside(unknown.warnings()))?;
+    Ok(Body { value, unknown })
+}
+
+/// Checks that these bytes are one JSON document that can mean only one thing: in UTF-8, of bounded depth, each number
+/// within the range of numbers, no member given twice.
+///
+/// # Errors
+/// [`InvalidBody`].
+pub fn check_json(bytes: &[u8]) -> Result<(), InvalidBody> {
+    let text = json_text(bytes)?;
+    let mut walk = Walk::default();
+    walk.text(text, &Shape::ANYTHING);
+    walk.finish().map(drop)
+}
+
+/// As [`check_json`], of bytes that may be something else than JSON: what does not begin like an object or a list is not
+/// looked at.
+///
+/// # Errors
+/// [`InvalidBody`].
+pub fn check_json_of(bytes: &[u8]) -> Result<(), InvalidBody> {
+    match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
+        Some(b'{' | b'[') => check_json(bytes),
+        _ => Ok(()),
+    }
+}
+
+/// The text of a body.
+fn json_text(bytes: &[u8]) -> Result<&str, InvalidBody> {
+    let expected = "a JSON document in UTF-8";
+    let refused = |problem: String| Err(Invalid::new("", problem, expected).into());
+    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return refused("is empty".to_owned());
+    }
+    if matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..]) {
+        return refused("is UTF-16 or UTF-32".to_owned());
+    }
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        Err(error) => refused(format!("is not UTF-8 from byte {}", error.valid_up_to())),
+    }
+}
+
+/// What the type itself says against a body to which its schema had no objection.
+fn at_path(error: serde_path_to_error::Error<serde_json::Error>) -> InvalidBody {
+    let path = error.path().to_string();
+    // serde_path_to_error writes `?` for a step that it could not see.
+    let path = if path == "." { "" } else { path.trim_end_matches('?').trim_end_matches('.') };
+    let mut message = error.into_inner().to_string();
+    if let Some(at) = message.rfind(" at line ") {
+        message.truncate(at);
+    }
+    complaint(path, &message).into()
+}
+
+/// The shape of a type, made from its schema once.
+fn shape_of<T: JsonSchema + 'static>() -> Arc<Shape> {
+    static SHAPES: LazyLock<RwLock<HashMap<TypeId, Arc<Shape>>>> = LazyLock::new(RwLock::default);
+    let id = TypeId::of::<T>();
+    let known = SHAPES.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
+    known.unwrap_or_else(|| {
+        let shape = Arc::new(Shape::of::<T>());
+        SHAPES.write().unwrap_or_else(PoisonError::into_inner).insert(id, shape.clone());
+        shape
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Types of the domain that are one text or one number on the wire. They know best what they take, and say it in their
+//! own words; a schema could only state a pattern.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use domain::lablet_definition::DefinitionVersion;
+use domain::ports::{PortName, PortNumber};
+use domain::worker::WorkerAddress;
+use domain::{DefinitionId, EventId, Invalid, LabId, RequestId, SessionId, WorkerId};
+use serde::Deserialize;
+use serde::de::IntoDeserializer;
+use serde::de::value::Error;
+
+use super::complaint;
+
+/// A single value of a body.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Leaf<'a> {
+    Null,
+    Flag(bool),
+    Whole(i128),
+    Number(f64),
+    Text(&'a str),
+}
+
+/// Longest part of a text that a complaint repeats.
+const LONGEST_SHOWN: usize = 60;
+
+impl fmt::Display for Leaf<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Null => formatter.write_str("null"),
+            Self::Flag(flag) => flag.fmt(formatter),
+            Self::Whole(number) => number.fmt(formatter),
+            Self::Number(number) => number.fmt(formatter),
+            Self::Text(text) if text.chars().count() > LONGEST_SHOWN => {
+                let shown: String = text.chars().take(LONGEST_SHOWN).collect();
+                write!(formatter, "{shown:?}…")
+            }
+            Self::Text(text) => write!(formatter, "{text:?}"),
+        }
+    }
+}
+
+/// What a type says against a value; nothing where it takes it.
+pub(super) type Check = fn(Leaf<'_>) -> Result<(), Invalid>;
+
+/// The check of the type with this name in schemas.
+pub(super) fn check_of(schema_name: &str) -> Option<Check> {
+    macro_rules! leaves {
+        ($($name:ident),+ $(,)?) => {
+            match schema_name {
+                $(stringify!($name) => Some(check::<$name>),)+
+                _ => None,
+            }
+        };
+    }
+    leaves!(
+        DefinitionId,
+        DefinitionVersion,
+        EventId,
+        LabId,
+        PortName,
+        PortNumber,
+        RequestId,
+        SessionId,
+        WorkerAddress,
+        WorkerId,
+    )
+}
+
+/// The check of instants.
+pub(super) fn check_time(leaf: Leaf<'_>) -> Result<(), Invalid> {
+    check::<DateTime<Utc>>(leaf)
+        .map_err(|_| Invalid::new("", format!("is {leaf}"), "a time with its offset, such as 2026-03-01T10:00:00Z"))
+}
+
+fn check<T: for<'de> Deserialize<'de>>(leaf: Leaf<'_>) -> Result<(), Invalid> {
+    let refused = match leaf {
+        Leaf::Null => return Err(Invalid::new("", "is null", expected::<T>())),
+        Leaf::Flag(flag) => T::deserialize(IntoDeserializer::<Error>::into_deserializer(flag)),
+        Leaf::Whole(number) => match (u64::try_from(number), i64::try_from(number)) {
+            (Ok(number), _) => T::deserialize(IntoDeserializer::<Error>::into_deserializer(number)),
+            (_, Ok(number)) => T::deserialize(IntoDeserializer::<Error>::into_deserializer(number)),
+            _ => return Err(Invalid::new("", format!("is {number}"), expected::<T>())),
+        },
+        Leaf::Number(number) => T::deserialize(IntoDeserializer::<Error>::into_deserializer(number)),
+        Leaf::Text(text) => T::deserialize(IntoDeserializer::<Error>::into_deserializer(text)),
+    };
+    match refused {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let said = complaint("", &error.to_string());
+            // serde's own complaint names its types; the value says the same more plainly.
+            if said.problem.starts_with("is wrong: ") {
+                return Err(Invalid::new("", format!("is {leaf}"), said.expected));
+            }
+            Err(said)
+        }
+    }
+}
+
+/// What a type takes, in its own words.
+fn expected<T: for<'de> Deserialize<'de>>() -> String {
+    let impossible = T::deserialize(IntoDeserializer::<Error>::into_deserializer(""));
+    impossible.err().map_or_else(|| "a value".to_owned(), |error| complaint("", &error.to_string()).expected)
+}
