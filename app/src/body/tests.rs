@@ -219,16 +219,16 @@ where
     match (by_type, read) {
         (Ok(value), Ok(body)) => prop_assert_eq!(value, body.value),
         (Err(_), Err(refused)) => prop_assert!(!refused.complaints().is_empty()),
-        // The schema states bounds that the type leaves to the decision.
-        (Ok(_), Err(refused)) => {
-            prop_assert!(
-                refused.complaints().iter().all(|said| said.expected.contains(" to ")
-                    || said.expected.contains("at most")
-                    || said.expected.contains("at least")),
-                "{}",
-                refused
-            )
-        }
+        // The schema states bounds that the type leaves to the decision, and serde would take a list of members in
+        // their order for an object.
+        (Ok(_), Err(refused)) => prop_assert!(
+            refused.complaints().iter().all(|said| {
+                let bounds = [" to ", "at most", "at least"];
+                said.problem == "is a list" || bounds.iter().any(|bound| said.expected.contains(bound))
+            }),
+            "{}",
+            refused
+        ),
         (Err(error), Ok(_)) => prop_assert!(false, "the type refuses it: {}", error),
     }
     Ok(())

@@ -265,11 +265,11 @@ mod tests {
         session_id is another one than the event's subject; expected the same identifier in both, or only one of them
         session_id is absent; expected an identifier, in the data or as the event's subject
         session_id is "a.b"; expected an identifier: 1 to 64 ASCII letters, digits, '_' or '-', starting with a letter or a digit
-        new_status cannot be read: unknown variant `flying`, expected one of `pending`, `scheduled`, `instantiating`, `ready`, `running`, `collecting`, `grading`, `stopping`, `stopped`, `archived`, `terminated`, `expired`; expected a value as the command's schema says
-        data is no JSON object; expected a JSON object
-        observed_resources.nodes[0].node_id cannot be read: invalid type: integer `5`, expected a string; expected a value as the command's schema says
-        observed_ports.a cannot be read: invalid value: integer `70000`, expected a port from 1 to 65535; expected a value as the command's schema says
-        surplus cannot be read: unknown field `surplus`, expected one of `id`, `name`, `version`, `resource_requirements`, `port_template`, `node_count`, `description`; expected a value as the command's schema says
+        new_status is "flying"; expected one of pending, scheduled, instantiating, ready, running, collecting, grading, stopping, stopped, archived, terminated, expired
+        data is a list; expected an object
+        observed_resources.nodes[0].node_id is 5; expected a text
+        observed_ports.a is 70000; expected a port from 1 to 65535
+        resource_requirements is missing; expected an object; and version is missing; expected 1 to 64 characters without control characters
         "#);
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use app::authority::{Authorities, Grants, TEAM_SETTING};
 use app::body::Handling;
 use app::bus::{streams, subjects};
 use app::clock::{Clock, Mint};
@@ -28,7 +29,8 @@ struct AtWork {
 impl AtWork {
     async fn start(handling: Handling) -> Self {
         let stage = Stage::new().await;
-        let commands = stage.commands.clone().handling_bodies(handling);
+        let all = Authorities::new(Grants::parse(TEAM_SETTING, "*=all").unwrap(), Grants::default());
+        let commands = stage.commands.clone().with_authorities(all).handling_bodies(handling);
         let stop = CancellationToken::new();
         let door = CommandDoor::new(stage.bus.clone(), commands, dead_letters(&stage), DoorOptions::default());
         let task = tokio::spawn(door.run(stop.clone()));

@@ -275,7 +275,9 @@ fn without_an_allocation_ports_are_unallocated_and_not_drift() {
 fn unreadable_tags_leave_the_earlier_verdict() {
     let mut history = running();
     history.extend(decide(history.clone(), report(json!({"observed_resources": {}, "observed_ports": {}}))).unwrap());
-    let events = decide(history.clone(), report(json!({"observed_resources": {"observer": "x"}}))).unwrap();
+    let events =
+        decide(history.clone(), report(json!({"observed_resources": {"observer": "x", "total_cpu_cores": 1}})))
+            .unwrap();
     let [LabletSessionEvent::ResourcesObserved { port_drift_detected, .. }] = events.as_slice() else { panic!() };
     assert_eq!(*port_drift_detected, None);
     history.extend(events);
@@ -301,11 +303,11 @@ fn only_running_and_collecting_sessions_are_observed() {
 
 #[test]
 fn the_same_observer_at_the_same_instant_made_the_same_observation() {
-    let body = json!({"observed_resources": {"observer": "grading", "observed_at": "2026-03-01T10:00:00Z"}});
+    let body = json!({"observed_resources": {"observer": "grading", "observed_at": "2026-03-01T10:00:00Z", "nodes": [{"node_id": "n"}]}});
     let mut history = running();
     history.extend(decide(history.clone(), report(body.clone())).unwrap());
     assert_eq!(decide(history.clone(), report(body)).unwrap(), vec![]);
-    let later = json!({"observed_resources": {"observer": "grading", "observed_at": "2026-03-01T10:00:01Z"}});
+    let later = json!({"observed_resources": {"observer": "grading", "observed_at": "2026-03-01T10:00:01Z", "nodes": [{"node_id": "n"}]}});
     assert_eq!(decide(history, report(later)).unwrap().len(), 1);
 }
 

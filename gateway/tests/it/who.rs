@@ -67,7 +67,7 @@ async fn a_key_that_was_not_named_for_definitions_and_workers_sends_sessions_and
     let world = World::start().await;
     world.session("s1", "running").await;
     let send = async |method: Method, path: &str, body: Value| {
-        let request = world.request(method, path).header("x-api-key", PLAIN_KEY).header("if-match", "\"1\"");
+        let request = world.request(method, path).header("x-api-key", PLAIN_KEY).header("if-match", "*");
         world.send(request.json(&body)).await
     };
     let moved = json!({"address": "https://elsewhere.example.org"});
