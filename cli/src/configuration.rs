@@ -10,8 +10,10 @@ use anyhow::{Context as _, bail};
 use app::authority::{self, Authorities, Grants};
 use app::body::Handling;
 use clap::{ArgAction, Args};
-use controller::{CmlOptions, ControllerOptions, CredentialBook, Credentials};
+use controller::hosts::HostListError;
+use controller::{CmlOptions, ControllerOptions, CredentialBook, Credentials, HostList, InsecureTls};
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
+use simulator::Simulator;
 
 use self::sign_in::SignInArguments;
 use crate::secret::Secret;
@@ -182,21 +184,34 @@ pub(crate) struct ControllerArguments {
     /// Password to that user name.
     #[arg(long, env = "LABLET_CML_PASSWORD", hide_env_values = true)]
     cml_password: Option<Secret>,
-    /// TOML file with a table a worker: `[worker-id]`, `username`, `password`.
+    /// Hosts that these may be sent to, separated by commas: `cml-1.example.org`, `192.0.2.7:8443`, `*.lab.example.com`
+    /// (names below the domain). Nothing is sent to any other, wherever a worker is registered.
+    #[arg(long, env = "LABLET_CML_HOSTS", value_parser = HostList::parse, default_value = "", hide_default_value = true)]
+    cml_hosts: HostList,
+    /// TOML file with a table a worker: `[worker-id]`, `username`, `password`, `host` (the one that they are sent to).
     #[arg(long, env = "LABLET_CML_CREDENTIALS")]
     cml_credentials: Option<PathBuf>,
     /// PEM file with the certificates that CML workers are trusted by.
     #[arg(long, env = "LABLET_CML_CA")]
     cml_ca: Option<PathBuf>,
-    /// Accept any certificate of CML workers.
-    #[arg(long, env = "LABLET_CML_INSECURE_TLS", action = ArgAction::Set, default_value_t = false, num_args = 0..=1, default_missing_value = "true")]
-    cml_insecure_tls: bool,
+    /// Hosts whose certificate is not checked, separated by commas; `true`: all that credentials may be sent to.
+    #[arg(long, env = "LABLET_CML_INSECURE_TLS", value_parser = insecure_tls, default_value = "false", num_args = 0..=1, default_missing_value = "true")]
+    cml_insecure_tls: InsecureTls,
     /// Observe sessions when their timeslot ends.
     #[arg(long, env = "RESOURCE_OBSERVATION_ENABLED", action = ArgAction::Set, default_value_t = true)]
     resource_observation_enabled: bool,
     /// Longest time of one observation, in seconds.
     #[arg(long, env = "RESOURCE_OBSERVATION_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
     resource_observation_timeout_seconds: u64,
+}
+
+/// `true`, `false` or hosts.
+fn insecure_tls(text: &str) -> Result<InsecureTls, HostListError> {
+    match text.trim() {
+        "" | "false" => Ok(InsecureTls::Never),
+        "true" => Ok(InsecureTls::NamedHosts),
+        hosts => HostList::parse(hosts).map(InsecureTls::Hosts),
+    }
 }
 
 /// What a controller works with.
@@ -236,22 +251,32 @@ impl ControllerArguments {
             .as_ref()
             .map(|file| std::fs::read(file).with_context(|| format!("{} cannot be read", file.display())))
             .transpose()?;
-        let cml = CmlOptions { ca_pem, insecure_tls: self.cml_insecure_tls, ..CmlOptions::default() };
+        let credentials =
+            credentials.with_hosts(self.cml_hosts.clone()).with_insecure_tls(self.cml_insecure_tls.clone());
+        if credentials.lacks_hosts() {
+            tracing::warn!("CML credentials are sent nowhere: LABLET_CML_HOSTS names no host");
+        }
+        let cml = CmlOptions { ca_pem, ..CmlOptions::default() };
         Ok(Some(ControllerSettings { options: self.options(), cml, credentials }))
     }
 
     /// Settings for the simulator of the demonstration.
-    pub(crate) fn settings_for_simulator(&self, certificate_pem: &str, credentials: Credentials) -> ControllerSettings {
-        ControllerSettings {
+    pub(crate) fn settings_for_simulator(
+        &self,
+        simulator: &Simulator,
+        credentials: Credentials,
+    ) -> anyhow::Result<ControllerSettings> {
+        let hosts = HostList::parse(&simulator.address().to_string())?;
+        Ok(ControllerSettings {
             // The demonstration's labs live for seconds: they are steady sooner than real ones.
             options: ControllerOptions {
                 settling: Duration::from_secs(5),
                 poll: Duration::from_secs(2),
                 ..self.options()
             },
-            cml: CmlOptions { ca_pem: Some(certificate_pem.as_bytes().to_vec()), ..CmlOptions::default() },
-            credentials: CredentialBook::common(credentials),
-        }
+            cml: CmlOptions { ca_pem: Some(simulator.certificate_pem().into_bytes()), ..CmlOptions::default() },
+            credentials: CredentialBook::common(credentials).with_hosts(hosts),
+        })
     }
 }
 
@@ -289,6 +314,36 @@ mod tests {
         assert!(with("").unwrap().check(&booking, CommandName::RegisterWorker).is_err());
         assert!(with("boking=all").unwrap_err().contains("names the key \"boking\"; there is booking"));
         assert!(with("booking=al").unwrap_err().contains("LABLET_INTERNAL_API_KEY_AUTHORITY"));
+    }
+
+    #[derive(Parser)]
+    struct Controller {
+        #[command(flatten)]
+        controller: ControllerArguments,
+    }
+
+    #[test]
+    fn credentials_go_where_the_settings_say_and_certificates_are_checked_unless_they_say_otherwise() {
+        let verifies = |arguments: &[&str], address: &str| {
+            let named = ["x", "--cml-username", "lablet", "--cml-password", "secret"];
+            let arguments = named.iter().chain(arguments);
+            let parsed = Controller::try_parse_from(arguments).map_err(|error| error.to_string())?;
+            let settings = parsed.controller.settings().unwrap().unwrap();
+            let access = settings.credentials.access(&"w1".parse().unwrap(), &address.parse().unwrap());
+            access.map(|access| access.verifies_certificate()).map_err(|refused| refused.to_string())
+        };
+        let (a, b) = ("https://a.example", "https://b.example");
+        assert!(verifies(&[], a).unwrap_err().contains("LABLET_CML_HOSTS is not set"));
+        assert_eq!(verifies(&["--cml-hosts", "a.example,b.example"], a), Ok(true));
+        assert!(verifies(&["--cml-hosts", "a.example"], b).unwrap_err().contains("LABLET_CML_HOSTS does not name"));
+        for insecure in [vec!["--cml-insecure-tls"], vec!["--cml-insecure-tls", "true"]] {
+            let arguments: Vec<&str> = ["--cml-hosts", "a.example"].into_iter().chain(insecure).collect();
+            assert_eq!(verifies(&arguments, a), Ok(false));
+            assert!(verifies(&arguments, b).is_err());
+        }
+        let some = ["--cml-hosts", "*.example", "--cml-insecure-tls", "a.example"];
+        assert_eq!((verifies(&some, a), verifies(&some, b)), (Ok(false), Ok(true)));
+        assert!(verifies(&["--cml-hosts", "https://a.example"], a).unwrap_err().contains("--cml-hosts"));
     }
 
     #[test]

@@ -113,7 +113,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         roles.start_projections(&store, &bus);
         let settings = match &simulated {
             Some((simulator, credentials)) => {
-                Some(arguments.controller.settings_for_simulator(&simulator.certificate_pem(), credentials.clone()))
+                Some(arguments.controller.settings_for_simulator(simulator, credentials.clone())?)
             }
             None => arguments.controller.settings()?,
         };

@@ -2,9 +2,14 @@
 //!
 //! One [`CmlClient`] serves every worker of a controller. It keeps a token per worker, signs in again once when a token
 //! is refused (401), retries that call once, and never retries a 403. Answers are bounded before they are parsed.
+//!
+//! What leaves it goes to the host that a [`WorkerAccess`] stands for and nowhere else: no redirect is followed, no proxy
+//! is used, and a name is connected to at an address that was looked at before. A worker whose address or credentials
+//! change is a new one, whose token is its own.
 
 pub mod answers;
 mod error;
+mod resolver;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,7 +18,7 @@ use std::time::Duration;
 
 use domain::{LabId, WorkerId};
 use reqwest::header::AUTHORIZATION;
-use reqwest::{Method, StatusCode};
+use reqwest::{Certificate, Method, StatusCode};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
@@ -22,7 +27,8 @@ pub use self::error::CmlError;
 
 use self::answers::{Addresses, ElementStates, Node, NodeDefaults, Reading, Stats, Topology};
 use self::error::shortened;
-use crate::credentials::Credentials;
+use self::resolver::CheckedResolver;
+use crate::credentials::WorkerAccess;
 
 /// A refused password is not tried again for this long: controllers lock accounts.
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
@@ -36,8 +42,6 @@ const FACTS_LAST: Duration = Duration::from_secs(3600);
 pub struct CmlOptions {
     /// Certificates to trust instead of the system's, PEM, one or several. `None`: the system's.
     pub ca_pem: Option<Vec<u8>>,
-    /// Whether to accept any certificate. Only ever by explicit setting.
-    pub insecure_tls: bool,
     /// Longest time to connect, TLS included.
     pub connect_timeout: Duration,
     /// Largest answer, bytes.
@@ -46,12 +50,7 @@ pub struct CmlOptions {
 
 impl Default for CmlOptions {
     fn default() -> Self {
-        Self {
-            ca_pem: None,
-            insecure_tls: false,
-            connect_timeout: Duration::from_secs(5),
-            largest_answer: 32 * 1024 * 1024,
-        }
+        Self { ca_pem: None, connect_timeout: Duration::from_secs(5), largest_answer: 32 * 1024 * 1024 }
     }
 }
 
@@ -66,21 +65,10 @@ pub enum CmlOptionsError {
     Tls(#[source] reqwest::Error),
 }
 
-/// A worker and what opens it.
-#[derive(Debug, Clone)]
-pub struct WorkerAccess {
-    /// The worker's id.
-    pub worker: WorkerId,
-    /// Its https address; a path in it is kept in front of `/api/v0`.
-    pub address: Url,
-    /// User name and password.
-    pub credentials: Credentials,
-}
-
 /// The client. Clones share connections, tokens and what was learnt.
 #[derive(Clone)]
 pub struct CmlClient {
-    http: reqwest::Client,
+    trust: Arc<Trust>,
     connect_timeout: Duration,
     largest_answer: usize,
     desks: Arc<Mutex<BTreeMap<WorkerId, Arc<Desk>>>>,
@@ -92,9 +80,16 @@ impl fmt::Debug for CmlClient {
     }
 }
 
+/// Which certificates vouch for a worker's.
+enum Trust {
+    System,
+    Only(Vec<Certificate>),
+}
+
 /// What is kept of one worker.
 struct Desk {
     access: WorkerAccess,
+    http: Result<reqwest::Client, CmlError>,
     sign_in: tokio::sync::Mutex<SignIn>,
     defaults: Mutex<Option<(Instant, Arc<Reading<NodeDefaults>>)>>,
     version: Mutex<Option<(Instant, String)>>,
@@ -121,36 +116,28 @@ impl CmlClient {
     /// # Errors
     /// When the CA cannot be read or TLS cannot be set up. A rustls provider has to be installed before.
     pub fn new(options: &CmlOptions) -> Result<Self, CmlOptionsError> {
-        let builder = || {
-            reqwest::Client::builder()
-                .connect_timeout(options.connect_timeout)
-                .pool_idle_timeout(Duration::from_secs(30))
-                // A redirect would carry the token to wherever it points; CML never redirects its API.
-                .redirect(reqwest::redirect::Policy::none())
-                // Workers are inside; a proxy of the environment is for what is outside.
-                .no_proxy()
-                .user_agent(concat!("lablet-controller/", env!("CARGO_PKG_VERSION")))
-                .tls_danger_accept_invalid_certs(options.insecure_tls)
-                .tls_danger_accept_invalid_hostnames(options.insecure_tls)
-        };
-        let http = match &options.ca_pem {
+        let trust = match &options.ca_pem {
             Some(pem) => {
                 let certificates =
-                    reqwest::Certificate::from_pem_bundle(pem).map_err(|error| CmlOptionsError::Ca(Some(error)))?;
+                    Certificate::from_pem_bundle(pem).map_err(|error| CmlOptionsError::Ca(Some(error)))?;
                 if certificates.is_empty() {
                     return Err(CmlOptionsError::Ca(None));
                 }
-                builder().tls_certs_only(certificates).build()
+                Trust::Only(certificates)
             }
-            None => builder().build().or_else(|error| {
+            None => match builder(&Trust::System, options.connect_timeout).build() {
+                Ok(_) => Trust::System,
                 // A small image has no certificates at all. Every worker is then refused, by name and with the reason,
                 // and the rest of the controller works.
-                tracing::warn!(error = &error as &dyn std::error::Error, "the system vouches for no certificate");
-                builder().tls_certs_only([]).build()
-            }),
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "the system vouches for no certificate");
+                    Trust::Only(Vec::new())
+                }
+            },
         };
+        builder(&trust, options.connect_timeout).build().map_err(CmlOptionsError::Tls)?;
         Ok(Self {
-            http: http.map_err(CmlOptionsError::Tls)?,
+            trust: Arc::new(trust),
             connect_timeout: options.connect_timeout,
             largest_answer: options.largest_answer,
             desks: Arc::default(),
@@ -160,19 +147,18 @@ impl CmlClient {
     /// A reader of one worker that gives up after `timeout` in total.
     pub fn reader(&self, access: &WorkerAccess, timeout: Duration) -> WorkerReader {
         let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = desks
-            .get(&access.worker)
-            .filter(|desk| desk.access.address == access.address && desk.access.credentials == access.credentials);
+        let known = desks.get(access.worker()).filter(|desk| desk.access == *access);
         let desk = match known {
             Some(desk) => desk.clone(),
             None => {
                 let desk = Arc::new(Desk {
                     access: access.clone(),
+                    http: self.connection_to(access),
                     sign_in: tokio::sync::Mutex::default(),
                     defaults: Mutex::default(),
                     version: Mutex::default(),
                 });
-                desks.insert(access.worker.clone(), desk.clone());
+                desks.insert(access.worker().clone(), desk.clone());
                 desk
             }
         };
@@ -180,10 +166,38 @@ impl CmlClient {
         WorkerReader { client: self.clone(), desk, began, deadline: began + timeout }
     }
 
+    /// Connections to one worker, which go to its host alone.
+    fn connection_to(&self, access: &WorkerAccess) -> Result<reqwest::Client, CmlError> {
+        let insecure = !access.verifies_certificate();
+        let port = access.address().port_or_known_default().unwrap_or(443);
+        builder(&self.trust, self.connect_timeout)
+            .dns_resolver(Arc::new(CheckedResolver::new(access.hosts().clone(), port)))
+            .tls_danger_accept_invalid_certs(insecure)
+            .tls_danger_accept_invalid_hostnames(insecure)
+            .build()
+            .map_err(|error| CmlError::of_transport(error, self.connect_timeout))
+    }
+
     /// Forgets every worker that is not among `workers`, with its token.
     pub fn keep_only(&self, workers: &std::collections::BTreeSet<WorkerId>) {
         let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
         desks.retain(|worker, _| workers.contains(worker));
+    }
+}
+
+fn builder(trust: &Trust, connect_timeout: Duration) -> reqwest::ClientBuilder {
+    let builder = reqwest::Client::builder()
+        .connect_timeout(connect_timeout)
+        .pool_idle_timeout(Duration::from_secs(30))
+        // A redirect would carry the token, or the password, to wherever it points; CML never redirects its API.
+        .redirect(reqwest::redirect::Policy::none())
+        // Workers are inside; a proxy of the environment is for what is outside.
+        .no_proxy()
+        .https_only(true)
+        .user_agent(concat!("lablet-controller/", env!("CARGO_PKG_VERSION")));
+    match trust {
+        Trust::System => builder,
+        Trust::Only(certificates) => builder.tls_certs_only(certificates.clone()),
     }
 }
 
@@ -303,7 +317,7 @@ impl WorkerReader {
                 return Err(error.clone());
             }
         }
-        let credentials = &self.desk.access.credentials;
+        let credentials = self.desk.access.credentials();
         let body = json!({"username": credentials.username(), "password": credentials.password()});
         let answer = self.measured("authenticate", async {
             match self.call(Method::POST, self.url(&["authenticate"], &[]), None, Some(&body)).await {
@@ -332,8 +346,8 @@ impl WorkerReader {
         token: Option<&Arc<str>>,
         body: Option<&Value>,
     ) -> Result<Value, CmlError> {
-        let credentials = &self.desk.access.credentials;
-        let mut request = self.client.http.request(method, url);
+        let credentials = self.desk.access.credentials();
+        let mut request = self.desk.http.as_ref().map_err(Clone::clone)?.request(method, url);
         if let Some(token) = token {
             let mut value = reqwest::header::HeaderValue::try_from(format!("Bearer {token}"))
                 .map_err(|_| CmlError::Garbage { reason: "the token cannot be sent in a header".to_owned() })?;
@@ -380,7 +394,7 @@ impl WorkerReader {
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
-        let mut url = self.desk.access.address.clone();
+        let mut url = self.desk.access.address().clone();
         url.set_query(None);
         url.set_fragment(None);
         // An https address always has a path to extend.
@@ -404,7 +418,7 @@ impl WorkerReader {
         metrics::counter!("lablet_cml_requests_total", "read" => read, "outcome" => outcome).increment(1);
         metrics::histogram!("lablet_cml_request_seconds", "read" => read).record(began.elapsed().as_secs_f64());
         if let Err(error) = &answer {
-            tracing::debug!(worker.id = %self.desk.access.worker, read, error = %error, "a read of CML failed");
+            tracing::debug!(worker.id = %self.desk.access.worker(), read, error = %error, "a read of CML failed");
         }
         answer
     }

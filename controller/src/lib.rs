@@ -11,6 +11,7 @@
 pub mod cml;
 pub mod credentials;
 pub mod gateway;
+pub mod hosts;
 pub mod observation;
 pub mod observer;
 pub mod plan;
@@ -27,8 +28,9 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::cml::{CmlClient, CmlOptions};
-pub use self::credentials::{CredentialBook, Credentials};
+pub use self::credentials::{CredentialBook, Credentials, InsecureTls};
 pub use self::gateway::Gateway;
+pub use self::hosts::HostList;
 
 use self::observer::Observer;
 use self::plan::PlanOptions;

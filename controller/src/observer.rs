@@ -8,7 +8,8 @@ use domain::LabId;
 use domain::observation::ResourceObservation;
 
 use crate::cml::answers::{Addresses, ElementStates, Node, NodeDefaults, Reading, Stats, Topology};
-use crate::cml::{CmlClient, CmlError, WorkerAccess, WorkerReader};
+use crate::cml::{CmlClient, CmlError, WorkerReader};
+use crate::credentials::WorkerAccess;
 use crate::observation::{self, ObservationImpossible};
 
 /// Everything that was read of one lab, each read on its own: one that failed does not take the others with it.
@@ -62,7 +63,7 @@ impl Observer {
     ///
     /// # Errors
     /// [`ObservationImpossible`] when the sign-in failed, the lab does not exist, or its nodes could not be read.
-    #[tracing::instrument(name = "controller.observe", skip_all, fields(worker.id = %access.worker, lab.id = %lab))]
+    #[tracing::instrument(name = "controller.observe", skip_all, fields(worker.id = %access.worker(), lab.id = %lab))]
     pub async fn observe(
         &self,
         access: &WorkerAccess,

@@ -268,7 +268,7 @@ impl Requests {
         let seen = if session.status.is_observable() {
             match self.workers.access(&asked.worker_id).await {
                 Err(NoAccess::Gateway(error)) => return Err(Verdict::Later(error.to_string())),
-                Err(no_access @ (NoAccess::Unknown(_) | NoAccess::NoCredentials(_))) => {
+                Err(no_access @ (NoAccess::Unknown(_) | NoAccess::Refused(_))) => {
                     Err((FailureOutcome::Failed, no_access.to_string()))
                 }
                 Ok(access) => self

@@ -9,8 +9,8 @@ use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::cml::{CmlClient, WorkerAccess};
-use crate::credentials::CredentialBook;
+use crate::cml::CmlClient;
+use crate::credentials::{AccessRefused, CredentialBook, WorkerAccess};
 use crate::gateway::{Gateway, GatewayError, Worker};
 
 /// How long the list of workers is taken from memory.
@@ -31,9 +31,9 @@ pub enum NoAccess {
     /// No such worker is registered.
     #[error("the worker {0} is not registered")]
     Unknown(WorkerId),
-    /// Nobody told this controller its user name and password.
-    #[error("this controller has no credentials for the worker {0}")]
-    NoCredentials(WorkerId),
+    /// This controller's configuration opens no way into it.
+    #[error(transparent)]
+    Refused(#[from] AccessRefused),
 }
 
 /// The registered workers and their credentials. Cloning shares what was read.
@@ -64,12 +64,7 @@ impl Workers {
             listed = self.listed(Duration::ZERO).await.map_err(NoAccess::Gateway)?;
         }
         let worker = listed.get(id).ok_or_else(|| NoAccess::Unknown(id.clone()))?;
-        self.access_to(worker).ok_or_else(|| NoAccess::NoCredentials(id.clone()))
-    }
-
-    fn access_to(&self, worker: &Worker) -> Option<WorkerAccess> {
-        let credentials = self.book.of(&worker.id)?.clone();
-        Some(WorkerAccess { worker: worker.id.clone(), address: worker.address.clone(), credentials })
+        Ok(self.book.access(id, &worker.address)?)
     }
 
     async fn listed(&self, lasts: Duration) -> Result<Listed, GatewayError> {
@@ -109,19 +104,24 @@ impl Workers {
         }
     }
 
-    async fn greet_one(&self, worker: Worker) {
-        let Some(access) = self.access_to(&worker) else {
-            tracing::warn!(worker.id = %worker.id, "there are no credentials for this worker");
-            return;
-        };
+    /// The version of a worker that lets this controller in, or why it cannot be used.
+    async fn look_at(&self, worker: &Worker) -> Result<String, String> {
+        let access = self.book.access(&worker.id, &worker.address).map_err(|refused| refused.to_string())?;
         let reader = self.client.reader(&access, GREETING_TIMEOUT);
-        let reached = match tokio::join!(reader.sign_in(), reader.version()) {
-            (Ok(()), Ok(version)) => {
+        match tokio::join!(reader.sign_in(), reader.version()) {
+            (Ok(()), Ok(version)) => Ok(version),
+            (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
+        }
+    }
+
+    async fn greet_one(&self, worker: Worker) {
+        let reached = match self.look_at(&worker).await {
+            Ok(version) => {
                 tracing::debug!(worker.id = %worker.id, version, "the worker answers");
                 1.0
             }
-            (Err(error), _) | (_, Err(error)) => {
-                tracing::warn!(worker.id = %worker.id, %error, "the worker cannot be used");
+            Err(reason) => {
+                tracing::warn!(worker.id = %worker.id, reason, "the worker cannot be used");
                 0.0
             }
         };

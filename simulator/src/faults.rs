@@ -14,6 +14,8 @@ pub enum FaultKind {
     Slow { milliseconds: u64 },
     /// This status instead of an answer, in the controller's form of an error.
     Status { code: u16 },
+    /// 307 to this address.
+    Redirect { location: String },
     /// Signing in is refused with 403.
     RefusePassword,
     /// As while the controller boots: a proxy's 502 that is no JSON.
@@ -55,6 +57,8 @@ pub enum FaultError {
     Share(f64),
     #[error("{0} is no status of an answer; 200 to 599 are")]
     Status(u16),
+    #[error("{0:?} is no address that a header can hold")]
+    Location(String),
     #[error("a delay of {0} ms is longer than {LONGEST_DELAY_MILLISECONDS} ms")]
     Delay(u64),
     #[error("more than {MOST_FAULTS} faults at once")]
@@ -95,10 +99,13 @@ impl Fault {
         if !(self.share > 0.0 && self.share <= 1.0) {
             return Err(FaultError::Share(self.share));
         }
-        match self.kind {
-            FaultKind::Status { code } if !(200..600).contains(&code) => Err(FaultError::Status(code)),
-            FaultKind::Slow { milliseconds } if milliseconds > LONGEST_DELAY_MILLISECONDS => {
-                Err(FaultError::Delay(milliseconds))
+        match &self.kind {
+            FaultKind::Status { code } if !(200..600).contains(code) => Err(FaultError::Status(*code)),
+            FaultKind::Slow { milliseconds } if *milliseconds > LONGEST_DELAY_MILLISECONDS => {
+                Err(FaultError::Delay(*milliseconds))
+            }
+            FaultKind::Redirect { location } if axum::http::HeaderValue::from_str(location).is_err() => {
+                Err(FaultError::Location(location.clone()))
             }
             _ => Ok(()),
         }

@@ -3,6 +3,9 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use crate::credentials::HOSTS_SETTING;
+use crate::hosts::SpecialAddress;
+
 /// Most characters of CML's own words that are passed on.
 const LONGEST_DESCRIPTION: usize = 200;
 
@@ -59,6 +62,12 @@ pub enum CmlError {
         /// The reason as the network told it.
         reason: String,
     },
+    /// The worker's name leads to an address that the configuration would have to name.
+    #[error("nothing was sent: {special} in {} or in the worker's own entry", HOSTS_SETTING)]
+    AddressNotNamed {
+        /// What is special about the address.
+        special: SpecialAddress,
+    },
     /// The connection broke before the answer was complete.
     #[error("the connection broke: {reason}")]
     Broken {
@@ -84,6 +93,7 @@ impl CmlError {
             Self::TooLarge { .. } => "too_large",
             Self::TimedOut { .. } => "timed_out",
             Self::Unreachable { .. } => "unreachable",
+            Self::AddressNotNamed { .. } => "address_not_named",
             Self::Broken { .. } => "broken",
         }
     }
@@ -98,6 +108,9 @@ impl CmlError {
         let mut reason = error.to_string();
         let mut source = error.source();
         while let Some(inner) = source {
+            if let Some(special) = inner.downcast_ref::<SpecialAddress>() {
+                return Self::AddressNotNamed { special: *special };
+            }
             let text = inner.to_string();
             if !reason.contains(&text) {
                 reason = format!("{reason}: {text}");

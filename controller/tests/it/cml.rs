@@ -3,24 +3,25 @@
 use std::time::Duration;
 
 use chrono::DateTime;
-use controller::Credentials;
-use controller::cml::{CmlClient, CmlError, CmlOptions, WorkerAccess};
+use controller::cml::{CmlClient, CmlError, CmlOptions};
+use controller::credentials::WorkerAccess;
 use controller::observation::ObservationImpossible;
 use controller::observer::Observer;
+use controller::{CredentialBook, Credentials, InsecureTls};
 use domain::observation::{Phase, ResourceObservation};
 use domain::{LabId, WorkerId};
 use simulator::{ApiVersion, Fault, FaultKind, Simulator, SimulatorOptions};
 
-use crate::surroundings::{SMALL_LAB, cml_options, fast, running_lab, simulator};
+use crate::surroundings::{SMALL_LAB, cml_options, fast, local_book, running_lab, simulator};
 
 const SETTLING: Duration = Duration::from_secs(60);
 
 fn access(simulator: &Simulator, password: &str) -> WorkerAccess {
-    WorkerAccess {
-        worker: WorkerId::parse("w1").unwrap(),
-        address: simulator.url().parse().unwrap(),
-        credentials: Credentials::new("admin", password),
-    }
+    access_with(simulator, local_book(Credentials::new("admin", password)))
+}
+
+fn access_with(simulator: &Simulator, book: CredentialBook) -> WorkerAccess {
+    book.access(&WorkerId::parse("w1").unwrap(), &simulator.url().parse().unwrap()).unwrap()
 }
 
 fn observer(simulator: &Simulator, timeout: Duration) -> Observer {
@@ -257,8 +258,9 @@ async fn a_certificate_nobody_vouches_for_is_refused_unless_told_otherwise() {
     let other = Simulator::start(SimulatorOptions::default()).await.unwrap();
     let error = observe(&with(cml_options(&other)), &simulator, &lab).await.unwrap_err();
     assert!(matches!(error, ObservationImpossible::SignIn(CmlError::Unreachable { .. })), "{error}");
-    let insecure = CmlOptions { insecure_tls: true, ..CmlOptions::default() };
-    assert!(observe(&with(insecure), &simulator, &lab).await.is_ok());
+    let book = local_book(Credentials::new("admin", "simulator")).with_insecure_tls(InsecureTls::NamedHosts);
+    let insecure = access_with(&simulator, book);
+    assert!(with(CmlOptions::default()).observe(&insecure, &lab, DateTime::UNIX_EPOCH).await.is_ok());
     other.stop().await;
 }
 

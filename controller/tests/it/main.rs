@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod cml;
+mod destinations;
 mod real_door;
 mod requests;
 mod surroundings;

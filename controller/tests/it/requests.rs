@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use controller::{ControllerOptions, CredentialBook, Credentials};
+use controller::{ControllerOptions, CredentialBook, Credentials, HostList};
 use domain::WorkerId;
 use serde_json::Value;
 use simulator::{Fault, FaultKind, Simulator};
@@ -151,6 +151,7 @@ async fn what_cannot_be_observed_fails_with_its_reason() {
     world.add_session("no-lab", "w1", "863799a0-0000-4000-8000-000000000001", None);
     let worker = |id: &str| WorkerId::parse(id).unwrap();
     let book = CredentialBook::default()
+        .with_hosts(HostList::parse("127.0.0.1").unwrap())
         .with_worker(worker("w1"), Credentials::new("admin", "simulator"))
         .with_worker(worker("w3"), Credentials::new("admin", "s3cr3t-and-wrong"));
     let controller = world.controller_with(&simulator, options(), book).await;

@@ -17,7 +17,9 @@ use axum::{Json, Router};
 use chrono::{DateTime, TimeDelta, Utc};
 use cloudevents::event::EventBuilderV10;
 use cloudevents::{AttributesReader as _, EventBuilder as _};
-use controller::{CmlClient, CmlOptions, Controller, ControllerOptions, CredentialBook, Credentials, Gateway};
+use controller::{
+    CmlClient, CmlOptions, Controller, ControllerOptions, CredentialBook, Credentials, Gateway, HostList,
+};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use simulator::{SimulatedTime, Simulator, SimulatorOptions};
@@ -80,6 +82,11 @@ pub(crate) fn running_lab(simulator: &Simulator, yaml: &str) -> domain::LabId {
     simulator.start_lab(&lab).unwrap();
     simulator.advance(Duration::from_secs(2 * 3600)).unwrap();
     domain::LabId::parse(lab).unwrap()
+}
+
+/// Credentials that go to simulators of this machine.
+pub(crate) fn local_book(credentials: Credentials) -> CredentialBook {
+    CredentialBook::common(credentials).with_hosts(HostList::parse("127.0.0.1").unwrap())
 }
 
 pub(crate) fn cml_options(simulator: &Simulator) -> CmlOptions {
@@ -162,7 +169,14 @@ impl World {
     }
 
     pub(crate) fn add_worker(&self, id: &str, simulator: &Simulator) {
-        self.known().workers.push(json!({"id": id, "name": id, "address": simulator.url(), "surplus": {}}));
+        self.add_worker_at(id, &simulator.url());
+    }
+
+    /// Registers a worker, or moves it to another address.
+    pub(crate) fn add_worker_at(&self, id: &str, address: &str) {
+        let mut known = self.known();
+        known.workers.retain(|worker| worker["id"] != id);
+        known.workers.push(json!({"id": id, "name": id, "address": address, "surplus": {}}));
     }
 
     /// A running session; `end` in seconds from now.
@@ -262,7 +276,7 @@ impl World {
 
     /// A controller that runs until it is dropped or stopped.
     pub(crate) async fn controller(&self, simulator: &Simulator, options: ControllerOptions) -> Running {
-        let book = CredentialBook::common(Credentials::new("admin", "simulator"));
+        let book = local_book(Credentials::new("admin", "simulator"));
         self.controller_with(simulator, options, book).await
     }
 

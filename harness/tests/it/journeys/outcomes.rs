@@ -38,7 +38,9 @@ pub(crate) async fn simulator() -> (Simulator, String) {
 pub(crate) fn credentials(simulator: &Simulator, folder: &std::path::Path) -> Vec<(String, String)> {
     let authority = folder.join("cml.pem");
     std::fs::write(&authority, simulator.certificate_pem()).unwrap();
+    let address = simulator.address().to_string();
     [
+        ("LABLET_CML_HOSTS", address.as_str()),
         ("LABLET_CML_USERNAME", "admin"),
         ("LABLET_CML_PASSWORD", "let-me-observe"),
         ("LABLET_CML_CA", authority.to_str().unwrap()),
