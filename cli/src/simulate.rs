@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use simulator::{ApiVersion, Simulator, SimulatorOptions};
+use simulator::{ApiVersion, PortRange, Simulator, SimulatorOptions};
 
 use crate::secret::Secret;
 use crate::shutdown;
@@ -15,7 +15,8 @@ pub(crate) struct SimulateArguments {
     /// Where it listens; port 0 takes a free one.
     #[arg(long, default_value = "127.0.0.1:8443")]
     listen: SocketAddr,
-    /// A folder of topologies (YAML, schema 0.0.3 to 0.3.0); each becomes a lab.
+    /// A folder of topologies (YAML, schema 0.0.3 to 0.3.1); each becomes a lab. A file that holds none is named in the
+    /// log, and the others are served.
     #[arg(long)]
     topologies: Option<PathBuf>,
     /// User name.
@@ -33,6 +34,9 @@ pub(crate) struct SimulateArguments {
     /// Where to write the certificate, PEM, for clients that check it (LABLET_CML_CA).
     #[arg(long)]
     certificate_file: Option<PathBuf>,
+    /// Outside ports that its address translation honours, first-last.
+    #[arg(long, default_value_t = PortRange::default())]
+    port_range: PortRange,
     /// Labs and their usage are the same for the same seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -57,6 +61,7 @@ pub(crate) async fn run(arguments: SimulateArguments) -> anyhow::Result<()> {
         username: arguments.username,
         tls: arguments.tls,
         seed: arguments.seed,
+        port_range: arguments.port_range,
         api: match arguments.api {
             Api::V2_9 => ApiVersion::V2_9,
             Api::V2_10 => ApiVersion::V2_10,

@@ -41,6 +41,7 @@ pub(crate) fn router(world: Shared) -> Router {
         .route("/", get(labs::show).patch(labs::revise).delete(labs::remove))
         .route("/state", get(labs::state))
         .route("/topology", get(labs::topology))
+        .route("/download", get(labs::download))
         .route("/lab_element_state", get(labs::element_states))
         .route("/events", get(labs::events))
         .route("/check_if_converged", get(labs::converged))
@@ -81,6 +82,7 @@ pub(crate) fn router(world: Shared) -> Router {
         .nest("/labs/{lab}", lab);
     let control = Router::new()
         .route("/", get(control::show))
+        .route("/ports", get(control::ports))
         .route("/requests", get(control::requests).delete(control::reset_requests))
         .route(
             "/faults",
@@ -120,6 +122,9 @@ async fn guard(State(world): State<Shared>, request: Request, next: Next) -> Res
             FaultKind::Status { code } => {
                 let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
                 return ApiError::new(status, "a fault that was asked for").into_response();
+            }
+            FaultKind::Redirect { location } => {
+                return (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, location)]).into_response();
             }
             FaultKind::RefusePassword => return system::refused().into_response(),
             FaultKind::Booting => return bad_gateway(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
@@ -29,7 +30,17 @@ pub(crate) struct Lab {
     pub(crate) nodes: Vec<Node>,
     pub(crate) links: Vec<Link>,
     pub(crate) events: VecDeque<LabEvent>,
+    pub(crate) kept: Kept,
     nodes_by_id: HashMap<Uuid, usize>,
+}
+
+/// What a topology says that changes nothing here, and is told again when the lab is downloaded.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) node_staging: Map<String, Value>,
+    pub(crate) autostart: Map<String, Value>,
+    pub(crate) annotations: Vec<Value>,
+    pub(crate) smart_annotations: Vec<Value>,
 }
 
 #[derive(Debug)]
@@ -111,10 +122,24 @@ impl Lab {
             nodes,
             links,
             events: VecDeque::new(),
+            kept: Kept {
+                node_staging: topology.lab.node_staging,
+                autostart: topology.lab.autostart,
+                annotations: topology.annotations,
+                smart_annotations: topology.smart_annotations,
+            },
         };
         lab.mark_connections();
         lab.record(now, "imported", String::new());
         (lab, warnings)
+    }
+
+    /// The same, whose machines are in the making for a while before they start.
+    pub(crate) fn launching(mut self, launch: TimeDelta) -> Self {
+        for node in self.nodes.iter_mut().filter(|node| node.definition.is_machine()) {
+            node.launch = launch;
+        }
+        self
     }
 
     pub(crate) fn node(&self, id: Uuid) -> Option<&Node> {
@@ -197,7 +222,7 @@ impl Lab {
 
     /// Nothing is on its way any more: no node waits in the queue or boots.
     pub(crate) fn has_converged(&self, now: DateTime<Utc>) -> bool {
-        !self.nodes.iter().any(|node| matches!(node.state(now), State::Queued | State::Started))
+        !self.nodes.iter().any(|node| matches!(node.state(now), State::Queued | State::Starting | State::Started))
     }
 
     pub(crate) fn link_state(&self, link: &Link, now: DateTime<Utc>) -> State {
@@ -306,6 +331,16 @@ links:
         assert!(!lab.has_converged(moment(3)));
         assert_eq!(lab.nodes[2].state(moment(60)), State::Booted);
         assert!(lab.has_converged(moment(60)));
+    }
+
+    #[test]
+    fn a_machine_is_in_the_making_between_queue_and_start_where_that_is_told() {
+        let mut lab = lab(HOME).launching(TimeDelta::seconds(1));
+        lab.start(moment(0));
+        let states: Vec<&str> = (0..4).map(|second| lab.nodes[2].state(moment(second)).name()).collect();
+        assert_eq!(states, ["QUEUED", "STARTING", "STARTED", "STARTED"]);
+        assert!(!lab.has_converged(moment(1)) && !lab.nodes[2].is_up(moment(1)));
+        assert_eq!(lab.nodes[1].state(moment(0)), State::Queued, "a switch has no machine");
     }
 
     #[test]

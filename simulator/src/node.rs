@@ -16,6 +16,8 @@ pub(crate) enum State {
     DefinedOnCore,
     Stopped,
     Queued,
+    /// Its machine is being made; from 2.10.
+    Starting,
     Started,
     Booted,
 }
@@ -26,6 +28,7 @@ impl State {
             Self::DefinedOnCore => "DEFINED_ON_CORE",
             Self::Stopped => "STOPPED",
             Self::Queued => "QUEUED",
+            Self::Starting => "STARTING",
             Self::Started => "STARTED",
             Self::Booted => "BOOTED",
         }
@@ -44,6 +47,8 @@ pub(crate) enum Life {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) queued_at: DateTime<Utc>,
+    /// Equal to `starts_at` where the state between the queue and the start is not told.
+    pub(crate) launches_at: DateTime<Utc>,
     pub(crate) starts_at: DateTime<Utc>,
     pub(crate) boots_at: DateTime<Utc>,
 }
@@ -76,6 +81,7 @@ pub(crate) struct Node {
     pub(crate) cpu_limit: Option<u64>,
     pub(crate) data_volume: Option<u64>,
     pub(crate) boot_disk_size: Option<u64>,
+    pub(crate) priority: Option<u64>,
     pub(crate) hide_links: bool,
     pub(crate) tags: Vec<String>,
     pub(crate) x: Number,
@@ -84,6 +90,8 @@ pub(crate) struct Node {
     pub(crate) parameters: Map<String, Value>,
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) life: Life,
+    /// How long its machine is in the making before it starts.
+    pub(crate) launch: TimeDelta,
     pub(crate) dice: Dice,
 }
 
@@ -102,14 +110,16 @@ impl Node {
             cpu_limit: section.cpu_limit,
             data_volume: section.data_volume,
             boot_disk_size: section.boot_disk_size,
+            priority: section.priority,
             hide_links: section.hide_links,
-            tags: section.tags.unwrap_or_default(),
+            tags: section.tags,
             x: section.x,
             y: section.y,
             configuration: section.configuration,
             parameters: section.parameters,
             interfaces,
             life: Life::Defined,
+            launch: TimeDelta::zero(),
             dice,
         }
     }
@@ -119,7 +129,8 @@ impl Node {
         let spread = self.dice.about_text("boot").about(now.timestamp().unsigned_abs()).between(0.9, 1.15);
         let boot = TimeDelta::milliseconds((self.definition.boot_seconds * spread * 1_000.0) as i64);
         let starts_at = now + delay;
-        self.life = Life::Running(Run { queued_at: now, starts_at, boots_at: starts_at + boot });
+        let launches_at = (starts_at - self.launch).max(now);
+        self.life = Life::Running(Run { queued_at: now, launches_at, starts_at, boots_at: starts_at + boot });
     }
 
     pub(crate) fn stop(&mut self) {
@@ -145,14 +156,14 @@ impl Node {
     pub(crate) fn interface_state(&self, now: DateTime<Utc>) -> State {
         match self.state(now) {
             State::Started | State::Booted => State::Started,
-            State::Queued | State::Stopped => State::Stopped,
+            State::Queued | State::Starting | State::Stopped => State::Stopped,
             State::DefinedOnCore => State::DefinedOnCore,
         }
     }
 
     pub(crate) fn boot_progress(&self, now: DateTime<Utc>) -> &'static str {
         match self.state(now) {
-            State::DefinedOnCore | State::Stopped | State::Queued => "Not running",
+            State::DefinedOnCore | State::Stopped | State::Queued | State::Starting => "Not running",
             State::Started => "Booting",
             State::Booted => "Booted",
         }
@@ -180,8 +191,10 @@ impl Node {
 
 impl Run {
     pub(crate) fn state(self, now: DateTime<Utc>) -> State {
-        if now < self.starts_at {
+        if now < self.launches_at {
             State::Queued
+        } else if now < self.starts_at {
+            State::Starting
         } else if now < self.boots_at {
             State::Started
         } else {

@@ -13,6 +13,7 @@ use axum_server::{
     accept::DefaultAcceptor,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
+use serde::Serialize;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tracing::info;
@@ -24,6 +25,7 @@ use crate::{
     connection::CuttableAcceptor,
     faults::{Fault, FaultError},
     lab::Lab,
+    patty::PortRange,
     requests::Requests,
     tls::{SelfSigned, TlsError},
     topology::{TopologyError, check_tags},
@@ -50,6 +52,15 @@ pub struct SimulatorOptions {
     /// In simulated time.
     pub token_life: Duration,
     pub time: SimulatedTime,
+    /// Outside ports that the controller's address translation honours.
+    pub port_range: PortRange,
+}
+
+/// A file in a folder of topologies that holds none. The others are served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnreadableTopology {
+    pub path: PathBuf,
+    pub reason: String,
 }
 
 impl Default for SimulatorOptions {
@@ -65,6 +76,7 @@ impl Default for SimulatorOptions {
             seed: 1,
             token_life: Duration::from_secs(24 * 60 * 60),
             time: SimulatedTime::Flowing { speed: 1.0 },
+            port_range: PortRange::default(),
         }
     }
 }
@@ -92,6 +104,8 @@ pub enum SimulatorError {
     Folder { path: PathBuf, source: io::Error },
     #[error("{path} cannot be loaded: {reason}")]
     File { path: PathBuf, reason: TopologyError },
+    #[error("none of the {count} topologies in {folder} can be loaded; {first}")]
+    NoneLoaded { folder: PathBuf, count: usize, first: Box<Self> },
     #[error("the topology cannot be imported")]
     Import(#[source] TopologyError),
     #[error("there are too many labs already")]
@@ -130,6 +144,7 @@ impl Simulator {
             seed: options.seed,
             token_life: options.token_life,
             time: options.time,
+            port_range: options.port_range,
         })
         .map_err(SimulatorError::Time)?;
         if let Some(path) = &options.topologies {
@@ -209,6 +224,11 @@ impl Simulator {
     /// Id and title of each lab, in the order they were imported.
     pub fn labs(&self) -> Vec<(String, String)> {
         self.world.lock().labs.iter().map(|lab| (lab.id.to_string(), lab.title.clone())).collect()
+    }
+
+    /// Files of the folder of topologies that could not be loaded, with the reason.
+    pub fn unreadable_topologies(&self) -> Vec<UnreadableTopology> {
+        self.world.lock().unreadable.clone()
     }
 
     /// The id of the new lab.
@@ -347,43 +367,68 @@ pub(crate) fn move_port(
     Ok(())
 }
 
+/// Loads one file, or every topology of a folder. In a folder one that cannot be loaded is told and the others are
+/// served; it is an error when none is left.
 fn load(world: &mut World, path: &Path) -> Result<(), SimulatorError> {
-    let unreadable = |path: &Path| {
-        let path = path.to_owned();
-        move |source| SimulatorError::Folder { path, source }
-    };
+    if !path.is_dir() {
+        return load_file(world, path);
+    }
+    let unreadable = |source| SimulatorError::Folder { path: path.to_owned(), source };
     let mut files = Vec::new();
-    if path.is_dir() {
-        for entry in path.read_dir().map_err(unreadable(path))? {
-            files.push(entry.map_err(unreadable(path))?.path());
-        }
-        files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
-        files.sort();
-    } else {
-        files.push(path.to_owned());
+    for entry in path.read_dir().map_err(unreadable)? {
+        files.push(entry.map_err(unreadable)?.path());
     }
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
+    files.sort();
+    let count = files.len();
+    let mut first = None;
     for file in files {
-        let size = file.metadata().map_err(unreadable(&file))?.len();
-        if size > LARGEST_TOPOLOGY as u64 {
-            let reason = TopologyError::TooMany {
-                what: "bytes",
-                found: usize::try_from(size).unwrap_or(usize::MAX),
-                most: LARGEST_TOPOLOGY,
-            };
-            return Err(SimulatorError::File { path: file, reason });
-        }
-        let yaml = std::fs::read_to_string(&file).map_err(unreadable(&file))?;
-        match world.import(&yaml, None) {
-            Ok((_, warnings)) => {
-                for warning in warnings {
-                    tracing::warn!(file = %file.display(), warning, "imported with a warning");
-                }
-            }
-            Err(ImportError::Topology(reason)) => {
-                return Err(SimulatorError::File { path: file, reason });
-            }
-            Err(ImportError::TooManyLabs) => return Err(SimulatorError::TooManyLabs),
+        if let Err(error) = load_file(world, &file) {
+            let reason = with_causes(&error);
+            tracing::error!(file = %file.display(), reason, "a topology cannot be loaded; the others are served");
+            world.unreadable.push(UnreadableTopology { path: file, reason });
+            first.get_or_insert(error);
         }
     }
-    Ok(())
+    match first {
+        Some(first) if world.unreadable.len() == count => {
+            Err(SimulatorError::NoneLoaded { folder: path.to_owned(), count, first: Box::new(first) })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn load_file(world: &mut World, file: &Path) -> Result<(), SimulatorError> {
+    let unreadable = |source| SimulatorError::Folder { path: file.to_owned(), source };
+    let refused = |reason| SimulatorError::File { path: file.to_owned(), reason };
+    let metadata = file.metadata().map_err(unreadable)?;
+    if !metadata.is_file() {
+        // Reading a pipe would wait for its other end.
+        return Err(refused(TopologyError::Unreadable { reason: "it is no file".to_owned() }));
+    }
+    if metadata.len() > LARGEST_TOPOLOGY as u64 {
+        let found = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
+        return Err(refused(TopologyError::TooMany { what: "bytes", found, most: LARGEST_TOPOLOGY }));
+    }
+    let yaml = std::fs::read_to_string(file).map_err(unreadable)?;
+    match world.import(&yaml, None) {
+        Ok((_, warnings)) => {
+            for warning in warnings {
+                tracing::warn!(file = %file.display(), warning, "imported with a warning");
+            }
+            Ok(())
+        }
+        Err(ImportError::Topology(reason)) => Err(refused(reason)),
+        Err(ImportError::TooManyLabs) => Err(SimulatorError::TooManyLabs),
+    }
+}
+
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
 }

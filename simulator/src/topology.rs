@@ -1,10 +1,12 @@
-//! Topologies as the controller exports them: YAML of schema 0.0.3 to 0.3.0.
+//! Topologies as the controller exports them: YAML of schema 0.0.3 to 0.3.1.
 //!
-//! Everything that a later version added is optional; what no version has is ignored, as the controller does.
+//! Everything that a later version added is optional; what no version has is ignored, as the controller does. Null stands
+//! for the default wherever a member is optional: controllers of all versions write it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
 /// More than any controller runs; keeps one import from filling the memory.
@@ -30,11 +32,17 @@ pub enum TopologyError {
 
 #[derive(Debug, Deserialize)]
 pub(crate) struct Topology {
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) lab: LabSection,
+    // Not optional: a text without nodes is no topology. Null is a topology without any.
+    #[serde(deserialize_with = "or_default")]
     pub(crate) nodes: Vec<NodeSection>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) links: Vec<LinkSection>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) annotations: Vec<Value>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) smart_annotations: Vec<Value>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -45,6 +53,11 @@ pub(crate) struct LabSection {
     pub(crate) description: Option<String>,
     #[serde(default)]
     pub(crate) notes: Option<String>,
+    /// How nodes start one after another, and with the controller; from 2.10. Kept, and told again.
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) node_staging: Map<String, Value>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) autostart: Map<String, Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -64,20 +77,23 @@ pub(crate) struct NodeSection {
     pub(crate) data_volume: Option<u64>,
     #[serde(default)]
     pub(crate) boot_disk_size: Option<u64>,
+    /// In which order nodes start, 0 to 10000; from 2.10.
     #[serde(default)]
+    pub(crate) priority: Option<u64>,
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) hide_links: bool,
     /// A string, a list of `{name, content}`, an object or null, by version.
     #[serde(default)]
-    pub(crate) configuration: serde_json::Value,
-    #[serde(default)]
-    pub(crate) parameters: serde_json::Map<String, serde_json::Value>,
-    #[serde(default)]
-    pub(crate) tags: Option<Vec<String>>,
-    #[serde(default = "zero")]
-    pub(crate) x: serde_json::Number,
-    #[serde(default = "zero")]
-    pub(crate) y: serde_json::Number,
-    #[serde(default)]
+    pub(crate) configuration: Value,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) parameters: Map<String, Value>,
+    #[serde(default, deserialize_with = "or_default")]
+    pub(crate) tags: Vec<String>,
+    #[serde(default = "zero", deserialize_with = "or_zero")]
+    pub(crate) x: Number,
+    #[serde(default = "zero", deserialize_with = "or_zero")]
+    pub(crate) y: Number,
+    #[serde(default, deserialize_with = "or_default")]
     pub(crate) interfaces: Vec<InterfaceSection>,
 }
 
@@ -85,7 +101,7 @@ pub(crate) struct NodeSection {
 pub(crate) struct InterfaceSection {
     pub(crate) id: String,
     pub(crate) label: String,
-    #[serde(rename = "type", default = "physical")]
+    #[serde(rename = "type", default = "physical", deserialize_with = "or_physical")]
     pub(crate) kind: String,
     #[serde(default)]
     pub(crate) slot: Option<u64>,
@@ -108,8 +124,20 @@ fn physical() -> String {
     "physical".to_owned()
 }
 
-fn zero() -> serde_json::Number {
-    serde_json::Number::from(0)
+fn zero() -> Number {
+    Number::from(0)
+}
+
+fn or_default<'de, T: Default + Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+fn or_zero<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Number, D::Error> {
+    Option::deserialize(deserializer).map(|number| number.unwrap_or_else(zero))
+}
+
+fn or_physical<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Option::deserialize(deserializer).map(|kind| kind.unwrap_or_else(physical))
 }
 
 impl Topology {
@@ -126,7 +154,7 @@ impl Topology {
         let mut interfaces: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for node in &self.nodes {
             at_most("interfaces on a node", node.interfaces.len(), MOST_INTERFACES)?;
-            check_tags(node.tags.as_deref().unwrap_or_default()).map_err(|reason| TopologyError::Tags { reason })?;
+            check_tags(&node.tags).map_err(|reason| TopologyError::Tags { reason })?;
             let mut labels = BTreeSet::new();
             for interface in &node.interfaces {
                 if !labels.insert(interface.id.as_str()) {
@@ -186,7 +214,14 @@ links: [{ id: l0, n1: n0, i1: i0, n2: n1, i2: i0 }]
         assert!(topology.nodes[0].configuration.is_string());
         assert!(topology.nodes[1].configuration.is_array());
         assert_eq!(topology.nodes[1].label, "....");
-        assert_eq!(topology.nodes[0].tags, None);
+        assert!(topology.nodes[0].tags.is_empty());
+    }
+
+    #[test]
+    fn two_interfaces_of_one_label_and_slot_are_two() {
+        let twice = "{ id: i0, label: eth0, slot: 0 }, { id: i1, label: eth0, slot: 0 }";
+        let topology = Topology::parse(&TWO_ENDS.replace("{ id: i0, label: eth0, slot: 0 }", twice)).unwrap();
+        assert_eq!(topology.nodes[1].interfaces.len(), 2);
     }
 
     #[test]

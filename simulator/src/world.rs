@@ -15,20 +15,34 @@ use crate::{
     dice::Dice,
     faults::Faults,
     lab::Lab,
+    patty::PortRange,
     requests::Requests,
+    simulator::UnreadableTopology,
     topology::{Topology, TopologyError},
 };
 
 const MOST_LABS: usize = 500;
+/// How long a machine is `STARTING`, where that state is told.
+const LAUNCH: TimeDelta = TimeDelta::seconds(1);
 /// Tokens that were neither used up nor signed out; the oldest gives way.
 const MOST_TOKENS: usize = 1_000;
 
 /// The version of the API that is spoken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ApiVersion {
-    /// No bulk read of interfaces (405), no memory or disk usage in `simulation_stats`.
+    /// No bulk read of interfaces (405), no memory or disk usage in `simulation_stats`, no node that is `STARTING`.
     V2_9,
     V2_10,
+}
+
+impl ApiVersion {
+    /// What every exported topology says, whichever version was imported.
+    pub(crate) fn schema(self) -> &'static str {
+        match self {
+            Self::V2_9 => "0.3.0",
+            Self::V2_10 => "0.3.1",
+        }
+    }
 }
 
 /// A lock around a `World` that no caller can hold across an await.
@@ -55,6 +69,10 @@ pub(crate) struct World {
     pub(crate) username: String,
     pub(crate) user_id: Uuid,
     pub(crate) compute_id: Uuid,
+    /// Outside ports that its address translation honours.
+    pub(crate) port_range: PortRange,
+    /// Files that hold no topology, with the reason.
+    pub(crate) unreadable: Vec<UnreadableTopology>,
     pub(crate) dice: Dice,
     password: String,
     token_life: TimeDelta,
@@ -71,6 +89,7 @@ pub(crate) struct WorldOptions {
     pub(crate) seed: u64,
     pub(crate) token_life: Duration,
     pub(crate) time: SimulatedTime,
+    pub(crate) port_range: PortRange,
 }
 
 #[derive(Debug)]
@@ -94,6 +113,8 @@ impl World {
             password: options.password,
             user_id: dice.about_text("user").uuid(),
             compute_id: dice.about_text("compute").uuid(),
+            port_range: options.port_range,
+            unreadable: Vec::new(),
             dice,
             token_life: TimeDelta::from_std(options.token_life)
                 .map_err(|_| "the life of a token is longer than the calendar".to_owned())?,
@@ -115,6 +136,10 @@ impl World {
         self.imported += 1;
         let dice = self.dice.about_text("lab").about(self.imported);
         let (lab, warnings) = Lab::new(topology, title, dice, self.now());
+        let lab = match self.api {
+            ApiVersion::V2_9 => lab,
+            ApiVersion::V2_10 => lab.launching(LAUNCH),
+        };
         let id = lab.id;
         self.labs.push(lab);
         Ok((id, warnings))

@@ -53,6 +53,11 @@ router.add_tag("serial:5999")
 lab.sync()
 assert "serial:5999" in lab.get_node_by_label("R1").tags()
 
+again = client.import_lab(lab.download(), title="Downloaded")
+assert len(again.nodes()) == 5 and len(again.links()) == 4, again.statistics
+assert sorted(node.label for node in again.nodes()) == sorted(node.label for node in lab.nodes())
+again.remove()
+
 controller = client.system_info()["version"]
 lab.sync(topology_only=False)
 lab.sync_operational()

@@ -2,7 +2,8 @@
 //!
 //! | call | does |
 //! |---|---|
-//! | `GET /simulator` | version, time, labs, faults, requests |
+//! | `GET /simulator` | version, time, labs, files that are no topology, range of ports, faults, requests |
+//! | `GET /simulator/ports` | tags of running nodes and whether their outside port is forwarded |
 //! | `GET`, `DELETE /simulator/requests` | counts of requests; starts again from 0 |
 //! | `GET`, `PUT`, `POST`, `DELETE /simulator/faults` | the faults: list, replace by a list, add one, clear |
 //! | `DELETE /simulator/tokens` | every token is void |
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use super::{Answer, ApiError, Shared, find_lab_mut, json, json_of, moment, no_content};
 use crate::{
     faults::{Fault, Faults},
+    patty,
     requests::Requests,
     simulator,
     world::{ApiVersion, World},
@@ -35,9 +37,16 @@ pub(super) async fn show(State(world): State<Shared>) -> Answer {
         "api": match world.api { ApiVersion::V2_9 => "2.9", ApiVersion::V2_10 => "2.10" },
         "time": time_view(&world),
         "labs": labs,
+        "unreadable_topologies": world.unreadable,
+        "port_range": world.port_range,
         "faults": world.faults.list(),
         "requests": world.requests,
     }))
+}
+
+pub(super) async fn ports(State(world): State<Shared>) -> Answer {
+    let world = world.lock();
+    json(&patty::forwards(&world.labs, world.port_range, world.now()))
 }
 
 pub(super) async fn requests(State(world): State<Shared>) -> Answer {

@@ -2,7 +2,8 @@
 
 use axum::{
     extract::{Path, Request, State},
-    http::StatusCode,
+    http::{StatusCode, header},
+    response::IntoResponse as _,
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
@@ -13,14 +14,13 @@ use super::{
     Answer, ApiError, Query, Shared, body_of, find_lab, find_lab_mut, flag, json, json_of, moment, no_content,
 };
 use crate::{
+    export,
     lab::Lab,
     node::{Interface, Node},
     simulator::LARGEST_TOPOLOGY,
     world::{ImportError, World},
 };
 
-/// What every exported topology says, whichever version was imported.
-const SCHEMA_VERSION: &str = "0.3.0";
 const LONGEST_TEXT: usize = 64 * 1024;
 
 /// All labs belong to the one user, so `show_all` changes nothing.
@@ -62,8 +62,8 @@ fn details(world: &World, lab: &Lab) -> Value {
         "link_count": lab.links.len(),
         "groups": [],
         "effective_permissions": ["lab_admin", "lab_edit", "lab_exec", "lab_view"],
-        "autostart": {},
-        "node_staging": {},
+        "autostart": lab.kept.autostart,
+        "node_staging": lab.kept.node_staging,
     })
 }
 
@@ -249,7 +249,7 @@ pub(super) async fn topology(State(world): State<Shared>, Path(id): Path<String>
             description: &lab.description,
             notes: &lab.notes,
             owner: world.user_id,
-            version: SCHEMA_VERSION,
+            version: world.api.schema(),
         },
         nodes: lab.nodes.iter().map(|node| node_view(node, configurations)).collect(),
         links: lab
@@ -285,6 +285,15 @@ fn node_view(node: &Node, configurations: bool) -> NodeView<'_> {
         y: &node.y,
         interfaces: node.interfaces.iter().map(InterfaceView).collect(),
     }
+}
+
+/// YAML that can be imported.
+pub(super) async fn download(State(world): State<Shared>, Path(id): Path<String>, query: Query) -> Answer {
+    let world = world.lock();
+    let lab = find_lab(&world, &id)?;
+    let yaml = export::as_yaml(lab, world.api.schema(), !flag(&query, "exclude_configurations"))
+        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(([(header::CONTENT_TYPE, "application/x-yaml")], yaml).into_response())
 }
 
 pub(super) async fn element_states(State(world): State<Shared>, Path(id): Path<String>) -> Answer {

@@ -182,7 +182,7 @@ pub(super) async fn state(State(world): State<Shared>, Path((lab, node)): Path<(
 pub(super) async fn converged(State(world): State<Shared>, Path((lab, node)): Path<(String, String)>) -> Answer {
     let world = world.lock();
     let state = find_node(find_lab(&world, &lab)?, &node)?.state(world.now());
-    json(&!matches!(state, NodeState::Queued | NodeState::Started))
+    json(&!matches!(state, NodeState::Queued | NodeState::Starting | NodeState::Started))
 }
 
 pub(super) async fn start(State(world): State<Shared>, Path((lab, node)): Path<(String, String)>) -> Answer {

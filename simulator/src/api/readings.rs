@@ -5,8 +5,9 @@ use chrono::{DateTime, Utc};
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 use uuid::Uuid;
 
-use super::{Answer, Shared, find_lab, json, labs::Pairs, nodes::find_node};
+use super::{Answer, ApiError, Shared, find_lab, json, labs::Pairs, nodes::find_node};
 use crate::{
+    definition::Making,
     lab::Lab,
     node::{Interface, Life, Node, Run, State as NodeState},
     usage::{link_traffic, node_usage, seconds_between},
@@ -100,7 +101,7 @@ pub(super) async fn statistics(State(world): State<Shared>, Path(lab): Path<Stri
 
 fn node_statistics(node: &Node, run: Run, now: DateTime<Utc>, api: ApiVersion) -> NodeStatistics {
     let queued = seconds_between(run.queued_at, run.starts_at.min(now)).round() as u64;
-    if !node.definition.is_machine() || run.state(now) == NodeState::Queued {
+    if !node.definition.is_machine() || matches!(run.state(now), NodeState::Queued | NodeState::Starting) {
         return NodeStatistics {
             usage: None,
             times: Times { queued: queued.max(1), started: 0, booted: 0 },
@@ -182,6 +183,9 @@ pub(super) async fn addresses_of_node(
     let world = world.lock();
     let lab: &Lab = find_lab(&world, &lab)?;
     let node = find_node(lab, &node)?;
+    if node.definition.making == Making::ExternalConnector {
+        return Err(ApiError::bad_request("an external connector has no layer 3 addresses"));
+    }
     let position = lab.nodes.iter().position(|other| other.id == node.id).unwrap_or_default();
     match addresses_of(node, position, world.now()) {
         Some((_, addresses)) => json(&addresses),

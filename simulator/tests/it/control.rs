@@ -1,7 +1,8 @@
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+use simulator::SimulatorOptions;
 
-use crate::client::Controller;
+use crate::client::{Controller, options};
 
 async fn control(controller: &Controller, method: Method, path: &str, body: serde_json::Value) -> StatusCode {
     controller.call(method, &format!("/simulator{path}"), Some(body.to_string())).await.status
@@ -43,4 +44,21 @@ async fn the_control_path_does_what_the_methods_do() {
     assert_eq!(controller.call(Method::GET, "/api/v0/labs", None).await.status, StatusCode::UNAUTHORIZED);
     let state = controller.call(Method::GET, "/simulator", None).await.json();
     assert_eq!(state["labs"].as_array().unwrap().len(), 3);
+}
+
+#[tokio::test]
+async fn outside_ports_are_forwarded_within_the_range_of_the_installation() {
+    let narrow = simulator::PortRange::new(5901, 7999);
+    let controller = Controller::with(SimulatorOptions { port_range: narrow.unwrap(), ..options() }).await;
+    let lab = controller.lab("Three tiers");
+    controller.simulator.set_tags(&lab, "R2", &["vnc:5901", "pat:udp:5901:161"]).unwrap();
+    controller.boot(&lab);
+    let shown = controller.call(Method::GET, "/simulator", None).await.json();
+    assert_eq!(shown["port_range"], serde_json::json!({"first": 5901, "last": 7999}));
+    let ports = controller.call(Method::GET, "/simulator/ports", None).await.json();
+    let told = |port: &serde_json::Value| format!("{} {}", port["tag"], port["treatment"]).replace('"', "");
+    let told: Vec<String> = ports.as_array().unwrap().iter().map(told).collect();
+    assert!(told.contains(&"serial:5041 out_of_range".to_owned()), "{told:?}");
+    assert!(told.contains(&"vnc:5901 forwarded".to_owned()) && told.contains(&"vnc:5901 taken".to_owned()), "{told:?}");
+    assert!(told.contains(&"pat:udp:5901:161 forwarded".to_owned()), "{told:?}");
 }

@@ -1,6 +1,8 @@
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use simulator::ApiVersion;
+
 use crate::client::{Controller, samples};
 
 fn states(answer: &Value, part: &str) -> Vec<String> {
@@ -52,6 +54,55 @@ async fn a_lab_is_imported_started_stopped_wiped_and_removed() {
     let reply = controller.call(Method::GET, &format!("/api/v0{lab}/topology"), None).await;
     assert_eq!(reply.status, StatusCode::NOT_FOUND);
     assert_eq!(reply.json(), json!({ "code": 404, "description": format!("Lab not found: {id}") }));
+}
+
+#[tokio::test]
+async fn a_lab_that_was_downloaded_is_imported_again_as_it_was() {
+    for api in [ApiVersion::V2_9, ApiVersion::V2_10] {
+        let controller = Controller::with_api(api).await;
+        for (id, title) in controller.simulator.labs() {
+            let download =
+                async |id: &str| controller.call(Method::GET, &format!("/api/v0/labs/{id}/download"), None).await.text;
+            let told = async |path: &str, id: &str| {
+                let answer = controller.get(&format!("/labs/{id}/{path}")).await.to_string();
+                // Ids are drawn anew.
+                let mut words: Vec<String> = answer.split('"').map(str::to_owned).collect();
+                words.retain(|word| uuid_like(word).is_none());
+                words
+            };
+            let yaml = download(&id).await;
+            let version = if api == ApiVersion::V2_9 { "0.3.0" } else { "0.3.1" };
+            assert!(yaml.contains(version), "{title}: {yaml}");
+            let reply = controller.call(Method::POST, "/api/v0/import", Some(yaml.clone())).await;
+            assert_eq!(reply.status, StatusCode::OK, "{title}: {}", reply.text);
+            let again = reply.json()["id"].as_str().unwrap().to_owned();
+            assert_eq!(told("topology", &id).await, told("topology", &again).await, "{title}");
+            assert_eq!(download(&again).await, yaml, "{title}");
+        }
+    }
+    let controller = Controller::start().await;
+    let nowhere = "/api/v0/labs/863799a0-0000-4000-8000-000000000000/download";
+    assert_eq!(controller.call(Method::GET, nowhere, None).await.status, StatusCode::NOT_FOUND);
+}
+
+fn uuid_like(word: &str) -> Option<()> {
+    (word.len() == 36 && word.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')).then_some(())
+}
+
+#[tokio::test]
+async fn a_newer_controller_tells_that_a_machine_is_starting() {
+    for (api, told) in [(ApiVersion::V2_9, "QUEUED"), (ApiVersion::V2_10, "STARTING")] {
+        let controller = Controller::with_api(api).await;
+        let lab = controller.lab("Three tiers");
+        controller.simulator.start_lab(&lab).unwrap();
+        controller.pass(1);
+        let nodes = controller.get(&format!("/labs/{lab}/nodes?data=true&operational=true")).await;
+        let first = nodes.as_array().unwrap().iter().find(|node| node["label"] == "PC").unwrap();
+        assert_eq!(first["state"], told);
+        assert_eq!(first["operational"], Value::Null);
+        let statistics = controller.get(&format!("/labs/{lab}/simulation_stats")).await;
+        assert!(statistics["nodes"][first["id"].as_str().unwrap()].get("cpu_usage").is_none());
+    }
 }
 
 #[tokio::test]

@@ -54,14 +54,33 @@ async fn real_topologies_run() {
 }
 
 #[tokio::test]
-async fn a_file_that_is_no_topology_is_named_with_the_reason() {
+async fn a_file_of_a_folder_that_is_no_topology_is_named_and_the_others_are_served() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("a.yaml"), "nodes: []").unwrap();
-    std::fs::write(folder.path().join("broken.yaml"), "nodes: [{id: n0}]").unwrap();
-    std::fs::write(folder.path().join("notes.txt"), "not looked at").unwrap();
-    let options = SimulatorOptions { topologies: Some(folder.path().to_owned()), ..options() };
-    let error = Simulator::start(options).await.err().expect("it does not start");
-    assert!(matches!(error, SimulatorError::File { .. }));
-    let text = error.to_string();
-    assert!(text.contains("broken.yaml") && text.contains("label"), "{text}");
+    let write = |name: &str, content: &[u8]| std::fs::write(folder.path().join(name), content).unwrap();
+    write("a.yaml", b"{lab: {title: first}, nodes: []}");
+    write("broken.yaml", b"nodes: [{id: n0}]");
+    write("latin-1.yml", b"lab: {title: caf\xe9}\nnodes: []");
+    write("notes.txt", b"not looked at");
+    write("z.yaml", b"{lab: {title: last}, nodes: null}");
+    std::fs::create_dir(folder.path().join("folder.yaml")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("gone.yaml")).unwrap();
+    let with = |topologies: PathBuf| SimulatorOptions { topologies: Some(topologies), ..options() };
+    let simulator = Simulator::start(with(folder.path().to_owned())).await.unwrap();
+    let titles: Vec<String> = simulator.labs().into_iter().map(|(_, title)| title).collect();
+    assert_eq!(titles, ["first", "last"]);
+    let unreadable = simulator.unreadable_topologies();
+    let names: Vec<&str> = unreadable.iter().map(|file| file.path.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["broken.yaml", "folder.yaml", "gone.yaml", "latin-1.yml"]);
+    assert!(unreadable[0].reason.contains("label"), "{unreadable:?}");
+    simulator.stop().await;
+
+    // Alone, the same file is an error, and so is a folder of which nothing is left.
+    let error = Simulator::start(with(folder.path().join("broken.yaml"))).await.err().expect("it does not start");
+    assert!(matches!(error, SimulatorError::File { .. }), "{error}");
+    for good in ["a.yaml", "z.yaml"] {
+        std::fs::remove_file(folder.path().join(good)).unwrap();
+    }
+    let error = Simulator::start(with(folder.path().to_owned())).await.err().expect("it does not start");
+    assert!(matches!(error, SimulatorError::NoneLoaded { count: 4, .. }), "{error}");
+    assert!(error.to_string().contains("broken.yaml"), "{error}");
 }

@@ -126,6 +126,26 @@ async fn what_a_node_got_is_operational_and_its_overrides_stay_null() {
 }
 
 #[tokio::test]
+async fn an_external_connector_has_no_layer_3_addresses_and_no_limit() {
+    let controller = Controller::start().await;
+    let lab = controller.lab("Three tiers");
+    controller.boot(&lab);
+    let nodes = controller.get(&format!("/labs/{lab}/nodes?data=true&operational=true")).await;
+    let id = |label: &str| {
+        let node = elements(&nodes).find(|node| node["label"] == label).unwrap();
+        (node["id"].as_str().unwrap().to_owned(), node["operational"]["cpu_limit"].clone())
+    };
+    let ask = async |node: &str| {
+        let path = format!("/api/v0/labs/{lab}/nodes/{node}/layer3_addresses");
+        controller.call(Method::GET, &path, None).await.status
+    };
+    let (connector, limit) = id("internet");
+    assert_eq!((ask(&connector).await, limit), (StatusCode::BAD_REQUEST, Value::Null));
+    let (switch, limit) = id("lan");
+    assert_eq!((ask(&switch).await, limit), (StatusCode::OK, Value::Null));
+}
+
+#[tokio::test]
 async fn errors_have_one_form() {
     let controller = Controller::start().await;
     for (method, path, code) in [
