@@ -12,6 +12,7 @@ mod body;
 mod caller;
 mod command;
 mod correlation;
+pub mod csv;
 mod dead_letters;
 mod description;
 mod documents;

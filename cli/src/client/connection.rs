@@ -6,7 +6,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use clap::Args;
 use futures_util::StreamExt as _;
-use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use reqwest::header::LOCATION;
+use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
 use crate::secret::Secret;
@@ -25,7 +26,7 @@ pub(crate) struct ConnectionArguments {
     /// The gateway. Unless given: the one that `lablet up` started in this folder.
     #[arg(long, env = "LABLET_URL", global = true)]
     url: Option<Url>,
-    /// A bearer token. Unless given: the one that `lablet up` printed.
+    /// A bearer token. Unless given: the one that `lablet up` printed, for its own address and no other.
     #[arg(long, env = "LABLET_TOKEN", hide_env_values = true, global = true)]
     token: Option<Secret>,
     /// Data folder of `lablet up`, where its address and token are looked up.
@@ -54,13 +55,20 @@ impl Connection {
                 "no gateway is known: give --url and --token (or LABLET_URL and LABLET_TOKEN), or run `lablet up` in this folder"
             ),
         };
-        let token = arguments
-            .token
-            .clone()
-            .or_else(|| ready.map(|ready| ready.admin_token))
-            .context("no token is known: give --token or LABLET_TOKEN")?;
-        let client = reqwest::Client::builder().connect_timeout(Duration::from_secs(5)).build()?;
-        Ok(Self { client, url, token })
+        let (token, of_folder) = match (&arguments.token, ready) {
+            (Some(token), _) => (token.clone(), false),
+            (None, Some(ready)) => (token_for(&url, ready)?, true),
+            (None, None) => bail!("no token is known: give --token or LABLET_TOKEN"),
+        };
+        let mut client = reqwest::Client::builder()
+            .connect_timeout(Duration::from_secs(5))
+            // Wherever a redirect points, the token was not given for it.
+            .redirect(reqwest::redirect::Policy::none());
+        if of_folder {
+            // Nor for a proxy: `lablet up` runs on this machine.
+            client = client.no_proxy();
+        }
+        Ok(Self { client: client.build()?, url, token })
     }
 
     fn request(&self, method: Method, path: &str) -> anyhow::Result<RequestBuilder> {
@@ -69,17 +77,28 @@ impl Connection {
     }
 
     async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Value> {
-        let response = request
-            .timeout(TIMEOUT)
-            .send()
-            .await
-            .with_context(|| format!("the gateway at {} cannot be reached", self.url))?;
+        let response = self.sent(request.timeout(TIMEOUT)).await?;
         let status = response.status();
         let body = response.bytes().await.context("the answer broke off")?;
         if status.is_success() {
             return serde_json::from_slice(&body).context("the answer is no JSON document");
         }
         bail!("{}", problem(status, &body));
+    }
+
+    /// The answer, unless it sends the client elsewhere.
+    async fn sent(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let response =
+            request.send().await.with_context(|| format!("the gateway at {} cannot be reached", self.url))?;
+        if response.status().is_redirection() {
+            let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
+            let location = location.unwrap_or("nowhere").escape_debug();
+            bail!(
+                "{} redirects to {location}, which is not followed with a token; give that address as --url",
+                self.url
+            );
+        }
+        Ok(response)
     }
 
     /// One thing.
@@ -151,8 +170,7 @@ impl Connection {
         if let Some(after) = after {
             request = request.header("last-event-id", after);
         }
-        let response =
-            request.send().await.with_context(|| format!("the gateway at {} cannot be reached", self.url))?;
+        let response = self.sent(request).await?;
         let status = response.status();
         if !status.is_success() {
             bail!("{}", problem(status, &response.bytes().await?));
@@ -171,6 +189,19 @@ impl Connection {
         }
         Ok(())
     }
+}
+
+/// The token of a data folder, which is for the gateway that it belongs to: the same scheme, host and port.
+fn token_for(url: &Url, ready: Ready) -> anyhow::Result<Secret> {
+    let own: Url = ready.http.parse().context("the address in the data folder is no URL")?;
+    if url.origin() == own.origin() {
+        return Ok(ready.admin_token);
+    }
+    bail!(
+        "no token is known for {}: that of the data folder is for {} alone; give --token or LABLET_TOKEN",
+        url.origin().ascii_serialization(),
+        own.origin().ascii_serialization()
+    )
 }
 
 /// What the API said was wrong, as a person reads it.
@@ -194,6 +225,93 @@ fn problem(status: StatusCode, body: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A data folder whose `lablet up` is at this address.
+    fn folder(http: &str) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let secret = |text: &str| text.parse().unwrap();
+        let ready = Ready {
+            event: "ready".to_owned(),
+            http: http.to_owned(),
+            database_url: secret("postgres://a"),
+            analyst_database_url: None,
+            nats_url: secret("nats://b"),
+            admin_token: secret("token-of-the-folder"),
+            sign_in_url: None,
+            internal_api_key: secret("k"),
+            cml_url: None,
+        };
+        ready.write(folder.path()).unwrap();
+        folder
+    }
+
+    fn open(folder: &tempfile::TempDir, url: Option<&str>, token: Option<&str>) -> anyhow::Result<Connection> {
+        Connection::open(&ConnectionArguments {
+            url: url.map(|url| url.parse().unwrap()),
+            token: token.map(|token| token.parse().unwrap()),
+            data_dir: folder.path().to_owned(),
+        })
+    }
+
+    #[test]
+    fn the_token_of_a_folder_is_for_its_own_address_and_no_other() {
+        let folder = folder("http://127.0.0.1:8080");
+        let revealed = |url, token| open(&folder, url, token).unwrap().token.reveal().to_owned();
+        for own in [None, Some("http://127.0.0.1:8080"), Some("http://127.0.0.1:8080/"), Some("http://127.1:8080/x")] {
+            assert_eq!(revealed(own, None), "token-of-the-folder", "{own:?}");
+        }
+        for other in [
+            "https://127.0.0.1:8080",
+            "http://127.0.0.1",
+            "http://127.0.0.1:8081",
+            "http://127.0.0.2:8080",
+            "http://localhost:8080",
+            "http://[::1]:8080",
+            "http://elsewhere.example:8080",
+            "http://127.0.0.1:8080@elsewhere.example:8080",
+            "http://127.0.0.1.elsewhere.example:8080",
+        ] {
+            let refused = open(&folder, Some(other), None).err().unwrap().to_string();
+            assert!(refused.contains("LABLET_TOKEN") && !refused.contains("token-of-the-folder"), "{refused}");
+            assert_eq!(revealed(Some(other), Some("mine")), "mine");
+        }
+        let empty = tempfile::tempdir().unwrap();
+        assert!(open(&empty, Some("http://127.0.0.1:8080"), None).is_err());
+    }
+
+    /// Answers every connection with this, and gives what was asked.
+    async fn answering(answer: String) -> (String, tokio::task::JoinHandle<String>) {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let asked = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut asked = Vec::new();
+            while !asked.ends_with(b"\r\n\r\n") {
+                asked.push(stream.read_u8().await.unwrap());
+            }
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            String::from_utf8(asked).unwrap()
+        });
+        (address, asked)
+    }
+
+    #[tokio::test]
+    async fn a_redirect_takes_the_token_nowhere() {
+        let installed = rustls::crypto::ring::default_provider().install_default();
+        drop(installed);
+        let (elsewhere, asked_elsewhere) = answering("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}".to_owned()).await;
+        for status in ["301 Moved", "302 Found", "307 Temporary", "308 Permanent"] {
+            let redirect = format!("HTTP/1.1 {status}\r\nlocation: {elsewhere}/x\r\ncontent-length: 0\r\n\r\n");
+            let (address, asked) = answering(redirect).await;
+            let connection = open(&folder(&address), None, None).unwrap();
+            let refused = connection.get("/api/workers").await.unwrap_err().to_string();
+            assert!(refused.contains(&format!("redirects to {elsewhere}")), "{refused}");
+            assert!(asked.await.unwrap().to_lowercase().contains("bearer token-of-the-folder"));
+        }
+        assert!(!asked_elsewhere.is_finished(), "nobody came");
+        asked_elsewhere.abort();
+    }
 
     #[test]
     fn a_problem_is_told_with_its_fields() {

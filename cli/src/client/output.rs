@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
+use gateway::csv::harmless;
 use serde_json::Value;
 
 /// How to print an answer.
@@ -59,7 +60,7 @@ impl OutputFormat {
                 let names = columns.iter().map(|column| column.pointer.trim_start_matches('/').replace('/', "."));
                 writer.write_record(names)?;
                 for row in rows {
-                    writer.write_record(columns.iter().map(|column| cell(row.pointer(column.pointer), "")))?;
+                    writer.write_record(columns.iter().map(|column| csv_cell(row.pointer(column.pointer))))?;
                 }
                 writer.flush().context("standard output cannot be written")?;
             }
@@ -81,8 +82,8 @@ impl OutputFormat {
             Self::Csv => {
                 let mut writer = csv::Writer::from_writer(out);
                 let members = thing.as_object().context("the answer is no JSON object")?;
-                writer.write_record(members.keys())?;
-                writer.write_record(members.values().map(|value| cell(Some(value), "")))?;
+                writer.write_record(members.keys().map(|name| harmless(name.clone())))?;
+                writer.write_record(members.values().map(|value| csv_cell(Some(value))))?;
                 writer.flush().context("standard output cannot be written")?;
             }
         }
@@ -102,6 +103,11 @@ fn close_up(mut table: Table) -> String {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
+}
+
+/// A value in a file that a spreadsheet may open; empty where it is unknown.
+fn csv_cell(value: Option<&Value>) -> String {
+    harmless(cell(value, ""))
 }
 
 /// A value as a person reads it. Text that could steer a terminal is shown without its control characters.
@@ -140,6 +146,16 @@ mod tests {
         assert_eq!(printed(OutputFormat::Csv, &rows), "id,total.cores\na,1.5\n\"b, [31m\",\n");
         assert_eq!(printed(OutputFormat::Jsonl, &rows[..1]), "{\"id\":\"a\",\"total\":{\"cores\":1.5}}\n");
         assert_eq!(serde_json::from_str::<Value>(&printed(OutputFormat::Json, &rows)).unwrap(), json!(rows));
+    }
+
+    #[test]
+    fn a_spreadsheet_calculates_nothing_of_what_somebody_wrote() {
+        let rows = [json!({"id": "=cmd|' /C calc'!A0", "total": {"cores": -1.5}}), json!({"id": "\t@x"})];
+        assert_eq!(printed(OutputFormat::Csv, &rows), "id,total.cores\n'=cmd|' /C calc'!A0,-1.5\n' @x,\n");
+        let mut out = Vec::new();
+        OutputFormat::Csv.write_one(&json!({"+name": "+1+1", "plain": "x"}), &mut out).unwrap();
+        assert_eq!(String::from_utf8(out).unwrap(), "'+name,plain\n'+1+1,x\n");
+        assert!(printed(OutputFormat::Jsonl, &rows).contains(r#""=cmd|"#), "only spreadsheets calculate");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use projections::{Page, PageRequest, ReadError};
 use serde::{Deserialize, Serialize};
 
+use crate::csv::harmless;
 use crate::problem::Problem;
 
 /// Most rows of one file.
@@ -91,13 +92,6 @@ fn written<T>(columns: &[Column<T>], rows: &[T]) -> Result<Vec<u8>, csv::Error> 
         writer.write_record(columns.iter().map(|(_, cell)| harmless(cell(row))))?;
     }
     writer.into_inner().map_err(|error| csv::Error::from(error.into_error()))
-}
-
-/// A spreadsheet takes a text that begins like a formula for one, and would calculate what somebody wrote into a label.
-/// A number is what it is.
-fn harmless(cell: String) -> String {
-    let like_a_formula = cell.starts_with(['=', '+', '-', '@', '\t', '\r']) && cell.parse::<f64>().is_err();
-    if like_a_formula { format!("'{cell}") } else { cell }
 }
 
 #[cfg(test)]
