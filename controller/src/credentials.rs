@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use domain::WorkerId;
+use domain::worker::PortRange;
 use serde::Deserialize;
 use url::Url;
 
@@ -84,9 +85,21 @@ pub struct WorkerAccess {
     credentials: Credentials,
     hosts: Arc<HostList>,
     verifies_certificate: bool,
+    port_range: PortRange,
 }
 
 impl WorkerAccess {
+    /// The same worker, whose address translation honours these outside ports.
+    #[must_use]
+    pub fn with_port_range(self, port_range: PortRange) -> Self {
+        Self { port_range, ..self }
+    }
+
+    /// The outside ports that its address translation honours.
+    pub fn port_range(&self) -> PortRange {
+        self.port_range
+    }
+
     /// The worker's id.
     pub fn worker(&self) -> &WorkerId {
         &self.worker
@@ -284,6 +297,7 @@ impl CredentialBook {
             credentials: credentials.clone(),
             hosts: hosts.clone(),
             verifies_certificate,
+            port_range: PortRange::default(),
         })
     }
 }

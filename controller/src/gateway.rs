@@ -7,6 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::lablet_session::SessionStatus;
 use domain::timeslot::Timeslot;
+use domain::worker::PortRange;
 use domain::{LabId, RequestId, SessionId, WorkerId};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -127,6 +128,9 @@ pub struct Worker {
     pub id: WorkerId,
     /// Where its API is.
     pub address: Url,
+    /// Which outside ports its address translation honours; PATty's default where the gateway tells none.
+    #[serde(default)]
+    pub port_range: PortRange,
 }
 
 /// Rows of a list, and how many could not be read.

@@ -14,6 +14,7 @@ use domain::observation::{
     NodeUsage, Phase, Quantities, ResourceObservation, Usage,
 };
 use domain::port_tags::LabPorts;
+use domain::worker::PortRange;
 use domain::{Invalid, RawJson};
 
 use crate::cml::CmlError;
@@ -59,7 +60,8 @@ pub(crate) fn needs_defaults(
 
 /// What was seen of a lab, from everything that could be read of it at `now`.
 ///
-/// A lab is steady when every running node had booted at least `settling` ago.
+/// A lab is steady when every running node had booted at least `settling` ago. The worker honours the ports of
+/// `port_range`.
 ///
 /// # Errors
 /// [`ObservationImpossible`] when the lab is gone, or neither read A nor read B told its nodes.
@@ -67,6 +69,7 @@ pub fn assemble(
     reads: LabReads,
     now: DateTime<Utc>,
     settling: Duration,
+    port_range: PortRange,
 ) -> Result<ResourceObservation, ObservationImpossible> {
     let mut coverage = Coverage { failed_reads: failed_reads(&reads), ..Coverage::default() };
     coverage.unreadable_entries = unreadable_entries(&reads);
@@ -133,6 +136,7 @@ pub fn assemble(
         LabPorts::read(seen.iter().map(|node| {
             (node.node.id.as_str(), node.node.label.as_str(), node.node.tags.as_deref().unwrap_or_default())
         }))
+        .on_worker_with(port_range)
     });
     let LabPorts { ports: port_list, unreadable: unreadable_tags } = ports.clone().unwrap_or_default();
 
@@ -296,14 +300,18 @@ fn interfaces(
     addresses: &[Address],
     unreadable: &mut Vec<FailedRead>,
 ) -> Vec<InterfaceObservation> {
+    // An answer without ids is matched by what was deployed, and by the label where that belongs to one interface alone.
+    let labels = |label: &str| node.interfaces.iter().filter(|interface| interface.label == label).count();
     let address_of = |interface: &Interface| {
-        addresses.iter().find(|address| {
-            if address.interface_id.is_empty() {
-                address.label == interface.label
-            } else {
-                address.interface_id == interface.id
-            }
-        })
+        let by_mac = |address: &&Address| {
+            interface.deployed_mac.as_ref().is_some_and(|mac| mac.eq_ignore_ascii_case(&address.mac))
+        };
+        let mut without_id = addresses.iter().filter(|address| address.interface_id.is_empty());
+        addresses
+            .iter()
+            .find(|address| !address.interface_id.is_empty() && address.interface_id == interface.id)
+            .or_else(|| without_id.clone().find(by_mac))
+            .or_else(|| without_id.find(|address| address.label == interface.label && labels(&interface.label) == 1))
     };
     let mut interfaces: Vec<InterfaceObservation> = node
         .interfaces

@@ -73,7 +73,7 @@ impl Observer {
         let began = tokio::time::Instant::now();
         let reader = self.client.reader(access, self.timeout);
         let outcome = match reader.sign_in().await {
-            Ok(()) => observation::assemble(read(&reader, lab).await, now, self.settling),
+            Ok(()) => observation::assemble(read(&reader, lab).await, now, self.settling, access.port_range()),
             Err(error) => Err(ObservationImpossible::SignIn(error)),
         };
         let word = match &outcome {

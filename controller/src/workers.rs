@@ -64,7 +64,7 @@ impl Workers {
             listed = self.listed(Duration::ZERO).await.map_err(NoAccess::Gateway)?;
         }
         let worker = listed.get(id).ok_or_else(|| NoAccess::Unknown(id.clone()))?;
-        Ok(self.book.access(id, &worker.address)?)
+        Ok(self.book.access(id, &worker.address)?.with_port_range(worker.port_range))
     }
 
     async fn listed(&self, lasts: Duration) -> Result<Listed, GatewayError> {

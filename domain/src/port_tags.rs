@@ -16,6 +16,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ports::{PortMap, PortName, PortNumber};
+use crate::worker::PortRange;
 
 /// The outside ports that PATty honours unless it is configured otherwise.
 pub const PATTY_PORTS: std::ops::RangeInclusive<u16> = 2000..=7999;
@@ -87,7 +88,12 @@ impl PortTag {
 
     /// Whether PATty, with its default range, acts on this tag. A tag outside the range is ignored by it.
     pub fn is_honoured(&self) -> bool {
-        !matches!(self.intent, PortIntent::Named { .. }) && PATTY_PORTS.contains(&self.outside.get())
+        self.is_honoured_within(PortRange::default())
+    }
+
+    /// Whether a PATty with this range acts on this tag.
+    pub fn is_honoured_within(&self, range: PortRange) -> bool {
+        !matches!(self.intent, PortIntent::Named { .. }) && range.contains(self.outside)
     }
 }
 
@@ -231,6 +237,15 @@ impl LabPorts {
         Self { ports, unreadable }
     }
 
+    /// The same on a worker with this range of ports: what its PATty honours is decided by it.
+    #[must_use]
+    pub fn on_worker_with(mut self, range: PortRange) -> Self {
+        for port in &mut self.ports {
+            port.honoured = port.tag.is_honoured_within(range);
+        }
+        self
+    }
+
     /// The compatible map of names to outside ports.
     pub fn by_name(&self) -> PortMap {
         self.ports.iter().map(|port| (port.name.clone(), port.tag.outside)).collect()
@@ -326,6 +341,11 @@ mod tests {
         };
         assert!(honoured("serial:2000") && honoured("pat:7999:22"));
         assert!(!honoured("serial:1999") && !honoured("vnc:8000") && !honoured("ssh:2022"));
+        let port = |number: i64| crate::ports::PortNumber::new(number).unwrap();
+        let range = PortRange::new(port(8000), port(8999)).unwrap();
+        let lab = read(&[("n1", "R1", &["serial:2000", "vnc:8000", "ssh:8022"])]).on_worker_with(range);
+        let honoured: Vec<(u16, bool)> = lab.ports.iter().map(|port| (port.tag.outside.get(), port.honoured)).collect();
+        assert_eq!(honoured.iter().filter(|(_, honoured)| *honoured).collect::<Vec<_>>(), [&(8000, true)]);
     }
 
     #[test]

@@ -4,6 +4,8 @@
 //! dropped in silence: the [`Reading`] names it, and says how many entries are missing altogether.
 
 mod fields;
+#[cfg(test)]
+mod nulls;
 
 use std::collections::BTreeMap;
 
@@ -39,7 +41,7 @@ pub struct Node {
     pub node_definition: String,
     /// The image in use, else the one asked for.
     pub image_definition: Option<String>,
-    /// DEFINED_ON_CORE, QUEUED, STARTED, BOOTED, STOPPED, DISCONNECTED.
+    /// DEFINED_ON_CORE, QUEUED, STARTING (from 2.10), STARTED, BOOTED, STOPPED, DISCONNECTED.
     pub state: Option<String>,
     /// The tags as they are; `None` when they could not be read completely.
     pub tags: Option<Vec<String>>,
@@ -137,7 +139,7 @@ pub type NodeDefaults = BTreeMap<String, StatedResources>;
 /// [`CmlError::Garbage`] when the answer is no list.
 pub fn nodes(answer: &Value) -> Result<Reading<Vec<Node>>, CmlError> {
     let mut notes = Notes::default();
-    let entries = answer.as_array().ok_or_else(|| not_a("list of nodes", answer))?;
+    let entries = entries_of(answer).ok_or_else(|| not_a("list of nodes", answer))?;
     let nodes = each_node(&mut notes, "nodes", entries, false);
     Ok(notes.with(nodes))
 }
@@ -149,7 +151,7 @@ pub fn nodes(answer: &Value) -> Result<Reading<Vec<Node>>, CmlError> {
 pub fn topology(answer: &Value) -> Result<Reading<Topology>, CmlError> {
     let mut notes = Notes::default();
     let entries =
-        answer.get("nodes").and_then(Value::as_array).ok_or_else(|| not_a("topology with a list of nodes", answer))?;
+        answer.get("nodes").and_then(entries_of).ok_or_else(|| not_a("topology with a list of nodes", answer))?;
     let nodes = each_node(&mut notes, "topology.nodes", entries, true);
     let mut links = Vec::new();
     for (index, link) in list(&mut notes, "topology", answer, "links").iter().enumerate() {
@@ -205,6 +207,9 @@ pub fn addresses(answer: &Value) -> Result<Reading<Addresses>, CmlError> {
         let place = format!("layer3_addresses.{node}");
         for (mac, interface) in map(&mut notes, &place, part, "interfaces") {
             let place = format!("{place}.interfaces.{mac}");
+            if interface.is_null() {
+                continue;
+            }
             if !interface.is_object() {
                 notes.leave_out(place, format!("is {}", kind(interface)));
                 continue;
@@ -234,6 +239,10 @@ pub fn stats(answer: Value) -> Result<Reading<Stats>, CmlError> {
     let mut nodes = BTreeMap::new();
     for (id, node) in map(&mut notes, "simulation_stats", &answer, "nodes") {
         let place = format!("simulation_stats.nodes.{id}");
+        if node.is_null() {
+            // Nothing is known of it yet.
+            continue;
+        }
         if !node.is_object() {
             notes.leave_out(place, format!("is {}", kind(node)));
             continue;
@@ -292,6 +301,11 @@ pub fn version(answer: &Value) -> Result<String, CmlError> {
         .map(|version| clean(version, LONGEST_TOKEN))
         .filter(|version| !version.is_empty())
         .ok_or_else(|| CmlError::Garbage { reason: "system_information names no version".to_owned() })
+}
+
+/// A list; null is an empty one, as everywhere in CML.
+fn entries_of(value: &Value) -> Option<&[Value]> {
+    if value.is_null() { Some(&[]) } else { value.as_array().map(Vec::as_slice) }
 }
 
 /// Most MB of RAM that a node may plausibly have.

@@ -63,7 +63,7 @@ fn lab() -> LabReads {
 }
 
 fn seen(reads: LabReads) -> ResourceObservation {
-    assemble(reads, now(), SETTLING).unwrap()
+    assemble(reads, now(), SETTLING, PortRange::default()).unwrap()
 }
 
 fn named(failed: &[FailedRead]) -> Vec<String> {
@@ -232,19 +232,67 @@ fn a_lab_that_is_gone_and_a_lab_that_cannot_be_read_are_told_apart() {
         stats: no_lab(),
         ..lab()
     };
-    assert_eq!(assemble(gone, now(), SETTLING).unwrap_err(), ObservationImpossible::LabGone);
+    assert_eq!(assemble(gone, now(), SETTLING, PortRange::default()).unwrap_err(), ObservationImpossible::LabGone);
     let unread = LabReads { nodes: lost(), topology: timed_out(), ..lab() };
     assert_eq!(
-        assemble(unread, now(), SETTLING).unwrap_err().to_string(),
+        assemble(unread, now(), SETTLING, PortRange::default()).unwrap_err().to_string(),
         "the lab's nodes could not be read: nodes: CML answered 500; topology: no answer within 30.0 s"
     );
+}
+
+#[test]
+fn what_is_honoured_is_decided_by_the_workers_own_range() {
+    let port = |number| domain::ports::PortNumber::new(number).unwrap();
+    let honoured = |range| assemble(lab(), now(), SETTLING, range).unwrap().ports[0].honoured;
+    assert!(honoured(PortRange::default()));
+    assert!(!honoured(PortRange::new(port(8000), port(9000)).unwrap()));
+    assert!(honoured(PortRange::new(port(5041), port(5041)).unwrap()));
+}
+
+#[test]
+fn two_interfaces_of_one_label_and_slot_keep_their_own_addresses() {
+    let interface =
+        |id: &str, mac: &str| json!({"id": id, "label": "eth0", "slot": 0, "operational": {"mac_address": mac}});
+    let addresses = |by_id: bool| {
+        let address = |id: &str, ip: &str| {
+            let address = json!({"label": "eth0", "ip4": [ip]});
+            if by_id { json!({"id": id, "label": "eth0", "ip4": [ip]}) } else { address }
+        };
+        answers::addresses(&json!({"r1": {"interfaces": {
+            "52:54:00:00:00:0A": address("i1", "10.0.0.1"), "52:54:00:00:00:0B": address("i2", "10.0.0.2")}}}))
+    };
+    let topology = |known: bool| {
+        let mac = |mac: &str| if known { mac.to_owned() } else { String::new() };
+        let interfaces = [interface("i1", &mac("52:54:00:00:00:0a")), interface("i2", &mac("52:54:00:00:00:0b"))];
+        answers::topology(
+            &json!({"nodes": [{"id": "r1", "label": "R1", "node_definition": "iosv", "interfaces": interfaces}],
+            "links": [{"id": "l", "interface_a": "i1", "interface_b": "i2"}]}),
+        )
+    };
+    let seen = |by_id, known| {
+        let seen = seen(LabReads { topology: topology(known), addresses: addresses(by_id), ..lab() });
+        let router = seen.nodes.into_iter().find(|node| node.node_id == "r1").unwrap();
+        router.interfaces.into_iter().map(|interface| interface.ip4.concat()).collect::<Vec<_>>()
+    };
+    assert_eq!(seen(true, false), ["10.0.0.1", "10.0.0.2"], "by their ids");
+    assert_eq!(seen(false, true), ["10.0.0.1", "10.0.0.2"], "by what was deployed");
+    assert_eq!(seen(false, false), ["", ""], "which is whose is unknown");
+}
+
+#[test]
+fn a_machine_in_the_making_has_not_booted() {
+    let making = node("r1", "iosv", json!({"state": "STARTING"}));
+    let seen = seen(LabReads { nodes: answers::nodes(&json!([making])), topology: lost(), stats: lost(), ..lab() });
+    let coverage = seen.coverage.unwrap();
+    assert_eq!((coverage.nodes_booted, coverage.phase), (Some(0), Phase::Boot));
+    assert_eq!(coverage.unreadable_entries, []);
 }
 
 #[test]
 fn more_nodes_than_an_observation_holds_is_told_as_such() {
     let many: Vec<Value> = (0..10_000).map(|index| node(&format!("n{index}"), "iosv", json!({}))).collect();
     let reads = LabReads { nodes: answers::nodes(&Value::Array(many)), topology: lost(), ..lab() };
-    assert!(matches!(assemble(reads, now(), SETTLING), Err(ObservationImpossible::Absurd(_))));
+    assert!(matches!(assemble(reads, now(), SETTLING, PortRange::default()), Err(ObservationImpossible::Absurd(_))));
 }
 
 #[test]
@@ -371,7 +419,7 @@ proptest::proptest! {
             defaults: Some(answers::node_defaults(&part(5)).map(Arc::new)),
             version: answers::version(&part(6)),
         };
-        match assemble(reads, now(), SETTLING) {
+        match assemble(reads, now(), SETTLING, PortRange::default()) {
             Ok(seen) => proptest::prop_assert!(seen.check().is_ok()),
             Err(ObservationImpossible::NothingRead(_)) => {}
             Err(other) => proptest::prop_assert!(false, "{other}"),
