@@ -35,6 +35,8 @@ pub(crate) enum ClientCommand {
     Drift(Asked<DriftCommand>),
     /// Events.
     Event(Asked<EventCommand>),
+    /// Browsers that are signed in. Needs the role admin.
+    SignIn(Asked<SignInCommand>),
 }
 
 /// A client command with where the API is and how to print.
@@ -147,6 +149,14 @@ pub(crate) enum EventCommand {
     },
 }
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum SignInCommand {
+    /// List browsers that are signed in, those that were used last first.
+    List,
+    /// Sign a browser out, at once.
+    End { id: uuid::Uuid },
+}
+
 /// Carries the command out and prints the answer to standard output.
 pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<()> {
     match command {
@@ -158,6 +168,7 @@ pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<()> {
         }
         ClientCommand::Drift(asked) => drift(&asked.connect()?, asked.command, asked.arguments.output).await,
         ClientCommand::Event(asked) => event(&asked.connect()?, asked.command, asked.arguments.output).await,
+        ClientCommand::SignIn(asked) => sign_in(&asked.connect()?, asked.command, asked.arguments.output).await,
     }
 }
 
@@ -199,6 +210,16 @@ async fn event(connection: &Connection, command: EventCommand, output: OutputFor
     match command {
         EventCommand::Show { id } => output.one(&connection.get(&format!("/api/events/{id}")).await?),
         EventCommand::Follow { after } => connection.follow(after.as_deref()).await,
+    }
+}
+
+async fn sign_in(connection: &Connection, command: SignInCommand, output: OutputFormat) -> anyhow::Result<()> {
+    match command {
+        SignInCommand::List => {
+            let answer = connection.get("/api/sign-ins").await?;
+            output.rows(SIGN_IN_COLUMNS, answer["items"].as_array().map_or(&[], Vec::as_slice))
+        }
+        SignInCommand::End { id } => output.one(&connection.delete(&format!("/api/sign-ins/{id}")).await?),
     }
 }
 
@@ -288,6 +309,15 @@ fn aggregate_rows(answer: &Value) -> Vec<Value> {
         .collect()
 }
 
+const SIGN_IN_COLUMNS: &[Column] = &[
+    column("ID", "/id"),
+    column("NAME", "/name"),
+    column("ROLE", "/role"),
+    column("SIGNED IN BY", "/signed_in_by"),
+    column("FROM", "/address"),
+    column("SIGNED IN AT", "/signed_in_at"),
+    column("LAST USED AT", "/last_used_at"),
+];
 const DEFINITION_COLUMNS: &[Column] = &[
     column("ID", "/id"),
     column("NAME", "/name"),

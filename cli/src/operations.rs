@@ -43,7 +43,7 @@ pub(crate) enum OperationCommand {
         rows: bool,
     },
     /// Look whether everything that is configured can be used.
-    Doctor(StoresArguments),
+    Doctor(doctor::DoctorArguments),
     /// Messages and events that could not be handled.
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),

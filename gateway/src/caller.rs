@@ -17,13 +17,14 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use futures_util::StreamExt as _;
 use http::header::{AUTHORIZATION, CONTENT_TYPE};
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue};
-use url::{Position, Url};
+use http::{HeaderMap, HeaderValue, Uri};
+use url::{Position, Url, form_urlencoded};
 
 use crate::authentication::{API_KEY, Authority, Principal, Role, SignedIn};
 use crate::position::LABLET_POSITION;
 use crate::problem::{Kind, Problem};
 use crate::sign_in::form::CSRF_TOKEN;
+use crate::sign_in::kept_forms::{KEPT_FORM, KeptForm};
 use crate::sign_in::local_path::LocalPath;
 use crate::sign_in::sessions::Use;
 use crate::sign_in::{Form, csrf_matches, sign_in_address, to_sign_in};
@@ -56,6 +57,8 @@ pub(crate) struct Viewing;
 pub(crate) struct Asking;
 /// Whoever may handle dead letters.
 pub(crate) struct Operating;
+/// Whoever may see and end others' sessions: admins.
+pub(crate) struct Governing;
 /// Whoever may create and revise definitions and workers: admins, and services.
 pub(crate) struct Administering;
 
@@ -70,6 +73,9 @@ impl Needs for Asking {
 }
 impl Needs for Operating {
     const AUTHORITY: Authority = Authority::Role(Role::Operator);
+}
+impl Needs for Governing {
+    const AUTHORITY: Authority = Authority::Role(Role::Admin);
 }
 impl Needs for Administering {
     const AUTHORITY: Authority = Authority::RoleOrInternal(Role::Admin);
@@ -122,7 +128,8 @@ pub(crate) async fn authenticate_page(
         Err(problem) if problem.kind() == Kind::Unauthenticated && !by_key => {
             if is_change {
                 let (form, request) = Form::of(request).await?;
-                return Ok(sent_to_sign_in(request.headers(), &form.page().unwrap_or_default()));
+                let page = shared.sign_in.kept_forms.page_of(&form, None).await?;
+                return Ok(sent_to_sign_in(request.headers(), &page.unwrap_or_default()));
             }
             let asked_for = request.uri().path_and_query().map(|path| LocalPath::or_start(path.as_str()));
             return Ok(sent_to_sign_in(request.headers(), &asked_for.unwrap_or_default()));
@@ -139,7 +146,11 @@ pub(crate) async fn authenticate_page(
         let in_header = request.headers().get(CSRF_HEADER).and_then(|value| value.to_str().ok());
         let presented = in_header.or(form.get(CSRF_TOKEN));
         if !csrf_matches(session, presented.unwrap_or_default()) {
-            return match (presented, form.page()) {
+            let page = match presented {
+                Some(_) => shared.sign_in.kept_forms.page_of(&form, Some(&session.name)).await?,
+                None => None,
+            };
+            return match (presented, page) {
                 (Some(_), Some(page)) => Ok(Redirect::to(page.as_str()).into_response()),
                 _ => {
                     let detail =
@@ -150,8 +161,20 @@ pub(crate) async fn authenticate_page(
         }
         request.extensions_mut().insert(form);
     }
+    if let Some(kept) = kept_form(&shared, request.uri(), &signed_in.principal).await? {
+        request.extensions_mut().insert(kept);
+    }
     remember(&mut request, &signed_in);
     Ok(with_actor(next.run(request).await, signed_in.principal))
+}
+
+/// The form with which the page that is asked for is filled in, where its address names one of this person.
+async fn kept_form(shared: &Shared, uri: &Uri, principal: &Principal) -> Result<Option<KeptForm>, Problem> {
+    let Principal::Admin { name, .. } = principal else { return Ok(None) };
+    let query = uri.query().unwrap_or_default();
+    let named = form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == KEPT_FORM);
+    let Some((_, id)) = named else { return Ok(None) };
+    Ok(shared.sign_in.kept_forms.find(&id, name).await?)
 }
 
 fn remember(request: &mut Request, signed_in: &SignedIn) {
@@ -191,17 +214,21 @@ fn sent_to_sign_in(headers: &HeaderMap, back: &LocalPath) -> Response {
     answer
 }
 
-/// A stream lasts longer than its first look at who asks. It is looked again from time to time, and the stream ends with
-/// the session or token that opened it.
+/// A stream lasts longer than its first look at who asks. It is looked again whenever a session or token was ended, and
+/// from time to time as others end by themselves; the stream ends with the session or token that opened it.
 fn ending_with_the_session(response: Response, shared: &Shared, headers: HeaderMap) -> Response {
     let media_type = response.headers().get(CONTENT_TYPE);
     if !media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/event-stream")) {
         return response;
     }
     let shared = shared.clone();
+    let mut ends = shared.sign_in.sessions.ends().listen();
     let ended = async move {
         loop {
-            tokio::time::sleep(LOOK_AGAIN_EVERY).await;
+            tokio::select! {
+                told = ends.changed() => if told.is_err() { return },
+                () = tokio::time::sleep(LOOK_AGAIN_EVERY) => {}
+            }
             let looked = shared.authenticator.authenticate(&headers, Use::ByPage).await;
             if looked.is_err_and(|problem| problem.kind() == Kind::Unauthenticated) {
                 tracing::info!("a stream ends with the session or token that opened it");

@@ -1,7 +1,7 @@
 //! The API's description (OpenAPI 3.1), generated from the code that serves it.
 
 use aide::axum::ApiRouter;
-use aide::openapi::{ApiKeyLocation, Components, Info, OpenApi, SecurityScheme, Tag};
+use aide::openapi::{ApiKeyLocation, Components, Info, OpenApi, ReferenceOr, SecurityScheme, Server, Tag};
 use axum::Router;
 
 use crate::problem::Problem;
@@ -14,6 +14,13 @@ const ABOUT: &str = "Sessions of hands-on labs on Cisco Modeling Labs, and what 
 * Repeat a POST with the same `Idempotency-Key` and body, and the first answer comes again (`Idempotency-Replayed: true`).
 * Lists are keyset pages: `?limit=` rows, then `?cursor=` with the page's `next_cursor`.
 * `X-Correlation-Id` or `traceparent` ties a request to the events that it causes.";
+
+/// Says in the description below which path everything is, where a proxy puts it below one.
+pub(crate) fn below(api: &mut OpenApi, base_path: &str) {
+    if !base_path.is_empty() {
+        api.servers = vec![Server { url: base_path.to_owned(), ..Server::default() }];
+    }
+}
 
 /// Finishes the router, and describes it.
 pub(crate) fn describe<S: Clone + Send + Sync + 'static>(router: ApiRouter<S>) -> (Router<S>, OpenApi) {
@@ -37,7 +44,7 @@ pub(crate) fn describe<S: Clone + Send + Sync + 'static>(router: ApiRouter<S>) -
             security_schemes: [
                 (
                     "internal_key".to_owned(),
-                    aide::openapi::ReferenceOr::Item(SecurityScheme::ApiKey {
+                    ReferenceOr::Item(SecurityScheme::ApiKey {
                         location: ApiKeyLocation::Header,
                         name: "X-API-Key".to_owned(),
                         description: Some("The internal key of a service".to_owned()),
@@ -46,7 +53,7 @@ pub(crate) fn describe<S: Clone + Send + Sync + 'static>(router: ApiRouter<S>) -
                 ),
                 (
                     "admin_token".to_owned(),
-                    aide::openapi::ReferenceOr::Item(SecurityScheme::Http {
+                    ReferenceOr::Item(SecurityScheme::Http {
                         scheme: "bearer".to_owned(),
                         bearer_format: None,
                         description: Some(
@@ -59,11 +66,12 @@ pub(crate) fn describe<S: Clone + Send + Sync + 'static>(router: ApiRouter<S>) -
                 ),
                 (
                     "browser_session".to_owned(),
-                    aide::openapi::ReferenceOr::Item(SecurityScheme::ApiKey {
+                    ReferenceOr::Item(SecurityScheme::ApiKey {
                         location: ApiKeyLocation::Cookie,
                         name: "lablet_session".to_owned(),
                         description: Some(
-                            "An admin's browser that signed in at `/sign-in`. A change needs the session's token in \
+                            "An admin's browser that signed in at `/sign-in`. The name goes on with a hash of the public \
+                             address, and begins with `__Host-` or `__Secure-` over TLS. A change needs the session's token in \
                              `X-CSRF-Token`, too, and has to come from a page of this site"
                                 .to_owned(),
                         ),

@@ -35,6 +35,7 @@ mod router;
 mod search;
 mod server;
 pub mod sign_in;
+mod sign_ins;
 mod state;
 mod stream;
 mod submission;
@@ -61,7 +62,7 @@ use crate::operations::consumers::ConsumerWatch;
 use crate::pages::freshness::FreshnessWatch;
 use crate::sign_in::provider::Provider;
 use crate::sign_in::sessions::{SessionLimits, Sessions};
-use crate::sign_in::{Attempts, ProviderOptions, SignIn, SignInLinks, Site, Tokens};
+use crate::sign_in::{Cookies, Keys, ProviderOptions, SignIn, Site, Tokens};
 use crate::state::{Inner, Shared};
 use crate::stream::follower::Follower;
 
@@ -174,7 +175,7 @@ impl Gateway {
         let address = listener.local_addr().map_err(refused)?;
         let public_url = parts.public_url.unwrap_or_else(|| local_url(address));
         let public_url = PublicUrl::parse(&public_url).map_err(GatewayError::PublicUrl)?;
-        let site = Site::new(&public_url);
+        let site = Site::new(&public_url).map_err(GatewayError::PublicUrl)?;
         if !site.keeps_cookies() {
             tracing::warn!(
                 public_url = public_url.as_str(),
@@ -184,7 +185,8 @@ impl Gateway {
         let log = parts.commands.log().clone();
         let (pool, clock) = (log.pool().clone(), log.clock().clone());
         let limits = SessionLimits::new(options.idle_session, options.longest_session);
-        let sessions = Sessions::new(pool.clone(), clock.clone(), limits);
+        let keys = Keys::new(pool.clone(), clock.clone());
+        let sessions = Sessions::new(pool.clone(), clock.clone(), limits, keys.clone());
         let provider = match parts.provider {
             Some(options) => {
                 let provider = Provider::new(options, sign_in::redirect_address(&public_url), clock.clone());
@@ -197,12 +199,12 @@ impl Gateway {
             parts.admin_tokens,
             Tokens::new(pool.clone(), clock.clone()),
             sessions.clone(),
+            Cookies::of(&site),
             provider.clone(),
         );
-        let (links, attempts) = (SignInLinks::new(pool.clone(), clock.clone()), Attempts::new(pool, clock));
         let shared = Shared::new(Inner {
             authenticator,
-            sign_in: SignIn::new(site, sessions, links, attempts, provider),
+            sign_in: SignIn::new(site, keys, sessions, provider, (pool, clock)),
             log,
             commands: parts.commands,
             reads: parts.projections,
@@ -250,6 +252,10 @@ impl Gateway {
             let shared = shared.clone();
             async move { shared.reads.listen(&shared.bus, shared.stop.clone()).await }
         });
+        let signing_in = tokio::spawn({
+            let shared = shared.clone();
+            async move { shared.sign_in.run(shared.stop.clone()).await }
+        });
         let end_streams = tokio::spawn({
             let (stop, streams) = (stop.clone(), shared.stop.clone());
             async move {
@@ -261,7 +267,7 @@ impl Gateway {
         let served = server::serve(listener, router, options.most_connections, options.grace, stop).await;
         drop(ending);
         end_streams.abort();
-        for task in [follower, listening] {
+        for task in [follower, listening, signing_in] {
             if let Err(error) = task.await {
                 tracing::error!(error = &error as &dyn std::error::Error, "a task of the gateway did not end well");
             }

@@ -6,7 +6,6 @@ use aide::openapi::Operation;
 use aide::operation::{ParamLocation, add_parameters, parameters_from_schema};
 use app::body::complaint;
 use axum::extract::FromRequestParts;
-use domain::Invalid;
 use http::request::Parts;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -38,16 +37,13 @@ where
     N: AsRef<str>,
     V: AsRef<str>,
 {
-    let mut encoded = url::form_urlencoded::Serializer::for_suffix(String::from("/?"), 2);
-    encoded.extend_pairs(pairs);
-    let uri =
-        encoded.finish().parse().map_err(|_| Problem::invalid(Invalid::new("", "is no query", "a query string")))?;
-    let parsed = axum::extract::Query::<T>::try_from_uri(&uri);
-    parsed.map(|query| query.0).map_err(|rejection| {
-        let text = rejection.body_text();
-        let message = text.strip_prefix("Failed to deserialize query string: ").unwrap_or(&text);
+    // A form may be longer than any address.
+    let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+    let fields = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(encoded.as_bytes()));
+    serde_path_to_error::deserialize(fields).map_err(|error| {
+        let message = error.to_string();
         let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        let (field, message) = message.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", message));
+        let (field, message) = message.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", &message));
         Problem::invalid(complaint(field, message))
     })
 }

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use aide::axum::ApiRouter;
-use aide::axum::routing::{get_with, patch_with, post_with};
+use aide::axum::routing::{delete_with, get_with, patch_with, post_with};
 use aide::openapi::OpenApi;
 use axum::extract::State;
 use axum::middleware::from_fn_with_state;
@@ -21,12 +21,13 @@ use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 use crate::{
     assets, dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions,
-    observation_requests, operations, overview, pages, search, sign_in, stream, workers,
+    observation_requests, operations, overview, pages, search, sign_in, sign_ins, stream, workers,
 };
 
 /// The whole API, ready to be served.
 pub(crate) fn router(shared: &Shared) -> Router {
-    let (api, document) = api();
+    let (api, mut document) = api();
+    description::below(&mut document, shared.sign_in.site.base_path());
     let guarded = api
         .route_layer(from_fn_with_state(shared.clone(), exchange::queue))
         .route_layer(from_fn_with_state(shared.clone(), authenticate));
@@ -141,6 +142,8 @@ fn operators() -> ApiRouter<Shared> {
         .api_route("/api/overview", get_with(overview::show, overview::describe))
         .api_route("/api/search", get_with(search::search, search::describe))
         .api_route("/api/operations", get_with(operations::show, operations::describe))
+        .api_route("/api/sign-ins", get_with(sign_ins::list::list, sign_ins::list::describe))
+        .api_route("/api/sign-ins/{id}", delete_with(sign_ins::end::end, sign_ins::end::describe))
         .api_route("/api/dead-letters", get_with(list::list, list::describe))
         .api_route("/api/dead-letters/{id}", get_with(show::show, show::describe))
         .api_route("/api/dead-letters/{id}/retry", post_with(retry::retry, retry::describe))

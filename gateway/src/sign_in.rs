@@ -6,13 +6,18 @@
 
 mod attempts;
 mod by_provider;
-pub(crate) mod cookie;
+mod cookie;
+mod ends;
 pub(crate) mod form;
+pub(crate) mod kept_forms;
+mod keys;
+mod link_page;
 mod links;
 pub(crate) mod local_path;
 mod page;
 pub(crate) mod provider;
 mod secret;
+mod served;
 pub(crate) mod sessions;
 mod site;
 mod tokens;
@@ -22,16 +27,21 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::clock::Clock;
 use app::notice::PublicUrl;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use domain::Invalid;
+use sqlx::postgres::PgPool;
+use tokio_util::sync::CancellationToken;
 
-pub(crate) use self::attempts::Attempts;
-use self::cookie::Cookies;
+use self::attempts::Attempts;
+pub(crate) use self::cookie::Cookies;
 pub(crate) use self::form::Form;
+pub(crate) use self::kept_forms::KeptForms;
+pub(crate) use self::keys::Keys;
 pub use self::links::SignInLinks;
 use self::local_path::LocalPath;
 use self::provider::Provider;
@@ -59,13 +69,18 @@ pub enum SignInError {
     /// There are no random numbers, so there are no secrets.
     #[error("the machine gives no random numbers: {0}")]
     NoRandomness(getrandom::Error),
+    /// The database holds no key that signs.
+    #[error("the database holds no key that signs")]
+    UnusableKey,
 }
 
 impl From<SignInError> for Problem {
     fn from(error: SignInError) -> Self {
         match error {
             SignInError::Unavailable(error) => error.into(),
-            SignInError::NoRandomness(_) => Self::internal("nobody can be signed in", &error),
+            SignInError::NoRandomness(_) | SignInError::UnusableKey => {
+                Self::internal("nobody can be signed in", &error)
+            }
         }
     }
 }
@@ -115,8 +130,9 @@ impl fmt::Display for AdminName {
 #[derive(Debug)]
 pub(crate) struct SignIn {
     pub(crate) site: Site,
-    cookies: Cookies,
-    sessions: Sessions,
+    pub(crate) cookies: Cookies,
+    pub(crate) sessions: Sessions,
+    pub(crate) kept_forms: KeptForms,
     links: SignInLinks,
     attempts: Attempts,
     provider: Option<Arc<Provider>>,
@@ -124,16 +140,64 @@ pub(crate) struct SignIn {
 }
 
 impl SignIn {
-    /// Signing in on this site.
+    /// Signing in on this site, with these keys.
     pub(crate) fn new(
         site: Site,
+        keys: Keys,
         sessions: Sessions,
-        links: SignInLinks,
-        attempts: Attempts,
         provider: Option<Arc<Provider>>,
+        (pool, clock): (PgPool, Clock),
     ) -> Self {
-        let cookies = Cookies { secure: !site.is_loopback() };
-        Self { site, cookies, sessions, links, attempts, provider, wrong_tokens: WrongTokens::default() }
+        let cookies = Cookies::of(&site);
+        Self {
+            attempts: Attempts::new(keys.clone(), cookies.clone(), clock.clone()),
+            links: SignInLinks::new(pool.clone(), clock.clone()),
+            kept_forms: KeptForms::new(pool, clock, keys),
+            wrong_tokens: WrongTokens::default(),
+            site,
+            cookies,
+            sessions,
+            provider,
+        }
+    }
+
+    /// Until it is told to stop: looks for sessions that other gateways ended. At first it asks the provider once, so
+    /// that wrong settings are told when the gateway starts.
+    pub(crate) async fn run(&self, stop: CancellationToken) {
+        if let Some(provider) = &self.provider {
+            // Where it cannot be used, its own part has said why.
+            if let Some(Ok(issuer)) = stop.run_until_cancelled(provider.check()).await {
+                tracing::info!(issuer, "OpenID provider is ready");
+            }
+        }
+        self.sessions.ends().watch(stop).await;
+    }
+}
+
+/// Asks an OpenID provider what it is, and whether people could sign in there with these settings; gives its issuer.
+///
+/// # Errors
+/// What is wrong, and what would be right.
+pub async fn check_provider(options: ProviderOptions, clock: Clock) -> Result<String, ProviderCheckError> {
+    let redirect = redirect_address(&PublicUrl::default());
+    let provider = Provider::new(options, redirect, clock).map_err(ProviderCheckError::Settings)?;
+    Ok(provider.check().await?)
+}
+
+/// Nobody could sign in at the provider.
+#[derive(Debug, thiserror::Error)]
+pub enum ProviderCheckError {
+    /// For the settings alone.
+    #[error("the OpenID provider's {0}")]
+    Settings(Invalid),
+    /// For what the provider answers.
+    #[error("{0}")]
+    Fault(String),
+}
+
+impl From<provider::ProviderFault> for ProviderCheckError {
+    fn from(fault: provider::ProviderFault) -> Self {
+        Self::Fault(fault.to_string())
     }
 }
 
@@ -147,7 +211,7 @@ pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
     let sign_out = post(page::sign_out).route_layer(from_fn_with_state(shared.clone(), authenticate_page));
     Router::new()
         .route("/sign-in", get(page::show))
-        .route("/sign-in/link", get(page::by_link))
+        .route("/sign-in/link", get(link_page::show).post(link_page::sign_in))
         .route("/sign-in/token", post(page::by_token))
         .route("/sign-in/oidc", get(by_provider::begin))
         .route("/sign-in/oidc/callback", get(by_provider::come_back))

@@ -1,6 +1,6 @@
 //! One `lablet up`: started, used through its doors, killed, started again.
 
-mod people;
+pub(crate) mod people;
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};

@@ -12,6 +12,7 @@ mod waiting;
 
 pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Violation, Weight};
 pub use self::crowd::Crowd;
+pub use self::lablet::people::sign_in_by_link;
 pub use self::lablet::{Lablet, LabletOptions, Refused, install_tls};
 pub use self::oidc_provider::{Consent, OidcProvider};
 pub use self::python::python;

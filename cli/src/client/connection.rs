@@ -72,7 +72,9 @@ impl Connection {
     }
 
     fn request(&self, method: Method, path: &str) -> anyhow::Result<RequestBuilder> {
-        let url = self.url.join(path).with_context(|| format!("{path} is no path of the API"))?;
+        // The gateway may be below a path of its own.
+        let base = self.url.as_str().trim_end_matches('/');
+        let url: Url = format!("{base}{path}").parse().with_context(|| format!("{path} is no path of the API"))?;
         Ok(self.client.request(method, url).bearer_auth(self.token.reveal()))
     }
 
@@ -135,6 +137,11 @@ impl Connection {
     /// Posts a document. Each invocation is a command of its own.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         self.answer(self.request(Method::POST, path)?.json(body)).await
+    }
+
+    /// Ends or removes a thing.
+    pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
+        self.answer(self.request(Method::DELETE, path)?).await
     }
 
     /// Changes the newest version of a thing; refused when somebody else changes it meanwhile.

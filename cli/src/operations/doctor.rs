@@ -5,15 +5,26 @@ use std::time::Duration;
 
 use app::bus::Bus;
 use app::clock::Clock;
+use clap::Args;
 
 use super::{StoresArguments, say};
+use crate::configuration::sign_in::SignInArguments;
 use crate::roles::{self, Store};
 
 /// How long each thing may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What is looked at.
+#[derive(Debug, Args)]
+pub(crate) struct DoctorArguments {
+    #[command(flatten)]
+    stores: StoresArguments,
+    #[command(flatten)]
+    sign_in: SignInArguments,
+}
+
 /// Looks at each thing and says what is wrong with it.
-pub(super) async fn run(arguments: StoresArguments) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(DoctorArguments { stores: arguments, sign_in }: DoctorArguments) -> anyhow::Result<ExitCode> {
     let database = async {
         let store = Store::open(&arguments.database.url()?, &Clock::system())?;
         let version: String = sqlx::query_scalar("SHOW server_version").fetch_one(store.log().pool()).await?;
@@ -41,11 +52,13 @@ pub(super) async fn run(arguments: StoresArguments) -> anyhow::Result<ExitCode> 
         let account = connected(&bus).await?;
         anyhow::Ok(account)
     };
+    let provider = sign_in.provider();
     // A role looks only at what its own configuration names: a controller has no database.
     let named_database = arguments.database.url().is_ok();
     let named_bus = arguments.stores_bus()?.nats_url.is_some();
+    let named_provider = !matches!(provider, Ok(None));
     anyhow::ensure!(
-        named_database || named_bus,
+        named_database || named_bus || named_provider,
         "neither a database nor a bus is known; run `lablet up`, or set their addresses"
     );
     let mut outcomes = Vec::new();
@@ -54,6 +67,14 @@ pub(super) async fn run(arguments: StoresArguments) -> anyhow::Result<ExitCode> 
     }
     if named_bus {
         outcomes.push(("bus", within(bus).await));
+    }
+    if named_provider {
+        let look = async {
+            let Some(options) = provider? else { anyhow::bail!("it is not configured") };
+            let issuer = gateway::sign_in::check_provider(options, Clock::system()).await?;
+            anyhow::Ok(format!("{issuer} describes itself, and has keys"))
+        };
+        outcomes.push(("OpenID provider", within(look).await));
     }
     let mut healthy = true;
     for (thing, outcome) in outcomes {

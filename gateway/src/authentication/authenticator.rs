@@ -8,9 +8,9 @@ use http::header::AUTHORIZATION;
 
 use super::{API_KEY, AdminToken, InternalKey, Principal, Role, SecretHash};
 use crate::problem::{Kind, Problem};
-use crate::sign_in::provider::{Provider, ProviderError, looks_like_one};
+use crate::sign_in::provider::{Provider, ProviderError, ProviderFault, looks_like_one};
 use crate::sign_in::sessions::{Sessions, Use};
-use crate::sign_in::{BrowserSession, Tokens, cookie};
+use crate::sign_in::{BrowserSession, Cookies, Tokens};
 
 /// How long a provider that is away may take to come back, as far as a client is told.
 const PROVIDER_COMES_BACK: Duration = Duration::from_secs(10);
@@ -38,6 +38,7 @@ pub(crate) struct Authenticator {
     admin_tokens: Vec<AdminToken>,
     minted_tokens: Tokens,
     sessions: Sessions,
+    cookies: Cookies,
     provider: Option<Arc<Provider>>,
 }
 
@@ -49,9 +50,15 @@ impl Authenticator {
         admin_tokens: Vec<AdminToken>,
         minted_tokens: Tokens,
         sessions: Sessions,
+        cookies: Cookies,
         provider: Option<Arc<Provider>>,
     ) -> Self {
-        Self { internal_keys, admin_tokens, minted_tokens, sessions, provider }
+        Self { internal_keys, admin_tokens, minted_tokens, sessions, cookies, provider }
+    }
+
+    /// Whether this is the hash of a token of the configuration.
+    pub(crate) fn is_configured(&self, hash: &SecretHash) -> bool {
+        matching(&self.admin_tokens, |token| &token.hash, hash).is_some()
     }
 
     /// Who made the request with these headers. A key or a token that is there decides, whatever cookie is beside it.
@@ -101,14 +108,13 @@ impl Authenticator {
     }
 
     async fn by_cookie(&self, headers: &HeaderMap, how_used: Use) -> Result<SignedIn, Problem> {
-        let Some(secret) = cookie::session(headers) else {
+        let Some(secret) = self.cookies.session(headers) else {
             return Err(unauthenticated(
                 "Send an internal key in X-API-Key, or an admin's token as Authorization: Bearer <token>; a browser \
                  signs in at /sign-in.",
             ));
         };
-        let configured = |hash: &SecretHash| matching(&self.admin_tokens, |token| &token.hash, hash).is_some();
-        let session = self.sessions.find(secret, how_used, configured).await?;
+        let session = self.sessions.find(secret, how_used, |hash| self.is_configured(hash)).await?;
         let session = session.ok_or_else(|| unauthenticated("The session has ended; sign in again at /sign-in."))?;
         let principal = Principal::Admin { name: session.name.clone(), role: session.role };
         Ok(SignedIn { principal, session: Some(session) })
@@ -118,14 +124,30 @@ impl Authenticator {
 /// Whom a token of the OpenID provider is about.
 async fn by_provider(provider: &Provider, token: &str) -> Result<Principal, Problem> {
     let account = provider.bearer(token).await.map_err(|error| match error {
-        ProviderError::Away => {
+        ProviderError::Fault(ProviderFault::Unreachable(_)) => {
             let detail = "The OpenID provider, whose keys the bearer token has to be checked with, does not answer.";
             Problem::unavailable(detail, PROVIDER_COMES_BACK)
+        }
+        ProviderError::Fault(ProviderFault::Misconfigured(why)) => {
+            let detail = format!(
+                "No bearer token of the OpenID provider can be checked until its settings are corrected: {why}. \
+                 `lablet doctor` checks them."
+            );
+            Problem::new(Kind::Unavailable, detail)
         }
         ProviderError::Token(why) => unauthenticated(&format!("The bearer token {why}.")),
         ProviderError::Refused(_) => unauthenticated("The bearer token is not valid."),
         ProviderError::NoRole(name) => {
-            Problem::new(Kind::Forbidden, format!("The account {name:?} is in no group that has a role here."))
+            let detail = format!("The account {:?} is in no group that has a role here.", name.as_str());
+            Problem::new(Kind::Forbidden, detail)
+        }
+        ProviderError::GroupsElsewhere(name) => {
+            let detail = format!(
+                "The account {:?} is in so many groups that its token does not hold them; the provider has to send \
+                 fewer groups, or roles in their place.",
+                name.as_str()
+            );
+            Problem::new(Kind::Forbidden, detail)
         }
         ProviderError::NoName => Problem::new(Kind::Forbidden, "The account has no name that could stand in an event."),
     })?;
@@ -155,10 +177,12 @@ fn matching<'a, T>(entries: &'a [T], hash: impl Fn(&T) -> &SecretHash, presented
 #[cfg(test)]
 mod tests {
     use app::clock::Clock;
+    use app::notice::PublicUrl;
     use http::HeaderValue;
 
     use super::*;
     use crate::sign_in::sessions::SessionLimits;
+    use crate::sign_in::{Keys, Site};
 
     /// Its database is away: keys and tokens of the configuration do not need one.
     fn authenticator() -> Authenticator {
@@ -169,7 +193,8 @@ mod tests {
             vec![key("grading", "old-key"), key("grading", "new-key"), key("booking", "other-key")],
             vec![token("ada", Role::Admin, "ada-token"), token("vic", Role::Viewer, "vic-token")],
             Tokens::new(pool.clone(), Clock::system()),
-            Sessions::new(pool, Clock::system(), SessionLimits::default()),
+            Sessions::new(pool.clone(), Clock::system(), SessionLimits::default(), Keys::new(pool, Clock::system())),
+            Cookies::of(&Site::new(&PublicUrl::default()).unwrap()),
             None,
         )
     }

@@ -2,6 +2,7 @@
 
 pub(crate) mod dead_letters;
 mod health;
+pub(crate) mod sign_ins;
 
 use askama::Template;
 use axum::extract::State;
@@ -19,6 +20,7 @@ use super::query::Asked;
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, csv_of, time};
 use super::visit::Visit;
+use crate::authentication::Role;
 use crate::caller::{Caller, Operating};
 use crate::dead_letters::list::{Letter, LetterKind, waiting};
 use crate::operations::{Operations, look};
@@ -60,6 +62,8 @@ enum Table {
 #[template(path = "operations.html")]
 struct OperationsPage {
     shell: Shell,
+    /// Whether the visitor may see who is signed in.
+    may_govern: bool,
     csrf_token: String,
     idempotency_key: Uuid,
     told: Option<Told>,
@@ -91,6 +95,7 @@ pub(crate) async fn show(
     consumers.truncate(MOST_CONSUMERS);
     page(&OperationsPage {
         shell: Shell::of(&visit, Section::Operations).twin("/api/operations").live("/api/stream"),
+        may_govern: visit.role >= Role::Admin,
         csrf_token: visit.csrf_token.clone(),
         idempotency_key: visit.idempotency_key,
         told: told(&shared, query.retried.as_deref(), query.discarded.as_deref()).await?,

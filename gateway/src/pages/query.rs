@@ -1,4 +1,5 @@
-//! What a page is asked for. A field of a form that was left empty asks for nothing.
+//! What a page is asked for, by its address or by a form that was kept for it. A field that was left empty asks for
+//! nothing, nor do those that every form carries.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +10,8 @@ use serde::de::DeserializeOwned;
 use crate::position::POSITION;
 use crate::problem::Problem;
 use crate::query::from_pairs;
+use crate::sign_in::form::{CSRF_TOKEN, FORM_PAGE, IDEMPOTENCY_KEY};
+use crate::sign_in::kept_forms::{KEPT_FORM, KeptForm};
 
 /// The query of a page as `T`.
 pub(crate) struct Asked<T>(pub(crate) T);
@@ -18,8 +21,16 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
-        let said = |(name, value): &(_, std::borrow::Cow<'_, str>)| *name != POSITION && !value.is_empty();
-        from_pairs(url::form_urlencoded::parse(query.as_bytes()).filter(said)).map(Self)
+        let named: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        // What a kept form was filled in with, but for what the address says itself.
+        let kept = parts.extensions.get::<KeptForm>().map(|kept| kept.fields.as_slice()).unwrap_or_default();
+        let kept = kept.iter().filter(|(name, _)| named.iter().all(|(found, _)| found != name));
+        let said = |(name, value): &&(String, String)| {
+            !matches!(name.as_str(), POSITION | KEPT_FORM | CSRF_TOKEN | IDEMPOTENCY_KEY | FORM_PAGE)
+                && !value.is_empty()
+        };
+        let asked = named.iter().chain(kept).filter(said);
+        from_pairs(asked.map(|(name, value)| (name, value))).map(Self)
     }
 }
 

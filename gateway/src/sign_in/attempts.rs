@@ -1,20 +1,31 @@
-//! Sign-ins that are under way at the provider: what has to be remembered until the browser comes back.
+//! Sign-ins that are under way at the provider: each is kept by the browser in which it began, in a cookie of its own.
+//!
+//! So any number of people can be at it, and of tabs; nobody can use up anybody's room. The cookie says when the attempt
+//! ends and where it leads, signed together with the state, so that it fits this one answer of the provider, and nobody
+//! can make one. It needs no encryption: it is its owner's own, out of reach of scripts, and holds neither what redeems
+//! the code nor what the ID token repeats; both are made from the state with a key that never leaves the server. That an
+//! answer is taken once is the provider's care, whose codes are good once, and the cookie goes with the first answer.
 
 use app::clock::Clock;
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::TimeDelta;
-use sqlx::Row as _;
-use sqlx::postgres::PgPool;
+use http::{HeaderMap, HeaderValue};
+use sha2::{Digest as _, Sha256};
 
+use super::cookie::Cookies;
+use super::keys::{Key, Keys, Purpose};
 use super::local_path::LocalPath;
-use super::{SignInError, answer, secret};
-use crate::authentication::SecretHash;
+use super::{SignInError, secret};
 
 /// How long somebody may take at the provider.
-pub(super) const LASTS: TimeDelta = TimeDelta::minutes(10);
-/// Most attempts at once: whoever begins them is not known yet.
-const MOST: i64 = 10_000;
-/// Most attempts that are forgotten at once.
-const FORGOTTEN_AT_ONCE: i64 = 500;
+const LASTS: TimeDelta = TimeDelta::minutes(10);
+/// Most attempts of one browser; the oldest makes room.
+const MOST: usize = 5;
+/// Most bytes of all cookies of attempts of one browser: a proxy refuses requests whose headers are too large.
+const MOST_BYTES: usize = 5_000;
+/// Longest path that a cookie takes along. Of a longer one the query stays behind.
+const LONGEST_PATH: usize = 2_000;
 
 /// A sign-in that is under way.
 pub(super) struct Attempt {
@@ -29,70 +40,96 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// A new one.
-    pub(super) fn new(return_to: LocalPath) -> Result<Self, SignInError> {
-        Ok(Self { state: secret::random()?, nonce: secret::random()?, verifier: secret::random()?, return_to })
+    fn new(state: String, return_to: LocalPath, key: &Key) -> Result<Self, SignInError> {
+        let made = |purpose| key.sign(purpose, &[state.as_bytes()]);
+        Ok(Self { nonce: made(Purpose::Nonce)?, verifier: made(Purpose::Verifier)?, state, return_to })
     }
 }
 
 /// All that are under way.
 #[derive(Debug, Clone)]
 pub(crate) struct Attempts {
-    pool: PgPool,
+    keys: Keys,
+    cookies: Cookies,
     clock: Clock,
 }
 
 impl Attempts {
-    /// The attempts in this database.
-    pub(crate) fn new(pool: PgPool, clock: Clock) -> Self {
-        Self { pool, clock }
+    /// Attempts that are signed with these keys.
+    pub(crate) fn new(keys: Keys, cookies: Cookies, clock: Clock) -> Self {
+        Self { keys, cookies, clock }
     }
 
-    /// Remembers an attempt, and gives the secret by which the browser is known when it comes back. `None` when too many
-    /// are under way.
-    pub(super) async fn begin(&self, attempt: &Attempt) -> Result<Option<String>, SignInError> {
-        let (now, secret) = (self.clock.now(), secret::random()?);
-        let begun = sqlx::query(
-            "WITH forgotten AS (
-                 DELETE FROM sign_in_attempts WHERE hash IN (
-                     SELECT hash FROM sign_in_attempts WHERE created_at <= $7 LIMIT $8 FOR UPDATE SKIP LOCKED)
-             )
-             INSERT INTO sign_in_attempts (hash, state, nonce, verifier, return_to, created_at)
-             SELECT $1, $2, $3, $4, $5, $6
-              WHERE (SELECT count(*) FROM (SELECT FROM sign_in_attempts WHERE created_at > $7 LIMIT $9) AS under_way) < $9",
-        )
-        .bind(SecretHash::of(&secret).bytes().to_vec())
-        .bind(&attempt.state)
-        .bind(&attempt.nonce)
-        .bind(&attempt.verifier)
-        .bind(attempt.return_to.as_str())
-        .bind(now)
-        .bind(now - LASTS)
-        .bind(FORGOTTEN_AT_ONCE)
-        .bind(MOST)
-        .execute(&self.pool);
-        Ok((answer(begun).await?.rows_affected() > 0).then_some(secret))
+    /// Begins an attempt in the browser that sent these headers, with the cookies that it is given.
+    pub(super) async fn begin(
+        &self,
+        headers: &HeaderMap,
+        return_to: LocalPath,
+    ) -> Result<(Attempt, Vec<HeaderValue>), SignInError> {
+        let key = self.keys.newest().await?;
+        let attempt = Attempt::new(secret::random()?, return_to.within(LONGEST_PATH), &key)?;
+        let ends_at = (self.clock.now() + LASTS).timestamp();
+        let path = BASE64_URL_SAFE_NO_PAD.encode(attempt.return_to.as_str());
+        let signature = key.sign(Purpose::Attempt, &signed(&attempt.state, &ends_at.to_string(), &path))?;
+        let value = format!("{}.{ends_at}.{path}.{signature}", key.id);
+        let mut cookies = self.make_room(headers, value.len());
+        cookies.extend(self.cookies.set_attempt(&name(&attempt.state), &value, LASTS.num_seconds()));
+        Ok((attempt, cookies))
     }
 
-    /// Takes the attempt that this browser began and that has this state, once.
-    pub(super) async fn take(&self, secret: &str, state: &str) -> Result<Option<Attempt>, SignInError> {
-        let taken = sqlx::query(
-            "DELETE FROM sign_in_attempts WHERE hash = $1 AND state = $2 AND created_at > $3
-             RETURNING state, nonce, verifier, return_to",
-        )
-        .bind(SecretHash::of(secret).bytes().to_vec())
-        .bind(state)
-        .bind(self.clock.now() - LASTS)
-        .fetch_optional(&self.pool);
-        let Some(row) = answer(taken).await? else { return Ok(None) };
-        let attempt = || {
-            sqlx::Result::Ok(Attempt {
-                state: row.try_get("state")?,
-                nonce: row.try_get("nonce")?,
-                verifier: row.try_get("verifier")?,
-                return_to: LocalPath::or_start(row.try_get("return_to")?),
-            })
+    /// The attempt with this state, if this browser began it and it has not ended; and what clears its cookie.
+    pub(super) async fn take(
+        &self,
+        headers: &HeaderMap,
+        state: &str,
+    ) -> Result<(Option<Attempt>, Option<HeaderValue>), SignInError> {
+        let name = name(state);
+        let Some((_, value)) = self.cookies.attempts(headers).find(|(found, _)| *found == name) else {
+            return Ok((None, None));
         };
-        attempt().map(Some).map_err(SignInError::Unavailable)
+        let cleared = self.cookies.clear_attempt(&name);
+        let [id, ends_at, path, signature] = value.split('.').collect::<Vec<_>>()[..] else {
+            return Ok((None, cleared));
+        };
+        let Some(key) = (match id.parse() {
+            Ok(id) => self.keys.get(id).await?,
+            Err(_) => None,
+        }) else {
+            return Ok((None, cleared));
+        };
+        let is_ours = key.verifies(Purpose::Attempt, &signed(state, ends_at, path), signature)?;
+        if !is_ours || ends_at.parse().is_ok_and(|ends_at: i64| ends_at <= self.clock.now().timestamp()) {
+            return Ok((None, cleared));
+        }
+        let path = BASE64_URL_SAFE_NO_PAD.decode(path).ok().and_then(|path| String::from_utf8(path).ok());
+        let return_to = LocalPath::or_start(&path.unwrap_or_default());
+        Ok((Some(Attempt::new(state.to_owned(), return_to, &key)?), cleared))
     }
+
+    /// Clears the browser's oldest attempts until there is room for one of this length.
+    fn make_room(&self, headers: &HeaderMap, length: usize) -> Vec<HeaderValue> {
+        let ends_at = |value: &str| value.split('.').nth(1).and_then(|time| time.parse().ok()).unwrap_or(0_i64);
+        let mut held: Vec<(i64, &str, usize)> =
+            self.cookies.attempts(headers).map(|(name, value)| (ends_at(value), name, value.len())).collect();
+        held.sort_unstable_by(|one, other| other.cmp(one));
+        let (mut bytes, mut kept, now) = (length, 0, self.clock.now().timestamp());
+        let mut cleared = Vec::new();
+        for (ends_at, name, length) in held {
+            bytes += length;
+            kept += 1;
+            if kept >= MOST || bytes > MOST_BYTES || ends_at <= now {
+                cleared.extend(self.cookies.clear_attempt(name));
+            }
+        }
+        cleared
+    }
+}
+
+/// What makes the cookie's name: something of the state, which the browser brings back.
+fn name(state: &str) -> String {
+    Sha256::digest(state).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn signed<'a>(state: &'a str, ends_at: &'a str, path: &'a str) -> [&'a [u8]; 3] {
+    [state.as_bytes(), ends_at.as_bytes(), path.as_bytes()]
 }

@@ -1,17 +1,17 @@
 //! Signing in at the OpenID provider: to it, and back. Authorization code flow with PKCE.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::State;
+use axum::extract::{ConnectInfo, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use http::{HeaderMap, Method, StatusCode, Uri};
 
-use super::attempts::{Attempt, LASTS};
-use super::cookie;
+use super::attempts::Attempt;
 use super::local_path::LocalPath;
-use super::page::{SignInPage, is_only_looked_at, parameter, signed_in, with_cookie};
-use super::provider::{Provider, ProviderError};
-use super::sessions::Way;
+use super::page::{SignInPage, is_only_looked_at, parameter, signed_in, with_cookies};
+use super::provider::{Provider, ProviderError, ProviderFault};
+use super::sessions::{Beginning, Way};
 use crate::problem::Problem;
 use crate::state::Shared;
 
@@ -31,22 +31,17 @@ pub(super) async fn begin(
         Ok(provider) => provider,
         Err(complaint) => return page.complaining(complaint).answer(StatusCode::NOT_FOUND),
     };
-    let attempt = Attempt::new(return_to)?;
-    let address = match provider.address(&attempt).await {
-        Ok(address) => address,
-        Err(error) => return refused(page, &error),
-    };
-    let Some(secret) = shared.sign_in.attempts.begin(&attempt).await? else {
-        let complaint = "Too many people are signing in at this moment. Try again in a few minutes.";
-        return page.complaining(complaint).answer(StatusCode::SERVICE_UNAVAILABLE);
-    };
-    let to_provider = Redirect::to(address.as_str()).into_response();
-    Ok(with_cookie(to_provider, shared.sign_in.cookies.set_attempt(&secret, LASTS.num_seconds())))
+    let (attempt, cookies) = shared.sign_in.attempts.begin(&headers, return_to).await?;
+    match provider.address(&attempt).await {
+        Ok(address) => Ok(with_cookies(Redirect::to(address.as_str()).into_response(), cookies)),
+        Err(fault) => refused(page, &fault.into()),
+    }
 }
 
 /// `GET /sign-in/oidc/callback`: back from the provider, with a code or with the reason why there is none.
 pub(super) async fn come_back(
     State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -55,15 +50,12 @@ pub(super) async fn come_back(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let state = parameter(&uri, "state").unwrap_or_default();
-    let attempt = match cookie::attempt(&headers) {
-        Some(secret) => shared.sign_in.attempts.take(secret, &state).await?,
-        None => None,
-    };
+    let (attempt, over) = shared.sign_in.attempts.take(&headers, &state).await?;
     let Some(attempt) = attempt else {
         let page = SignInPage::of_request(&shared, &headers, LocalPath::default()).await?;
         let complaint = "This sign-in was not begun in this browser, was finished already, or took longer than ten \
                          minutes. Begin again.";
-        return page.complaining(complaint).answer(StatusCode::BAD_REQUEST);
+        return Ok(with_cookies(page.complaining(complaint).answer(StatusCode::BAD_REQUEST)?, over));
     };
     let return_to = attempt.return_to.clone();
     let page = SignInPage::of_request(&shared, &headers, return_to.clone()).await?;
@@ -71,21 +63,21 @@ pub(super) async fn come_back(
         Ok(provider) => account(provider, &uri, attempt).await,
         Err(complaint) => return page.complaining(complaint).answer(StatusCode::NOT_FOUND),
     };
-    let over = shared.sign_in.cookies.clear_attempt();
     let account = match answered {
         Ok(account) => account,
-        Err(error) => return Ok(with_cookie(refused(page, &error)?, over)),
+        Err(error) => return Ok(with_cookies(refused(page, &error)?, over)),
     };
     let (name, role) = (account.name.as_str(), account.role);
-    let secret = shared.sign_in.sessions.begin(name, role, &Way::Provider, cookie::session(&headers)).await?;
+    let begun = Beginning { way: &Way::Provider, address: peer.ip(), before: shared.sign_in.cookies.session(&headers) };
+    let secret = shared.sign_in.sessions.begin(name, role, &begun).await?;
     tracing::info!(name, %role, "somebody signed in at the OpenID provider");
-    Ok(with_cookie(signed_in(&shared, &secret, &return_to), over))
+    Ok(with_cookies(signed_in(&shared, &secret, &return_to), over))
 }
 
 async fn account(provider: &Provider, uri: &Uri, attempt: Attempt) -> Result<super::provider::Account, ProviderError> {
     provider.check_answer(parameter(uri, "iss").as_deref()).await?;
     match (parameter(uri, "error"), parameter(uri, "code")) {
-        (None, Some(code)) => provider.redeem(code, &attempt.nonce, attempt.verifier).await,
+        (None, Some(code)) => provider.redeem(&code, &attempt.nonce, &attempt.verifier).await,
         (Some(error), _) => Err(ProviderError::Refused(error)),
         (None, None) => Err(ProviderError::Refused("no code".to_owned())),
     }
@@ -99,9 +91,16 @@ fn provider(shared: &Shared) -> Result<&Arc<Provider>, &'static str> {
 fn refused(page: SignInPage, error: &ProviderError) -> Result<Response, Problem> {
     tracing::info!(error = error as &dyn std::error::Error, "nobody was signed in at the OpenID provider");
     let (status, complaint) = match error {
-        ProviderError::Away => (
+        ProviderError::Fault(ProviderFault::Unreachable(_)) => (
             StatusCode::SERVICE_UNAVAILABLE,
             "The OpenID provider does not answer at the moment. Try again in a minute.".to_owned(),
+        ),
+        ProviderError::Fault(ProviderFault::Misconfigured(why)) => (
+            StatusCode::BAD_GATEWAY,
+            format!(
+                "Nobody can sign in at the OpenID provider until its settings are corrected: {why}. Tell whoever runs \
+                 this installation; `lablet doctor` checks the settings."
+            ),
         ),
         ProviderError::Refused(code) if code == "access_denied" => (
             StatusCode::FORBIDDEN,
@@ -121,8 +120,19 @@ fn refused(page: SignInPage, error: &ProviderError) -> Result<Response, Problem>
         ProviderError::NoRole(name) => (
             StatusCode::FORBIDDEN,
             format!(
-                "The account {name:?} has no role here. Ask whoever looks after accounts to add it to a group that has \
-                 one, then begin again."
+                "The account {:?} has no role here. Ask whoever looks after accounts to add it to a group that has \
+                 one, then begin again.",
+                name.as_str()
+            ),
+        ),
+        ProviderError::GroupsElsewhere(name) => (
+            StatusCode::FORBIDDEN,
+            format!(
+                "The account {:?} is in so many groups that the OpenID provider did not send them, but only where they \
+                 could be asked for. Its administrator can let it send fewer, for example only the groups that are \
+                 assigned to this application, or send roles of the application in place of groups \
+                 (LABLET_OIDC_ROLE_CLAIM=roles). Then begin again.",
+                name.as_str()
             ),
         ),
         ProviderError::NoName => (

@@ -61,10 +61,9 @@ impl Form {
         self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 
-    /// The form's own page with what was filled in, to be filled in again; `None` where the form names no page.
+    /// The form's own page, where it can be filled in again; `None` where the form names no page.
     pub(crate) fn page(&self) -> Option<LocalPath> {
-        let page = LocalPath::parse(self.get(FORM_PAGE)?)?;
-        Some(page.with_fields(self.own()))
+        LocalPath::parse(self.get(FORM_PAGE)?)
     }
 
     /// The fields without those that every form carries and no handler looks at.

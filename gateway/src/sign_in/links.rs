@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 
-use super::{AdminName, SignInError, answer, secret};
+use super::{AdminName, SignInError, answer, secret, sessions};
 use crate::authentication::{Role, SecretHash};
 
 /// For how long a link that cannot be used any more is remembered, so that whoever opens it is told why.
@@ -69,17 +69,21 @@ impl SignInLinks {
         Ok(format!("{}/sign-in/link?token={secret}", site.as_str()))
     }
 
-    /// Why the link with this hash cannot be used.
-    pub(super) async fn why_useless(&self, hash: &SecretHash) -> Result<Useless, SignInError> {
-        let row =
-            sqlx::query("SELECT used_at, expires_at FROM sign_in_links WHERE hash = $1").bind(hash.bytes().to_vec());
-        let Some(row) = answer(row.fetch_optional(&self.pool)).await? else { return Ok(Useless::Unknown) };
-        let why = || {
-            sqlx::Result::Ok(match row.try_get("used_at")? {
-                Some(used_at) => Useless::Used(used_at),
-                None => Useless::Expired(row.try_get("expires_at")?),
+    /// Whom the link with this hash signs in, or why it cannot be used.
+    pub(super) async fn look(&self, hash: &SecretHash) -> Result<Result<(String, Role), Useless>, SignInError> {
+        let row = sqlx::query("SELECT name, role, used_at, expires_at FROM sign_in_links WHERE hash = $1")
+            .bind(hash.bytes().to_vec());
+        let Some(row) = answer(row.fetch_optional(&self.pool)).await? else { return Ok(Err(Useless::Unknown)) };
+        let now = self.clock.now();
+        let look = || {
+            let (used_at, expires_at): (Option<_>, DateTime<Utc>) =
+                (row.try_get("used_at")?, row.try_get("expires_at")?);
+            sqlx::Result::Ok(match used_at {
+                Some(used_at) => Err(Useless::Used(used_at)),
+                None if expires_at <= now => Err(Useless::Expired(expires_at)),
+                None => Ok((row.try_get("name")?, sessions::role(&row)?)),
             })
         };
-        why().map_err(SignInError::Unavailable)
+        look().map_err(SignInError::Unavailable)
     }
 }

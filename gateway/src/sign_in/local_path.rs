@@ -4,9 +4,9 @@ use std::fmt;
 
 use url::form_urlencoded;
 
-/// Longest path with query that is carried along. Put into another query once more, it is up to three times as long,
-/// and an address of that length is still accepted everywhere.
-const LONGEST: usize = 16_000;
+/// Longest path with query that is carried along. Put into another query once more, it is up to three times as long. What
+/// people fill in does not go this way (see `kept_forms`).
+const LONGEST: usize = 2_500;
 
 /// A path with query on this site.
 ///
@@ -29,22 +29,26 @@ impl LocalPath {
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// The same, or the start page.
+    /// The same, without its query where it is too long with it, or else the start page.
     pub(crate) fn or_start(text: &str) -> Self {
-        Self::parse(text).unwrap_or_default()
+        let without_query = || Self::parse(text.split('?').next()?).filter(|_| text.len() > LONGEST);
+        Self::parse(text).or_else(without_query).unwrap_or_default()
     }
 
-    /// The path with these fields added to its query, as far as they fit.
-    pub(crate) fn with_fields<'a>(self, fields: impl Iterator<Item = (&'a str, &'a str)>) -> Self {
-        let mut path = self.0;
-        for (name, value) in fields {
-            let field = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
-            if path.len() + 1 + field.len() <= LONGEST {
-                path.push(if path.contains('?') { '&' } else { '?' });
-                path.push_str(&field);
-            }
+    /// The path, without its query if it would be longer than this with it; the start page if it would be all the same.
+    pub(crate) fn within(self, longest: usize) -> Self {
+        if self.0.len() <= longest {
+            return self;
         }
-        Self(path)
+        let path = self.0.split('?').next().unwrap_or_default();
+        if path.len() <= longest { Self(path.to_owned()) } else { Self::default() }
+    }
+
+    /// The path with this parameter in its query.
+    pub(crate) fn with(self, name: &str, value: &str) -> Self {
+        let parameter = form_urlencoded::Serializer::new(String::new()).append_pair(name, value).finish();
+        let separator = if self.0.contains('?') { '&' } else { '?' };
+        Self(format!("{}{separator}{parameter}", self.0))
     }
 
     /// The text.
@@ -100,11 +104,11 @@ mod tests {
     }
 
     #[test]
-    fn fields_are_added_to_the_query_as_far_as_they_fit() {
-        let long = "x".repeat(LONGEST);
-        let fields = [("reason", "a & b ü"), ("note", long.as_str()), ("cpu_cores", "8")];
-        let path = LocalPath::or_start("/definitions/d1/edit?from=max").with_fields(fields.into_iter());
-        assert_eq!(path.as_str(), "/definitions/d1/edit?from=max&reason=a+%26+b+%C3%BC&cpu_cores=8");
-        assert_eq!(LocalPath::parse(path.as_str()), Some(path));
+    fn a_path_that_is_too_long_loses_its_query() {
+        let long = format!("/sessions?text={}", "x".repeat(LONGEST));
+        assert_eq!(LocalPath::or_start(&long).as_str(), "/sessions");
+        assert_eq!(LocalPath::or_start(&format!("/{long}")), LocalPath::default());
+        assert_eq!(LocalPath::or_start("/sessions?text=a").within(10).as_str(), "/sessions");
+        assert_eq!(LocalPath::or_start("/sessions?a=b").with("c", "d&e").as_str(), "/sessions?a=b&c=d%26e");
     }
 }

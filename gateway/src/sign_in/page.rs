@@ -14,12 +14,10 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use tokio::time::Instant;
 use url::form_urlencoded;
 
-use super::links::Useless;
 use super::local_path::LocalPath;
-use super::provider::Provider;
-use super::sessions::{Use, Way};
-use super::{BrowserSession, Form, cookie};
-use crate::authentication::SecretHash;
+use super::provider::{Provider, ProviderFault};
+use super::sessions::{Beginning, Use, Way};
+use super::{BrowserSession, Form};
 use crate::pages::shell::{Shell, Visitor, page};
 use crate::problem::{Kind, Problem};
 use crate::state::Shared;
@@ -28,7 +26,7 @@ use crate::state::Shared;
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 pub(super) struct SignInPage {
-    shell: Shell,
+    pub(super) shell: Shell,
     complaint: Option<String>,
     return_to: LocalPath,
     provider: Option<ProviderButton>,
@@ -37,7 +35,8 @@ pub(super) struct SignInPage {
 /// The button that leads to the OpenID provider.
 struct ProviderButton {
     host: String,
-    seems_away: bool,
+    /// Why it could not be asked the last time.
+    trouble: Option<String>,
 }
 
 impl SignInPage {
@@ -56,7 +55,14 @@ impl SignInPage {
         let shell = Shell { visitor, ..Shell::of_nobody(shared.log.clock().now()) };
         let button = |provider: &Arc<Provider>| ProviderButton {
             host: provider.host().to_owned(),
-            seems_away: provider.seems_away(),
+            trouble: provider.fault().map(|fault| match fault {
+                ProviderFault::Unreachable(_) => {
+                    format!("{} did not answer when it was asked last. It may be back by now.", provider.host())
+                }
+                ProviderFault::Misconfigured(why) => {
+                    format!("Nobody can sign in there until its settings are corrected: {why}.")
+                }
+            }),
         };
         Self { shell, complaint: None, return_to, provider: shared.sign_in.provider.as_ref().map(button) }
     }
@@ -76,36 +82,6 @@ impl SignInPage {
 pub(super) async fn show(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
     SignInPage::of_request(&shared, &headers, return_to).await?.answer(StatusCode::OK)
-}
-
-/// `GET /sign-in/link?token=…`: uses the link up, and signs in.
-pub(super) async fn by_link(
-    State(shared): State<Shared>,
-    method: Method,
-    uri: Uri,
-    headers: HeaderMap,
-) -> Result<Response, Problem> {
-    if is_only_looked_at(&method, &headers) {
-        return Ok(StatusCode::NO_CONTENT.into_response());
-    }
-    let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
-    let link = SecretHash::of(parameter(&uri, "token").unwrap_or_default());
-    let sign_in = &shared.sign_in;
-    if let Some(secret) = sign_in.sessions.begin_by_link(&link, cookie::session(&headers)).await? {
-        tracing::info!("somebody signed in by a link");
-        return Ok(signed_in(&shared, &secret, &return_to));
-    }
-    let complaint = match sign_in.links.why_useless(&link).await? {
-        Useless::Used(at) => format!("This link was used at {}. It works once.", time(at)),
-        Useless::Expired(at) => format!("This link was valid until {}.", time(at)),
-        Useless::Unknown => "This link is not known here: it is incomplete, or long out of date.".to_owned(),
-    };
-    let page = SignInPage::of_request(&shared, &headers, return_to).await?;
-    let advice = match &page.shell.visitor {
-        Some(_) => "You are signed in all the same.",
-        None => "Ask for another one: `lablet token link` makes it, and `lablet up` prints one whenever it starts.",
-    };
-    page.complaining(format!("{complaint} {advice}")).answer(StatusCode::GONE)
 }
 
 /// `POST /sign-in/token`: signs in with the token that was pasted into the page.
@@ -133,9 +109,9 @@ pub(super) async fn by_token(
             "This token is not valid: it is incomplete, revoked or expired. `lablet token create` makes one.";
         return page.complaining(complaint).answer(StatusCode::UNAUTHORIZED);
     };
-    let before = cookie::session(request.headers());
-    let way = Way::Token(holder.hash);
-    let secret = shared.sign_in.sessions.begin(&holder.name, holder.role, &way, before).await?;
+    let before = shared.sign_in.cookies.session(request.headers());
+    let begun = Beginning { way: &Way::Token(holder.hash), address: peer.ip(), before };
+    let secret = shared.sign_in.sessions.begin(&holder.name, holder.role, &begun).await?;
     tracing::info!(name = holder.name, role = %holder.role, "somebody signed in by a token");
     Ok(signed_in(&shared, &secret, &page.return_to))
 }
@@ -154,15 +130,15 @@ pub(super) async fn sign_out(
     session: Option<Extension<BrowserSession>>,
 ) -> Result<Response, Problem> {
     if let Some(Extension(session)) = session {
-        shared.sign_in.sessions.end(&session).await?;
+        shared.sign_in.sessions.end(session.id).await?;
         tracing::info!(name = session.name, "somebody signed out");
     }
-    Ok(with_cookie(Redirect::to("/sign-in").into_response(), shared.sign_in.cookies.clear_session()))
+    Ok(with_cookies(Redirect::to("/sign-in").into_response(), shared.sign_in.cookies.clear_session()))
 }
 
 /// Gives the browser its session and sends it on.
 pub(super) fn signed_in(shared: &Shared, secret: &str, return_to: &LocalPath) -> Response {
-    with_cookie(Redirect::to(return_to.as_str()).into_response(), shared.sign_in.cookies.set_session(secret))
+    with_cookies(Redirect::to(return_to.as_str()).into_response(), shared.sign_in.cookies.set_session(secret))
 }
 
 /// The session whose cookie the browser sends, if it has not ended.
@@ -181,8 +157,8 @@ pub(super) fn is_only_looked_at(method: &Method, headers: &HeaderMap) -> bool {
     *method != Method::GET || headers.contains_key("sec-purpose") || headers.contains_key("purpose")
 }
 
-pub(super) fn with_cookie(mut response: Response, cookie: Option<HeaderValue>) -> Response {
-    if let Some(cookie) = cookie {
+pub(super) fn with_cookies(mut response: Response, cookies: impl IntoIterator<Item = HeaderValue>) -> Response {
+    for cookie in cookies {
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
@@ -194,6 +170,6 @@ pub(super) fn parameter(uri: &Uri, name: &str) -> Option<String> {
     parameters.find(|(found, _)| found == name).map(|(_, value)| value.into_owned())
 }
 
-fn time(at: chrono::DateTime<chrono::Utc>) -> String {
+pub(super) fn time(at: chrono::DateTime<chrono::Utc>) -> String {
     at.to_rfc3339_opts(SecondsFormat::Secs, true)
 }

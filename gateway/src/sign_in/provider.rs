@@ -4,8 +4,11 @@
 //! says about itself, its keys above all, is kept for minutes, and asked for again when a token is signed with a key that
 //! is not among them.
 
+mod claim_path;
 mod claims;
+mod discovery;
 mod http;
+mod redemption;
 mod verification;
 
 use std::fmt;
@@ -14,25 +17,18 @@ use std::time::Duration;
 
 use app::clock::Clock;
 use domain::Invalid;
-use openidconnect::core::{
-    CoreAuthDisplay, CoreAuthenticationFlow, CoreClaimName, CoreClaimType, CoreClient, CoreClientAuthMethod,
-    CoreErrorResponseType, CoreGrantType, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
-    CoreJweKeyManagementAlgorithm, CoreResponseMode, CoreResponseType, CoreSubjectIdentifierType,
-};
-use openidconnect::{
-    AdditionalProviderMetadata, AuthType, AuthorizationCode, ClientId, ClientSecret, CsrfToken, EndpointNotSet,
-    EndpointSet, IssuerUrl, Nonce, OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, ProviderMetadata,
-    RedirectUrl, RequestTokenError, Scope, StandardErrorResponse, TokenResponse as _,
-};
-use serde::{Deserialize, Serialize};
+use openidconnect::{PkceCodeChallenge, PkceCodeVerifier};
 use serde_json::{Map, Value};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use url::Url;
 
 use self::claims::Mapping;
-use self::http::{Http, HttpError};
+use self::discovery::Metadata;
+pub(crate) use self::discovery::ProviderFault;
+use self::http::Http;
 pub(crate) use self::verification::looks_like_one;
+use self::verification::{ApiTokens, Meant, Refusal};
 use super::AdminName;
 use super::attempts::Attempt;
 use crate::authentication::Role;
@@ -58,8 +54,8 @@ pub struct ProviderOptions {
     pub client_secret: Option<String>,
     /// What is asked for beside `openid`.
     pub scopes: Vec<String>,
-    /// Where an account's groups are among the claims: a name, or a path with dots such as `realm_access.roles`. A text
-    /// or a list of texts is expected there.
+    /// Where an account's groups are among the claims: a name, or a path with dots such as `realm_access.roles` in which
+    /// a name with dots stands in quotes. A text, a list of texts, or an object with groups for keys is expected there.
     pub role_claim: String,
     /// Which group makes which role. The highest wins.
     pub roles: Vec<(Role, String)>,
@@ -67,6 +63,10 @@ pub struct ProviderOptions {
     pub name_claim: String,
     /// Whom a token of the API has to be meant for; the client's id where absent.
     pub audience: Option<String>,
+    /// Clients beside this one to which tokens of the API may have been issued.
+    pub api_clients: Vec<String>,
+    /// Whether ID tokens open the API, too.
+    pub api_id_tokens: bool,
     /// Certificates to trust instead of the system's, PEM, one or several.
     pub ca_pem: Option<Vec<u8>>,
 }
@@ -86,50 +86,25 @@ impl fmt::Debug for ProviderOptions {
 /// The provider could not help, or would not.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ProviderError {
-    /// It does not answer, or not in a way that can be understood.
-    #[error("the OpenID provider is away")]
-    Away,
+    /// It cannot be used, for now or until somebody corrects its settings.
+    #[error(transparent)]
+    Fault(#[from] ProviderFault),
     /// It refused what was asked for.
     #[error("the OpenID provider refused: {0}")]
     Refused(String),
     /// A token of it is not valid, for this reason.
     #[error("the token {0}")]
-    Token(&'static str),
+    Token(String),
     /// The account is fine, and has no role here.
     #[error("{0:?} has no role here")]
-    NoRole(String),
+    NoRole(AdminName),
+    /// The account's groups are not in the token: there are so many that the provider only says where they can be had.
+    #[error("the provider sent no groups of {0:?}, but where they can be had")]
+    GroupsElsewhere(AdminName),
     /// The account has no name that could stand in an event.
     #[error("the account has no usable name")]
     NoName,
 }
-
-/// What a provider says about itself, with what RFC 9207 adds.
-type Metadata = ProviderMetadata<
-    ResponseIssuer,
-    CoreAuthDisplay,
-    CoreClientAuthMethod,
-    CoreClaimName,
-    CoreClaimType,
-    CoreGrantType,
-    CoreJweContentEncryptionAlgorithm,
-    CoreJweKeyManagementAlgorithm,
-    CoreJsonWebKey,
-    CoreResponseMode,
-    CoreResponseType,
-    CoreSubjectIdentifierType,
->;
-
-/// The client, with the endpoints that are needed.
-type Client = CoreClient<EndpointSet, EndpointNotSet, EndpointNotSet, EndpointNotSet, EndpointSet, EndpointNotSet>;
-
-/// Whether the provider names itself in its answers.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-struct ResponseIssuer {
-    #[serde(default, rename = "authorization_response_iss_parameter_supported")]
-    is_sent: bool,
-}
-
-impl AdditionalProviderMetadata for ResponseIssuer {}
 
 /// What is known of the provider.
 #[derive(Debug, Default)]
@@ -137,6 +112,8 @@ struct Known {
     metadata: Option<(Arc<Metadata>, Instant)>,
     asked_at: Option<Instant>,
     failures: u32,
+    /// Why it could not be asked the last time.
+    fault: Option<ProviderFault>,
 }
 
 /// Who an account of the provider is here.
@@ -148,12 +125,13 @@ pub(crate) struct Account {
 
 /// The provider.
 pub(crate) struct Provider {
-    issuer: IssuerUrl,
-    client_id: ClientId,
-    client_secret: Option<ClientSecret>,
-    scopes: Vec<String>,
-    redirect: RedirectUrl,
-    audience: String,
+    issuer: String,
+    issuer_url: Url,
+    client_id: String,
+    client_secret: Option<String>,
+    scopes: String,
+    redirect: String,
+    api: ApiTokens,
     mapping: Mapping,
     http: Http,
     clock: Clock,
@@ -172,9 +150,11 @@ impl Provider {
     /// # Errors
     /// [`Invalid`] for settings with which nobody could sign in.
     pub(crate) fn new(options: ProviderOptions, redirect: String, clock: Clock) -> Result<Self, Invalid> {
-        let issuer = IssuerUrl::new(options.issuer)
-            .map_err(|_| Invalid::new("issuer", "is no URL", "e.g. https://login.example.com/realms/labs"))?;
-        if !http::is_safe(issuer.url()) {
+        let issuer_url = Url::parse(&options.issuer)
+            .ok()
+            .filter(|url| url.has_host() && url.query().is_none() && url.fragment().is_none())
+            .ok_or_else(|| Invalid::new("issuer", "is no URL", "e.g. https://login.example.com/realms/labs"))?;
+        if !http::is_safe(&issuer_url) {
             let problem = "would be asked without TLS";
             return Err(Invalid::new("issuer", problem, "an https URL; http on this machine only"));
         }
@@ -182,17 +162,27 @@ impl Provider {
             let expected = "which group makes which role, e.g. viewer=lab-viewers,admin=lab-admins";
             return Err(Invalid::new("roles", "are not stated, so nobody could sign in", expected));
         }
-        let redirect =
-            RedirectUrl::new(redirect).map_err(|_| Invalid::new("public_url", "is no URL", "an absolute URL"))?;
+        let named =
+            |field: &'static str| move |invalid: Invalid| Invalid::new(field, invalid.problem, invalid.expected);
+        let scopes = options.scopes.iter().map(String::as_str).filter(|scope| *scope != "openid");
         Ok(Self {
-            issuer,
-            audience: options.audience.unwrap_or_else(|| options.client_id.clone()),
-            client_id: ClientId::new(options.client_id),
-            client_secret: options.client_secret.map(ClientSecret::new),
-            scopes: options.scopes.into_iter().filter(|scope| scope != "openid").collect(),
-            redirect,
-            mapping: Mapping { role_claim: options.role_claim, roles: options.roles, name_claim: options.name_claim },
+            api: ApiTokens {
+                audience: options.audience.unwrap_or_else(|| options.client_id.clone()),
+                other_clients: options.api_clients,
+                id_tokens: options.api_id_tokens,
+            },
+            scopes: std::iter::once("openid").chain(scopes).collect::<Vec<_>>().join(" "),
+            mapping: Mapping {
+                role_claim: options.role_claim.parse().map_err(named("role_claim"))?,
+                roles: options.roles,
+                name_claim: options.name_claim.parse().map_err(named("name_claim"))?,
+            },
             http: Http::new(options.ca_pem.as_deref())?,
+            issuer: options.issuer,
+            issuer_url,
+            client_id: options.client_id,
+            client_secret: options.client_secret,
+            redirect,
             clock,
             known: Mutex::default(),
         })
@@ -200,28 +190,39 @@ impl Provider {
 
     /// How the provider is called on the sign-in page.
     pub(crate) fn host(&self) -> &str {
-        self.issuer.url().host_str().unwrap_or_else(|| self.issuer.as_str())
+        self.issuer_url.host_str().unwrap_or(&self.issuer)
     }
 
-    /// Whether it was away when it was asked last. Does not ask.
-    pub(crate) fn seems_away(&self) -> bool {
-        self.known.try_lock().is_ok_and(|known| known.failures > 0)
+    /// Why it could not be asked the last time. Does not ask.
+    pub(crate) fn fault(&self) -> Option<ProviderFault> {
+        self.known.try_lock().ok().and_then(|known| known.fault.clone())
+    }
+
+    /// Asks the provider what it is, and whether it can be used as it is configured; gives its issuer.
+    ///
+    /// # Errors
+    /// [`ProviderFault`].
+    pub(crate) async fn check(&self) -> Result<String, ProviderFault> {
+        self.metadata().await.map(|metadata| metadata.issuer.clone())
     }
 
     /// Where a browser goes to sign in.
     ///
     /// # Errors
-    /// [`ProviderError::Away`].
-    pub(super) async fn address(&self, attempt: &Attempt) -> Result<Url, ProviderError> {
-        let client = self.client(&*self.metadata().await?)?;
+    /// [`ProviderFault`].
+    pub(super) async fn address(&self, attempt: &Attempt) -> Result<Url, ProviderFault> {
+        let mut address = self.metadata().await?.authorization_endpoint.clone();
         let challenge = PkceCodeChallenge::from_code_verifier_sha256(&PkceCodeVerifier::new(attempt.verifier.clone()));
-        let (state, nonce) = (CsrfToken::new(attempt.state.clone()), Nonce::new(attempt.nonce.clone()));
-        let flow = CoreAuthenticationFlow::AuthorizationCode;
-        let (address, _, _) = client
-            .authorize_url(flow, move || state, move || nonce)
-            .add_scopes(self.scopes.iter().cloned().map(Scope::new))
-            .set_pkce_challenge(challenge)
-            .url();
+        address.query_pairs_mut().extend_pairs([
+            ("response_type", "code"),
+            ("client_id", &self.client_id),
+            ("state", &attempt.state),
+            ("code_challenge", challenge.as_str()),
+            ("code_challenge_method", "S256"),
+            ("redirect_uri", &self.redirect),
+            ("scope", &self.scopes),
+            ("nonce", &attempt.nonce),
+        ]);
         Ok(address)
     }
 
@@ -230,11 +231,11 @@ impl Provider {
     /// # Errors
     /// [`ProviderError::Token`] for an answer of another provider.
     pub(crate) async fn check_answer(&self, named: Option<&str>) -> Result<(), ProviderError> {
-        let is_sent = self.metadata().await?.additional_metadata().is_sent;
+        let names_itself = self.metadata().await?.names_itself;
         match named {
-            Some(named) if named == self.issuer.as_str() => Ok(()),
-            None if !is_sent => Ok(()),
-            _ => Err(ProviderError::Token("is of another provider")),
+            Some(named) if named == self.issuer => Ok(()),
+            None if !names_itself => Ok(()),
+            _ => Err(ProviderError::Token("is of another provider".to_owned())),
         }
     }
 
@@ -242,19 +243,17 @@ impl Provider {
     ///
     /// # Errors
     /// [`ProviderError`].
-    pub(crate) async fn redeem(&self, code: String, nonce: &str, verifier: String) -> Result<Account, ProviderError> {
+    pub(crate) async fn redeem(&self, code: &str, nonce: &str, verifier: &str) -> Result<Account, ProviderError> {
         let metadata = self.metadata().await?;
-        let client = self.client(&metadata)?;
-        let request = client.exchange_code(AuthorizationCode::new(code));
-        let request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier));
-        let answer = request.request_async(&self.http).await.map_err(refusal)?;
-        let id_token = answer.id_token().ok_or(ProviderError::Token("is missing in the provider's answer"))?;
-        let meant = verification::Meant::ForSigningIn { nonce, access_token: answer.access_token() };
-        let mut claims = self.verified(&id_token.to_string(), meant).await?;
+        let tokens = self.redeem_code(&metadata, code, verifier).await?;
+        let id_token =
+            tokens.id_token.ok_or_else(|| ProviderError::Token("is missing in the provider's answer".to_owned()))?;
+        let meant = Meant::ForSigningIn { nonce, access_token: tokens.access_token.as_deref() };
+        let mut claims = self.verified(&id_token, meant).await?;
         if self.mapping.lacks_something(&claims)
-            && let Some(address) = metadata.userinfo_endpoint()
+            && let (Some(address), Some(access_token)) = (&metadata.userinfo_endpoint, &tokens.access_token)
         {
-            let more = self.http.user_info(address.url(), answer.access_token()).await?;
+            let more = self.user_info(address, access_token).await?;
             // Who an access token is about is not known before this is compared.
             if more.get("sub") == claims.get("sub") {
                 claims = more.into_iter().chain(claims).collect();
@@ -268,61 +267,46 @@ impl Provider {
     /// # Errors
     /// [`ProviderError`].
     pub(crate) async fn bearer(&self, token: &str) -> Result<Account, ProviderError> {
-        let meant = verification::Meant::ForTheApi { audience: &self.audience };
-        self.account(&self.verified(token, meant).await?)
+        self.account(&self.verified(token, Meant::ForTheApi(&self.api)).await?)
     }
 
     fn account(&self, claims: &Map<String, Value>) -> Result<Account, ProviderError> {
         let name = self.mapping.name(claims).ok_or(ProviderError::NoName)?;
         match self.mapping.role(claims) {
             Some(role) => Ok(Account { name, role }),
-            None => Err(ProviderError::NoRole(name.as_str().to_owned())),
+            None => Err(self.mapping.why_no_role(name, claims)),
         }
     }
 
     /// The claims of a token that is valid. A key that is not known may be new: then the provider is asked once more.
-    async fn verified(&self, token: &str, meant: verification::Meant<'_>) -> Result<Map<String, Value>, ProviderError> {
+    async fn verified(&self, token: &str, meant: Meant<'_>) -> Result<Map<String, Value>, ProviderError> {
         let asked_before = Instant::now();
         let metadata = self.metadata().await?;
-        let failed = match verification::claims(token, &metadata, &self.client_id, meant, &self.clock) {
-            Err(verification::Refusal::UnknownKey) => verification::Refusal::UnknownKey,
-            Err(verification::Refusal::Invalid(why)) => return Err(ProviderError::Token(why)),
-            Ok(claims) => return Ok(claims),
-        };
+        let verify =
+            |metadata: &Metadata| verification::claims(token, metadata, &self.client_id, meant, self.clock.now());
+        match verify(&metadata) {
+            Err(Refusal::UnknownKey) => {}
+            verified => return verified.map_err(ProviderError::from),
+        }
         let newer = self.metadata_since(asked_before).await?;
         if Arc::ptr_eq(&newer, &metadata) {
-            return Err(failed.into());
+            return Err(Refusal::UnknownKey.into());
         }
-        verification::claims(token, &newer, &self.client_id, meant, &self.clock).map_err(ProviderError::from)
-    }
-
-    fn client(&self, metadata: &Metadata) -> Result<Client, ProviderError> {
-        let token_endpoint = metadata.token_endpoint().cloned().ok_or(ProviderError::Away)?;
-        let client = CoreClient::new(self.client_id.clone(), self.issuer.clone(), metadata.jwks().clone())
-            .set_auth_uri(metadata.authorization_endpoint().clone())
-            .set_token_uri(token_endpoint)
-            .set_redirect_uri(self.redirect.clone());
-        let Some(secret) = &self.client_secret else { return Ok(client.set_auth_type(AuthType::RequestBody)) };
-        // Basic authentication unless the provider says that it takes the secret in the request only.
-        let methods = metadata.token_endpoint_auth_methods_supported();
-        let takes = |method| methods.is_some_and(|methods| methods.contains(&method));
-        let in_body = takes(CoreClientAuthMethod::ClientSecretPost) && !takes(CoreClientAuthMethod::ClientSecretBasic);
-        let how = if in_body { AuthType::RequestBody } else { AuthType::BasicAuth };
-        Ok(client.set_client_secret(secret.clone()).set_auth_type(how))
+        verify(&newer).map_err(ProviderError::from)
     }
 
     /// What the provider says about itself.
-    async fn metadata(&self) -> Result<Arc<Metadata>, ProviderError> {
+    async fn metadata(&self) -> Result<Arc<Metadata>, ProviderFault> {
         self.known(|at, now| now.duration_since(at) < GOOD_FOR).await
     }
 
     /// What the provider says about itself after this moment; what it said before, where it cannot be asked again yet.
-    async fn metadata_since(&self, moment: Instant) -> Result<Arc<Metadata>, ProviderError> {
+    async fn metadata_since(&self, moment: Instant) -> Result<Arc<Metadata>, ProviderFault> {
         self.known(|at, _| at > moment).await
     }
 
     /// What is known, asked for again unless it is recent enough. Whoever comes while one asks waits for that answer.
-    async fn known(&self, is_recent: impl Fn(Instant, Instant) -> bool) -> Result<Arc<Metadata>, ProviderError> {
+    async fn known(&self, is_recent: impl Fn(Instant, Instant) -> bool) -> Result<Arc<Metadata>, ProviderFault> {
         let mut known = self.known.lock().await;
         let now = Instant::now();
         let usable = known.metadata.clone().filter(|(_, at)| now.duration_since(*at) < GOOD_WHILE_AWAY);
@@ -333,38 +317,28 @@ impl Provider {
         let backoff = Duration::from_secs(1 << known.failures.min(6)).min(LONGEST_BACKOFF);
         let pause = if known.failures == 0 { ASK_AT_MOST_EVERY } else { backoff };
         if known.asked_at.is_some_and(|at| now.duration_since(at) < pause) {
-            return usable.ok_or(ProviderError::Away);
+            let too_soon = || ProviderFault::Unreachable("it is asked again in some seconds".to_owned());
+            return usable.ok_or_else(|| known.fault.clone().unwrap_or_else(too_soon));
         }
         known.asked_at = Some(now);
-        match Metadata::discover_async(self.issuer.clone(), &self.http).await {
+        match discovery::discover(&self.http, &self.issuer, &self.issuer_url).await {
             Ok(metadata) => {
                 let metadata = Arc::new(metadata);
-                (known.metadata, known.failures) = (Some((metadata.clone(), Instant::now())), 0);
+                (known.metadata, known.failures, known.fault) = (Some((metadata.clone(), Instant::now())), 0, None);
                 Ok(metadata)
             }
-            Err(error) => {
+            Err(fault) => {
                 known.failures = known.failures.saturating_add(1);
-                let error = &error as &dyn std::error::Error;
-                tracing::warn!(error, issuer = self.issuer.as_str(), "the OpenID provider cannot be asked");
-                usable.ok_or(ProviderError::Away)
+                known.fault = Some(fault.clone());
+                let (error, issuer) = (&fault as &dyn std::error::Error, self.issuer.as_str());
+                match fault {
+                    ProviderFault::Unreachable(_) => tracing::warn!(error, issuer, "OpenID provider is unreachable"),
+                    ProviderFault::Misconfigured(_) => {
+                        tracing::error!(error, issuer, "OpenID provider is misconfigured")
+                    }
+                }
+                usable.ok_or(fault)
             }
-        }
-    }
-}
-
-type RedeemError = RequestTokenError<HttpError, StandardErrorResponse<CoreErrorResponseType>>;
-
-/// What became of a code that was not redeemed. The provider's own words stay out: they may repeat what was sent.
-fn refusal(error: RedeemError) -> ProviderError {
-    match error {
-        RequestTokenError::ServerResponse(answer) => ProviderError::Refused(answer.error().to_string()),
-        RequestTokenError::Request(error) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the OpenID provider redeems no code");
-            ProviderError::Away
-        }
-        RequestTokenError::Parse(..) | RequestTokenError::Other(_) => {
-            tracing::warn!("the OpenID provider's answer to a code cannot be understood");
-            ProviderError::Away
         }
     }
 }

@@ -1,17 +1,18 @@
 //! Browsers' sessions: kept on the server, ended by disuse, by age, by signing out, and with the token they began with.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use app::clock::Clock;
-use base64::Engine as _;
-use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use chrono::{DateTime, TimeDelta, Utc};
-use sha2::{Digest as _, Sha256};
 use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
-use subtle::ConstantTimeEq as _;
+use uuid::Uuid;
 
+use super::ends::Ends;
+use super::keys::Keys;
+use super::served::{FormToken, SessionMark};
 use super::{SignInError, answer, secret};
 use crate::authentication::{Role, SecretHash};
 
@@ -19,6 +20,8 @@ use crate::authentication::{Role, SecretHash};
 const SEEN_EVERY: TimeDelta = TimeDelta::minutes(1);
 /// Most ended sessions that are removed at one sign-in.
 const REMOVED_AT_ONCE: i64 = 500;
+/// Most sessions of a list; those that were used last.
+const MOST_LISTED: i64 = 1_000;
 
 /// How long a session may last.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +83,35 @@ impl Way {
     }
 }
 
+/// How a session begins.
+pub(super) struct Beginning<'a> {
+    /// How somebody signs in.
+    pub(super) way: &'a Way,
+    /// From where.
+    pub(super) address: IpAddr,
+    /// The secret of the session that the browser had before, which ends.
+    pub(super) before: Option<&'a str>,
+}
+
+/// A session as it is listed.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
+pub(crate) struct ListedSession {
+    /// Names the session where it is ended.
+    pub(crate) id: Uuid,
+    /// The person's name, as it appears as `admin:<name>` in events.
+    pub(crate) name: String,
+    /// How far the person's authority reaches.
+    pub(crate) role: Role,
+    /// How they signed in: `link`, `token` or `provider`.
+    pub(crate) signed_in_by: String,
+    /// When they did.
+    pub(crate) signed_in_at: DateTime<Utc>,
+    /// From which address, as the gateway sees it; null where that was not kept.
+    pub(crate) address: Option<String>,
+    /// To the minute. Pages that keep themselves up to date do not count.
+    pub(crate) last_used_at: DateTime<Utc>,
+}
+
 /// A browser that is signed in. A request's extensions hold it where the session's cookie is what told who asks.
 #[derive(Clone)]
 pub(crate) struct BrowserSession {
@@ -93,7 +125,9 @@ pub(crate) struct BrowserSession {
     pub(crate) way: Way,
     /// When they did.
     pub(crate) signed_in_at: DateTime<Utc>,
-    pub(super) hash: SecretHash,
+    /// Names the session where it is listed.
+    pub(crate) id: Uuid,
+    pub(super) mark: SessionMark,
 }
 
 impl fmt::Debug for BrowserSession {
@@ -111,14 +145,7 @@ impl fmt::Debug for BrowserSession {
 /// Whether a form or a script presented the right token for this session, in a time that does not tell how far it is
 /// right.
 pub(crate) fn csrf_matches(session: &BrowserSession, presented: &str) -> bool {
-    session.csrf_token.as_bytes().ct_eq(presented.as_bytes()).into()
-}
-
-/// Derived from the cookie's value, so that it needs no place of its own, and is as hard to guess for whoever does not
-/// see the cookie: other sites, and readers of the database.
-fn csrf_token(secret: &str) -> String {
-    let digest = Sha256::new().chain_update(b"lablet csrf token\0").chain_update(secret.as_bytes()).finalize();
-    BASE64_URL_SAFE_NO_PAD.encode(digest)
+    session.mark.is_of(presented)
 }
 
 /// The sessions of all browsers.
@@ -127,12 +154,20 @@ pub(crate) struct Sessions {
     pool: PgPool,
     clock: Clock,
     limits: SessionLimits,
+    keys: Keys,
+    ends: Ends,
 }
 
 impl Sessions {
     /// The sessions in this database.
-    pub(crate) fn new(pool: PgPool, clock: Clock, limits: SessionLimits) -> Self {
-        Self { pool, clock, limits }
+    pub(crate) fn new(pool: PgPool, clock: Clock, limits: SessionLimits, keys: Keys) -> Self {
+        let ends = Ends::new(pool.clone());
+        Self { pool, clock, limits, keys, ends }
+    }
+
+    /// Tells when sessions end.
+    pub(crate) fn ends(&self) -> &Ends {
+        &self.ends
     }
 
     /// The session that has this secret, unless it has ended. A session that began with a token lives while the token is
@@ -153,7 +188,7 @@ impl Sessions {
                  UPDATE browser_sessions SET last_seen_at = $2
                   WHERE hash = $1 AND created_at > $3 AND last_seen_at > $4 AND last_seen_at <= $5
              )
-             SELECT sessions.name, sessions.role, sessions.signed_in_by, sessions.token_hash, sessions.created_at,
+             SELECT sessions.id, sessions.name, sessions.role, sessions.signed_in_by, sessions.token_hash, sessions.created_at,
                     tokens.revoked_at IS NULL AND coalesce(tokens.expires_at > $2, true) AND tokens.hash IS NOT NULL
                         AS token_is_valid
                FROM browser_sessions sessions LEFT JOIN admin_tokens tokens ON tokens.hash = sessions.token_hash
@@ -166,45 +201,50 @@ impl Sessions {
         .bind(seen_before)
         .fetch_optional(&self.pool);
         let Some(row) = answer(row).await? else { return Ok(None) };
-        let session = session(&row, secret, hash).map_err(SignInError::Unavailable)?;
-        let lives = match &session.way {
-            Way::Token(token) => row.try_get("token_is_valid").map_err(SignInError::Unavailable)? || configured(token),
-            Way::Link | Way::Provider => true,
-        };
-        Ok(lives.then_some(session))
+        let (read, lives) = (|| sqlx::Result::Ok((ReadSession::of(&row)?, lives(&row, configured)?)))()
+            .map_err(SignInError::Unavailable)?;
+        if !lives {
+            return Ok(None);
+        }
+        let ReadSession { id, name, role, way, signed_in_at } = read;
+        let mark = SessionMark::of(secret);
+        let csrf_token = FormToken::new(&mark, &name, &self.keys.newest().await?)?.to_string();
+        Ok(Some(BrowserSession { name, role, csrf_token, way, signed_in_at, id, mark }))
     }
 
     /// Begins a session under a new secret, which it gives. The session that the browser had before ends.
-    pub(crate) async fn begin(
-        &self,
-        name: &str,
-        role: Role,
-        way: &Way,
-        before: Option<&str>,
-    ) -> Result<String, SignInError> {
+    pub(super) async fn begin(&self, name: &str, role: Role, beginning: &Beginning<'_>) -> Result<String, SignInError> {
         self.remove_ended().await?;
         let secret = secret::random()?;
         let begun = sqlx::query(
             "WITH before AS (DELETE FROM browser_sessions WHERE hash = $7)
-             INSERT INTO browser_sessions (hash, name, role, signed_in_by, token_hash, created_at, last_seen_at)
-             VALUES ($1, $2, $3, $4, $5, $6, $6)",
+             INSERT INTO browser_sessions (hash, name, role, signed_in_by, token_hash, address, created_at, last_seen_at)
+             VALUES ($1, $2, $3, $4, $5, $8, $6, $6)",
         )
         .bind(SecretHash::of(&secret).bytes())
         .bind(name)
         .bind(role.name())
-        .bind(way.name())
-        .bind(way.token_hash())
+        .bind(beginning.way.name())
+        .bind(beginning.way.token_hash())
         .bind(self.clock.now())
-        .bind(before.map(|secret| SecretHash::of(secret).bytes().to_vec()))
+        .bind(beginning.before.map(|secret| SecretHash::of(secret).bytes().to_vec()))
+        .bind(beginning.address.to_canonical().to_string())
         .execute(&self.pool);
         answer(begun).await?;
+        self.told_if(beginning.before.is_some()).await?;
         Ok(secret)
+    }
+
+    /// Tells the streams of a session that has ended, if there was one.
+    async fn told_if(&self, ended: bool) -> Result<(), SignInError> {
+        if ended { self.ends.tell().await } else { Ok(()) }
     }
 
     /// Begins a session by a one-time link, in one step with using it up. `None` when it cannot be used (any more).
     pub(super) async fn begin_by_link(
         &self,
         link: &SecretHash,
+        address: IpAddr,
         before: Option<&str>,
     ) -> Result<Option<String>, SignInError> {
         self.remove_ended().await?;
@@ -216,22 +256,65 @@ impl Sessions {
              ), before AS (
                  DELETE FROM browser_sessions WHERE hash = $4 AND EXISTS (SELECT FROM used)
              )
-             INSERT INTO browser_sessions (hash, name, role, signed_in_by, created_at, last_seen_at)
-             SELECT $1, name, role, 'link', $3, $3 FROM used",
+             INSERT INTO browser_sessions (hash, name, role, signed_in_by, address, created_at, last_seen_at)
+             SELECT $1, name, role, 'link', $5, $3, $3 FROM used",
         )
         .bind(SecretHash::of(&secret).bytes().to_vec())
         .bind(link.bytes())
         .bind(self.clock.now())
         .bind(before.map(|secret| SecretHash::of(secret).bytes().to_vec()))
+        .bind(address.to_canonical().to_string())
         .execute(&self.pool);
-        Ok((answer(begun).await?.rows_affected() > 0).then_some(secret))
+        let begun = answer(begun).await?.rows_affected() > 0;
+        self.told_if(begun && before.is_some()).await?;
+        Ok(begun.then_some(secret))
     }
 
-    /// Ends a session.
-    pub(super) async fn end(&self, session: &BrowserSession) -> Result<(), SignInError> {
-        let ended = sqlx::query("DELETE FROM browser_sessions WHERE hash = $1").bind(session.hash.bytes());
-        answer(ended.execute(&self.pool)).await?;
-        Ok(())
+    /// Ends a session, at once, and with it the streams that it opened. Gives whose it was; `None` when there is none.
+    pub(crate) async fn end(&self, id: Uuid) -> Result<Option<String>, SignInError> {
+        let ended = sqlx::query_scalar("DELETE FROM browser_sessions WHERE id = $1 RETURNING name").bind(id);
+        let ended: Option<String> = answer(ended.fetch_optional(&self.pool)).await?;
+        self.told_if(ended.is_some()).await?;
+        Ok(ended)
+    }
+
+    /// The sessions that have not ended, those that were used last first; at most [`MOST_LISTED`].
+    pub(crate) async fn list(
+        &self,
+        configured: impl Fn(&SecretHash) -> bool,
+    ) -> Result<Vec<ListedSession>, SignInError> {
+        let now = self.clock.now();
+        let rows = sqlx::query(
+            "SELECT sessions.id, sessions.name, sessions.role, sessions.signed_in_by, sessions.token_hash,
+                    sessions.created_at, sessions.address, sessions.last_seen_at,
+                    tokens.revoked_at IS NULL AND coalesce(tokens.expires_at > $1, true) AND tokens.hash IS NOT NULL
+                        AS token_is_valid
+               FROM browser_sessions sessions LEFT JOIN admin_tokens tokens ON tokens.hash = sessions.token_hash
+              WHERE sessions.created_at > $2 AND sessions.last_seen_at > $3
+              ORDER BY sessions.last_seen_at DESC, sessions.id LIMIT $4",
+        )
+        .bind(now)
+        .bind(now - self.limits.absolute)
+        .bind(now - self.limits.idle)
+        .bind(MOST_LISTED)
+        .fetch_all(&self.pool);
+        let listed = |row: &PgRow| {
+            let read = ReadSession::of(row)?;
+            sqlx::Result::Ok(lives(row, &configured)?.then_some(ListedSession {
+                id: read.id,
+                name: read.name,
+                role: read.role,
+                signed_in_by: read.way.name().to_owned(),
+                signed_in_at: read.signed_in_at,
+                address: row.try_get("address")?,
+                last_used_at: row.try_get("last_seen_at")?,
+            }))
+        };
+        let rows = answer(rows).await?;
+        rows.iter()
+            .filter_map(|row| listed(row).transpose())
+            .collect::<sqlx::Result<_>>()
+            .map_err(SignInError::Unavailable)
     }
 
     /// Removes sessions that have ended by themselves, some at a time.
@@ -254,20 +337,39 @@ impl Sessions {
     }
 }
 
-fn session(row: &PgRow, secret: &str, hash: SecretHash) -> sqlx::Result<BrowserSession> {
+/// What a row says of a session.
+struct ReadSession {
+    id: Uuid,
+    name: String,
+    role: Role,
+    way: Way,
+    signed_in_at: DateTime<Utc>,
+}
+
+impl ReadSession {
+    fn of(row: &PgRow) -> sqlx::Result<Self> {
+        let token = row.try_get::<Option<&[u8]>, _>("token_hash")?.and_then(SecretHash::stored);
+        let way = match (row.try_get("signed_in_by")?, token) {
+            (_, Some(token)) => Way::Token(token),
+            ("provider", None) => Way::Provider,
+            (_, None) => Way::Link,
+        };
+        Ok(Self {
+            id: row.try_get("id")?,
+            name: row.try_get("name")?,
+            role: role(row)?,
+            way,
+            signed_in_at: row.try_get("created_at")?,
+        })
+    }
+}
+
+/// Whether the token of a session that began with one is still valid.
+fn lives(row: &PgRow, configured: impl FnOnce(&SecretHash) -> bool) -> sqlx::Result<bool> {
     let token = row.try_get::<Option<&[u8]>, _>("token_hash")?.and_then(SecretHash::stored);
-    let way = match (row.try_get("signed_in_by")?, token) {
-        (_, Some(token)) => Way::Token(token),
-        ("provider", None) => Way::Provider,
-        (_, None) => Way::Link,
-    };
-    Ok(BrowserSession {
-        name: row.try_get("name")?,
-        role: role(row)?,
-        csrf_token: csrf_token(secret),
-        way,
-        signed_in_at: row.try_get("created_at")?,
-        hash,
+    Ok(match token {
+        Some(token) => row.try_get("token_is_valid")? || configured(&token),
+        None => true,
     })
 }
 
@@ -286,13 +388,14 @@ mod tests {
         let of = |secret: &str| BrowserSession {
             name: "ada".to_owned(),
             role: Role::Admin,
-            csrf_token: csrf_token(secret),
+            csrf_token: format!("{}.1.2.3", SessionMark::of(secret)),
             way: Way::Link,
             signed_in_at: DateTime::UNIX_EPOCH,
-            hash: SecretHash::of(secret),
+            id: Uuid::nil(),
+            mark: SessionMark::of(secret),
         };
         let (one, other) = (of("one"), of("other"));
-        assert!(csrf_matches(&one, &csrf_token("one")));
+        assert!(csrf_matches(&one, &one.csrf_token));
         assert!(!csrf_matches(&one, &other.csrf_token));
         assert!(!csrf_matches(&one, ""));
         assert!(!format!("{one:?}").contains(&one.csrf_token));

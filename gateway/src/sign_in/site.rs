@@ -1,6 +1,7 @@
 //! Whether a request that changes something comes from a page of this very site.
 
 use app::notice::PublicUrl;
+use domain::Invalid;
 use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
 use url::{Host, Url};
@@ -23,21 +24,49 @@ pub(super) fn is_this_machine(url: &Url) -> bool {
 /// How this site is reached.
 #[derive(Debug, Clone)]
 pub(crate) struct Site {
+    address: String,
     origin: String,
+    base_path: String,
     is_loopback: bool,
 }
 
 impl Site {
     /// The site at this public address.
-    pub(crate) fn new(public_url: &PublicUrl) -> Self {
-        let url = Url::parse(public_url.as_str()).ok();
-        let is_loopback = url.as_ref().is_some_and(|url| url.scheme() == "http" && is_this_machine(url));
-        Self { origin: url.map(|url| url.origin().ascii_serialization()).unwrap_or_default(), is_loopback }
+    ///
+    /// # Errors
+    /// [`Invalid`] for an address whose path could not stand in links and cookies.
+    pub(crate) fn new(public_url: &PublicUrl) -> Result<Self, Invalid> {
+        let expected = "e.g. https://lablet.example.com or https://example.com/lablet";
+        let unusable = |problem: &str| Invalid::new("public_url", problem.to_owned(), expected);
+        let url = Url::parse(public_url.as_str()).map_err(|_| unusable("is no absolute URL"))?;
+        let base_path = url.path().trim_end_matches('/').to_owned();
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'/' | b'-' | b'.' | b'_' | b'~');
+        if !base_path.bytes().all(plain) || base_path.contains("//") {
+            return Err(unusable("has a path of more than letters, digits, -, ., _ and ~"));
+        }
+        let is_loopback = url.scheme() == "http" && is_this_machine(&url);
+        let origin = url.origin().ascii_serialization();
+        Ok(Self { address: format!("{origin}{base_path}"), origin, base_path, is_loopback })
+    }
+
+    /// The public address, without a slash at its end.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// The path below which a proxy serves this site, without a slash at its end; empty where it has the host for itself.
+    pub(crate) fn base_path(&self) -> &str {
+        &self.base_path
+    }
+
+    /// Whether browsers reach it over TLS.
+    pub(crate) fn is_secure(&self) -> bool {
+        self.origin.starts_with("https:")
     }
 
     /// Whether browsers keep this site's cookies: they come over TLS, or stay on this machine.
     pub(crate) fn keeps_cookies(&self) -> bool {
-        self.is_loopback || self.origin.starts_with("https:")
+        self.is_loopback || self.is_secure()
     }
 
     /// Whether cookies may go over plain http: it does not leave this machine.
@@ -75,7 +104,7 @@ mod tests {
     use super::*;
 
     fn passes(headers: &[(&'static str, &'static str)]) -> bool {
-        let site = Site::new(&PublicUrl::parse("https://lablet.example.com").unwrap());
+        let site = Site::new(&PublicUrl::parse("https://lablet.example.com").unwrap()).unwrap();
         let headers = headers
             .iter()
             .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)))
@@ -108,9 +137,32 @@ mod tests {
             ("http://lablet.example.com", false),
             ("http://127.0.0.1.example.com", false),
         ] {
-            let site = Site::new(&PublicUrl::parse(url).unwrap());
+            let site = Site::new(&PublicUrl::parse(url).unwrap()).unwrap();
             assert_eq!(site.is_loopback(), loopback, "{url}");
             assert_eq!(site.keeps_cookies(), loopback || url.starts_with("https:"), "{url}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_taken_where_it_can_stand_in_links_and_cookies() {
+        let site = |url: &str| Site::new(&PublicUrl::parse(url).unwrap());
+        for (url, base) in [
+            ("https://a.example", ""),
+            ("https://a.example/", ""),
+            ("https://a.example/labs/lablet/", "/labs/lablet"),
+            ("https://a.example/x/../lablet", "/lablet"),
+        ] {
+            let site = site(url).unwrap();
+            assert_eq!(
+                (site.base_path(), site.address()),
+                (base, format!("https://a.example{base}").as_str()),
+                "{url}"
+            );
+        }
+        for url in
+            ["https://a.example/a;b", "https://a.example/a%20b", "https://a.example/a&b", "https://a.example//a//b"]
+        {
+            assert_eq!(site(url).unwrap_err().field, "public_url", "{url}");
         }
     }
 }

@@ -6,7 +6,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{FromRow, Row as _};
 use uuid::Uuid;
 
-use super::{AdminName, SignInError, answer, secret, sessions};
+use super::{AdminName, SignInError, answer, ends, secret, sessions};
 use crate::authentication::{Role, SecretHash};
 
 /// How exactly it is known when a token was last used.
@@ -126,7 +126,9 @@ impl Tokens {
         .bind(id)
         .bind(self.clock.now())
         .fetch_optional(&self.pool);
-        answer(row).await
+        let revoked = answer(row).await?;
+        ends::tell(&self.pool).await?;
+        Ok(revoked)
     }
 
     /// Whom a valid token belongs to.

@@ -1,5 +1,6 @@
 //! Browsers: signing in by link and by token, sessions and their ends, and what other sites may not do.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use app::clock::{Clock, Mint};
@@ -10,62 +11,75 @@ use gateway::authentication::Role;
 use gateway::sign_in::{AdminName, SignInLinks, Tokens};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
+use sha2::Digest as _;
 
-use crate::world::{Answer, OPERATOR, VIEWER, World, definition};
+use crate::world::{ADMIN, Answer, OPERATOR, VIEWER, World, definition};
 
-/// A browser: it keeps its cookie and follows no redirect by itself.
-struct Browser<'a> {
+/// A browser: it keeps its cookies and follows no redirect by itself.
+pub(crate) struct Browser<'a> {
     world: &'a World,
     http: reqwest::Client,
-    cookie: Option<String>,
+    pub(crate) cookies: BTreeMap<String, String>,
 }
 
 impl<'a> Browser<'a> {
-    fn new(world: &'a World) -> Self {
+    pub(crate) fn new(world: &'a World) -> Self {
         let none = reqwest::redirect::Policy::none();
         let http = reqwest::Client::builder().no_proxy().tls_certs_only([]).redirect(none).build().unwrap();
-        Self { world, http, cookie: None }
+        Self { world, http, cookies: BTreeMap::new() }
     }
 
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+    /// A browser with the cookies of another.
+    fn with(world: &'a World, cookies: BTreeMap<String, String>) -> Self {
+        Self { cookies, ..Self::new(world) }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         let url = format!("http://{}{path}", self.world.address);
         let request = self.http.request(method, url).timeout(Duration::from_secs(60));
-        match &self.cookie {
-            Some(cookie) => request.header("cookie", format!("lablet_session={cookie}")),
-            None => request,
-        }
+        let jar: Vec<String> = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        if jar.is_empty() { request } else { request.header("cookie", jar.join("; ")) }
     }
 
-    async fn send(&mut self, request: RequestBuilder) -> Answer {
+    pub(crate) async fn send(&mut self, request: RequestBuilder) -> Answer {
         let answer = Answer::of(request.send().await.unwrap()).await;
-        if let Some(rest) = answer.header("set-cookie").strip_prefix("lablet_session=") {
+        for cookie in answer.headers.get_all("set-cookie") {
+            let (name, rest) = cookie.to_str().unwrap().split_once('=').unwrap();
             let (value, attributes) = rest.split_once("; ").unwrap();
             assert!(!attributes.contains("Secure") && attributes.contains("HttpOnly; SameSite=Lax"), "{attributes}");
-            self.cookie = Some(value.to_owned()).filter(|value| !value.is_empty());
+            self.cookies.remove(name);
+            if !value.is_empty() {
+                self.cookies.insert(name.to_owned(), value.to_owned());
+            }
         }
         answer
     }
 
-    async fn get(&mut self, path: &str) -> Answer {
+    /// The cookie of its session.
+    fn session(&self) -> Option<(&String, &String)> {
+        self.cookies.iter().find(|(name, _)| name.starts_with("lablet_session_"))
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
         self.send(self.request(Method::GET, path)).await
     }
 
-    async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Answer {
         self.send(self.form(path, fields).header("sec-fetch-site", "same-origin")).await
     }
 
-    fn form(&self, path: &str, fields: &[(&str, &str)]) -> RequestBuilder {
+    pub(crate) fn form(&self, path: &str, fields: &[(&str, &str)]) -> RequestBuilder {
         let mut body = url::form_urlencoded::Serializer::new(String::new());
         body.extend_pairs(fields);
         let form = self.request(Method::POST, path).header("content-type", "application/x-www-form-urlencoded");
         form.body(body.finish())
     }
 
-    async fn sign_in(&mut self, token: &str) -> Answer {
+    pub(crate) async fn sign_in(&mut self, token: &str) -> Answer {
         self.post("/sign-in/token", &[("token", token)]).await
     }
 
-    async fn is_signed_in(&mut self) -> bool {
+    pub(crate) async fn is_signed_in(&mut self) -> bool {
         match self.get("/api/lablet-sessions").await.status {
             200 => true,
             401 => false,
@@ -73,7 +87,7 @@ impl<'a> Browser<'a> {
         }
     }
 
-    async fn csrf_token(&mut self) -> String {
+    pub(crate) async fn csrf_token(&mut self) -> String {
         let page = self.get("/sign-in").await.expect(200);
         let page = page.body.as_str().unwrap();
         let (_, rest) = page.split_once("name=\"csrf_token\" value=\"").unwrap();
@@ -97,23 +111,61 @@ async fn link(world: &World, clock: &Clock, role: Role) -> String {
     link.strip_prefix(site.as_str()).unwrap().to_owned()
 }
 
+/// What the form of a link's page sends.
+fn fields_of(link: &str) -> Vec<(&str, &str)> {
+    vec![("token", link.split_once("token=").unwrap().1)]
+}
+
 #[tokio::test]
-async fn a_link_signs_in_once() {
+async fn a_link_signs_in_once_when_its_button_is_pressed() {
     let (world, clock) = (World::start().await, Clock::system());
     let path = link(&world, &clock, Role::Admin).await;
     let mut ada = Browser::new(&world);
-    // A program that looks whether the link leads anywhere does not use it up.
-    ada.send(ada.request(Method::HEAD, &path)).await.expect(204);
-    let signed_in = ada.get(&format!("{path}&return_to=%2Fworkers%3Fa%3Db")).await.expect(303);
-    assert_eq!(signed_in.header("location"), "/workers?a=b");
+    // Whoever only looks does not use it up: a program, a mail scanner, a browser that fetches ahead.
+    ada.send(ada.request(Method::HEAD, &path)).await.expect(200);
+    for _ in 0..2 {
+        let opened = ada.get(&format!("{path}&return_to=%2Fworkers%3Fa%3Db")).await.expect(200);
+        let page = opened.body.as_str().unwrap();
+        assert!(page.contains("signs you in as <b>ada</b>, in the role admin"), "{page}");
+        assert!(page.contains("name=\"return_to\" value=\"/workers?a=b\""), "{page}");
+        assert!(ada.cookies.is_empty());
+    }
+    let pressed = [fields_of(&path), vec![("return_to", "/workers?a=b")]].concat();
+    assert_eq!(ada.post("/sign-in/link", &pressed).await.expect(303).header("location"), "/workers?a=b");
     assert!(ada.is_signed_in().await);
 
     let mut other = Browser::new(&world);
-    let refused = other.get(&path).await.expect(410);
-    assert!(refused.body.as_str().unwrap().contains("This link was used at"), "{}", refused.body);
-    assert!(!refused.headers.contains_key("set-cookie"));
+    for refused in [other.get(&path).await, other.post("/sign-in/link", &pressed).await] {
+        let refused = refused.expect(410);
+        assert!(refused.body.as_str().unwrap().contains("This link was used at"), "{}", refused.body);
+        assert!(refused.body.as_str().unwrap().contains("lablet token link"), "{}", refused.body);
+        assert!(!refused.headers.contains_key("set-cookie"));
+    }
     let unknown = other.get("/sign-in/link?token=x").await.expect(410);
     assert!(unknown.body.as_str().unwrap().contains("not known here"), "{}", unknown.body);
+}
+
+#[tokio::test]
+async fn no_other_site_signs_anybody_in_by_a_link_and_who_is_signed_in_is_asked() {
+    let (world, clock) = (World::start().await, Clock::system());
+    let path = link(&world, &clock, Role::Viewer).await;
+    let mut oli = Browser::new(&world);
+    oli.sign_in(OPERATOR).await.expect(303);
+    for (header, value) in [
+        ("sec-fetch-site", "cross-site"),
+        ("sec-fetch-site", "same-site"),
+        ("origin", "https://evil.example"),
+        ("origin", "null"),
+    ] {
+        let forged = oli.form("/sign-in/link", &fields_of(&path)).header(header, value);
+        oli.send(forged).await.expect(403);
+    }
+    let opened = oli.send(oli.request(Method::GET, &path).header("sec-fetch-site", "cross-site")).await.expect(200);
+    let page = opened.body.as_str().unwrap();
+    assert!(page.contains("You are signed in as <b>oli</b>, in the role operator"), "{page}");
+    assert!(oli.get("/sign-in").await.body.as_str().unwrap().contains("<b>oli</b>"));
+    oli.post("/sign-in/link", &fields_of(&path)).await.expect(303);
+    assert!(oli.get("/sign-in").await.body.as_str().unwrap().contains("<b>ada</b>, in the role viewer"));
 }
 
 #[tokio::test]
@@ -122,8 +174,11 @@ async fn a_link_is_valid_for_its_time() {
     let world = World::start_at(clock.clone(), GatewayOptions::default()).await;
     let path = link(&world, &clock, Role::Viewer).await;
     clock.advance(TimeDelta::hours(24));
-    let refused = Browser::new(&world).get(&path).await.expect(410);
-    assert!(refused.body.as_str().unwrap().contains("was valid until 2026-02-26T06:13:20Z"), "{}", refused.body);
+    let mut browser = Browser::new(&world);
+    for refused in [browser.get(&path).await, browser.post("/sign-in/link", &fields_of(&path)).await] {
+        let refused = refused.expect(410);
+        assert!(refused.body.as_str().unwrap().contains("was valid until 2026-02-26T06:13:20Z"), "{}", refused.body);
+    }
 }
 
 #[tokio::test]
@@ -203,10 +258,10 @@ async fn a_session_is_renewed_at_each_sign_in_and_ended_by_signing_out() {
     let world = World::start().await;
     let mut browser = Browser::new(&world);
     browser.sign_in(VIEWER).await.expect(303);
-    let first = browser.cookie.clone().unwrap();
+    let first = browser.cookies.clone();
     browser.sign_in(OPERATOR).await.expect(303);
-    assert_ne!(browser.cookie.as_ref(), Some(&first));
-    let mut fixated = Browser { cookie: Some(first), ..Browser::new(&world) };
+    assert_ne!(browser.cookies, first);
+    let mut fixated = Browser::with(&world, first);
     assert!(!fixated.is_signed_in().await);
 
     let csrf = browser.csrf_token().await;
@@ -214,10 +269,10 @@ async fn a_session_is_renewed_at_each_sign_in_and_ended_by_signing_out() {
     let forged = browser.form("/sign-out", &[("csrf_token", &csrf)]).header("origin", "https://evil.example");
     browser.send(forged).await.expect(403);
     assert!(browser.is_signed_in().await);
-    let copy = browser.cookie.clone();
+    let copy = browser.cookies.clone();
     assert_eq!(browser.post("/sign-out", &[("csrf_token", &csrf)]).await.expect(303).header("location"), "/sign-in");
-    assert_eq!(browser.cookie, None);
-    browser.cookie = copy;
+    assert_eq!(browser.session(), None);
+    browser.cookies = copy;
     assert!(!browser.is_signed_in().await);
 }
 
@@ -229,7 +284,7 @@ async fn nobody_is_signed_in_by_another_site_nor_sent_to_one() {
         let forged = browser.form("/sign-in/token", &[("token", VIEWER)]).header(header, value);
         browser.send(forged).await.expect(403);
     }
-    assert_eq!(browser.cookie, None);
+    assert_eq!(browser.session(), None);
     for (wanted, got) in [
         ("/workers?a=b%20c", "/workers?a=b%20c"),
         ("//evil.example", "/"),
@@ -291,8 +346,12 @@ async fn whoever_guesses_tokens_has_to_wait() {
 #[tokio::test]
 async fn without_a_database_nobody_signs_in_and_configured_tokens_work_on() {
     let world = World::without_database().await;
-    let cookie = Some("a".repeat(43));
-    let mut browser = Browser { cookie, ..Browser::new(&world) };
+    let tag: String = sha2::Sha256::digest(format!("http://{}", world.address))[..5]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let name = format!("lablet_session_{tag}");
+    let mut browser = Browser::with(&world, BTreeMap::from([(name, "a".repeat(43))]));
     browser.get("/api/workers").await.problem(503, "unavailable", None);
     let minted = world.request(Method::GET, "/api/schemas").bearer_auth("lablet_token_x");
     world.send(minted).await.expect(200);
@@ -313,26 +372,196 @@ async fn a_page_without_a_session_leads_to_signing_in_and_back_a_form_with_what_
     let by_htmx = browser.send(by_htmx.header("hx-current-url", "http://elsewhere/workers?a=b")).await.expect(401);
     assert_eq!(by_htmx.header("hx-redirect"), "/sign-in?return_to=%2Fworkers%3Fa%3Db");
 
-    // Every form of a page goes through the same door; signing out is one.
-    let fields = |page| {
-        let own = [("csrf_token", "old"), ("idempotency_key", "1"), ("form_page", page)];
+    // Every form of a page goes through the same door; signing out is one. A form that was never served here is not kept.
+    let fields = |token, page| {
+        let own = [("csrf_token", token), ("idempotency_key", "1"), ("form_page", page)];
         [own.as_slice(), &[("cpu_cores", "8"), ("reason", "<b>ü & more")]].concat()
     };
-    let sent = browser.post("/sign-out", &fields("/definitions/d1/edit?from=max")).await.expect(303);
-    let page = "/definitions/d1/edit?from=max&cpu_cores=8&reason=%3Cb%3E%C3%BC+%26+more";
-    let address: String = url::form_urlencoded::byte_serialize(page.as_bytes()).collect();
-    assert_eq!(sent.header("location"), format!("/sign-in?return_to={address}"));
-    let elsewhere = browser.post("/sign-out", &fields("//evil.example")).await.expect(303);
+    let sent = browser.post("/sign-out", &fields("made-up", "/definitions/d1/edit?from=max")).await.expect(303);
+    assert_eq!(sent.header("location"), "/sign-in?return_to=%2Fdefinitions%2Fd1%2Fedit%3Ffrom%3Dmax");
+    let elsewhere = browser.post("/sign-out", &fields("made-up", "//evil.example")).await.expect(303);
     assert_eq!(elsewhere.header("location"), "/sign-in?return_to=%2F");
 
-    // Signed in again in another tab: the form is shown again, and nothing was done.
+    // Signed in again in another tab: the form is shown again, with what was filled in, and nothing was done.
     browser.sign_in(VIEWER).await.expect(303);
-    let again = browser.post("/sign-out", &fields("/definitions/d1/edit?from=max")).await.expect(303);
-    assert_eq!(again.header("location"), page);
+    let again = browser.post("/sign-out", &fields("old", "/definitions/d1/edit?from=max")).await.expect(303);
+    assert!(again.header("location").starts_with("/definitions/d1/edit?from=max&kept_form="), "{:?}", again.headers);
     assert!(browser.is_signed_in().await);
     let large = "x".repeat(100_000);
     browser.post("/sign-out", &[("reason", large.as_str())]).await.expect(413);
     assert!(browser.is_signed_in().await);
+}
+
+/// A definition, and the page on which it is revised.
+async fn edit_page(world: &World) -> &'static str {
+    world.post("/api/lablet-definitions", &definition("d1")).await.expect(201);
+    world.settle().await;
+    "/definitions/d1/edit?from=custom"
+}
+
+/// Where signing in leads back to.
+fn return_to(answer: &Answer) -> String {
+    let address = answer.header("location").strip_prefix("/sign-in?return_to=").unwrap();
+    url::form_urlencoded::parse(format!("to={address}").as_bytes()).next().unwrap().1.into_owned()
+}
+
+#[tokio::test]
+async fn a_long_draft_that_signing_in_interrupts_comes_back_whole_to_its_author_alone() {
+    let clock = start_of_time();
+    let world = World::start_at(clock.clone(), GatewayOptions::default()).await;
+    let page = edit_page(&world).await;
+    let mut ada = Browser::new(&world);
+    ada.sign_in(ADMIN).await.expect(303);
+    let edit = ada.get(page).await.expect(200).body.as_str().unwrap().to_owned();
+    let shown = |name: &str| {
+        let (_, rest) = edit.split_once(&format!("name=\"{name}\" value=\"")).unwrap();
+        rest.split_once('"').unwrap().0.replace("&#34;", "\"")
+    };
+    // 2,000 characters of Chinese, and as many that need twice the room.
+    let description = format!("{}{}", "实".repeat(2_000), "🧪".repeat(2_000));
+    let (csrf, etag) = (shown("csrf_token"), shown("etag"));
+    let draft = [
+        ("csrf_token", csrf.as_str()),
+        ("form_page", "/definitions/d1/edit"),
+        ("etag", etag.as_str()),
+        ("revision", "1"),
+        ("cpu_cores", "12"),
+        ("memory_gb", "8"),
+        ("storage_gb", "20"),
+        ("description", description.as_str()),
+    ];
+    let is_whole = |page: &Answer| {
+        let page = page.body.as_str().unwrap();
+        page.contains(&description) && page.contains("name=\"cpu_cores\" value=\"12\"")
+    };
+    clock.advance(TimeDelta::minutes(61));
+    let interrupted = ada.post("/definitions/d1/review", &draft).await.expect(303);
+    let back = return_to(&interrupted);
+    assert!(back.len() < 200 && back.starts_with("/definitions/d1/edit?kept_form="), "{back}");
+    assert!(!world.get(&back).await.body.as_str().unwrap().contains(&description), "it is not for others");
+
+    let signed_in = ada.post("/sign-in/token", &[("token", ADMIN), ("return_to", &back)]).await.expect(303);
+    assert_eq!(signed_in.header("location"), back);
+    // Whole, and again when the page is loaded anew.
+    for _ in 0..2 {
+        assert!(is_whole(&ada.get(&back).await.expect(200)));
+    }
+    // Somebody else, in the same browser or in another, does not see it.
+    let mut oli = Browser::new(&world);
+    oli.sign_in(OPERATOR).await.expect(303);
+    assert!(!is_whole(&oli.get(&back).await.expect(200)));
+
+    // The review has an address that is as short, and so has the way back from it.
+    let csrf = ada.csrf_token().await;
+    let draft = [[("csrf_token", csrf.as_str())].as_slice(), &draft[1..]].concat();
+    let review = ada.post("/definitions/d1/review", &draft).await.expect(303).header("location").to_owned();
+    assert!(review.len() < 300 && review.contains("kept_form="), "{review}");
+    let reviewed = ada.get(&review).await.expect(200);
+    let page = reviewed.body.as_str().unwrap();
+    assert!(page.contains(&description) && page.contains("Apply this revision"), "{page}");
+    assert!(is_whole(&ada.get(&review.replace("/review?", "/edit?")).await.expect(200)));
+
+    // Interrupted at the review, the reason comes back as well; then it is applied.
+    clock.advance(TimeDelta::minutes(61));
+    let confirmed =
+        [&draft[1..], &[("reason", "为什么".repeat(600).leak() as &str), ("csrf_token", csrf.as_str())]].concat();
+    let confirmed: Vec<_> = confirmed
+        .into_iter()
+        .map(|(name, value)| if name == "form_page" { (name, "/definitions/d1/review") } else { (name, value) })
+        .collect();
+    let back = return_to(&ada.post("/definitions/d1/revise", &confirmed).await.expect(303));
+    ada.sign_in(ADMIN).await.expect(303);
+    let again = ada.get(&back).await.expect(200);
+    let page = again.body.as_str().unwrap();
+    assert!(page.contains(&description) && page.contains(&"为什么".repeat(600)), "{page}");
+    let csrf = ada.csrf_token().await;
+    let confirmed: Vec<_> = confirmed
+        .into_iter()
+        .map(|(name, value)| if name == "csrf_token" { (name, csrf.as_str()) } else { (name, value) })
+        .collect();
+    let done = ada.post("/definitions/d1/revise", &confirmed).await.expect(303);
+    assert!(done.header("location").contains("revised=2"), "{:?}", done.headers);
+
+    // After a day it is gone.
+    clock.advance(TimeDelta::hours(24));
+    ada.sign_in(ADMIN).await.expect(303);
+    assert!(!is_whole(&ada.get(&back.replace("/review?", "/edit?")).await.expect(200)));
+}
+
+#[tokio::test]
+async fn what_is_kept_of_forms_is_bounded_and_holds_no_secret() {
+    let world = World::start().await;
+    let (mut ada, mut oli) = (Browser::new(&world), Browser::new(&world));
+    ada.sign_in(ADMIN).await.expect(303);
+    oli.sign_in(OPERATOR).await.expect(303);
+    let large = "x".repeat(60_000);
+    let kept = async |person: &mut Browser<'_>, reason: &str| {
+        let common = [("csrf_token", "old"), ("idempotency_key", "secret-key"), ("form_page", "/definitions")];
+        let fields = [common.as_slice(), &[("reason", reason)]].concat();
+        person.post("/sign-out", &fields).await.expect(303);
+    };
+    kept(&mut oli, "small").await;
+    for _ in 0..25 {
+        kept(&mut ada, &large).await;
+    }
+    let (forms, bytes): (i64, i64) =
+        sqlx::query_as("SELECT count(*), sum(octet_length(fields)) FROM interrupted_forms")
+            .fetch_one(world.log.pool())
+            .await
+            .unwrap();
+    assert!(bytes <= (1 << 20) + 100 && forms > 10, "{forms} {bytes}");
+    let small: i64 = sqlx::query_scalar("SELECT count(*) FROM interrupted_forms WHERE fields = 'reason=small'")
+        .fetch_one(world.log.pool())
+        .await
+        .unwrap();
+    assert_eq!(small, 1, "one person takes no other's room, and no secret is kept");
+}
+
+#[tokio::test]
+async fn admins_see_who_is_signed_in_and_end_sessions_at_once() {
+    let world = World::start().await;
+    let (mut ada, mut vic) = (Browser::new(&world), Browser::new(&world));
+    ada.sign_in(ADMIN).await.expect(303);
+    vic.sign_in(VIEWER).await.expect(303);
+    for (caller, status) in [(VIEWER, 403), (OPERATOR, 403), (ADMIN, 200)] {
+        world.send(world.request(Method::GET, "/api/sign-ins").bearer_auth(caller)).await.expect(status);
+    }
+    vic.get("/operations/sign-ins").await.expect(403);
+    let listed = ada.get("/api/sign-ins").await.expect(200);
+    let items = listed.body["items"].as_array().unwrap();
+    assert_eq!(items.len(), 2);
+    let of_vic = items.iter().find(|item| item["name"] == "vic").unwrap();
+    assert_eq!(
+        (&of_vic["role"], &of_vic["signed_in_by"], &of_vic["address"]),
+        (&json!("viewer"), &json!("token"), &json!("127.0.0.1"))
+    );
+    assert!(of_vic["signed_in_at"].is_string() && of_vic["last_used_at"].is_string());
+    let page = ada.get("/operations/sign-ins").await.expect(200);
+    let page = page.body.as_str().unwrap();
+    assert!(page.contains("vic") && page.contains("by a token") && page.contains("(this browser)"), "{page}");
+
+    let mut stream = vic.request(Method::GET, "/api/stream").send().await.unwrap();
+    assert!(stream.chunk().await.unwrap().is_some());
+    let id = of_vic["id"].as_str().unwrap();
+    let csrf = ada.csrf_token().await;
+    ada.post(&format!("/operations/sign-ins/{id}/end"), &[("csrf_token", "wrong")]).await.expect(403);
+    assert!(vic.is_signed_in().await);
+    let ended = ada.post(&format!("/operations/sign-ins/{id}/end"), &[("csrf_token", &csrf)]).await.expect(303);
+    assert_eq!(ended.header("location"), "/operations/sign-ins?ended=vic");
+    assert!(!vic.is_signed_in().await);
+    while stream.chunk().await.unwrap().is_some() {}
+
+    vic.sign_in(VIEWER).await.expect(303);
+    let items = ada.get("/api/sign-ins").await.expect(200).body["items"].clone();
+    let id = items.as_array().unwrap().iter().find(|item| item["name"] == "vic").unwrap()["id"].clone();
+    let path = format!("/api/sign-ins/{}", id.as_str().unwrap());
+    let end = |token| world.send(world.request(Method::DELETE, &path).bearer_auth(token));
+    end(OPERATOR).await.problem(403, "forbidden", None);
+    assert_eq!(end(ADMIN).await.expect(200).body["name"], "vic");
+    end(ADMIN).await.problem(404, "not-found", None);
+    assert!(!vic.is_signed_in().await);
+    let odd = world.request(Method::DELETE, "/api/sign-ins/x").bearer_auth(ADMIN);
+    world.send(odd).await.problem(400, "invalid-input", Some("id"));
 }
 
 #[tokio::test]

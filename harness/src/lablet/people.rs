@@ -38,7 +38,7 @@ impl Lablet {
     /// It does not start, or the link signs nobody in.
     pub async fn browser_of(&self, name: &str, role: &str) -> anyhow::Result<Browser> {
         let browser = self.browser().await?;
-        browser.goto(&self.sign_in_link(name, role).await?).await?;
+        self.sign_in(&browser, name, role).await?;
         Ok(browser)
     }
 
@@ -47,7 +47,7 @@ impl Lablet {
     /// # Errors
     /// The link signs nobody in.
     pub async fn sign_in(&self, browser: &Browser, name: &str, role: &str) -> anyhow::Result<()> {
-        browser.goto(&self.sign_in_link(name, role).await?).await
+        sign_in_by_link(browser, &self.sign_in_link(name, role).await?).await
     }
 
     /// The status with which somebody with this token is answered.
@@ -66,4 +66,14 @@ impl Lablet {
         let printed = String::from_utf8(output.stdout)?;
         Ok(printed.lines().next().with_context(|| format!("lablet token {kind} printed nothing"))?.to_owned())
     }
+}
+
+/// Opens a sign-in link and presses its button.
+///
+/// # Errors
+/// The link signs nobody in.
+pub async fn sign_in_by_link(browser: &Browser, link: &str) -> anyhow::Result<()> {
+    browser.goto(link).await?;
+    browser.press_button("Sign in").await?;
+    browser.heading("Overview").await.map(drop)
 }

@@ -40,10 +40,22 @@ impl Visitor {
     }
 
     async fn get(&mut self, address: &str) -> Response {
+        self.send(Method::GET, address, &[]).await
+    }
+
+    /// Opens a sign-in link and presses its button.
+    async fn follow_link(&mut self, link: &str) -> Response {
+        assert_eq!(self.get(link).await.status(), StatusCode::OK);
+        self.send(Method::POST, "/sign-in/link", &[("token", link.split_once("token=").unwrap().1)]).await
+    }
+
+    async fn send(&mut self, method: Method, address: &str, fields: &[(&str, &str)]) -> Response {
         let address = Url::parse(&self.gateway).unwrap().join(address).unwrap();
         assert!(address.as_str().starts_with(&self.gateway), "{address}");
         let jar = self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("; ");
-        let answer = self.http.request(Method::GET, address).header(COOKIE, jar).send().await.unwrap();
+        let request = self.http.request(method, address).header(COOKIE, jar);
+        let request = if fields.is_empty() { request } else { request.form(fields) };
+        let answer = request.send().await.unwrap();
         for cookie in answer.headers().get_all(SET_COOKIE) {
             let (name, rest) = cookie.to_str().unwrap().split_once('=').unwrap();
             let value = rest.split(';').next().unwrap().to_owned();
@@ -56,7 +68,7 @@ impl Visitor {
     }
 
     fn has(&self, cookie: &str) -> bool {
-        self.cookies.iter().any(|(name, _)| name == cookie)
+        self.cookies.iter().any(|(name, _)| name.starts_with(cookie))
     }
 
     /// To the provider and back; what the gateway says to the browser that comes back.
@@ -89,14 +101,14 @@ async fn the_link_that_lablet_up_prints_signs_in_once_and_tokens_are_made_listed
     let lablet = lablet(Vec::new()).await;
     let link = lablet.ready().sign_in_url.clone().unwrap();
     let mut ada = Visitor::new(&lablet);
-    assert_eq!(location(&ada.get(&link).await), "/");
+    assert_eq!(location(&ada.follow_link(&link).await), "/");
     assert_eq!(ada.roles().await, "admin, in the role admin.");
     says(Visitor::new(&lablet).get(&link).await, StatusCode::GONE, "It works once").await;
 
     let (fine, made) = lablet.run(&["token", "link", "--name", "vic", "--role", "viewer"]).await.unwrap();
     assert!(fine && made.starts_with(&lablet.ready().http), "{made}");
     let mut vic = Visitor::new(&lablet);
-    vic.get(made.trim()).await;
+    vic.follow_link(made.trim()).await;
     assert_eq!(vic.roles().await, "vic, in the role viewer.");
 
     let create = ["token", "create", "--name", "oli", "--role", "operator", "--expires-in", "30d"];
@@ -170,8 +182,20 @@ async fn an_answer_is_taken_once_and_only_from_the_browser_that_asked() {
     let cookies = ada.cookies.clone();
     assert_eq!(location(&ada.get(back.as_str()).await), "/");
     assert!(ada.has("lablet_session"));
-    ada.cookies = cookies;
     says(ada.get(back.as_str()).await, StatusCode::BAD_REQUEST, begin_again).await;
+    // Whoever kept the cookie gets no further either: the provider's code is good once.
+    ada.cookies = cookies;
+    says(ada.get(back.as_str()).await, StatusCode::BAD_GATEWAY, "invalid_grant").await;
+
+    // Two tabs that begin both end signed in, whichever comes back first.
+    let mut tabs = Visitor::new(&lablet);
+    let first = location(&tabs.get("/sign-in/oidc?return_to=%2Fworkers").await);
+    let second = location(&tabs.get("/sign-in/oidc?return_to=%2Fsessions").await);
+    for (to, page) in [(first, "/workers"), (second, "/sessions")] {
+        let back = provider.sign_in(&to, "vic", Consent::Given).await.unwrap();
+        assert_eq!(location(&tabs.get(back.as_str()).await), page);
+        assert_eq!(tabs.roles().await, "vic, in the role viewer.");
+    }
 
     // An answer that names another provider, and a code that the provider does not know.
     for (name, value, words) in
@@ -233,7 +257,7 @@ async fn a_provider_that_is_away_keeps_nobody_out_who_has_a_link() {
     let mut visitor = Visitor::new(&away);
     says(visitor.get("/sign-in/oidc").await, StatusCode::SERVICE_UNAVAILABLE, "does not answer").await;
     says(visitor.get("/sign-in").await, StatusCode::OK, "did not answer when it was asked last").await;
-    assert_eq!(location(&visitor.get(&away.ready().sign_in_url.clone().unwrap()).await), "/");
+    assert_eq!(location(&visitor.follow_link(&away.ready().sign_in_url.clone().unwrap()).await), "/");
     provider.allow_redirect("http://127.0.0.1:9/elsewhere").await.unwrap();
     let token = provider.access_token("ada", "http://127.0.0.1:9/elsewhere").await.unwrap();
     let by_token = visitor.http.get(format!("{}/api/workers", visitor.gateway)).bearer_auth(token);

@@ -1,5 +1,6 @@
 //! What somebody fills in to revise a definition, from the edit form to the confirmed review: all of it is in the
-//! address, so that going back, signing in again or sending the review to a colleague loses nothing.
+//! address, so that going back, signing in again or sending the review to a colleague loses nothing. What is too long for
+//! an address is kept on the server, for its author, and the address names it.
 
 use domain::lablet_definition::{
     DefinitionContent, DefinitionRevision, LabletDefinition, LabletDefinitionCommand, LabletDefinitionError,
@@ -12,7 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use super::change::content_of;
 use super::suggestion::{Source, Suggestions};
+use crate::authentication::Principal;
 use crate::pages::query::address;
+use crate::pages::visit::Visit;
+use crate::problem::Problem;
+use crate::sign_in::kept_forms::KeptForm;
+use crate::state::Shared;
+
+/// Longest address that holds a draft: proxies refuse longer ones.
+const LONGEST_ADDRESS: usize = 2_000;
 
 /// Fields as they were typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +52,9 @@ pub(crate) struct Draft {
     /// Ids of the events that were reviewed with it, separated by commas.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) evidence: Option<String>,
+    /// Names the texts of this draft where they are kept on the server, as they are too long for an address.
+    #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
+    pub(crate) kept_form: Option<String>,
 }
 
 /// What a draft says once it is understood.
@@ -106,17 +118,51 @@ impl Draft {
 
     /// The address of the edit form with all of it. The evidence is found anew at the review.
     pub(crate) fn edit_address(&self, id: &DefinitionId) -> String {
-        address(&format!("/definitions/{id}/edit"), &Self { evidence: None, ..self.clone() })
+        Self { evidence: None, ..self.clone() }.address_at(&format!("/definitions/{id}/edit"))
     }
 
     /// The address of the review of it.
     pub(crate) fn review_address(&self, id: &DefinitionId) -> String {
-        address(&format!("/definitions/{id}/review"), self)
+        self.address_at(&format!("/definitions/{id}/review"))
+    }
+
+    /// The address of a page with all of it, the texts by their name where they are kept.
+    fn address_at(&self, path: &str) -> String {
+        match self.kept_form {
+            Some(_) => address(path, &Self { description: None, reason: None, evidence: None, ..self.clone() }),
+            None => address(path, self),
+        }
+    }
+
+    /// The same, as it came with this form that was kept.
+    #[must_use]
+    pub(crate) fn came_with(self, kept: Option<&KeptForm>) -> Self {
+        Self { kept_form: kept.map(|kept| kept.id.clone()), ..self }
+    }
+
+    /// The same, with its texts kept on the server where they are too long for an address.
+    ///
+    /// # Errors
+    /// 503 where they cannot be kept.
+    pub(crate) async fn fit_for_addresses(
+        self,
+        shared: &Shared,
+        visit: &Visit,
+        id: &DefinitionId,
+    ) -> Result<Self, Problem> {
+        let Principal::Admin { name, .. } = &visit.principal else { return Ok(self) };
+        if self.review_address(id).len() <= LONGEST_ADDRESS {
+            return Ok(self);
+        }
+        let fields = self.hidden(&[]);
+        let fields = fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let kept_form = Some(shared.sign_in.kept_forms.keep(name, fields).await?);
+        Ok(Self { kept_form, ..self })
     }
 
     /// Its fields but for these, for a form to carry along.
     pub(crate) fn hidden(&self, shown: &[&str]) -> Vec<(String, String)> {
-        let query = address("/", self);
+        let query = address("/", &Self { kept_form: None, ..self.clone() });
         let query = query.split_once('?').map(|(_, query)| query).unwrap_or_default();
         let fields = url::form_urlencoded::parse(query.as_bytes()).into_owned();
         fields.filter(|(name, _)| !shown.contains(&name.as_str())).collect()

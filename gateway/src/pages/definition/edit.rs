@@ -1,6 +1,7 @@
 //! `GET /definitions/{id}/edit`: the form of a revision, filled in with what was observed or with what was typed.
 
 use askama::Template;
+use axum::Extension;
 use axum::extract::State;
 use axum::response::Response;
 use domain::{DefinitionId, Invalid};
@@ -19,6 +20,7 @@ use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::sign_in::kept_forms::KeptForm;
 use crate::state::Shared;
 
 /// A number to fill in.
@@ -56,6 +58,7 @@ struct EditPage {
     description: String,
     description_wrong: Option<Invalid>,
     hidden: Vec<(String, String)>,
+    csrf_token: String,
 }
 
 pub(crate) async fn show(
@@ -65,7 +68,9 @@ pub(crate) async fn show(
     visit: Visit,
     Id(id): Id<DefinitionId>,
     Asked(draft): Asked<Draft>,
+    kept: Option<Extension<KeptForm>>,
 ) -> Result<Response, Problem> {
+    let draft = draft.came_with(kept.as_deref());
     let window = window(draft.sessions)?;
     since.reached(&shared, &[ReadModel::Definitions, ReadModel::Observations]).await?;
     let basis = Basis::read(&shared, &id, window).await?;
@@ -116,6 +121,7 @@ pub(crate) fn form(visit: &Visit, basis: Basis, draft: &Draft, wrong: &[Invalid]
         description: if draft.is_filled() { draft.description.clone() } else { now.description.clone() }
             .unwrap_or_default(),
         description_wrong: complaint("description"),
+        csrf_token: visit.csrf_token.clone(),
         hidden: resting.hidden(&["cpu_cores", "memory_gb", "storage_gb", "description", "evidence"]),
         definition: now,
     })?;

@@ -2,6 +2,7 @@
 //! changes nothing, and whoever may not revise may still look.
 
 use askama::Template;
+use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::{DefinitionId, EventId, Invalid};
@@ -16,6 +17,7 @@ use super::observed::Told;
 use super::suggestion::{Source, Suggestions};
 use super::{Basis, ROWS, edit, may_revise, revise, window};
 use crate::caller::{Caller, Viewing};
+use crate::pages::form::Form;
 use crate::pages::parts::{self, Badge, When};
 use crate::pages::query::Asked;
 use crate::pages::shell::{Section, Shell, page};
@@ -23,6 +25,7 @@ use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::sign_in::kept_forms::KeptForm;
 use crate::state::Shared;
 
 /// Events that are listed at once; the others are a click away.
@@ -65,7 +68,9 @@ pub(crate) async fn show(
     visit: Visit,
     Id(id): Id<DefinitionId>,
     Asked(draft): Asked<Draft>,
+    kept: Option<Extension<KeptForm>>,
 ) -> Result<Response, Problem> {
+    let draft = draft.came_with(kept.as_deref());
     if !draft.is_filled() {
         return Ok(Redirect::to(&draft.edit_address(&id)).into_response());
     }
@@ -77,6 +82,19 @@ pub(crate) async fn show(
         Ok(wish) if !draft.rests_on(&basis.now) => revise::stale(&shared, &visit, basis.now, &draft, &wish).await,
         Ok(wish) => review(&visit, basis, &draft, &wish, None),
     }
+}
+
+/// `POST /definitions/{id}/review`: to the review of what was filled in, which changes nothing. The address of the review
+/// holds it, or names it where it is long.
+pub(crate) async fn fill_in(
+    State(shared): State<Shared>,
+    _: Caller<Viewing>,
+    visit: Visit,
+    Id(id): Id<DefinitionId>,
+    form: Form<Draft>,
+) -> Result<Response, Problem> {
+    let draft = form.fields.fit_for_addresses(&shared, &visit, &id).await?;
+    Ok(Redirect::to(&draft.review_address(&id)).into_response())
 }
 
 /// The review, and what is wrong with the reason that was given.

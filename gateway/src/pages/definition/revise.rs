@@ -36,6 +36,7 @@ pub(crate) async fn revise(
     form: Form<Draft>,
 ) -> Result<Response, Problem> {
     let Form { fields: draft, origin } = form;
+    let draft = draft.fit_for_addresses(&shared, &visit, &id).await?;
     let window = window(draft.sessions)?;
     let now = row(&shared, &id).await?;
     let wish = match draft.wish(&now) {

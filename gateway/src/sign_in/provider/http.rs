@@ -1,15 +1,10 @@
 //! Asking the provider: over TLS, within seconds, for answers of a bounded size, and nobody else in its place.
 
-use std::pin::Pin;
 use std::time::Duration;
 
 use domain::Invalid;
-use http::StatusCode;
-use openidconnect::{AccessToken, AsyncHttpClient, HttpRequest, HttpResponse};
-use serde_json::{Map, Value};
 use url::Url;
 
-use super::ProviderError;
 use crate::sign_in::site::is_this_machine;
 
 /// How long one answer may take.
@@ -39,9 +34,14 @@ pub(super) enum HttpError {
     Malformed(#[source] http::Error),
 }
 
-/// A client for the provider, as the protocol's crate asks for one.
+/// A client for the provider.
 #[derive(Debug, Clone)]
-pub(super) struct Http(reqwest::Client);
+pub(super) struct Http {
+    /// By way of the proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`), where it names one.
+    outward: reqwest::Client,
+    /// What is asked of this machine goes through no proxy.
+    on_this_machine: reqwest::Client,
+}
 
 impl Http {
     /// A client that trusts these certificates, those of the system where there are none.
@@ -49,36 +49,43 @@ impl Http {
     /// # Errors
     /// [`Invalid`] for certificates that are none.
     pub(super) fn new(ca_pem: Option<&[u8]>) -> Result<Self, Invalid> {
-        // A redirect would be followed with what was meant for the provider alone.
-        let builder =
-            || reqwest::Client::builder().timeout(ANSWER_WITHIN).redirect(reqwest::redirect::Policy::none()).no_proxy();
         let unusable =
             |problem: &str| Invalid::new("ca", problem.to_owned(), "a PEM file with one or more certificates");
-        let built = match ca_pem {
+        let certificates = match ca_pem {
             Some(pem) => {
                 let certificates =
                     reqwest::Certificate::from_pem_bundle(pem).map_err(|_| unusable("holds what is no certificate"))?;
                 if certificates.is_empty() {
                     return Err(unusable("holds no certificate"));
                 }
-                builder().tls_certs_only(certificates).build()
+                Some(certificates)
             }
+            None => None,
+        };
+        // A redirect would be followed with what was meant for the provider alone.
+        let builder = || reqwest::Client::builder().timeout(ANSWER_WITHIN).redirect(reqwest::redirect::Policy::none());
+        let build = |builder: &dyn Fn() -> reqwest::ClientBuilder| match &certificates {
+            Some(certificates) => builder().tls_certs_only(certificates.clone()).build(),
             None => builder().build().or_else(|error| {
                 // A small image has no certificates at all. The provider is then refused, with the reason.
                 tracing::warn!(error = &error as &dyn std::error::Error, "the system vouches for no certificate");
                 builder().tls_certs_only([]).build()
             }),
         };
-        built.map(Self).map_err(|_| unusable("cannot be used"))
+        let build =
+            |builder: &dyn Fn() -> reqwest::ClientBuilder| build(builder).map_err(|_| unusable("cannot be used"));
+        Ok(Self { outward: build(&builder)?, on_this_machine: build(&|| builder().no_proxy())? })
     }
 
-    async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+    /// The answer to a request, whatever its status.
+    pub(super) async fn ask(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, HttpError> {
         let request = reqwest::Request::try_from(request).map_err(HttpError::NoAnswer)?;
         if !is_safe(request.url()) {
             return Err(HttpError::Unsafe);
         }
+        let client = if is_this_machine(request.url()) { &self.on_this_machine } else { &self.outward };
         let without_url = |error: reqwest::Error| HttpError::NoAnswer(error.without_url());
-        let mut response = self.0.execute(request).await.map_err(without_url)?;
+        let mut response = client.execute(request).await.map_err(without_url)?;
         let mut body = Vec::new();
         while let Some(part) = response.chunk().await.map_err(without_url)? {
             if body.len() + part.len() > LARGEST_ANSWER {
@@ -91,39 +98,6 @@ impl Http {
             headers.extend(response.headers().clone());
         }
         answer.body(body).map_err(HttpError::Malformed)
-    }
-
-    /// What the provider tells of the account that this token stands for; nothing where it does so in a form other than
-    /// JSON.
-    pub(super) async fn user_info(
-        &self,
-        address: &Url,
-        token: &AccessToken,
-    ) -> Result<Map<String, Value>, ProviderError> {
-        let request = http::Request::builder()
-            .uri(address.as_str())
-            .header(http::header::AUTHORIZATION, format!("Bearer {}", token.secret()))
-            .header(http::header::ACCEPT, "application/json")
-            .body(Vec::new())
-            .map_err(|_| ProviderError::Away)?;
-        let answer = self.ask(request).await.map_err(|error| {
-            tracing::warn!(error = &error as &dyn std::error::Error, "the provider tells nothing more of an account");
-            ProviderError::Away
-        })?;
-        if answer.status() != StatusCode::OK {
-            tracing::warn!(status = answer.status().as_u16(), "the provider tells nothing more of an account");
-            return Ok(Map::new());
-        }
-        Ok(serde_json::from_slice(answer.body()).unwrap_or_default())
-    }
-}
-
-impl<'client> AsyncHttpClient<'client> for Http {
-    type Error = HttpError;
-    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, HttpError>> + Send + 'client>>;
-
-    fn call(&'client self, request: HttpRequest) -> Self::Future {
-        Box::pin(self.ask(request))
     }
 }
 

@@ -33,6 +33,7 @@ async fn first_visit(lablet: &Lablet, page: &str) -> Browser {
     let browser = lablet.browser().await.unwrap();
     let link = lablet.sign_in_link("Ada", "admin").await.unwrap();
     browser.goto(&format!("{link}&return_to={page}")).await.unwrap();
+    browser.press_button("Sign in").await.unwrap();
     browser.wait_until_url(page).await.unwrap();
     let weight = browser.weight().await.unwrap();
     eprintln!("{page}: {weight:?}");

@@ -1,6 +1,6 @@
 //! The demonstration in a browser: what an admin sees while sessions live through their life.
 
-use harness::{Browser, Lablet, LabletOptions};
+use harness::{Browser, Lablet, LabletOptions, sign_in_by_link};
 
 use super::{look_at, options};
 
@@ -12,8 +12,7 @@ async fn a_session_is_watched_as_it_appears_and_drifts() {
     let lablet = Lablet::start(LabletOptions { demo: true, ..options() }).await.unwrap();
     // The line of a page may be waited for as long as a session's timeslot takes.
     let browser = lablet.browser().await.unwrap().with_patience(std::time::Duration::from_secs(90));
-    browser.goto(lablet.ready().sign_in_url.as_deref().unwrap()).await.unwrap();
-    browser.heading("Overview").await.unwrap();
+    sign_in_by_link(&browser, lablet.ready().sign_in_url.as_deref().unwrap()).await.unwrap();
 
     let session = watch_a_session_appear(&browser).await;
     watch_it_drift(&browser, &session).await;

@@ -32,6 +32,9 @@ async fn a_link_signs_in_once_and_a_token_until_it_is_revoked() {
     // The link that `lablet up` printed.
     let link = lablet.ready().sign_in_url.clone().unwrap();
     browser.goto(&link).await.unwrap();
+    browser.heading("Sign in as admin").await.unwrap();
+    look_at(&browser, "sign-in-link").await;
+    browser.press_button("Sign in").await.unwrap();
     browser.heading("Overview").await.unwrap();
     assert_eq!(browser.url().await.unwrap(), "/", "the secret has left the address");
     look_at(&browser, "overview-empty").await;

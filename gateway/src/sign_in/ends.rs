@@ -1,0 +1,74 @@
+//! That sessions and tokens end is told to the streams that are open, in every gateway, at once.
+//!
+//! A number in the database rises with each end. Every gateway with an open stream looks at it each second, and its
+//! streams then look again at whether they may go on.
+
+use std::time::Duration;
+
+use sqlx::postgres::PgPool;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::{SignInError, answer};
+
+/// How often a gateway looks whether another one ended something.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Ends of sessions and tokens.
+#[derive(Debug, Clone)]
+pub(crate) struct Ends {
+    pool: PgPool,
+    known: watch::Sender<i64>,
+}
+
+/// Something has ended, and is no longer in the database: whoever goes by it looks again.
+///
+/// # Errors
+/// [`SignInError::Unavailable`].
+pub(super) async fn tell(pool: &PgPool) -> Result<i64, SignInError> {
+    answer(sqlx::query_scalar("SELECT nextval('sign_in_ends')").fetch_one(pool)).await
+}
+
+impl Ends {
+    /// The ends that this database tells.
+    pub(crate) fn new(pool: PgPool) -> Self {
+        Self { pool, known: watch::Sender::new(0) }
+    }
+
+    /// Tells everybody that something has ended.
+    ///
+    /// # Errors
+    /// [`SignInError::Unavailable`].
+    pub(super) async fn tell(&self) -> Result<(), SignInError> {
+        self.known.send_replace(tell(&self.pool).await?);
+        Ok(())
+    }
+
+    /// Hears of every end from now on.
+    pub(crate) fn listen(&self) -> watch::Receiver<i64> {
+        self.known.subscribe()
+    }
+
+    /// Looks for what other gateways ended, until it is told to stop.
+    pub(crate) async fn watch(&self, stop: CancellationToken) {
+        let watching = async {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                if self.known.receiver_count() == 0 {
+                    continue;
+                }
+                let looked = sqlx::query_scalar("SELECT last_value FROM sign_in_ends").fetch_one(&self.pool);
+                match answer(looked).await {
+                    Ok(told) => {
+                        self.known.send_if_modified(|known| std::mem::replace(known, told) != told);
+                    }
+                    // Streams look by themselves from time to time, too.
+                    Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "no end can be seen"),
+                }
+            }
+        };
+        if stop.run_until_cancelled(watching).await.is_none() {
+            tracing::debug!("ends of sessions are no longer watched");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! What a sign-in link opens: a page with a button. Opening it uses nothing up, so neither a mail scanner nor a browser
+//! that fetches ahead does; pressing the button has to happen on this very page, so no other site can sign anybody in.
+
+use std::net::SocketAddr;
+
+use askama::Template;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::response::Response;
+use http::{HeaderMap, StatusCode, Uri};
+
+use super::Form;
+use super::links::Useless;
+use super::local_path::LocalPath;
+use super::page::{SignInPage, parameter, signed_in, time};
+use crate::authentication::{Role, SecretHash};
+use crate::pages::shell::{Shell, page};
+use crate::problem::Problem;
+use crate::state::Shared;
+
+#[derive(Template)]
+#[template(path = "sign_in_link.html")]
+struct LinkPage {
+    shell: Shell,
+    name: String,
+    role: Role,
+    token: String,
+    return_to: LocalPath,
+}
+
+/// `GET /sign-in/link?token=…`: whom the link signs in, and the button that does.
+pub(super) async fn show(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+    let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
+    let token = parameter(&uri, "token").unwrap_or_default();
+    match shared.sign_in.links.look(&SecretHash::of(&token)).await? {
+        Ok((name, role)) => {
+            let shell = SignInPage::of_request(&shared, &headers, return_to.clone()).await?.shell;
+            page(&LinkPage { shell, name, role, token, return_to })
+        }
+        Err(useless) => refused(&shared, &headers, return_to, useless).await,
+    }
+}
+
+/// `POST /sign-in/link`: uses the link up, and signs in.
+pub(super) async fn sign_in(
+    State(shared): State<Shared>,
+    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    request: Request,
+) -> Result<Response, Problem> {
+    shared.sign_in.site.check(request.headers())?;
+    let (form, request) = Form::of(request).await?;
+    let return_to = LocalPath::or_start(form.get("return_to").unwrap_or_default());
+    let link = SecretHash::of(form.get("token").unwrap_or_default());
+    let before = shared.sign_in.cookies.session(request.headers());
+    if let Some(secret) = shared.sign_in.sessions.begin_by_link(&link, peer.ip(), before).await? {
+        tracing::info!("somebody signed in by a link");
+        return Ok(signed_in(&shared, &secret, &return_to));
+    }
+    let useless = shared.sign_in.links.look(&link).await?.err().unwrap_or(Useless::Unknown);
+    refused(&shared, request.headers(), return_to, useless).await
+}
+
+/// Why the link signs nobody in, and where there is another.
+async fn refused(
+    shared: &Shared,
+    headers: &HeaderMap,
+    return_to: LocalPath,
+    useless: Useless,
+) -> Result<Response, Problem> {
+    let complaint = match useless {
+        Useless::Used(at) => format!("This link was used at {}. It works once.", time(at)),
+        Useless::Expired(at) => format!("This link was valid until {}.", time(at)),
+        Useless::Unknown => "This link is not known here: it is incomplete, or long out of date.".to_owned(),
+    };
+    let page = SignInPage::of_request(shared, headers, return_to).await?;
+    let advice = match &page.shell.visitor {
+        Some(_) => "You are signed in all the same.",
+        None => "Ask for another one: `lablet token link` makes it.",
+    };
+    page.complaining(format!("{complaint} {advice}")).answer(StatusCode::GONE)
+}
