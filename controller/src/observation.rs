@@ -15,7 +15,7 @@ use domain::observation::{
 };
 use domain::port_tags::LabPorts;
 use domain::worker::PortRange;
-use domain::{Invalid, RawJson};
+use domain::{Checked as _, Invalid, RawJson};
 
 use crate::cml::CmlError;
 use crate::cml::answers::{Address, Interface, Node, NodeStats, Reading, Topology};
@@ -165,7 +165,7 @@ pub fn assemble(
         coverage: Some(coverage),
         simulation_stats: kept_stats(&reads),
     };
-    observation.check().map_err(ObservationImpossible::Absurd)?;
+    observation.checked().map_err(ObservationImpossible::Absurd)?;
     Ok(observation)
 }
 

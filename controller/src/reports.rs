@@ -11,8 +11,10 @@ use cloudevents::EventBuilder as _;
 use cloudevents::event::EventBuilderV10;
 use domain::lablet_session::{FailureOutcome, ObservationFailure, ObservationReport, SessionStatus, Transition};
 use domain::observation::ResourceObservation;
+use domain::text::Prose;
 use domain::{RequestId, SessionId};
 use futures_util::StreamExt as _;
+use serde::de::Error as _;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -23,8 +25,6 @@ use crate::plan::derived;
 pub const TEAM: &str = "controller";
 /// The source of the controller's CloudEvents.
 pub const SOURCE: &str = "/lablet/controller";
-/// Longest reason that a session takes; characters.
-const LONGEST_REASON: usize = 2_000;
 /// Left of a message for headers and subject.
 const ROOM_FOR_HEADERS: usize = 1_024;
 /// How long the door's answer is awaited. Without it the outcome is looked up later.
@@ -101,16 +101,12 @@ impl Report {
         outcome: FailureOutcome,
         reason: &str,
     ) -> Result<Self, serde_json::Error> {
-        let reason: String = reason
-            .chars()
-            .map(|character| if character.is_control() { ' ' } else { character })
-            .take(LONGEST_REASON)
-            .collect();
+        let reason = Prose::cleaned(reason).map_err(serde_json::Error::custom)?;
         let failure = ObservationFailure { request_id: Some(request.clone()), outcome, reason };
         Ok(Self {
             command: "record_observation_failure",
             // The reason belongs to the id: one that differs is another command, of which the log takes the first.
-            id: derived("observation failure", &[request.as_str(), &failure.reason]),
+            id: derived("observation failure", &[request.as_str(), failure.reason.as_str()]),
             session: session.clone(),
             data: serde_json::to_value(failure)?,
             correlation: None,
@@ -133,8 +129,8 @@ impl Report {
     /// # Errors
     /// serde_json's, which a status does not cause.
     pub fn move_on(session: &SessionId, id: Uuid) -> Result<Self, serde_json::Error> {
-        let transition =
-            Transition { reason: Some("its timeslot is over".to_owned()), ..Transition::to(SessionStatus::Collecting) };
+        let reason = Prose::parse("its timeslot is over").map_err(serde_json::Error::custom)?;
+        let transition = Transition { reason: Some(reason), ..Transition::to(SessionStatus::Collecting) };
         Ok(Self {
             command: "transition_lablet_session",
             id,

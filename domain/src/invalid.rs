@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::text;
+
 /// One field of an input, what is wrong with it, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Invalid {
@@ -35,34 +37,131 @@ impl fmt::Display for Invalid {
 
 impl std::error::Error for Invalid {}
 
-/// Checks a text that people read: 1 to `longest` characters, none of them a control character.
+/// Most complaints about one input.
+pub const MOST_COMPLAINTS: usize = 20;
+
+/// An input that has rules beyond what its types guarantee.
 ///
-/// NUL in particular cannot be stored in Postgres' json.
-pub(crate) fn check_text(field: &str, text: &str, longest: usize) -> Result<(), Invalid> {
-    let expected = || format!("1 to {longest} characters without control characters");
-    if text.is_empty() {
-        return Err(Invalid::new(field, "is empty", expected()));
+/// An implementation takes `self` apart field by field, without `..`: whoever adds a field is asked by the compiler which
+/// rule it has to follow.
+pub trait Checked {
+    /// Notes everything that is wrong.
+    fn check(&self, checking: &mut Checking);
+
+    /// Everything that is wrong, each with its field, at most [`MOST_COMPLAINTS`].
+    fn complaints(&self) -> Vec<Invalid> {
+        let mut checking = Checking::default();
+        self.check(&mut checking);
+        checking.complaints
     }
-    check_text_or_empty(field, text, longest)
+
+    /// Whether everything is right.
+    ///
+    /// # Errors
+    /// The first complaint.
+    fn checked(&self) -> Result<(), Invalid> {
+        self.complaints().into_iter().next().map_or(Ok(()), Err)
+    }
 }
 
-/// As [`check_text`], with an empty text allowed and line breaks and tabs too.
-pub(crate) fn check_text_or_empty(field: &str, text: &str, longest: usize) -> Result<(), Invalid> {
-    let expected = || format!("at most {longest} characters without control characters");
-    let length = text.chars().count();
-    if length > longest {
-        return Err(Invalid::new(field, format!("has {length} characters"), expected()));
-    }
-    if text.chars().any(|character| character.is_control() && !matches!(character, '\n' | '\t' | '\r')) {
-        return Err(Invalid::new(field, "contains a control character", expected()));
-    }
-    Ok(())
+/// Where a check is in an input, and what it found so far.
+#[derive(Debug, Default)]
+pub struct Checking {
+    path: String,
+    complaints: Vec<Invalid>,
 }
 
-/// Checks that a collection is not larger than the bound that protects everyone who handles it.
-pub(crate) fn check_count(field: &str, count: usize, most: usize) -> Result<(), Invalid> {
-    if count > most {
-        return Err(Invalid::new(field, format!("has {count} entries"), format!("at most {most} entries")));
+impl Checking {
+    /// Checks what stands under the field `name`.
+    pub fn field(&mut self, name: &str, check: impl FnOnce(&mut Self)) {
+        let outer = self.path.len();
+        if outer > 0 {
+            self.path.push('.');
+        }
+        self.path.push_str(name);
+        check(self);
+        self.path.truncate(outer);
     }
-    Ok(())
+
+    /// Checks the number of entries of the list `name`, and each of them unless there are too many.
+    pub fn each<T>(&mut self, name: &str, entries: &[T], most: usize, mut check: impl FnMut(&T, &mut Self)) {
+        self.field(name, |checking| {
+            if !checking.count(entries.len(), most) {
+                return;
+            }
+            let outer = checking.path.len();
+            for (index, entry) in entries.iter().enumerate() {
+                if checking.complaints.len() >= MOST_COMPLAINTS {
+                    return;
+                }
+                // Writing to a String cannot fail.
+                checking.path.push_str(&format!("[{index}]"));
+                check(entry, checking);
+                checking.path.truncate(outer);
+            }
+        });
+    }
+
+    /// Checks that a collection is not larger than the bound that protects everyone who handles it.
+    pub fn count(&mut self, count: usize, most: usize) -> bool {
+        if count > most {
+            self.complain(Invalid::new("", format!("has {count} entries"), format!("at most {most} entries")));
+        }
+        count <= most
+    }
+
+    /// Notes the complaint about the present field, where there is one.
+    pub fn note(&mut self, result: Result<(), Invalid>) {
+        if let Err(invalid) = result {
+            self.complain(invalid);
+        }
+    }
+
+    /// Checks a text.
+    pub fn text(&mut self, name: &str, text: &str, rule: text::Rule) {
+        if let Err(invalid) = rule.check(text) {
+            self.field(name, |checking| checking.complain(invalid));
+        }
+    }
+
+    /// Checks a text where there is one.
+    pub fn optional_text(&mut self, name: &str, text: Option<&String>, rule: text::Rule) {
+        if let Some(text) = text {
+            self.text(name, text, rule);
+        }
+    }
+
+    /// Checks a whole number where it is known: from 0 to `most`.
+    pub fn whole(&mut self, name: &str, number: Option<impl Into<u64>>, most: u64) {
+        if let Some(number) = number.map(Into::into)
+            && number > most
+        {
+            let expected = format!("a whole number from 0 to {most}, or null where unknown");
+            self.field(name, |checking| checking.complain(Invalid::new("", format!("is {number}"), expected)));
+        }
+    }
+
+    /// Checks a whole number that is at least 1 and at most `most`.
+    pub fn at_least_one(&mut self, name: &str, number: u32, most: u32) {
+        if !(1..=most).contains(&number) {
+            let expected = format!("a whole number from 1 to {most}");
+            self.field(name, |checking| checking.complain(Invalid::new("", format!("is {number}"), expected)));
+        }
+    }
+
+    /// Checks an amount where it is known: from 0 to `most`.
+    pub fn amount(&mut self, name: &str, amount: Option<f64>, most: f64) {
+        if let Some(amount) = amount
+            && !(0.0..=most).contains(&amount)
+        {
+            let expected = format!("a number from 0 to {most}, or null where unknown");
+            self.field(name, |checking| checking.complain(Invalid::new("", format!("is {amount}"), expected)));
+        }
+    }
+
+    fn complain(&mut self, invalid: Invalid) {
+        if self.complaints.len() < MOST_COMPLAINTS {
+            self.complaints.push(if self.path.is_empty() { invalid } else { invalid.within(&self.path) });
+        }
+    }
 }

@@ -10,8 +10,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{self, Decide, Decision};
 use crate::ids::{DefinitionId, EventId};
-use crate::invalid::{Invalid, check_count, check_text, check_text_or_empty};
+use crate::invalid::{Checked, Checking, Invalid};
+use crate::observation::MOST_NODES;
 use crate::ports::{MOST_PORTS, PortName};
+use crate::text::{Line, Prose, Rule};
+
+/// What a port leads to, by its short name.
+const PROTOCOL: Rule = Rule::line(1, 32);
+/// The author's version.
+const VERSION: Rule = Rule::line(1, LONGEST_VERSION);
+/// As it may be stored.
+const STORED_VERSION: Rule = Rule::prose(1, LONGEST_VERSION);
+const LONGEST_VERSION: usize = 64;
+/// Most events that a revision rests on.
+const MOST_EVIDENCE: usize = 1_000;
 
 /// What a lab needs as a whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -27,22 +39,12 @@ pub struct ResourceRequirements {
     pub storage_gb: u32,
 }
 
-impl ResourceRequirements {
-    /// Checks that each is at least 1 and plausible.
-    ///
-    /// # Errors
-    /// [`Invalid`] naming the field.
-    pub fn check(&self) -> Result<(), Invalid> {
-        for (field, value, most) in [
-            ("cpu_cores", self.cpu_cores, 10_000),
-            ("memory_gb", self.memory_gb, 1_000_000),
-            ("storage_gb", self.storage_gb, 10_000_000),
-        ] {
-            if !(1..=most).contains(&value) {
-                return Err(Invalid::new(field, format!("is {value}"), format!("a whole number from 1 to {most}")));
-            }
-        }
-        Ok(())
+impl Checked for ResourceRequirements {
+    fn check(&self, checking: &mut Checking) {
+        let Self { cpu_cores, memory_gb, storage_gb } = self;
+        checking.at_least_one("cpu_cores", *cpu_cores, 10_000);
+        checking.at_least_one("memory_gb", *memory_gb, 1_000_000);
+        checking.at_least_one("storage_gb", *storage_gb, 10_000_000);
     }
 }
 
@@ -52,6 +54,7 @@ pub struct PortTemplateEntry {
     /// Compatible name, e.g. `PC_serial`.
     pub name: PortName,
     /// E.g. `serial`, `vnc`, `tcp`, `ssh`.
+    #[schemars(schema_with = "protocol_schema")]
     pub protocol: String,
 }
 
@@ -63,30 +66,20 @@ pub struct PortTemplate {
     pub ports: Vec<PortTemplateEntry>,
 }
 
-impl PortTemplate {
-    /// Checks that names are unique and few enough.
-    ///
-    /// # Errors
-    /// [`Invalid`] naming the entry.
-    pub fn check(&self) -> Result<(), Invalid> {
-        check_count("ports", self.ports.len(), MOST_PORTS)?;
+impl Checked for PortTemplate {
+    fn check(&self, checking: &mut Checking) {
+        let Self { ports } = self;
         let mut names = std::collections::BTreeSet::new();
-        for (index, port) in self.ports.iter().enumerate() {
-            check_text(&format!("ports[{index}].protocol"), &port.protocol, 32)?;
-            if !names.insert(&port.name) {
-                return Err(Invalid::new(
-                    format!("ports[{index}].name"),
-                    format!("repeats {:?}", port.name.as_str()),
-                    "each name once",
-                ));
+        checking.each("ports", ports, MOST_PORTS, |port, checking| {
+            let PortTemplateEntry { name, protocol } = port;
+            checking.text("protocol", protocol, PROTOCOL);
+            if !names.insert(name.clone()) {
+                let problem = format!("repeats {:?}", name.as_str());
+                checking.field("name", |checking| checking.note(Err(Invalid::new("", problem, "each name once"))));
             }
-        }
-        Ok(())
+        });
     }
 }
-
-/// Most characters of a version.
-const LONGEST_VERSION: usize = 64;
 
 /// The version that a definition's author gives it, e.g. `1.2.0`. A number is taken as its text.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize)]
@@ -97,10 +90,10 @@ impl DefinitionVersion {
     /// Parses a version.
     ///
     /// # Errors
-    /// [`Invalid`] (with an empty field) when it is empty, longer than 64 characters or holds control characters.
+    /// [`Invalid`] (with an empty field) when it is empty or blank, longer than 64 characters or holds control characters.
     pub fn parse(text: impl Into<String>) -> Result<Self, Invalid> {
         let text = text.into();
-        check_text("", &text, LONGEST_VERSION)?;
+        VERSION.check(&text)?;
         Ok(Self(text))
     }
 
@@ -122,7 +115,8 @@ impl<'de> Deserialize<'de> for DefinitionVersion {
             TextOrNumber::Text(text) => text,
             TextOrNumber::Number(number) => number.to_string(),
         };
-        Self::parse(text).map_err(serde::de::Error::custom)
+        // What is stored stays readable; that it has one line is checked with the command.
+        STORED_VERSION.check(&text).map(|()| Self(text)).map_err(serde::de::Error::custom)
     }
 }
 
@@ -132,10 +126,11 @@ impl JsonSchema for DefinitionVersion {
     }
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
         if generator.contract().is_serialize() {
-            return schemars::json_schema!({ "type": "string", "minLength": 1, "maxLength": LONGEST_VERSION });
+            return VERSION.schema();
         }
         schemars::json_schema!({
-            "type": ["string", "integer"], "minLength": 1, "maxLength": LONGEST_VERSION, "minimum": 0, "maximum": u64::MAX
+            "type": ["string", "integer"], "minLength": 1, "maxLength": LONGEST_VERSION, "pattern": VERSION.pattern(),
+            "minimum": 0, "maximum": u64::MAX
         })
     }
 }
@@ -146,8 +141,8 @@ pub struct NewDefinition {
     /// Minted when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<DefinitionId>,
-    /// 1 to 128 characters.
-    pub name: String,
+    /// What people call it.
+    pub name: Line<1, 128>,
     /// The author's version.
     pub version: DefinitionVersion,
     /// What it needs.
@@ -157,10 +152,11 @@ pub struct NewDefinition {
     pub port_template: PortTemplate,
     /// Number of nodes, where the author states it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 2_000))]
     pub node_count: Option<u32>,
-    /// At most 4000 characters.
+    /// What it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
+    pub description: Option<Prose<0, 4_000>>,
 }
 
 /// A revision, as it arrives over HTTP or NATS. What is absent stays as it is.
@@ -174,9 +170,9 @@ pub struct DefinitionRevision {
     pub port_template: Option<PortTemplate>,
     /// New description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub description: Option<String>,
-    /// Why, 1 to 2000 characters.
-    pub reason: String,
+    pub description: Option<Prose<0, 4_000>>,
+    /// Why.
+    pub reason: Prose<1, 2_000>,
     /// The events that it rests on.
     #[serde(default)]
     pub evidence: Vec<EventId>,
@@ -342,35 +338,47 @@ impl LabletDefinition {
     }
 }
 
-fn check_content(content: &DefinitionContent) -> Result<(), Invalid> {
-    content.resource_requirements.check().map_err(|invalid| invalid.within("resource_requirements"))?;
-    content.port_template.check().map_err(|invalid| invalid.within("port_template"))?;
-    content.description.as_ref().map_or(Ok(()), |text| check_text_or_empty("description", text, 4_000))
-}
-
 impl NewDefinition {
     fn content(&self) -> DefinitionContent {
         DefinitionContent {
             resource_requirements: self.resource_requirements,
             port_template: self.port_template.clone(),
-            description: self.description.clone(),
+            description: self.description.clone().map(String::from),
         }
     }
+}
 
-    /// Checks everything that the types do not guarantee.
-    ///
-    /// # Errors
-    /// [`Invalid`] naming the field.
-    pub fn check(&self) -> Result<(), Invalid> {
-        check_text("name", &self.name, 128)?;
-        check_content(&self.content())?;
-        match self.node_count {
-            Some(count) if count as usize > crate::observation::MOST_NODES => Err(Invalid::new(
-                "node_count",
-                format!("is {count}"),
-                format!("at most {}", crate::observation::MOST_NODES),
-            )),
-            _ => Ok(()),
+fn protocol_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    PROTOCOL.schema()
+}
+
+impl Checked for NewDefinition {
+    fn check(&self, checking: &mut Checking) {
+        let Self { id: _, name: _, version, resource_requirements, port_template, node_count, description: _ } = self;
+        checking.text("version", version.as_str(), VERSION);
+        checking.field("resource_requirements", |checking| resource_requirements.check(checking));
+        checking.field("port_template", |checking| port_template.check(checking));
+        checking.whole("node_count", *node_count, MOST_NODES as u64);
+    }
+}
+
+impl Checked for DefinitionRevision {
+    fn check(&self, checking: &mut Checking) {
+        let Self { resource_requirements, port_template, description, reason: _, evidence } = self;
+        if let Some(requirements) = resource_requirements {
+            checking.field("resource_requirements", |checking| requirements.check(checking));
+        }
+        if let Some(template) = port_template {
+            checking.field("port_template", |checking| template.check(checking));
+        }
+        checking.field("evidence", |checking| {
+            checking.count(evidence.len(), MOST_EVIDENCE);
+        });
+        if resource_requirements.is_none() && port_template.is_none() && description.is_none() {
+            let problem = "is absent, and so are port_template and description";
+            checking.field("resource_requirements", |checking| {
+                checking.note(Err(Invalid::new("", problem, "at least one of the three")));
+            });
         }
     }
 }
@@ -384,19 +392,19 @@ impl Decide for LabletDefinition {
     ) -> Result<Decision<LabletDefinitionEvent>, LabletDefinitionError> {
         match command {
             LabletDefinitionCommand::Create { id, new, now } => {
-                new.check()?;
+                new.checked()?;
                 let content = new.content();
                 if let Self::Present(present) = self {
                     let same = present.revision == 1
                         && present.content == content
-                        && present.name == new.name
+                        && present.name == new.name.as_str()
                         && present.version == new.version
                         && present.node_count == new.node_count;
                     return if same { Ok(Decision::AlreadyDone) } else { Err(LabletDefinitionError::Exists { id }) };
                 }
                 Ok(Decision::one(LabletDefinitionEvent::Created {
                     definition_id: id,
-                    name: new.name,
+                    name: new.name.into(),
                     version: new.version,
                     content,
                     node_count: new.node_count,
@@ -405,27 +413,14 @@ impl Decide for LabletDefinition {
             }
             LabletDefinitionCommand::Revise { revision, revised_by, now } => {
                 let present = self.present().ok_or(LabletDefinitionError::Absent)?;
-                check_text("reason", &revision.reason, 2_000)?;
-                check_count("evidence", revision.evidence.len(), 1_000)?;
-                if revision.resource_requirements.is_none()
-                    && revision.port_template.is_none()
-                    && revision.description.is_none()
-                {
-                    return Err(Invalid::new(
-                        "resource_requirements",
-                        "is absent, and so are port_template and description",
-                        "at least one of the three",
-                    )
-                    .into());
-                }
+                revision.checked()?;
                 let after = DefinitionContent {
                     resource_requirements: revision
                         .resource_requirements
                         .unwrap_or(present.content.resource_requirements),
                     port_template: revision.port_template.unwrap_or_else(|| present.content.port_template.clone()),
-                    description: revision.description.or_else(|| present.content.description.clone()),
+                    description: revision.description.map(String::from).or_else(|| present.content.description.clone()),
                 };
-                check_content(&after)?;
                 if after == present.content {
                     return Ok(Decision::AlreadyDone);
                 }
@@ -434,7 +429,7 @@ impl Decide for LabletDefinition {
                     revision: present.revision + 1,
                     before: present.content.clone(),
                     after,
-                    reason: revision.reason,
+                    reason: revision.reason.into(),
                     evidence: revision.evidence,
                     revised_by,
                     revised_at: now,
@@ -531,7 +526,7 @@ mod tests {
         Given::with(()).given_no_previous_events().when(create.clone()).then_expect_events(vec![created()]);
         Given::with(()).given(vec![created()]).when(create).then_expect_events(vec![]);
         let mut other = new();
-        other.name = "Another".into();
+        other.name = Line::parse("Another").unwrap();
         Given::with(())
             .given(vec![created()])
             .when(LabletDefinitionCommand::Create { id: id(), new: other, now: now() })
@@ -544,7 +539,7 @@ mod tests {
             let mut wire = serde_json::to_value(new()).unwrap();
             wire["resource_requirements"][field] = json!(0);
             let new: NewDefinition = serde_json::from_value(wire).unwrap();
-            assert_eq!(new.check().unwrap_err().field, format!("resource_requirements.{field}"));
+            assert_eq!(new.checked().unwrap_err().field, format!("resource_requirements.{field}"));
         }
     }
 
@@ -552,7 +547,7 @@ mod tests {
     fn a_port_name_stands_once() {
         let mut new = new();
         new.port_template.ports.push(new.port_template.ports[0].clone());
-        assert_eq!(new.check().unwrap_err().field, "port_template.ports[1].name");
+        assert_eq!(new.checked().unwrap_err().field, "port_template.ports[1].name");
     }
 
     #[test]
@@ -598,6 +593,7 @@ mod tests {
     fn a_version_may_be_a_number() {
         assert_eq!(serde_json::from_str::<DefinitionVersion>("3").unwrap().as_str(), "3");
         assert!(serde_json::from_str::<DefinitionVersion>("\"\"").is_err());
+        assert!(DefinitionVersion::parse("1\n2").is_err());
         assert!(serde_json::from_str::<DefinitionVersion>("[]").unwrap_err().to_string().contains("a version"));
     }
 }

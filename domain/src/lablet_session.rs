@@ -16,8 +16,10 @@ pub use self::status::SessionStatus;
 pub use self::wire::{NewSession, ObservationFailure, ObservationReport, Transition};
 use crate::decision::{self, Decide, Decision};
 use crate::ids::{LabId, RequestId, WorkerId};
-use crate::invalid::{Invalid, check_text, check_text_or_empty};
-use crate::ports::{DriftVerdict, PortDrift, PortMap, check_ports};
+use crate::invalid::{Checked, Invalid};
+use crate::ports::{DriftVerdict, PortDrift, PortMap};
+use crate::text::{self, Line};
+use crate::time;
 use crate::timeslot::Timeslot;
 
 /// What a session is told to do.
@@ -28,7 +30,7 @@ pub enum LabletSessionCommand {
         /// Its own id and its definition, as the definition is now.
         ids: SessionIds,
         /// For whom.
-        owner_id: Option<String>,
+        owner_id: Option<Line<1, 128>>,
         /// When it is booked.
         timeslot: Option<Timeslot>,
         /// The time.
@@ -216,6 +218,8 @@ pub struct Observations {
     seen: BTreeSet<(String, DateTime<Utc>)>,
 }
 
+/// Who asks, and on whose behalf.
+const REQUESTER: text::Rule = text::Rule::line(1, 256);
 /// The states in which an observation may be recorded.
 const OBSERVABLE: &[SessionStatus] = &[SessionStatus::Running, SessionStatus::Collecting];
 /// The states in which an observation may be asked for.
@@ -237,12 +241,7 @@ impl PresentSession {
         transition: Transition,
         now: DateTime<Utc>,
     ) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
-        if let Some(reason) = &transition.reason {
-            check_text_or_empty("reason", reason, 2_000)?;
-        }
-        if let Some(ports) = &transition.allocated_ports {
-            check_ports("allocated_ports", ports)?;
-        }
+        transition.checked()?;
         let (from, to) = (self.status, transition.new_status);
         if let (Some(bound), Some(named)) = (self.place.worker(), &transition.worker_id)
             && bound != named
@@ -277,7 +276,7 @@ impl PresentSession {
             allocated_ports: transition.allocated_ports,
             timeslot: transition.timeslot,
             cml_lab_id: lab,
-            reason: transition.reason,
+            reason: transition.reason.map(String::from),
             at: now,
         };
         LabletSessionEvent::step_to(to, step)
@@ -294,7 +293,7 @@ impl PresentSession {
         if self.open_requests.contains_key(&request_id) || self.answered_requests.contains(&request_id) {
             return Ok(Decision::AlreadyDone);
         }
-        check_text("requested_by", &requested_by, 128)?;
+        REQUESTER.check(&requested_by).map_err(|invalid| invalid.within("requested_by"))?;
         if !REQUESTABLE.contains(&self.status) {
             return Err(LabletSessionError::NotObservable { status: self.status, allowed: REQUESTABLE });
         }
@@ -325,15 +324,18 @@ impl PresentSession {
                 return Err(LabletSessionError::UnknownRequest { request_id: request_id.clone() });
             }
         }
+        report.checked()?;
         if report.says_nothing() {
             let expected = "something that was seen: a total, nodes, ports, what is used";
             return Err(Invalid::new("observed_resources", "says nothing that is known", expected).into());
         }
         let ObservationReport { mut observed_resources, observed_ports, request_id } = report;
-        observed_resources.check().map_err(|invalid| invalid.within("observed_resources"))?;
+        if let Some(observed_at) = observed_resources.observed_at {
+            time::check_seen(observed_at, now).map_err(|invalid| invalid.within("observed_resources.observed_at"))?;
+        }
         let observed_ports = observed_ports.or_else(|| observed_resources.observed_ports.clone());
-        if let Some(ports) = &observed_ports {
-            check_ports("observed_ports", ports)?;
+        if observed_resources.observer.is_none() {
+            text::NAME.check(&reported_by).map_err(|invalid| invalid.within("observed_resources.observer"))?;
         }
         let observer = observed_resources.observer.get_or_insert(reported_by).clone();
         let observed_at = *observed_resources.observed_at.get_or_insert(now);
@@ -381,7 +383,7 @@ impl PresentSession {
         failure: ObservationFailure,
         now: DateTime<Utc>,
     ) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
-        check_text("reason", &failure.reason, 2_000)?;
+        failure.checked()?;
         let requested_by = match &failure.request_id {
             None => None,
             Some(request_id) if self.answered_requests.contains(request_id) => return Ok(Decision::AlreadyDone),
@@ -396,7 +398,7 @@ impl PresentSession {
             ids: self.ids.clone(),
             request_id: failure.request_id,
             outcome: failure.outcome,
-            reason: failure.reason,
+            reason: failure.reason.into(),
             requested_by,
             failed_at: now,
         }))
@@ -419,9 +421,8 @@ impl Decide for LabletSession {
 
     fn decide(&self, command: LabletSessionCommand) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
         if let LabletSessionCommand::Create { ids, owner_id, timeslot, now } = command {
-            if let Some(owner) = &owner_id {
-                check_text("owner_id", owner, 128)?;
-            }
+            timeslot.map_or(Ok(()), |timeslot| timeslot.checked()).map_err(|invalid| invalid.within("timeslot"))?;
+            let owner_id = owner_id.map(String::from);
             let Self::Present(present) = self else {
                 return Ok(Decision::one(LabletSessionEvent::Created { ids, owner_id, timeslot, created_at: now }));
             };

@@ -15,10 +15,12 @@ pub mod observation;
 pub mod port_tags;
 pub mod ports;
 pub mod raw_json;
+pub mod text;
+pub mod time;
 pub mod timeslot;
 pub mod worker;
 
 pub use decision::{Decide, Decision};
 pub use ids::{DefinitionId, EventId, LabId, RequestId, SessionId, WorkerId};
-pub use invalid::Invalid;
+pub use invalid::{Checked, Invalid};
 pub use raw_json::RawJson;

@@ -8,10 +8,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
-use crate::invalid::{check_count, check_text, check_text_or_empty};
-use crate::port_tags::{ObservedPort, UnreadableTag};
-use crate::ports::{PortMap, check_ports};
+use crate::invalid::{Checked, Checking};
+use crate::port_tags::{ObservedPort, PortIntent, PortTag, UnreadableTag};
+use crate::ports::{MOST_PORTS, PortMap};
 use crate::raw_json::RawJson;
+use crate::text::{self, EXPLANATION, LABEL, NAME, TOKEN};
+use crate::time;
 
 /// Most nodes of one observation.
 pub const MOST_NODES: usize = 2_000;
@@ -21,10 +23,14 @@ pub const MOST_INTERFACES: usize = 512;
 pub const MOST_SMALL: usize = 256;
 /// Most bytes of `simulation_stats` as JSON. The largest lab, 2,000 busy nodes with as many links, has some 900 KB.
 pub const MOST_STATS_BYTES: usize = 1 << 20;
-/// Longest label or name.
-const LONGEST_LABEL: usize = 256;
 /// Greatest plausible total; anything above is a mistake of the sender.
-const GREATEST_TOTAL: f64 = 1e9;
+pub const GREATEST_TOTAL: f64 = 1e9;
+/// Greatest count of bytes or seconds: every reader of JSON has it exactly, and a column of Postgres holds it.
+pub const GREATEST_COUNT: u64 = 9_007_199_254_740_991;
+/// Greatest memory of a node, in MB.
+const GREATEST_RAM_MB: u64 = 100_000_000;
+/// Most virtual CPUs of a node.
+const MOST_CPUS: u64 = 1_024;
 
 /// One observation of a running lab.
 ///
@@ -32,7 +38,7 @@ const GREATEST_TOTAL: f64 = 1e9;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceObservation {
     /// When the lab was read. Absent in a report means the time at which the report is recorded.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "time::deserialize_option")]
     pub observed_at: Option<DateTime<Utc>>,
     /// Who observed, e.g. `controller` or `grading`.
     #[serde(default)]
@@ -338,169 +344,191 @@ impl ResourceObservation {
     pub fn is_complete(&self) -> Option<bool> {
         self.coverage.as_ref().map(Coverage::is_complete)
     }
+}
 
-    /// Checks bounds and plausibility.
-    ///
-    /// # Errors
-    /// [`Invalid`] naming the first field that is negative, absurd, too long or too many.
-    pub fn check(&self) -> Result<(), Invalid> {
-        check_count("nodes", self.nodes.len(), MOST_NODES)?;
-        check_count("node_definitions_used", self.node_definitions_used.len(), MOST_NODES)?;
-        if let Some(observer) = &self.observer {
-            check_text("observer", observer, 128)?;
+impl Checked for ResourceObservation {
+    fn check(&self, checking: &mut Checking) {
+        let Self {
+            observed_at,
+            observer,
+            total_cpu_cores,
+            total_memory_mb,
+            total_storage_mb,
+            nodes,
+            actual_node_count,
+            node_definitions_used,
+            observed_ports,
+            simulation_stats,
+            nominal,
+            usage,
+            coverage,
+            ports,
+            unreadable_tags,
+            cml_version,
+            topology_fingerprint,
+        } = self;
+        if let Some(observed_at) = observed_at {
+            checking.field("observed_at", |checking| checking.note(time::check(*observed_at)));
         }
-        check_total("total_cpu_cores", self.total_cpu_cores)?;
-        check_total("total_memory_mb", self.total_memory_mb)?;
-        check_total("total_storage_mb", self.total_storage_mb)?;
-        if let Some(count) = self.actual_node_count
-            && count as usize > MOST_NODES
-        {
-            return Err(Invalid::new("actual_node_count", format!("is {count}"), format!("at most {MOST_NODES}")));
+        checking.optional_text("observer", observer.as_ref(), NAME);
+        checking.amount("total_cpu_cores", *total_cpu_cores, GREATEST_TOTAL);
+        checking.amount("total_memory_mb", *total_memory_mb, GREATEST_TOTAL);
+        checking.amount("total_storage_mb", *total_storage_mb, GREATEST_TOTAL);
+        checking.each("nodes", nodes, MOST_NODES, Checked::check);
+        checking.whole("actual_node_count", *actual_node_count, MOST_NODES as u64);
+        texts(checking, "node_definitions_used", node_definitions_used, MOST_NODES, LABEL);
+        if let Some(ports) = observed_ports {
+            checking.field("observed_ports", |checking| {
+                checking.count(ports.len(), MOST_PORTS);
+            });
         }
-        for (index, name) in self.node_definitions_used.iter().enumerate() {
-            check_text_or_empty(&format!("node_definitions_used[{index}]"), name, LONGEST_LABEL)?;
+        if let Some(stats) = simulation_stats {
+            checking.field("simulation_stats", |checking| checking.note(check_raw(stats, MOST_STATS_BYTES)));
         }
-        if let Some(ports) = &self.observed_ports {
-            check_ports("observed_ports", ports)?;
+        if let Some(nominal) = nominal {
+            checking.field("nominal", |checking| nominal.check(checking));
         }
-        for (index, node) in self.nodes.iter().enumerate() {
-            node.check().map_err(|invalid| invalid.within(&format!("nodes[{index}]")))?;
+        if let Some(Usage { used, highest_cpu_percent }) = usage {
+            checking.field("usage", |checking| {
+                used.check(checking);
+                checking.amount("highest_cpu_percent", *highest_cpu_percent, GREATEST_TOTAL);
+            });
         }
-        if let Some(stats) = &self.simulation_stats {
-            check_raw("simulation_stats", stats, MOST_STATS_BYTES)?;
+        if let Some(coverage) = coverage {
+            checking.field("coverage", |checking| coverage.check(checking));
         }
-        if let Some(nominal) = &self.nominal {
-            nominal.check("nominal")?;
-        }
-        if let Some(usage) = &self.usage {
-            usage.used.check("usage")?;
-            check_total("usage.highest_cpu_percent", usage.highest_cpu_percent)?;
-        }
-        check_count("ports", self.ports.len(), crate::ports::MOST_PORTS)?;
-        for (index, port) in self.ports.iter().enumerate() {
-            check_text_or_empty(&format!("ports[{index}].node_id"), &port.node_id, 64)?;
-            check_text_or_empty(&format!("ports[{index}].node_label"), &port.node_label, LONGEST_LABEL)?;
-        }
-        check_count("unreadable_tags", self.unreadable_tags.len(), MOST_NODES)?;
-        for (index, tag) in self.unreadable_tags.iter().enumerate() {
-            check_text_or_empty(&format!("unreadable_tags[{index}].tag"), &tag.tag, LONGEST_LABEL)?;
-            check_text_or_empty(&format!("unreadable_tags[{index}].reason"), &tag.reason, 512)?;
-        }
-        if let Some(coverage) = &self.coverage {
-            for (name, list) in
-                [("failed_reads", &coverage.failed_reads), ("unreadable_entries", &coverage.unreadable_entries)]
-            {
-                check_count(&format!("coverage.{name}"), list.len(), MOST_SMALL)?;
-                for (index, failed) in list.iter().enumerate() {
-                    check_text_or_empty(&format!("coverage.{name}[{index}].read"), &failed.read, 512)?;
-                    check_text_or_empty(&format!("coverage.{name}[{index}].reason"), &failed.reason, 512)?;
-                }
-            }
-        }
-        for (field, text) in [("cml_version", &self.cml_version), ("topology_fingerprint", &self.topology_fingerprint)]
-        {
-            if let Some(text) = text {
-                check_text(field, text, 128)?;
-            }
-        }
-        Ok(())
+        checking.each("ports", ports, MOST_PORTS, Checked::check);
+        checking.each("unreadable_tags", unreadable_tags, MOST_NODES, Checked::check);
+        checking.optional_text("cml_version", cml_version.as_ref(), NAME);
+        checking.optional_text("topology_fingerprint", topology_fingerprint.as_ref(), NAME);
     }
 }
 
-impl NodeObservation {
-    fn check(&self) -> Result<(), Invalid> {
-        check_text("node_id", &self.node_id, 64)?;
-        check_text_or_empty("label", &self.label, LONGEST_LABEL)?;
-        check_text_or_empty("node_definition", &self.node_definition, LONGEST_LABEL)?;
-        if let Some(state) = &self.state {
-            check_text("state", state, 64)?;
+impl Checked for NodeObservation {
+    fn check(&self, checking: &mut Checking) {
+        let Self {
+            node_id,
+            label,
+            node_definition,
+            state,
+            cpu_limit,
+            ram_mb,
+            tags,
+            interfaces,
+            cpus,
+            nominal_cpu_cores,
+            image_definition,
+            usage,
+        } = self;
+        checking.text("node_id", node_id, TOKEN);
+        checking.text("label", label, LABEL);
+        checking.text("node_definition", node_definition, LABEL);
+        checking.optional_text("state", state.as_ref(), TOKEN);
+        checking.whole("cpu_limit", *cpu_limit, 100);
+        checking.whole("ram_mb", *ram_mb, GREATEST_RAM_MB);
+        texts(checking, "tags", tags, MOST_SMALL, LABEL);
+        checking.each("interfaces", interfaces, MOST_INTERFACES, Checked::check);
+        checking.whole("cpus", *cpus, MOST_CPUS);
+        checking.amount("nominal_cpu_cores", *nominal_cpu_cores, GREATEST_TOTAL);
+        checking.optional_text("image_definition", image_definition.as_ref(), LABEL);
+        if let Some(usage) = usage {
+            checking.field("usage", |checking| usage.check(checking));
         }
-        if let Some(image) = &self.image_definition {
-            check_text_or_empty("image_definition", image, LONGEST_LABEL)?;
-        }
-        check_whole("cpu_limit", self.cpu_limit.map(u64::from), 100)?;
-        check_whole("cpus", self.cpus.map(u64::from), 1_024)?;
-        check_whole("ram_mb", self.ram_mb, 100_000_000)?;
-        check_total("nominal_cpu_cores", self.nominal_cpu_cores)?;
-        check_count("tags", self.tags.len(), MOST_SMALL)?;
-        for (index, tag) in self.tags.iter().enumerate() {
-            check_text_or_empty(&format!("tags[{index}]"), tag, LONGEST_LABEL)?;
-        }
-        if let Some(usage) = &self.usage {
-            check_total("usage.cpu_percent", usage.cpu_percent)?;
-            check_total("usage.cpu_cores", usage.cpu_cores)?;
-            check_total("usage.memory_mb", usage.memory_mb)?;
-            check_total("usage.disk_mb", usage.disk_mb)?;
-        }
-        check_count("interfaces", self.interfaces.len(), MOST_INTERFACES)?;
-        for (index, interface) in self.interfaces.iter().enumerate() {
-            interface.check().map_err(|invalid| invalid.within(&format!("interfaces[{index}]")))?;
-        }
-        Ok(())
     }
 }
 
-impl InterfaceObservation {
-    fn check(&self) -> Result<(), Invalid> {
-        check_text("interface_id", &self.interface_id, 64)?;
-        check_text_or_empty("label", &self.label, LONGEST_LABEL)?;
-        if let Some(state) = &self.state {
-            check_text("state", state, 64)?;
-        }
-        if let Some(mac) = &self.mac_address {
-            check_text("mac_address", mac, 64)?;
-        }
-        for (field, addresses) in [("ip4", &self.ip4), ("ip6", &self.ip6)] {
-            check_count(field, addresses.len(), MOST_SMALL)?;
-            for (index, address) in addresses.iter().enumerate() {
-                check_text(&format!("{field}[{index}]"), address, 64)?;
-            }
-        }
-        Ok(())
+impl Checked for NodeUsage {
+    fn check(&self, checking: &mut Checking) {
+        let Self { cpu_percent, cpu_cores, memory_mb, disk_mb, disk_read_bytes, disk_written_bytes, booted_seconds } =
+            self;
+        checking.amount("cpu_percent", *cpu_percent, GREATEST_TOTAL);
+        checking.amount("cpu_cores", *cpu_cores, GREATEST_TOTAL);
+        checking.amount("memory_mb", *memory_mb, GREATEST_TOTAL);
+        checking.amount("disk_mb", *disk_mb, GREATEST_TOTAL);
+        checking.whole("disk_read_bytes", *disk_read_bytes, GREATEST_COUNT);
+        checking.whole("disk_written_bytes", *disk_written_bytes, GREATEST_COUNT);
+        checking.whole("booted_seconds", *booted_seconds, GREATEST_COUNT);
     }
 }
 
-impl Quantities {
-    fn check(&self, field: &str) -> Result<(), Invalid> {
-        check_total(&format!("{field}.cpu_cores"), self.cpu_cores)?;
-        check_total(&format!("{field}.memory_mb"), self.memory_mb)?;
-        check_total(&format!("{field}.storage_mb"), self.storage_mb)
+impl Checked for InterfaceObservation {
+    fn check(&self, checking: &mut Checking) {
+        // Every slot fits: an observation is kept as JSON, and no column holds it.
+        let Self { interface_id, label, slot: _, state, mac_address, ip4, ip6 } = self;
+        checking.text("interface_id", interface_id, TOKEN);
+        checking.text("label", label, LABEL);
+        checking.optional_text("state", state.as_ref(), TOKEN);
+        checking.optional_text("mac_address", mac_address.as_ref(), TOKEN);
+        texts(checking, "ip4", ip4, MOST_SMALL, TOKEN);
+        texts(checking, "ip6", ip6, MOST_SMALL, TOKEN);
     }
 }
 
-fn check_total(field: &str, value: Option<f64>) -> Result<(), Invalid> {
-    match value {
-        Some(value) if !value.is_finite() || !(0.0..=GREATEST_TOTAL).contains(&value) => Err(Invalid::new(
-            field,
-            format!("is {value}"),
-            format!("a number from 0 to {GREATEST_TOTAL}, or null where unknown"),
-        )),
-        _ => Ok(()),
+impl Checked for Quantities {
+    fn check(&self, checking: &mut Checking) {
+        let Self { cpu_cores, memory_mb, storage_mb, unknown_cpu_nodes, unknown_memory_nodes, unknown_storage_nodes } =
+            self;
+        checking.amount("cpu_cores", *cpu_cores, GREATEST_TOTAL);
+        checking.amount("memory_mb", *memory_mb, GREATEST_TOTAL);
+        checking.amount("storage_mb", *storage_mb, GREATEST_TOTAL);
+        checking.whole("unknown_cpu_nodes", Some(*unknown_cpu_nodes), MOST_NODES as u64);
+        checking.whole("unknown_memory_nodes", Some(*unknown_memory_nodes), MOST_NODES as u64);
+        checking.whole("unknown_storage_nodes", Some(*unknown_storage_nodes), MOST_NODES as u64);
     }
 }
 
-fn check_whole(field: &str, value: Option<u64>, most: u64) -> Result<(), Invalid> {
-    match value {
-        Some(value) if value > most => Err(Invalid::new(
-            field,
-            format!("is {value}"),
-            format!("a whole number from 0 to {most}, or null where unknown"),
-        )),
-        _ => Ok(()),
+impl Checked for Coverage {
+    fn check(&self, checking: &mut Checking) {
+        let Self { nodes_total, nodes_booted, phase: _, failed_reads, unreadable_entries } = self;
+        checking.whole("nodes_total", *nodes_total, MOST_NODES as u64);
+        checking.whole("nodes_booted", *nodes_booted, MOST_NODES as u64);
+        checking.each("failed_reads", failed_reads, MOST_SMALL, Checked::check);
+        checking.each("unreadable_entries", unreadable_entries, MOST_SMALL, Checked::check);
     }
+}
+
+impl Checked for FailedRead {
+    fn check(&self, checking: &mut Checking) {
+        let Self { read, reason } = self;
+        checking.text("read", read, EXPLANATION);
+        checking.text("reason", reason, EXPLANATION);
+    }
+}
+
+impl Checked for ObservedPort {
+    fn check(&self, checking: &mut Checking) {
+        let Self { name: _, node_id, node_label, tag, l4_protocol: _, honoured: _ } = self;
+        checking.text("node_id", node_id, text::Rule::line(0, 64));
+        checking.text("node_label", node_label, LABEL);
+        let PortTag { outside: _, intent } = tag;
+        match intent {
+            PortIntent::Named { intent } => checking.text("intent", intent, TOKEN),
+            PortIntent::Forward { .. } | PortIntent::Serial { .. } | PortIntent::Vnc => {}
+        }
+    }
+}
+
+impl Checked for UnreadableTag {
+    fn check(&self, checking: &mut Checking) {
+        let Self { node_id, tag, reason } = self;
+        checking.text("node_id", node_id, text::Rule::line(0, 64));
+        checking.text("tag", tag, LABEL);
+        checking.text("reason", reason, EXPLANATION);
+    }
+}
+
+fn texts(checking: &mut Checking, name: &str, texts: &[String], most: usize, rule: text::Rule) {
+    checking.each(name, texts, most, |text, checking| checking.note(rule.check(text)));
 }
 
 /// Checks JSON that is passed on as it is: it is bounded in bytes, and Postgres' json cannot hold NUL characters.
-fn check_raw(field: &str, value: &RawJson, most: usize) -> Result<(), Invalid> {
+fn check_raw(value: &RawJson, most: usize) -> Result<(), Invalid> {
     if value.bytes() > most {
-        return Err(Invalid::new(
-            field,
-            format!("has {} bytes as JSON", value.bytes()),
-            format!("at most {most} bytes of JSON"),
-        ));
+        let problem = format!("has {} bytes as JSON", value.bytes());
+        return Err(Invalid::new("", problem, format!("at most {most} bytes of JSON")));
     }
     if value.holds_nul() {
-        return Err(Invalid::new(field, "contains a NUL character", "text without NUL characters"));
+        return Err(Invalid::new("", "contains the character U+0000", "text without NUL characters"));
     }
     Ok(())
 }
@@ -572,7 +600,7 @@ mod tests {
             "something_newer": true
         }))
         .unwrap();
-        observation.check().unwrap();
+        observation.checked().unwrap();
         assert_eq!(observation.total_cpu_cores, Some(2.0));
         assert_eq!(observation.total_storage_mb, None);
         assert_eq!(observation.node_count(), Some(1));
@@ -620,7 +648,7 @@ mod tests {
     #[test]
     fn absurd_values_are_refused_by_name() {
         let check = |value: Value| {
-            serde_json::from_value::<ResourceObservation>(value).unwrap().check().map_err(|invalid| invalid.field)
+            serde_json::from_value::<ResourceObservation>(value).unwrap().checked().map_err(|invalid| invalid.field)
         };
         assert_eq!(check(json!({"total_cpu_cores": -1})), Err("total_cpu_cores".into()));
         assert_eq!(check(json!({"total_memory_mb": 1e300})), Err("total_memory_mb".into()));

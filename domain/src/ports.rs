@@ -8,7 +8,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Invalid;
-use crate::invalid::check_count;
 
 /// Most ports of one session.
 pub const MOST_PORTS: usize = 4_096;
@@ -147,14 +146,6 @@ impl JsonSchema for PortName {
 
 /// Ports by name, ordered, e.g. `{"PC_serial": 5041}`.
 pub type PortMap = BTreeMap<PortName, PortNumber>;
-
-/// Checks the size of a port map.
-///
-/// # Errors
-/// [`Invalid`] naming `field` when it holds more than [`MOST_PORTS`].
-pub fn check_ports(field: &str, ports: &PortMap) -> Result<(), Invalid> {
-    check_count(field, ports.len(), MOST_PORTS)
-}
 
 /// A port whose number is not the allocated one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

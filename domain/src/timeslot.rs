@@ -4,7 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Invalid;
+use crate::invalid::{Checked, Checking, Invalid};
+use crate::time;
 
 /// How long before the start of its timeslot a lab is brought up.
 pub const LEAD_TIME: TimeDelta = TimeDelta::minutes(15);
@@ -16,13 +17,26 @@ pub const TEARDOWN_BUFFER: TimeDelta = TimeDelta::minutes(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Unchecked")]
 pub struct Timeslot {
+    #[schemars(schema_with = "time::schema")]
     start: DateTime<Utc>,
+    #[schemars(schema_with = "time::schema")]
     end: DateTime<Utc>,
+}
+
+/// What somebody books lies within the stated years; a stored timeslot may lie anywhere.
+impl Checked for Timeslot {
+    fn check(&self, checking: &mut Checking) {
+        let Self { start, end } = self;
+        checking.field("start", |checking| checking.note(time::check(*start)));
+        checking.field("end", |checking| checking.note(time::check(*end)));
+    }
 }
 
 #[derive(Deserialize)]
 struct Unchecked {
+    #[serde(deserialize_with = "time::deserialize")]
     start: DateTime<Utc>,
+    #[serde(deserialize_with = "time::deserialize")]
     end: DateTime<Utc>,
 }
 
@@ -62,7 +76,10 @@ impl Timeslot {
 
     /// From when to when the worker is occupied: lead time and teardown buffer included.
     pub fn occupied(&self) -> (DateTime<Utc>, DateTime<Utc>) {
-        (self.start - LEAD_TIME, self.end + TEARDOWN_BUFFER)
+        // Stored times may lie at the end of what can be counted.
+        let begin = self.start.checked_sub_signed(LEAD_TIME).unwrap_or(DateTime::<Utc>::MIN_UTC);
+        let end = self.end.checked_add_signed(TEARDOWN_BUFFER).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        (begin, end)
     }
 }
 

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{self, Decide, Decision};
 use crate::ids::WorkerId;
-use crate::invalid::{Invalid, check_text};
+use crate::invalid::{Checked, Checking, Invalid};
 use crate::port_tags::PATTY_PORTS;
 use crate::ports::PortNumber;
+use crate::text::Line;
 
 /// An `https` URL without credentials, path query or fragment of its own, e.g. `https://cml-1.example.org`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,19 +84,13 @@ pub struct WorkerCapacity {
     pub max_nodes: u32,
 }
 
-impl WorkerCapacity {
-    fn check(&self) -> Result<(), Invalid> {
-        for (field, value, most) in [
-            ("capacity.cpu_cores", self.cpu_cores, 100_000),
-            ("capacity.memory_gb", self.memory_gb, 10_000_000),
-            ("capacity.storage_gb", self.storage_gb, 100_000_000),
-            ("capacity.max_nodes", self.max_nodes, 100_000),
-        ] {
-            if !(1..=most).contains(&value) {
-                return Err(Invalid::new(field, format!("is {value}"), format!("a whole number from 1 to {most}")));
-            }
-        }
-        Ok(())
+impl Checked for WorkerCapacity {
+    fn check(&self, checking: &mut Checking) {
+        let Self { cpu_cores, memory_gb, storage_gb, max_nodes } = self;
+        checking.at_least_one("cpu_cores", *cpu_cores, 100_000);
+        checking.at_least_one("memory_gb", *memory_gb, 10_000_000);
+        checking.at_least_one("storage_gb", *storage_gb, 100_000_000);
+        checking.at_least_one("max_nodes", *max_nodes, 100_000);
     }
 }
 
@@ -174,21 +169,14 @@ pub struct WorkerProfile {
     pub port_range: PortRange,
 }
 
-impl WorkerProfile {
-    fn check(&self) -> Result<(), Invalid> {
-        check_text("name", &self.name, 128)?;
-        self.capacity.check()
-    }
-}
-
 /// A new worker, as it arrives over HTTP or NATS.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NewWorker {
     /// Minted when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<WorkerId>,
-    /// 1 to 128 characters.
-    pub name: String,
+    /// What people call it.
+    pub name: Line<1, 128>,
     /// Where its API is, an https URL.
     pub address: WorkerAddress,
     /// What it offers.
@@ -200,7 +188,24 @@ pub struct NewWorker {
 
 impl NewWorker {
     fn profile(self) -> WorkerProfile {
-        WorkerProfile { name: self.name, address: self.address, capacity: self.capacity, port_range: self.port_range }
+        let Self { id: _, name, address, capacity, port_range } = self;
+        WorkerProfile { name: name.into(), address, capacity, port_range }
+    }
+}
+
+impl Checked for NewWorker {
+    fn check(&self, checking: &mut Checking) {
+        let Self { id: _, name: _, address: _, capacity, port_range: _ } = self;
+        checking.field("capacity", |checking| capacity.check(checking));
+    }
+}
+
+impl Checked for WorkerChange {
+    fn check(&self, checking: &mut Checking) {
+        let Self { name: _, address: _, capacity, port_range: _ } = self;
+        if let Some(capacity) = capacity {
+            checking.field("capacity", |checking| capacity.check(checking));
+        }
     }
 }
 
@@ -209,7 +214,7 @@ impl NewWorker {
 pub struct WorkerChange {
     /// New name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub name: Option<Line<1, 128>>,
     /// New address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<WorkerAddress>,
@@ -332,8 +337,8 @@ impl Decide for Worker {
     fn decide(&self, command: WorkerCommand) -> Result<Decision<WorkerEvent>, WorkerError> {
         match (self, command) {
             (Self::Absent, WorkerCommand::Register { id, new, now }) => {
+                new.checked()?;
                 let profile = new.profile();
-                profile.check()?;
                 Ok(Decision::one(WorkerEvent::Registered { worker_id: id, profile, registered_at: now }))
             }
             (Self::Present { profile, .. }, WorkerCommand::Register { id, new, .. }) => {
@@ -345,13 +350,13 @@ impl Decide for Worker {
             }
             (Self::Absent, WorkerCommand::Change { .. }) => Err(WorkerError::Absent),
             (Self::Present { id, profile }, WorkerCommand::Change { change, now }) => {
+                change.checked()?;
                 let after = WorkerProfile {
-                    name: change.name.unwrap_or_else(|| profile.name.clone()),
+                    name: change.name.map_or_else(|| profile.name.clone(), String::from),
                     address: change.address.unwrap_or_else(|| profile.address.clone()),
                     capacity: change.capacity.unwrap_or(profile.capacity),
                     port_range: change.port_range.unwrap_or(profile.port_range),
                 };
-                after.check()?;
                 if after == *profile {
                     return Ok(Decision::AlreadyDone);
                 }

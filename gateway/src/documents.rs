@@ -42,8 +42,9 @@ pub(crate) async fn schema_names(State(shared): State<Shared>) -> Json<Value> {
 }
 
 /// `GET /api/schemas/{name}`.
-pub(crate) async fn schema(State(shared): State<Shared>, Id(Name(name)): Id<Name>) -> Result<Response, Problem> {
-    let schema = schemas::find(&name, &shared.public_url).ok_or_else(|| Problem::not_found("schema", &name))?;
+pub(crate) async fn schema(State(shared): State<Shared>, Id(name): Id<Name>) -> Result<Response, Problem> {
+    let schema =
+        schemas::find(name.as_str(), &shared.public_url).ok_or_else(|| Problem::not_found("schema", name.as_str()))?;
     Ok(([(CONTENT_TYPE, "application/schema+json")], schema.to_string()).into_response())
 }
 

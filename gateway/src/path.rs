@@ -8,6 +8,7 @@ use aide::openapi::{Operation, Parameter, ParameterData, ParameterSchemaOrConten
 use aide::operation::add_parameters;
 use axum::extract::{FromRequestParts, RawPathParams};
 use domain::Invalid;
+use domain::text::Line;
 use http::request::Parts;
 use schemars::JsonSchema;
 
@@ -55,11 +56,16 @@ fn describe_segment<T: JsonSchema>(name: &str, context: &mut GenContext, operati
 }
 
 /// The two variable segments of a path, e.g. the `{id}` and the `{node_id}` of
-/// `/api/lablet-sessions/{id}/nodes/{node_id}`, parsed as `T` and as it is.
+/// `/api/lablet-sessions/{id}/nodes/{node_id}`, parsed as `T` and as `U`.
 #[derive(Debug, Clone)]
-pub(crate) struct Within<T>(pub(crate) T, pub(crate) String);
+pub(crate) struct Within<T, U>(pub(crate) T, pub(crate) U);
 
-impl<S: Send + Sync, T: FromStr<Err = Invalid> + Send> FromRequestParts<S> for Within<T> {
+impl<S, T, U> FromRequestParts<S> for Within<T, U>
+where
+    S: Send + Sync,
+    T: FromStr<Err = Invalid> + Send,
+    U: FromStr<Err = Invalid> + Send,
+{
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
@@ -67,17 +73,18 @@ impl<S: Send + Sync, T: FromStr<Err = Invalid> + Send> FromRequestParts<S> for W
         let segments = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::invalid(Invalid::new("id", "is not UTF-8", "an identifier")))?;
-        let (_, inner) =
+        let (name, inner) =
             segments.iter().nth(1).ok_or_else(|| Problem::new(Kind::NotFound, "There is nothing at this path."))?;
-        Ok(Self(outer, inner.to_owned()))
+        let inner = inner.parse().map_err(|invalid: Invalid| Problem::invalid(invalid.within(name)))?;
+        Ok(Self(outer, inner))
     }
 }
 
-impl<T: JsonSchema> OperationInput for Within<T> {
+impl<T: JsonSchema, U: JsonSchema> OperationInput for Within<T, U> {
     fn operation_input(context: &mut GenContext, operation: &mut Operation) {
         Id::<T>::operation_input(context, operation);
         // The one path with a second variable names it so.
-        describe_segment::<String>("node_id", context, operation);
+        describe_segment::<U>("node_id", context, operation);
     }
 }
 
@@ -104,13 +111,5 @@ impl JsonSchema for Uuid {
     }
 }
 
-/// A name in the path, of whatever form.
-#[derive(Debug, Clone, JsonSchema)]
-pub(crate) struct Name(pub(crate) String);
-
-impl FromStr for Name {
-    type Err = Invalid;
-    fn from_str(text: &str) -> Result<Self, Invalid> {
-        Ok(Self(text.to_owned()))
-    }
-}
+/// A name in the path.
+pub(crate) type Name = Line<1, 128>;

@@ -127,6 +127,7 @@ impl Crowd {
             definition_revision: 1,
         };
         let timeslot = json!({ "start": now + TimeDelta::minutes(20), "end": now + TimeDelta::minutes(110) });
+        let owner_id = owner_id.map(|owner| owner.parse()).transpose()?;
         let create = LabletSessionCommand::Create { ids, owner_id, timeslot: Some(read(timeslot)?), now };
         Ok(log.execute::<LabletSession>(id, create, origin).await?.position)
     }

@@ -3,9 +3,9 @@
 
 use std::fmt;
 
-use chrono::{DateTime, Utc};
 use domain::lablet_definition::DefinitionVersion;
 use domain::ports::{PortName, PortNumber};
+use domain::time;
 use domain::worker::WorkerAddress;
 use domain::{DefinitionId, EventId, Invalid, LabId, RequestId, SessionId, WorkerId};
 use serde::Deserialize;
@@ -72,8 +72,10 @@ pub(super) fn check_of(schema_name: &str) -> Option<Check> {
 
 /// The check of instants.
 pub(super) fn check_time(leaf: Leaf<'_>) -> Result<(), Invalid> {
-    check::<DateTime<Utc>>(leaf)
-        .map_err(|_| Invalid::new("", format!("is {leaf}"), "a time with its offset, such as 2026-03-01T10:00:00Z"))
+    match leaf {
+        Leaf::Text(text) => time::parse(text).and_then(time::check),
+        other => time::parse("").map_err(|invalid| Invalid { problem: format!("is {other}"), ..invalid }).map(drop),
+    }
 }
 
 fn check<T: for<'de> Deserialize<'de>>(leaf: Leaf<'_>) -> Result<(), Invalid> {

@@ -25,14 +25,14 @@ fn all_wrong_fields_are_named_at_once_each_with_what_would_be_right() {
     });
     insta::assert_snapshot!(refused::<NewDefinition>(definition.to_string().as_bytes()).replace("; and ", "\n"), @r#"
     id is "a.b"; expected an identifier: 1 to 64 ASCII letters, digits, '_' or '-', starting with a letter or a digit
-    name is 5; expected a text
-    node_count is -1; expected a whole number, 0 or more, or null
+    name is 5; expected a text of 1 to 128 characters
+    node_count is -1; expected a whole number from 0 to 2000, or null
     port_template.ports[0].name is "PC serial"; expected a port name of 1 to 300 ASCII letters, digits, '_' or '-'
     port_template.ports[1] is 7; expected an object
     resource_requirements.cpu_cores is 0; expected a whole number from 1 to 10000
     resource_requirements.memory_gb is "8"; expected a whole number from 1 to 1000000
     resource_requirements.storage_gb is missing; expected a whole number from 1 to 10000000
-    version is a list; expected 1 to 64 characters without control characters
+    version is a list; expected 1 to 64 characters, without control characters and bidirectional overrides
     "#);
     let report = json!({
         "observed_resources": {
@@ -45,7 +45,7 @@ fn all_wrong_fields_are_named_at_once_each_with_what_would_be_right() {
     observed_ports.PC_serial is 70000; expected a port from 1 to 65535
     observed_resources.nodes[1].label is null; expected a text
     observed_resources.nodes[1].node_id is missing; expected a text
-    observed_resources.observed_at is "yesterday"; expected a time with its offset, such as 2026-03-01T10:00:00Z
+    observed_resources.observed_at is "yesterday", which is no time; expected a time from 2000-01-01T00:00:00Z to 2199-12-31T23:59:59Z in RFC 3339, such as 2026-03-01T10:00:00Z
     observed_resources.total_cpu_cores is "two"; expected a number, or null
     "#);
 }

@@ -74,11 +74,7 @@ impl Commands {
         // The sender's own name comes first, so that nobody can ask in another one's.
         let requested_by = match request.requested_by {
             None => origin.actor.clone(),
-            Some(behalf) if behalf.chars().count() <= 64 => format!("{}/{behalf}", origin.actor),
-            Some(behalf) => {
-                let problem = format!("has {} characters", behalf.chars().count());
-                return Err(domain::Invalid::new("requested_by", problem, "at most 64 characters").into());
-            }
+            Some(behalf) => format!("{}/{behalf}", origin.actor),
         };
         let command = LabletSessionCommand::RequestObservation {
             request_id: request_id.clone(),

@@ -4,6 +4,7 @@ use std::str::FromStr;
 
 use domain::lablet_definition::{DefinitionRevision, NewDefinition};
 use domain::lablet_session::{NewSession, ObservationFailure, ObservationReport, Transition};
+use domain::text::Line;
 use domain::worker::{NewWorker, WorkerChange};
 use domain::{DefinitionId, Invalid, RequestId, SessionId, WorkerId};
 use schemars::JsonSchema;
@@ -19,9 +20,9 @@ pub struct ObservationRequest {
     /// The request's own id; minted when absent. The same id again is the same request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
-    /// On whose behalf, at most 64 characters; recorded after the sender's own name.
+    /// On whose behalf; recorded after the sender's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested_by: Option<String>,
+    pub requested_by: Option<Line<1, 64>>,
 }
 
 /// Every command a service may send.
@@ -269,7 +270,7 @@ mod tests {
         data is a list; expected an object
         observed_resources.nodes[0].node_id is 5; expected a text
         observed_ports.a is 70000; expected a port from 1 to 65535
-        resource_requirements is missing; expected an object; and version is missing; expected 1 to 64 characters without control characters
+        resource_requirements is missing; expected an object; and version is missing; expected 1 to 64 characters, without control characters and bidirectional overrides
         "#);
     }
 

@@ -40,7 +40,10 @@ fn register(id: &str) -> WorkerCommand {
 }
 
 fn rename(name: impl Into<String>) -> WorkerCommand {
-    WorkerCommand::Change { change: WorkerChange { name: Some(name.into()), ..WorkerChange::default() }, now: now() }
+    WorkerCommand::Change {
+        change: WorkerChange { name: Some(name.into().parse().unwrap()), ..WorkerChange::default() },
+        now: now(),
+    }
 }
 
 fn anybody() -> Origin {

@@ -110,6 +110,8 @@ pub(super) const LABS: &[SampleLab] = &[
 
 #[cfg(test)]
 mod tests {
+    use domain::Checked as _;
+
     use super::*;
 
     #[test]
@@ -118,7 +120,7 @@ mod tests {
         for lab in LABS {
             let definition: domain::lablet_definition::NewDefinition =
                 serde_json::from_value(lab.definition().unwrap()).unwrap();
-            definition.check().unwrap();
+            definition.checked().unwrap();
             for port in lab.ports().unwrap().values() {
                 assert!(outside.insert(*port), "{}: port {port} is another lab's too", lab.id);
             }

@@ -420,7 +420,7 @@ proptest::proptest! {
             version: answers::version(&part(6)),
         };
         match assemble(reads, now(), SETTLING, PortRange::default()) {
-            Ok(seen) => proptest::prop_assert!(seen.check().is_ok()),
+            Ok(seen) => proptest::prop_assert!(seen.checked().is_ok()),
             Err(ObservationImpossible::NothingRead(_)) => {}
             Err(other) => proptest::prop_assert!(false, "{other}"),
         }

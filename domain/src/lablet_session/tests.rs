@@ -8,7 +8,7 @@ use crate::lablet_definition::DefinitionVersion;
 type Given = TestFramework<LabletSession>;
 
 fn now() -> DateTime<Utc> {
-    DateTime::from_timestamp(1_772_000_000, 0).unwrap()
+    "2026-03-01T12:00:00Z".parse().unwrap()
 }
 
 fn ids() -> SessionIds {
@@ -110,7 +110,12 @@ fn a_session_is_created_once() {
     let create = LabletSessionCommand::Create { ids: ids(), owner_id: None, timeslot: None, now: now() };
     Given::with(()).given_no_previous_events().when(create.clone()).then_expect_events(vec![created()]);
     Given::with(()).given(vec![created()]).when(create).then_expect_events(vec![]);
-    let other = LabletSessionCommand::Create { ids: ids(), owner_id: Some("bob".into()), timeslot: None, now: now() };
+    let other = LabletSessionCommand::Create {
+        ids: ids(),
+        owner_id: Some(Line::parse("bob").unwrap()),
+        timeslot: None,
+        now: now(),
+    };
     Given::with(()).given(vec![created()]).when(other).then_expect_error(LabletSessionError::Exists);
 }
 

@@ -6,8 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::event::FailureOutcome;
 use super::status::SessionStatus;
 use crate::ids::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
+use crate::invalid::{Checked, Checking};
 use crate::observation::ResourceObservation;
-use crate::ports::PortMap;
+use crate::ports::{MOST_PORTS, PortMap};
+use crate::text::{Line, Prose};
 use crate::timeslot::Timeslot;
 
 /// A new session.
@@ -18,9 +20,9 @@ pub struct NewSession {
     pub id: Option<SessionId>,
     /// The definition that it runs, in the version it has now.
     pub definition_id: DefinitionId,
-    /// For whom, 1 to 128 characters.
+    /// For whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub owner_id: Option<String>,
+    pub owner_id: Option<Line<1, 128>>,
     /// When it is booked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeslot: Option<Timeslot>,
@@ -31,9 +33,9 @@ pub struct NewSession {
 pub struct Transition {
     /// Where to.
     pub new_status: SessionStatus,
-    /// Why, at most 2000 characters.
+    /// Why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Prose<0, 2_000>>,
     /// The worker. Once bound it cannot be another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_id: Option<WorkerId>,
@@ -84,6 +86,49 @@ pub struct ObservationFailure {
     pub request_id: Option<RequestId>,
     /// Tried and failed, or not tried as the session had moved on.
     pub outcome: FailureOutcome,
-    /// Why, 1 to 2000 characters.
-    pub reason: String,
+    /// Why.
+    pub reason: Prose<1, 2_000>,
+}
+
+impl Checked for NewSession {
+    fn check(&self, checking: &mut Checking) {
+        let Self { id: _, definition_id: _, owner_id: _, timeslot } = self;
+        check_timeslot(checking, timeslot.as_ref());
+    }
+}
+
+impl Checked for Transition {
+    fn check(&self, checking: &mut Checking) {
+        let Self { new_status: _, reason: _, worker_id: _, allocated_ports, cml_lab_id: _, timeslot } = self;
+        check_ports(checking, "allocated_ports", allocated_ports.as_ref());
+        check_timeslot(checking, timeslot.as_ref());
+    }
+}
+
+impl Checked for ObservationReport {
+    fn check(&self, checking: &mut Checking) {
+        let Self { observed_resources, observed_ports, request_id: _ } = self;
+        checking.field("observed_resources", |checking| observed_resources.check(checking));
+        check_ports(checking, "observed_ports", observed_ports.as_ref());
+    }
+}
+
+impl Checked for ObservationFailure {
+    fn check(&self, _: &mut Checking) {
+        let Self { request_id: _, outcome: _, reason: _ } = self;
+    }
+}
+
+fn check_ports(checking: &mut Checking, name: &str, ports: Option<&PortMap>) {
+    if let Some(ports) = ports {
+        checking.field(name, |checking| {
+            checking.count(ports.len(), MOST_PORTS);
+        });
+    }
+}
+
+fn check_timeslot(checking: &mut Checking, timeslot: Option<&Timeslot>) {
+    if let Some(timeslot) = timeslot {
+        checking.field("timeslot", |checking| timeslot.check(checking));
+    }
 }

@@ -3,8 +3,8 @@
 use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
-use chrono::{DateTime, Utc};
 use domain::lablet_session::SessionStatus;
+use domain::time::Stated;
 use domain::{DefinitionId, Invalid, WorkerId};
 use projections::ReadModel;
 use projections::read_models::sessions::{SessionFilter, SessionRow, SessionSort};
@@ -33,7 +33,7 @@ pub(crate) struct SessionQuery {
     /// Whose id, definition, owner, worker or lab contains this, in whatever case.
     text: Option<String>,
     /// Whose timeslot ended before this time.
-    timeslot_ended_before: Option<DateTime<Utc>>,
+    timeslot_ended_before: Option<Stated>,
     /// In this order; newest first unless stated. A cursor belongs to one order.
     sort: Option<SessionSort>,
     /// Most rows of the page, 1 to 200; 50 unless stated.
@@ -54,7 +54,7 @@ impl SessionQuery {
             worker_id: self.worker_id.clone(),
             drift: self.drift,
             text: check_text("text", self.text.clone())?,
-            timeslot_ended_before: self.timeslot_ended_before,
+            timeslot_ended_before: self.timeslot_ended_before.map(Stated::at),
             sort: self.sort.unwrap_or_default(),
         })
     }

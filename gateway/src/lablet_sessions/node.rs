@@ -4,6 +4,7 @@ use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
 use domain::SessionId;
+use domain::text::Line;
 use projections::ReadModel;
 use projections::read_models::observations::NodeDetail;
 use schemars::JsonSchema;
@@ -17,6 +18,9 @@ use crate::problem::Problem;
 use crate::query::Query;
 use crate::state::Shared;
 
+/// CML's id of a node.
+type NodeId = Line<1, 64>;
+
 /// Of which observation.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -29,13 +33,12 @@ pub(crate) async fn node(
     State(shared): State<Shared>,
     _: Caller<Viewing>,
     since: Since,
-    Within(id, node_id): Within<SessionId>,
+    Within(id, node_id): Within<SessionId, NodeId>,
     Query(query): Query<OneNodeQuery>,
 ) -> Result<Json<NodeDetail>, Problem> {
     since.reached(&shared, &[ReadModel::Observations]).await?;
-    let node = shared.reads.session_node(&id, query.observation, &node_id).await?;
-    let shown: String = node_id.chars().take(80).collect();
-    node.map(Json).ok_or_else(|| Problem::not_found("node", &shown))
+    let node = shared.reads.session_node(&id, query.observation, node_id.as_str()).await?;
+    node.map(Json).ok_or_else(|| Problem::not_found("node", node_id.as_str()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -14,6 +14,7 @@ mod pages_sessions;
 mod sessions;
 mod sign_in;
 mod stream;
+mod what_is_accepted;
 mod who;
 mod workers;
 mod world;

@@ -79,6 +79,15 @@ impl Answer {
     }
 }
 
+impl Answer {
+    /// The same, of whose complaints one is about this field.
+    pub(crate) fn names(self, field: &str) -> Self {
+        let errors = self.body["errors"].as_array().unwrap();
+        assert!(errors.iter().any(|error| error["field"] == field), "{field}: {}", self.body);
+        self
+    }
+}
+
 impl World {
     pub(crate) async fn start() -> Self {
         // Longer than a client would be let wait, so that a slow machine fails no test.

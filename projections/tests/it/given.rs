@@ -86,8 +86,12 @@ impl World {
             definition_version: serde_json::from_value(json!("1.2.0")).unwrap(),
             definition_revision: 1,
         };
-        let command =
-            LabletSessionCommand::Create { ids, owner_id: Some("Ada".to_owned()), timeslot: None, now: self.now() };
+        let command = LabletSessionCommand::Create {
+            ids,
+            owner_id: Some("Ada".parse().unwrap()),
+            timeslot: None,
+            now: self.now(),
+        };
         self.tell(id, command).await
     }
 

@@ -1,6 +1,7 @@
 //! Reading single members of an answer: each gives what could be read, and notes what could not.
 
 use domain::observation::FailedRead;
+use domain::text::{Rule, TOKEN};
 use serde_json::Value;
 
 use super::Reading;
@@ -24,10 +25,7 @@ pub(super) fn slot(notes: &mut Notes, place: &str, entry: &Value) -> Option<i32>
 
 /// An id without which the whole entry is left out.
 pub(super) fn id(notes: &mut Notes, place: &str, entry: &Value, name: &str) -> Option<String> {
-    let found = entry
-        .get(name)
-        .and_then(Value::as_str)
-        .filter(|id| !id.is_empty() && id.chars().count() <= LONGEST_TOKEN && !id.chars().any(char::is_control));
+    let found = entry.get(name).and_then(Value::as_str).filter(|id| TOKEN.check(id).is_ok());
     if found.is_none() {
         notes.leave_out(place.to_owned(), format!("has no usable {name}"));
     }
@@ -43,9 +41,7 @@ pub(super) fn token(notes: &mut Notes, place: &str, value: &Value) -> Option<Str
     match value {
         Value::Null => None,
         Value::String(text) if text.is_empty() => None,
-        Value::String(text) if text.chars().count() <= LONGEST_TOKEN && !text.chars().any(char::is_control) => {
-            Some(text.clone())
-        }
+        Value::String(text) if TOKEN.check(text).is_ok() => Some(text.clone()),
         Value::String(_) => {
             notes.add(place.to_owned(), format!("is no text of at most {LONGEST_TOKEN} characters"));
             None
@@ -95,9 +91,9 @@ pub(super) fn without_nul(value: Value) -> Value {
     }
 }
 
-/// Control characters cannot be stored everywhere and are never meant.
+/// What cannot be stored or shown everywhere is never meant.
 pub(super) fn clean(text: &str, longest: usize) -> String {
-    text.chars().take(longest).map(|character| if character.is_control() { '\u{fffd}' } else { character }).collect()
+    Rule::line(0, longest).clean(text)
 }
 
 pub(super) fn amount(notes: &mut Notes, place: &str, entry: &Value, name: &str) -> Option<f64> {

@@ -6,7 +6,8 @@ use domain::lablet_definition::{
     DefinitionContent, DefinitionRevision, LabletDefinition, LabletDefinitionCommand, LabletDefinitionError,
     PresentDefinition, ResourceRequirements,
 };
-use domain::{Decide as _, Decision, DefinitionId, EventId, Invalid};
+use domain::text::Prose;
+use domain::{Checked as _, Decide as _, Decision, DefinitionId, EventId, Invalid};
 use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observations::DefinitionObservations;
 use serde::{Deserialize, Serialize};
@@ -82,15 +83,32 @@ impl Wish {
     }
 
     /// The revision that makes it so.
-    pub(crate) fn revision(&self, now: &DefinitionRow, reason: String, evidence: Vec<EventId>) -> DefinitionRevision {
+    ///
+    /// # Errors
+    /// [`Invalid`] naming `description` or `reason`.
+    pub(crate) fn revision(
+        &self,
+        now: &DefinitionRow,
+        reason: &str,
+        evidence: Vec<EventId>,
+    ) -> Result<DefinitionRevision, Invalid> {
         let after = self.after(now);
-        DefinitionRevision {
+        let description = after.description.map(Prose::parse).transpose();
+        Ok(DefinitionRevision {
             resource_requirements: Some(after.resource_requirements),
             port_template: None,
-            description: after.description,
-            reason,
+            description: description.map_err(|invalid| invalid.within("description"))?,
+            reason: Prose::parse(reason).map_err(|invalid| invalid.within("reason"))?,
             evidence,
-        }
+        })
+    }
+
+    /// Whether the definition would change, as the domain decides it, for whatever reason.
+    ///
+    /// # Errors
+    /// What the domain would refuse.
+    pub(crate) fn would_change(&self, now: &DefinitionRow) -> Result<bool, Invalid> {
+        would_change(now, self.revision(now, "…", Vec::new())?)
     }
 }
 
@@ -191,7 +209,7 @@ impl Draft {
         let one = ResourceRequirements { cpu_cores: 1, memory_gb: 1, storage_gb: 1 };
         let mut wrong = Vec::new();
         let mut read = |typed: &Option<String>, only: fn(ResourceRequirements, u32) -> ResourceRequirements| {
-            whole(typed.as_deref().unwrap_or_default(), |value| only(one, value).check())
+            whole(typed.as_deref().unwrap_or_default(), |value| only(one, value).checked())
                 .map_err(|invalid| wrong.push(invalid))
                 .unwrap_or_default()
         };
@@ -205,7 +223,7 @@ impl Draft {
         let wish = Wish { resource_requirements, description };
         if wrong.is_empty() {
             // Whatever else the definition would refuse, but for the reason, which is asked for later.
-            wrong.extend(would_change(now, wish.revision(now, "…".to_owned(), Vec::new())).err());
+            wrong.extend(wish.would_change(now).err());
         }
         if wrong.is_empty() { Ok(wish) } else { Err(wrong) }
     }
@@ -256,7 +274,7 @@ fn whole(typed: &str, check: impl Fn(u32) -> Result<(), Invalid>) -> Result<u32,
 ///
 /// # Errors
 /// What the domain would refuse.
-pub(crate) fn would_change(now: &DefinitionRow, revision: DefinitionRevision) -> Result<bool, Invalid> {
+fn would_change(now: &DefinitionRow, revision: DefinitionRevision) -> Result<bool, Invalid> {
     let present = LabletDefinition::Present(PresentDefinition {
         id: now.id.clone(),
         name: now.name.clone(),

@@ -12,7 +12,7 @@ use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observations::ObservedSession;
 
 use super::change::{Change, changes, content_of};
-use super::draft::{Draft, Wish, would_change};
+use super::draft::{Draft, Wish};
 use super::observed::Told;
 use super::suggestion::{Source, Suggestions};
 use super::{Basis, ROWS, edit, may_revise, revise, window};
@@ -121,7 +121,7 @@ pub(crate) fn review(
         shell: Shell::of(visit, Section::Definitions).twin(format!("/api/lablet-definitions/{}", now.id)),
         source: draft.source(),
         changes: changes(&content_of(&now), &wish.after(&now)),
-        would_change: would_change(&now, wish.revision(&now, "…".to_owned(), Vec::new()))?,
+        would_change: wish.would_change(&now)?,
         evidence_count: evidence.len() as u64,
         evidence,
         sessions_in_all: observed.sessions.len(),

@@ -49,7 +49,13 @@ pub(crate) async fn revise(
         None => Vec::new(),
         Some(_) => draft.evidence(&now, &shared.reads.definition_observations(&id, 1).await?)?,
     };
-    let revision = wish.revision(&now, draft.reason(), evidence);
+    let revision = match wish.revision(&now, &draft.reason(), evidence) {
+        Ok(revision) => revision,
+        Err(invalid) if invalid.field == "reason" => {
+            return review::review(&visit, Basis::read(&shared, &id, window).await?, &draft, &wish, Some(invalid));
+        }
+        Err(invalid) => return Err(invalid.into()),
+    };
     match shared.commands.revise_definition(&id, revision, Some(expected), &origin).await {
         Ok(done) => {
             let told = match done.outcome {
@@ -68,9 +74,6 @@ pub(crate) async fn revise(
                 shared.wait_for(&[ReadModel::Definitions], position).await?;
             }
             stale(&shared, &visit, row(&shared, &id).await?, &draft, &wish).await
-        }
-        Err(CommandError::Invalid(invalid)) if invalid.field == "reason" => {
-            review::review(&visit, Basis::read(&shared, &id, window).await?, &draft, &wish, Some(invalid))
         }
         Err(error) => Err(error.into()),
     }

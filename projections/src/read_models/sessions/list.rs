@@ -5,6 +5,7 @@ use std::str::FromStr;
 use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::lablet_session::SessionStatus;
+use domain::time::Stated;
 use domain::{DefinitionId, Invalid, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -156,7 +157,7 @@ fn moment(key: &str) -> Result<Option<DateTime<Utc>>, Invalid> {
     if key.is_empty() {
         return Ok(None);
     }
-    key.parse().map(Some).map_err(|_| page::bad_cursor())
+    key.parse::<Stated>().map(|stated| Some(stated.at())).map_err(|_| page::bad_cursor())
 }
 
 /// A row with its key in the list.
@@ -261,7 +262,7 @@ mod tests {
             observed_at = now() - length(id) * interval '1 minute' WHERE id LIKE '%1%'";
         sqlx::query(spread).execute(&database.pool()).await.unwrap();
         sqlx::query("ANALYZE read_sessions.sessions").execute(&database.pool()).await.unwrap();
-        let (early, late) = ("2026-03-01T10:00:00.000001+00:00", "9999-03-01T10:00:00.000001+00:00");
+        let (early, late) = ("2026-03-01T10:00:00.000001+00:00", "2199-03-01T10:00:00.000001+00:00");
         let position = Position::START;
         for (sort, cursor) in [
             (SessionSort::Oldest, format!("oldest::{position}")),
