@@ -1,19 +1,46 @@
 //! Messages that could not be handled, with their reason, kept until somebody retries or discards them.
+//!
+//! Whatever a message holds, it can be kept: texts are escaped, and bounded. What there is no room for goes in this
+//! order: the message, its headers, the letter; the reason and the count stay.
+
+mod bounds;
+mod headers;
+mod payload;
+mod storable;
 
 use std::collections::BTreeMap;
 
-use async_nats::HeaderMap;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use metrics::counter;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use sqlx::PgPool;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+pub use self::bounds::{DeadLetterBounds, PayloadPolicy};
+use self::bounds::{Filled, Room};
+pub(crate) use self::headers::from_wire;
+pub use self::headers::{header_map, plain_headers};
+pub use self::payload::{PayloadKept, names_a_secret};
+use self::storable::storable;
+use crate::bus::subjects;
 use crate::clock::{Clock, Mint};
 
-/// Longest reason that is kept, in characters.
+/// Longest reason that is kept, in bytes.
 const LONGEST_REASON: usize = 4_000;
+/// Longest of all other texts, in bytes.
+const LONGEST_TEXT: usize = 512;
+/// Longest text, where there is hardly any room left.
+const SHORT: usize = 256;
+/// Letters that are removed or discarded in one statement.
+const SWEPT_AT_ONCE: i64 = 1_000;
+/// Longest wait for the database when it is asked whether it can be written to.
+const PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+/// How long the trial of a command is remembered.
+const TRIALS_FOR: TimeDelta = TimeDelta::days(1);
+/// The source of the letter that counts what there was no room for.
+const OVERFLOW: &str = "(more than are kept)";
 
 /// What could not be handled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
@@ -54,6 +81,8 @@ pub struct Undeliverable<'a> {
     pub event: Option<(Uuid, String)>,
     /// The message's headers.
     pub headers: BTreeMap<String, String>,
+    /// The headers as they came, where they cannot be read as text.
+    pub raw_headers: Option<&'a [u8]>,
     /// The message.
     pub payload: &'a [u8],
 }
@@ -79,8 +108,10 @@ pub struct DeadLetter {
     pub position: Option<String>,
     /// The message's headers.
     pub headers: Json<BTreeMap<String, String>>,
-    /// Size of the message in bytes.
-    pub payload_bytes: i32,
+    /// Size of the message as it came, in bytes.
+    pub message_bytes: i64,
+    /// What is kept of it.
+    pub payload_kept: PayloadKept,
     /// How often it came here.
     pub attempts: i64,
     /// When it came first.
@@ -93,11 +124,33 @@ pub struct DeadLetter {
     pub settled_by: Option<String>,
     /// When it was settled.
     pub settled_at: Option<DateTime<Utc>>,
+    /// Why it was discarded.
+    pub settled_reason: Option<String>,
+}
+
+/// A message that was kept, and the dead letter it was kept in.
+#[derive(Debug, Clone)]
+pub struct OpenedLetter {
+    /// The letter.
+    pub letter: DeadLetter,
+    /// What is kept of the message.
+    pub payload: Vec<u8>,
+    /// Its headers as they came, where they cannot be read as text.
+    pub raw_headers: Option<Vec<u8>>,
+}
+
+/// What a sweep did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Settled letters that are gone.
+    pub removed: u64,
+    /// Letters that waited for too long and are discarded.
+    pub expired: u64,
 }
 
 /// The columns of [`DeadLetter`].
 const COLUMNS: &str = "id, kind, source, reason, aggregate_type, aggregate_id, event_id, position, headers, \
-     octet_length(payload) as payload_bytes, attempts, first_seen_at, last_seen_at, status, settled_by, settled_at";
+     message_bytes, payload_kept, attempts, first_seen_at, last_seen_at, status, settled_by, settled_at, settled_reason";
 
 /// The dead letters' table. Cloning shares the pool.
 #[derive(Clone)]
@@ -105,47 +158,234 @@ pub struct DeadLetters {
     pool: PgPool,
     clock: Clock,
     mint: Mint,
+    bounds: DeadLetterBounds,
 }
 
 impl DeadLetters {
     /// The dead letters in this database.
     pub fn new(pool: PgPool, clock: Clock, mint: Mint) -> Self {
-        Self { pool, clock, mint }
+        Self { pool, clock, mint, bounds: DeadLetterBounds::default() }
+    }
+
+    /// The same within other bounds.
+    #[must_use]
+    pub fn bounded(self, bounds: DeadLetterBounds) -> Self {
+        Self { bounds, ..self }
+    }
+
+    /// The bounds.
+    pub fn bounds(&self) -> &DeadLetterBounds {
+        &self.bounds
     }
 
     /// Keeps a message. The same message of the same source again counts up, and waits again if it was settled.
     ///
     /// # Errors
-    /// sqlx's error; the message is not kept then, and must not be given up.
+    /// sqlx's error, never for what the message holds; it is not kept then, and must not be given up.
     pub async fn keep(&self, message: &Undeliverable<'_>) -> sqlx::Result<Uuid> {
-        let now = self.clock.now();
-        let reason: String =
-            message.reason.chars().filter(|character| *character != '\0').take(LONGEST_REASON).collect();
+        let team = match message.kind {
+            Kind::Command => subjects::team(message.source).map(|team| storable(team, SHORT)).unwrap_or_default(),
+            Kind::Projection => String::new(),
+        };
+        let source = storable(message.source, LONGEST_TEXT);
+        let mut room = self.bounds.room(&self.filled(message.kind, &team).await?);
+        if room != Room::Enough && self.remove_settled(message.kind, &team).await? > 0 {
+            room = self.bounds.room(&self.filled(message.kind, &team).await?);
+        }
+        let kept = match room {
+            Room::Enough => Kept::within(&self.bounds, message),
+            Room::ForReasons => {
+                counter!("lablet_dead_letters_without_message_total").increment(1);
+                tracing::warn!(team, "the dead letters are full; one is kept without its message");
+                Kept::without_message(message)
+            }
+            Room::None => {
+                // The same letter again needs no room.
+                if let Some(id) = self.count_again(message, &source).await? {
+                    return Ok(id);
+                }
+                counter!("lablet_dead_letters_overflowed_total").increment(1);
+                tracing::error!(team, "there is no room for more dead letters; this one is only counted");
+                return self.count_overflow(message, &team).await;
+            }
+        };
+        self.insert(message, &team, &source, &fingerprint(message), kept).await
+    }
+
+    /// Makes room at the cost of what was decided about, the oldest first: what the team left, or else all.
+    async fn remove_settled(&self, kind: Kind, team: &str) -> sqlx::Result<u64> {
+        let removed = sqlx::query(
+            "delete from dead_letters where id in (select id from dead_letters \
+             where kind = $1 and status <> 'waiting' order by team <> $2, settled_at limit $3)",
+        )
+        .bind(kind)
+        .bind(team)
+        .bind(SWEPT_AT_ONCE)
+        .execute(&self.pool)
+        .await?;
+        Ok(removed.rows_affected())
+    }
+
+    async fn insert(
+        &self,
+        message: &Undeliverable<'_>,
+        team: &str,
+        source: &str,
+        fingerprint: &[u8],
+        kept: Kept,
+    ) -> sqlx::Result<Uuid> {
         let (aggregate_type, aggregate_id) = message.aggregate.unzip();
         let (event_id, position) = message.event.clone().unzip();
+        let text = |text: &str| storable(text, LONGEST_TEXT);
         sqlx::query_scalar(
             "insert into dead_letters (id, kind, source, reason, fingerprint, aggregate_type, aggregate_id, event_id, \
-             position, headers, payload, first_seen_at, last_seen_at) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12) \
+             position, headers, payload, first_seen_at, last_seen_at, team, payload_kept, message_bytes, kept_bytes, \
+             raw_headers) \
+             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15, $16, $17) \
              on conflict (kind, source, fingerprint) do update set reason = excluded.reason, \
              attempts = dead_letters.attempts + 1, last_seen_at = excluded.last_seen_at, status = 'waiting', \
-             settled_by = null, settled_at = null \
+             settled_by = null, settled_at = null, settled_reason = null \
              returning id",
         )
         .bind(self.mint.uuid())
         .bind(message.kind)
-        .bind(message.source)
-        .bind(reason)
-        .bind(fingerprint(message))
-        .bind(aggregate_type)
-        .bind(aggregate_id)
+        .bind(source)
+        .bind(&kept.reason)
+        .bind(fingerprint)
+        .bind(aggregate_type.map(text))
+        .bind(aggregate_id.map(text))
         .bind(event_id)
-        .bind(position)
-        .bind(Json(&message.headers))
-        .bind(message.payload)
-        .bind(now)
+        .bind(position.as_deref().map(text))
+        .bind(Json(&kept.headers))
+        .bind(&kept.payload)
+        .bind(self.clock.now())
+        .bind(team)
+        .bind(kept.payload_kept)
+        .bind(i64::try_from(message.payload.len()).unwrap_or(i64::MAX))
+        .bind(kept.bytes())
+        .bind(&kept.raw_headers)
         .fetch_one(&self.pool)
         .await
+    }
+
+    async fn filled(&self, kind: Kind, team: &str) -> sqlx::Result<Filled> {
+        sqlx::query_as(
+            "select count(*) as letters, coalesce(sum(kept_bytes), 0)::bigint as bytes, \
+             count(*) filter (where team = $2) as team_letters, \
+             coalesce(sum(kept_bytes) filter (where team = $2), 0)::bigint as team_bytes \
+             from dead_letters where kind = $1",
+        )
+        .bind(kind)
+        .bind(team)
+        .fetch_one(&self.pool)
+        .await
+    }
+
+    async fn count_again(&self, message: &Undeliverable<'_>, source: &str) -> sqlx::Result<Option<Uuid>> {
+        sqlx::query_scalar(
+            "update dead_letters set attempts = attempts + 1, last_seen_at = $4, status = 'waiting', settled_by = null, \
+             settled_at = null, settled_reason = null where kind = $1 and source = $2 and fingerprint = $3 returning id",
+        )
+        .bind(message.kind)
+        .bind(source)
+        .bind(fingerprint(message))
+        .bind(self.clock.now())
+        .fetch_optional(&self.pool)
+        .await
+    }
+
+    /// One letter of the team stands for all that there is no room for; how often it came is their number.
+    async fn count_overflow(&self, message: &Undeliverable<'_>, team: &str) -> sqlx::Result<Uuid> {
+        let mut kept = Kept::without_message(message);
+        kept.headers.clear();
+        kept.reason = format!(
+            "more commands failed than dead letters are kept; how often this one came is their number. The newest, to {}: {}",
+            storable(message.source, SHORT),
+            kept.reason
+        );
+        let nameless = Undeliverable { aggregate: None, event: None, ..message.clone() };
+        self.insert(&nameless, team, OVERFLOW, team.as_bytes(), kept).await
+    }
+
+    /// Removes settled letters after their time, and discards those that nobody decided about in theirs.
+    ///
+    /// # Errors
+    /// sqlx's error; what was done stays done.
+    pub async fn sweep(&self) -> sqlx::Result<Swept> {
+        let now = self.clock.now();
+        let before = |age: std::time::Duration| {
+            TimeDelta::from_std(age)
+                .ok()
+                .and_then(|age| now.checked_sub_signed(age))
+                .unwrap_or(DateTime::<Utc>::MIN_UTC)
+        };
+        let mut swept = Swept::default();
+        loop {
+            let removed = sqlx::query(
+                "delete from dead_letters where id in \
+                 (select id from dead_letters where status <> 'waiting' and settled_at < $1 limit $2)",
+            )
+            .bind(before(self.bounds.settled_for))
+            .bind(SWEPT_AT_ONCE)
+            .execute(&self.pool)
+            .await?
+            .rows_affected();
+            swept.removed += removed;
+            if removed < SWEPT_AT_ONCE.unsigned_abs() {
+                break;
+            }
+        }
+        loop {
+            let expired = sqlx::query(
+                "update dead_letters set status = 'discarded', settled_by = 'lablet', settled_at = $3, \
+                 settled_reason = 'nobody decided about it in its time', payload = '', raw_headers = null, \
+                 payload_kept = 'removed', kept_bytes = 0 where id in \
+                 (select id from dead_letters where status = 'waiting' and last_seen_at < $1 limit $2)",
+            )
+            .bind(before(self.bounds.waiting_for))
+            .bind(SWEPT_AT_ONCE)
+            .bind(now)
+            .execute(&self.pool)
+            .await?
+            .rows_affected();
+            swept.expired += expired;
+            if expired < SWEPT_AT_ONCE.unsigned_abs() {
+                break;
+            }
+        }
+        sqlx::query("delete from command_trials where begun_at < $1")
+            .bind(now - TRIALS_FOR)
+            .execute(&self.pool)
+            .await?;
+        Ok(swept)
+    }
+
+    /// Notes that a command is about to be handled alone; answers how often that was noted before without an end.
+    ///
+    /// # Errors
+    /// sqlx's error.
+    pub async fn begin_trial(&self, message: &Undeliverable<'_>) -> sqlx::Result<i64> {
+        sqlx::query_scalar(
+            "insert into command_trials (fingerprint, begun, begun_at) values ($1, 1, $2) \
+             on conflict (fingerprint) do update set begun = command_trials.begun + 1, begun_at = excluded.begun_at \
+             returning begun - 1",
+        )
+        .bind(fingerprint(message))
+        .bind(self.clock.now())
+        .fetch_one(&self.pool)
+        .await
+    }
+
+    /// Notes that the command came to an end, whichever.
+    ///
+    /// # Errors
+    /// sqlx's error; the next trial counts one too many then.
+    pub async fn end_trial(&self, message: &Undeliverable<'_>) -> sqlx::Result<()> {
+        sqlx::query("delete from command_trials where fingerprint = $1")
+            .bind(fingerprint(message))
+            .execute(&self.pool)
+            .await
+            .map(drop)
     }
 
     /// The dead letters with this status, newest first, at most `limit`. `None` for either means any.
@@ -171,34 +411,37 @@ impl DeadLetters {
             .await
     }
 
-    /// One dead letter and its message.
+    /// One dead letter and what is kept of its message.
     ///
     /// # Errors
     /// sqlx's error.
-    pub async fn show(&self, id: Uuid) -> sqlx::Result<Option<(DeadLetter, Vec<u8>)>> {
-        let query = format!("select {COLUMNS} from dead_letters where id = $1");
-        let Some(letter) =
-            sqlx::query_as::<_, DeadLetter>(sqlx::AssertSqlSafe(query)).bind(id).fetch_optional(&self.pool).await?
-        else {
-            return Ok(None);
-        };
-        let payload =
-            sqlx::query_scalar("select payload from dead_letters where id = $1").bind(id).fetch_one(&self.pool).await?;
-        Ok(Some((letter, payload)))
+    pub async fn show(&self, id: Uuid) -> sqlx::Result<Option<OpenedLetter>> {
+        #[derive(sqlx::FromRow)]
+        struct Row {
+            #[sqlx(flatten)]
+            letter: DeadLetter,
+            payload: Vec<u8>,
+            raw_headers: Option<Vec<u8>>,
+        }
+        let query = format!("select {COLUMNS}, payload, raw_headers from dead_letters where id = $1");
+        let row: Option<Row> = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(id).fetch_optional(&self.pool).await?;
+        Ok(row.map(|Row { letter, payload, raw_headers }| OpenedLetter { letter, payload, raw_headers }))
     }
 
     /// Settles a waiting dead letter; answers whether there was one.
     ///
     /// # Errors
     /// sqlx's error.
-    pub async fn settle(&self, id: Uuid, status: Status, settled_by: &str) -> sqlx::Result<bool> {
+    pub async fn settle(&self, id: Uuid, status: Status, settled_by: &str, reason: Option<&str>) -> sqlx::Result<bool> {
         let settled = sqlx::query(
-            "update dead_letters set status = $2, settled_by = $3, settled_at = $4 where id = $1 and status = 'waiting'",
+            "update dead_letters set status = $2, settled_by = $3, settled_at = $4, settled_reason = $5 \
+             where id = $1 and status = 'waiting'",
         )
         .bind(id)
         .bind(status)
         .bind(settled_by)
         .bind(self.clock.now())
+        .bind(reason.map(|reason| storable(reason, LONGEST_REASON)))
         .execute(&self.pool)
         .await?;
         Ok(settled.rows_affected() > 0)
@@ -211,11 +454,69 @@ impl DeadLetters {
     pub async fn failed_again(&self, id: Uuid, reason: &str) -> sqlx::Result<()> {
         sqlx::query("update dead_letters set reason = $2, attempts = attempts + 1, last_seen_at = $3 where id = $1")
             .bind(id)
-            .bind(reason)
+            .bind(storable(reason, LONGEST_REASON))
             .bind(self.clock.now())
             .execute(&self.pool)
             .await
             .map(drop)
+    }
+
+    /// Whether the database can be written to now.
+    pub async fn is_writable(&self) -> bool {
+        let read_only = sqlx::query_scalar::<_, String>("select current_setting('transaction_read_only')");
+        match tokio::time::timeout(PROBE_TIMEOUT, read_only.fetch_one(&self.pool)).await {
+            Ok(Ok(read_only)) => read_only == "off",
+            Ok(Err(_)) | Err(_) => false,
+        }
+    }
+}
+
+/// What is kept of one message.
+struct Kept {
+    reason: String,
+    headers: BTreeMap<String, String>,
+    raw_headers: Option<Vec<u8>>,
+    payload_kept: PayloadKept,
+    payload: Vec<u8>,
+}
+
+impl Kept {
+    fn within(bounds: &DeadLetterBounds, message: &Undeliverable<'_>) -> Self {
+        let (payload_kept, payload) = payload::keep(bounds.payloads, message.payload);
+        let mut headers = headers::bounded(&message.headers);
+        let keeps_secrets = bounds.payloads == PayloadPolicy::Full;
+        for (name, value) in &mut headers {
+            if !keeps_secrets && names_a_secret(name) {
+                *value = "(not kept)".to_owned();
+            }
+        }
+        let raw_headers = match bounds.payloads {
+            PayloadPolicy::None | PayloadPolicy::Masked => None,
+            PayloadPolicy::Limited | PayloadPolicy::Full => {
+                message.raw_headers.map(|raw| raw.get(..DeadLetterBounds::LARGEST_PAYLOAD).unwrap_or(raw).to_vec())
+            }
+        };
+        Self { reason: storable(&message.reason, LONGEST_REASON), headers, raw_headers, payload_kept, payload }
+    }
+
+    /// What tells of a message without it: its reason, and the attributes by which its sender knows it.
+    fn without_message(message: &Undeliverable<'_>) -> Self {
+        let is_known =
+            |name: &str| ["ce-id", "ce-source", "ce-type"].iter().any(|known| name.eq_ignore_ascii_case(known));
+        let headers = message.headers.iter().filter(|(name, _)| is_known(name));
+        Self {
+            reason: storable(&message.reason, SHORT * 4),
+            headers: headers.map(|(name, value)| (storable(name, SHORT), storable(value, SHORT))).collect(),
+            raw_headers: None,
+            payload_kept: PayloadKept::None,
+            payload: Vec::new(),
+        }
+    }
+
+    fn bytes(&self) -> i64 {
+        let headers: usize = self.headers.iter().map(|(name, value)| name.len() + value.len()).sum();
+        let all = self.reason.len() + headers + self.raw_headers.as_ref().map_or(0, Vec::len) + self.payload.len();
+        i64::try_from(all).unwrap_or(i64::MAX)
     }
 }
 
@@ -233,29 +534,12 @@ fn fingerprint(message: &Undeliverable<'_>) -> Vec<u8> {
     if let Some((event_id, _)) = &message.event {
         hasher.update(event_id.as_bytes());
     }
+    // A source that is not stored as it is may look like another one.
+    if storable(message.source, LONGEST_TEXT) != message.source {
+        hasher.update([2]);
+        hasher.update(message.source.as_bytes());
+    }
     hasher.update([1]);
     hasher.update(message.payload);
     hasher.finalize().to_vec()
-}
-
-/// A message's headers as they are kept: the last value of each, without NUL, which Postgres cannot hold.
-pub fn plain_headers(headers: Option<&HeaderMap>) -> BTreeMap<String, String> {
-    let text = |text: &str| text.replace('\0', "\u{fffd}");
-    headers
-        .into_iter()
-        .flat_map(HeaderMap::iter)
-        .filter_map(|(name, values)| Some((text(name.as_ref()), text(values.last()?.as_str()))))
-        .collect()
-}
-
-/// The reverse of [`plain_headers`], as far as the headers can be sent.
-pub fn header_map(plain: &BTreeMap<String, String>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
-    for (name, value) in plain {
-        let parsed = (name.parse::<async_nats::HeaderName>(), value.parse::<async_nats::HeaderValue>());
-        if let (Ok(name), Ok(value)) = parsed {
-            headers.insert(name, value);
-        }
-    }
-    headers
 }

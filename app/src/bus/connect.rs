@@ -1,5 +1,6 @@
 //! One connection to NATS, that waits for a server that is away and says so.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
@@ -44,11 +45,18 @@ pub enum BusError {
 }
 
 /// A connection to the bus. Cloning shares it.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Bus {
+    options: Arc<BusOptions>,
     client: Client,
     jetstream: jetstream::Context,
     connects: watch::Receiver<u64>,
+}
+
+impl std::fmt::Debug for Bus {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Bus").field("name", &self.options.name).finish_non_exhaustive()
+    }
 }
 
 impl Bus {
@@ -87,7 +95,16 @@ impl Bus {
             .timeout(REQUEST_TIMEOUT)
             .max_ack_inflight(MOST_IN_FLIGHT + 1_000)
             .build(client.clone());
-        Ok(Self { client, jetstream, connects })
+        Ok(Self { options: Arc::new(options.clone()), client, jetstream, connects })
+    }
+
+    /// Another connection to the same bus, for what must not end this one. It ends with its last clone.
+    ///
+    /// # Errors
+    /// As [`Bus::connect`].
+    pub async fn another(&self, purpose: &str) -> Result<Self, BusError> {
+        let options = BusOptions { name: format!("{}-{purpose}", self.options.name), ..self.options.as_ref().clone() };
+        Self::connect(&options).await
     }
 
     /// The core client.

@@ -30,12 +30,26 @@ pub fn request(team: &str, command: &str) -> String {
     format!("{REQUESTS}.{team}.{command}")
 }
 
-/// Who sent which command, as a command's or a request's subject says. `None` for any other subject.
+/// Longest name of a team.
+const LONGEST_TEAM: usize = 64;
+
+/// Who sent which command, as a command's or a request's subject says. `None` for any other subject, and for a team
+/// whose name is not 1 to 64 printable ASCII characters.
 pub fn sender(subject: &str) -> Option<(&str, &str)> {
-    let rest = subject.strip_prefix("lablet.commands.").or_else(|| subject.strip_prefix("lablet.requests."))?;
-    let (team, command) = rest.split_once('.')?;
+    let (team, command) = parts(subject)?;
+    let is_name = team.len() <= LONGEST_TEAM && team.bytes().all(|byte| byte.is_ascii_graphic());
     let one_token = |text: &str| !text.is_empty() && !text.contains('.');
-    (one_token(team) && one_token(command)).then_some((team, command))
+    (is_name && one_token(team) && one_token(command)).then_some((team, command))
+}
+
+/// The team in a command's subject, whatever its name is made of.
+pub fn team(subject: &str) -> Option<&str> {
+    parts(subject).map(|(team, _)| team)
+}
+
+fn parts(subject: &str) -> Option<(&str, &str)> {
+    let rest = subject.strip_prefix("lablet.commands.").or_else(|| subject.strip_prefix("lablet.requests."))?;
+    rest.split_once('.')
 }
 
 #[cfg(test)]
@@ -46,11 +60,20 @@ mod tests {
     fn the_subject_names_team_and_command() {
         assert_eq!(sender(&command("grading", "register_worker")), Some(("grading", "register_worker")));
         assert_eq!(sender(&request("grading", "register_worker")), Some(("grading", "register_worker")));
-        for other in
-            ["lablet.commands.grading", "lablet.commands.a.b.c", "lablet.commands..b", "lablet.events.a.b.c", ""]
-        {
+        let long = command(&"x".repeat(65), "b");
+        for other in [
+            "lablet.commands.grading",
+            "lablet.commands.a.b.c",
+            "lablet.commands..b",
+            "lablet.events.a.b.c",
+            "lablet.commands.gra\0ding.b",
+            "lablet.commands.gr\u{e4}ding.b",
+            &long,
+            "",
+        ] {
             assert_eq!(sender(other), None, "{other:?}");
         }
+        assert_eq!(team("lablet.commands.gra\0ding.b"), Some("gra\0ding"));
         assert_eq!(event("worker.changed", "w1"), "lablet.events.worker.changed.w1");
     }
 }

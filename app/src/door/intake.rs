@@ -1,6 +1,8 @@
 //! From a message to a command and to its answer. The same for the stream, the micro service and a retry.
 
+use std::error::Error as _;
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::HeaderMap;
@@ -32,7 +34,11 @@ enum Why {
     Invalid(InvalidBody),
     Command(CommandError),
     TimedOut(Duration),
-    Exhausted(i64),
+    Unreadable(String),
+    Panicked,
+    Unfinished(i64),
+    EndedTheProcess(i64),
+    AmongMany(Box<Rejection>),
 }
 
 /// A command that was understood.
@@ -152,12 +158,53 @@ impl From<Why> for Rejection {
 }
 
 impl Rejection {
-    pub(super) fn timed_out(patience: Duration) -> Self {
-        Why::TimedOut(patience).into()
+    pub(super) fn timed_out(timeout: Duration) -> Self {
+        Why::TimedOut(timeout).into()
     }
 
-    pub(super) fn exhausted(deliveries: i64) -> Self {
-        Why::Exhausted(deliveries).into()
+    pub(super) fn unreadable(because: String) -> Self {
+        Why::Unreadable(because).into()
+    }
+
+    pub(super) fn panicked() -> Self {
+        Why::Panicked.into()
+    }
+
+    pub(super) fn unfinished(deliveries: i64) -> Self {
+        Why::Unfinished(deliveries).into()
+    }
+
+    pub(super) fn ended_the_process(times: i64) -> Self {
+        Why::EndedTheProcess(times).into()
+    }
+
+    /// The same, for one that is not tried again as too many wait for that already.
+    pub(super) fn among_many(self) -> Self {
+        let (about, warnings) = (self.about.clone(), self.warnings.clone());
+        Self { why: Box::new(Why::AmongMany(Box::new(self))), about, warnings }
+    }
+
+    /// Whether it speaks of the database as a whole, and not of this command.
+    pub(super) fn is_about_the_database(&self) -> bool {
+        let Why::Command(error) = &*self.why else { return false };
+        let mut next = error.source();
+        while let Some(error) = next {
+            let shared = error.downcast_ref::<Arc<sqlx::Error>>().map(AsRef::as_ref);
+            if let Some(error) = shared.or_else(|| error.downcast_ref::<sqlx::Error>()) {
+                return is_about_all(error);
+            }
+            next = error.source();
+        }
+        false
+    }
+
+    /// Whether a mistake of ours, or in what is stored, is the reason: somebody has to look at it.
+    pub(super) fn is_internal(&self) -> bool {
+        match &*self.why {
+            Why::Command(error) => error.blame() == Blame::Us,
+            Why::Panicked | Why::TimedOut(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether the same message may work later.
@@ -165,8 +212,15 @@ impl Rejection {
         match &*self.why {
             // A mistake of ours, a missing right say, may be mended meanwhile; the tries are counted.
             Why::Command(error) => matches!(error.blame(), Blame::Dependency | Blame::Us),
-            Why::TimedOut(_) => true,
-            Why::Subject | Why::NotAnEvent(_) | Why::OtherType { .. } | Why::Invalid(_) | Why::Exhausted(_) => false,
+            Why::TimedOut(_) | Why::Panicked => true,
+            Why::Subject
+            | Why::NotAnEvent(_)
+            | Why::OtherType { .. }
+            | Why::Invalid(_)
+            | Why::Unreadable(_)
+            | Why::Unfinished(_)
+            | Why::EndedTheProcess(_)
+            | Why::AmongMany(_) => false,
         }
     }
 
@@ -183,14 +237,17 @@ impl Rejection {
             Why::Invalid(_) => "invalid",
             Why::Command(error) => error.code(),
             Why::TimedOut(_) => "timed_out",
-            Why::Exhausted(_) => "exhausted",
+            Why::Unreadable(_) => "unreadable",
+            Why::Panicked | Why::EndedTheProcess(_) => "crashed",
+            Why::Unfinished(_) => "unfinished",
+            Why::AmongMany(rejection) => rejection.code(),
         }
     }
 
     /// The code of a micro service's error, which is that of HTTP.
     pub fn status(&self) -> u16 {
         match &*self.why {
-            Why::Subject | Why::NotAnEvent(_) | Why::OtherType { .. } | Why::Invalid(_) => 400,
+            Why::Subject | Why::NotAnEvent(_) | Why::OtherType { .. } | Why::Invalid(_) | Why::Unreadable(_) => 400,
             Why::Command(error) => match error {
                 CommandError::Invalid(_) | CommandError::Refused(_) => 400,
                 CommandError::NotAuthorized(_) => 403,
@@ -201,7 +258,8 @@ impl Rejection {
                 CommandError::Broken(_) => 500,
             },
             Why::TimedOut(_) => 503,
-            Why::Exhausted(_) => 500,
+            Why::Panicked | Why::Unfinished(_) | Why::EndedTheProcess(_) => 500,
+            Why::AmongMany(rejection) => rejection.status(),
         }
     }
 
@@ -212,7 +270,11 @@ impl Rejection {
 
     /// What the sender is told.
     pub fn answer(&self) -> Value {
-        let complaints: &[Invalid] = match &*self.why {
+        let why = match &*self.why {
+            Why::AmongMany(rejection) => &*rejection.why,
+            why => why,
+        };
+        let complaints: &[Invalid] = match why {
             Why::Invalid(refused) => refused.complaints(),
             Why::Command(CommandError::Invalid(invalid)) => std::slice::from_ref(invalid),
             _ => &[],
@@ -233,13 +295,34 @@ impl Rejection {
 impl fmt::Display for Rejection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &*self.why {
-            Why::Subject => formatter.write_str("the subject is not lablet.commands.<team>.<command>"),
+            Why::Subject => formatter.write_str(
+                "the subject is not lablet.commands.<team>.<command>, the team of 1 to 64 printable ASCII characters",
+            ),
             Why::NotAnEvent(error) => error.fmt(formatter),
             Why::OtherType { expected, got } => write!(formatter, "{got}; expected {expected}"),
             Why::Invalid(invalid) => invalid.fmt(formatter),
-            Why::Command(error) => error.fmt(formatter),
-            Why::TimedOut(patience) => write!(formatter, "it was not handled within {} s", patience.as_secs()),
-            Why::Exhausted(deliveries) => write!(formatter, "it was delivered {deliveries} times and never finished"),
+            Why::Command(error) => {
+                error.fmt(formatter)?;
+                // What is wrong with what is stored is for whoever looks at the dead letter.
+                if error.blame() == Blame::Us {
+                    let mut next = error.source();
+                    while let Some(error) = next {
+                        write!(formatter, ": {error}")?;
+                        next = error.source();
+                    }
+                }
+                Ok(())
+            }
+            Why::TimedOut(timeout) => write!(formatter, "it was not handled within {} s", timeout.as_secs()),
+            Why::Unreadable(because) => write!(formatter, "the message cannot be read: {because}"),
+            Why::Panicked => formatter.write_str("handling it ended in a panic; the log of the process has it"),
+            Why::Unfinished(deliveries) => write!(formatter, "it was delivered {deliveries} times and never finished"),
+            Why::EndedTheProcess(times) => {
+                write!(formatter, "it was handled alone {times} times, and the process ended each time")
+            }
+            Why::AmongMany(rejection) => {
+                write!(formatter, "{rejection}; as many others wait for the same already, it was not tried again")
+            }
         }
     }
 }
@@ -250,6 +333,23 @@ impl std::error::Error for Rejection {
             Why::Command(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+/// Whether an error of the database meets every command: it is away, cannot be written to, or refuses the role.
+fn is_about_all(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
+            let classes = ["08", "25", "28", "3D", "53", "57", "58"];
+            classes.iter().any(|class| code.starts_with(class)) || matches!(code.as_ref(), "42501" | "42P01" | "42703")
+        }),
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::Configuration(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        | sqlx::Error::WorkerCrashed => true,
+        _ => false,
     }
 }
 
@@ -299,7 +399,7 @@ mod tests {
             reject(SUBJECT, &structured(TYPE, "e1", &json!({"session_id": "s1", "new_status": "flying"}))),
         ];
         insta::assert_snapshot!(rejections.join("\n"), @r#"
-        400 unknown_subject: the subject is not lablet.commands.<team>.<command>
+        400 unknown_subject: the subject is not lablet.commands.<team>.<command>, the team of 1 to 64 printable ASCII characters
         400 not_an_event: the message is no CloudEvent: it has neither the header ce-specversion nor the content type application/cloudevents+json nor a JSON object with specversion
         400 unknown_type: the event's type is io.lablet.command.register_worker.v1; expected io.lablet.command.transition_lablet_session.v1
         400 unknown_type: the subject's command is drop_everything; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure

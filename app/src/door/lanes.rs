@@ -4,12 +4,12 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::Message;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::delivery::Delivery;
 use super::intake::Taken;
-use super::{Handler, Intake, Rejection};
+use super::{Handler, Rejection};
 
 /// Commands that wait in a lane. More stay with the server.
 const LANE: usize = 2;
@@ -17,7 +17,7 @@ const LANE: usize = 2;
 const FINISH: Duration = Duration::from_secs(25);
 
 /// A message, and the command that it was understood as.
-type Understood = (Message, Result<Taken, Rejection>);
+type Understood = (Delivery, Result<Taken, Rejection>);
 
 /// The lanes of one door.
 pub(super) struct Lanes {
@@ -34,8 +34,8 @@ impl Lanes {
                 let (sender, mut receiver) = mpsc::channel::<Understood>(LANE);
                 let handler = handler.clone();
                 tasks.spawn(async move {
-                    while let Some((message, taken)) = receiver.recv().await {
-                        handler.handle(message, taken).await;
+                    while let Some((delivery, taken)) = receiver.recv().await {
+                        handler.handle(delivery, taken).await;
                     }
                 });
                 sender
@@ -45,16 +45,16 @@ impl Lanes {
     }
 
     /// Understands a message and puts it into the lane of what it is about; waits while that lane is full.
-    pub(super) async fn put(&self, message: Message) {
-        let taken = Intake::take(&message.subject, message.headers.as_ref(), &message.payload);
+    pub(super) async fn put(&self, delivery: Delivery) {
+        let taken = delivery.decode();
         let mut hasher = DefaultHasher::new();
         match taken.as_ref().ok().and_then(|taken| taken.command.about()) {
             Some(about) => about.hash(&mut hasher),
-            None => message.reply.as_deref().hash(&mut hasher),
+            None => delivery.sequence.hash(&mut hasher),
         }
         let lane = usize::try_from(hasher.finish() % self.senders.len() as u64).unwrap_or(0);
         if let Some(sender) = self.senders.get(lane)
-            && sender.send((message, taken)).await.is_err()
+            && sender.send((delivery, taken)).await.is_err()
         {
             tracing::error!(lane, "a lane of the command door has ended; its command is delivered again");
         }

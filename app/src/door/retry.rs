@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::{Intake, Rejection};
 use crate::commands::Answer;
-use crate::dead_letters::{DeadLetters, Kind, Status, header_map};
+use crate::dead_letters::{DeadLetters, Kind, OpenedLetter, PayloadKept, Status, header_map};
 
 /// Why a dead letter was not handled again.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +18,14 @@ pub enum RetryError {
     /// It was settled before.
     #[error("the dead letter {0} was settled before")]
     Settled(Uuid),
+    /// Its message is not there as it came.
+    #[error("the message of the dead letter {id} was not kept as it came (kept: {}); have its sender send it again", .kept.as_str())]
+    NotKept {
+        /// The letter.
+        id: Uuid,
+        /// What is kept.
+        kept: PayloadKept,
+    },
     /// It does not work now either.
     #[error("{0}")]
     Rejected(#[source] Rejection),
@@ -33,12 +41,15 @@ pub enum RetryError {
 /// # Errors
 /// [`RetryError`].
 pub async fn retry(intake: &Intake, dead_letters: &DeadLetters, id: Uuid, actor: &str) -> Result<Answer, RetryError> {
-    let (letter, payload) = dead_letters.show(id).await?.ok_or(RetryError::NotFound(id))?;
+    let OpenedLetter { letter, payload, .. } = dead_letters.show(id).await?.ok_or(RetryError::NotFound(id))?;
     if letter.kind != Kind::Command {
         return Err(RetryError::OtherKind(id));
     }
     if letter.status != Status::Waiting {
         return Err(RetryError::Settled(id));
+    }
+    if letter.payload_kept != PayloadKept::Whole {
+        return Err(RetryError::NotKept { id, kept: letter.payload_kept });
     }
     let handled = match Intake::take(&letter.source, Some(&header_map(&letter.headers)), &payload) {
         Ok(taken) => intake.handle(taken).await,
@@ -46,7 +57,7 @@ pub async fn retry(intake: &Intake, dead_letters: &DeadLetters, id: Uuid, actor:
     };
     match handled {
         Ok(answer) => {
-            dead_letters.settle(id, Status::Retried, actor).await?;
+            dead_letters.settle(id, Status::Retried, actor, None).await?;
             Ok(answer)
         }
         Err(rejection) => {

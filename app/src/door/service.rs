@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::HeaderMap;
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt as _};
@@ -14,20 +14,32 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::intake::Intake;
-use super::{DoorError, PATIENCE, Rejection};
+use super::{DoorError, Rejection, TIMEOUT};
+use crate::bus::connect::REQUEST_TIMEOUT;
 use crate::bus::{Backoff, Bus, subjects};
 use crate::commands::Command;
 
 /// Name of the service and of its queue group.
 const SERVICE: &str = "lablet";
 
-/// Offers the service until `stop` is cancelled.
+/// A connection that held for so long was no victim of what somebody sends.
+const STEADY: Duration = Duration::from_secs(60);
+
+/// Offers the service until `stop` is cancelled, each time on a new connection of its own: what others send to its
+/// subjects can end it, and nothing else must end with it.
 pub(super) async fn run(bus: Bus, intake: Intake, concurrency: usize, stop: CancellationToken) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     while !stop.is_cancelled() {
-        match offer(&bus, &intake, concurrency, &stop).await {
-            Ok(()) => backoff.reset(),
-            Err(error) => tracing::warn!(error = &error as &dyn Error, "the micro service is offered again"),
+        let began = Instant::now();
+        if let Err(error) = offer(&bus, &intake, concurrency, &stop).await {
+            tracing::warn!(
+                error = &error as &dyn Error,
+                advice = "if this goes on, see in the server's monitoring who publishes to lablet.requests.> and take that right away",
+                "the micro service is offered again"
+            );
+        }
+        if began.elapsed() > STEADY {
+            backoff.reset();
         }
         tokio::select! {
             () = tokio::time::sleep(backoff.next_wait()) => {}
@@ -37,6 +49,10 @@ pub(super) async fn run(bus: Bus, intake: Intake, concurrency: usize, stop: Canc
 }
 
 async fn offer(bus: &Bus, intake: &Intake, concurrency: usize, stop: &CancellationToken) -> Result<(), DoorError> {
+    let bus = bus.another("requests").await?;
+    bus.connected(REQUEST_TIMEOUT).await?;
+    let mut connects = bus.connects();
+    connects.mark_unchanged();
     let service = bus
         .client()
         .service_builder()
@@ -61,12 +77,17 @@ async fn offer(bus: &Bus, intake: &Intake, concurrency: usize, stop: &Cancellati
     let mut requests = select_all(endpoints);
     let permits = Arc::new(Semaphore::new(concurrency.max(1)));
     let tasks = TaskTracker::new();
+    let mut is_broken = false;
     loop {
         let request = tokio::select! {
             () = stop.cancelled() => break,
+            _ = connects.changed() => None,
             request = requests.next() => request,
         };
-        let Some(request) = request else { break };
+        let Some(request) = request else {
+            is_broken = true;
+            break;
+        };
         let Ok(permit) = permits.clone().acquire_owned().await else { break };
         let intake = intake.clone();
         tasks.spawn(async move {
@@ -75,8 +96,11 @@ async fn offer(bus: &Bus, intake: &Intake, concurrency: usize, stop: &Cancellati
         });
     }
     tasks.close();
-    if tokio::time::timeout(PATIENCE, tasks.wait()).await.is_err() {
+    if tokio::time::timeout(TIMEOUT, tasks.wait()).await.is_err() {
         tracing::warn!("some requests were not answered");
+    }
+    if is_broken {
+        return Err(DoorError::Broken { what: "requests" });
     }
     service.stop().await.map_err(DoorError::Service)
 }
@@ -84,9 +108,9 @@ async fn offer(bus: &Bus, intake: &Intake, concurrency: usize, stop: &Cancellati
 async fn answer(intake: &Intake, request: Request) {
     let message = &request.message;
     let handled = match Intake::take(&message.subject, message.headers.as_ref(), &message.payload) {
-        Ok(taken) => match tokio::time::timeout(PATIENCE, intake.handle(taken)).await {
+        Ok(taken) => match tokio::time::timeout(TIMEOUT, intake.handle(taken)).await {
             Ok(handled) => handled,
-            Err(_) => Err(Rejection::timed_out(PATIENCE)),
+            Err(_) => Err(Rejection::timed_out(TIMEOUT)),
         },
         Err(rejection) => Err(rejection),
     };

@@ -16,6 +16,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::stage::{Stage, until, worker};
 
+mod hostile;
+
 struct Running {
     stop: CancellationToken,
     task: JoinHandle<Result<(), DoorError>>,
@@ -104,6 +106,12 @@ async fn waiting(stage: &Stage, count: usize) -> Vec<DeadLetter> {
         (letters.len() == count).then_some(letters)
     })
     .await
+}
+
+/// How many commands are delivered and not acknowledged.
+async fn outstanding(stage: &Stage) -> Option<usize> {
+    let stream = stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok()?;
+    Some(stream.consumer_info(app::door::CONSUMER).await.ok()?.num_ack_pending)
 }
 
 /// Waits until no command is left on the stream.
@@ -237,8 +245,8 @@ async fn a_dead_command_can_be_handled_again_or_discarded() {
     assert!(matches!(retry(&intake, &letters, id, "operator").await, Err(RetryError::Settled(_))));
     send(&stage.bus, subjects::command("grading", "explode"), HeaderMap::new(), Vec::new()).await;
     let id = waiting(&stage, 1).await[0].id;
-    assert!(letters.settle(id, Status::Discarded, "operator").await.unwrap());
-    assert!(!letters.settle(id, Status::Discarded, "operator").await.unwrap());
+    assert!(letters.settle(id, Status::Discarded, "operator", Some("a test")).await.unwrap());
+    assert!(!letters.settle(id, Status::Discarded, "operator", Some("a test")).await.unwrap());
     door.stop().await;
 }
 
@@ -254,12 +262,7 @@ async fn commands_wait_while_postgres_is_away() {
         let payload = structured(command, &format!("e-{number}"), &report());
         send(&stage.bus, subjects::command("grading", command), HeaderMap::new(), payload).await;
     }
-    until("a second delivery", || async {
-        let stream = stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok()?;
-        let info = stream.consumer_info(app::door::CONSUMER).await.ok()?;
-        (info.num_redelivered > 0).then_some(())
-    })
-    .await;
+    until("five commands in hand", || async { (outstanding(&stage).await? == 5).then_some(()) }).await;
     stage.refuse_connections(false).await;
     handled(&stage).await;
     let letters = dead_letters(&stage).list(None, None, 10).await.unwrap();

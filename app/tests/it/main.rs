@@ -5,6 +5,7 @@
 mod authority;
 mod bodies;
 mod consumers;
+mod dead_letters;
 mod door;
 mod log;
 mod relay;

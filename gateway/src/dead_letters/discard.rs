@@ -57,7 +57,7 @@ pub(crate) async fn do_without(
     let absent = || Problem::not_found("waiting dead letter", &id.to_string());
     let applied = match id {
         LetterId::Command(command) => {
-            if !shared.dead_letters.settle(command, Status::Discarded, actor).await? {
+            if !shared.dead_letters.settle(command, Status::Discarded, actor, Some(&reason)).await? {
                 return Err(absent());
             }
             0

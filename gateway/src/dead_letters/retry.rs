@@ -106,12 +106,20 @@ impl From<RetryError> for NotRetried {
         match error {
             RetryError::NotFound(id) | RetryError::OtherKind(id) => Self::Absent(LetterId::Command(id)),
             RetryError::Settled(_) => Self::SettledBefore,
+            RetryError::NotKept { .. } => Self::NotTried(Problem::new(Kind::Conflict, sentence(&error))),
             RetryError::Rejected(rejection) => {
                 Self::FailedAgain(format!("The command does not work now either: {rejection}"))
             }
             RetryError::Unavailable(error) => Self::NotTried(error.into()),
         }
     }
+}
+
+/// An error's text as a sentence of its own.
+fn sentence(error: &RetryError) -> String {
+    let text = error.to_string();
+    let mut characters = text.chars();
+    characters.next().map(|first| format!("{}{}.", first.to_uppercase(), characters.as_str())).unwrap_or_default()
 }
 
 impl From<NotRetried> for Problem {

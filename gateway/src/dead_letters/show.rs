@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use aide::transform::TransformOperation;
-use app::dead_letters::{DeadLetter as DeadCommand, Status};
+use app::dead_letters::{DeadLetter as DeadCommand, OpenedLetter as OpenedCommand, Status, names_a_secret};
 use axum::Json;
 use axum::extract::State;
+use base64::prelude::{BASE64_STANDARD, Engine as _};
 use chrono::{DateTime, Utc};
 use projections::read_models::session_history::EventRow;
 use schemars::JsonSchema;
@@ -26,8 +27,15 @@ pub(crate) struct OpenedLetter {
     pub(crate) letter: Letter,
     /// A command's headers. What a header holds that is named like a secret is not shown.
     pub(crate) headers: Option<BTreeMap<String, String>>,
-    /// A command's message as text; what is not UTF-8 is replaced.
+    /// A command's message as text, as far as it was kept; what is not UTF-8 is replaced.
     pub(crate) message: Option<String>,
+    /// How much of the message is here: `whole`, `masked` (without what may be a secret), `beginning`, `none` or
+    /// `removed` (after its time). Only a whole one can be tried again. Null: it is no command.
+    pub(crate) message_kept: Option<&'static str>,
+    /// Size of a command's message as it came, in bytes.
+    pub(crate) message_bytes: Option<i64>,
+    /// A command's headers as they came, in base64, where they cannot be read as text.
+    pub(crate) raw_headers: Option<String>,
     /// The event, where it is one.
     pub(crate) event: Option<EventRow>,
     /// What became of a command. Null: it waits. An event that is settled is no letter any more.
@@ -43,6 +51,8 @@ pub(crate) struct Settlement {
     pub(crate) by: Option<String>,
     /// When.
     pub(crate) at: Option<DateTime<Utc>>,
+    /// Why it was discarded.
+    pub(crate) reason: Option<String>,
 }
 
 pub(crate) async fn show(
@@ -60,18 +70,15 @@ pub(crate) async fn show(
 /// The database does not answer.
 pub(crate) async fn open(shared: &Shared, id: LetterId) -> Result<Option<OpenedLetter>, Problem> {
     Ok(match id {
-        LetterId::Command(command) => shared.dead_letters.show(command).await?.map(|(letter, message)| OpenedLetter {
-            headers: Some(letter.headers.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect()),
-            message: Some(String::from_utf8_lossy(&message).into_owned()),
-            event: None,
-            settled: settlement(&letter),
-            letter: letter.into(),
-        }),
+        LetterId::Command(command) => shared.dead_letters.show(command).await?.map(opened_command),
         LetterId::Event(model, event_id) => match shared.reads.dead_letter(model, event_id).await? {
             None => None,
             Some(letter) => Some(OpenedLetter {
                 headers: None,
                 message: None,
+                message_kept: None,
+                message_bytes: None,
+                raw_headers: None,
                 event: shared.reads.event(event_id).await?,
                 settled: None,
                 letter: letter.into(),
@@ -80,20 +87,36 @@ pub(crate) async fn open(shared: &Shared, id: LetterId) -> Result<Option<OpenedL
     })
 }
 
+fn opened_command(OpenedCommand { letter, payload, raw_headers }: OpenedCommand) -> OpenedLetter {
+    OpenedLetter {
+        headers: Some(letter.headers.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect()),
+        message: letter.payload_kept.holds_any().then(|| String::from_utf8_lossy(&payload).into_owned()),
+        message_kept: Some(letter.payload_kept.as_str()),
+        message_bytes: Some(letter.message_bytes),
+        raw_headers: raw_headers.map(|raw| BASE64_STANDARD.encode(raw)),
+        event: None,
+        settled: settlement(&letter),
+        letter: letter.into(),
+    }
+}
+
 fn settlement(letter: &DeadCommand) -> Option<Settlement> {
     let outcome = match letter.status {
         Status::Waiting => return None,
         Status::Retried => "retried",
         Status::Discarded => "discarded",
     };
-    Some(Settlement { outcome, by: letter.settled_by.clone(), at: letter.settled_at })
+    Some(Settlement {
+        outcome,
+        by: letter.settled_by.clone(),
+        at: letter.settled_at,
+        reason: letter.settled_reason.clone(),
+    })
 }
 
 /// A sender may have put into a header what nobody else is to see.
 fn shown(name: &str, value: &str) -> String {
-    let name = name.to_ascii_lowercase();
-    let is_secret = ["authorization", "cookie", "token", "secret", "password", "api-key"];
-    if is_secret.iter().any(|word| name.contains(word)) { "(not shown)".to_owned() } else { value.to_owned() }
+    if names_a_secret(name) { "(not shown)".to_owned() } else { value.to_owned() }
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

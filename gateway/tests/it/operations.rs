@@ -45,6 +45,7 @@ async fn a_dead_command_is_shown_retried_and_discarded() {
             aggregate: Some(("lablet_session", "s1")),
             event: None,
             headers: [("Content-Type".to_owned(), "application/cloudevents+json".to_owned())].into(),
+            raw_headers: None,
             payload: payload.as_bytes(),
         };
         format!("command:{}", world.dead_letters.keep(&letter).await.unwrap())

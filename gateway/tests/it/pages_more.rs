@@ -47,6 +47,7 @@ async fn keep(world: &World, source: &str, reason: &str, message: &str) -> Strin
         aggregate: Some(("lablet_session", "s1")),
         event: None,
         headers: [content_type, ("Authorization".to_owned(), "Bearer s3cret".to_owned())].into(),
+        raw_headers: None,
         payload: message.as_bytes(),
     };
     format!("command:{}", world.dead_letters.keep(&letter).await.unwrap())

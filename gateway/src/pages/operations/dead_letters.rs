@@ -54,6 +54,8 @@ struct LetterPage {
     letter: Letter,
     headers: Vec<(String, String)>,
     content: Option<Content>,
+    /// What of the message is not here, and why it cannot be tried again.
+    not_kept: Option<&'static str>,
     settled: Option<Settlement>,
     tried: bool,
     discard: Permit,
@@ -139,7 +141,7 @@ pub(crate) async fn discard(
 
 impl LetterPage {
     fn of(visit: &Visit, id: LetterId, opened: OpenedLetter) -> Self {
-        let OpenedLetter { letter, headers, message, event, settled } = opened;
+        let OpenedLetter { letter, headers, message, message_kept, event, settled, .. } = opened;
         let twin = format!("/api/dead-letters/{id}");
         let content = match (&message, &event) {
             (Some(message), _) => {
@@ -163,6 +165,7 @@ impl LetterPage {
             csrf_token: visit.csrf_token.clone(),
             idempotency_key: visit.idempotency_key,
             letter,
+            not_kept: message_kept.and_then(not_kept),
             headers: headers.unwrap_or_default().into_iter().take(MOST_HEADERS).map(short_header).collect(),
             content,
             settled,
@@ -171,6 +174,17 @@ impl LetterPage {
             reason: String::new(),
             wrong: None,
         }
+    }
+}
+
+/// What is missing of a message, in a sentence.
+fn not_kept(kept: &'static str) -> Option<&'static str> {
+    match kept {
+        "masked" => Some("What may be a secret was not kept of this message"),
+        "beginning" => Some("Only the beginning of this message was kept"),
+        "none" => Some("This message was not kept"),
+        "removed" => Some("This message is no longer kept"),
+        _ => None,
     }
 }
 

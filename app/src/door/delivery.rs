@@ -1,0 +1,148 @@
+//! One message of the stream of commands, however it was read, and its acknowledgement.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::HeaderMap;
+use async_nats::jetstream::{AckKind, Message};
+use bytes::Bytes;
+
+use super::raw_message::RawMessage;
+use super::{CONSUMER, DoorError, Intake, Rejection};
+use crate::bus::{Bus, streams};
+use crate::commands::Command;
+use crate::dead_letters::{Kind, Undeliverable, from_wire, plain_headers};
+use crate::door::intake::Taken;
+
+/// A message that was delivered and has to be acknowledged.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    pub(super) subject: String,
+    headers: Option<HeaderMap>,
+    /// The headers as they came, where the client library cannot read them.
+    raw_headers: Option<Vec<u8>>,
+    payload: Bytes,
+    /// Its place in the stream.
+    pub(super) sequence: u64,
+    /// How often it was delivered, this time included.
+    pub(super) delivered: i64,
+    acknowledgements: String,
+}
+
+impl Delivery {
+    /// A message that the consumer delivered.
+    ///
+    /// # Errors
+    /// [`DoorError::Silent`] where it is no message of a stream.
+    pub(super) fn from_message(message: Message) -> Result<Self, DoorError> {
+        let info = message.info().map_err(|error| DoorError::Silent(Some(error)))?;
+        let (sequence, delivered) = (info.stream_sequence, info.delivered);
+        let message = message.message;
+        Ok(Self {
+            subject: message.subject.to_string(),
+            headers: message.headers,
+            raw_headers: None,
+            payload: message.payload,
+            sequence,
+            delivered,
+            acknowledgements: message.reply.map(|reply| reply.to_string()).unwrap_or_default(),
+        })
+    }
+
+    /// A message that was delivered, and could only be read from the stream itself.
+    pub(super) fn from_raw(message: RawMessage, consumer_sequence: u64) -> Self {
+        Self {
+            acknowledgements: acknowledgements(message.sequence, consumer_sequence),
+            subject: message.subject,
+            headers: None,
+            raw_headers: Some(message.headers),
+            payload: message.payload.into(),
+            sequence: message.sequence,
+            delivered: 1,
+        }
+    }
+
+    /// Understands the command in it. A message that ends in a panic is refused, as it would be each time.
+    pub(super) fn decode(&self) -> Result<Taken, Rejection> {
+        let decode = || Intake::take(&self.subject, self.headers.as_ref(), &self.payload);
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(Rejection::panicked()))
+    }
+
+    /// The message on its way to the dead letters.
+    pub(super) fn undeliverable<'a>(&'a self, rejection: &'a Rejection) -> Undeliverable<'a> {
+        Undeliverable {
+            kind: Kind::Command,
+            source: &self.subject,
+            reason: rejection.to_string(),
+            aggregate: rejection.about(),
+            event: None,
+            headers: self.plain_headers(),
+            raw_headers: self.raw_headers.as_deref(),
+            payload: &self.payload,
+        }
+    }
+
+    /// A header of the message, by its name in any case.
+    pub(super) fn header(&self, wanted: &str) -> Option<String> {
+        self.plain_headers().into_iter().find(|(name, _)| name.eq_ignore_ascii_case(wanted)).map(|(_, value)| value)
+    }
+
+    fn plain_headers(&self) -> BTreeMap<String, String> {
+        self.raw_headers.as_deref().map_or_else(|| plain_headers(self.headers.as_ref()), from_wire)
+    }
+
+    /// Says that the message is done with, and waits for the server to know it.
+    pub(super) async fn settle(&self, bus: &Bus, kind: AckKind) {
+        let settled = bus.client().request(self.acknowledgements.clone(), kind.into()).await;
+        if let Err(error) = settled {
+            // It comes again; its key tells that it took effect.
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                subject = %self.subject,
+                "an acknowledgement was not confirmed"
+            );
+        }
+    }
+
+    /// Has the message delivered again after a while.
+    pub(super) async fn nak(&self, bus: &Bus, delay: Duration) {
+        self.tell(bus, AckKind::Nak(Some(delay))).await;
+    }
+
+    /// Says that the message is being handled still.
+    pub(super) async fn in_progress(&self, bus: &Bus) {
+        self.tell(bus, AckKind::Progress).await;
+    }
+
+    async fn tell(&self, bus: &Bus, kind: AckKind) {
+        if let Err(error) = bus.client().publish(self.acknowledgements.clone(), kind.into()).await {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "the state of a command was not told; it comes again by itself"
+            );
+        }
+    }
+}
+
+/// Has a message that was delivered and lost delivered again at once.
+///
+/// # Errors
+/// The connection is closed.
+pub(super) async fn redeliver(
+    bus: &Bus,
+    sequence: u64,
+    consumer_sequence: u64,
+) -> Result<(), async_nats::client::PublishError> {
+    bus.client().publish(acknowledgements(sequence, consumer_sequence), AckKind::Nak(None).into()).await
+}
+
+/// The subject for acknowledgements of a message, as the server makes it for a delivery. A consumer that acknowledges
+/// each message goes by the place in the stream; of the place among its deliveries it only checks that it is not past.
+fn acknowledgements(sequence: u64, consumer_sequence: u64) -> String {
+    format!("$JS.ACK.{}.{CONSUMER}.1.{sequence}.{consumer_sequence}.0.0", streams::COMMANDS)
+}
+
+/// A command's name for metrics.
+pub(super) fn name(taken: &Result<Taken, Rejection>) -> &'static str {
+    taken.as_ref().map_or("unknown", |taken| Command::name(&taken.command))
+}

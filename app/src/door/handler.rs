@@ -1,0 +1,316 @@
+//! What becomes of one command: acknowledged, put off, held while the database is away, or a dead letter.
+
+use std::error::Error;
+use std::panic::AssertUnwindSafe;
+use std::time::Duration;
+
+use async_nats::jetstream::AckKind;
+use bytes::Bytes;
+use futures_util::FutureExt as _;
+use metrics::counter;
+use tokio::sync::RwLock;
+use tokio_util::sync::CancellationToken;
+
+use super::delivery::{self, Delivery};
+use super::intake::Taken;
+use super::put_off::{PutOff, WaitsFor};
+use super::recovery::InHand;
+use super::{Intake, Rejection, TIMEOUT};
+use crate::bus::{Backoff, Bus, subjects};
+use crate::commands::Answer;
+use crate::dead_letters::DeadLetters;
+
+/// So often is a command put off that refers to something unknown.
+const GRACE: i64 = 2;
+/// Deliveries after which a command that fails for a reason in its aggregate, or in us, goes to the dead letters: with
+/// these delays between them that is about a minute.
+const DELAYS_OF_INTERNAL: [Duration; 4] =
+    [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15), Duration::from_secs(40)];
+/// Deliveries after which one goes there that the database refuses, though it answers others.
+const MOST_DELIVERIES: i64 = 20;
+/// Longest time that a command is put off.
+const LONGEST_DELAY: Duration = Duration::from_secs(30);
+/// A command that was delivered more often than this, and not because it was put off here, may have ended a process.
+const SUSPECT_AFTER: i64 = 2;
+/// So often may a command that is handled alone end the process.
+const MOST_TRIALS: i64 = 3;
+/// So often is a command held that fails as if the database were away while others can write to it.
+const MOST_HELD: u32 = 20;
+
+/// What handles one command, whichever lane it is in.
+pub(super) struct Handler {
+    pub(super) bus: Bus,
+    pub(super) intake: Intake,
+    pub(super) dead_letters: DeadLetters,
+    pub(super) in_hand: InHand,
+    pub(super) put_off: PutOff,
+    /// Read by each command, written by one that has to be alone.
+    alone: RwLock<()>,
+    stop: CancellationToken,
+}
+
+/// What becomes of a message.
+enum Verdict {
+    Done(Answer),
+    Never(Rejection),
+    /// It is tried again after the delay.
+    Later(Rejection, WaitsFor, Duration),
+    /// The process is to end; somebody else gets it.
+    Stopped,
+}
+
+impl Handler {
+    pub(super) fn new(bus: Bus, intake: Intake, dead_letters: DeadLetters, stop: CancellationToken) -> Self {
+        Self {
+            bus,
+            intake,
+            dead_letters,
+            in_hand: InHand::default(),
+            put_off: PutOff::default(),
+            alone: RwLock::new(()),
+            stop,
+        }
+    }
+
+    /// Handles one message to its end.
+    pub(super) async fn handle(&self, delivery: Delivery, taken: Result<Taken, Rejection>) {
+        let name = delivery::name(&taken);
+        let was_put_off = self.put_off.remove(delivery.sequence);
+        let verdict = match taken {
+            Err(rejection) => Verdict::Never(rejection),
+            Ok(taken) if delivery.delivered > SUSPECT_AFTER && !was_put_off => self.try_alone(&delivery, taken).await,
+            Ok(taken) => {
+                let _together = self.alone.read().await;
+                self.work(&delivery, taken).await
+            }
+        };
+        match verdict {
+            Verdict::Done(answer) => {
+                counter!("lablet_door_commands_total", "command" => name, "outcome" => answer.status).increment(1);
+                delivery.settle(&self.bus, AckKind::Ack).await;
+                self.reply(&delivery, serde_json::to_vec(&answer)).await;
+            }
+            Verdict::Never(rejection) => {
+                self.dead_letter(&delivery, name, &rejection).await;
+            }
+            Verdict::Later(rejection, waits_for, delay) => {
+                if self.put_off.admit(delivery.sequence, waits_for, delay) {
+                    self.nak(&delivery, name, &rejection, delay).await;
+                } else {
+                    self.dead_letter(&delivery, name, &rejection.among_many()).await;
+                }
+            }
+            Verdict::Stopped => delivery.nak(&self.bus, Duration::ZERO).await,
+        }
+        self.in_hand.release(delivery.sequence);
+    }
+
+    /// Handles a command that may have ended a process: nothing else is handled meanwhile, and what was begun and never
+    /// ended is counted in the database.
+    async fn try_alone(&self, delivery: &Delivery, taken: Taken) -> Verdict {
+        let _alone = self.alone.write().await;
+        let unfinished = Rejection::unfinished(delivery.delivered);
+        let trial = delivery.undeliverable(&unfinished);
+        let mut backoff = hold_backoff();
+        let begun = loop {
+            match self.dead_letters.begin_trial(&trial).await {
+                Ok(begun) => break begun,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn Error, "commands are held: the database is away");
+                    if !self.hold(delivery, &mut backoff).await {
+                        return Verdict::Stopped;
+                    }
+                }
+            }
+        };
+        let verdict = if begun >= MOST_TRIALS {
+            Verdict::Never(Rejection::ended_the_process(begun))
+        } else {
+            tracing::warn!(
+                subject = %delivery.subject,
+                delivered = delivery.delivered,
+                "a command was delivered again and again; it is handled alone"
+            );
+            self.work(delivery, taken).await
+        };
+        if let Err(error) = self.dead_letters.end_trial(&trial).await {
+            tracing::warn!(error = &error as &dyn Error, "the end of a command's trial was not noted");
+        }
+        verdict
+    }
+
+    /// Tries a command until it is decided what becomes of it. While the database is away it stays in hand, so that
+    /// nothing more is taken than can be worked on.
+    async fn work(&self, delivery: &Delivery, taken: Taken) -> Verdict {
+        let mut backoff = hold_backoff();
+        let mut next = Some(taken);
+        let mut held = 0;
+        loop {
+            let decoded = match next.take() {
+                Some(taken) => Ok(taken),
+                None => delivery.decode(),
+            };
+            let rejection = match decoded {
+                Err(rejection) => return Verdict::Never(rejection),
+                Ok(taken) => match self.attempt(taken).await {
+                    Ok(answer) => return Verdict::Done(answer),
+                    Err(rejection) => rejection,
+                },
+            };
+            if !rejection.may_work_later() {
+                return grace(delivery, rejection);
+            }
+            let is_away = !self.dead_letters.is_writable().await;
+            if !is_away && (!rejection.is_about_the_database() || held >= MOST_HELD) {
+                return later(delivery, rejection);
+            }
+            held = if is_away { 0 } else { held + 1 };
+            tracing::warn!(error = &rejection as &dyn Error, "commands are held: the database is away");
+            if !self.hold(delivery, &mut backoff).await {
+                return Verdict::Stopped;
+            }
+        }
+    }
+
+    async fn attempt(&self, taken: Taken) -> Result<Answer, Rejection> {
+        let handled = AssertUnwindSafe(self.intake.handle(taken)).catch_unwind();
+        match tokio::time::timeout(TIMEOUT, handled).await {
+            Ok(Ok(handled)) => handled,
+            Ok(Err(_)) => Err(Rejection::panicked()),
+            Err(_) => Err(Rejection::timed_out(TIMEOUT)),
+        }
+    }
+
+    /// Waits with the command in hand; `false`: the process is to end.
+    async fn hold(&self, delivery: &Delivery, backoff: &mut Backoff) -> bool {
+        counter!("lablet_door_held_total").increment(1);
+        delivery.in_progress(&self.bus).await;
+        tokio::select! {
+            () = tokio::time::sleep(backoff.next_wait()) => true,
+            () = self.stop.cancelled() => false,
+        }
+    }
+
+    /// Writes a command that can never work to the dead letters, then terminates it. Answers whether it is there.
+    pub(super) async fn dead_letter(&self, delivery: &Delivery, name: &'static str, rejection: &Rejection) -> bool {
+        let undeliverable = delivery.undeliverable(rejection);
+        let mut backoff = hold_backoff();
+        loop {
+            match self.dead_letters.keep(&undeliverable).await {
+                Ok(id) => {
+                    tracing::warn!(%id, subject = %delivery.subject, reason = %rejection, "a command went to the dead letters");
+                    break;
+                }
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn Error, "a dead letter was not kept; trying again");
+                    if !self.hold(delivery, &mut backoff).await {
+                        delivery.nak(&self.bus, Duration::ZERO).await;
+                        return false;
+                    }
+                }
+            }
+        }
+        counter!("lablet_door_commands_total", "command" => name, "outcome" => rejection.code()).increment(1);
+        counter!("lablet_dead_letters_total", "kind" => "command").increment(1);
+        delivery.settle(&self.bus, AckKind::Term).await;
+        self.reply(delivery, serde_json::to_vec(&rejection.answer())).await;
+        true
+    }
+
+    async fn nak(&self, delivery: &Delivery, name: &'static str, rejection: &Rejection, delay: Duration) {
+        tracing::warn!(
+            subject = %delivery.subject,
+            reason = %rejection,
+            delivered = delivery.delivered,
+            delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            "a command is put off"
+        );
+        counter!("lablet_door_commands_total", "command" => name, "outcome" => "put_off").increment(1);
+        delivery.nak(&self.bus, delay).await;
+    }
+
+    /// Answers on the subject that the sender named.
+    async fn reply(&self, delivery: &Delivery, answer: serde_json::Result<Vec<u8>>) {
+        let Some(subject) = delivery.header(subjects::REPLY_TO) else { return };
+        if !is_reply_subject(&subject) {
+            tracing::warn!(%subject, "no answer is sent to this subject; expected _INBOX… or lablet.replies.…");
+            return;
+        }
+        let answer = match answer {
+            Ok(answer) => Bytes::from(answer),
+            Err(error) => {
+                tracing::error!(error = &error as &dyn Error, "an answer cannot be written as JSON");
+                return;
+            }
+        };
+        if let Err(error) = self.bus.client().publish(subject, answer).await {
+            tracing::warn!(error = &error as &dyn Error, "an answer was not sent");
+        }
+    }
+}
+
+fn hold_backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(250), Duration::from_secs(10))
+}
+
+/// What a command refers to may be on its way in another lane: a definition and its first session, say.
+fn grace(delivery: &Delivery, rejection: Rejection) -> Verdict {
+    if rejection.is_about_something_unknown() && delivery.delivered <= GRACE {
+        let team = subjects::team(&delivery.subject).unwrap_or_default().to_owned();
+        return Verdict::Later(rejection, WaitsFor::Team(team), doubled(delivery.delivered));
+    }
+    Verdict::Never(rejection)
+}
+
+/// A command that fails while others work: it has little time, and little room.
+fn later(delivery: &Delivery, rejection: Rejection) -> Verdict {
+    let delay = if rejection.is_internal() {
+        let tries = usize::try_from(delivery.delivered - 1).unwrap_or(0);
+        DELAYS_OF_INTERNAL.get(tries).copied()
+    } else {
+        (delivery.delivered < MOST_DELIVERIES).then(|| doubled(delivery.delivered))
+    };
+    let Some(delay) = delay else { return Verdict::Never(rejection) };
+    let (what, id) = rejection.about().unwrap_or(("", ""));
+    let waits_for = WaitsFor::Aggregate(what.to_owned(), id.to_owned());
+    Verdict::Later(rejection, waits_for, delay)
+}
+
+fn doubled(delivered: i64) -> Duration {
+    let doublings = u32::try_from(delivered.clamp(1, 10) - 1).unwrap_or(0);
+    (Duration::from_millis(250) * 2_u32.pow(doublings)).min(LONGEST_DELAY)
+}
+
+/// Only inboxes and reply subjects: nobody must be able to have something published elsewhere with our permissions.
+fn is_reply_subject(subject: &str) -> bool {
+    let plain = |token: &str| {
+        !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'*' | b'>'))
+    };
+    let allowed = subject.starts_with("_INBOX") || subject.starts_with("lablet.replies.");
+    subject.len() <= 255 && allowed && subject.contains('.') && subject.split('.').all(plain)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_go_to_inboxes_only() {
+        for good in ["_INBOX.abc.def", "_INBOX_grading.abc", "lablet.replies.grading.7"] {
+            assert!(is_reply_subject(good), "{good}");
+        }
+        let long = format!("_INBOX.{}", "x".repeat(300));
+        for bad in [
+            "$JS.API.STREAM.DELETE.LABLET_EVENTS",
+            "lablet.commands.a.b",
+            "_INBOX.>",
+            "_INBOX.a b",
+            "_INBOX",
+            "_INBOX..a",
+            "",
+            &long,
+        ] {
+            assert!(!is_reply_subject(bad), "{bad}");
+        }
+    }
+}
