@@ -25,6 +25,7 @@ pub use self::wire::{Command, ObservationRequest};
 use crate::authority::{Authorities, NotAuthorized, Sender};
 use crate::body::Handling;
 use crate::clock::{Clock, Mint};
+use crate::database::DatabaseFailure;
 use crate::log::{ExecuteError, Executed, Expected, Log, LogError, Origin, Outcome, Position};
 
 /// The handlers of all commands. Cloning shares the log.
@@ -301,8 +302,10 @@ impl<A: Decide> Done<A> {
 impl From<LogError> for CommandError {
     fn from(error: LogError) -> Self {
         match error {
-            LogError::Unavailable(_) => Self::Unavailable(Box::new(error)),
-            LogError::Corrupt { .. } => Self::Broken(Box::new(error)),
+            LogError::Unavailable(ref cause) if DatabaseFailure::from_error(cause).may_pass() => {
+                Self::Unavailable(Box::new(error))
+            }
+            LogError::Unavailable(_) | LogError::Corrupt { .. } => Self::Broken(Box::new(error)),
         }
     }
 }

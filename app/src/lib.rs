@@ -6,6 +6,7 @@ pub mod body;
 pub mod bus;
 pub mod clock;
 pub mod commands;
+pub mod database;
 pub mod dead_letters;
 pub mod door;
 pub mod log;

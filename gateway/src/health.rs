@@ -58,7 +58,7 @@ pub(crate) async fn ready(State(shared): State<Shared>) -> Response {
     let nats = if shared.bus.is_connected() { Health::Ok } else { Health::Degraded };
     let (postgres, behind) = match probe {
         Ok(Ok(freshness)) => {
-            let late = freshness.iter().filter(|model| model.events_behind > TOLERATED_LAG);
+            let late = freshness.items.iter().filter(|model| model.events_behind > TOLERATED_LAG);
             (Health::Ok, late.map(|model| model.read_model.name().to_owned()).collect())
         }
         Ok(Err(error)) => {

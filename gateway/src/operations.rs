@@ -8,9 +8,9 @@ use app::log::Position;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use projections::ReadError;
 use projections::freshness::{Freshness, MOST_COUNTED};
 use projections::verifications::Verification;
+use projections::{Listed, ReadError, UnreadableRow};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -46,6 +46,9 @@ pub(crate) struct Operations {
     /// Age in seconds of the oldest event that an open transaction holds back from every reader; 0: nothing is held
     /// back.
     pub(crate) held_back_seconds: f64,
+    /// Read models whose checkpoint cannot be read: they are missing above.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unreadable: Vec<UnreadableRow>,
 }
 
 /// How far the log is on the bus.
@@ -85,7 +88,7 @@ pub(crate) async fn show(State(shared): State<Shared>, _: Caller<Viewing>) -> Re
 /// # Errors
 /// 503 while the database is away. That the bus is away is part of the answer.
 pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
-    let read_models = shared.reads.freshness().await?;
+    let Listed { items: read_models, unreadable } = shared.reads.freshness().await?;
     let relay = app::relay::progress(shared.log.pool()).await?;
     let head = shared.log.head().await.map_err(ReadError::Log)?;
     let caught_up = relay.position >= head;
@@ -115,6 +118,7 @@ pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
         build_schema_version,
         last_verify: shared.reads.last_verification().await?,
         consumers: shared.consumers.look(&shared.bus, shared.log.clock()).await,
+        unreadable,
         held_back_seconds: held_back.unwrap_or_default().as_secs_f64(),
     })
 }

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use domain::Invalid;
 use domain::text::Rule;
-use projections::PageRequest;
+use projections::{PageRequest, UnreadableRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +21,9 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins, for `?cursor=`. Null on the last page.
     pub next_cursor: Option<String>,
+    /// Rows of this page that are there and cannot be read; left out where all can.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableRow>,
 }
 
 /// The number of rows that a caller may have.
@@ -74,7 +77,11 @@ impl Paging {
 
 impl<T> From<projections::Page<T>> for Page<T> {
     fn from(page: projections::Page<T>) -> Self {
-        Self { items: page.items, next_cursor: page.next.map(|key| URL_SAFE_NO_PAD.encode(key)) }
+        Self {
+            items: page.items,
+            next_cursor: page.next.map(|key| URL_SAFE_NO_PAD.encode(key)),
+            unreadable: page.unreadable,
+        }
     }
 }
 
@@ -91,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_cursor_comes_back_as_the_key_it_was() {
-        let page = projections::Page { items: vec![1], next: Some("0000000001-1".to_owned()) };
+        let page = projections::Page { items: vec![1], next: Some("0000000001-1".to_owned()), unreadable: Vec::new() };
         let cursor = Page::from(page).next_cursor;
         let request = Paging { limit: None, cursor }.request().unwrap();
         assert_eq!((request.limit, request.cursor.as_deref()), (50, Some("0000000001-1")));

@@ -53,6 +53,8 @@ pub enum Kind {
     VersionRequired,
     /// 500: a fault of this service.
     Internal,
+    /// 500: the thing is there, and its row cannot be read.
+    Unreadable,
     /// 503: something this service needs is away, or it has too much to do.
     Unavailable,
     /// 503: the read model is not yet at the position that was asked for.
@@ -75,7 +77,7 @@ impl Kind {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::VersionRequired => StatusCode::PRECONDITION_REQUIRED,
-            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Internal | Self::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable | Self::ReadModelBehind => StatusCode::SERVICE_UNAVAILABLE,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -96,6 +98,7 @@ impl Kind {
             Self::UnsupportedMediaType => "unsupported-media-type",
             Self::VersionRequired => "version-required",
             Self::Internal => "internal",
+            Self::Unreadable => "unreadable",
             Self::Unavailable => "unavailable",
             Self::ReadModelBehind => "read-model-behind",
             Self::TimedOut => "timed-out",
@@ -117,6 +120,7 @@ impl Kind {
             Self::UnsupportedMediaType => "The body is not JSON",
             Self::VersionRequired => "The change names no version",
             Self::Internal => "Something went wrong on our side",
+            Self::Unreadable => "It is there and cannot be read",
             Self::Unavailable => "Not available at the moment",
             Self::ReadModelBehind => "The read model is behind",
             Self::TimedOut => "The answer took too long",

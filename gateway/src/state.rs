@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use app::bus::Bus;
 use app::commands::Commands;
+use app::database::DatabaseFailure;
 use app::dead_letters::DeadLetters;
-use app::log::{Log, Position};
+use app::log::{Log, LogError, Position};
 use app::notice::PublicUrl;
 use domain::Decide;
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -111,7 +112,7 @@ impl From<Behind> for Problem {
                 let detail = format!("The read model {} is at {reached}, {wanted} was asked for.", model.name());
                 Self::new(Kind::ReadModelBehind, detail).retry_after(Duration::from_secs(1))
             }
-            Behind::Unavailable(error) => away(&error),
+            Behind::Unavailable(error) => error.into(),
         }
     }
 }
@@ -120,19 +121,37 @@ impl From<ReadError> for Problem {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::Invalid(invalid) => Self::invalid(invalid),
-            ReadError::Unavailable(error) => away(&error),
-            ReadError::Log(error) => away(&error),
+            ReadError::Database(error) => error.into(),
+            ReadError::Log(LogError::Unavailable(error)) => error.into(),
+            ReadError::Log(error @ LogError::Corrupt { .. }) => Self::internal("an event cannot be understood", &error),
+            ReadError::Unreadable { row, .. } => {
+                // The alarm was given when the row was found.
+                let detail = format!(
+                    "{} is there, but what the read model holds of it cannot be read ({}). Its events can: see \
+                     /api/operations, and rebuild the read model.",
+                    row.id, row.reason
+                );
+                Self::new(Kind::Unreadable, detail)
+            }
         }
     }
 }
 
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
-        away(&error)
+        match DatabaseFailure::from_error(&error) {
+            DatabaseFailure::Away => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the database does not answer");
+                Self::unavailable("The database does not answer at the moment.", COME_BACK)
+            }
+            DatabaseFailure::TookTooLong => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "the database gave up on a question");
+                let detail = "The database gave up on this question, which took too long. Ask for less at once.";
+                Self::new(Kind::TimedOut, detail).retry_after(COME_BACK)
+            }
+            DatabaseFailure::Data | DatabaseFailure::Ours => {
+                Self::internal("an answer of the database is not understood", &error)
+            }
+        }
     }
-}
-
-fn away(error: &(dyn std::error::Error + 'static)) -> Problem {
-    tracing::warn!(error, "the database cannot be read");
-    Problem::unavailable("The database does not answer at the moment.", COME_BACK)
 }

@@ -54,6 +54,8 @@ pub struct Retried {
     pub reason: Option<String>,
 }
 
+/// What the rows are called in an alarm.
+const LIST: &str = "dead_letters";
 /// Most events that a retry applies in its one transaction; the rest stays for the next.
 const MOST_RETRIED: i64 = 10_000;
 /// Events read at a time.
@@ -61,10 +63,11 @@ const PAGE: i64 = 200;
 
 fn select(model: ReadModel) -> QueryBuilder<sqlx::Postgres> {
     QueryBuilder::new(format!(
-        "SELECT to_json(r) AS row FROM (
+        "{}
              SELECT '{}' AS read_model, event_id, position, aggregate_type, aggregate_id, sequence, event_type, reason,
                     attempts, parked_at
                FROM {}.dead_letters WHERE true",
+        page::select("event_id", "position"),
         model.name(),
         model.schema()
     ))
@@ -91,8 +94,7 @@ impl Projections {
             query.push(" AND position > ").push_bind(after);
         }
         query.push(" ORDER BY position LIMIT ").push_bind(request.fetch()).push(") r");
-        let rows = page::rows(&self.pool, query).await?;
-        Ok(Page::of(rows, request, |letter: &DeadLetter| letter.position.to_string()))
+        self.page_of(LIST, query, request).await
     }
 
     /// One dead letter.
@@ -102,7 +104,7 @@ impl Projections {
     pub async fn dead_letter(&self, model: ReadModel, event_id: Uuid) -> Result<Option<DeadLetter>, ReadError> {
         let mut query = select(model);
         query.push(" AND event_id = ").push_bind(event_id).push(") r");
-        page::one(&self.pool, query).await
+        self.row_of(LIST, query).await
     }
 
     /// Applies the parked events of an aggregate in order, as far as that goes, in one transaction.

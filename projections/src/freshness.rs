@@ -4,8 +4,9 @@ use app::log::Position;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::AssertSqlSafe;
+use sqlx::{AssertSqlSafe, QueryBuilder};
 
+use crate::page::{self, Listed};
 use crate::projector::ReadModel;
 use crate::{Projections, ReadError, parse_position};
 
@@ -35,42 +36,53 @@ pub struct Freshness {
 /// Events behind are counted no further.
 pub const MOST_COUNTED: i64 = 10_000;
 
+/// What is asked of a checkpoint.
+#[derive(Deserialize)]
+struct Checkpoint {
+    position: Position,
+    revision: i32,
+    moved_at: DateTime<Utc>,
+    parked: u64,
+    letters: u64,
+    rebuilding: bool,
+}
+
 impl Projections {
-    /// How far every read model has come.
+    /// How far every read model has come. One whose checkpoint cannot be read is left out, and named.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn freshness(&self) -> Result<Vec<Freshness>, ReadError> {
+    pub async fn freshness(&self) -> Result<Listed<Freshness>, ReadError> {
         let head = self.log.head().await?;
-        let mut all = Vec::with_capacity(ReadModel::ALL.len());
+        let mut all = Listed::default();
         for model in ReadModel::ALL {
             let schema = model.schema();
-            let statement = format!(
-                "SELECT position, revision, moved_at,
-                        (SELECT count(*) FROM {schema}.dead_letters WHERE reason IS NOT NULL),
-                        (SELECT count(*) FROM {schema}.dead_letters), to_regclass('{schema}_next.checkpoint') IS NOT NULL
-                   FROM {schema}.checkpoint"
-            );
-            let (position, revision, moved_at, parked, letters, rebuilding): (
-                String,
-                i32,
-                DateTime<Utc>,
-                i64,
-                i64,
-                bool,
-            ) = sqlx::query_as(AssertSqlSafe(statement)).fetch_one(&self.pool).await?;
-            let position = parse_position(&position)?;
+            let mut query = QueryBuilder::new(page::select("read_model", "position"));
+            query.push(format!(
+                "SELECT '{model}' AS read_model, position, revision, moved_at,
+                        (SELECT count(*) FROM {schema}.dead_letters WHERE reason IS NOT NULL) AS parked,
+                        (SELECT count(*) FROM {schema}.dead_letters) AS letters,
+                        to_regclass('{schema}_next.checkpoint') IS NOT NULL AS rebuilding
+                   FROM {schema}.checkpoint) r"
+            ));
+            let Listed { items, unreadable } = self.list_of::<Checkpoint>("checkpoints", query).await?;
+            all.unreadable.extend(unreadable);
+            let Some(Checkpoint { position, revision, moved_at, parked, letters, rebuilding }) =
+                items.into_iter().next()
+            else {
+                continue;
+            };
             let events_behind = if position >= head { 0 } else { self.log.count_after(position, MOST_COUNTED).await? };
             let rebuilding = if rebuilding { self.rebuild_position(model).await? } else { None };
-            all.push(Freshness {
+            all.items.push(Freshness {
                 read_model: model,
                 revision,
                 position,
                 head,
                 events_behind: events_behind.unsigned_abs(),
                 moved_at,
-                parked_aggregates: parked.unsigned_abs(),
-                dead_letters: letters.unsigned_abs(),
+                parked_aggregates: parked,
+                dead_letters: letters,
                 rebuilding,
             });
         }

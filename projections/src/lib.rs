@@ -16,6 +16,7 @@ pub mod search;
 pub mod verifications;
 pub mod verify;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use app::bus::{Bus, subjects};
@@ -25,7 +26,7 @@ use sqlx::postgres::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-pub use page::{Page, PageRequest};
+pub use page::{Listed, Page, PageRequest, UnreadableRow};
 pub use projector::ReadModel;
 pub use runner::{Runner, RunnerOptions};
 
@@ -35,17 +36,26 @@ pub enum ReadError {
     /// What was asked for cannot be.
     #[error("{0}")]
     Invalid(domain::Invalid),
-    /// The database does not answer.
+    /// The database does not answer, or what it answers is not understood: [`app::database::DatabaseFailure`] tells
+    /// which.
     #[error("the read models cannot be read")]
-    Unavailable(#[source] sqlx::Error),
-    /// The log does not answer.
+    Database(#[source] sqlx::Error),
+    /// The log does not answer, or what it holds is not understood.
     #[error("the log cannot be read")]
     Log(#[source] app::log::LogError),
+    /// What was asked for is there, and its row cannot be read.
+    #[error("the row {} of {list} cannot be read: {}", .row.id, .row.reason)]
+    Unreadable {
+        /// Of which rows it is one.
+        list: &'static str,
+        /// The row.
+        row: UnreadableRow,
+    },
 }
 
 impl From<sqlx::Error> for ReadError {
     fn from(error: sqlx::Error) -> Self {
-        Self::Unavailable(error)
+        Self::Database(error)
     }
 }
 
@@ -82,12 +92,13 @@ pub struct Projections {
     pub(crate) pool: PgPool,
     pub(crate) log: Log,
     pub(crate) moved: watch::Sender<u64>,
+    pub(crate) unreadable: Arc<page::UnreadableWatch>,
 }
 
 impl Projections {
     /// The read models beside this log, in the same database.
     pub fn new(log: Log) -> Self {
-        Self { pool: log.pool().clone(), log, moved: watch::Sender::new(0) }
+        Self { pool: log.pool().clone(), log, moved: watch::Sender::new(0), unreadable: Arc::default() }
     }
 
     /// Changes whenever a read model is heard to have moved.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::freshness::Freshness;
 use crate::read_models::sessions::SessionCount;
-use crate::{Projections, ReadError};
+use crate::{Projections, ReadError, UnreadableRow};
 
 /// How long a request that failed is counted.
 const FAILED_WITHIN: TimeDelta = TimeDelta::hours(24);
@@ -22,6 +22,9 @@ pub struct Overview {
     pub read_models: Vec<Freshness>,
     /// By which clock requests that failed are recent.
     pub at: DateTime<Utc>,
+    /// States of sessions and read models that cannot be read: they are missing above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableRow>,
 }
 
 /// How requests for observations stand.
@@ -29,7 +32,7 @@ pub struct Overview {
 pub struct RequestCounts {
     /// Those without an outcome.
     pub open: u64,
-    /// When the oldest of them was made; null: none is open.
+    /// When the oldest of them was made; null: none is open whose time can be read.
     pub oldest_open_at: Option<DateTime<Utc>>,
     /// Those that failed within the last 24 hours.
     pub failed_last_24_hours: u64,
@@ -42,11 +45,14 @@ impl Projections {
     /// The database or the log does not answer.
     pub async fn overview(&self) -> Result<Overview, ReadError> {
         let at = self.log.clock().now();
+        let sessions = self.session_counts().await?;
+        let read_models = self.freshness().await?;
         Ok(Overview {
-            sessions: self.session_counts().await?,
+            sessions: sessions.items,
             requests: self.request_counts(at - FAILED_WITHIN).await?,
-            read_models: self.freshness().await?,
+            read_models: read_models.items,
             at,
+            unreadable: sessions.unreadable.into_iter().chain(read_models.unreadable).collect(),
         })
     }
 
@@ -57,7 +63,8 @@ impl Projections {
     pub async fn request_counts(&self, failed_since: DateTime<Utc>) -> Result<RequestCounts, ReadError> {
         let statement =
             "SELECT (SELECT count(*) FROM read_observation_requests.observation_requests WHERE outcome = 'open'),
-            (SELECT min(requested_at) FROM read_observation_requests.observation_requests WHERE outcome = 'open'),
+            (SELECT min(requested_at) FROM read_observation_requests.observation_requests
+              WHERE outcome = 'open' AND requested_at BETWEEN '0001-01-01Z' AND '9999-12-31Z'),
             (SELECT count(*) FROM read_observation_requests.observation_requests
               WHERE outcome = 'failed' AND finished_at >= $1)";
         let (open, oldest_open_at, failed): (i64, Option<DateTime<Utc>>, i64) =

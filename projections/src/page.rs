@@ -1,14 +1,21 @@
 //! Keyset pages, and rows that Postgres hands over as JSON.
+//!
+//! Rows are read one by one. One that cannot be read (Postgres writes times, numbers and JSON that this build does not
+//! know) is left out of the data and named beside it, so that it never takes the others with it. Where a page goes on is
+//! said by columns that Postgres gives as text, which every row has.
+
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
 
 use domain::Invalid;
+use metrics::{Unit, counter, describe_counter};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::{PgPool, PgRow};
-use sqlx::types::Json;
+use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder, Row as _};
 
-use crate::ReadError;
+use crate::{Projections, ReadError};
 
 /// Most rows of a page.
 pub const MOST_ROWS: u32 = 1_000;
@@ -20,6 +27,34 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; null on the last one.
     pub next: Option<String>,
+    /// Rows of this page that are there and cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableRow>,
+}
+
+/// All rows of a short list.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Listed<T> {
+    /// The rows, in the list's order.
+    pub items: Vec<T>,
+    /// Rows that are there and cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableRow>,
+}
+
+impl<T> Default for Listed<T> {
+    fn default() -> Self {
+        Self { items: Vec::new(), unreadable: Vec::new() }
+    }
+}
+
+/// A row that is there and cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct UnreadableRow {
+    /// What the row is about: the id of a session, a definition, a worker, an event …
+    pub id: String,
+    /// What of it cannot be read, and why.
+    pub reason: String,
 }
 
 /// Which page is asked for.
@@ -69,41 +104,173 @@ pub(crate) fn bad_cursor() -> Invalid {
     Invalid::new("cursor", "is none of this list's", "the cursor that the page before gave")
 }
 
+/// Longest id or name in a cursor.
+const LONGEST_IN_CURSOR: usize = 1_000;
+
+/// An id or a name in a cursor, as the row has it: one that cannot be read is passed by its own words too.
+///
+/// # Errors
+/// [`Invalid`] for what no row can have.
+pub(crate) fn id_in_cursor(text: &str) -> Result<String, Invalid> {
+    if text.len() <= LONGEST_IN_CURSOR && !text.contains('\0') { Ok(text.to_owned()) } else { Err(bad_cursor()) }
+}
+
 impl<T> Page<T> {
-    /// Of `rows` fetched with [`PageRequest::fetch`]; `key` gives the cursor after a row.
-    pub(crate) fn of(rows: Vec<T>, request: &PageRequest, key: impl Fn(&T) -> String) -> Self {
-        Self::of_part(rows, false, request, key)
+    /// Nothing.
+    pub(crate) fn empty() -> Self {
+        Self { items: Vec::new(), next: None, unreadable: Vec::new() }
     }
 
-    /// As [`Page::of`], of rows that may have ended before their number was reached: `more` says that others may follow.
+    /// Of `rows` that may have ended before their number was reached, all of which can be read: `more` says that others
+    /// may follow, `key` gives the cursor after a row.
     pub(crate) fn of_part(mut rows: Vec<T>, more: bool, request: &PageRequest, key: impl Fn(&T) -> String) -> Self {
         let more = more || rows.len() > request.rows();
         rows.truncate(request.rows());
         let next = if more { rows.last().map(key) } else { None };
-        Self { items: rows, next }
+        Self { items: rows, next, unreadable: Vec::new() }
+    }
+
+    /// Of rows fetched with [`PageRequest::fetch`].
+    pub(crate) fn from_rows(mut rows: Vec<ListRow<T>>, request: &PageRequest) -> Self {
+        let more = rows.len() > request.rows();
+        rows.truncate(request.rows());
+        let next = if more { rows.last().map(|row| row.cursor.clone()) } else { None };
+        let Listed { items, unreadable } = Listed::from_rows(rows);
+        Self { items, next, unreadable }
     }
 }
 
-/// Reads the column `row`, which holds one row as JSON.
-pub(crate) fn from_json<T: DeserializeOwned + Unpin + Send>(row: &PgRow) -> sqlx::Result<T> {
-    Ok(row.try_get::<Json<T>, _>("row")?.0)
+impl<T> Listed<T> {
+    pub(crate) fn from_rows(rows: Vec<ListRow<T>>) -> Self {
+        let mut listed = Self::default();
+        for row in rows {
+            match row.value {
+                Ok(value) => listed.items.push(value),
+                Err(unreadable) => listed.unreadable.push(unreadable),
+            }
+        }
+        listed
+    }
 }
 
-/// All rows of a statement that selects one column `row`.
-pub(crate) async fn rows<T>(pool: &PgPool, mut query: QueryBuilder<Postgres>) -> Result<Vec<T>, ReadError>
-where
-    T: DeserializeOwned + Unpin + Send,
-{
-    let rows = query.build().fetch_all(pool).await?;
-    Ok(rows.iter().map(from_json).collect::<sqlx::Result<_>>()?)
+/// One row of a statement that begins with [`select`].
+#[derive(Debug)]
+pub(crate) struct ListRow<T> {
+    /// Where a page after this row begins.
+    pub(crate) cursor: String,
+    pub(crate) value: Result<T, UnreadableRow>,
 }
 
-/// At most one row of a statement that selects one column `row`.
-pub(crate) async fn one<T>(pool: &PgPool, query: QueryBuilder<Postgres>) -> Result<Option<T>, ReadError>
-where
-    T: DeserializeOwned + Unpin + Send,
-{
-    Ok(rows(pool, query).await?.pop())
+/// Begins a statement that ends in `) r`: each row of what is between as JSON, with its id and its place in the list as
+/// Postgres writes them. `id` and `cursor` are columns of what is between.
+pub(crate) fn select(id: &str, cursor: &str) -> String {
+    format!("SELECT r.{id}::text AS row_id, r.{cursor}::text AS row_cursor, to_json(r)::text AS row FROM (")
+}
+
+fn decode<T: DeserializeOwned>(row: &PgRow) -> sqlx::Result<ListRow<T>> {
+    let id: Option<String> = row.try_get("row_id")?;
+    let cursor: Option<String> = row.try_get("row_cursor")?;
+    let text: &str = row.try_get("row")?;
+    let value = from_text(text).map_err(|reason| UnreadableRow { id: id.unwrap_or_default(), reason });
+    Ok(ListRow { cursor: cursor.unwrap_or_default(), value })
+}
+
+/// Longest reason that is told.
+const LONGEST_REASON: usize = 300;
+
+/// A value that Postgres wrote as JSON, or what cannot be read of it.
+fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    // Which member is at fault is asked only where there is a fault.
+    serde_json::from_str(text).map_err(|plain| {
+        let mut deserializer = serde_json::Deserializer::from_str(text);
+        let reason = match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+            Err(error) if error.path().iter().len() > 0 => format!("{}: {}", error.path(), error.inner()),
+            Ok(_) | Err(_) => plain.to_string(),
+        };
+        // Where in the text it was is of no use to anybody: the text is Postgres's of this moment.
+        let reason = reason.rfind(" at line ").map_or(reason.as_str(), |end| &reason[..end]);
+        reason.chars().take(LONGEST_REASON).collect()
+    })
+}
+
+/// Rows that have been told about.
+#[derive(Debug, Default)]
+pub(crate) struct UnreadableWatch {
+    told: Mutex<HashSet<(&'static str, String)>>,
+}
+
+/// Rows that are remembered as told; beyond, none is told a second time and new ones are not told either.
+const MOST_TOLD: usize = 10_000;
+
+impl UnreadableWatch {
+    /// Alarms, once for each row.
+    pub(crate) fn tell(&self, list: &'static str, row: &UnreadableRow) {
+        let is_new = {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.len() < MOST_TOLD && told.insert((list, row.id.clone()))
+        };
+        if is_new {
+            describe_counter!(
+                "lablet_unreadable_rows_total",
+                Unit::Count,
+                "Rows that were found and could not be read, each counted once"
+            );
+            counter!("lablet_unreadable_rows_total", "list" => list).increment(1);
+            tracing::error!(list, row.id = row.id, reason = row.reason, "a row cannot be read");
+        }
+    }
+}
+
+impl Projections {
+    /// The rows of a statement that begins with [`select`], each for itself. `list` names them in the alarm.
+    pub(crate) async fn rows<T: DeserializeOwned>(
+        &self,
+        list: &'static str,
+        mut query: QueryBuilder<Postgres>,
+    ) -> Result<Vec<ListRow<T>>, ReadError> {
+        let rows = query.build().fetch_all(&self.pool).await?;
+        let rows = rows.iter().map(decode).collect::<sqlx::Result<Vec<ListRow<T>>>>()?;
+        for row in &rows {
+            if let Err(unreadable) = &row.value {
+                self.unreadable.tell(list, unreadable);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// A page of a list.
+    pub(crate) async fn page_of<T: DeserializeOwned>(
+        &self,
+        list: &'static str,
+        query: QueryBuilder<Postgres>,
+        request: &PageRequest,
+    ) -> Result<Page<T>, ReadError> {
+        Ok(Page::from_rows(self.rows(list, query).await?, request))
+    }
+
+    /// A whole list.
+    pub(crate) async fn list_of<T: DeserializeOwned>(
+        &self,
+        list: &'static str,
+        query: QueryBuilder<Postgres>,
+    ) -> Result<Listed<T>, ReadError> {
+        Ok(Listed::from_rows(self.rows(list, query).await?))
+    }
+
+    /// At most one row.
+    ///
+    /// # Errors
+    /// [`ReadError::Unreadable`] when it is there and cannot be read.
+    pub(crate) async fn row_of<T: DeserializeOwned>(
+        &self,
+        list: &'static str,
+        query: QueryBuilder<Postgres>,
+    ) -> Result<Option<T>, ReadError> {
+        match self.rows(list, query).await?.pop() {
+            None => Ok(None),
+            Some(row) => row.value.map(Some).map_err(|row| ReadError::Unreadable { list, row }),
+        }
+    }
 }
 
 /// A text to search for, as a pattern for `LIKE` on a lower-case column.
@@ -123,12 +290,43 @@ pub(crate) fn like(text: &str) -> String {
 mod tests {
     use super::*;
 
+    fn row(cursor: &str, value: Result<u32, &str>) -> ListRow<u32> {
+        let unreadable = |reason: &str| UnreadableRow { id: cursor.to_owned(), reason: reason.to_owned() };
+        ListRow { cursor: cursor.to_owned(), value: value.map_err(unreadable) }
+    }
+
     #[test]
     fn a_page_says_where_the_next_begins_only_when_there_is_one() {
         let request = PageRequest::first(2);
-        assert_eq!(Page::of(vec![1, 2, 3], &request, i32::to_string).next.as_deref(), Some("2"));
-        assert_eq!(Page::of(vec![1, 2], &request, i32::to_string).next, None);
-        assert_eq!(Page::of(vec![1, 2, 3], &request, i32::to_string).items, [1, 2]);
+        assert_eq!(Page::of_part(vec![1, 2, 3], false, &request, i32::to_string).next.as_deref(), Some("2"));
+        assert_eq!(Page::of_part(vec![1], true, &request, i32::to_string).next.as_deref(), Some("1"));
+        assert_eq!(Page::of_part(vec![1, 2], false, &request, i32::to_string).next, None);
+        assert_eq!(Page::of_part(vec![1, 2, 3], false, &request, i32::to_string).items, [1, 2]);
+    }
+
+    #[test]
+    fn a_page_goes_on_after_a_row_that_cannot_be_read() {
+        let rows = vec![row("a", Ok(1)), row("b", Err("at: is infinity")), row("c", Ok(3))];
+        let page = Page::from_rows(rows, &PageRequest::first(2));
+        assert_eq!((page.items, page.next.as_deref()), (vec![1], Some("b")));
+        assert_eq!(page.unreadable, [UnreadableRow { id: "b".to_owned(), reason: "at: is infinity".to_owned() }]);
+    }
+
+    #[test]
+    fn a_reason_names_what_cannot_be_read() {
+        #[derive(Debug, Deserialize)]
+        struct Inner {
+            #[expect(dead_code, reason = "only decoded")]
+            count: u32,
+        }
+        #[derive(Debug, Deserialize)]
+        struct Outer {
+            #[expect(dead_code, reason = "only decoded")]
+            inner: Inner,
+        }
+        let reason = from_text::<Outer>(r#"{"inner": {"count": -1}}"#).unwrap_err();
+        assert_eq!(reason, "inner.count: invalid value: integer `-1`, expected u32");
+        assert!(from_text::<Outer>("{").unwrap_err().chars().count() <= LONGEST_REASON);
     }
 
     #[test]

@@ -5,20 +5,19 @@ use domain::lablet_session::SessionStatus;
 use domain::{DefinitionId, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use crate::page::{self, PageRequest};
+use crate::page::{self, Page, PageRequest};
 use crate::read_models::definitions::{DefinitionFilter, DefinitionRow};
 use crate::read_models::sessions::{SessionFilter, SessionRow};
 use crate::read_models::workers::WorkerRow;
-use crate::{Projections, ReadError};
+use crate::{Projections, ReadError, UnreadableRow};
 
 /// Most hits of each kind.
 pub const MOST_HITS: u32 = 50;
 
 /// What a search found.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SearchResults {
     /// What has exactly this id.
     pub exact: Vec<SearchHit>,
@@ -26,6 +25,9 @@ pub struct SearchResults {
     pub containing: Vec<SearchHit>,
     /// Kinds of which there is more that contains it.
     pub more: Vec<SearchKind>,
+    /// What is there and cannot be read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableRow>,
 }
 
 /// Something that a search found.
@@ -92,18 +94,18 @@ impl Projections {
     /// The database or the log does not answer.
     pub async fn search(&self, text: &str, limit: u32) -> Result<SearchResults, ReadError> {
         let text = text.trim();
-        let mut results = SearchResults { exact: Vec::new(), containing: Vec::new(), more: Vec::new() };
+        let mut results = SearchResults::default();
         if text.is_empty() {
             return Ok(results);
         }
         if let Ok(id) = SessionId::parse(text) {
-            results.exact.extend(self.session_summary(&id).await?.map(SearchHit::from));
+            results.add_exact(self.session_summary(&id).await)?;
         }
         if let Ok(id) = DefinitionId::parse(text) {
-            results.exact.extend(self.definition(&id).await?.map(SearchHit::from));
+            results.add_exact(self.definition(&id).await)?;
         }
         if let Ok(id) = WorkerId::parse(text) {
-            results.exact.extend(self.worker(&id).await?.map(SearchHit::from));
+            results.add_exact(self.worker(&id).await)?;
         }
         if let Ok(id) = text.parse::<Uuid>() {
             results.exact.extend(self.log.events_without_payload(&[id]).await?.into_iter().map(SearchHit::from));
@@ -111,33 +113,49 @@ impl Projections {
         let request = PageRequest::first(limit.clamp(1, MOST_HITS));
         let filter = DefinitionFilter { text: Some(text.to_owned()), ..DefinitionFilter::default() };
         let definitions = self.definitions(&filter, &request).await?;
-        results.add(SearchKind::Definition, definitions.items, definitions.next.is_some());
-        let mut workers = self.workers_containing(text, &request).await?;
-        let more = workers.len() > request.rows();
-        workers.truncate(request.rows());
-        results.add(SearchKind::Worker, workers, more);
+        results.add(SearchKind::Definition, definitions);
+        results.add(SearchKind::Worker, self.workers_containing(text, &request).await?);
         let filter = SessionFilter { text: Some(text.to_owned()), ..SessionFilter::default() };
         let sessions = self.sessions(&filter, &request).await?;
-        results.add(SearchKind::Session, sessions.items, sessions.next.is_some());
+        results.add(SearchKind::Session, sessions);
         Ok(results)
     }
 
     /// Workers are few: their rows have no column for searching.
-    async fn workers_containing(&self, text: &str, request: &PageRequest) -> Result<Vec<WorkerRow>, ReadError> {
-        let mut query = QueryBuilder::new(crate::read_models::workers::SELECT);
+    async fn workers_containing(&self, text: &str, request: &PageRequest) -> Result<Page<WorkerRow>, ReadError> {
+        let mut query = crate::read_models::workers::select();
         query.push(" AND lower(concat_ws(' ', id, name, address)) LIKE ").push_bind(page::like(text));
         query.push(" ORDER BY created_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
-        page::rows(&self.pool, query).await
+        self.page_of(crate::read_models::workers::LIST, query, request).await
     }
 }
 
 impl SearchResults {
-    fn add<T: Into<SearchHit>>(&mut self, kind: SearchKind, found: Vec<T>, more: bool) {
+    fn add<T: Into<SearchHit>>(&mut self, kind: SearchKind, found: Page<T>) {
+        for row in found.unreadable {
+            self.add_unreadable(row);
+        }
         let exact = &self.exact;
         let known = |hit: &SearchHit| exact.iter().any(|exact| exact.kind == hit.kind && exact.id == hit.id);
-        self.containing.extend(found.into_iter().map(Into::into).filter(|hit| !known(hit)));
-        if more {
+        self.containing.extend(found.items.into_iter().map(Into::into).filter(|hit| !known(hit)));
+        if found.next.is_some() {
             self.more.push(kind);
+        }
+    }
+
+    /// What has exactly the id that was searched for, if there is such a thing.
+    fn add_exact<T: Into<SearchHit>>(&mut self, found: Result<Option<T>, ReadError>) -> Result<(), ReadError> {
+        match found {
+            Ok(found) => self.exact.extend(found.map(Into::into)),
+            Err(ReadError::Unreadable { row, .. }) => self.add_unreadable(row),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+
+    fn add_unreadable(&mut self, row: UnreadableRow) {
+        if !self.unreadable.contains(&row) {
+            self.unreadable.push(row);
         }
     }
 }

@@ -58,10 +58,11 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn last_verification(&self) -> Result<Option<Verification>, ReadError> {
-        let query = QueryBuilder::new(
-            "SELECT to_json(r) AS row FROM (SELECT verified_at, verified_by, held, rows_compared, report
+        let mut query = QueryBuilder::new(page::select("id", "id"));
+        query.push(
+            "SELECT id, verified_at, verified_by, held, rows_compared, report
                FROM verifications ORDER BY id DESC LIMIT 1) r",
         );
-        page::one(&self.pool, query).await
+        self.row_of("verifications", query).await
     }
 }

@@ -161,7 +161,7 @@ impl Projections {
             report.rebuilt = Some(rebuilt);
         }
         if let Some(bus) = bus {
-            let relayed = relay::progress(&self.pool).await.map_err(ReadError::Unavailable)?;
+            let relayed = relay::progress(&self.pool).await.map_err(ReadError::Database)?;
             report.bus = Some(relay::compare(&self.log, bus, relayed.position).await?);
         }
         Ok(report)

@@ -17,6 +17,7 @@ use super::position::Position;
 use super::record::DedupeKey;
 use super::too_late;
 use crate::bus::Backoff;
+use crate::database::DatabaseFailure;
 
 /// Commands that may wait for a writer; more wait for room.
 const QUEUE: usize = 4_096;
@@ -267,26 +268,12 @@ async fn insert_persistently(connection: &mut Connection, appends: &[&Append]) -
 
 /// Whether sending the same statement again may help.
 pub fn is_transient(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed | sqlx::Error::Tls(_) => true,
-        sqlx::Error::Database(error) => error.code().is_some_and(|code| {
-            // connection failures; serialisation and deadlock; resources; shutdown and start-up of the server
-            ["08", "40", "53", "55", "57", "58"].iter().any(|class| code.starts_with(class)) || code == "25006"
-        }),
-        _ => false,
-    }
+    DatabaseFailure::from_error(error).may_pass()
 }
 
 /// Whether these very events can never go in. Of every other failure the outcome may be unknown.
 fn blames_the_data(error: &sqlx::Error) -> bool {
-    match error {
-        sqlx::Error::Encode(_) => true,
-        // data exceptions; integrity; limits of the program, such as a row that is too large
-        sqlx::Error::Database(error) => {
-            error.code().is_some_and(|code| ["22", "23", "54"].iter().any(|class| code.starts_with(class)))
-        }
-        _ => false,
-    }
+    DatabaseFailure::from_error(error) == DatabaseFailure::Data
 }
 
 /// Somebody else's event stands where a later event of the command belongs.

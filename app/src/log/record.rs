@@ -1,9 +1,12 @@
 //! What is recorded: an event with all that is known of it, and who caused it.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use domain::RawJson;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -56,8 +59,8 @@ impl RecordedEvent {
                     .as_str()
                     .map_err(|source| sqlx::Error::ColumnDecode { index: "payload".to_owned(), source })?,
             ),
-            metadata: row.try_get::<sqlx::types::Json<Metadata>, _>("metadata")?.0,
-            recorded_at: row.try_get("recorded_at")?,
+            metadata: metadata(row.try_get_raw("metadata")?.as_bytes().map_err(sqlx::Error::Decode)?),
+            recorded_at: recorded_at(row.try_get_unchecked("recorded_at")?),
         })
     }
 
@@ -65,6 +68,32 @@ impl RecordedEvent {
     pub fn versioned_type(&self) -> String {
         format!("{}.v{}", self.event_type, self.event_version)
     }
+}
+
+/// What of an event's metadata this build knows. Other writers may keep anything there, which must not keep the event
+/// from being read: a member that is no text is none.
+fn metadata(json: &[u8]) -> Metadata {
+    let Ok(mut members) = serde_json::from_slice::<HashMap<String, Value>>(json) else { return Metadata::default() };
+    let mut text = |name: &str| match members.remove(name) {
+        Some(Value::String(text)) => Some(text),
+        _ => None,
+    };
+    Metadata {
+        actor: text("actor"),
+        correlation_id: text("correlation_id"),
+        causation_id: text("causation_id"),
+        traceparent: text("traceparent"),
+    }
+}
+
+/// The time of a `timestamptz`, which Postgres sends as microseconds since 2000 and may be one that neither RFC 3339
+/// nor chrono can write: `infinity`, a year before Christ. Such a time is the nearest that can be written.
+fn recorded_at(microseconds_since_2000: i64) -> DateTime<Utc> {
+    const YEAR_2000: i64 = 946_684_800_000_000;
+    const EARLIEST: i64 = -62_135_596_800_000_000;
+    const LATEST: i64 = 253_402_300_799_999_999;
+    let microseconds = microseconds_since_2000.saturating_add(YEAR_2000).clamp(EARLIEST, LATEST);
+    DateTime::from_timestamp_micros(microseconds).unwrap_or_default()
 }
 
 /// Who caused an event, and in what connection. Events of other writers may lack all of it.
@@ -155,5 +184,27 @@ impl DedupeKey {
     /// The key.
     pub fn key(&self) -> &str {
         &self.key
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn metadata_of_any_shape_keep_no_event_from_being_read() {
+        let known = metadata(br#"{"actor": "admin:ada", "causation_id": 7, "trace": {"a": [1]}}"#);
+        assert_eq!(known, Metadata { actor: Some("admin:ada".to_owned()), ..Metadata::default() });
+        for odd in ["[]", "7", "null", "\"x\"", r#"{"actor": "\ud800"}"#, r#"{"n": 1e400}"#] {
+            assert_eq!(metadata(odd.as_bytes()), Metadata::default(), "{odd}");
+        }
+    }
+
+    #[test]
+    fn a_time_that_only_postgres_knows_is_the_nearest_that_can_be_written() {
+        let text = |microseconds| recorded_at(microseconds).to_rfc3339();
+        assert_eq!(text(0), "2000-01-01T00:00:00+00:00");
+        assert_eq!(text(i64::MAX), "9999-12-31T23:59:59.999999+00:00");
+        assert_eq!(text(i64::MIN), "0001-01-01T00:00:00+00:00");
     }
 }

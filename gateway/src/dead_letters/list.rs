@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use projections::dead_letters::DeadLetter as DeadEvent;
-use projections::{PageRequest, ReadModel};
+use projections::{PageRequest, ReadModel, UnreadableRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -70,6 +70,9 @@ pub(crate) struct Letters {
     pub(crate) items: Vec<Letter>,
     /// Whether there are more than are shown; settle some, and they come.
     pub(crate) more: bool,
+    /// Dead letters that are there and cannot be read; left out where all can.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unreadable: Vec<UnreadableRow>,
 }
 
 impl From<DeadCommand> for Letter {
@@ -120,7 +123,7 @@ pub(crate) async fn list(
 /// # Errors
 /// The database does not answer.
 pub(crate) async fn waiting(shared: &Shared, kind: Option<LetterKind>, limit: u32) -> Result<Letters, Problem> {
-    let mut letters = Letters { items: Vec::new(), more: false };
+    let mut letters = Letters { items: Vec::new(), more: false, unreadable: Vec::new() };
     if kind != Some(LetterKind::Event) {
         let commands =
             shared.dead_letters.list(Some(Kind::Command), Some(Status::Waiting), i64::from(limit) + 1).await?;
@@ -131,6 +134,7 @@ pub(crate) async fn waiting(shared: &Shared, kind: Option<LetterKind>, limit: u3
         for model in ReadModel::ALL {
             let page = shared.reads.dead_letters(model, true, &PageRequest::first(limit)).await?;
             letters.more |= page.next.is_some();
+            letters.unreadable.extend(page.unreadable);
             letters.items.extend(page.items.into_iter().map(Letter::from));
         }
     }

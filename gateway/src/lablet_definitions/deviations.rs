@@ -3,8 +3,8 @@
 use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
-use projections::ReadModel;
 use projections::read_models::observations::DefinitionDeviation;
+use projections::{Listed, ReadModel, UnreadableRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -28,6 +28,9 @@ pub(crate) struct DeviationQuery {
 pub(crate) struct Deviations {
     /// The one that is off by most first.
     items: Vec<DefinitionDeviation>,
+    /// Definitions that are off and whose rows cannot be read; left out where all can.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unreadable: Vec<UnreadableRow>,
 }
 
 pub(crate) async fn deviations(
@@ -38,7 +41,8 @@ pub(crate) async fn deviations(
 ) -> Result<Json<Deviations>, Problem> {
     let limit = paging::limit(query.limit)?;
     since.reached(&shared, &[ReadModel::Observations, ReadModel::Definitions]).await?;
-    Ok(Json(Deviations { items: shared.reads.definitions_off(limit).await? }))
+    let Listed { items, unreadable } = shared.reads.definitions_off(limit).await?;
+    Ok(Json(Deviations { items, unreadable }))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -60,7 +60,7 @@ pub(crate) async fn nodes(
         if shared.log.load::<LabletSession>(id.as_str()).await.map_err(ReadError::Log)?.is_none() {
             return Err(Problem::not_found("session", id.as_str()));
         }
-        if let Some(observation) = filter.observation {
+        if let Some(observation) = filter.observation.filter(|_| nodes.page.unreadable.is_empty()) {
             return Err(Problem::not_found("observation", &observation.to_string()));
         }
     }

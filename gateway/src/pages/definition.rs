@@ -28,7 +28,7 @@ use super::definitions::indicator;
 use super::parts::{self, Badge, CopyId, When};
 use super::query::{Asked, address};
 use super::shell::{Section, Shell, page};
-use super::table::{Column, Format, cell, csv, csv_of, time};
+use super::table::{Column, Format, cell, csv, csv_without, time};
 use super::visit::{Permit, Visit};
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
@@ -185,7 +185,10 @@ pub(crate) async fn show(
     let Basis { now, observed } = Basis::read(&shared, &id, window).await?;
     if query.format == Some(Format::Csv) {
         return match query.table.unwrap_or(Table::Sessions) {
-            Table::Sessions => csv_of(&format!("definition-{id}-sessions"), &SESSION_COLUMNS, &observed.sessions),
+            Table::Sessions => {
+                let name = format!("definition-{id}-sessions");
+                csv_without(&name, &SESSION_COLUMNS, &observed.sessions, &observed.unreadable)
+            }
             Table::Revisions => {
                 let (reads, id) = (&shared.reads, &id);
                 csv(&format!("definition-{id}-revisions"), &REVISION_COLUMNS, |request| async move {
@@ -208,7 +211,9 @@ pub(crate) async fn show(
     page(&DefinitionPage {
         shell: Shell::of(&visit, Section::Definitions)
             .twin(format!("/api/lablet-definitions/{id}"))
-            .live(format!("/api/stream?definition_id={id}")),
+            .live(format!("/api/stream?definition_id={id}"))
+            .without(revisions.unreadable)
+            .without(observed.unreadable.clone()),
         visitor: visit.principal.to_string(),
         choices: CHOICES
             .into_iter()

@@ -46,7 +46,7 @@ impl FreshnessWatch {
         // Whoever comes while one asks waits for that answer.
         let mut kept = self.kept.lock().await;
         if kept.as_ref().is_none_or(|kept| kept.at.elapsed() >= SERVES) {
-            let all = reads.freshness().await?;
+            let all = reads.freshness().await?.items;
             let now = Instant::now();
             let mut heads = kept.take().map(|kept| kept.heads).unwrap_or_default();
             heads.extend(all.first().map(|model| (now, model.head)));

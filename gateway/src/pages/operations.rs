@@ -18,7 +18,7 @@ use super::parts::When;
 use super::place::Place;
 use super::query::Asked;
 use super::shell::{Section, Shell, page};
-use super::table::{Column, Format, csv_of, time};
+use super::table::{Column, Format, csv_of, csv_without, time};
 use super::visit::Visit;
 use crate::authentication::Role;
 use crate::caller::{Caller, Operating};
@@ -94,7 +94,11 @@ pub(crate) async fn show(
     let more_consumers = consumers.len().saturating_sub(MOST_CONSUMERS);
     consumers.truncate(MOST_CONSUMERS);
     page(&OperationsPage {
-        shell: Shell::of(&visit, Section::Operations).twin("/api/operations").live("/api/stream"),
+        shell: Shell::of(&visit, Section::Operations)
+            .twin("/api/operations")
+            .live("/api/stream")
+            .without(operations.unreadable.clone())
+            .without(letters.unreadable),
         may_govern: visit.role >= Role::Admin,
         csrf_token: visit.csrf_token.clone(),
         idempotency_key: visit.idempotency_key,
@@ -114,9 +118,12 @@ async fn as_csv(shared: &Shared, query: &OperationsQuery) -> Result<Response, Pr
         Table::DeadLetters => {
             let letters = waiting(shared, query.kind, LETTERS_IN_A_FILE).await?;
             let name = if letters.more { "dead-letters-first" } else { "dead-letters" };
-            csv_of(name, &LETTER_COLUMNS, &letters.items)
+            csv_without(name, &LETTER_COLUMNS, &letters.items, &letters.unreadable)
         }
-        Table::ReadModels => csv_of("read-models", &READ_MODEL_COLUMNS, &look(shared).await?.read_models),
+        Table::ReadModels => {
+            let operations = look(shared).await?;
+            csv_without("read-models", &READ_MODEL_COLUMNS, &operations.read_models, &operations.unreadable)
+        }
         Table::Consumers => csv_of("consumers", &CONSUMER_COLUMNS, &consumer_rows(&look(shared).await?.consumers)),
     }
 }

@@ -16,7 +16,7 @@ use super::query::Asked;
 use super::session::REQUESTS;
 use super::sessions::UP;
 use super::shell::{Section, Shell, page};
-use super::table::{Column, Format, csv, csv_of, time};
+use super::table::{Column, Format, csv, csv_without, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
 use crate::position::Since;
@@ -86,17 +86,30 @@ pub(crate) async fn show(
     let over_those_up = |count: fn(&projections::read_models::sessions::SessionCount) -> u64| {
         counts.iter().filter(|counted| UP.contains(&counted.status)).map(count).sum()
     };
+    let running = reads.sessions(&up, &request).await?;
+    let drifts = reads.sessions(&drifted, &request).await?;
+    let open = reads.observation_requests(&of(RequestOutcome::Open), &request).await?;
+    let failed = reads.observation_requests(&of(RequestOutcome::Failed), &request).await?;
+    let off = reads.definitions_off(OFF).await?;
     page(&OverviewPage {
-        shell: Shell::of(&visit, Section::Overview).twin("/api/overview").live("/api/stream"),
+        shell: Shell::of(&visit, Section::Overview)
+            .twin("/api/overview")
+            .live("/api/stream")
+            .without(overview.unreadable.clone())
+            .without(running.unreadable)
+            .without(drifts.unreadable)
+            .without(open.unreadable)
+            .without(failed.unreadable)
+            .without(off.unreadable),
         up: over_those_up(|count| count.sessions),
         drifted: over_those_up(|count| count.drifted),
         drift_unknown: over_those_up(|count| count.drift_unknown),
         in_all: counts.iter().map(|count| count.sessions).sum(),
-        running: reads.sessions(&up, &request).await?.items,
-        drifts: reads.sessions(&drifted, &request).await?.items,
-        open: reads.observation_requests(&of(RequestOutcome::Open), &request).await?.items,
-        failed: reads.observation_requests(&of(RequestOutcome::Failed), &request).await?.items,
-        off: reads.definitions_off(OFF).await?,
+        running: running.items,
+        drifts: drifts.items,
+        open: open.items,
+        failed: failed.items,
+        off: off.items,
         fresh: overview.read_models,
         requests: overview.requests,
     })
@@ -175,7 +188,13 @@ async fn as_csv(shared: &Shared, table: Table) -> Result<Response, Problem> {
             csv("requests", &REQUESTS, |request| async move { reads.observation_requests(filter, &request).await })
                 .await
         }
-        Table::Deviations => csv_of("deviations", &DEVIATIONS, &reads.definitions_off(MOST_OFF).await?),
-        Table::Freshness => csv_of("freshness", &FRESHNESS, &reads.freshness().await?),
+        Table::Deviations => {
+            let off = reads.definitions_off(MOST_OFF).await?;
+            csv_without("deviations", &DEVIATIONS, &off.items, &off.unreadable)
+        }
+        Table::Freshness => {
+            let fresh = reads.freshness().await?;
+            csv_without("freshness", &FRESHNESS, &fresh.items, &fresh.unreadable)
+        }
     }
 }

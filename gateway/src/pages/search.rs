@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::{counted, encoded};
 use super::query::{Asked, address};
 use super::shell::{Section, Shell, page};
-use super::table::{Column, Format, cell, csv_of};
+use super::table::{Column, Format, cell, csv_without};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
 use crate::paging::check_text;
@@ -59,14 +59,14 @@ pub(crate) async fn show(
     let results = shared.reads.search(&text, HITS).await?;
     if query.format == Some(Format::Csv) {
         let rows: Vec<SearchHit> = results.exact.into_iter().chain(results.containing).collect();
-        return csv_of("search", &COLUMNS, &rows);
+        return csv_without("search", &COLUMNS, &rows, &results.unreadable);
     }
     if let [only] = results.exact.as_slice() {
         return Ok(Redirect::to(&page_of(only)).into_response());
     }
     let asked = SearchQuery { text: (!text.is_empty()).then(|| text.clone()), format: None };
     let json = address("/api/search", &asked);
-    let shell = Shell::of(&visit, Section::Elsewhere);
+    let shell = Shell::of(&visit, Section::Elsewhere).without(results.unreadable.clone());
     let shell = if text.is_empty() { shell } else { shell.twin(json.clone()) };
     page(&SearchPage {
         shell: Shell { sought: text.clone(), ..shell },
@@ -79,7 +79,7 @@ pub(crate) async fn show(
 
 /// What was found, by kind: what has exactly this id first, and no kind of which there is nothing.
 fn groups(results: SearchResults, text: &str) -> Vec<Group> {
-    let SearchResults { exact, containing, more } = results;
+    let SearchResults { exact, containing, more, unreadable: _ } = results;
     let of = |kind, id, title, list: Option<&str>| Group {
         id,
         title,
@@ -138,6 +138,7 @@ mod tests {
             exact: Vec::new(),
             containing: vec![hit(SearchKind::Session, "s1"), hit(SearchKind::Worker, "w1")],
             more: vec![SearchKind::Session, SearchKind::Worker],
+            unreadable: Vec::new(),
         };
         let found: Vec<_> = groups(results, "a&b").into_iter().map(|group| (group.title, group.more)).collect();
         assert_eq!(found, [("Workers", None), ("Sessions", Some("/sessions?text=a%26b".to_owned()))]);

@@ -118,7 +118,7 @@ pub(crate) async fn show(
     let cursor = |limit, cursor: &Option<String>| Paging { limit: Some(limit), cursor: cursor.clone() }.request();
     let observations = Page::from(reads.observations(&of_session, &cursor(OBSERVATIONS, &query.observations)?).await?);
     let requests = RequestFilter { session_id: Some(id.clone()), outcome: None };
-    let requests = reads.observation_requests(&requests, &PageRequest::first(NEWEST_REQUESTS)).await?.items;
+    let requests = reads.observation_requests(&requests, &PageRequest::first(NEWEST_REQUESTS)).await?;
     let nodes = reads.session_nodes(&id, &NodeFilter::default(), &cursor(NODES, &query.nodes)?).await?;
     let events = Page::from(reads.session_events(&id, HEADLINES, &cursor(EVENTS, &query.events)?).await?);
     let next = |query: SessionQuery, part: &str| format!("{}#{part}", address(&format!("/sessions/{id}"), &query));
@@ -127,7 +127,10 @@ pub(crate) async fn show(
     page(&SessionPage {
         shell: Shell::of(&visit, Section::Sessions)
             .twin(format!("/api/lablet-sessions/{id}"))
-            .live(format!("/api/stream?session_id={id}")),
+            .live(format!("/api/stream?session_id={id}"))
+            .without(observations.unreadable)
+            .without(requests.unreadable)
+            .without(nodes.page.unreadable.clone()),
         observe: visit.may(Role::Operator).and(observable(&session)),
         verdict_is_old: session
             .port_drift_observed_at
@@ -135,7 +138,7 @@ pub(crate) async fn show(
         is_old: session.status == SessionStatus::Running && newest.is_some_and(|at| visit.now - at > OLD),
         ports: compare_ports(session.allocated_ports.as_ref(), session.observed_ports.as_ref()),
         focus: query.request.clone(),
-        requests,
+        requests: requests.items,
         life: reads.session_life(&id).await?,
         history: history(&observations.items),
         observations_next: observations

@@ -165,7 +165,10 @@ pub(crate) async fn list(
     let drift = query.drift.map(|drift| drift.to_string());
     let sort = query.sort.unwrap_or_default().as_str();
     page(&SessionsPage {
-        shell: Shell::of(&visit, Section::Sessions).twin(json.clone()).live("/api/stream?aggregate=lablet_session"),
+        shell: Shell::of(&visit, Section::Sessions)
+            .twin(json.clone())
+            .live("/api/stream?aggregate=lablet_session")
+            .without(found.unreadable),
         text: query.text.clone().unwrap_or_default(),
         statuses: choices(query.status.as_deref(), status_choices),
         drifts: choices(drift.as_deref(), [("", "Any"), ("true", "Drifted"), ("false", "As planned")]),

@@ -4,11 +4,15 @@ use std::sync::LazyLock;
 
 use axum::response::{Html, IntoResponse, Response};
 use chrono::{DateTime, Utc};
+use projections::UnreadableRow;
 use projections::freshness::Freshness;
 
 use super::visit::Visit;
 use crate::authentication::Role;
 use crate::problem::Problem;
+
+/// Rows that cannot be read which a page names one by one.
+const MOST_NAMED: usize = 10;
 
 /// A part of the pages, as the navigation names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,6 +74,8 @@ pub(crate) struct Shell {
     pub(crate) position: String,
     /// Read models that are late.
     pub(crate) late: Vec<Freshness>,
+    /// Rows that belong on the page and cannot be read.
+    pub(crate) unreadable: Vec<UnreadableRow>,
     /// What was searched for.
     pub(crate) sought: String,
 }
@@ -108,6 +114,7 @@ impl Shell {
             stream: None,
             position: visit.freshness.position.to_string(),
             late: visit.freshness.late.clone(),
+            unreadable: Vec::new(),
             sought: String::new(),
         }
     }
@@ -122,6 +129,7 @@ impl Shell {
             stream: None,
             position: String::new(),
             late: Vec::new(),
+            unreadable: Vec::new(),
             sought: String::new(),
         }
     }
@@ -138,6 +146,23 @@ impl Shell {
     pub(crate) fn live(mut self, stream: impl Into<String>) -> Self {
         self.stream = Some(stream.into());
         self
+    }
+
+    /// The same, of a page on which these rows are missing, as they cannot be read.
+    #[must_use]
+    pub(crate) fn without(mut self, unreadable: impl IntoIterator<Item = UnreadableRow>) -> Self {
+        for row in unreadable {
+            // One row may be missing from several tables of a page.
+            if !self.unreadable.contains(&row) {
+                self.unreadable.push(row);
+            }
+        }
+        self
+    }
+
+    /// Those of the rows that cannot be read which are named one by one.
+    pub(crate) fn named_unreadable(&self) -> &[UnreadableRow] {
+        &self.unreadable[..self.unreadable.len().min(MOST_NAMED)]
     }
 
     /// The navigation.

@@ -6,9 +6,9 @@
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
-use http::HeaderValue;
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
-use projections::{Page, PageRequest, ReadError};
+use http::{HeaderName, HeaderValue};
+use projections::{Page, PageRequest, ReadError, UnreadableRow};
 use serde::{Deserialize, Serialize};
 
 use crate::csv::harmless;
@@ -16,6 +16,12 @@ use crate::problem::Problem;
 
 /// Most rows of one file.
 const MOST_ROWS: usize = 10_000;
+
+/// Ids of the rows that a file lacks because they cannot be read.
+const UNREADABLE_ROWS: HeaderName = HeaderName::from_static("lablet-unreadable-rows");
+
+/// Most rows that it names.
+const MOST_NAMED: usize = 50;
 
 /// Rows that are asked of the database at once.
 const ROWS_AT_ONCE: u32 = 1_000;
@@ -44,17 +50,40 @@ where
     F: Future<Output = Result<Page<T>, ReadError>>,
 {
     let mut rows = Vec::new();
+    let mut unreadable = Vec::new();
     let mut cursor = None;
     loop {
         let page = ask(PageRequest { limit: ROWS_AT_ONCE, cursor }).await?;
         rows.extend(page.items);
+        unreadable.extend(page.unreadable);
         cursor = page.next;
         if cursor.is_none() || rows.len() + ROWS_AT_ONCE as usize > MOST_ROWS {
             break;
         }
     }
     let name = if cursor.is_some() { format!("{name}-first-{}", rows.len()) } else { name.to_owned() };
-    csv_of(&name, columns, &rows)
+    csv_without(&name, columns, &rows, &unreadable)
+}
+
+/// Rows as CSV, without those that cannot be read: the file's name says how many, a header which.
+///
+/// # Errors
+/// 500 when a row cannot be written.
+pub(crate) fn csv_without<T>(
+    name: &str,
+    columns: &[Column<T>],
+    rows: &[T],
+    unreadable: &[UnreadableRow],
+) -> Result<Response, Problem> {
+    if unreadable.is_empty() {
+        return csv_of(name, columns, rows);
+    }
+    let mut response = csv_of(&format!("{name}-without-{}-unreadable", unreadable.len()), columns, rows)?;
+    let named: Vec<&str> = unreadable.iter().take(MOST_NAMED).map(|row| row.id.as_str()).collect();
+    let value = HeaderValue::from_str(&named.join(", "))
+        .map_err(|error| Problem::internal("rows that cannot be read cannot be named", &error))?;
+    response.headers_mut().insert(UNREADABLE_ROWS, value);
+    Ok(response)
 }
 
 /// Rows as CSV. `name` is the file's, without its ending.
@@ -127,7 +156,7 @@ mod tests {
                 let page: usize = request.cursor.map_or(0, |cursor| cursor.parse().unwrap());
                 let next = (page + 1 < pages).then(|| (page + 1).to_string());
                 let items = vec![page; ROWS_AT_ONCE as usize];
-                async move { Ok(Page { items, next }) }
+                async move { Ok(Page { items, next, unreadable: Vec::new() }) }
             })
         };
         let whole = list(3).await.unwrap();

@@ -96,9 +96,15 @@ pub(crate) async fn show(
     let sessions = reads.sessions(&of_worker, &PageRequest::first(SESSIONS)).await?;
     let newest = HistoryPage { newest_first: true, beyond: None, payloads: false, limit: EVENTS };
     let events = shared.log.history_page(Kind::Worker.as_str(), id.as_str(), newest).await.map_err(ReadError::Log)?;
+    let mut loads = reads.worker_load(std::slice::from_ref(&id)).await?;
     page(&WorkerPage {
-        shell: Shell::of(&visit, Section::Workers).twin(format!("/api/workers/{id}")).live("/api/stream"),
-        load: reads.worker_load(std::slice::from_ref(&id)).await?.pop(),
+        shell: Shell::of(&visit, Section::Workers)
+            .twin(format!("/api/workers/{id}"))
+            .live("/api/stream")
+            .without(held.unreadable)
+            .without(sessions.unreadable)
+            .without(loads.unreadable),
+        load: loads.items.pop(),
         marks: port_map::marks(query.marked),
         text: query.text.clone().unwrap_or_default(),
         is_filtered: query.marked.is_some() || query.text.is_some(),

@@ -1,5 +1,7 @@
 //! `GET /workers`: workers, each with what its sessions take of it now.
 
+use std::collections::HashMap;
+
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
@@ -75,7 +77,10 @@ pub(crate) async fn list(
     let start = WorkersQuery { cursor: None, format: None, ..query.clone() };
     let at = |cursor| address("/workers", &WorkersQuery { cursor: Some(cursor), ..start.clone() });
     page(&WorkersPage {
-        shell: Shell::of(&visit, Section::Workers).twin(address("/api/workers", &query)).live("/api/stream"),
+        shell: Shell::of(&visit, Section::Workers)
+            .twin(address("/api/workers", &query))
+            .live("/api/stream")
+            .without(found.unreadable),
         first: address("/workers", &start),
         next: found.next_cursor.map(at),
         csv: address("/workers", &WorkersQuery { format: Some(Format::Csv), ..WorkersQuery::default() }),
@@ -89,8 +94,14 @@ async fn loaded(shared: &Shared, request: &PageRequest) -> Result<Page<LoadedWor
     let workers = shared.reads.workers(request).await?;
     let ids: Vec<WorkerId> = workers.items.iter().map(|worker| worker.id.clone()).collect();
     let loads = shared.reads.worker_load(&ids).await?;
-    let items = workers.items.into_iter().zip(loads).map(|(worker, load)| LoadedWorker { worker, load }).collect();
-    Ok(Page { items, next: workers.next })
+    let mut unreadable = workers.unreadable;
+    unreadable.extend(loads.unreadable);
+    let mut loads: HashMap<WorkerId, WorkerLoad> =
+        loads.items.into_iter().map(|load| (load.worker_id.clone(), load)).collect();
+    // One whose load cannot be read is among those that are missing.
+    let with_load = |worker: WorkerRow| Some(LoadedWorker { load: loads.remove(&worker.id)?, worker });
+    let items = workers.items.into_iter().filter_map(with_load).collect();
+    Ok(Page { items, next: workers.next, unreadable })
 }
 
 /// The columns of the list as CSV. Amounts carry their unit; what is unknown is empty.

@@ -6,7 +6,7 @@ use axum::extract::State;
 use domain::WorkerId;
 use domain::worker::Worker;
 use projections::read_models::sessions::WorkerLoad;
-use projections::{ReadError, ReadModel};
+use projections::{Listed, ReadError, ReadModel};
 
 use crate::caller::{Caller, Viewing};
 use crate::paging::{Page, Paging};
@@ -27,8 +27,15 @@ pub(crate) async fn load(
 ) -> Result<Json<WorkerLoad>, Problem> {
     since.reached(&shared, &RESTS_ON).await?;
     let known = shared.log.load::<Worker>(id.as_str()).await.map_err(ReadError::Log)?.is_some();
-    let load = if known { shared.reads.worker_load(std::slice::from_ref(&id)).await?.pop() } else { None };
-    load.map(Json).ok_or_else(|| Problem::not_found("worker", id.as_str()))
+    if !known {
+        return Err(Problem::not_found("worker", id.as_str()));
+    }
+    let Listed { mut items, mut unreadable } = shared.reads.worker_load(std::slice::from_ref(&id)).await?;
+    match (items.pop(), unreadable.pop()) {
+        (Some(load), _) => Ok(Json(load)),
+        (None, Some(row)) => Err(ReadError::Unreadable { list: "worker_load", row }.into()),
+        (None, None) => Err(Problem::not_found("worker", id.as_str())),
+    }
 }
 
 pub(crate) async fn list(
@@ -41,7 +48,9 @@ pub(crate) async fn list(
     since.reached(&shared, &RESTS_ON).await?;
     let workers = shared.reads.workers(&request).await?;
     let ids: Vec<WorkerId> = workers.items.into_iter().map(|worker| worker.id).collect();
-    Ok(Json(projections::Page { items: shared.reads.worker_load(&ids).await?, next: workers.next }.into()))
+    let mut loads = shared.reads.worker_load(&ids).await?;
+    loads.unreadable.extend(workers.unreadable);
+    Ok(Json(projections::Page { items: loads.items, next: workers.next, unreadable: loads.unreadable }.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

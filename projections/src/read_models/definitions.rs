@@ -11,9 +11,9 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::QueryBuilder;
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
+use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
@@ -117,8 +117,15 @@ pub enum DefinitionSort {
     Name,
 }
 
-const SELECT: &str = "SELECT to_json(r) AS row FROM (
-    SELECT d.created_position, d.id, d.name, d.version, d.revision,
+/// What the rows are called in an alarm.
+const LIST: &str = "definitions";
+
+/// Place in the list by age, and by name.
+const BY_AGE: &str = "created_position";
+const BY_NAME: &str = "by_name";
+
+const SELECT: &str = "
+    SELECT d.created_position, 'name:' || d.id || ':' || d.name AS by_name, d.id, d.name, d.version, d.revision,
            json_build_object('cpu_cores', d.cpu_cores, 'memory_gb', d.memory_gb, 'storage_gb', d.storage_gb)
                AS resource_requirements,
            d.port_template, d.description, d.node_count,
@@ -132,11 +139,8 @@ const SELECT: &str = "SELECT to_json(r) AS row FROM (
       LEFT JOIN read_definitions.indicators i ON i.definition_id = d.id
      WHERE true";
 
-#[derive(Deserialize)]
-struct Listed {
-    created_position: String,
-    #[serde(flatten)]
-    definition: DefinitionRow,
+fn select(cursor: &str) -> QueryBuilder<Postgres> {
+    QueryBuilder::new(page::select("id", cursor) + SELECT)
 }
 
 impl Projections {
@@ -149,7 +153,10 @@ impl Projections {
         filter: &DefinitionFilter,
         request: &PageRequest,
     ) -> Result<Page<DefinitionRow>, ReadError> {
-        let mut query = QueryBuilder::new(SELECT);
+        let mut query = select(match filter.sort {
+            DefinitionSort::Newest => BY_AGE,
+            DefinitionSort::Name => BY_NAME,
+        });
         if let Some(text) = filter.text.as_deref().filter(|text| !text.is_empty()) {
             query.push(" AND d.search LIKE ").push_bind(page::like(text));
         }
@@ -169,23 +176,18 @@ impl Projections {
             DefinitionSort::Name => {
                 if let Some(cursor) = &request.cursor {
                     let after = match cursor.splitn(3, ':').collect::<Vec<_>>().as_slice() {
-                        ["name", id, name] => DefinitionId::parse(*id).ok().map(|id| (id, (*name).to_owned())),
-                        _ => None,
+                        ["name", id, name] => page::id_in_cursor(id).and_then(|id| Ok((id, page::id_in_cursor(name)?))),
+                        _ => Err(page::bad_cursor()),
                     };
-                    let (id, name) = after.ok_or_else(|| ReadError::Invalid(page::bad_cursor()))?;
+                    let (id, name) = after.map_err(ReadError::Invalid)?;
                     query.push(" AND (lower(d.name), d.id) > (lower(").push_bind(name);
-                    query.push("), ").push_bind(String::from(id)).push(")");
+                    query.push("), ").push_bind(id).push(")");
                 }
                 "lower(d.name), d.id"
             }
         };
         query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(request.fetch()).push(") r");
-        let listed: Vec<Listed> = page::rows(&self.pool, query).await?;
-        let page = Page::of(listed, request, |listed| match filter.sort {
-            DefinitionSort::Newest => listed.created_position.clone(),
-            DefinitionSort::Name => format!("name:{}:{}", listed.definition.id, listed.definition.name),
-        });
-        Ok(Page { items: page.items.into_iter().map(|listed| listed.definition).collect(), next: page.next })
+        self.page_of(LIST, query, request).await
     }
 
     /// One definition.
@@ -193,9 +195,9 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn definition(&self, id: &DefinitionId) -> Result<Option<DefinitionRow>, ReadError> {
-        let mut query = QueryBuilder::new(SELECT);
+        let mut query = select(BY_AGE);
         query.push(" AND d.id = ").push_bind(id.as_str().to_owned()).push(") r");
-        page::one(&self.pool, query).await
+        self.row_of(LIST, query).await
     }
 
     /// The revisions of a definition, newest first. The cursor is a revision.
@@ -211,15 +213,15 @@ impl Projections {
             None => i32::MAX,
             Some(cursor) => cursor.parse().map_err(|_| ReadError::Invalid(page::bad_cursor()))?,
         };
-        let mut query = QueryBuilder::new(
-            "SELECT to_json(r) AS row FROM (
+        let mut query = QueryBuilder::new(page::select("event_id", "revision"));
+        query.push(
+            "
                  SELECT revision, before, after, reason, evidence, revised_by, revised_at, event_id, position
                    FROM read_definitions.revisions WHERE definition_id = ",
         );
         query.push_bind(id.as_str().to_owned()).push(" AND revision < ").push_bind(before);
         query.push(" ORDER BY revision DESC LIMIT ").push_bind(request.fetch()).push(") r");
-        let rows = page::rows(&self.pool, query).await?;
-        Ok(Page::of(rows, request, |row: &RevisionRow| row.revision.to_string()))
+        self.page_of("revisions", query, request).await
     }
 }
 

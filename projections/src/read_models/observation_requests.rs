@@ -8,8 +8,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::QueryBuilder;
 use sqlx::postgres::PgConnection;
+use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
@@ -84,16 +84,16 @@ pub struct RequestFilter {
     pub outcome: Option<RequestOutcome>,
 }
 
-const SELECT: &str = "SELECT to_json(r) AS row FROM (
+/// What the rows are called in an alarm.
+const LIST: &str = "observation_requests";
+
+const SELECT: &str = "
     SELECT created_position, request_id, session_id, definition_id, worker_id, cml_lab_id, requested_by, requested_at,
            requested_event_id, outcome, reason, finished_at, outcome_event_id, position
       FROM read_observation_requests.observation_requests WHERE true";
 
-#[derive(Deserialize)]
-struct Listed {
-    created_position: String,
-    #[serde(flatten)]
-    request: ObservationRequestRow,
+fn select() -> QueryBuilder<Postgres> {
+    QueryBuilder::new(page::select("request_id", "created_position") + SELECT)
 }
 
 impl Projections {
@@ -107,7 +107,7 @@ impl Projections {
         request: &PageRequest,
     ) -> Result<Page<ObservationRequestRow>, ReadError> {
         let after = request.position().map_err(ReadError::Invalid)?;
-        let mut query = QueryBuilder::new(SELECT);
+        let mut query = select();
         if let Some(session) = &filter.session_id {
             query.push(" AND session_id = ").push_bind(session.as_str().to_owned());
         }
@@ -118,9 +118,7 @@ impl Projections {
             query.push(" AND created_position < ").push_bind(after);
         }
         query.push(" ORDER BY created_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
-        let listed: Vec<Listed> = page::rows(&self.pool, query).await?;
-        let page = Page::of(listed, request, |listed| listed.created_position.clone());
-        Ok(Page { items: page.items.into_iter().map(|listed| listed.request).collect(), next: page.next })
+        self.page_of(LIST, query, request).await
     }
 
     /// One request of a session.
@@ -132,10 +130,10 @@ impl Projections {
         session_id: &SessionId,
         request_id: &RequestId,
     ) -> Result<Option<ObservationRequestRow>, ReadError> {
-        let mut query = QueryBuilder::new(SELECT);
+        let mut query = select();
         query.push(" AND session_id = ").push_bind(session_id.as_str().to_owned());
         query.push(" AND request_id = ").push_bind(request_id.as_str().to_owned()).push(") r");
-        page::one(&self.pool, query).await
+        self.row_of(LIST, query).await
     }
 }
 

@@ -122,7 +122,10 @@ pub struct ObservationFilter {
     pub definition_id: Option<DefinitionId>,
 }
 
-const SELECT: &str = "SELECT to_json(r) AS row FROM (
+/// What the rows are called in an alarm.
+const LIST: &str = "observations";
+
+const SELECT: &str = "
     SELECT event_id, position, sequence, session_id, definition_id, definition_version, definition_revision, worker_id,
            cml_lab_id, observed_at, recorded_at, observer, reported_by, request_id,
            json_build_object('cpu_cores', nominal_cpu_cores, 'memory_mb', nominal_memory_mb,
@@ -149,7 +152,7 @@ impl Projections {
         request: &PageRequest,
     ) -> Result<Page<ObservationRow>, ReadError> {
         let after = request.position().map_err(ReadError::Invalid)?;
-        let mut query = QueryBuilder::new(SELECT);
+        let mut query = QueryBuilder::new(page::select("event_id", "position") + SELECT);
         if let Some(session) = &filter.session_id {
             query.push(" AND session_id = ").push_bind(session.as_str().to_owned());
         }
@@ -160,8 +163,7 @@ impl Projections {
             query.push(" AND position < ").push_bind(after);
         }
         query.push(" ORDER BY position DESC LIMIT ").push_bind(request.fetch()).push(") r");
-        let rows = page::rows(&self.pool, query).await?;
-        Ok(Page::of(rows, request, |row: &ObservationRow| row.position.to_string()))
+        self.page_of(LIST, query, request).await
     }
 }
 

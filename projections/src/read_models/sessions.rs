@@ -25,7 +25,7 @@ pub use list::{SessionFilter, SessionSort};
 pub use port_map::{HeldPort, PortHolder, WorkerPorts};
 pub use worker_load::{Load, WorkerLoad};
 
-use crate::page;
+use crate::page::{self, Listed};
 use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
 use crate::{Projections, ReadError};
 
@@ -175,6 +175,9 @@ pub struct SessionCount {
     pub drift_unknown: u64,
 }
 
+/// What the rows are called in an alarm.
+const LIST: &str = "sessions";
+
 const COLUMNS: &str = "id, definition_id, definition_version, definition_revision, owner_id, status, status_reason,
     status_since, worker_id, cml_lab_id, allocated_ports, observed_ports, port_drift_detected, port_drift, unallocated,
     verdict_observed_at AS port_drift_observed_at, verdict_event_id AS port_drift_event_id,
@@ -190,11 +193,10 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn session(&self, id: &SessionId) -> Result<Option<SessionDetail>, ReadError> {
-        let mut query = QueryBuilder::new(format!(
-            "SELECT to_json(r) AS row FROM (SELECT {COLUMNS}, observed_resources FROM read_sessions.sessions WHERE id = "
-        ));
+        let mut query = QueryBuilder::new(page::select("id", "id"));
+        query.push(format!("SELECT {COLUMNS}, observed_resources FROM read_sessions.sessions WHERE id = "));
         query.push_bind(id.as_str().to_owned()).push(") r");
-        let detail: Option<SessionDetail> = page::one(&self.pool, query).await?;
+        let detail: Option<SessionDetail> = self.row_of(LIST, query).await?;
         Ok(detail.map(|mut detail| {
             detail.ports =
                 compare_ports(detail.session.allocated_ports.as_ref(), detail.session.observed_ports.as_ref());
@@ -207,26 +209,26 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn session_summary(&self, id: &SessionId) -> Result<Option<SessionRow>, ReadError> {
-        let mut query = QueryBuilder::new(format!(
-            "SELECT to_json(r) AS row FROM (SELECT {COLUMNS} FROM read_sessions.sessions WHERE id = "
-        ));
+        let mut query = QueryBuilder::new(page::select("id", "id"));
+        query.push(format!("SELECT {COLUMNS} FROM read_sessions.sessions WHERE id = "));
         query.push_bind(id.as_str().to_owned()).push(") r");
-        page::one(&self.pool, query).await
+        self.row_of(LIST, query).await
     }
 
     /// How many sessions are in each state, in the order of a life.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn session_counts(&self) -> Result<Vec<SessionCount>, ReadError> {
-        let query = QueryBuilder::new(
-            "SELECT to_json(r) AS row FROM (
+    pub async fn session_counts(&self) -> Result<Listed<SessionCount>, ReadError> {
+        let mut query = QueryBuilder::new(page::select("status", "status"));
+        query.push(
+            "
                  SELECT status, count(*) AS sessions, count(*) FILTER (WHERE port_drift_detected) AS drifted,
                         count(*) FILTER (WHERE port_drift_detected IS NULL) AS drift_unknown
                    FROM read_sessions.sessions GROUP BY status) r",
         );
-        let mut counts: Vec<SessionCount> = page::rows(&self.pool, query).await?;
-        counts.sort_by_key(|count| count.status);
+        let mut counts: Listed<SessionCount> = self.list_of("session_counts", query).await?;
+        counts.items.sort_by_key(|count| count.status);
         Ok(counts)
     }
 }

@@ -8,8 +8,8 @@ use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::QueryBuilder;
 use sqlx::postgres::PgConnection;
+use sqlx::{Postgres, QueryBuilder};
 
 use crate::page::{self, Page, PageRequest};
 use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
@@ -33,7 +33,10 @@ pub struct WorkerRow {
     pub etag: String,
 }
 
-pub(crate) const SELECT: &str = "SELECT to_json(r) AS row FROM (
+/// What the rows are called in an alarm.
+pub(crate) const LIST: &str = "workers";
+
+const SELECT: &str = "
     SELECT created_position, id, name, address,
            json_build_object('cpu_cores', cpu_cores, 'memory_gb', memory_gb, 'storage_gb', storage_gb,
                              'max_nodes', max_nodes) AS capacity,
@@ -41,11 +44,9 @@ pub(crate) const SELECT: &str = "SELECT to_json(r) AS row FROM (
            registered_at, updated_at, position, '\"' || sequence || '\"' AS etag
       FROM read_workers.workers WHERE true";
 
-#[derive(Deserialize)]
-struct Listed {
-    created_position: String,
-    #[serde(flatten)]
-    worker: WorkerRow,
+/// Begins a statement that selects workers; `) r` ends it.
+pub(crate) fn select() -> QueryBuilder<Postgres> {
+    QueryBuilder::new(page::select("id", "created_position") + SELECT)
 }
 
 impl Projections {
@@ -55,14 +56,12 @@ impl Projections {
     /// The cursor is none of this list's, or the database does not answer.
     pub async fn workers(&self, request: &PageRequest) -> Result<Page<WorkerRow>, ReadError> {
         let after = request.position().map_err(ReadError::Invalid)?;
-        let mut query = QueryBuilder::new(SELECT);
+        let mut query = select();
         if let Some(after) = after {
             query.push(" AND created_position < ").push_bind(after);
         }
         query.push(" ORDER BY created_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
-        let listed: Vec<Listed> = page::rows(&self.pool, query).await?;
-        let page = Page::of(listed, request, |listed| listed.created_position.clone());
-        Ok(Page { items: page.items.into_iter().map(|listed| listed.worker).collect(), next: page.next })
+        self.page_of(LIST, query, request).await
     }
 
     /// One worker.
@@ -70,9 +69,9 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn worker(&self, id: &WorkerId) -> Result<Option<WorkerRow>, ReadError> {
-        let mut query = QueryBuilder::new(SELECT);
+        let mut query = select();
         query.push(" AND id = ").push_bind(id.as_str().to_owned()).push(") r");
-        page::one(&self.pool, query).await
+        self.row_of(LIST, query).await
     }
 }
 

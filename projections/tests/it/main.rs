@@ -12,4 +12,5 @@ mod parking;
 mod queries;
 mod rebuilding;
 mod running;
+mod unreadable;
 mod verifying;

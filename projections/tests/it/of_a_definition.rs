@@ -27,7 +27,7 @@ async fn the_definition_that_is_off_by_most_comes_first() {
     world.observe("s-more", seen(as_configured)).await;
     world.settle().await;
 
-    let off = world.projections.definitions_off(10).await.unwrap();
+    let off = world.projections.definitions_off(10).await.unwrap().items;
     let found: Vec<_> = off.iter().map(|row| (row.definition_id.as_str(), row.resource, row.ratio)).collect();
     assert_eq!(found, [("a_tenth", Resource::StorageGb, 0.1), ("twice", Resource::CpuCores, 2.0)]);
     let twice = &off[1];
@@ -39,7 +39,7 @@ async fn the_definition_that_is_off_by_most_comes_first() {
     assert_eq!(storage.observed_max_event_id, None);
     let event = world.projections.event(twice.cpu_cores.observed_max_event_id.unwrap()).await.unwrap().unwrap();
     assert_eq!(event.data.read::<Value>().unwrap()["observed_resources"]["total_cpu_cores"], Value::from(3.2));
-    assert_eq!(world.projections.definitions_off(1).await.unwrap().len(), 1);
+    assert_eq!(world.projections.definitions_off(1).await.unwrap().items.len(), 1);
 }
 
 #[tokio::test]
@@ -53,6 +53,6 @@ async fn only_the_newest_observed_sessions_count() {
         world.observe(&id, seen(json!({"total_cpu_cores": cores, "total_memory_mb": 4096}))).await;
     }
     world.settle().await;
-    let off = world.projections.definitions_off(10).await.unwrap();
+    let off = world.projections.definitions_off(10).await.unwrap().items;
     assert_eq!((off[0].sessions, off[0].ratio), (20, 0.5), "the 40 cores are of an older session");
 }

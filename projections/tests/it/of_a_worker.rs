@@ -25,7 +25,7 @@ async fn a_workers_load_is_what_its_sessions_that_are_up_take() {
     world.session("s-6", "ospf").await;
     world.settle().await;
     let ids = ["cml-2", "cml-1"].map(|id| WorkerId::parse(id).unwrap());
-    let loads = world.projections.worker_load(&ids).await.unwrap();
+    let loads = world.projections.worker_load(&ids).await.unwrap().items;
     assert_eq!(loads.iter().map(|load| load.worker_id.as_str()).collect::<Vec<_>>(), ["cml-2", "cml-1"]);
     assert_eq!((loads[0].up_sessions, loads[0].cpu_cores), (0, Load { known: Some(0.0), unknown_sessions: 0 }));
     let load = &loads[1];

@@ -71,7 +71,7 @@ async fn the_rest_flows_and_the_letters_say_why() {
     let report = world.projections.verify(ReadModel::Sessions).await.unwrap();
     assert!(report.holds(), "what is parked is accounted for: {report:?}");
     assert_eq!(report.dead_letters, 3);
-    let freshness = world.projections.freshness().await.unwrap();
+    let freshness = world.projections.freshness().await.unwrap().items;
     assert_eq!((freshness[0].parked_aggregates, freshness[0].dead_letters), (1, 3));
 }
 

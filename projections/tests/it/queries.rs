@@ -250,7 +250,7 @@ async fn the_board_is_filtered_and_paged() {
     }
     let wrong = PageRequest { limit: 5, cursor: Some("x".to_owned()) };
     assert!(world.projections.sessions(&all, &wrong).await.is_err());
-    let counts = world.projections.session_counts().await.unwrap();
+    let counts = world.projections.session_counts().await.unwrap().items;
     assert_eq!((counts[0].sessions, counts[0].drift_unknown, counts[1].drifted), (7, 7, 1));
     assert_eq!(world.projections.workers(&PageRequest::default()).await.unwrap().items.len(), 1);
     let worker = world.projections.worker(&WorkerId::parse("cml-1").unwrap()).await.unwrap().unwrap();
@@ -267,6 +267,6 @@ async fn a_read_may_wait_for_a_write_and_says_when_it_is_too_late() {
     let (waited, ()) =
         tokio::join!(world.projections.wait_for(&ReadModel::ALL, position, Duration::from_secs(20)), world.settle());
     waited.unwrap();
-    let freshness = world.projections.freshness().await.unwrap();
+    let freshness = world.projections.freshness().await.unwrap().items;
     assert!(freshness.iter().all(|model| model.position >= position && model.dead_letters == 0));
 }

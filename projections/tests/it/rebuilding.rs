@@ -81,13 +81,13 @@ async fn an_interrupted_rebuild_goes_on_and_leaves_the_live_rows_alone() {
         if tokio::time::timeout(Duration::from_millis(15), rebuild).await.is_ok() {
             break;
         }
-        let came = world.projections.freshness().await.unwrap()[0].rebuilding;
+        let came = world.projections.freshness().await.unwrap().items[0].rebuilding;
         assert!(came.is_none() || came >= at, "{came:?} after {at:?}");
         at = came;
     }
     let report = world.projections.rebuild(ReadModel::Sessions, COMPARE, &CancellationToken::new()).await.unwrap();
     assert_eq!(report.differing_tables, Some(vec![]));
-    assert_eq!(world.projections.session_counts().await.unwrap()[0].sessions, 30);
+    assert_eq!(world.projections.session_counts().await.unwrap().items[0].sessions, 30);
 }
 
 #[tokio::test]

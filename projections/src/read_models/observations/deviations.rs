@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use crate::page;
+use crate::page::{self, Listed};
 use crate::{Projections, ReadError};
 
 /// How many of a definition's most recently observed sessions count.
@@ -83,6 +83,9 @@ const RESOURCES: [(&str, &str, &str, f64); 3] = [
     ("storage_gb", "storage_gb", "storage_mb", MB_PER_GB),
 ];
 
+/// More cores or GB than this, less than none, and what is no number, is unknown: nothing can be reckoned with it.
+const MOST_OF_A_RESOURCE: f64 = 1e9;
+
 /// The statement, one lateral range of an index for each definition. What is returned in full is added up again with the
 /// events that the numbers come from, which would be wasted on all others.
 fn statement(limit: u32) -> String {
@@ -99,33 +102,36 @@ fn statement(limit: u32) -> String {
     };
     let (mut greatest, mut ratios, mut sums, mut objects) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for (name, configured, observed, unit) in RESOURCES {
-        greatest.push(format!("max({observed}) AS {observed}"));
-        ratios.push(format!("('{name}', ({}) / d.{configured})", needed(&format!("seen.{observed}"), unit)));
+        let most = MOST_OF_A_RESOURCE * unit;
+        let known = format!("(CASE WHEN {observed} BETWEEN 0 AND {most:?} THEN {observed} END)");
+        greatest.push(format!("max({known}) AS {observed}"));
+        ratios.push(format!("('{name}', ({}) / nullif(d.{configured}, 0))", needed(&format!("seen.{observed}"), unit)));
         sums.push(format!(
-            "max({observed}) AS {observed}, count({observed}) AS {observed}_known,
-             (array_agg({observed}_event_id ORDER BY {observed} DESC NULLS LAST, observed_at DESC))[1]
+            "max({known}) AS {observed}, count({known}) AS {observed}_known,
+             (array_agg({observed}_event_id ORDER BY {known} DESC NULLS LAST, observed_at DESC))[1]
                  AS {observed}_event_id"
         ));
         let needs = needed(&format!("s.{observed}"), unit);
         objects.push(format!(
             "json_build_object('configured', d.{configured}, 'observed_max', s.{observed},
                  'observed_max_event_id', s.{observed}_event_id, 'needed', {needs},
-                 'ratio', ({needs}) / d.{configured}, 'known_sessions', s.{observed}_known,
+                 'ratio', ({needs}) / nullif(d.{configured}, 0), 'known_sessions', s.{observed}_known,
                  'unknown_sessions', s.sessions - s.{observed}_known) AS {name}"
         ));
     }
     format!(
-        "SELECT to_json(r) AS row FROM (
+        "{begin}
              SELECT d.id AS definition_id, d.name, d.version, d.revision, s.sessions, d.resource, d.ratio, {objects}
                FROM (SELECT d.*, off.resource, off.ratio
                        FROM read_definitions.definitions d
                       CROSS JOIN LATERAL (SELECT {greatest} FROM ({values}) newest) seen
                       CROSS JOIN LATERAL (
                            SELECT resource, ratio FROM (VALUES {ratios}) each (resource, ratio)
-                            WHERE ratio <> 1 ORDER BY abs(ln(ratio)) DESC LIMIT 1) off
+                            WHERE ratio > 0 AND ratio <> 1 ORDER BY abs(ln(ratio)) DESC LIMIT 1) off
                       ORDER BY abs(ln(off.ratio)) DESC, d.created_position DESC LIMIT {limit}) d
               CROSS JOIN LATERAL (SELECT count(*) AS sessions, {sums} FROM ({all}) newest) s
               ORDER BY abs(ln(d.ratio)) DESC, d.created_position DESC) r",
+        begin = page::select("definition_id", "definition_id"),
         objects = objects.join(", "),
         greatest = greatest.join(", "),
         ratios = ratios.join(", "),
@@ -141,8 +147,8 @@ impl Projections {
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn definitions_off(&self, limit: u32) -> Result<Vec<DefinitionDeviation>, ReadError> {
+    pub async fn definitions_off(&self, limit: u32) -> Result<Listed<DefinitionDeviation>, ReadError> {
         let query = QueryBuilder::new(statement(limit.clamp(1, MOST_DEVIATIONS)));
-        page::rows(&self.pool, query).await
+        self.list_of("definition_deviations", query).await
     }
 }

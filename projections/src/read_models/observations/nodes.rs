@@ -134,9 +134,15 @@ impl Projections {
             }
         };
         let observation = after.map(|(event_id, _)| event_id).or(filter.observation);
-        let Some(source) = self.nodes_source(id, observation).await? else {
-            let page = Page { items: Vec::new(), next: None };
-            return Ok(SessionNodes { observation: None, matching: 0, page });
+        let source = match self.nodes_source(id, observation).await {
+            Err(ReadError::Unreadable { row, .. }) => {
+                let page = Page { unreadable: vec![row], ..Page::empty() };
+                return Ok(SessionNodes { observation: None, matching: 0, page });
+            }
+            source => source?,
+        };
+        let Some(source) = source else {
+            return Ok(SessionNodes { observation: None, matching: 0, page: Page::empty() });
         };
         let restrict = |query: &mut QueryBuilder<_>| {
             query.push(" FROM read_observations.observation_nodes WHERE event_id = ").push_bind(source.event_id);
@@ -149,14 +155,14 @@ impl Projections {
         let mut counting = QueryBuilder::new("SELECT count(*)");
         restrict(&mut counting);
         let matching: i64 = counting.build_query_scalar().fetch_one(&self.pool).await?;
-        let mut query = QueryBuilder::new(format!("SELECT to_json(r) AS row FROM (SELECT {COLUMNS}"));
+        let mut query = QueryBuilder::new(page::select("node_id", "cursor"));
+        query.push(format!("SELECT event_id || ':' || ordinal AS cursor, {COLUMNS}"));
         restrict(&mut query);
         if let Some((_, ordinal)) = after {
             query.push(" AND ordinal > ").push_bind(ordinal);
         }
         query.push(" ORDER BY ordinal LIMIT ").push_bind(request.fetch()).push(") r");
-        let rows = page::rows(&self.pool, query).await?;
-        let page = Page::of(rows, request, |row: &NodeRow| format!("{}:{}", source.event_id, row.ordinal));
+        let page = self.page_of("observation_nodes", query, request).await?;
         Ok(SessionNodes { matching: matching.unsigned_abs(), page, observation: Some(source) })
     }
 
@@ -171,15 +177,15 @@ impl Projections {
         node_id: &str,
     ) -> Result<Option<NodeDetail>, ReadError> {
         let Some(source) = self.nodes_source(id, observation).await? else { return Ok(None) };
-        let mut query = QueryBuilder::new(
-            "SELECT to_json(r) AS row FROM (SELECT event_id, observed_at, ordinal
+        let mut query = QueryBuilder::new(page::select("event_id", "ordinal"));
+        query.push(
+            "SELECT event_id, observed_at, ordinal
                FROM read_observations.observation_nodes WHERE event_id = ",
         );
         query.push_bind(source.event_id).push(" AND node_id = ").push_bind(node_id.to_owned());
         query.push(" ORDER BY ordinal LIMIT 1) r");
-        let Some(Place { event_id, observed_at, ordinal }) = page::one(&self.pool, query).await? else {
-            return Ok(None);
-        };
+        let place = self.row_of("observation_nodes", query).await?;
+        let Some(Place { event_id, observed_at, ordinal }) = place else { return Ok(None) };
         let path = ["observed_resources".to_owned(), "nodes".to_owned(), ordinal.to_string()];
         let Some(node) = self.log.payload_part(event_id, &path).await? else { return Ok(None) };
         let node: NodeObservation = serde_json::from_value(node)
@@ -189,8 +195,9 @@ impl Projections {
 
     /// The session's newest observation, or the one named if it is the session's.
     async fn nodes_source(&self, id: &SessionId, event_id: Option<Uuid>) -> Result<Option<NodesSource>, ReadError> {
-        let mut query = QueryBuilder::new(
-            "SELECT to_json(r) AS row FROM (SELECT o.event_id, o.observed_at, o.node_count, o.complete
+        let mut query = QueryBuilder::new(page::select("event_id", "event_id"));
+        query.push(
+            "SELECT o.event_id, o.observed_at, o.node_count, o.complete
                FROM read_observations.observations o WHERE o.session_id = ",
         );
         query.push_bind(id.as_str().to_owned()).push(" AND o.event_id = ");
@@ -202,6 +209,6 @@ impl Projections {
                 .push(")"),
         };
         query.push(") r");
-        page::one(&self.pool, query).await
+        self.row_of("observations", query).await
     }
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-use crate::page;
-use crate::{Projections, ReadError};
+use crate::page::{self, Listed};
+use crate::{Projections, ReadError, UnreadableRow};
 
 /// Most sessions that are added up.
 pub const MOST_SESSIONS: u32 = 1_000;
@@ -26,6 +26,9 @@ pub struct DefinitionObservations {
     pub sessions: Vec<ObservedSession>,
     /// What they say together.
     pub aggregate: Aggregate,
+    /// Sessions that are among them and whose rows cannot be read: they are not counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableRow>,
 }
 
 /// A session that was observed, with the newest number that was known of each quantity. Null: never known.
@@ -173,8 +176,9 @@ impl Projections {
         id: &DefinitionId,
         limit: u32,
     ) -> Result<DefinitionObservations, ReadError> {
-        let mut query = QueryBuilder::new(
-            "SELECT to_json(r) AS row FROM (
+        let mut query = QueryBuilder::new(page::select("session_id", "position"));
+        query.push(
+            "
                  SELECT session_id, definition_version, definition_revision, worker_id, observation_count, observed_at,
                         observed_event_id, complete, cpu_cores, cpu_cores_event_id, memory_mb, memory_mb_event_id,
                         storage_mb, storage_mb_event_id, node_count, node_count_event_id, port_drift_detected,
@@ -184,12 +188,14 @@ impl Projections {
         query.push_bind(id.as_str().to_owned());
         query.push(" ORDER BY observed_at DESC, position DESC LIMIT ");
         query.push_bind(i64::from(limit.clamp(1, MOST_SESSIONS))).push(") r");
-        let sessions: Vec<ObservedSession> = page::rows(&self.pool, query).await?;
+        let Listed { items: sessions, unreadable }: Listed<ObservedSession> =
+            self.list_of("observed_sessions", query).await?;
         Ok(DefinitionObservations {
             definition_id: id.clone(),
             observation_count: sessions.iter().map(|session| session.observation_count).sum(),
             aggregate: Aggregate::over(&sessions),
             sessions,
+            unreadable,
         })
     }
 }

@@ -5,13 +5,12 @@ use std::str::FromStr;
 use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::lablet_session::SessionStatus;
-use domain::time::Stated;
-use domain::{DefinitionId, Invalid, SessionId, WorkerId};
+use domain::{DefinitionId, Invalid, WorkerId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
 
-use super::{COLUMNS, SessionRow};
+use super::{COLUMNS, LIST, SessionRow};
 use crate::page::{self, Page, PageRequest};
 use crate::{Projections, ReadError};
 
@@ -89,52 +88,58 @@ impl SessionSort {
         }
     }
 
-    /// Where the page after a row begins. The default order has kept the cursor that it had before there were others.
-    fn cursor(self, listed: &Listed) -> String {
-        let session = &listed.session;
-        let time = |time: Option<DateTime<Utc>>| time.map(|time| time.to_rfc3339()).unwrap_or_default();
-        let key = match self {
-            Self::Newest => return listed.created_position.clone(),
-            Self::Oldest | Self::Definition => listed.created_position.clone(),
-            Self::Changed => session.position.to_string(),
-            Self::TimeslotEnd => time(session.timeslot.map(|timeslot| timeslot.end())),
-            Self::Observed => time(session.observed_at),
-        };
-        let tie = match self {
-            Self::Definition => session.definition_id.as_str(),
-            Self::TimeslotEnd | Self::Observed => session.id.as_str(),
-            Self::Newest | Self::Oldest | Self::Changed => "",
-        };
-        format!("{}:{tie}:{key}", self.as_str())
+    /// Where the page after a row begins, in SQL: of columns as Postgres writes them, as a row that cannot be read has a
+    /// place in the list too. The default order has kept the cursor that it had before there were others.
+    fn cursor(self) -> &'static str {
+        match self {
+            Self::Newest => "created_position",
+            Self::Oldest => "'oldest::' || created_position",
+            Self::Changed => "'changed::' || position",
+            Self::Definition => "'definition:' || definition_id || ':' || created_position",
+            Self::TimeslotEnd => "'timeslot_end:' || id || ':' || coalesce(timeslot_end::text, '')",
+            Self::Observed => "'observed:' || id || ':' || coalesce(observed_at::text, '')",
+        }
+    }
+
+    /// The two parts of a cursor of this order. The first may hold a colon where the row is one that cannot be read.
+    fn parts(self, cursor: &str) -> Option<(&str, &str)> {
+        if self == Self::Newest {
+            return Some(("", cursor));
+        }
+        let rest = cursor.strip_prefix(self.as_str())?.strip_prefix(':')?;
+        match self {
+            Self::Newest | Self::Oldest | Self::Changed | Self::Definition => rest.rsplit_once(':'),
+            Self::TimeslotEnd | Self::Observed => {
+                let mut parts = rest.match_indices(':').map(|(colon, _)| (&rest[..colon], &rest[colon + 1..]));
+                parts.find(|(_, key)| key.is_empty() || (key.contains(['-', 'i']) && moment(key).is_ok()))
+            }
+        }
     }
 
     /// Restricts to what comes after a cursor of this order.
     fn push_after(self, cursor: &str, query: &mut QueryBuilder<Postgres>) -> Result<(), Invalid> {
-        let (tie, key) = match (self, cursor.splitn(3, ':').collect::<Vec<_>>().as_slice()) {
-            (Self::Newest, [key]) => ("", *key),
-            (_, [sort, tie, key]) if *sort == self.as_str() => (*tie, *key),
-            _ => return Err(page::bad_cursor()),
-        };
+        let (tie, key) = self.parts(cursor).ok_or_else(page::bad_cursor)?;
         let position = || key.parse::<Position>().map(|_| key.to_owned()).map_err(|_| page::bad_cursor());
-        let session = || SessionId::parse(tie).map(String::from).map_err(|_| page::bad_cursor());
+        let id = || page::id_in_cursor(tie);
         match self {
             Self::Newest => query.push(" AND created_position < ").push_bind(position()?),
             Self::Oldest => query.push(" AND created_position > ").push_bind(position()?),
             Self::Changed => query.push(" AND position < ").push_bind(position()?),
             Self::Definition => {
                 // The range of the index begins with the definition; of that one, what was shown is passed over.
-                let definition = DefinitionId::parse(tie).map_err(|_| page::bad_cursor())?;
-                query.push(" AND definition_id >= ").push_bind(definition.as_str().to_owned());
-                query.push(" AND (definition_id > ").push_bind(String::from(definition));
+                query.push(" AND definition_id >= ").push_bind(id()?);
+                query.push(" AND (definition_id > ").push_bind(id()?);
                 query.push(" OR created_position < ").push_bind(position()?).push(")")
             }
             Self::TimeslotEnd => {
                 query.push(" AND (coalesce(timeslot_end, 'infinity'::timestamptz), id) > (coalesce(");
-                query.push_bind(moment(key)?).push(", 'infinity'::timestamptz), ").push_bind(session()?).push(")")
+                query.push_bind(moment(key)?).push("::timestamptz, 'infinity'::timestamptz), ");
+                query.push_bind(id()?).push(")")
             }
             Self::Observed => {
                 query.push(" AND (coalesce(observed_at, '-infinity'::timestamptz), id) < (coalesce(");
-                query.push_bind(moment(key)?).push(", '-infinity'::timestamptz), ").push_bind(session()?).push(")")
+                query.push_bind(moment(key)?).push("::timestamptz, '-infinity'::timestamptz), ");
+                query.push_bind(id()?).push(")")
             }
         };
         Ok(())
@@ -152,20 +157,27 @@ impl FromStr for SessionSort {
     }
 }
 
-/// A time of a cursor; empty where the row had none.
-fn moment(key: &str) -> Result<Option<DateTime<Utc>>, Invalid> {
-    if key.is_empty() {
-        return Ok(None);
+/// A time of a cursor as Postgres wrote it, which may be one that only Postgres knows; empty where the row had none.
+fn moment(key: &str) -> Result<Option<String>, Invalid> {
+    let of_a_time = |letter: char| letter.is_ascii_digit() || " +-.:BCTZ".contains(letter);
+    match key {
+        "" => Ok(None),
+        "infinity" | "-infinity" => Ok(Some(key.to_owned())),
+        _ if key.len() <= 40 && key.chars().all(of_a_time) => Ok(Some(key.to_owned())),
+        _ => Err(page::bad_cursor()),
     }
-    key.parse::<Stated>().map(|stated| Some(stated.at())).map_err(|_| page::bad_cursor())
 }
 
-/// A row with its key in the list.
-#[derive(Deserialize)]
-struct Listed {
-    created_position: String,
-    #[serde(flatten)]
-    session: SessionRow,
+/// What is no time although it looks like one, Postgres refuses: nothing else of the statement is parsed as one.
+fn refused_time(error: ReadError) -> ReadError {
+    let code = match &error {
+        ReadError::Database(sqlx::Error::Database(error)) => error.code().map(|code| code.into_owned()),
+        _ => None,
+    };
+    match code.as_deref() {
+        Some("22007" | "22008" | "22009") => ReadError::Invalid(page::bad_cursor()),
+        _ => error,
+    }
 }
 
 impl Projections {
@@ -174,9 +186,7 @@ impl Projections {
     /// # Errors
     /// The cursor is none of this list's in this order, or the database does not answer.
     pub async fn sessions(&self, filter: &SessionFilter, request: &PageRequest) -> Result<Page<SessionRow>, ReadError> {
-        let listed: Vec<Listed> = page::rows(&self.pool, list_query("", filter, request)?).await?;
-        let page = Page::of(listed, request, |listed| filter.sort.cursor(listed));
-        Ok(Page { items: page.items.into_iter().map(|listed| listed.session).collect(), next: page.next })
+        self.page_of(LIST, list_query("", filter, request)?, request).await.map_err(refused_time)
     }
 }
 
@@ -187,7 +197,9 @@ fn list_query(
     request: &PageRequest,
 ) -> Result<QueryBuilder<Postgres>, ReadError> {
     let mut query = QueryBuilder::new(format!(
-        "{prefix}SELECT to_json(r) AS row FROM (SELECT created_position, {COLUMNS} FROM read_sessions.sessions WHERE true"
+        "{prefix}{}SELECT {} AS cursor, {COLUMNS} FROM read_sessions.sessions WHERE true",
+        page::select("id", "cursor"),
+        filter.sort.cursor()
     ));
     match filter.status.as_slice() {
         [] => {}
@@ -299,7 +311,7 @@ mod tests {
                 let taken = sort.push_after(cursor, &mut QueryBuilder::new("")).is_ok();
                 assert_eq!(taken, sort == of, "{sort:?} {cursor}");
             }
-            for foreign in ["", "x", ":::", &format!("{}:d 4:x", sort.as_str()), &format!("{}::x", sort.as_str())] {
+            for foreign in ["", "x", ":::", &format!("{}:d\04:x", sort.as_str()), &format!("{}::x", sort.as_str())] {
                 assert!(sort.push_after(foreign, &mut QueryBuilder::new("")).is_err(), "{sort:?} {foreign}");
             }
         }

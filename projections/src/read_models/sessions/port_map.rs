@@ -17,8 +17,8 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use super::{PortComparison, compare_ports};
-use crate::page;
-use crate::{Projections, ReadError};
+use crate::page::{self, ListRow, Listed};
+use crate::{Projections, ReadError, UnreadableRow};
 
 /// Most sessions that are looked at.
 const MOST_SESSIONS: usize = 2_000;
@@ -40,6 +40,9 @@ pub struct WorkerPorts {
     pub cut: bool,
     /// The ports by number.
     pub ports: Vec<HeldPort>,
+    /// Sessions that hold ports and whose rows cannot be read: their ports are missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unreadable: Vec<UnreadableRow>,
 }
 
 /// One outside port of a worker.
@@ -130,9 +133,15 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn port_map(&self, id: &WorkerId) -> Result<WorkerPorts, ReadError> {
-        let port_range = self.worker(id).await?.map(|worker| worker.profile.port_range);
-        let mut query = QueryBuilder::new(
-            "SELECT to_json(r) AS row FROM (
+        // Of a worker whose row cannot be read the range is not known; who holds its ports still is.
+        let (port_range, unreadable_worker) = match self.worker(id).await {
+            Ok(worker) => (worker.map(|worker| worker.profile.port_range), None),
+            Err(ReadError::Unreadable { row, .. }) => (None, Some(row)),
+            Err(error) => return Err(error),
+        };
+        let mut query = QueryBuilder::new(page::select("id", "id"));
+        query.push(
+            "
                  SELECT id, definition_id, status, allocated_ports, observed_ports, verdict_observed_at,
                         verdict_event_id, observed_resources -> 'ports' AS ports
                    FROM read_sessions.sessions
@@ -142,9 +151,11 @@ impl Projections {
         query.push_bind(id.as_str().to_owned());
         query.push(" ORDER BY created_position LIMIT ").push_bind(i64::try_from(MOST_SESSIONS + 1).unwrap_or(i64::MAX));
         query.push(") r");
-        let mut sessions: Vec<Holding> = page::rows(&self.pool, query).await?;
-        let more_sessions = sessions.len() > MOST_SESSIONS;
-        sessions.truncate(MOST_SESSIONS);
+        let mut rows: Vec<ListRow<Holding>> = self.rows("port_holders", query).await?;
+        let more_sessions = rows.len() > MOST_SESSIONS;
+        rows.truncate(MOST_SESSIONS);
+        let Listed { items: sessions, mut unreadable } = Listed::from_rows(rows);
+        unreadable.extend(unreadable_worker);
         let mut ports = port_map(port_range, &sessions);
         let more_ports = ports.len() > MOST_ROWS;
         ports.truncate(MOST_ROWS);
@@ -155,6 +166,7 @@ impl Projections {
             clashes: ports.iter().filter(|port| port.clash).count() as u64,
             cut: more_sessions || more_ports,
             ports,
+            unreadable,
         })
     }
 }

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 
-use crate::page;
+use crate::page::{self, Listed};
 use crate::{Projections, ReadError};
 
 /// What the sessions of a worker take of it now, by the newest observation of each.
@@ -39,12 +39,13 @@ pub struct Load {
     pub unknown_sessions: u64,
 }
 
-/// The resources: name, column.
-const RESOURCES: [(&str, &str); 4] = [
-    ("cpu_cores", "s.nominal_cpu_cores"),
-    ("memory_mb", "s.nominal_memory_mb"),
-    ("storage_mb", "o.used_storage_mb"),
-    ("nodes", "o.node_count"),
+/// The resources: name, column, and the most that is taken for an amount. What lies beyond, below zero or is no number is
+/// unknown: a sum of it would be none, or could not be had at all.
+const RESOURCES: [(&str, &str, f64); 4] = [
+    ("cpu_cores", "s.nominal_cpu_cores", 1e9),
+    ("memory_mb", "s.nominal_memory_mb", 1e12),
+    ("storage_mb", "o.used_storage_mb", 1e12),
+    ("nodes", "o.node_count", 1e9),
 ];
 
 impl Projections {
@@ -52,21 +53,23 @@ impl Projections {
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn worker_load(&self, ids: &[WorkerId]) -> Result<Vec<WorkerLoad>, ReadError> {
+    pub async fn worker_load(&self, ids: &[WorkerId]) -> Result<Listed<WorkerLoad>, ReadError> {
         const UP: &str = "s.status IS NOT NULL AND s.status <> 'scheduled'";
-        let loads = RESOURCES.map(|(name, column)| {
+        let loads = RESOURCES.map(|(name, column, most)| {
+            let amount = format!("(CASE WHEN {column} BETWEEN 0 AND {most:?} THEN {column} END)");
             format!(
                 "json_build_object(
-                     'known', CASE WHEN count(*) FILTER (WHERE {UP}) = 0 THEN 0 ELSE sum({column}) FILTER (WHERE {UP}) END,
-                     'unknown_sessions', count(*) FILTER (WHERE {UP} AND {column} IS NULL)) AS {name}"
+                     'known', CASE WHEN count(*) FILTER (WHERE {UP}) = 0 THEN 0 ELSE sum({amount}) FILTER (WHERE {UP}) END,
+                     'unknown_sessions', count(*) FILTER (WHERE {UP} AND {amount} IS NULL)) AS {name}"
             )
         });
         let mut query = QueryBuilder::new(format!(
-            "SELECT to_json(r) AS row FROM (
+            "{}
                  SELECT w.id AS worker_id, count(*) FILTER (WHERE {UP}) AS up_sessions,
                         count(*) FILTER (WHERE s.status = 'scheduled') AS booked_sessions,
                         count(*) FILTER (WHERE {UP} AND s.port_drift_detected) AS drifted_sessions, {}
                    FROM unnest(",
+            page::select("worker_id", "worker_id"),
             loads.join(", ")
         ));
         query.push_bind(ids.iter().map(|id| id.as_str().to_owned()).collect::<Vec<_>>());
@@ -77,6 +80,6 @@ impl Projections {
               LEFT JOIN read_observations.observations o ON o.event_id = s.observed_event_id
              GROUP BY w.id, w.place ORDER BY w.place) r",
         );
-        page::rows(&self.pool, query).await
+        self.list_of("worker_load", query).await
     }
 }
