@@ -15,6 +15,7 @@ pub use self::event::{FailureOutcome, LabletSessionEvent, LifeStep, SessionIds};
 pub use self::status::SessionStatus;
 pub use self::wire::{NewSession, ObservationFailure, ObservationReport, Transition};
 use crate::decision::{self, Decide, Decision};
+use crate::evidence::{made_at, replaces};
 use crate::ids::{LabId, RequestId, WorkerId};
 use crate::invalid::{Checked, Invalid};
 use crate::ports::{DriftVerdict, PortDrift, PortMap};
@@ -208,10 +209,14 @@ impl Place {
 pub struct Observations {
     /// How many observations were recorded.
     pub count: u64,
-    /// When the newest one was made.
+    /// When the newest one was made, by [`made_at`].
     pub newest_at: Option<DateTime<Utc>>,
     /// The newest verdict on its ports; `None` until an observation could read the tags.
     pub drift_detected: Option<bool>,
+    /// When the observation was made from which the verdict is.
+    verdict_at: Option<DateTime<Utc>>,
+    /// Whether the observation recorded last gave the verdict, so that the drift told next is its own.
+    verdict_is_last: bool,
     /// The drift of the newest verdict.
     pub drift: PortDrift,
     /// (observer, time) of each observation: the same observer at the same instant made the same observation.
@@ -346,7 +351,8 @@ impl PresentSession {
             return Err(LabletSessionError::NotObservable { status: self.status, allowed: OBSERVABLE });
         }
 
-        let verdict = DriftVerdict::of(self.allocated_ports.as_ref(), observed_ports.as_ref());
+        let verdict =
+            DriftVerdict::of(self.allocated_ports.as_ref(), observed_ports.as_ref(), &observed_resources.ports);
         let mut events = vec![LabletSessionEvent::ResourcesObserved {
             ids: self.ids.clone(),
             worker_id: self.place.worker().cloned(),
@@ -357,6 +363,10 @@ impl PresentSession {
             unallocated: match &verdict {
                 DriftVerdict::Unallocated(ports) => Some(ports.clone()),
                 DriftVerdict::Unknown | DriftVerdict::Compared(_) => None,
+            },
+            renamed_ports: match &verdict {
+                DriftVerdict::Compared(drift) => drift.renamed.clone(),
+                DriftVerdict::Unknown | DriftVerdict::Unallocated(_) => BTreeMap::new(),
             },
             request_id,
             observed_at,
@@ -417,7 +427,7 @@ fn bound_elsewhere(what: &'static str, bound: &impl ToString, refused: &impl ToS
 }
 
 impl Decide for LabletSession {
-    const SNAPSHOT_SHAPE: i32 = 1;
+    const SNAPSHOT_SHAPE: i32 = 2;
 
     fn decide(&self, command: LabletSessionCommand) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
         if let LabletSessionCommand::Create { ids, owner_id, timeslot, now } = command {
@@ -497,23 +507,35 @@ impl Aggregate for LabletSession {
             LabletSessionEvent::ResourcesObserved {
                 observed_resources,
                 port_drift_detected,
+                renamed_ports,
                 request_id,
                 observed_at,
+                recorded_at,
                 ..
             } => {
                 let observations = &mut session.observations;
+                let made_at = made_at(observed_at, recorded_at);
                 observations.count += 1;
-                observations.newest_at = Some(observed_at);
-                if port_drift_detected.is_some() {
+                if replaces(made_at, observations.newest_at) {
+                    observations.newest_at = Some(made_at);
+                }
+                observations.verdict_is_last =
+                    port_drift_detected.is_some() && replaces(made_at, observations.verdict_at);
+                if observations.verdict_is_last {
+                    observations.verdict_at = Some(made_at);
                     observations.drift_detected = port_drift_detected;
-                    observations.drift = PortDrift::default();
+                    observations.drift = PortDrift { renamed: renamed_ports, ..PortDrift::default() };
                 }
                 if let Some(observer) = observed_resources.observer {
                     observations.seen.insert((observer, observed_at));
                 }
                 session.answer(request_id);
             }
-            LabletSessionEvent::PortDriftDetected { drift_details, .. } => session.observations.drift = drift_details,
+            LabletSessionEvent::PortDriftDetected { drift_details, .. } => {
+                if session.observations.verdict_is_last {
+                    session.observations.drift = drift_details;
+                }
+            }
             LabletSessionEvent::ObservationFailed { request_id, .. } => session.answer(request_id),
             LabletSessionEvent::Created { .. }
             | LabletSessionEvent::Scheduled(_)

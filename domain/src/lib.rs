@@ -6,12 +6,14 @@
 //! Read [`lablet_session`] first; it is the reason for everything else.
 
 pub mod decision;
+pub mod evidence;
 pub mod ids;
 pub mod invalid;
 pub mod lablet_definition;
 pub mod lablet_session;
 pub mod nominal;
 pub mod observation;
+pub mod port_names;
 pub mod port_tags;
 pub mod ports;
 pub mod raw_json;

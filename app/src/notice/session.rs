@@ -1,10 +1,12 @@
 //! Notices about sessions.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use domain::lablet_session::{FailureOutcome, LabletSessionEvent, SessionIds, SessionStatus};
 use domain::observation::{Coverage, NodeObservation, Quantities, ResourceObservation, Usage};
 use domain::port_tags::{ObservedPort, UnreadableTag};
-use domain::ports::{PortDrift, PortMap};
+use domain::ports::{PortDrift, PortMap, PortName, RenamedPort};
 use domain::timeslot::Timeslot;
 use domain::{LabId, RawJson, RequestId, WorkerId};
 use schemars::JsonSchema;
@@ -91,6 +93,9 @@ pub struct ResourcesObserved {
     /// Ports that were observed where nothing was allocated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unallocated: Option<PortMap>,
+    /// Allocated ports that were observed as planned, named otherwise.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub renamed_ports: BTreeMap<PortName, RenamedPort>,
     /// The request that this answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
@@ -273,6 +278,7 @@ pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Conte
             observed_ports,
             port_drift_detected,
             unallocated,
+            renamed_ports,
             request_id,
             observed_at,
             recorded_at,
@@ -285,6 +291,7 @@ pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Conte
                 observed_ports,
                 port_drift_detected,
                 unallocated,
+                renamed_ports,
                 request_id,
                 observed_at,
                 recorded_at,

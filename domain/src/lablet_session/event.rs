@@ -1,5 +1,7 @@
 //! What happens to a session.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use cqrs_es::DomainEvent;
 use schemars::JsonSchema;
@@ -9,7 +11,7 @@ use super::status::SessionStatus;
 use crate::ids::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
 use crate::lablet_definition::DefinitionVersion;
 use crate::observation::ResourceObservation;
-use crate::ports::{PortDrift, PortMap};
+use crate::ports::{PortDrift, PortMap, PortName, RenamedPort};
 use crate::timeslot::Timeslot;
 
 /// The ids that every event of a session carries.
@@ -150,6 +152,9 @@ pub enum LabletSessionEvent {
         /// Ports that were observed where nothing was allocated.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         unallocated: Option<PortMap>,
+        /// Allocated ports that were observed as planned, named otherwise.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        renamed_ports: BTreeMap<PortName, RenamedPort>,
         /// The request that this answers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request_id: Option<RequestId>,

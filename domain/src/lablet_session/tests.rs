@@ -404,3 +404,77 @@ fn an_observation_in_which_nothing_is_known_is_refused() {
     }
     assert!(decide(running(), report(json!({"observed_resources": {}, "observed_ports": {}}))).is_ok());
 }
+
+#[test]
+fn a_clock_that_is_ahead_buries_no_later_observation() {
+    let mut history = running();
+    // As it was stored before anybody looked at the time.
+    let mut ahead = decide(
+        history.clone(),
+        report(json!({"observed_resources": {"observer": "a"}, "observed_ports": {"PC_serial": 5041}})),
+    )
+    .unwrap();
+    let LabletSessionEvent::ResourcesObserved { observed_at, .. } = &mut ahead[0] else { panic!() };
+    *observed_at = "2099-01-01T00:00:00Z".parse().unwrap();
+    history.extend(ahead);
+    history.extend(
+        decide(
+            history.clone(),
+            report(json!({"observed_resources": {"observer": "b"}, "observed_ports": {"PC_serial": 5999}})),
+        )
+        .unwrap(),
+    );
+    let mut session = LabletSession::default();
+    history.into_iter().for_each(|event| session.apply(event));
+    let observations = &session.present().unwrap().observations;
+    assert_eq!((observations.drift_detected, observations.newest_at), (Some(true), Some(now())));
+    assert_eq!(observations.drift.changed.len(), 1);
+}
+
+#[test]
+fn an_older_observation_that_is_recorded_late_changes_no_verdict() {
+    let at = |time: &str, port: u16| {
+        report(json!({"observed_resources": {"observed_at": time}, "observed_ports": {"PC_serial": port}}))
+    };
+    let mut history = running();
+    history.extend(decide(history.clone(), at("2026-03-01T11:00:00Z", 5041)).unwrap());
+    let late = decide(history.clone(), at("2026-03-01T10:00:00Z", 5999)).unwrap();
+    assert_eq!(late.len(), 2, "it is recorded, with its drift");
+    history.extend(late);
+    let mut session = LabletSession::default();
+    history.into_iter().for_each(|event| session.apply(event));
+    let observations = &session.present().unwrap().observations;
+    assert_eq!((observations.count, observations.drift_detected), (2, Some(false)));
+    assert!(observations.drift.is_none());
+}
+
+#[test]
+fn the_same_port_by_another_name_is_told_and_no_drift() {
+    let events =
+        decide(running(), report(json!({"observed_resources": {}, "observed_ports": {"PC_tcp": 5041}}))).unwrap();
+    let [LabletSessionEvent::ResourcesObserved { port_drift_detected, renamed_ports, .. }] = events.as_slice() else {
+        panic!("{events:?}");
+    };
+    assert_eq!(*port_drift_detected, Some(false));
+    assert_eq!(
+        serde_json::to_value(renamed_ports).unwrap(),
+        json!({"PC_serial": {"observed_name": "PC_tcp", "port": 5041}})
+    );
+}
+
+#[test]
+fn a_time_that_cannot_be_shown_is_refused_by_field_and_what_is_stored_stays_readable() {
+    for bad in ["0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-05:00", "2099-01-01T00:00:00Z"] {
+        let refused = decide(running(), report(json!({"observed_resources": {"observed_at": bad, "total_cpu_cores": 1}}))).unwrap_err();
+        let LabletSessionError::Invalid(invalid) = refused else { panic!("{refused:?}") };
+        assert_eq!(invalid.field, "observed_resources.observed_at");
+        let mut stored = decide(running(), report(json!({"observed_resources": {"total_cpu_cores": 1}}))).unwrap();
+        let LabletSessionEvent::ResourcesObserved { observed_at, observed_resources, .. } = &mut stored[0] else {
+            panic!()
+        };
+        *observed_at = bad.parse().unwrap();
+        observed_resources.observed_at = Some(*observed_at);
+        let written = serde_json::to_value(&stored[0]).unwrap();
+        assert_eq!(serde_json::from_value::<LabletSessionEvent>(written).unwrap(), stored[0], "{bad}");
+    }
+}

@@ -2,6 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
+mod any_command;
+mod hostile;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 

@@ -4,6 +4,7 @@
 use askama::Template;
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use domain::evidence::{Contradiction, NoEvidence};
 use domain::lablet_session::SessionStatus;
 use projections::read_models::observation_requests::RequestOutcome;
 use projections::read_models::sessions::PortComparison;
@@ -143,6 +144,15 @@ impl Badge {
         }
     }
 
+    /// Why an observation counts nowhere, or that some of its numbers do not; `None`: all count.
+    pub(crate) fn doubt(contradictions: &[Contradiction], no_evidence: &Option<NoEvidence>) -> Option<Self> {
+        match no_evidence {
+            Some(NoEvidence::NothingRan) => Some(Self::new(Tone::Calm, "○", "no evidence: nothing ran")),
+            None if contradictions.is_empty() => None,
+            None => Some(Self::new(Tone::Warn, "≠", "contradicts itself")),
+        }
+    }
+
     /// Whether an observation saw everything; `None`: its sender did not say.
     pub(crate) fn complete(complete: &Option<bool>) -> Self {
         match complete {
@@ -166,6 +176,7 @@ impl Badge {
     pub(crate) fn comparison(comparison: &PortComparison) -> Self {
         match comparison {
             PortComparison::AsPlanned => Self::new(Tone::Good, "✓", "as planned"),
+            PortComparison::Renamed => Self::new(Tone::Good, "✓", "as planned, named otherwise"),
             PortComparison::Added => Self::new(Tone::Warn, "+", "added"),
             PortComparison::Removed => Self::new(Tone::Warn, "−", "removed"),
             PortComparison::Changed => Self::new(Tone::Warn, "≠", "changed"),
@@ -173,6 +184,19 @@ impl Badge {
             PortComparison::Unknown => Self::new(Tone::Calm, "?", "unknown"),
         }
     }
+}
+
+/// A total that is not the sum of its own nodes, in words and with both numbers.
+pub(crate) fn contradiction(found: &Contradiction) -> String {
+    let told = |value: &f64| {
+        if found.field.ends_with("cpu_cores") { known_cores(&Some(*value)) } else { format!("{} MB", number(value)) }
+    };
+    format!(
+        "{} says {}, its nodes add up to {}: it is no evidence",
+        found.field,
+        told(&found.stated),
+        told(&found.of_nodes)
+    )
 }
 
 /// A number as people read it: at most two decimals, none that say nothing.

@@ -136,7 +136,11 @@ pub(crate) async fn show(
             .port_drift_observed_at
             .filter(|at| session.observed_at.is_some_and(|newest| newest > *at)),
         is_old: session.status == SessionStatus::Running && newest.is_some_and(|at| visit.now - at > OLD),
-        ports: compare_ports(session.allocated_ports.as_ref(), session.observed_ports.as_ref()),
+        ports: compare_ports(
+            session.allocated_ports.as_ref(),
+            session.observed_ports.as_ref(),
+            session.port_drift.as_ref(),
+        ),
         focus: query.request.clone(),
         requests: requests.items,
         life: reads.session_life(&id).await?,

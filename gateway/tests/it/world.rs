@@ -304,7 +304,8 @@ pub(crate) fn observation(nodes: usize, ports: &Value) -> Value {
     json!({
         "observed_resources": {
             "observed_at": "2026-03-01T10:00:00Z", "observer": "controller-1", "total_cpu_cores": 2.0,
-            "total_memory_mb": 1536, "total_storage_mb": null, "actual_node_count": nodes.len(), "nodes": nodes,
+            "total_memory_mb": 768 * nodes.len(), "total_storage_mb": null, "actual_node_count": nodes.len(),
+            "nodes": nodes,
         },
         "observed_ports": ports,
     })

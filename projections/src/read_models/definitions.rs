@@ -3,6 +3,7 @@
 use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::DefinitionId;
+use domain::evidence::{made_at, replaces};
 use domain::lablet_definition::{
     DefinitionContent, DefinitionVersion, LabletDefinitionEvent, PortTemplate, ResourceRequirements,
 };
@@ -231,7 +232,7 @@ pub struct Definitions;
 
 impl Projector for Definitions {
     fn revision(&self) -> i32 {
-        1
+        2
     }
 
     fn follows(&self) -> &'static [Kind] {
@@ -255,9 +256,10 @@ async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<App
     match recorded.event {
         Event::Definition(event) => apply_definition(tables, recorded, event).await,
         Event::Session(event) => match event.as_ref() {
-            LabletSessionEvent::ResourcesObserved { ids, observed_at, port_drift_detected, .. } => {
+            LabletSessionEvent::ResourcesObserved { ids, observed_at, recorded_at, port_drift_detected, .. } => {
                 let definition = ids.definition_id.as_str();
-                indicate(tables, recorded, definition, *observed_at, *port_drift_detected).await
+                let made_at = made_at(*observed_at, *recorded_at);
+                indicate(tables, recorded, definition, made_at, *port_drift_detected).await
             }
             LabletSessionEvent::Created { .. }
             | LabletSessionEvent::Scheduled(_)
@@ -374,7 +376,7 @@ async fn indicate(
     tables: &mut PgConnection,
     recorded: &Recorded<'_>,
     definition_id: &str,
-    observed_at: DateTime<Utc>,
+    made_at: DateTime<Utc>,
     drift: Option<bool>,
 ) -> Result<Applied, ApplyError> {
     let statement = "SELECT port_drift_detected, verdict_observed_at FROM indicated_sessions WHERE session_id = $1";
@@ -382,8 +384,8 @@ async fn indicate(
         sqlx::query_as(statement).bind(&recorded.log.aggregate_id).fetch_optional(&mut *tables).await?;
     let first = known.is_none();
     let (verdict, verdict_at) = known.unwrap_or_default();
-    let counts = drift.is_some() && verdict_at.is_none_or(|at| at <= observed_at);
-    let (newest, newest_at) = if counts { (drift, Some(observed_at)) } else { (verdict, verdict_at) };
+    let counts = drift.is_some() && replaces(made_at, verdict_at);
+    let (newest, newest_at) = if counts { (drift, Some(made_at)) } else { (verdict, verdict_at) };
     let drifted = i64::from(newest == Some(true)) - i64::from(verdict == Some(true));
     let statement = "INSERT INTO indicated_sessions (session_id, port_drift_detected, verdict_observed_at)
         VALUES ($1, $2, $3)
@@ -405,7 +407,7 @@ async fn indicate(
         .bind(definition_id)
         .bind(i64::from(first))
         .bind(drifted)
-        .bind(observed_at)
+        .bind(made_at)
         .bind(recorded.event_id())
         .bind(&recorded.position)
         .execute(tables)

@@ -7,8 +7,9 @@ pub mod of_definition;
 
 use app::log::Position;
 use chrono::{DateTime, Utc};
+use domain::evidence::{Contradiction, NoEvidence};
 use domain::lablet_definition::DefinitionVersion;
-use domain::observation::{FailedRead, Phase, ResourceObservation};
+use domain::observation::{FailedRead, Phase};
 use domain::ports::{PortDrift, PortMap};
 use domain::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
 use futures_util::FutureExt as _;
@@ -92,6 +93,10 @@ pub struct ObservationRow {
     pub cml_version: Option<String>,
     /// Equal for equal topologies.
     pub topology_fingerprint: Option<String>,
+    /// Totals that are not the sums of their own nodes; they are no evidence.
+    pub contradictions: Vec<Contradiction>,
+    /// Why the observation as a whole is no evidence; null: it is some.
+    pub no_evidence: Option<NoEvidence>,
 }
 
 /// Amounts of the three resources in total. Null is unknown, also when it is unknown for one node only.
@@ -138,7 +143,7 @@ const SELECT: &str = "
                              'unknown_storage_nodes', used_unknown_storage_nodes) AS used,
            highest_cpu_percent, node_count, nodes_booted, node_definitions_used, complete, phase, failed_reads,
            unreadable_entries, observed_ports, port_drift_detected, port_drift, port_drift_event_id, unallocated,
-           cml_version, topology_fingerprint
+           cml_version, topology_fingerprint, contradictions, no_evidence
       FROM read_observations.observations WHERE true";
 
 impl Projections {
@@ -167,28 +172,13 @@ impl Projections {
     }
 }
 
-/// Nominal cores in total: the compatible total, which is nominal, or the newer field.
-pub(crate) fn nominal_cpu_cores(observation: &ResourceObservation) -> Option<f64> {
-    observation.total_cpu_cores.or(observation.nominal.and_then(|nominal| nominal.cpu_cores))
-}
-
-/// Nominal MB of memory in total, likewise.
-pub(crate) fn nominal_memory_mb(observation: &ResourceObservation) -> Option<f64> {
-    observation.total_memory_mb.or(observation.nominal.and_then(|nominal| nominal.memory_mb))
-}
-
-/// Measured MB on disk in total: the compatible total, which is measured, or the newer field.
-pub(crate) fn used_storage_mb(observation: &ResourceObservation) -> Option<f64> {
-    observation.total_storage_mb.or(observation.usage.and_then(|usage| usage.used.storage_mb))
-}
-
 /// Keeps the observations.
 #[derive(Debug)]
 pub struct Observations;
 
 impl Projector for Observations {
     fn revision(&self) -> i32 {
-        1
+        2
     }
 
     fn follows(&self) -> &'static [Kind] {

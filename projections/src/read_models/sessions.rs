@@ -6,10 +6,12 @@ mod worker_load;
 
 use app::log::Position;
 use chrono::{DateTime, Utc};
+use domain::evidence::made_at;
 use domain::lablet_definition::DefinitionVersion;
 use domain::lablet_session::{LabletSessionEvent, LifeStep, SessionStatus};
 use domain::observation::ResourceObservation;
 use domain::ports::{PortDrift, PortMap, PortName, PortNumber};
+use domain::time::shown;
 use domain::timeslot::Timeslot;
 use domain::{DefinitionId, LabId, SessionId, WorkerId};
 use futures_util::FutureExt as _;
@@ -71,15 +73,15 @@ pub struct SessionRow {
     pub port_drift_since: Option<DateTime<Utc>>,
     /// How many observations were recorded.
     pub observation_count: u64,
-    /// When the newest one was made.
+    /// When the newest one was made, and no later than it was recorded.
     pub observed_at: Option<DateTime<Utc>>,
     /// The event of the newest one.
     pub observed_event_id: Option<Uuid>,
     /// Whether the newest one saw everything; null: its sender did not say, or there is none.
     pub observation_complete: Option<bool>,
-    /// Nominal cores by the newest one; null: unknown.
+    /// Nominal cores by the newest one; null: unknown, or no evidence.
     pub nominal_cpu_cores: Option<f64>,
-    /// Nominal MB of memory by the newest one; null: unknown.
+    /// Nominal MB of memory by the newest one; null: unknown, or no evidence.
     pub nominal_memory_mb: Option<f64>,
     /// Requests for an observation that have no outcome yet.
     pub open_requests: u64,
@@ -117,6 +119,9 @@ pub struct PortRow {
     pub allocated: Option<PortNumber>,
     /// The number that was observed.
     pub observed: Option<PortNumber>,
+    /// The name under which it was observed, where that is another one.
+    #[serde(default)]
+    pub observed_name: Option<PortName>,
     /// How the two compare.
     pub comparison: PortComparison,
 }
@@ -127,6 +132,8 @@ pub struct PortRow {
 pub enum PortComparison {
     /// Allocated, and observed so.
     AsPlanned,
+    /// Allocated, and observed so under another name.
+    Renamed,
     /// Observed, not allocated.
     Added,
     /// Allocated, not observed.
@@ -139,16 +146,44 @@ pub enum PortComparison {
     Unknown,
 }
 
-/// Puts allocated beside observed ports. `None` observed: no observation could read the tags.
-pub fn compare_ports(allocated: Option<&PortMap>, observed: Option<&PortMap>) -> Vec<PortRow> {
+/// Puts allocated beside observed ports. `None` observed: no observation could read the tags. What is named otherwise is
+/// in the drift, which was told when the observation was recorded.
+pub fn compare_ports(
+    allocated: Option<&PortMap>,
+    observed: Option<&PortMap>,
+    drift: Option<&PortDrift>,
+) -> Vec<PortRow> {
+    let renamed = drift.map(|drift| &drift.renamed);
+    let told_with_another: std::collections::BTreeSet<&PortName> =
+        renamed.into_iter().flatten().map(|(_, renamed)| &renamed.observed_name).collect();
     let nothing_allocated = allocated.is_none_or(PortMap::is_empty);
     let empty = PortMap::new();
     let (known, allocated, observed) = (observed.is_some(), allocated.unwrap_or(&empty), observed.unwrap_or(&empty));
     let names: std::collections::BTreeSet<&PortName> = allocated.keys().chain(observed.keys()).collect();
     names
         .into_iter()
-        .map(|name| {
+        .filter(|name| allocated.contains_key(*name) || !told_with_another.contains(name))
+        .flat_map(|name| {
             let (allocated, observed) = (allocated.get(name).copied(), observed.get(name).copied());
+            if let Some(renamed) = renamed.and_then(|renamed| renamed.get(name)) {
+                let same = PortRow {
+                    name: name.clone(),
+                    allocated,
+                    observed: Some(renamed.port),
+                    observed_name: Some(renamed.observed_name.clone()),
+                    comparison: PortComparison::Renamed,
+                };
+                // Its name may have gone to another port, which nobody allocated.
+                let other = observed.filter(|_| !told_with_another.contains(name)).map(|observed| PortRow {
+                    name: name.clone(),
+                    allocated: None,
+                    observed: Some(observed),
+                    observed_name: None,
+                    comparison: PortComparison::Added,
+                });
+                return [Some(same), other];
+            }
+            let observed = observed.filter(|_| !told_with_another.contains(name));
             let comparison = match (allocated, observed) {
                 _ if !known => PortComparison::Unknown,
                 (Some(allocated), Some(observed)) if allocated == observed => PortComparison::AsPlanned,
@@ -157,8 +192,9 @@ pub fn compare_ports(allocated: Option<&PortMap>, observed: Option<&PortMap>) ->
                 (None, _) if nothing_allocated => PortComparison::Unallocated,
                 (None, _) => PortComparison::Added,
             };
-            PortRow { name: name.clone(), allocated, observed, comparison }
+            [Some(PortRow { name: name.clone(), allocated, observed, observed_name: None, comparison }), None]
         })
+        .flatten()
         .collect()
 }
 
@@ -198,8 +234,12 @@ impl Projections {
         query.push_bind(id.as_str().to_owned()).push(") r");
         let detail: Option<SessionDetail> = self.row_of(LIST, query).await?;
         Ok(detail.map(|mut detail| {
-            detail.ports =
-                compare_ports(detail.session.allocated_ports.as_ref(), detail.session.observed_ports.as_ref());
+            let session = &detail.session;
+            detail.ports = compare_ports(
+                session.allocated_ports.as_ref(),
+                session.observed_ports.as_ref(),
+                session.port_drift.as_ref(),
+            );
             detail
         }))
     }
@@ -239,7 +279,7 @@ pub struct Sessions;
 
 impl Projector for Sessions {
     fn revision(&self) -> i32 {
-        1
+        2
     }
 
     fn follows(&self) -> &'static [Kind] {
@@ -278,8 +318,8 @@ async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<App
                 .bind(i64::from(ids.definition_revision))
                 .bind(owner_id)
                 .bind(created_at)
-                .bind(timeslot.map(|timeslot| timeslot.start()))
-                .bind(timeslot.map(|timeslot| timeslot.end()))
+                .bind(timeslot.map(|timeslot| shown(timeslot.start())))
+                .bind(timeslot.map(|timeslot| shown(timeslot.end())))
                 .bind(&recorded.position)
                 .bind(recorded.sequence())
                 .execute(tables)
@@ -314,6 +354,7 @@ async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<App
             observed_ports,
             port_drift_detected,
             unallocated,
+            renamed_ports,
             request_id,
             observed_at,
             recorded_at,
@@ -321,6 +362,9 @@ async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<App
         } => {
             // A reading that is older than the newest, recorded late, counts and changes nothing else. Drift details are
             // in the event that follows; until then, and without it, there are none.
+            let made_at = made_at(*observed_at, *recorded_at);
+            let evidence = observed_resources.evidence();
+            let no_drift = PortDrift { renamed: renamed_ports.clone(), ..PortDrift::default() };
             let statement = "UPDATE sessions SET
                     observation_count = observation_count + 1,
                     open_requests = open_requests - $12,
@@ -334,7 +378,7 @@ async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<App
                     observed_ports = CASE WHEN $7::jsonb IS NULL OR verdict_observed_at > $2 THEN observed_ports ELSE $7 END,
                     unallocated = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN unallocated ELSE $8 END,
                     port_drift = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN port_drift
-                                      ELSE '{\"added\": {}, \"removed\": {}, \"changed\": {}}' END,
+                                      ELSE $15 END,
                     verdict_event_id = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN verdict_event_id ELSE $4 END,
                     verdict_sequence = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN verdict_sequence ELSE $10 END,
                     drift_since = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN drift_since
@@ -346,7 +390,7 @@ async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<App
                 WHERE id = $1";
             let result = sqlx::query(statement)
                 .bind(&recorded.log.aggregate_id)
-                .bind(observed_at)
+                .bind(made_at)
                 .bind(Json(observed_resources))
                 .bind(recorded.event_id())
                 .bind(&recorded.position)
@@ -357,8 +401,9 @@ async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<App
                 .bind(recorded.sequence())
                 .bind(recorded_at)
                 .bind(i64::from(request_id.is_some()))
-                .bind(super::observations::nominal_cpu_cores(observed_resources))
-                .bind(super::observations::nominal_memory_mb(observed_resources))
+                .bind(evidence.cpu_cores)
+                .bind(evidence.memory_mb)
+                .bind(Json(no_drift))
                 .execute(tables)
                 .await?;
             expect_one(&result, "a session is observed")
@@ -414,8 +459,8 @@ async fn go_on(
         .bind(step.worker_id.as_ref().map(WorkerId::as_str))
         .bind(step.cml_lab_id.as_ref().map(LabId::as_str))
         .bind(step.allocated_ports.as_ref().map(Json))
-        .bind(step.timeslot.map(|timeslot| timeslot.start()))
-        .bind(step.timeslot.map(|timeslot| timeslot.end()))
+        .bind(step.timeslot.map(|timeslot| shown(timeslot.start())))
+        .bind(step.timeslot.map(|timeslot| shown(timeslot.end())))
         .bind(&recorded.position)
         .bind(recorded.sequence())
         .execute(tables)
@@ -432,7 +477,7 @@ mod tests {
     }
 
     fn compared(allocated: Option<&PortMap>, observed: Option<&PortMap>) -> Vec<(String, PortComparison)> {
-        compare_ports(allocated, observed).into_iter().map(|row| (row.name.to_string(), row.comparison)).collect()
+        compare_ports(allocated, observed, None).into_iter().map(|row| (row.name.to_string(), row.comparison)).collect()
     }
 
     #[test]
@@ -448,6 +493,25 @@ mod tests {
                 ("d".to_owned(), PortComparison::Added),
             ]
         );
+    }
+
+    #[test]
+    fn what_is_named_otherwise_stands_in_one_row() {
+        let allocated = ports(&[("a_pat_22", 5080), ("b_vnc", 5081)]);
+        let observed = ports(&[("a_tcp", 5080), ("b_vnc", 5081), ("a_pat_22", 5090)]);
+        let drift = PortDrift::between(&allocated, &observed, &[]);
+        let rows = compare_ports(Some(&allocated), Some(&observed), Some(&drift));
+        let told: Vec<_> =
+            rows.iter().map(|row| (row.name.as_str(), row.observed.map(PortNumber::get), row.comparison)).collect();
+        assert_eq!(
+            told,
+            [
+                ("a_pat_22", Some(5080), PortComparison::Renamed),
+                ("a_pat_22", Some(5090), PortComparison::Added),
+                ("b_vnc", Some(5081), PortComparison::AsPlanned),
+            ]
+        );
+        assert_eq!(rows[0].observed_name.as_ref().map(PortName::as_str), Some("a_tcp"));
     }
 
     #[test]

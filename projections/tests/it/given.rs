@@ -31,7 +31,8 @@ impl World {
     pub(crate) async fn new() -> Self {
         let database = database(&app::log::MIGRATOR).await;
         let pool = app::log::pool(&database.url_as("lablet_app"), 12).unwrap();
-        let clock = Clock::manual(start());
+        // A day later, so that what is told of this day lies in the past.
+        let clock = Clock::manual(start() + TimeDelta::days(1));
         let log = Log::new(pool, clock.clone(), Mint::seeded(1, clock.clone()), LogOptions::default());
         Self { projections: Projections::new(log.clone()), log, clock, database }
     }

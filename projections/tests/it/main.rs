@@ -2,7 +2,10 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod analytics;
+mod any_command;
 mod given;
+#[path = "../../../domain/tests/it/hostile.rs"]
+mod hostile;
 mod of_a_definition;
 mod of_a_session;
 mod of_a_worker;

@@ -1,6 +1,7 @@
 //! What pages ask of definitions.
 
-use projections::read_models::observations::Resource;
+use projections::PageRequest;
+use projections::read_models::observations::{ObservationFilter, Resource};
 use serde_json::{Value, json};
 
 use crate::given::{World, seen};
@@ -55,4 +56,56 @@ async fn only_the_newest_observed_sessions_count() {
     world.settle().await;
     let off = world.projections.definitions_off(10).await.unwrap().items;
     assert_eq!((off[0].sessions, off[0].ratio), (20, 0.5), "the 40 cores are of an older session");
+}
+
+/// What a definition's sessions say: max of cores and memory, and how many do not know the cores.
+async fn said(
+    world: &World,
+) -> (Option<f64>, Option<f64>, u64, projections::read_models::observations::ObservedSession) {
+    world.settle().await;
+    let observed = world.projections.definition_observations(&"ospf".parse().unwrap(), 20).await.unwrap();
+    let (cores, memory) = (&observed.aggregate.cpu_cores, &observed.aggregate.memory_mb);
+    (cores.max, memory.max, cores.unknown_sessions, observed.sessions[0].clone())
+}
+
+#[tokio::test]
+async fn a_total_that_contradicts_its_nodes_is_recorded_marked_and_no_evidence() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.running("s-1", "ospf").await;
+    world.observe("s-1", seen(json!({"total_cpu_cores": 300}))).await;
+    let (cores, memory, unknown, session) = said(&world).await;
+    assert_eq!((cores, memory, unknown), (None, Some(1536.0), 1));
+    assert_eq!(session.contradictions.len(), 1);
+    assert_eq!((session.contradictions[0].stated, session.contradictions[0].of_nodes), (300.0, 2.0));
+    let filter = ObservationFilter::default();
+    let recorded = world.projections.observations(&filter, &PageRequest::default()).await.unwrap().items.remove(0);
+    assert_eq!(
+        (recorded.nominal.cpu_cores, recorded.contradictions.len()),
+        (Some(300.0), 1),
+        "it is shown all the same"
+    );
+    assert!(
+        world.projections.definitions_off(10).await.unwrap().iter().all(|off| off.cpu_cores.observed_max.is_none())
+    );
+    // What was known before stays, and a later observation that is none of it takes nothing away.
+    world.observe("s-1", seen(json!({"total_cpu_cores": 2}))).await;
+    world.observe("s-1", seen(json!({"total_cpu_cores": 200}))).await;
+    assert_eq!(said(&world).await.0, Some(2.0));
+    let row = world.projections.session(&"s-1".parse().unwrap()).await.unwrap().unwrap().session;
+    assert_eq!((row.nominal_cpu_cores, row.nominal_memory_mb), (None, Some(1536.0)));
+}
+
+#[tokio::test]
+async fn a_lab_of_which_nothing_ran_is_no_evidence() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.running("s-1", "ospf").await;
+    let nothing = json!({"total_cpu_cores": 0, "total_memory_mb": 0, "total_storage_mb": 0, "actual_node_count": 0,
+        "nodes": [], "coverage": {"nodes_total": 0, "nodes_booted": 0}});
+    world.observe("s-1", nothing).await;
+    let (cores, memory, _, session) = said(&world).await;
+    assert_eq!((cores, memory, session.node_count), (None, None, None));
+    assert_eq!(session.no_evidence, Some(domain::evidence::NoEvidence::NothingRan));
+    assert_eq!(session.observation_count, 1, "it was observed");
 }

@@ -115,3 +115,73 @@ async fn nodes_are_read_page_by_page_and_one_of_them_in_full() {
     assert_eq!(node.node.tags, ["serial:5041"]);
     assert_eq!(world.projections.session_node(&session("s-1"), None, "n-5").await.unwrap(), None);
 }
+
+#[tokio::test]
+async fn a_clock_that_is_ahead_buries_no_later_observation() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.running("s-1", "ospf").await;
+    // Within what is accepted; the next one is made by a clock that is right.
+    let ahead = world.clock.now() + chrono::TimeDelta::minutes(4);
+    world.observe("s-1", seen(json!({"observed_at": ahead, "observer": "ahead"}))).await;
+    let drifted =
+        json!({"observer": "right", "observed_ports": {"PC_serial": 5999, "PC_vnc": 5042}, "total_cpu_cores": null});
+    world.observe("s-1", seen(drifted)).await;
+    world.settle().await;
+    let row = world.projections.session(&"s-1".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(row.session.port_drift_detected, Some(true));
+    assert_eq!(row.observed_resources.unwrap().observer.as_deref(), Some("right"));
+    let state = world.log.load::<domain::lablet_session::LabletSession>("s-1").await.unwrap().unwrap().0;
+    let known = &state.present().unwrap().observations;
+    assert_eq!((known.drift_detected, known.newest_at), (Some(true), row.session.observed_at), "both know the same");
+    let indicators = world.projections.definition(&"ospf".parse().unwrap()).await.unwrap().unwrap().observations;
+    assert_eq!(indicators.last_observed_at, row.session.observed_at);
+}
+
+#[tokio::test]
+async fn a_stored_time_that_cannot_be_shown_does_not_fail_a_list() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.running("s-1", "ospf").await;
+    world.observe("s-1", seen(json!({}))).await;
+    // As an older release recorded it.
+    for (number, bad) in
+        ["0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-05:00", "-5000-01-01T00:00:00Z"].iter().enumerate()
+    {
+        let statement = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id)
+            SELECT aggregate_type, aggregate_id, sequence + 1 + $1, event_type, event_version,
+                   jsonb_set(jsonb_set(payload::jsonb, '{observed_at}', to_jsonb($2::text)), '{observed_resources,observed_at}',
+                             to_jsonb($2::text))::json, metadata, gen_random_uuid()
+              FROM events WHERE aggregate_id = 's-1' AND sequence = 6";
+        let number = i64::try_from(number).unwrap();
+        sqlx::query(statement).bind(number).bind(bad).execute(&world.database.pool()).await.unwrap();
+    }
+    world.settle().await;
+    let filter = projections::read_models::observations::ObservationFilter::default();
+    let page = projections::PageRequest::default();
+    let observations = world.projections.observations(&filter, &page).await.unwrap().items;
+    assert_eq!(observations.len(), 4);
+    assert!(observations.iter().all(|row| domain::time::check(row.observed_at).is_ok()));
+    let row = world.projections.session(&"s-1".parse().unwrap()).await.unwrap().unwrap().session;
+    assert_eq!(row.observation_count, 4);
+}
+
+#[tokio::test]
+async fn the_same_port_by_another_name_is_as_planned_named_otherwise() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.running("s-1", "ospf").await;
+    world.observe("s-1", seen(json!({"observed_ports": {"PC_tcp": 5041, "PC_vnc": 5042}}))).await;
+    world.settle().await;
+    let row = world.projections.session(&"s-1".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(row.session.port_drift_detected, Some(false));
+    let told: Vec<_> = row.ports.iter().map(|port| (port.name.as_str(), port.comparison)).collect();
+    use projections::read_models::sessions::PortComparison::{AsPlanned, Renamed};
+    assert_eq!(told, [("PC_serial", Renamed), ("PC_vnc", AsPlanned)]);
+    assert_eq!(row.ports[0].observed_name.as_ref().unwrap().as_str(), "PC_tcp");
+    // On another node it is another port.
+    world.observe("s-1", seen(json!({"observed_ports": {"R1_tcp": 5041, "PC_vnc": 5042}}))).await;
+    world.settle().await;
+    let row = world.projections.session(&"s-1".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!(row.session.port_drift_detected, Some(true));
+}

@@ -203,7 +203,10 @@ fn of_drift(drift: &PortDrift) -> Telling {
     let changed = drift.changed.iter().map(|(name, port)| {
         ("Changed", format!("{}: {} allocated, {} observed", name.as_str(), port.allocated, port.observed))
     });
-    for (name, value) in added.chain(removed).chain(changed).take(MOST_LISTED) {
+    let renamed = drift.renamed.iter().map(|(name, port)| {
+        ("As planned, named otherwise", format!("{}: {} as {}", name.as_str(), port.port, port.observed_name.as_str()))
+    });
+    for (name, value) in added.chain(removed).chain(changed).chain(renamed).take(MOST_LISTED) {
         told = told.with(name, value);
     }
     if count > MOST_LISTED { told.with("And", format!("{} more", count - MOST_LISTED)) } else { told }
@@ -379,7 +382,7 @@ mod tests {
     fn a_drift_names_each_port_and_both_numbers() {
         let map = |ports: Value| serde_json::from_value::<PortMap>(ports).unwrap();
         let (allocated, observed) = (map(json!({"a": 1, "b": 2})), map(json!({"b": 3, "c": 4})));
-        let told = of_drift(&PortDrift::between(&allocated, &observed));
+        let told = of_drift(&PortDrift::between(&allocated, &observed, &[]));
         assert_eq!(told.sentence, "The observed ports are not the allocated ones: 3 ports differ.");
         let facts: Vec<(&str, &str)> = told.facts.iter().map(|fact| (fact.name, fact.value.as_str())).collect();
         assert_eq!(

@@ -1,6 +1,7 @@
 //! The tables of a session's page as CSV.
 
 use axum::response::Response;
+use domain::evidence::NoEvidence;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter};
 use projections::read_models::observations::nodes::{NodeFilter, NodeRow};
 use projections::read_models::observations::{ObservationFilter, ObservationRow};
@@ -8,7 +9,7 @@ use projections::read_models::session_history::{EventRow, LifeRow};
 use projections::read_models::sessions::{PortRow, SessionRow, compare_ports};
 
 use super::{HEADLINES, Table};
-use crate::pages::parts::Badge;
+use crate::pages::parts::{Badge, contradiction};
 use crate::pages::table::{Column, cell, csv as list_as_csv, csv_of, time};
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -27,7 +28,8 @@ pub(super) async fn csv(shared: &Shared, session: &SessionRow, table: Table) -> 
             list_as_csv(&name("requests"), &REQUESTS, ask).await
         }
         Table::Ports => {
-            let ports = compare_ports(session.allocated_ports.as_ref(), session.observed_ports.as_ref());
+            let (allocated, observed) = (session.allocated_ports.as_ref(), session.observed_ports.as_ref());
+            let ports = compare_ports(allocated, observed, session.port_drift.as_ref());
             csv_of(&name("ports"), &PORTS, &ports)
         }
         Table::Nodes => {
@@ -59,11 +61,12 @@ pub(in crate::pages) const REQUESTS: [Column<ObservationRequestRow>; 7] = [
     ("finished_at", |row| cell(row.finished_at.as_ref().map(time).as_ref())),
 ];
 
-const PORTS: [Column<PortRow>; 4] = [
+const PORTS: [Column<PortRow>; 5] = [
     ("port", |row| row.name.to_string()),
     ("allocated", |row| cell(row.allocated.as_ref())),
     ("observed", |row| cell(row.observed.as_ref())),
     ("compared", |row| Badge::comparison(&row.comparison).words),
+    ("observed_name", |row| cell(row.observed_name.as_ref())),
 ];
 
 const NODES: [Column<NodeRow>; 10] = [
@@ -87,7 +90,7 @@ const LIFE: [Column<LifeRow>; 5] = [
     ("event_id", |row| row.event_id.to_string()),
 ];
 
-const OBSERVATIONS: [Column<ObservationRow>; 15] = [
+const OBSERVATIONS: [Column<ObservationRow>; 17] = [
     ("event_id", |row| row.event_id.to_string()),
     ("observed_at", |row| time(&row.observed_at)),
     ("observer", |row| cell(row.observer.as_ref())),
@@ -103,6 +106,8 @@ const OBSERVATIONS: [Column<ObservationRow>; 15] = [
     ("node_count", |row| cell(row.node_count.as_ref())),
     ("port_drift_detected", |row| cell(row.port_drift_detected.as_ref())),
     ("cml_version", |row| cell(row.cml_version.as_ref())),
+    ("contradictions", |row| row.contradictions.iter().map(contradiction).collect::<Vec<_>>().join("; ")),
+    ("no_evidence", |row| row.no_evidence.map_or("", NoEvidence::as_str).to_owned()),
 ];
 
 const EVENTS: [Column<EventRow>; 7] = [

@@ -241,7 +241,9 @@ pub(super) fn transport(transport: &Transport) -> &'static str {
 pub(super) fn differs(comparison: &PortComparison) -> bool {
     match comparison {
         PortComparison::Added | PortComparison::Removed | PortComparison::Changed => true,
-        PortComparison::AsPlanned | PortComparison::Unallocated | PortComparison::Unknown => false,
+        PortComparison::AsPlanned | PortComparison::Renamed | PortComparison::Unallocated | PortComparison::Unknown => {
+            false
+        }
     }
 }
 

@@ -1,14 +1,15 @@
 //! How observations become rows.
 
 use chrono::{DateTime, Utc};
+use domain::evidence::{Contradiction, Evidence, NoEvidence, made_at};
 use domain::lablet_session::{LabletSessionEvent, SessionIds};
 use domain::observation::{NodeObservation, Phase, Quantities, ResourceObservation};
 use domain::ports::PortMap;
+use domain::time::shown;
 use domain::{LabId, RequestId, WorkerId};
 use sqlx::postgres::PgConnection;
 use sqlx::types::Json;
 
-use super::{nominal_cpu_cores, nominal_memory_mb, used_storage_mb};
 use crate::projector::{Applied, ApplyError, Event, Recorded, expect_one};
 
 pub(super) async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
@@ -25,6 +26,7 @@ pub(super) async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) ->
             observed_ports,
             port_drift_detected,
             unallocated,
+            renamed_ports: _,
             request_id,
             observed_at,
             recorded_at,
@@ -40,6 +42,9 @@ pub(super) async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) ->
                 request_id: request_id.as_ref(),
                 observed_at: *observed_at,
                 recorded_at: *recorded_at,
+                evidence: observed_resources.evidence(),
+                contradictions: observed_resources.contradictions(),
+                no_evidence: observed_resources.no_evidence(),
             };
             seen.keep(tables, recorded).await?;
             seen.keep_nodes(tables, recorded).await?;
@@ -87,6 +92,9 @@ struct Seen<'a> {
     request_id: Option<&'a RequestId>,
     observed_at: DateTime<Utc>,
     recorded_at: DateTime<Utc>,
+    evidence: Evidence,
+    contradictions: Vec<Contradiction>,
+    no_evidence: Option<NoEvidence>,
 }
 
 impl Seen<'_> {
@@ -95,8 +103,10 @@ impl Seen<'_> {
         let nominal = resources.nominal.unwrap_or_default();
         let used = resources.usage.unwrap_or_default();
         let coverage = resources.coverage.as_ref();
-        let unknown =
-            |given: bool, nodes: fn(&Quantities) -> u32, amounts: &Quantities| given.then(|| i64::from(nodes(amounts)));
+        // An event of old may count more nodes than a column holds.
+        let unknown = |given: bool, nodes: fn(&Quantities) -> u32, amounts: &Quantities| {
+            given.then(|| i64::from(nodes(amounts)).min(i64::from(i32::MAX)))
+        };
         let (has_nominal, has_used) = (resources.nominal.is_some(), resources.usage.is_some());
         let statement = "INSERT INTO observations (event_id, session_id, definition_id, definition_version,
                 definition_revision, worker_id, cml_lab_id, sequence, position, observed_at, recorded_at, observer,
@@ -105,9 +115,9 @@ impl Seen<'_> {
                 used_memory_mb, used_storage_mb, used_unknown_cpu_nodes, used_unknown_memory_nodes,
                 used_unknown_storage_nodes, highest_cpu_percent, node_count, nodes_booted, node_definitions_used,
                 complete, phase, failed_reads, unreadable_entries, observed_ports, port_drift_detected, unallocated,
-                cml_version, topology_fingerprint)
+                cml_version, topology_fingerprint, contradictions, no_evidence)
             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39)";
+                $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41)";
         let result = sqlx::query(statement)
             .bind(recorded.event_id())
             .bind(self.ids.session_id.as_str())
@@ -118,20 +128,20 @@ impl Seen<'_> {
             .bind(self.cml_lab_id.map(LabId::as_str))
             .bind(recorded.sequence())
             .bind(&recorded.position)
-            .bind(self.observed_at)
+            .bind(shown(self.observed_at))
             .bind(self.recorded_at)
             .bind(&resources.observer)
             .bind(&recorded.log.metadata.actor)
             .bind(self.request_id.map(RequestId::as_str))
-            .bind(nominal_cpu_cores(resources))
-            .bind(nominal_memory_mb(resources))
+            .bind(resources.nominal_cpu_cores())
+            .bind(resources.nominal_memory_mb())
             .bind(nominal.storage_mb)
             .bind(unknown(has_nominal, |amounts| amounts.unknown_cpu_nodes, &nominal))
             .bind(unknown(has_nominal, |amounts| amounts.unknown_memory_nodes, &nominal))
             .bind(unknown(has_nominal, |amounts| amounts.unknown_storage_nodes, &nominal))
             .bind(used.used.cpu_cores)
             .bind(used.used.memory_mb)
-            .bind(used_storage_mb(resources))
+            .bind(resources.used_storage_mb())
             .bind(unknown(has_used, |amounts| amounts.unknown_cpu_nodes, &used.used))
             .bind(unknown(has_used, |amounts| amounts.unknown_memory_nodes, &used.used))
             .bind(unknown(has_used, |amounts| amounts.unknown_storage_nodes, &used.used))
@@ -148,6 +158,8 @@ impl Seen<'_> {
             .bind(self.unallocated.map(Json))
             .bind(&resources.cml_version)
             .bind(&resources.topology_fingerprint)
+            .bind(Json(&self.contradictions))
+            .bind(self.no_evidence.map(NoEvidence::as_str))
             .execute(tables)
             .await?;
         expect_one(&result, "an observation")
@@ -175,7 +187,7 @@ impl Seen<'_> {
             .bind(recorded.event_id())
             .bind(self.ids.session_id.as_str())
             .bind(self.ids.definition_id.as_str())
-            .bind(self.observed_at)
+            .bind(shown(self.observed_at))
             .bind(&recorded.position)
             .bind(Json(nodes))
             .execute(tables)
@@ -183,19 +195,20 @@ impl Seen<'_> {
         Ok(Applied::Changed)
     }
 
-    /// Of each quantity the newest that is known stays; a reading recorded late does not replace a newer one.
+    /// Of each quantity the newest that counts stays; a reading recorded late does not replace a newer one, nor does one
+    /// that is no evidence.
     async fn add_to_session(&self, tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
         let statement = "INSERT INTO observed_sessions AS s (session_id, definition_id, definition_version,
                 definition_revision, worker_id, observation_count, observed_at, observed_event_id, complete, position,
                 cpu_cores, cpu_cores_event_id, cpu_cores_at, memory_mb, memory_mb_event_id, memory_mb_at,
                 storage_mb, storage_mb_event_id, storage_mb_at, node_count, node_count_event_id, node_count_at,
-                port_drift_detected, port_drift_event_id, port_drift_at)
+                port_drift_detected, port_drift_event_id, port_drift_at, contradictions, no_evidence)
             VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9,
                 $10, CASE WHEN $10::float8 IS NOT NULL THEN $7 END, CASE WHEN $10 IS NOT NULL THEN $6 END,
                 $11, CASE WHEN $11::float8 IS NOT NULL THEN $7 END, CASE WHEN $11 IS NOT NULL THEN $6 END,
                 $12, CASE WHEN $12::float8 IS NOT NULL THEN $7 END, CASE WHEN $12 IS NOT NULL THEN $6 END,
                 $13, CASE WHEN $13::bigint IS NOT NULL THEN $7 END, CASE WHEN $13 IS NOT NULL THEN $6 END,
-                $14, CASE WHEN $14::boolean IS NOT NULL THEN $7 END, CASE WHEN $14 IS NOT NULL THEN $6 END)
+                $14, CASE WHEN $14::boolean IS NOT NULL THEN $7 END, CASE WHEN $14 IS NOT NULL THEN $6 END, $15, $16)
             ON CONFLICT (session_id) DO UPDATE SET
                 observation_count = s.observation_count + 1,
                 position = excluded.position,
@@ -203,6 +216,8 @@ impl Seen<'_> {
                 observed_at = greatest(s.observed_at, excluded.observed_at),
                 observed_event_id = CASE WHEN s.observed_at > $6 THEN s.observed_event_id ELSE $7 END,
                 complete = CASE WHEN s.observed_at > $6 THEN s.complete ELSE $8 END,
+                contradictions = CASE WHEN s.observed_at > $6 THEN s.contradictions ELSE $15 END,
+                no_evidence = CASE WHEN s.observed_at > $6 THEN s.no_evidence ELSE $16 END,
                 cpu_cores = CASE WHEN $10 IS NULL OR s.cpu_cores_at > $6 THEN s.cpu_cores ELSE $10 END,
                 cpu_cores_event_id = CASE WHEN $10 IS NULL OR s.cpu_cores_at > $6 THEN s.cpu_cores_event_id ELSE $7 END,
                 cpu_cores_at = CASE WHEN $10 IS NULL OR s.cpu_cores_at > $6 THEN s.cpu_cores_at ELSE $6 END,
@@ -224,15 +239,17 @@ impl Seen<'_> {
             .bind(self.ids.definition_version.as_str())
             .bind(i64::from(self.ids.definition_revision))
             .bind(self.worker_id.map(WorkerId::as_str))
-            .bind(self.observed_at)
+            .bind(made_at(self.observed_at, self.recorded_at))
             .bind(recorded.event_id())
             .bind(self.resources.is_complete())
             .bind(&recorded.position)
-            .bind(nominal_cpu_cores(self.resources))
-            .bind(nominal_memory_mb(self.resources))
-            .bind(used_storage_mb(self.resources))
-            .bind(self.resources.node_count().map(i64::from))
+            .bind(self.evidence.cpu_cores)
+            .bind(self.evidence.memory_mb)
+            .bind(self.evidence.storage_mb)
+            .bind(self.evidence.node_count.map(i64::from))
             .bind(self.drift)
+            .bind(Json(&self.contradictions))
+            .bind(self.no_evidence.map(NoEvidence::as_str))
             .execute(tables)
             .await?;
         expect_one(&result, "an observed session")

@@ -2,6 +2,7 @@
 
 use app::log::Position;
 use chrono::{DateTime, Utc};
+use domain::evidence::{Contradiction, NoEvidence};
 use domain::lablet_definition::DefinitionVersion;
 use domain::{DefinitionId, SessionId, WorkerId};
 use schemars::JsonSchema;
@@ -72,6 +73,12 @@ pub struct ObservedSession {
     pub port_drift_event_id: Option<Uuid>,
     /// Position of its newest observation.
     pub position: Position,
+    /// Totals of the newest one that are not the sums of their own nodes; they count nowhere here.
+    #[serde(default)]
+    pub contradictions: Vec<Contradiction>,
+    /// Why the newest one as a whole counts nowhere here; null: it does.
+    #[serde(default)]
+    pub no_evidence: Option<NoEvidence>,
 }
 
 /// What several sessions say together. Each counts once.
@@ -182,7 +189,7 @@ impl Projections {
                  SELECT session_id, definition_version, definition_revision, worker_id, observation_count, observed_at,
                         observed_event_id, complete, cpu_cores, cpu_cores_event_id, memory_mb, memory_mb_event_id,
                         storage_mb, storage_mb_event_id, node_count, node_count_event_id, port_drift_detected,
-                        port_drift_event_id, position
+                        port_drift_event_id, position, contradictions, no_evidence
                    FROM read_observations.observed_sessions WHERE definition_id = ",
         );
         query.push_bind(id.as_str().to_owned());

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use domain::lablet_session::SessionStatus;
 use domain::port_tags::{ObservedPort, PortIntent, Transport};
-use domain::ports::{PortMap, PortName, PortNumber};
+use domain::ports::{PortDrift, PortMap, PortName, PortNumber};
 use domain::worker::PortRange;
 use domain::{DefinitionId, SessionId, WorkerId};
 use schemars::JsonSchema;
@@ -121,6 +121,7 @@ struct Holding {
     status: SessionStatus,
     allocated_ports: Option<PortMap>,
     observed_ports: Option<PortMap>,
+    port_drift: Option<PortDrift>,
     verdict_observed_at: Option<DateTime<Utc>>,
     verdict_event_id: Option<Uuid>,
     /// Of the newest observation, which may not be the one that `observed_ports` are of.
@@ -142,7 +143,7 @@ impl Projections {
         let mut query = QueryBuilder::new(page::select("id", "id"));
         query.push(
             "
-                 SELECT id, definition_id, status, allocated_ports, observed_ports, verdict_observed_at,
+                 SELECT id, definition_id, status, allocated_ports, observed_ports, port_drift, verdict_observed_at,
                         verdict_event_id, observed_resources -> 'ports' AS ports
                    FROM read_sessions.sessions
                   WHERE status IN ('scheduled', 'instantiating', 'ready', 'running', 'collecting', 'grading', 'stopping')
@@ -177,7 +178,11 @@ fn port_map(range: Option<PortRange>, sessions: &[Holding]) -> Vec<HeldPort> {
     for session in sessions {
         let seen: BTreeMap<(&PortName, PortNumber), &ObservedPort> =
             session.ports.iter().flatten().map(|seen| ((&seen.name, seen.tag.outside), seen)).collect();
-        for row in compare_ports(session.allocated_ports.as_ref(), session.observed_ports.as_ref()) {
+        for row in compare_ports(
+            session.allocated_ports.as_ref(),
+            session.observed_ports.as_ref(),
+            session.port_drift.as_ref(),
+        ) {
             let holds = match (row.allocated, row.observed) {
                 (Some(allocated), Some(observed)) if allocated == observed => {
                     [Some((allocated, HoldSource::Both)), None]
@@ -188,7 +193,7 @@ fn port_map(range: Option<PortRange>, sessions: &[Holding]) -> Vec<HeldPort> {
                 ],
             };
             for (outside, source) in holds.into_iter().flatten() {
-                let seen = seen.get(&(&row.name, outside));
+                let seen = seen.get(&(row.observed_name.as_ref().unwrap_or(&row.name), outside));
                 let (l4_protocol, protocol_source) = match seen {
                     Some(seen) => (seen.l4_protocol, ProtocolSource::Observed),
                     None => protocol_of(&row.name),
@@ -224,17 +229,11 @@ fn port_map(range: Option<PortRange>, sessions: &[Holding]) -> Vec<HeldPort> {
         .collect()
 }
 
-/// The protocol by the name of a port: names of observed ports are `{label}_{protocol}`, followed by numbers where two
-/// would be the same. Who allocates may have named a port otherwise.
+/// The protocol by the name of a port. Who allocates may have named a port otherwise.
 fn protocol_of(name: &PortName) -> (Transport, ProtocolSource) {
-    let numbered = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    let mut parts = name.as_str().rsplit('_').skip_while(numbered);
-    match (parts.next(), parts.next().is_some()) {
-        (Some("udp"), true) => (Transport::Udp, ProtocolSource::Name),
-        (Some("tcp" | "serial" | "vnc" | "ssh" | "telnet" | "http" | "https"), true) => {
-            (Transport::Tcp, ProtocolSource::Name)
-        }
-        _ => (Transport::Tcp, ProtocolSource::Assumed),
+    match name.described() {
+        Some(described) => (described.transport, ProtocolSource::Name),
+        None => (Transport::Tcp, ProtocolSource::Assumed),
     }
 }
 
@@ -246,7 +245,7 @@ mod tests {
 
     fn holding(id: &str, changes: Value) -> Holding {
         let mut holding = json!({"id": id, "definition_id": "ospf", "status": "running", "allocated_ports": null,
-            "observed_ports": null, "verdict_observed_at": null, "verdict_event_id": null, "ports": null});
+            "observed_ports": null, "port_drift": null, "verdict_observed_at": null, "verdict_event_id": null, "ports": null});
         for (name, value) in changes.as_object().unwrap() {
             holding[name] = value.clone();
         }
