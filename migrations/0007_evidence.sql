@@ -24,6 +24,11 @@ BEGIN
 END
 $$;
 
+-- Where nothing was applied yet, there is nothing to be made again.
+UPDATE read_sessions.checkpoint SET revision = 2 WHERE position LIKE '0000000000-%' AND revision = 1;
+UPDATE read_definitions.checkpoint SET revision = 2 WHERE position LIKE '0000000000-%' AND revision = 1;
+UPDATE read_observations.checkpoint SET revision = 2 WHERE position LIKE '0000000000-%' AND revision = 1;
+
 RESET ROLE;
 SET LOCAL search_path = public;
 

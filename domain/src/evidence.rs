@@ -103,7 +103,8 @@ impl Sum {
             Resource::Memory | Resource::Storage => TOLERATED_MB,
         };
         let off = total - self.known;
-        let tolerated = (total.max(self.known) * TOLERATED_SHARE).max(least);
+        // A difference of floating-point numbers may lie a hair above what it is.
+        let tolerated = (total.max(self.known) * TOLERATED_SHARE).max(least) + 1e-9;
         if self.whole { off.abs() > tolerated } else { -off > tolerated }
     }
 }

@@ -465,7 +465,9 @@ fn the_same_port_by_another_name_is_told_and_no_drift() {
 #[test]
 fn a_time_that_cannot_be_shown_is_refused_by_field_and_what_is_stored_stays_readable() {
     for bad in ["0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-05:00", "2099-01-01T00:00:00Z"] {
-        let refused = decide(running(), report(json!({"observed_resources": {"observed_at": bad, "total_cpu_cores": 1}}))).unwrap_err();
+        let refused =
+            decide(running(), report(json!({"observed_resources": {"observed_at": bad, "total_cpu_cores": 1}})))
+                .unwrap_err();
         let LabletSessionError::Invalid(invalid) = refused else { panic!("{refused:?}") };
         assert_eq!(invalid.field, "observed_resources.observed_at");
         let mut stored = decide(running(), report(json!({"observed_resources": {"total_cpu_cores": 1}}))).unwrap();

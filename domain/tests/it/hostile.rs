@@ -115,7 +115,7 @@ fn texts() -> impl Strategy<Value = String> {
         "pat:udp:1:2",
     ];
     prop_oneof![
-        6 => proptest::sample::select(&nasty[..]).prop_map(str::to_owned),
+        6 => proptest::sample::select(nasty.to_vec()).prop_map(str::to_owned),
         1 => any::<String>(),
         1 => (200_usize..5_000).prop_map(|length| "x".repeat(length)),
     ]

@@ -4,7 +4,7 @@ use projections::PageRequest;
 use projections::read_models::observations::{ObservationFilter, Resource};
 use serde_json::{Value, json};
 
-use crate::given::{World, seen};
+use crate::given::{World, nodes, seen};
 
 #[tokio::test]
 async fn the_definition_that_is_off_by_most_comes_first() {
@@ -73,7 +73,7 @@ async fn a_total_that_contradicts_its_nodes_is_recorded_marked_and_no_evidence()
     let world = World::new().await;
     world.definition("ospf").await;
     world.running("s-1", "ospf").await;
-    world.observe("s-1", seen(json!({"total_cpu_cores": 300}))).await;
+    world.observe("s-1", seen(json!({"total_cpu_cores": 300, "nodes": nodes()}))).await;
     let (cores, memory, unknown, session) = said(&world).await;
     assert_eq!((cores, memory, unknown), (None, Some(1536.0), 1));
     assert_eq!(session.contradictions.len(), 1);
@@ -86,11 +86,18 @@ async fn a_total_that_contradicts_its_nodes_is_recorded_marked_and_no_evidence()
         "it is shown all the same"
     );
     assert!(
-        world.projections.definitions_off(10).await.unwrap().iter().all(|off| off.cpu_cores.observed_max.is_none())
+        world
+            .projections
+            .definitions_off(10)
+            .await
+            .unwrap()
+            .items
+            .iter()
+            .all(|off| off.cpu_cores.observed_max.is_none())
     );
     // What was known before stays, and a later observation that is none of it takes nothing away.
-    world.observe("s-1", seen(json!({"total_cpu_cores": 2}))).await;
-    world.observe("s-1", seen(json!({"total_cpu_cores": 200}))).await;
+    world.observe("s-1", seen(json!({"total_cpu_cores": 2, "nodes": nodes()}))).await;
+    world.observe("s-1", seen(json!({"total_cpu_cores": 200, "nodes": nodes()}))).await;
     assert_eq!(said(&world).await.0, Some(2.0));
     let row = world.projections.session(&"s-1".parse().unwrap()).await.unwrap().unwrap().session;
     assert_eq!((row.nominal_cpu_cores, row.nominal_memory_mb), (None, Some(1536.0)));
