@@ -64,7 +64,12 @@ impl Workers {
             listed = self.listed(Duration::ZERO).await.map_err(NoAccess::Gateway)?;
         }
         let worker = listed.get(id).ok_or_else(|| NoAccess::Unknown(id.clone()))?;
-        Ok(self.book.access(id, &worker.address)?.with_port_range(worker.port_range))
+        Ok(self.access_to(worker)?)
+    }
+
+    /// The same for every use of a worker: what differs would be another one to the client, with a sign-in of its own.
+    fn access_to(&self, worker: &Worker) -> Result<WorkerAccess, AccessRefused> {
+        Ok(self.book.access(&worker.id, &worker.address)?.with_port_range(worker.port_range))
     }
 
     async fn listed(&self, lasts: Duration) -> Result<Listed, GatewayError> {
@@ -106,7 +111,7 @@ impl Workers {
 
     /// The version of a worker that lets this controller in, or why it cannot be used.
     async fn look_at(&self, worker: &Worker) -> Result<String, String> {
-        let access = self.book.access(&worker.id, &worker.address).map_err(|refused| refused.to_string())?;
+        let access = self.access_to(worker).map_err(|refused| refused.to_string())?;
         let reader = self.client.reader(&access, GREETING_TIMEOUT);
         match tokio::join!(reader.sign_in(), reader.version()) {
             (Ok(()), Ok(version)) => Ok(version),
