@@ -43,7 +43,7 @@ pub(crate) enum OperationCommand {
         rows: bool,
     },
     /// Look whether everything that is configured can be used.
-    Doctor(doctor::DoctorArguments),
+    Doctor(Box<doctor::DoctorArguments>),
     /// Messages and events that could not be handled.
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
@@ -112,7 +112,7 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
             }
         }
         OperationCommand::Verify { stores, rows } => return verification::run(stores, rows).await,
-        OperationCommand::Doctor(arguments) => return doctor::run(arguments).await,
+        OperationCommand::Doctor(arguments) => return doctor::run(*arguments).await,
         OperationCommand::DeadLetters(command) => dead_letters::run(command).await?,
         OperationCommand::Token(command) => tokens::run(command).await?,
     }

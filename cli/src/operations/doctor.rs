@@ -9,6 +9,7 @@ use clap::Args;
 
 use super::{StoresArguments, say};
 use crate::configuration::sign_in::SignInArguments;
+use crate::configuration::{ControllerArguments, ControllerSettings};
 use crate::roles::{self, Store};
 
 /// How long each thing may take to answer.
@@ -21,10 +22,13 @@ pub(crate) struct DoctorArguments {
     stores: StoresArguments,
     #[command(flatten)]
     sign_in: SignInArguments,
+    #[command(flatten)]
+    controller: ControllerArguments,
 }
 
 /// Looks at each thing and says what is wrong with it.
-pub(super) async fn run(DoctorArguments { stores: arguments, sign_in }: DoctorArguments) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> {
+    let DoctorArguments { stores: arguments, sign_in, controller } = arguments;
     let database = async {
         let store = Store::open(&arguments.database.url()?, &Clock::system())?;
         let version: String = sqlx::query_scalar("SHOW server_version").fetch_one(store.log().pool()).await?;
@@ -57,8 +61,9 @@ pub(super) async fn run(DoctorArguments { stores: arguments, sign_in }: DoctorAr
     let named_database = arguments.database.url().is_ok();
     let named_bus = arguments.stores_bus()?.nats_url.is_some();
     let named_provider = !matches!(provider, Ok(None));
+    let cml = controller.settings().transpose();
     anyhow::ensure!(
-        named_database || named_bus || named_provider,
+        named_database || named_bus || named_provider || cml.is_some(),
         "neither a database nor a bus is known; run `lablet up`, or set their addresses"
     );
     let mut outcomes = Vec::new();
@@ -67,6 +72,9 @@ pub(super) async fn run(DoctorArguments { stores: arguments, sign_in }: DoctorAr
     }
     if named_bus {
         outcomes.push(("bus", within(bus).await));
+    }
+    if let Some(settings) = cml {
+        outcomes.push(("cml", settings.and_then(|settings| where_credentials_go(&settings))));
     }
     if named_provider {
         let look = async {
@@ -89,6 +97,15 @@ pub(super) async fn run(DoctorArguments { stores: arguments, sign_in }: DoctorAr
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Whether the credentials of a controller go anywhere. No worker is asked: which there are, the gateway knows.
+fn where_credentials_go(settings: &ControllerSettings) -> anyhow::Result<String> {
+    anyhow::ensure!(
+        !settings.credentials.lacks_hosts(),
+        "there are credentials that are sent nowhere: LABLET_CML_HOSTS names no host"
+    );
+    Ok("credentials go to named hosts alone".to_owned())
+}
+
 async fn within<T>(look: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     match tokio::time::timeout(PATIENCE, look).await {
         Ok(outcome) => outcome,
@@ -101,4 +118,28 @@ async fn connected(bus: &Bus) -> anyhow::Result<String> {
     let state = stream.cached_info().state.clone();
     let version = bus.client().server_info().version;
     Ok(format!("NATS {version}, {} messages in {}", state.messages, app::bus::streams::EVENTS))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Doctor {
+        #[command(flatten)]
+        doctor: DoctorArguments,
+    }
+
+    #[test]
+    fn credentials_that_are_sent_nowhere_are_a_problem() {
+        let looked = |hosts: &str| {
+            let arguments = ["x", "--cml-username", "lablet", "--cml-password", "secret", "--cml-hosts", hosts];
+            let settings = Doctor::try_parse_from(arguments).unwrap().doctor.controller.settings();
+            where_credentials_go(&settings.unwrap().unwrap()).map_err(|error| error.to_string())
+        };
+        assert!(looked("").unwrap_err().contains("LABLET_CML_HOSTS"));
+        assert!(looked("cml.example.org").is_ok());
+    }
 }
