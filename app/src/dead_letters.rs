@@ -6,7 +6,6 @@
 mod bounds;
 mod headers;
 mod payload;
-mod storable;
 
 use std::collections::BTreeMap;
 
@@ -23,9 +22,9 @@ use self::bounds::{Filled, Room};
 pub(crate) use self::headers::from_wire;
 pub use self::headers::{header_map, plain_headers};
 pub use self::payload::{PayloadKept, names_a_secret};
-use self::storable::storable;
 use crate::bus::subjects;
 use crate::clock::{Clock, Mint};
+use crate::printable::storable;
 
 /// Longest reason that is kept, in bytes.
 const LONGEST_REASON: usize = 4_000;

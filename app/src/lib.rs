@@ -11,5 +11,6 @@ pub mod dead_letters;
 pub mod door;
 pub mod log;
 pub mod notice;
+pub mod printable;
 pub mod relay;
 pub mod schemas;

@@ -3,7 +3,9 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::ClientCommand;
-use crate::configuration::{BodyArguments, BusArguments, ControllerArguments, DatabaseArguments, GatewayArguments};
+use crate::configuration::{
+    BodyArguments, BusArguments, ControllerArguments, DatabaseArguments, DeadLetterArguments, GatewayArguments,
+};
 use crate::operations::OperationCommand;
 use crate::secret::Secret;
 use crate::simulate::SimulateArguments;
@@ -55,6 +57,8 @@ pub(crate) struct ServeArguments {
     pub(crate) gateway: GatewayArguments,
     #[command(flatten)]
     pub(crate) bodies: BodyArguments,
+    #[command(flatten)]
+    pub(crate) dead_letters: DeadLetterArguments,
 }
 
 /// Projections.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use app::authority::{self, Authorities, Grants};
 use app::body::Handling;
+use app::dead_letters::{DeadLetterBounds, PayloadPolicy};
 use clap::{ArgAction, Args};
 use controller::hosts::HostListError;
 use controller::{CmlOptions, ControllerOptions, CredentialBook, Credentials, HostList, InsecureTls};
@@ -96,6 +97,37 @@ impl BodyArguments {
     /// What becomes of members that are not known.
     pub(crate) fn handling(&self) -> Handling {
         Handling::default().or_strict(self.strict_bodies)
+    }
+}
+
+/// How much is kept of commands that could not be handled.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct DeadLetterArguments {
+    /// What is kept of their messages: none, masked (JSON without what may be a secret), limited (64 KiB) or full.
+    #[arg(long, env = "LABLET_DEAD_LETTER_PAYLOADS", default_value = "limited")]
+    dead_letter_payloads: PayloadPolicy,
+    /// Megabytes that all of them may hold; one team a quarter. Beyond it they are kept without their messages.
+    #[arg(long, env = "LABLET_DEAD_LETTER_MEGABYTES", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+    dead_letter_megabytes: u64,
+    /// Days after which one that was retried or discarded is removed.
+    #[arg(long, env = "LABLET_DEAD_LETTER_DAYS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    dead_letter_days: u64,
+    /// Days after which one that nobody decided about is discarded, with an alarm.
+    #[arg(long, env = "LABLET_DEAD_LETTER_WAITING_DAYS", default_value_t = 90, value_parser = clap::value_parser!(u64).range(1..=36_500))]
+    dead_letter_waiting_days: u64,
+}
+
+impl DeadLetterArguments {
+    /// The bounds of the dead letters.
+    pub(crate) fn bounds(&self) -> DeadLetterBounds {
+        let days = |days: u64| Duration::from_secs(days * 24 * 3600);
+        DeadLetterBounds {
+            payloads: self.dead_letter_payloads,
+            bytes: self.dead_letter_megabytes * 1024 * 1024,
+            settled_for: days(self.dead_letter_days),
+            waiting_for: days(self.dead_letter_waiting_days),
+            ..DeadLetterBounds::default()
+        }
     }
 }
 

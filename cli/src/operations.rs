@@ -158,8 +158,8 @@ async fn ensure_streams(arguments: &BusArguments) -> anyhow::Result<()> {
     }
 }
 
-/// A line on standard output.
+/// A line on standard output, without what could steer a terminal.
 pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     use std::io::Write as _;
-    writeln!(std::io::stdout().lock(), "{line}").context("standard output cannot be written")
+    writeln!(std::io::stdout().lock(), "{}", crate::printable(line)).context("standard output cannot be written")
 }

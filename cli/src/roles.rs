@@ -9,7 +9,7 @@ use app::body::Handling;
 use app::bus::{Bus, BusOptions};
 use app::clock::{Clock, Mint};
 use app::commands::Commands;
-use app::dead_letters::DeadLetters;
+use app::dead_letters::{DeadLetterBounds, DeadLetters};
 use app::door::{CommandDoor, DoorOptions};
 use app::log::{Log, LogOptions};
 use app::notice::PublicUrl;
@@ -67,6 +67,11 @@ impl Store {
     /// The same, for senders with these authorities.
     pub(crate) fn with_authorities(self, authorities: Authorities) -> Self {
         Self { commands: self.commands.with_authorities(authorities), ..self }
+    }
+
+    /// The same, with dead letters within these bounds.
+    pub(crate) fn bounding_dead_letters(self, bounds: DeadLetterBounds) -> Self {
+        Self { dead_letters: self.dead_letters.bounded(bounds), ..self }
     }
 
     /// The same, which handles commands' bodies so.
@@ -275,7 +280,8 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
     }
     let authorities = arguments.gateway.authority.authorities(&access.internal_keys)?;
     let store = Store::open(&arguments.database.url()?, &Clock::system())?.with_authorities(authorities);
-    let store = store.handling_bodies(arguments.bodies.handling());
+    let store =
+        store.handling_bodies(arguments.bodies.handling()).bounding_dead_letters(arguments.dead_letters.bounds());
     let bus = connect_bus(&arguments.bus, "lablet-serve").await?;
     let mut roles = Roles::new(cancelled.child_token());
     roles.start_door(&store, &bus);

@@ -1,6 +1,9 @@
 //! Log lines and metrics of the process.
 
+use std::io::{self, IsTerminal as _, Write};
+
 use anyhow::Context as _;
+use app::printable::is_harmless;
 use clap::ValueEnum;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
@@ -17,12 +20,56 @@ pub(crate) enum LogFormat {
 /// Sends log lines to standard error. `filter` is in tracing's syntax, e.g. `info,controller=debug`.
 pub(crate) fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).with_context(|| format!("{filter:?} is no log filter"))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let has_colours = format == LogFormat::Text && io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let writer = move || OneLine { out: io::stderr(), format, has_colours };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(has_colours).with_writer(writer);
     let installed = match format {
         LogFormat::Text => builder.with_target(false).try_init(),
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
     };
     installed.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
+}
+
+/// Writes what was logged as one line, whatever its message and fields hold: what somebody sent must not look like a line
+/// of ours, nor steer the terminal of whoever reads it. The subscriber writes each event at once.
+struct OneLine<W> {
+    out: W,
+    format: LogFormat,
+    has_colours: bool,
+}
+
+impl<W: Write> Write for OneLine<W> {
+    fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        let text = String::from_utf8_lossy(event);
+        let (line, end) = text.strip_suffix('\n').map_or((text.as_ref(), ""), |line| (line, "\n"));
+        let mut escaped = String::with_capacity(line.len() + 1);
+        let mut rest = line;
+        while let Some(character) = rest.chars().next() {
+            let colour = if self.has_colours { colour_length(rest) } else { 0 };
+            let (taken, left) = rest.split_at(colour.max(character.len_utf8()));
+            rest = left;
+            match self.format {
+                _ if colour > 0 || is_harmless(character) => escaped.push_str(taken),
+                LogFormat::Text => escaped.extend(character.escape_unicode()),
+                LogFormat::Json => escaped.push_str(&format!("\\u{:04x}", u32::from(character))),
+            }
+        }
+        escaped.push_str(end);
+        self.out.write_all(escaped.as_bytes())?;
+        Ok(event.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Length of the change of colour with which a text begins, as the subscriber makes it; what it takes from fields it has
+/// escaped itself.
+fn colour_length(text: &str) -> usize {
+    let Some(parameters) = text.strip_prefix("\u{1b}[") else { return 0 };
+    let digits = parameters.bytes().take_while(|byte| byte.is_ascii_digit() || *byte == b';').count();
+    if parameters.as_bytes().get(digits) == Some(&b'm') { 2 + digits + 1 } else { 0 }
 }
 
 /// Collects the metrics of the process; the gateway shows them.
@@ -32,4 +79,78 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
         .context("the buckets of the histograms are empty")?
         .install_recorder()
         .context("metrics cannot be collected")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+    use std::sync::{Arc, Mutex};
+
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::*;
+
+    #[derive(Clone)]
+    struct Log {
+        written: Arc<Mutex<Vec<u8>>>,
+        format: LogFormat,
+        has_colours: bool,
+    }
+
+    struct Shared(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Shared {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl<'a> MakeWriter<'a> for Log {
+        type Writer = OneLine<Shared>;
+        fn make_writer(&'a self) -> Self::Writer {
+            OneLine { out: Shared(self.written.clone()), format: self.format, has_colours: self.has_colours }
+        }
+    }
+
+    const FORGED: &str = "x\n2026-11-27T00:00:00Z  INFO all is well\r\u{1b}[2J\u{9b}31m\u{202e}\u{2028}\0";
+
+    fn logged(format: LogFormat, has_colours: bool) -> String {
+        let log = Log { written: Arc::default(), format, has_colours };
+        let written = log.written.clone();
+        let builder = tracing_subscriber::fmt().with_ansi(has_colours).with_writer(log);
+        let log_one = || {
+            let error = io::Error::other(FORGED);
+            let span = tracing::info_span!("command", subject = FORGED, team = %FORGED);
+            let _entered = span.enter();
+            tracing::warn!(status = %FORGED, reason = ?FORGED, error = &error as &dyn Error, "refused: {FORGED}");
+        };
+        match format {
+            LogFormat::Text => tracing::subscriber::with_default(builder.finish(), log_one),
+            LogFormat::Json => tracing::subscriber::with_default(builder.json().finish(), log_one),
+        }
+        let bytes = written.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn what_somebody_sent_is_no_line_of_its_own_and_steers_no_terminal() {
+        for format in [LogFormat::Text, LogFormat::Json] {
+            let log = logged(format, false);
+            let line = log.strip_suffix('\n').unwrap();
+            assert!(line.chars().all(is_harmless), "{line:?}");
+        }
+        let coloured = logged(LogFormat::Text, true);
+        assert_eq!(coloured.lines().count(), 1);
+        assert!(coloured.contains("\u{1b}[33m"), "our own colours stay: {coloured:?}");
+        assert!(!coloured.contains("\u{1b}[2J"), "{coloured:?}");
+    }
+
+    #[test]
+    fn a_line_of_json_stays_json_with_everything_in_it() {
+        let line: serde_json::Value = serde_json::from_str(&logged(LogFormat::Json, false)).unwrap();
+        assert_eq!(line["fields"]["status"], FORGED);
+    }
 }

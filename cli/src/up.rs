@@ -18,7 +18,9 @@ use tokio_util::sync::CancellationToken;
 use self::ready::Ready;
 use self::stores::Stores;
 use crate::configuration::sign_in::SignInArguments;
-use crate::configuration::{Access, AuthorityArguments, BodyArguments, BusArguments, ControllerArguments};
+use crate::configuration::{
+    Access, AuthorityArguments, BodyArguments, BusArguments, ControllerArguments, DeadLetterArguments,
+};
 use crate::demo::Demo;
 use crate::operations::tokens::LINK_VALID_FOR;
 use crate::roles::{self, Roles, Store};
@@ -56,6 +58,8 @@ pub(crate) struct UpArguments {
     authority: AuthorityArguments,
     #[command(flatten)]
     bodies: BodyArguments,
+    #[command(flatten)]
+    dead_letters: DeadLetterArguments,
     #[command(flatten)]
     sign_in: SignInArguments,
     #[command(flatten)]
@@ -103,6 +107,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         let authorities = arguments.authority.authorities(&access.internal_keys)?;
         let store = Store::open(stores.database_url(), &clock)?.with_authorities(authorities);
         let store = store.handling_bodies(arguments.bodies.handling());
+        let store = store.bounding_dead_letters(arguments.dead_letters.bounds());
         let named = BusArguments { nats_url: Some(stores.nats_url().clone()), nats_inbox_prefix: None };
         let bus = roles::connect_bus(&named, "lablet-up").await?;
         let public = arguments.public_url.as_deref();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_nats::HeaderMap;
 
-use super::storable::{storable, storable_bytes};
+use crate::printable::{storable, storable_bytes};
 
 /// Most bytes of all headers that are kept of a message, names included.
 const MOST_BYTES: usize = 64 * 1024;

@@ -190,7 +190,7 @@ impl Connection {
                 let line: Vec<u8> = lines.drain(..=end).collect();
                 if let Some(data) = String::from_utf8_lossy(&line).trim_end().strip_prefix("data:") {
                     use std::io::Write as _;
-                    writeln!(std::io::stdout().lock(), "{}", data.trim_start())?;
+                    writeln!(std::io::stdout().lock(), "{}", app::printable::printable_json(data.trim_start()))?;
                 }
             }
         }

@@ -1,6 +1,7 @@
 //! Printing answers: tables for people, JSON, JSON lines and CSV for programs.
 
 use anyhow::Context as _;
+use app::printable::{is_harmless, printable_json};
 use clap::ValueEnum;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
@@ -53,8 +54,8 @@ impl OutputFormat {
                 }
                 writeln!(out, "{}", close_up(table))?;
             }
-            Self::Json => writeln!(out, "{}", serde_json::to_string_pretty(rows)?)?,
-            Self::Jsonl => rows.iter().try_for_each(|row| writeln!(out, "{row}"))?,
+            Self::Json => writeln!(out, "{}", printable_json(&serde_json::to_string_pretty(rows)?))?,
+            Self::Jsonl => rows.iter().try_for_each(|row| writeln!(out, "{}", printable_json(&row.to_string())))?,
             Self::Csv => {
                 let mut writer = csv::Writer::from_writer(out);
                 let names = columns.iter().map(|column| column.pointer.trim_start_matches('/').replace('/', "."));
@@ -70,8 +71,8 @@ impl OutputFormat {
 
     fn write_one(self, thing: &Value, out: &mut impl std::io::Write) -> anyhow::Result<()> {
         match self {
-            Self::Json => writeln!(out, "{}", serde_json::to_string_pretty(thing)?)?,
-            Self::Jsonl => writeln!(out, "{thing}")?,
+            Self::Json => writeln!(out, "{}", printable_json(&serde_json::to_string_pretty(thing)?))?,
+            Self::Jsonl => writeln!(out, "{}", printable_json(&thing.to_string()))?,
             Self::Table => {
                 let mut table = bare_table();
                 for (name, value) in thing.as_object().into_iter().flatten() {
@@ -117,7 +118,7 @@ fn cell(value: Option<&Value>, unknown: &str) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     };
-    text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect()
+    text.chars().map(|character| if is_harmless(character) { character } else { ' ' }).collect()
 }
 
 #[cfg(test)]

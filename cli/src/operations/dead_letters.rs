@@ -28,9 +28,10 @@ pub(crate) enum DeadLettersCommand {
         #[arg(long, short, value_enum, default_value_t = OutputFormat::Json)]
         output: OutputFormat,
     },
-    /// Handle a dead letter again.
+    /// Handle dead letters again, in the order in which they are named.
     Retry {
-        id: String,
+        #[arg(required = true)]
+        ids: Vec<String>,
         #[command(flatten)]
         connection: ConnectionArguments,
     },
@@ -63,9 +64,13 @@ pub(super) async fn run(command: DeadLettersCommand) -> anyhow::Result<()> {
         DeadLettersCommand::Show { id, connection, output } => {
             output.one(&Connection::open(&connection)?.get(&format!("/api/dead-letters/{id}")).await?)
         }
-        DeadLettersCommand::Retry { id, connection } => {
-            let path = format!("/api/dead-letters/{id}/retry");
-            OutputFormat::Json.one(&Connection::open(&connection)?.post(&path, &json!({})).await?)
+        DeadLettersCommand::Retry { ids, connection } => {
+            let connection = Connection::open(&connection)?;
+            for id in ids {
+                OutputFormat::Json
+                    .one(&connection.post(&format!("/api/dead-letters/{id}/retry"), &json!({})).await?)?;
+            }
+            Ok(())
         }
         DeadLettersCommand::Discard { id, reason, connection } => {
             let path = format!("/api/dead-letters/{id}/discard");

@@ -69,8 +69,35 @@ async fn a_dead_command_is_shown_retried_and_discarded() {
     world.send(bare).await.problem(400, "invalid-input", Some("reason"));
     let discarded = world.send(ask(Method::POST, &discard).json(&json!({"reason": "a test"}))).await.expect(200);
     assert_eq!(discarded.body["outcome"], "discarded");
+    let settled = world.send(ask(Method::GET, &format!("/api/dead-letters/{id}"))).await.expect(200);
+    assert_eq!(settled.body["settled"]["reason"], "a test", "the reason is kept as data");
     world.send(ask(Method::POST, &discard).json(&json!({"reason": "a test"}))).await.problem(404, "not-found", None);
     world.send(ask(Method::GET, "/api/dead-letters/x")).await.problem(400, "invalid-input", Some("id"));
+}
+
+#[tokio::test]
+async fn a_letter_whose_message_was_not_kept_whole_says_so_and_is_not_tried_again() {
+    let world = World::start().await;
+    let letter = Undeliverable {
+        kind: Kind::Command,
+        source: "lablet.commands.gr\u{0}ding.record_resource_observation",
+        reason: "the message cannot be read: its header \"Author\" holds bytes that are no UTF-8".to_owned(),
+        aggregate: None,
+        event: None,
+        headers: [("Author".to_owned(), "Jos\\xe9".to_owned())].into(),
+        raw_headers: Some(b"NATS/1.0\r\nAuthor: Jos\xe9\r\n\r\n"),
+        payload: &[b'x'; 100_000],
+    };
+    let id = format!("command:{}", world.dead_letters.keep(&letter).await.unwrap());
+    let ask = |method, path: &str| world.request(method, path).bearer_auth(OPERATOR);
+    let shown = world.send(ask(Method::GET, &format!("/api/dead-letters/{id}"))).await.expect(200);
+    assert_eq!(shown.body["source"], "lablet.commands.gr\\u{0}ding.record_resource_observation");
+    assert_eq!((&shown.body["message_kept"], &shown.body["message_bytes"]), (&json!("beginning"), &json!(100_000)));
+    assert_eq!(shown.body["raw_headers"], "TkFUUy8xLjANCkF1dGhvcjogSm9z6Q0KDQo=");
+    let refused = world.send(ask(Method::POST, &format!("/api/dead-letters/{id}/retry"))).await;
+    let refused = refused.problem(409, "conflict", None);
+    let detail = refused.body["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains("was not kept as it came (kept: beginning)"), "{detail}");
 }
 
 #[tokio::test]
