@@ -98,11 +98,18 @@ impl Bus {
         Ok(Self { options: Arc::new(options.clone()), client, jetstream, connects })
     }
 
-    /// Another connection to the same bus, for what must not end this one. It ends with its last clone.
+    /// Another connection to the same bus, for what must not end this one. It ends with its last clone. None is begun
+    /// while this one is away: the library would go on trying to connect after everybody has let go of it.
     ///
     /// # Errors
-    /// As [`Bus::connect`].
+    /// [`BusError::Away`], or as [`Bus::connect`].
     pub async fn another(&self, purpose: &str) -> Result<Self, BusError> {
+        let there = async {
+            while !self.is_connected() {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        tokio::time::timeout(REQUEST_TIMEOUT, there).await.map_err(|_| BusError::Away(REQUEST_TIMEOUT))?;
         let options = BusOptions { name: format!("{}-{purpose}", self.options.name), ..self.options.as_ref().clone() };
         Self::connect(&options).await
     }
