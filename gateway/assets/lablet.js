@@ -7,6 +7,8 @@
   page.classList.add("js");
   const find = (selector, root = document) => root.querySelector(selector);
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
+  // The path below which a proxy serves this site, without a slash at its end.
+  const base = (document.body.dataset.base || "/").slice(0, -1);
 
   // ---- Relative times -------------------------------------------------------------------------------------------
 
@@ -79,7 +81,7 @@
     going = 0;
     if (goes && PLACES[event.key]) {
       event.preventDefault();
-      window.location.assign(PLACES[event.key]);
+      window.location.assign(base + PLACES[event.key]);
     } else if (event.key === "g") {
       going = Date.now();
     } else if (event.key === "/") {
@@ -218,7 +220,7 @@
         const headers = { "Lablet-Refresh": "1" };
         if (this.last) headers["Lablet-Position"] = this.last;
         const response = await fetch(window.location.href, { headers, signal: AbortSignal.timeout(15000) });
-        if (response.redirected && new URL(response.url).pathname === "/sign-in") {
+        if (response.redirected && new URL(response.url).pathname === `${base}/sign-in`) {
           this.signedOut(response.url);
           return true;
         }
@@ -249,7 +251,7 @@
       if (!notice) return;
       const link = find("a", notice);
       const url = new URL(address);
-      url.searchParams.set("return_to", window.location.pathname + window.location.search);
+      url.searchParams.set("return_to", window.location.pathname.slice(base.length) + window.location.search);
       link.href = url.pathname + url.search;
       notice.hidden = false;
     },

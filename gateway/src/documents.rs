@@ -30,12 +30,12 @@ pub(crate) async fn asyncapi(State(shared): State<Shared>) -> Json<Value> {
 
 /// `GET /api/schemas`: the names of all schemas.
 pub(crate) async fn schema_names(State(shared): State<Shared>) -> Json<Value> {
-    let all = schemas::all(&shared.public_url);
+    let (all, base) = (schemas::all(&shared.public_url), shared.sign_in.site.base_path());
     let items: Vec<Value> = all
         .into_iter()
         .map(|message| {
             json!({ "name": message.name, "type": message.cloud_event_type, "says": message.says,
-                    "href": format!("/api/schemas/{}", message.name) })
+                    "href": format!("{base}/api/schemas/{}", message.name) })
         })
         .collect();
     Json(json!({ "items": items }))
@@ -49,21 +49,22 @@ pub(crate) async fn schema(State(shared): State<Shared>, Id(name): Id<Name>) -> 
 }
 
 /// `GET /api`: where everything is.
-pub(crate) async fn index() -> Json<Value> {
+pub(crate) async fn index(State(shared): State<Shared>) -> Json<Value> {
+    let at = |path: &str| format!("{}{path}", shared.sign_in.site.base_path());
     Json(json!({
         "name": "lablet",
         "version": env!("CARGO_PKG_VERSION"),
         "links": {
-            "openapi": "/api/openapi.json",
-            "asyncapi": "/api/asyncapi.json",
-            "schemas": "/api/schemas",
-            "sessions": "/api/lablet-sessions",
-            "definitions": "/api/lablet-definitions",
-            "workers": "/api/workers",
-            "observation_requests": "/api/observation-requests",
-            "operations": "/api/operations",
-            "stream": "/api/stream",
-            "ready": "/readyz",
+            "openapi": at("/api/openapi.json"),
+            "asyncapi": at("/api/asyncapi.json"),
+            "schemas": at("/api/schemas"),
+            "sessions": at("/api/lablet-sessions"),
+            "definitions": at("/api/lablet-definitions"),
+            "workers": at("/api/workers"),
+            "observation_requests": at("/api/observation-requests"),
+            "operations": at("/api/operations"),
+            "stream": at("/api/stream"),
+            "ready": at("/readyz"),
         },
     }))
 }

@@ -30,6 +30,7 @@ mod path;
 mod position;
 mod preferences;
 pub mod problem;
+mod public_path;
 mod query;
 mod router;
 mod search;

@@ -21,7 +21,7 @@ use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 use crate::{
     assets, dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions,
-    observation_requests, operations, overview, pages, search, sign_in, sign_ins, stream, workers,
+    observation_requests, operations, overview, pages, public_path, search, sign_in, sign_ins, stream, workers,
 };
 
 /// The whole API, ready to be served.
@@ -32,15 +32,20 @@ pub(crate) fn router(shared: &Shared) -> Router {
         .route_layer(from_fn_with_state(shared.clone(), exchange::queue))
         .route_layer(from_fn_with_state(shared.clone(), authenticate));
     let rendered = serde_json::to_vec(&document).unwrap_or_default();
-    Router::new()
+    let router = Router::new()
         .merge(guarded)
         .merge(pages::dressed(pages::router(shared).merge(sign_in::routes(shared)), shared))
         .merge(open())
         .layer(Extension(OpenApiDocument(Arc::new(rendered.into()))))
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
-        .layer(from_fn_with_state(shared.clone(), exchange::account))
-        .with_state(shared.clone())
+        .layer(from_fn_with_state(shared.clone(), exchange::account));
+    let router = if shared.sign_in.site.base_path().is_empty() {
+        router
+    } else {
+        router.layer(from_fn_with_state(shared.clone(), public_path::below))
+    };
+    router.with_state(shared.clone())
 }
 
 /// The API's description.

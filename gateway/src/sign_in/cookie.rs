@@ -36,12 +36,13 @@ impl Cookies {
             (true, "") => "__Host-",
             (true, _) => "__Secure-",
         };
+        let path = if base.is_empty() { "/" } else { base };
         // Off where the gateway is reached over http on this machine alone.
         let secure = if site.is_loopback() { "" } else { "; Secure" };
         Self {
             session: format!("{prefix}lablet_session_{tag}"),
             attempt: format!("{prefix}lablet_sign_in_{tag}_"),
-            attributes: format!("; Path={base}/; HttpOnly; SameSite=Lax{secure}").replace("//;", "/;"),
+            attributes: format!("; Path={path}; HttpOnly; SameSite=Lax{secure}"),
         }
     }
 
@@ -143,7 +144,7 @@ mod tests {
         for (url, prefix, attributes) in [
             ("http://127.0.0.1:8080", "lablet_", "; Path=/; HttpOnly; SameSite=Lax"),
             ("https://a.example", "__Host-lablet_", "; Path=/; HttpOnly; SameSite=Lax; Secure"),
-            ("https://a.example/labs", "__Secure-lablet_", "; Path=/labs/; HttpOnly; SameSite=Lax; Secure"),
+            ("https://a.example/labs", "__Secure-lablet_", "; Path=/labs; HttpOnly; SameSite=Lax; Secure"),
             ("http://a.example", "lablet_", "; Path=/; HttpOnly; SameSite=Lax; Secure"),
         ] {
             let cookies = cookies(url);

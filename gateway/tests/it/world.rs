@@ -11,6 +11,7 @@ use app::commands::Commands;
 use app::dead_letters::DeadLetters;
 use app::log::{Log, LogOptions};
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
+use gateway::sign_in::ProviderOptions;
 use gateway::{Gateway, GatewayOptions, GatewayParts};
 use projections::{Projections, ReadModel, Runner, RunnerOptions};
 use reqwest::{Method, RequestBuilder, Response};
@@ -26,6 +27,15 @@ pub(crate) const PLAIN_KEY: &str = "key-of-the-grading-service";
 pub(crate) const VIEWER: &str = "token-of-a-viewer";
 pub(crate) const OPERATOR: &str = "token-of-an-operator";
 pub(crate) const ADMIN: &str = "token-of-an-admin";
+
+/// What a gateway stands in.
+#[derive(Default)]
+pub(crate) struct Surroundings {
+    /// How it is reached, where that is not where it listens.
+    pub(crate) public_url: Option<String>,
+    /// Where people sign in.
+    pub(crate) provider: Option<ProviderOptions>,
+}
 
 /// A gateway with its database.
 pub(crate) struct World {
@@ -117,7 +127,17 @@ impl World {
     async fn start_handling(handling: Handling, clock: Clock, options: GatewayOptions) -> Self {
         let database = testing::database(&app::log::MIGRATOR).await;
         let url = database.url_as("lablet_app");
-        let mut world = Self::over(&url, Some(database), clock, handling, options).await;
+        let mut world = Self::over(&url, Some(database), clock, handling, options, Surroundings::default()).await;
+        world.project();
+        world
+    }
+
+    /// A gateway that stands in these surroundings.
+    pub(crate) async fn start_in(surroundings: Surroundings) -> Self {
+        let database = testing::database(&app::log::MIGRATOR).await;
+        let url = database.url_as("lablet_app");
+        let (clock, options) = (Clock::system(), GatewayOptions::default());
+        let mut world = Self::over(&url, Some(database), clock, Handling::Lenient, options, surroundings).await;
         world.project();
         world
     }
@@ -125,7 +145,15 @@ impl World {
     /// A gateway whose database is away.
     pub(crate) async fn without_database() -> Self {
         let nowhere = "postgres://lablet_app:secret@127.0.0.1:9/lablet";
-        Self::over(nowhere, None, Clock::system(), Handling::Lenient, GatewayOptions::default()).await
+        Self::over(
+            nowhere,
+            None,
+            Clock::system(),
+            Handling::Lenient,
+            GatewayOptions::default(),
+            Surroundings::default(),
+        )
+        .await
     }
 
     async fn over(
@@ -134,6 +162,7 @@ impl World {
         clock: Clock,
         handling: Handling,
         options: GatewayOptions,
+        surroundings: Surroundings,
     ) -> Self {
         // Whoever came first has installed it.
         drop(rustls_provider());
@@ -163,9 +192,9 @@ impl World {
                 token("oli", Role::Operator, OPERATOR),
                 token("ada", Role::Admin, ADMIN),
             ],
-            provider: None,
+            provider: surroundings.provider,
             metrics: metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder().handle(),
-            public_url: None,
+            public_url: surroundings.public_url,
         };
         let options = GatewayOptions { listen: SocketAddr::from(([127, 0, 0, 1], 0)), ..options };
         let gateway = Gateway::bind(options, parts).await.unwrap();
