@@ -22,7 +22,7 @@ pub(super) struct Services {
 
 impl Services {
     pub(super) fn new(http: &str, internal_api_key: Secret, admin_token: Secret) -> anyhow::Result<Self> {
-        let client = reqwest::Client::builder().timeout(TIMEOUT).build()?;
+        let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
         Ok(Self { client, http: http.to_owned(), internal_api_key, admin_token })
     }
 

@@ -57,7 +57,10 @@ impl Ends {
                 if self.known.receiver_count() == 0 {
                     continue;
                 }
-                let looked = sqlx::query_scalar("SELECT last_value FROM sign_in_ends").fetch_one(&self.pool);
+                // Before the first end, the last value is already that of the first one.
+                let looked =
+                    sqlx::query_scalar("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM sign_in_ends");
+                let looked = looked.fetch_one(&self.pool);
                 match answer(looked).await {
                     Ok(told) => {
                         self.known.send_if_modified(|known| std::mem::replace(known, told) != told);

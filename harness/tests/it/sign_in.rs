@@ -264,3 +264,51 @@ async fn a_provider_that_is_away_keeps_nobody_out_who_has_a_link() {
     assert_eq!(by_token.send().await.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
     away.stop().await.unwrap();
 }
+
+/// What `lablet doctor` says of a provider at this issuer, with this environment besides.
+async fn doctor(issuer: &str, environment: &[(&str, &str)]) -> (bool, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let output = tokio::process::Command::new(env!("CARGO_BIN_EXE_lablet-under-test"))
+        .arg("doctor")
+        .env("LABLET_DATA_DIR", folder.path())
+        .env("LABLET_OIDC_ISSUER", issuer)
+        .env("LABLET_OIDC_CLIENT_ID", "lablet")
+        .env("LABLET_OIDC_ROLES", "admin=lab-admins")
+        .envs(environment.iter().copied())
+        .kill_on_drop(true)
+        .output()
+        .await
+        .unwrap();
+    (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+#[tokio::test]
+async fn doctor_tells_what_is_wrong_with_a_provider() {
+    let provider = OidcProvider::start(&[]).await.unwrap();
+    let issuer = provider.issuer();
+    let (healthy, said) = doctor(issuer, &[]).await;
+    assert!(healthy && said.contains("ok       OpenID provider"), "{said}");
+    let with_slash = format!("{issuer}/");
+    let (healthy, said) = doctor(&with_slash, &[]).await;
+    let both = said.contains(&format!("{with_slash:?}")) && said.contains(&format!("{issuer:?}"));
+    assert!(!healthy && both && said.contains("by the last slash only"), "{said}");
+    let (healthy, said) = doctor(&format!("{issuer}/realms/none"), &[]).await;
+    assert!(!healthy && said.contains("it answers 404"), "{said}");
+}
+
+#[tokio::test]
+async fn the_provider_is_asked_by_way_of_the_proxy_that_the_environment_names() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy = format!("http://{}", listener.local_addr().unwrap());
+    let asked = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut stream = tokio::io::BufReader::new(stream);
+        let mut line = String::new();
+        tokio::io::AsyncBufReadExt::read_line(&mut stream, &mut line).await.unwrap();
+        tokio::io::AsyncWriteExt::write_all(&mut stream, b"HTTP/1.1 502 Bad Gateway\r\n\r\n").await.unwrap();
+        line
+    });
+    let (healthy, said) = doctor("https://login.example.test", &[("HTTPS_PROXY", &proxy)]).await;
+    assert!(!healthy && said.contains("does not answer"), "{said}");
+    assert_eq!(asked.await.unwrap(), "CONNECT login.example.test:443 HTTP/1.1\r\n");
+}

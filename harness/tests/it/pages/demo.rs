@@ -75,6 +75,7 @@ async fn look_at_every_page(browser: &Browser, session: &str) {
         ("workers", "/workers".to_owned(), "Workers"),
         ("worker", "/workers/demo-cml".to_owned(), "Port map"),
         ("operations", "/operations".to_owned(), "Operations"),
+        ("sign-ins", "/operations/sign-ins".to_owned(), "Sign-ins"),
         ("search", "/search?text=demo".to_owned(), "Definitions"),
     ] {
         browser.goto(&path).await.unwrap();
