@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use app::clock::Clock;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
@@ -93,7 +94,7 @@ impl Provider {
 
     /// A token with these claims beside those that every token has.
     pub(crate) fn token(&self, claims: &Value) -> String {
-        let now = chrono::Utc::now().timestamp();
+        let now = Clock::system().now().timestamp();
         let mut all = json!({
             "iss": self.issuer, "aud": "lablet.example.com", "sub": "1", "iat": now, "exp": now + 600,
             "preferred_username": "ada",
