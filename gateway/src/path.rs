@@ -111,5 +111,8 @@ impl JsonSchema for Uuid {
     }
 }
 
+/// CML's id of a node in the path.
+pub(crate) type NodeId = Line<1, 64>;
+
 /// A name in the path.
 pub(crate) type Name = Line<1, 128>;

@@ -345,3 +345,36 @@ async fn the_same_commands_are_served_as_request_and_reply() {
     assert_eq!(dead_letters(&stage).waiting(Kind::Command).await.unwrap(), 0, "its sender knows");
     door.stop().await;
 }
+
+#[tokio::test]
+async fn what_cannot_be_stored_or_shown_becomes_a_dead_letter_that_names_the_field() {
+    let stage = Stage::new().await;
+    running_session(&stage).await;
+    let door = Running::start(&stage);
+    until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
+    let record = "record_resource_observation";
+    let fields = [
+        ("observed_at", json!("0001-01-01T00:00:00+08:00"), "observed_resources.observed_at"),
+        ("observed_at", json!("2099-01-01T00:00:00Z"), "observed_resources.observed_at"),
+        ("nominal", json!({"unknown_cpu_nodes": 3_000_000_000_u64}), "observed_resources.nominal.unknown_cpu_nodes"),
+        (
+            "unreadable_tags",
+            json!([{"node_id": "a\u{0}", "tag": "pat:", "reason": "?"}]),
+            "observed_resources.unreadable_tags[0].node_id",
+        ),
+    ];
+    for (index, (member, value, _)) in fields.iter().enumerate() {
+        let mut bad = report();
+        bad["observed_resources"][member] = value.clone();
+        let payload = structured(record, &format!("e-{index}"), &bad);
+        send(&stage.bus, subjects::command("grading", record), HeaderMap::new(), payload).await;
+    }
+    let letters = waiting(&stage, fields.len()).await;
+    handled(&stage).await;
+    for (_, _, field) in fields {
+        assert!(letters.iter().any(|letter| letter.reason.starts_with(field)), "{field}: {letters:#?}");
+    }
+    assert!(letters.iter().all(|letter| letter.attempts == 1), "{letters:#?}");
+    assert_eq!(session(&stage).await.observations.count, 0);
+    door.stop().await;
+}

@@ -4,7 +4,6 @@ use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
 use domain::SessionId;
-use domain::text::Line;
 use projections::ReadModel;
 use projections::read_models::observations::NodeDetail;
 use schemars::JsonSchema;
@@ -12,14 +11,11 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::caller::{Caller, Viewing};
-use crate::path::Within;
+use crate::path::{NodeId, Within};
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::query::Query;
 use crate::state::Shared;
-
-/// CML's id of a node.
-type NodeId = Line<1, 64>;
 
 /// Of which observation.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]

@@ -161,6 +161,7 @@ async fn what_is_asked_for_in_a_path_or_a_query_is_a_text_that_can_be_looked_for
     world.settle().await;
     for path in [
         "/api/lablet-sessions/s1/nodes/%00",
+        "/sessions/s1/nodes/%00",
         "/api/lablet-sessions/s1/nodes/a%1Bb",
         "/api/lablet-sessions/s1/nodes?text=%00",
         "/api/lablet-sessions/%00",
@@ -180,4 +181,66 @@ async fn what_is_asked_for_in_a_path_or_a_query_is_a_text_that_can_be_looked_for
         assert!((400..405).contains(&answer.status), "{path}: {} {}", answer.status, answer.body);
     }
     world.get("/api/lablet-sessions/s1/nodes/node-0").await.expect(200);
+}
+
+#[tokio::test]
+async fn a_total_that_contradicts_its_nodes_is_shown_with_both_numbers_and_counts_nowhere() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let mut body = observation(3, &json!({}));
+    for node in body["observed_resources"]["nodes"].as_array_mut().unwrap() {
+        node["cpus"] = 1.into();
+    }
+    let body = with(body, "/observed_resources/total_cpu_cores", json!(300));
+    world.post(OBSERVE, &body).await.expect(200);
+    world.settle().await;
+    let observed = world.get("/api/lablet-definitions/d1/resource-observations").await.expect(200).body;
+    assert_eq!(observed["aggregate"]["cpu_cores"]["max"], Value::Null, "{observed}");
+    assert_eq!(observed["aggregate"]["memory_mb"]["latest"], json!(2304.0));
+    let told = json!([{"field": "total_cpu_cores", "stated": 300.0, "of_nodes": 3.0}]);
+    assert_eq!(observed["sessions"][0]["contradictions"], told);
+    let recorded = world.get("/api/lablet-sessions/s1/resource-observations").await.expect(200).body;
+    assert_eq!((&recorded["items"][0]["contradictions"], &recorded["items"][0]["no_evidence"]), (&told, &Value::Null));
+    for page in ["/sessions/s1", "/definitions/d1"] {
+        let page = world.get(page).await.expect(200).body;
+        let words = "total_cpu_cores says 300 cores, its nodes add up to 3 cores";
+        assert!(page.as_str().unwrap().contains(words), "{page}");
+    }
+}
+
+#[tokio::test]
+async fn a_lab_of_no_nodes_is_shown_as_no_evidence() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let body = json!({"observed_resources": {"total_cpu_cores": 0, "total_memory_mb": 0, "total_storage_mb": 0,
+        "actual_node_count": 0, "nodes": [], "coverage": {"nodes_total": 0, "nodes_booted": 0}}});
+    world.post(OBSERVE, &body).await.expect(200);
+    world.settle().await;
+    let observed = world.get("/api/lablet-definitions/d1/resource-observations").await.expect(200).body;
+    assert_eq!(observed["aggregate"]["cpu_cores"]["known_sessions"], 0, "{observed}");
+    assert_eq!(observed["sessions"][0]["no_evidence"], "nothing_ran");
+    let page = world.get("/sessions/s1").await.expect(200).body;
+    assert!(page.as_str().unwrap().contains("no node of the lab was running"), "{page}");
+}
+
+#[tokio::test]
+async fn the_same_port_by_another_name_is_as_planned_named_otherwise() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let renamed = world.post(OBSERVE, &observation(1, &json!({"PC_tcp": 5041, "PC_vnc": 5042}))).await.expect(200);
+    assert_eq!(renamed.body["port_drift_detected"], false, "{}", renamed.body);
+    world.settle().await;
+    let session = world.get("/api/lablet-sessions/s1").await.expect(200).body;
+    let told = &session["ports"][0];
+    assert_eq!(
+        (&told["name"], &told["comparison"], &told["observed_name"]),
+        (&json!("PC_serial"), &json!("renamed"), &json!("PC_tcp"))
+    );
+    let page = world.get("/sessions/s1").await.expect(200).body;
+    assert!(page.as_str().unwrap().contains("as planned, named otherwise"), "{page}");
+    let csv = world.get("/sessions/s1?table=ports&format=csv").await.expect(200).body;
+    assert!(csv.as_str().unwrap().contains("PC_tcp"), "{csv}");
+    let moved =
+        with(observation(1, &json!({"R1_tcp": 5041, "PC_vnc": 5042})), "/observed_resources/observer", "b".into());
+    assert_eq!(world.post(OBSERVE, &moved).await.expect(200).body["port_drift_detected"], true);
 }

@@ -2,7 +2,7 @@
 //! session's page puts it into place on demand.
 
 use askama::Template;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::response::Response;
 use domain::SessionId;
 use domain::lablet_session::LabletSession;
@@ -13,6 +13,7 @@ use crate::caller::{Caller, Viewing};
 use crate::pages::parts;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::Visit;
+use crate::path::{NodeId, Within};
 use crate::problem::Problem;
 use crate::state::Shared;
 
@@ -28,13 +29,12 @@ pub(crate) async fn show(
     State(shared): State<Shared>,
     _: Caller<Viewing>,
     visit: Visit,
-    Path((session_id, node_id)): Path<(String, String)>,
+    Within(session_id, node_id): Within<SessionId, NodeId>,
 ) -> Result<Response, Problem> {
-    let session_id: SessionId = session_id.parse().map_err(|invalid: domain::Invalid| invalid.within("id"))?;
     let ask = || shared.reads.session_summary(&session_id);
     shared.row::<LabletSession, _, _>(ReadModel::Sessions, ("session", session_id.as_str()), ask).await?;
-    let found = shared.reads.session_node(&session_id, None, &node_id).await?;
-    let node = found.ok_or_else(|| Problem::not_found("node of this session", &node_id))?.node;
+    let found = shared.reads.session_node(&session_id, None, node_id.as_str()).await?;
+    let node = found.ok_or_else(|| Problem::not_found("node of this session", node_id.as_str()))?.node;
     let twin = format!("/api/lablet-sessions/{session_id}/nodes/{}", parts::encoded(&node_id));
     page(&NodePage { shell: Shell::of(&visit, Section::Sessions).twin(twin), session_id, node })
 }
