@@ -3,14 +3,18 @@
 //! The bus is a copy. JetStream acknowledges before it syncs, so whatever is on it may be lost and comes back from the
 //! log; only commands live here alone, until they are handled.
 
+pub mod access;
 pub mod cloud_event;
 pub mod connect;
 pub mod consumers;
+pub mod deviation;
 pub mod streams;
 pub mod subjects;
 
+pub use access::{BusTls, ClientCertificate, SignIn};
 pub use connect::{Bus, BusError, BusOptions};
 pub use consumers::{ConsumerState, ConsumersUnknown};
+pub use deviation::Deviation;
 pub use streams::StreamBounds;
 
 use std::time::Duration;

@@ -26,9 +26,7 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::jetstream::ErrorCode;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
-use async_nats::jetstream::stream::ConsumerErrorKind;
 use futures_util::StreamExt as _;
 use metrics::{Unit, counter, describe_counter};
 use tokio_util::sync::CancellationToken;
@@ -279,22 +277,14 @@ async fn sweep(dead_letters: DeadLetters, stop: CancellationToken) {
 /// [`DoorError::Stream`], [`DoorError::Consumer`].
 pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> Result<PullConsumer, DoorError> {
     streams::ensure_commands(bus, bounds).await?;
-    let consumer = |error: Box<dyn Error + Send + Sync>| DoorError::Consumer(error);
-    let stream =
-        bus.jetstream().get_stream_no_info(streams::COMMANDS).await.map_err(|error| consumer(Box::new(error)))?;
-    // Reading first: creating an existing consumer would silently change it, and may not be allowed.
-    match stream.get_consumer::<pull::Config>(CONSUMER).await {
-        Ok(existing) => return Ok(existing),
-        Err(error) => {
-            match error.downcast_ref::<async_nats::jetstream::stream::ConsumerError>().map(|error| error.kind()) {
-                Some(ConsumerErrorKind::JetStream(reason)) if reason.error_code() != ErrorCode::CONSUMER_NOT_FOUND => {
-                    return Err(consumer(error));
-                }
-                _ => {}
-            }
-        }
-    }
-    let config = pull::Config {
+    bus.ensure_consumer(streams::COMMANDS, &consumer_config())
+        .await
+        .map_err(|error| DoorError::Consumer(Box::new(error)))
+}
+
+/// The configuration of the doors' consumer, for whoever may create it.
+pub fn consumer_config() -> pull::Config {
+    pull::Config {
         durable_name: Some(CONSUMER.to_owned()),
         description: Some("Hands commands to the log".to_owned()),
         ack_policy: AckPolicy::Explicit,
@@ -305,6 +295,5 @@ pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> Result<PullCon
         max_ack_pending: 512,
         filter_subject: subjects::COMMANDS.to_owned(),
         ..pull::Config::default()
-    };
-    stream.create_consumer(config).await.map_err(|error| consumer(Box::new(error)))
+    }
 }

@@ -49,13 +49,15 @@ pub struct LogOptions {
     pub writers: usize,
     /// Aggregates kept in memory with their sequence.
     pub cached_aggregates: usize,
+    /// Most bytes of their states, as JSON.
+    pub cached_bytes: u64,
     /// An aggregate's state is kept in the database each time it has this many events more.
     pub snapshot_every: i64,
 }
 
 impl Default for LogOptions {
     fn default() -> Self {
-        Self { writers: 2, cached_aggregates: 10_000, snapshot_every: 100 }
+        Self { writers: 2, cached_aggregates: 10_000, cached_bytes: 32 * 1024 * 1024, snapshot_every: 100 }
     }
 }
 
@@ -135,7 +137,7 @@ impl Log {
         );
         let appended = watch::Sender::new(0);
         let appender = append::Appender::start(&pool, options.writers, &appended);
-        let cache = Arc::new(execute::Cache::new(options.cached_aggregates));
+        let cache = Arc::new(execute::Cache::new(options.cached_aggregates, options.cached_bytes));
         Self { pool, clock, mint, options, appender, cache, turns: Arc::default(), appended }
     }
 

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::error::Error;
 use std::time::Duration;
 
-use async_nats::jetstream::context::PublishAckFuture;
+use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use futures_util::StreamExt as _;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
@@ -39,8 +39,8 @@ use crate::notice::{NoticeError, PublicUrl, announce};
 /// Most events read from the log at once; what they weigh is bounded by the log.
 const PAGE: i64 = 250;
 
-/// So often in a row may a stream that answers refuse the same event before it is taken to be broken.
-const REFUSALS: i32 = 4;
+/// First and longest wait before a stream that cannot store events is tried again.
+const WHILE_IT_CANNOT_STORE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
 /// How a relay works.
 #[derive(Debug, Clone)]
@@ -57,6 +57,9 @@ pub struct RelayOptions {
     pub lease: Duration,
     /// The stream is compared with what is remembered of it this often, beside every connect and failure.
     pub audit_every: Duration,
+    /// For how long a stream has to miss messages that it counts before they are taken to be lost: a server under
+    /// pressure may fail to find a message for a while.
+    pub confirm_loss: Duration,
 }
 
 impl Default for RelayOptions {
@@ -68,6 +71,7 @@ impl Default for RelayOptions {
             poll: Duration::from_secs(1),
             lease: Duration::from_secs(6),
             audit_every: Duration::from_secs(10),
+            confirm_loss: Duration::from_secs(15),
         }
     }
 }
@@ -93,6 +97,15 @@ pub enum RelayError {
         /// The event.
         event_id: Uuid,
         /// Why.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
+    /// The stream answered that it does not take an event, e.g. because its store is full.
+    #[error("the stream cannot store event {event_id}")]
+    Refused {
+        /// The event.
+        event_id: Uuid,
+        /// What JetStream says.
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
@@ -129,6 +142,15 @@ enum Pause {
     LookAtTheStream,
 }
 
+/// What a relay that works remembers of the stream's troubles.
+#[derive(Default)]
+struct Troubles {
+    /// Since when the stream misses messages that it counts.
+    missing_since: Option<Instant>,
+    /// What was noted to hinder it.
+    hindrance: Option<String>,
+}
+
 /// A notice that was sent and not yet acknowledged.
 struct Sent {
     position: Position,
@@ -148,6 +170,7 @@ impl Relay {
         );
         describe_gauge!("lablet_relay_lag_seconds", Unit::Seconds, "Age of the oldest event that is not yet published");
         describe_gauge!("lablet_relay_leading", "1 where this process is the relay that works");
+        describe_gauge!("lablet_relay_hindered", "1 while the stream cannot store events, or has lost them");
         let holder = format!("{}-{}", std::process::id(), log.mint().uuid());
         Self { log, bus, options, holder }
     }
@@ -181,53 +204,121 @@ impl Relay {
 
     /// Works as long as the lease is held.
     async fn lead(&self, mut lease: Lease, backoff: &mut Backoff, stop: &CancellationToken) {
-        let mut refusals = 0;
+        let mut troubles = Troubles::default();
+        let mut cannot_store = Backoff::new(WHILE_IT_CANNOT_STORE.0, WHILE_IT_CANNOT_STORE.1);
         let mut acknowledged = lease.checkpoint().position;
+        // A relay before this one may have left its note.
+        let mut noted = self.note_hindrance(&mut lease, &mut troubles, None).await;
         loop {
-            match self.publish(&mut lease, backoff, stop).await {
-                Ok(Pause::Stopped) => {
-                    if let Err(error) = lease.release().await {
-                        tracing::warn!(
-                            error = &error as &dyn Error,
-                            "the relay's lease was not given back; it runs out"
-                        );
+            if noted.is_ok() {
+                match self.publish(&mut lease, backoff, &mut troubles, stop).await {
+                    Ok(Pause::Stopped) => {
+                        if let Err(error) = lease.release().await {
+                            tracing::warn!(
+                                error = &error as &dyn Error,
+                                "the relay's lease was not given back; it runs out"
+                            );
+                        }
+                        return;
                     }
-                    return;
-                }
-                Ok(Pause::LookAtTheStream) => {}
-                Err(RelayError::Lease(LeaseError::Lost { epoch })) => {
-                    tracing::warn!(epoch, "another relay works now");
-                    return;
-                }
-                Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "the relay begins again from its checkpoint");
-                    let is_refusal = matches!(error, RelayError::Publish { .. });
-                    let moved = lease.checkpoint().position != acknowledged;
-                    acknowledged = lease.checkpoint().position;
-                    refusals = if is_refusal && !moved { refusals + 1 } else { i32::from(is_refusal) };
-                    if refusals >= REFUSALS && self.bus.is_connected() {
-                        refusals = 0;
-                        self.replace_the_stream().await;
+                    Ok(Pause::LookAtTheStream) => {}
+                    Err(RelayError::Lease(LeaseError::Lost { epoch })) => {
+                        tracing::warn!(epoch, "another relay works now");
+                        return;
                     }
-                    wait(backoff.next_wait(), stop).await;
+                    Err(error) => {
+                        if lease.checkpoint().position != acknowledged {
+                            acknowledged = lease.checkpoint().position;
+                            cannot_store.reset();
+                        }
+                        let delay = match &error {
+                            // The stream is there and says that it cannot: it is waited for, and never thrown away.
+                            RelayError::Refused { source, .. } => {
+                                noted = self.note_hindrance(&mut lease, &mut troubles, Some(in_words(&**source))).await;
+                                cannot_store.next_wait()
+                            }
+                            _ => backoff.next_wait(),
+                        };
+                        tracing::warn!(error = &error as &dyn Error, "the relay begins again from its checkpoint");
+                        self.wait_leading(&mut lease, delay, stop).await;
+                    }
                 }
             }
-            if let Err(error) = lease.renew().await {
-                tracing::warn!(error = &error as &dyn Error, "the relay's lease was not renewed");
-                if matches!(error, LeaseError::Lost { .. }) {
+            if let Err(error) = &noted {
+                tracing::warn!(error = error as &dyn Error, "the relay's trouble was not noted");
+                wait(backoff.next_wait(), stop).await;
+            }
+            noted = match lease.renew().await {
+                Ok(()) => Ok(()),
+                Err(LeaseError::Lost { epoch }) => {
+                    tracing::warn!(epoch, "the relay's lease was not renewed");
                     return;
                 }
+                Err(error) => Err(error),
+            };
+            if stop.is_cancelled() && noted.is_err() {
+                return;
             }
         }
     }
 
-    /// A stream that answers and takes nothing: its server has lost the folder, or cannot write. The stream is a copy,
-    /// so it is thrown away; the next look creates it and finds that everything has to be published again.
-    async fn replace_the_stream(&self) {
-        tracing::error!(stream = streams::EVENTS, "the stream answers but takes no event; replacing it");
-        if let Err(error) = self.bus.jetstream().delete_stream(streams::EVENTS).await {
-            tracing::error!(error = &error as &dyn Error, "the stream could not be replaced");
+    /// Waits, and keeps the lease meanwhile.
+    async fn wait_leading(&self, lease: &mut Lease, delay: Duration, stop: &CancellationToken) {
+        let until = Instant::now() + delay;
+        while Instant::now() < until && !stop.is_cancelled() {
+            wait((until - Instant::now()).min(self.options.lease / 3), stop).await;
+            if let Err(error) = lease.renew_when_due().await {
+                tracing::warn!(error = &error as &dyn Error, "the relay's lease was not renewed");
+                return;
+            }
         }
+    }
+
+    /// Notes what hinders, for operators, where that is news; raises the alarm, and ends it.
+    async fn note_hindrance(
+        &self,
+        lease: &mut Lease,
+        troubles: &mut Troubles,
+        hindrance: Option<String>,
+    ) -> Result<(), LeaseError> {
+        gauge!("lablet_relay_hindered").set(if hindrance.is_some() { 1.0 } else { 0.0 });
+        match &hindrance {
+            Some(hindrance) => {
+                tracing::error!(stream = streams::EVENTS, hindrance, "stream of events cannot store; waiting for it");
+            }
+            None if troubles.hindrance.is_some() => {
+                tracing::info!(stream = streams::EVENTS, "stream of events stores again");
+            }
+            None => {}
+        }
+        lease.note_hindrance(hindrance.as_deref()).await?;
+        troubles.hindrance = hindrance;
+        Ok(())
+    }
+
+    /// Looks whether the stream still has the messages that it counts. Only where it has missed them for a while is it
+    /// replaced: the stream is a copy, but others' consumers hang on it.
+    async fn look_for_lost_messages(&self, lease: &mut Lease, troubles: &mut Troubles) -> Result<(), RelayError> {
+        if !streams::misses_its_first_message(&self.bus, streams::EVENTS).await.map_err(RelayError::Audit)? {
+            troubles.missing_since = None;
+            return Ok(());
+        }
+        let since = *troubles.missing_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < self.options.confirm_loss {
+            tracing::warn!(stream = streams::EVENTS, "stream misses messages that it counts; looking again");
+            return Ok(());
+        }
+        if !lease.may_replace_the_stream().await? {
+            let hindrance = format!(
+                "the stream lost its messages again within an hour; `lablet bus replace {}` replaces it",
+                streams::EVENTS
+            );
+            return Ok(self.note_hindrance(lease, troubles, Some(hindrance)).await?);
+        }
+        tracing::error!(stream = streams::EVENTS, "stream has lost messages that it counts; replacing it");
+        streams::replace(&self.bus, streams::EVENTS, &self.options.bounds).await?;
+        troubles.missing_since = None;
+        Ok(())
     }
 
     /// Looks at the stream, then publishes until something asks for another look.
@@ -235,12 +326,13 @@ impl Relay {
         &self,
         lease: &mut Lease,
         backoff: &mut Backoff,
+        troubles: &mut Troubles,
         stop: &CancellationToken,
     ) -> Result<Pause, RelayError> {
         let mut connects = self.bus.connects();
         connects.mark_unchanged();
         let before_loss = lease.checkpoint().position;
-        self.look_at_the_stream(lease).await?;
+        self.look_at_the_stream(lease, troubles).await?;
         let again_until = (lease.checkpoint().position < before_loss).then_some(before_loss);
         // Nudges that come while a page is on its way are kept by the subscription.
         let mut nudges = match self.bus.client().subscribe(subjects::NUDGE_LOG).await {
@@ -253,6 +345,9 @@ impl Relay {
             appended.mark_unchanged();
             let published = self.publish_page(lease, again_until).await?;
             backoff.reset();
+            if published > 0 && troubles.missing_since.is_none() && troubles.hindrance.is_some() {
+                self.note_hindrance(lease, troubles, None).await?;
+            }
             if stop.is_cancelled() {
                 return Ok(Pause::Stopped);
             }
@@ -276,7 +371,9 @@ impl Relay {
     }
 
     /// Makes sure that the stream is there, and moves the checkpoint back where events are missing from it.
-    async fn look_at_the_stream(&self, lease: &mut Lease) -> Result<(), RelayError> {
+    async fn look_at_the_stream(&self, lease: &mut Lease, troubles: &mut Troubles) -> Result<(), RelayError> {
+        streams::ensure_events(&self.bus, &self.options.bounds).await?;
+        self.look_for_lost_messages(lease, troubles).await?;
         let info = streams::ensure_events(&self.bus, &self.options.bounds).await?;
         let seen = audit::look(&self.bus, &info, lease.checkpoint()).await.map_err(RelayError::Audit)?;
         let finding = audit::judge(lease.checkpoint(), &seen);
@@ -346,9 +443,13 @@ impl Relay {
 /// Waits for one acknowledgement and moves the checkpoint to its event.
 async fn settle(sent: Sent, checkpoint: &mut Checkpoint) -> Result<(), RelayError> {
     let Sent { position, event_id, acknowledgement } = sent;
-    let publish = |source| RelayError::Publish { event_id, source };
-    let acknowledged = acknowledgement.await.map_err(|error| publish(Box::new(error)))?;
-    let sequence = i64::try_from(acknowledged.sequence).map_err(|error| publish(Box::new(error)))?;
+    let acknowledged = acknowledgement.await.map_err(|error| match error.kind() {
+        // The server answered, and with none of the refusals that have a name of their own.
+        PublishErrorKind::Other => RelayError::Refused { event_id, source: Box::new(error) },
+        _ => RelayError::Publish { event_id, source: Box::new(error) },
+    })?;
+    let sequence = i64::try_from(acknowledged.sequence)
+        .map_err(|error| RelayError::Publish { event_id, source: Box::new(error) })?;
     if let Some(last) = checkpoint.acked_sequence
         && sequence <= last
         && !acknowledged.duplicate
@@ -362,6 +463,11 @@ async fn settle(sent: Sent, checkpoint: &mut Checkpoint) -> Result<(), RelayErro
     }
     checkpoint.position = position;
     Ok(())
+}
+
+/// What a stream's refusal says, without what is said of every refusal.
+fn in_words(refusal: &(dyn Error + 'static)) -> String {
+    refusal.source().map_or_else(|| refusal.to_string(), ToString::to_string)
 }
 
 /// Resolves when this process has appended; never when the log is gone.

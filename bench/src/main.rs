@@ -1,9 +1,11 @@
 //! `make bench`: appending through the log, through stock postgres-es, and pgbench's single-row insert of the same row,
-//! side by side in one run on one private Postgres with fsync. With the argument `pages`: [`pages`].
+//! side by side in one run on one private Postgres with fsync. With the argument `pages`: [`pages`], with `memory`:
+//! [`memory`].
 //!
 //! Read the ratios, which are medians over rounds of their own: what else a machine does changes from minute to minute, so
 //! that figures of two runs cannot be compared.
 
+mod memory;
 mod pages;
 
 use std::io::Write as _;
@@ -36,6 +38,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match std::env::args().nth(1).as_deref() {
         None => runtime()?.block_on(comparisons())?,
+        Some("memory") => runtime()?.block_on(memory::run())?,
         Some("pages") => runtime()?.block_on(pages::run())?,
         // `pages` starts this executable as `lablet`.
         Some(_) => return Ok(cli::main()),

@@ -1,5 +1,7 @@
 //! Configuration: read once, here, from the command line and the environment, and passed on as values.
 
+pub(crate) mod bus;
+pub(crate) mod secrets;
 pub(crate) mod sign_in;
 
 use std::net::SocketAddr;
@@ -16,6 +18,7 @@ use controller::{CmlOptions, ControllerOptions, CredentialBook, Credentials, Hos
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
 use simulator::Simulator;
 
+pub(crate) use self::bus::BusArguments;
 use self::sign_in::SignInArguments;
 use crate::secret::Secret;
 use crate::up::ready::Ready;
@@ -46,17 +49,6 @@ impl DatabaseArguments {
     pub(crate) fn ready(&self) -> anyhow::Result<Option<Ready>> {
         Ready::read(&self.data_dir)
     }
-}
-
-/// Where the bus is.
-#[derive(Debug, Clone, Args)]
-pub(crate) struct BusArguments {
-    /// The NATS servers, nats://user:password@host:port, several separated by commas.
-    #[arg(long, env = "LABLET_NATS_URL", hide_env_values = true)]
-    pub(crate) nats_url: Option<Secret>,
-    /// Prefix of this user's inboxes, where NATS gives each user its own.
-    #[arg(long, env = "LABLET_NATS_INBOX_PREFIX")]
-    pub(crate) nats_inbox_prefix: Option<String>,
 }
 
 /// Who may send which commands.

@@ -14,13 +14,25 @@ mod up;
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, FromArgMatches as _};
 
 use self::arguments::{Arguments, Command};
 
 /// Runs the executable: parses the command line and carries the command out.
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let command = match configuration::secrets::prepare(Arguments::command(), |name| std::env::var(name).ok()) {
+        Ok(command) => command,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    let matches = command.clone().get_matches();
+    let shown = configuration::secrets::in_arguments(&command, &matches);
+    let arguments = match Arguments::from_arg_matches(&matches) {
+        Ok(arguments) => arguments,
+        Err(error) => error.exit(),
+    };
     let default_filter = match &arguments.command {
         // The output of these is the answer; only what goes wrong is said beside it.
         Command::Client(_) | Command::Operation(_) => "warn",
@@ -30,6 +42,12 @@ pub fn main() -> ExitCode {
     if let Err(error) = telemetry::start_logging(filter, arguments.log_format) {
         complain(&error);
         return ExitCode::FAILURE;
+    }
+    for name in shown {
+        tracing::warn!(
+            setting = name,
+            "a secret in the arguments can be read by everybody on this machine; set it in the environment or by a file"
+        );
     }
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         tracing::debug!("a TLS provider was installed already");

@@ -1,5 +1,6 @@
 //! Operators' commands: migrate, rebuild, verify, doctor, dead letters, tokens.
 
+mod bus;
 mod dead_letters;
 mod doctor;
 pub(crate) mod tokens;
@@ -47,6 +48,9 @@ pub(crate) enum OperationCommand {
     /// Messages and events that could not be handled.
     #[command(subcommand)]
     DeadLetters(dead_letters::DeadLettersCommand),
+    /// The bus itself.
+    #[command(subcommand)]
+    Bus(bus::BusCommand),
     /// Bearer tokens, and links that sign a browser in.
     #[command(subcommand)]
     Token(tokens::TokenCommand),
@@ -114,6 +118,7 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
         OperationCommand::Verify { stores, rows } => return verification::run(stores, rows).await,
         OperationCommand::Doctor(arguments) => return doctor::run(*arguments).await,
         OperationCommand::DeadLetters(command) => dead_letters::run(command).await?,
+        OperationCommand::Bus(command) => bus::run(command).await?,
         OperationCommand::Token(command) => tokens::run(command).await?,
     }
     Ok(ExitCode::SUCCESS)

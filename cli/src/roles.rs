@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use app::authority::Authorities;
 use app::body::Handling;
-use app::bus::{Bus, BusOptions};
+use app::bus::Bus;
 use app::clock::{Clock, Mint};
 use app::commands::Commands;
 use app::dead_letters::{DeadLetterBounds, DeadLetters};
@@ -92,10 +92,7 @@ impl Store {
 
 /// Connects to the bus, in the background while it is away.
 pub(crate) async fn connect_bus(arguments: &BusArguments, name: &str) -> anyhow::Result<Bus> {
-    let url = arguments.nats_url.as_ref().context("no bus is known: set LABLET_NATS_URL")?;
-    let mut options = BusOptions::new(url.reveal(), name);
-    options.inbox_prefix.clone_from(&arguments.nats_inbox_prefix);
-    Ok(Bus::connect(&options).await?)
+    Ok(Bus::connect(&arguments.options(name)?).await?)
 }
 
 /// How the gateway is reached from outside.

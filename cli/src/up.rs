@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::ready::Ready;
 use self::stores::Stores;
+use crate::configuration::bus::BusAccessArguments;
 use crate::configuration::sign_in::SignInArguments;
 use crate::configuration::{
     Access, AuthorityArguments, BodyArguments, BusArguments, ControllerArguments, DeadLetterArguments,
@@ -51,6 +52,8 @@ pub(crate) struct UpArguments {
     /// Use this NATS instead of a private one.
     #[arg(long, env = "LABLET_NATS_URL", hide_env_values = true)]
     nats_url: Option<Secret>,
+    #[command(flatten)]
+    bus_access: BusAccessArguments,
     /// How the gateway is reached from outside, where that is not where it listens.
     #[arg(long, env = "LABLET_PUBLIC_URL")]
     public_url: Option<String>,
@@ -108,7 +111,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         let store = Store::open(stores.database_url(), &clock)?.with_authorities(authorities);
         let store = store.handling_bodies(arguments.bodies.handling());
         let store = store.bounding_dead_letters(arguments.dead_letters.bounds());
-        let named = BusArguments { nats_url: Some(stores.nats_url().clone()), nats_inbox_prefix: None };
+        let named = BusArguments::at(stores.nats_url().clone(), arguments.bus_access.clone());
         let bus = roles::connect_bus(&named, "lablet-up").await?;
         let public = arguments.public_url.as_deref();
         let http = roles.start_gateway(arguments.http, public, &store, &bus, access, metrics).await?;

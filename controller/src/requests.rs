@@ -66,15 +66,13 @@ pub fn consumer_config() -> Config {
 /// # Errors
 /// Why neither could be had, in words.
 pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> Result<PullConsumer, String> {
-    if let Ok(consumer) = bus.jetstream().get_consumer_from_stream(CONSUMER, streams::EVENTS).await {
+    let wanted = consumer_config();
+    if let Ok(consumer) = bus.ensure_consumer(streams::EVENTS, &wanted).await {
         return Ok(consumer);
     }
+    // Whether the stream is missing or could not be read.
     streams::ensure_events(bus, bounds).await.map_err(|error| describe(&error))?;
-    // Whether it is missing or could not be read: with this configuration nothing changes where it exists.
-    bus.jetstream()
-        .create_consumer_on_stream(consumer_config(), streams::EVENTS)
-        .await
-        .map_err(|error| describe(&error))
+    bus.ensure_consumer(streams::EVENTS, &wanted).await.map_err(|error| describe(&error))
 }
 
 /// One observation request.

@@ -4,11 +4,12 @@
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use futures_util::FutureExt as _;
-use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
@@ -18,6 +19,12 @@ use crate::preferences::Preferences;
 use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 
+/// Large bodies that are received or worked on at once, in KiB together.
+pub(crate) const BODY_ROOM_KIB: usize = 16 * 1024;
+/// A body below this needs no room.
+const SMALL_BODY_KIB: u32 = 64;
+/// What a body of unknown length counts as: no route takes more.
+const LARGEST_BODY: usize = 4 << 20;
 /// How long a request waits for its turn before it is turned away.
 const LONGEST_QUEUE: Duration = Duration::from_secs(2);
 
@@ -100,6 +107,30 @@ fn log(
     } else {
         line!(info);
     }
+}
+
+/// Bounds the bytes of large bodies that are received or worked on at once: in the forms that it passes through, a body
+/// takes several times its size. Who finds no room soon is told to come back. Small bodies need none.
+pub(crate) async fn room_for_body(
+    State(shared): State<Shared>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Problem> {
+    let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let bytes = match declared {
+        Some(declared) => declared,
+        None if request.body().is_end_stream() => 0,
+        None => LARGEST_BODY,
+    };
+    let kib = u32::try_from(bytes.min(LARGEST_BODY) / 1024).unwrap_or(u32::MAX);
+    if kib < SMALL_BODY_KIB {
+        return Ok(next.run(request).await);
+    }
+    let room = tokio::time::timeout(LONGEST_QUEUE, shared.body_room.acquire_many(kib)).await;
+    let _room = room.ok().and_then(Result::ok).ok_or_else(|| {
+        Problem::unavailable("There are too many large bodies at the moment.", Duration::from_secs(1))
+    })?;
+    Ok(next.run(request).await)
 }
 
 /// Bounds how many requests are worked on at once. Who does not get a turn soon is told to come back.

@@ -217,6 +217,7 @@ impl Gateway {
             freshness: FreshnessWatch::default(),
             consumers: ConsumerWatch::default(),
             turns: Semaphore::new(options.most_requests),
+            body_room: Semaphore::new(exchange::BODY_ROOM_KIB),
             stop: CancellationToken::new(),
             options,
         });

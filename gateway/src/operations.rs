@@ -14,7 +14,7 @@ use projections::{Listed, ReadError, UnreadableRow};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use self::consumers::StreamConsumers;
+use self::consumers::{BusDeviations, StreamConsumers};
 use crate::caller::{Caller, Viewing};
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -43,6 +43,8 @@ pub(crate) struct Operations {
     pub(crate) last_verify: Option<Verification>,
     /// How far the consumers on the bus are.
     pub(crate) consumers: Vec<StreamConsumers>,
+    /// Where streams and consumers on the bus are not as they have to be.
+    pub(crate) bus: BusDeviations,
     /// Age in seconds of the oldest event that an open transaction holds back from every reader; 0: nothing is held
     /// back.
     pub(crate) held_back_seconds: f64,
@@ -68,6 +70,10 @@ pub(crate) struct Relay {
     pub(crate) losses: i64,
     /// When it moved last.
     pub(crate) updated_at: DateTime<Utc>,
+    /// Why nothing can be published at present, e.g. that the store of the bus is full; null: nothing hinders.
+    pub(crate) hindrance: Option<String>,
+    /// Since when nothing can be published; null: nothing hinders.
+    pub(crate) hindered_since: Option<DateTime<Utc>>,
 }
 
 /// What waits for somebody's decision.
@@ -107,6 +113,8 @@ pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
             leased_until: relay.leased_until,
             losses: relay.losses,
             updated_at: relay.updated_at,
+            hindrance: relay.hindrance,
+            hindered_since: relay.hindered_since,
         },
         bus_connected: shared.bus.is_connected(),
         dead_letters: Waiting {
@@ -119,6 +127,7 @@ pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
         last_verify: shared.reads.last_verification().await?,
         consumers: shared.consumers.look(&shared.bus, shared.log.clock()).await,
         unreadable,
+        bus: shared.consumers.deviations(&shared.bus).await,
         held_back_seconds: held_back.unwrap_or_default().as_secs_f64(),
     })
 }

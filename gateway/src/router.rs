@@ -30,6 +30,7 @@ pub(crate) fn router(shared: &Shared) -> Router {
     description::below(&mut document, shared.sign_in.site.base_path());
     let guarded = api
         .route_layer(from_fn_with_state(shared.clone(), exchange::queue))
+        .route_layer(from_fn_with_state(shared.clone(), exchange::room_for_body))
         .route_layer(from_fn_with_state(shared.clone(), authenticate));
     let rendered = serde_json::to_vec(&document).unwrap_or_default();
     let router = Router::new()

@@ -49,6 +49,8 @@ pub(crate) struct Inner {
     pub(crate) consumers: ConsumerWatch,
     /// Requests that are worked on at once.
     pub(crate) turns: Semaphore,
+    /// Room for large bodies, in KiB.
+    pub(crate) body_room: Semaphore,
     /// Cancelled when the gateway ends: streams end with it.
     pub(crate) stop: CancellationToken,
 }

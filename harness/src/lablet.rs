@@ -89,6 +89,11 @@ impl Lablet {
         self.folder.path().join("data")
     }
 
+    /// Its process; none once it has ended.
+    pub fn pid(&self) -> Option<u32> {
+        self.process.id()
+    }
+
     /// What it logged so far.
     pub fn log(&self) -> String {
         std::fs::read_to_string(log_file(self.folder.path())).unwrap_or_default()

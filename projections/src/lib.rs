@@ -23,7 +23,7 @@ use app::bus::{Bus, subjects};
 use app::log::{Log, Position};
 use futures_util::StreamExt as _;
 use sqlx::postgres::PgPool;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use page::{Listed, Page, PageRequest, UnreadableRow};
@@ -93,12 +93,23 @@ pub struct Projections {
     pub(crate) log: Log,
     pub(crate) moved: watch::Sender<u64>,
     pub(crate) unreadable: Arc<page::UnreadableWatch>,
+    /// Turns for batches of large events, of which each takes several times its text in memory.
+    pub(crate) heavy_batches: Arc<Semaphore>,
 }
+
+/// Heavy batches at a time.
+const MOST_HEAVY_BATCHES: usize = 2;
 
 impl Projections {
     /// The read models beside this log, in the same database.
     pub fn new(log: Log) -> Self {
-        Self { pool: log.pool().clone(), log, moved: watch::Sender::new(0), unreadable: Arc::default() }
+        Self {
+            pool: log.pool().clone(),
+            log,
+            moved: watch::Sender::new(0),
+            unreadable: Arc::default(),
+            heavy_batches: Arc::new(Semaphore::new(MOST_HEAVY_BATCHES)),
+        }
     }
 
     /// Changes whenever a read model is heard to have moved.

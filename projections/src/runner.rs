@@ -40,6 +40,8 @@ impl Default for RunnerOptions {
 const SMALL_BATCH: i64 = 32;
 /// A batch grows while it is below this many bytes of payload, and shrinks when it is above four times as many.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
+/// A batch of more bytes of payload is heavy.
+const HEAVY_BYTES: usize = 512 * 1024;
 /// The first look after a bell that found nothing yet: the event may wait for an older transaction to end.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 
@@ -212,6 +214,13 @@ impl Projections {
         from: Position,
         events: &[RecordedEvent],
     ) -> Result<Moved, BatchError> {
+        // Events in their types take several times their text: large ones are applied by a few read models at a time.
+        let bytes: usize = events.iter().map(|event| event.payload.bytes()).sum();
+        let _room = match bytes {
+            0..HEAVY_BYTES => None,
+            // The semaphore is never closed; were it, going on without it would be no harm.
+            _ => self.heavy_batches.acquire().await.ok(),
+        };
         match batch::apply(&self.pool, model, tables, from, events, Care::Together).await {
             Err(BatchError::Poisoned) => {
                 batch::apply(&self.pool, model, tables, from, events, Care::EachForItself).await

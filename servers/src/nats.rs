@@ -259,7 +259,7 @@ pub(crate) fn url(user: &str, password: &str, port: u16) -> String {
     format!("nats://{user}:{password}@127.0.0.1:{port}")
 }
 
-fn find_program() -> Result<PathBuf, ServerError> {
+pub(crate) fn find_program() -> Result<PathBuf, ServerError> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
         .filter(|folder| folder.is_absolute())

@@ -7,6 +7,7 @@
 //! Every function here panics when a server cannot be had, with the reason: a test has no other use for it.
 
 mod caretaker;
+mod configured;
 mod database;
 
 use std::error::Error;
@@ -22,6 +23,7 @@ use tokio::sync::OnceCell;
 use crate::{NatsAccounts, NatsOptions, NatsServer, PostgresOptions, PostgresServer, ServerError};
 
 use self::caretaker::Caretaker;
+pub use self::configured::{ConfiguredNats, configured_nats};
 pub use self::database::{TestDatabase, database};
 
 /// URL of the run's Postgres, as superuser, database `postgres`.

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
+
+use super::access::{self, BusTls, SignIn};
+use super::deviation::Told;
 
 /// Longest wait for the answer to a request, an acknowledgement or a flush.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -13,20 +16,44 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 pub const MOST_IN_FLIGHT: usize = 2_000;
 
 /// How to reach the bus.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct BusOptions {
-    /// One or more addresses, separated by commas; user and password may stand in them.
+    /// One or more addresses, separated by commas; user and password, or a token, may stand in them.
     pub url: String,
     /// Name of this connection, as the server's monitoring shows it, e.g. `lablet-relay`.
     pub name: String,
     /// Prefix of the inboxes, where the user may only subscribe below it (see docs/nats-permissions.md).
     pub inbox_prefix: Option<String>,
+    /// Who asks.
+    pub sign_in: SignIn,
+    /// By what the bus is trusted.
+    pub tls: BusTls,
+    /// The domain whose JetStream is used, where that is not the one that the server belongs to.
+    pub jetstream_domain: Option<String>,
 }
 
 impl BusOptions {
-    /// Options for `url` with the library's own inbox prefix.
+    /// Options for `url` and nothing else.
     pub fn new(url: impl Into<String>, name: impl Into<String>) -> Self {
-        Self { url: url.into(), name: name.into(), inbox_prefix: None }
+        Self {
+            url: url.into(),
+            name: name.into(),
+            inbox_prefix: None,
+            sign_in: SignIn::default(),
+            tls: BusTls::default(),
+            jetstream_domain: None,
+        }
+    }
+}
+
+impl std::fmt::Debug for BusOptions {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The address may hold a password.
+        formatter
+            .debug_struct("BusOptions")
+            .field("name", &self.name)
+            .field("sign_in", &self.sign_in)
+            .finish_non_exhaustive()
     }
 }
 
@@ -36,9 +63,35 @@ pub enum BusError {
     /// The address cannot be read. The address itself is not shown: it may hold a password.
     #[error("the address of the bus is not valid; expected nats://host:port, several separated by commas")]
     Address,
+    /// Two settings cannot both hold.
+    #[error("{0}; expected one way to sign in to the bus")]
+    Contradiction(&'static str),
+    /// A file cannot be used.
+    #[error("{what}, {}, cannot be used: {why}", file.display())]
+    File {
+        /// What it is for.
+        what: &'static str,
+        /// Which.
+        file: std::path::PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The first connection could not be set up.
     #[error("the bus could not be connected to")]
     Connect(#[source] Box<async_nats::ConnectError>),
+    /// A server answered and did not let this client in.
+    #[error("the bus refuses this client ({0}): its user, password, token, key or certificate is not the right one")]
+    Refused(String),
+    /// No connection could be used, for a reason that is not the answer of a server.
+    #[error("the bus could not be used within {} s: {failure}{}", waited.as_secs(), if *tls { "; TLS is asked for: is the server's certificate trusted, and does it take this client's?" } else { "" })]
+    Failed {
+        /// How long was waited.
+        waited: Duration,
+        /// The last failure.
+        failure: String,
+        /// Whether TLS was asked for.
+        tls: bool,
+    },
     /// No connection was there in time.
     #[error("the bus did not answer within {} s", .0.as_secs())]
     Away(Duration),
@@ -51,6 +104,9 @@ pub struct Bus {
     client: Client,
     jetstream: jetstream::Context,
     connects: watch::Receiver<u64>,
+    last_failure: watch::Receiver<Option<String>>,
+    tls: bool,
+    told: Told,
 }
 
 impl std::fmt::Debug for Bus {
@@ -63,14 +119,21 @@ impl Bus {
     /// Connects in the background: returns at once, and keeps trying with back-off while no server answers.
     ///
     /// # Errors
-    /// [`BusError::Address`] when an address cannot be read, [`BusError::Connect`] when the options are refused.
+    /// [`BusError`] when a setting cannot be used. That no server answers, or none lets this client in, is no error here:
+    /// [`Bus::connected`] tells.
     pub async fn connect(options: &BusOptions) -> Result<Self, BusError> {
-        let addresses: Vec<ServerAddr> = options
-            .url
-            .split(',')
-            .map(|address| address.trim().parse().map_err(|_| BusError::Address))
-            .collect::<Result<_, _>>()?;
+        let (addresses, said) = access::addresses(&options.url)?;
+        let sign_in = match (&options.sign_in, said) {
+            (SignIn::AsTheAddressSays, said) => said,
+            (given, SignIn::AsTheAddressSays) => given.clone(),
+            _ => {
+                return Err(BusError::Contradiction(
+                    "the address names a user or a token, and another setting does too",
+                ));
+            }
+        };
         let (connected, connects) = watch::channel(0_u64);
+        let (failed, last_failure) = watch::channel(None);
         let name = options.name.clone();
         let mut connect = ConnectOptions::new()
             .name(&options.name)
@@ -79,23 +142,29 @@ impl Bus {
             .ping_interval(Duration::from_secs(10))
             .retry_on_initial_connect()
             .event_callback(move |event| {
-                note(&name, &event, &connected);
+                note(&name, &event, &connected, &failed);
                 std::future::ready(())
             });
-        // The library does not take user and password out of an address by itself.
-        let signed = addresses.iter().find_map(|address| Some((address.username()?, address.password()?)));
-        if let Some((user, password)) = signed {
-            connect = connect.user_and_password(decoded(user)?, decoded(password)?);
-        }
+        connect = access::sign_in(connect, &sign_in).await?;
+        connect = access::tls(connect, &options.tls).await?;
         if let Some(prefix) = &options.inbox_prefix {
             connect = connect.custom_inbox_prefix(prefix);
         }
         let client = connect.connect(addresses).await.map_err(|error| BusError::Connect(Box::new(error)))?;
-        let jetstream = ContextBuilder::new()
-            .timeout(REQUEST_TIMEOUT)
-            .max_ack_inflight(MOST_IN_FLIGHT + 1_000)
-            .build(client.clone());
-        Ok(Self { options: Arc::new(options.clone()), client, jetstream, connects })
+        let context = ContextBuilder::new().timeout(REQUEST_TIMEOUT).max_ack_inflight(MOST_IN_FLIGHT + 1_000);
+        let jetstream = match &options.jetstream_domain {
+            Some(domain) => context.domain(domain).build(client.clone()),
+            None => context.build(client.clone()),
+        };
+        Ok(Self {
+            options: Arc::new(options.clone()),
+            client,
+            jetstream,
+            connects,
+            last_failure,
+            tls: options.tls.is_required(),
+            told: Told::default(),
+        })
     }
 
     /// Another connection to the same bus, for what must not end this one. It ends with its last clone. None is begun
@@ -124,6 +193,11 @@ impl Bus {
         &self.jetstream
     }
 
+    /// What was told of streams and consumers that are not as they have to be.
+    pub(super) fn told(&self) -> &Told {
+        &self.told
+    }
+
     /// Counts connections: a change is a sign that streams and consumers may be gone.
     pub fn connects(&self) -> watch::Receiver<u64> {
         self.connects.clone()
@@ -137,12 +211,24 @@ impl Bus {
     /// Waits until the first connection is there.
     ///
     /// # Errors
-    /// [`BusError::Away`] after `patience`.
+    /// After `patience`: [`BusError::Refused`] where a server did not let this client in, else [`BusError::Failed`] or
+    /// [`BusError::Away`].
     pub async fn connected(&self, patience: Duration) -> Result<(), BusError> {
         let mut connects = self.connects.clone();
         match tokio::time::timeout(patience, connects.wait_for(|count| *count > 0)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(BusError::Away(patience)),
+            Ok(Err(_)) | Err(_) => Err(self.trouble(patience)),
+        }
+    }
+
+    /// Why there is no connection, as far as it is known.
+    fn trouble(&self, waited: Duration) -> BusError {
+        match self.last_failure.borrow().clone() {
+            Some(failure) if failure.contains("authorization") || failure.contains("signing nonce") => {
+                BusError::Refused(failure)
+            }
+            Some(failure) => BusError::Failed { waited, failure, tls: self.tls },
+            None => BusError::Away(waited),
         }
     }
 
@@ -167,23 +253,20 @@ impl Bus {
     }
 }
 
-fn decoded(part: &str) -> Result<String, BusError> {
-    percent_encoding::percent_decode_str(part)
-        .decode_utf8()
-        .map(std::borrow::Cow::into_owned)
-        .map_err(|_| BusError::Address)
-}
-
-fn note(name: &str, event: &Event, connected: &watch::Sender<u64>) {
+fn note(name: &str, event: &Event, connected: &watch::Sender<u64>, failed: &watch::Sender<Option<String>>) {
     match event {
         Event::Connected => {
             tracing::info!(connection = name, "connected to the bus");
             connected.send_modify(|count| *count += 1);
+            failed.send_replace(None);
         }
         Event::Disconnected => tracing::warn!(connection = name, "the bus is away; reconnecting"),
         // A publish or a subscription that permissions forbid shows here and as a timeout only.
         Event::ServerError(error) => tracing::error!(connection = name, %error, "the bus refused something"),
-        Event::ClientError(error) => tracing::warn!(connection = name, %error, "the bus cannot be reached"),
+        Event::ClientError(error) => {
+            tracing::warn!(connection = name, %error, "the bus cannot be reached");
+            failed.send_replace(Some(error.to_string()));
+        }
         Event::SlowConsumer(id) => {
             tracing::warn!(connection = name, subscription = id, "messages were dropped: slow consumer")
         }

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream::consumer::{PullConsumer, pull};
+use async_nats::jetstream::context::ConsumerInfoErrorKind;
+use async_nats::jetstream::{self};
 use futures_util::TryStreamExt as _;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::Bus;
+use super::deviation::{self, Deviation};
+use super::{Bus, StreamBounds, streams};
 
 /// Most consumers of a stream that are told of.
 const MOST_CONSUMERS: usize = 200;
@@ -85,5 +89,129 @@ impl Bus {
             Ok(states)
         };
         tokio::time::timeout(patience, ask).await.unwrap_or(Err(ConsumersUnknown::Silent { stream, patience }))
+    }
+}
+
+/// A consumer cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("the consumer {consumer} of {stream} could not be {done}")]
+pub struct ConsumerUnavailable {
+    /// The stream.
+    pub stream: &'static str,
+    /// The consumer.
+    pub consumer: String,
+    /// What was tried: `read` or `created`.
+    pub done: &'static str,
+    /// Why.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+impl Bus {
+    /// The durable consumer with this configuration: made where it is missing, and where it is otherwise, told and, as
+    /// far as server and rights allow, changed. Where it is there and right, this takes no more than the right to read.
+    ///
+    /// # Errors
+    /// [`ConsumerUnavailable`]; that it is not as it has to be is told, and no error.
+    pub async fn ensure_consumer(
+        &self,
+        stream: &'static str,
+        wanted: &pull::Config,
+    ) -> Result<PullConsumer, ConsumerUnavailable> {
+        let name = wanted.durable_name.clone().unwrap_or_default();
+        let failed = |done| {
+            let consumer = name.clone();
+            move |source| ConsumerUnavailable { stream, consumer, done, source }
+        };
+        let handle =
+            self.jetstream().get_stream_no_info(stream).await.map_err(|error| failed("read")(Box::new(error)))?;
+        let Some(info) = consumer_info(&handle, &name).await.map_err(failed("read"))? else {
+            let created = handle.create_consumer(wanted.clone()).await;
+            return created.map_err(|error| failed("created")(Box::new(error)));
+        };
+        let mut found = deviation::of_consumer(stream, wanted, &info.config);
+        if self.told().is_worth_mending(stream, Some(&name), &found) {
+            // What the server never changes has to be sent as it is, or it refuses the rest.
+            let changed = pull::Config {
+                ack_policy: info.config.ack_policy,
+                deliver_policy: info.config.deliver_policy,
+                replay_policy: info.config.replay_policy,
+                max_waiting: info.config.max_waiting,
+                num_replicas: info.config.num_replicas,
+                memory_storage: info.config.memory_storage,
+                ..wanted.clone()
+            };
+            match handle.create_consumer(changed).await {
+                Ok(changed) => {
+                    found = deviation::of_consumer(stream, wanted, &changed.cached_info().config);
+                    tracing::warn!(stream, consumer = name, "consumer changed to what it has to be");
+                }
+                Err(error) => tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    stream,
+                    consumer = name,
+                    "consumer could not be changed"
+                ),
+            }
+        }
+        found.extend(info.paused.then(|| deviation::paused(stream, &name)));
+        self.told().tell(stream, Some(&name), &found);
+        handle.get_consumer(&name).await.map_err(failed("read"))
+    }
+
+    /// Where the two streams, and consumers of them, are not as they have to be. Nothing is changed. What is missing is
+    /// no deviation: whoever needs it makes it.
+    ///
+    /// # Errors
+    /// [`ConsumersUnknown`]; a question that permissions forbid shows as silence.
+    pub async fn deviations(
+        &self,
+        consumers: &[(&'static str, pull::Config)],
+        patience: Duration,
+    ) -> Result<Vec<Deviation>, ConsumersUnknown> {
+        if !self.is_connected() {
+            return Err(ConsumersUnknown::Away);
+        }
+        let bounds = StreamBounds::default();
+        let ask = async {
+            let mut found = Vec::new();
+            for (stream, wanted) in
+                [(streams::EVENTS, streams::events(&bounds)), (streams::COMMANDS, streams::commands(&bounds))]
+            {
+                let refused = |source| ConsumersUnknown::Refused { stream, source };
+                if let Some(info) =
+                    streams::look(self.jetstream(), stream).await.map_err(|error| refused(error.into()))?
+                {
+                    found.extend(streams::deviations(&wanted, &info.config));
+                }
+            }
+            for (stream, wanted) in consumers {
+                let refused = |source| ConsumersUnknown::Refused { stream, source };
+                let name = wanted.durable_name.clone().unwrap_or_default();
+                let handle =
+                    self.jetstream().get_stream_no_info(*stream).await.map_err(|error| refused(Box::new(error)))?;
+                if let Some(info) = consumer_info(&handle, &name).await.map_err(refused)? {
+                    found.extend(deviation::of_consumer(stream, wanted, &info.config));
+                    found.extend(info.paused.then(|| deviation::paused(stream, &name)));
+                }
+            }
+            Ok(found)
+        };
+        let silent = ConsumersUnknown::Silent { stream: streams::EVENTS, patience };
+        tokio::time::timeout(patience, ask).await.unwrap_or(Err(silent))
+    }
+}
+
+/// What the server says of a consumer; none where there is none, or no stream.
+async fn consumer_info(
+    stream: &jetstream::stream::Stream<()>,
+    name: &str,
+) -> Result<Option<jetstream::consumer::Info>, Box<dyn std::error::Error + Send + Sync>> {
+    match stream.consumer_info(name).await {
+        Ok(info) => Ok(Some(info)),
+        Err(error) => match error.kind() {
+            ConsumerInfoErrorKind::NotFound | ConsumerInfoErrorKind::StreamNotFound => Ok(None),
+            _ => Err(Box::new(error)),
+        },
     }
 }

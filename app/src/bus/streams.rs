@@ -5,8 +5,10 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{
     Config, DiscardPolicy, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType,
 };
-use async_nats::jetstream::{self, ErrorCode};
+use async_nats::jetstream::{self, ErrorCode, consumer};
+use futures_util::TryStreamExt as _;
 
+use super::deviation::{self, Deviation};
 use super::{Bus, subjects};
 
 /// The stream of published events. A copy of the log.
@@ -47,23 +49,11 @@ pub enum EnsureError {
     Unavailable {
         /// The stream.
         stream: &'static str,
-        /// What was tried: `read`, `created`, `changed` or `replaced`.
+        /// What was tried: `read`, `created` or `deleted`.
         done: &'static str,
         /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
-    },
-    /// The server took the configuration and silently dropped a part of it, as old servers do.
-    #[error("the server keeps the stream {stream} with {field} = {got}, not {wanted}")]
-    Dropped {
-        /// The stream.
-        stream: &'static str,
-        /// The setting.
-        field: &'static str,
-        /// What was asked for.
-        wanted: String,
-        /// What came back.
-        got: String,
     },
 }
 
@@ -107,76 +97,115 @@ fn shared(bounds: &StreamBounds, description: &str) -> Config {
     }
 }
 
-/// Makes sure that the stream of events is there as it should be; answers what the server says of it.
+/// Makes sure that the stream of events is there, and as far as it can be changed, as it has to be. It is never deleted
+/// here. What cannot be mended is told, and no error.
 ///
 /// # Errors
-/// [`EnsureError`]; trying again with back-off is right for `Unavailable`, and harmless for `Dropped`.
+/// [`EnsureError`]; trying again with back-off is right.
 pub async fn ensure_events(bus: &Bus, bounds: &StreamBounds) -> Result<Info, EnsureError> {
-    ensure(bus.jetstream(), EVENTS, events(bounds)).await
+    ensure(bus, EVENTS, events(bounds)).await
 }
 
-/// Makes sure that the stream of commands is there as it should be.
+/// Makes sure that the stream of commands is there, as [`ensure_events`].
 ///
 /// # Errors
 /// As [`ensure_events`].
 pub async fn ensure_commands(bus: &Bus, bounds: &StreamBounds) -> Result<Info, EnsureError> {
-    ensure(bus.jetstream(), COMMANDS, commands(bounds)).await
+    ensure(bus, COMMANDS, commands(bounds)).await
 }
 
-async fn ensure(jetstream: &jetstream::Context, stream: &'static str, wanted: Config) -> Result<Info, EnsureError> {
-    let unavailable = |done| {
-        move |source: Box<dyn std::error::Error + Send + Sync>| EnsureError::Unavailable { stream, done, source }
-    };
-    // Reading first: a role whose user may not create streams works with one that is there.
-    let existing = match jetstream.get_stream(stream).await {
-        Ok(found) if is_damaged(&found).await.map_err(unavailable("read"))? => {
-            // A server whose folder was deleted keeps such a stream for ever and takes nothing more into it.
-            tracing::error!(stream, "the stream has lost messages that it still counts; replacing it");
-            jetstream.delete_stream(stream).await.map_err(|error| unavailable("replaced")(error.into()))?;
-            None
-        }
-        Ok(found) => Some(found.cached_info().clone()),
+fn unavailable(
+    stream: &'static str,
+    done: &'static str,
+) -> impl FnOnce(Box<dyn std::error::Error + Send + Sync>) -> EnsureError {
+    move |source| EnsureError::Unavailable { stream, done, source }
+}
+
+pub(super) async fn look(jetstream: &jetstream::Context, stream: &'static str) -> Result<Option<Info>, EnsureError> {
+    match jetstream.get_stream(stream).await {
+        Ok(found) => Ok(Some(found.cached_info().clone())),
         Err(error) => match error.kind() {
             jetstream::context::GetStreamErrorKind::JetStream(reason)
                 if reason.error_code() == ErrorCode::STREAM_NOT_FOUND =>
             {
-                None
+                Ok(None)
             }
-            _ => return Err(unavailable("read")(error.into())),
+            _ => Err(unavailable(stream, "read")(error.into())),
         },
-    };
-    let info = match existing {
-        Some(info) if first_difference(&wanted, &info.config).is_none() => return Ok(info),
-        Some(info) => {
-            tracing::warn!(stream, "the stream is not as it should be; changing it");
-            // What is a matter of capacity stays as the operator has it.
-            let changed = Config {
-                subjects: wanted.subjects.clone(),
-                duplicate_window: wanted.duplicate_window,
-                discard: wanted.discard,
-                max_message_size: wanted.max_message_size,
-                retention: wanted.retention,
-                storage: wanted.storage,
-                ..info.config
-            };
-            jetstream.update_stream(&changed).await.map_err(|error| unavailable("changed")(error.into()))?
-        }
-        None => {
-            let created =
-                jetstream.create_stream(&wanted).await.map_err(|error| unavailable("created")(error.into()))?;
-            tracing::info!(stream, "the stream was created");
-            created.cached_info().clone()
-        }
-    };
-    match first_difference(&wanted, &info.config) {
-        Some((field, wanted, got)) => Err(EnsureError::Dropped { stream, field, wanted, got }),
-        None => Ok(info),
     }
 }
 
+async fn create(jetstream: &jetstream::Context, stream: &'static str, wanted: &Config) -> Result<Info, EnsureError> {
+    let created =
+        jetstream.create_stream(wanted).await.map_err(|error| unavailable(stream, "created")(error.into()))?;
+    tracing::info!(stream, "stream created");
+    Ok(created.cached_info().clone())
+}
+
+/// What differs from what has to be.
+pub(super) fn deviations(wanted: &Config, found: &Config) -> Vec<Deviation> {
+    // The only copy of a command is on its stream.
+    deviation::of_stream(wanted, found, wanted.name == COMMANDS)
+}
+
+async fn ensure(bus: &Bus, stream: &'static str, wanted: Config) -> Result<Info, EnsureError> {
+    let jetstream = bus.jetstream();
+    // Reading first: a role whose user may not create streams works with one that is there.
+    let mut info = match look(jetstream, stream).await? {
+        Some(info) => info,
+        None => create(jetstream, stream, &wanted).await?,
+    };
+    let mut found = deviations(&wanted, &info.config);
+    if bus.told().is_worth_mending(stream, None, &found) {
+        // What is a matter of capacity stays as the operator has it, and what the server never changes as it is.
+        let changed = Config {
+            subjects: wanted.subjects.clone(),
+            duplicate_window: wanted.duplicate_window,
+            discard: wanted.discard,
+            discard_new_per_subject: false,
+            max_message_size: wanted.max_message_size,
+            max_messages_per_subject: wanted.max_messages_per_subject,
+            max_age: if stream == COMMANDS { wanted.max_age } else { info.config.max_age },
+            no_ack: false,
+            allow_rollup: false,
+            sources: None,
+            subject_transform: None,
+            ..info.config.clone()
+        };
+        match jetstream.update_stream(&changed).await {
+            Ok(updated) => {
+                info = updated;
+                found = deviations(&wanted, &info.config);
+                tracing::warn!(stream, "stream changed to what it has to be");
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, stream, "stream could not be changed");
+            }
+        }
+    }
+    if stream == COMMANDS && info.state.messages > 0 {
+        match misses_its_first_message(bus, stream).await {
+            Ok(true) => found.push(deviation::lost_messages(stream, info.state.messages)),
+            Ok(false) => {}
+            Err(error) => {
+                tracing::debug!(error = &*error as &dyn std::error::Error, stream, "its first message is unknown")
+            }
+        }
+    }
+    bus.told().tell(stream, None, &found);
+    Ok(info)
+}
+
 /// Whether the stream counts a first message that cannot be read. Looks twice, as limits and acknowledgements remove
-/// first messages all the time.
-async fn is_damaged(stream: &jetstream::stream::Stream) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+/// first messages all the time. A server under pressure may answer so too: once is no proof.
+///
+/// # Errors
+/// The server does not answer, which says nothing about messages.
+pub async fn misses_its_first_message(
+    bus: &Bus,
+    stream: &'static str,
+) -> Result<bool, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = bus.jetstream().get_stream(stream).await?;
     let mut state = stream.cached_info().state.clone();
     for _ in 0..2 {
         if state.messages == 0 {
@@ -186,10 +215,11 @@ async fn is_damaged(stream: &jetstream::stream::Stream) -> Result<bool, Box<dyn 
             Ok(_) => return Ok(false),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
             // Whatever else is wrong (a header that cannot be read, say), the message is there, or cannot be asked for.
-            Err(_) => return Ok(false),
+            Err(error) => return Err(error.into()),
         }
         let now = stream.get_info().await?.state;
         if now.first_sequence != state.first_sequence {
+            // It moved on meanwhile, as it should.
             return Ok(false);
         }
         state = now;
@@ -197,33 +227,73 @@ async fn is_damaged(stream: &jetstream::stream::Stream) -> Result<bool, Box<dyn 
     Ok(true)
 }
 
-/// The first setting on which correctness rests and that is not as wanted.
-fn first_difference(wanted: &Config, got: &Config) -> Option<(&'static str, String, String)> {
-    let show = |value: &dyn std::fmt::Debug| format!("{value:?}");
-    [
-        ("subjects", show(&wanted.subjects), show(&got.subjects)),
-        ("retention", show(&wanted.retention), show(&got.retention)),
-        ("storage", show(&wanted.storage), show(&got.storage)),
-        ("discard", show(&wanted.discard), show(&got.discard)),
-        ("duplicate_window", show(&wanted.duplicate_window), show(&got.duplicate_window)),
-        ("max_msg_size", show(&wanted.max_message_size), show(&got.max_message_size)),
-    ]
-    .into_iter()
-    .find(|(_, wanted, got)| wanted != got)
+/// Deletes a stream and makes it anew, empty, together with the durable consumers that it had. Answers their names.
+///
+/// # Errors
+/// [`EnsureError`]. Consumers that cannot be had again are told, and no error.
+pub async fn replace(bus: &Bus, stream: &'static str, bounds: &StreamBounds) -> Result<Vec<String>, EnsureError> {
+    let wanted = if stream == COMMANDS { commands(bounds) } else { events(bounds) };
+    let jetstream = bus.jetstream();
+    let mut config = wanted;
+    let mut durables = Vec::new();
+    if let Some(info) = look(jetstream, stream).await? {
+        durables = durable_consumers(jetstream, stream).await.unwrap_or_else(|error| {
+            tracing::error!(
+                error = &*error as &dyn std::error::Error,
+                stream,
+                "consumers of a lost stream are not known"
+            );
+            Vec::new()
+        });
+        jetstream.delete_stream(stream).await.map_err(|error| unavailable(stream, "deleted")(error.into()))?;
+        // Capacity stays as the operator had it.
+        config = Config {
+            max_bytes: info.config.max_bytes,
+            max_messages: info.config.max_messages,
+            max_age: if stream == COMMANDS { config.max_age } else { info.config.max_age },
+            num_replicas: info.config.num_replicas,
+            placement: info.config.placement,
+            ..config
+        };
+    }
+    create(jetstream, stream, &config).await?;
+    let handle =
+        jetstream.get_stream_no_info(stream).await.map_err(|error| unavailable(stream, "read")(error.into()))?;
+    let mut kept = Vec::new();
+    for consumer in durables {
+        let name = consumer.durable_name.clone().unwrap_or_default();
+        match handle.create_consumer(consumer).await {
+            Ok(_) => kept.push(name),
+            Err(error) => tracing::error!(
+                error = &error as &dyn std::error::Error,
+                stream,
+                consumer = name,
+                "consumer lost with its stream"
+            ),
+        }
+    }
+    tracing::error!(stream, consumers = ?kept, "stream replaced, its consumers were made again");
+    Ok(kept)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_setting_that_was_dropped_is_noticed_and_capacity_is_the_operators() {
-        let wanted = events(&StreamBounds::default());
-        let mut got = wanted.clone();
-        got.max_messages = 7;
-        got.num_replicas = 3;
-        assert_eq!(first_difference(&wanted, &got), None);
-        got.duplicate_window = Duration::ZERO;
-        assert_eq!(first_difference(&wanted, &got).unwrap().0, "duplicate_window");
+/// The configurations of a stream's durable consumers, fit for a stream that begins anew.
+async fn durable_consumers(
+    jetstream: &jetstream::Context,
+    stream: &str,
+) -> Result<Vec<consumer::Config>, Box<dyn std::error::Error + Send + Sync>> {
+    let stream = jetstream.get_stream_no_info(stream).await?;
+    let mut infos = stream.consumers();
+    let mut durables = Vec::new();
+    while let Some(info) = infos.try_next().await? {
+        let mut config = info.config;
+        if config.durable_name.is_none() {
+            continue;
+        }
+        // A sequence of the old stream means nothing on the new one: from its beginning, then nothing is missed.
+        if matches!(config.deliver_policy, consumer::DeliverPolicy::ByStartSequence { .. }) {
+            config.deliver_policy = consumer::DeliverPolicy::All;
+        }
+        durables.push(config);
     }
+    Ok(durables)
 }

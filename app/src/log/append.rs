@@ -10,7 +10,7 @@ use std::time::Duration;
 use metrics::{counter, histogram};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgExecutor, PgPool, PgRow};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Row as _};
-use tokio::sync::{Mutex, mpsc, oneshot, watch};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use uuid::Uuid;
 
 use super::position::Position;
@@ -21,6 +21,8 @@ use crate::database::DatabaseFailure;
 
 /// Commands that may wait for a writer; more wait for room.
 const QUEUE: usize = 4_096;
+/// Most payload of all commands that wait for a writer or are being written, in KiB; more wait for room.
+const MOST_WAITING_KIB: u32 = 32 * 1024;
 /// Most commands of one statement.
 const MOST_COMMANDS: usize = 128;
 /// Most bytes of payload that a statement takes before it stops taking more commands.
@@ -84,12 +86,15 @@ type Answer = Result<Vec<Position>, AppendError>;
 struct Queued {
     append: Append,
     answer: oneshot::Sender<Answer>,
+    /// Given back with the answer.
+    _room: OwnedSemaphorePermit,
 }
 
 /// The way to the writers.
 #[derive(Debug, Clone)]
 pub(crate) struct Appender {
     queue: mpsc::Sender<Queued>,
+    room: Arc<Semaphore>,
 }
 
 impl Appender {
@@ -105,14 +110,16 @@ impl Appender {
             };
             tokio::spawn(writer.write_until_closed(receiver.clone()));
         }
-        Self { queue }
+        Self { queue, room: Arc::new(Semaphore::new(MOST_WAITING_KIB as usize)) }
     }
 
     /// Appends all events of a command or none, and gives their positions in order.
     pub(crate) async fn append(&self, append: Append) -> Answer {
         let closed = || AppendError::Unavailable(Arc::new(sqlx::Error::WorkerCrashed));
         let (answer, answered) = oneshot::channel();
-        self.queue.send(Queued { append, answer }).await.map_err(|_| closed())?;
+        let kib = u32::try_from(size(&append) / 1024).unwrap_or(u32::MAX).clamp(1, MOST_WAITING_KIB);
+        let room = Arc::clone(&self.room).acquire_many_owned(kib).await.map_err(|_| closed())?;
+        self.queue.send(Queued { append, answer, _room: room }).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cqrs_es::DomainEvent as _;
 use domain::{Decide, Decision};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache as QuickCache;
 use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
@@ -136,19 +137,57 @@ impl<A: Default> Default for Loaded<A> {
 }
 
 /// Aggregates with their sequence. A stale one shows as a conflict, and is loaded again.
-pub(super) struct Cache(QuickCache<(&'static str, String), Arc<dyn Any + Send + Sync>>);
+pub(super) struct Cache(QuickCache<Key, Kept, Weight>);
+
+type Key = (&'static str, String);
+
+#[derive(Clone)]
+struct Kept {
+    loaded: Arc<dyn Any + Send + Sync>,
+    bytes: u64,
+}
+
+/// What an entry weighs.
+#[derive(Clone)]
+struct Weight;
+
+impl Weighter<Key, Kept> for Weight {
+    fn weight(&self, _: &Key, kept: &Kept) -> u64 {
+        kept.bytes
+    }
+}
+
+/// What an entry takes beside its state.
+const ENTRY_BYTES: u64 = 256;
 
 impl Cache {
-    pub(super) fn new(capacity: usize) -> Self {
-        Self(QuickCache::new(capacity))
+    /// Room for about so many aggregates, and for states of so many bytes as JSON.
+    pub(super) fn new(aggregates: usize, bytes: u64) -> Self {
+        Self(QuickCache::with_weighter(aggregates, bytes, Weight))
     }
 
     fn get<A: Decide>(&self, id: &str) -> Option<Arc<Loaded<A>>> {
-        self.0.get(&(A::TYPE, id.to_owned()))?.downcast::<Loaded<A>>().ok()
+        self.0.get(&(A::TYPE, id.to_owned()))?.loaded.downcast::<Loaded<A>>().ok()
     }
 
     fn put<A: Decide>(&self, id: &str, loaded: Arc<Loaded<A>>) {
-        self.0.insert((A::TYPE, id.to_owned()), loaded);
+        let mut state = CountedBytes(0);
+        // A state that cannot be written as JSON is none that can be weighed.
+        let Ok(()) = serde_json::to_writer(&mut state, &loaded.state) else { return };
+        self.0.insert((A::TYPE, id.to_owned()), Kept { loaded, bytes: ENTRY_BYTES + state.0 });
+    }
+}
+
+/// Counts what is written, and keeps nothing of it.
+struct CountedBytes(u64);
+
+impl std::io::Write for CountedBytes {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

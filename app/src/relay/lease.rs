@@ -160,6 +160,35 @@ impl Lease {
         Ok(())
     }
 
+    /// Asks for leave to replace the stream, which is given once an hour, to whichever relay.
+    pub(super) async fn may_replace_the_stream(&mut self) -> Result<bool, LeaseError> {
+        let given = sqlx::query(
+            "update relays set stream_replaced_at = clock_timestamp() where name = $1 and lease_epoch = $2 \
+             and (stream_replaced_at is null or stream_replaced_at < clock_timestamp() - interval '1 hour')",
+        )
+        .bind(NAME)
+        .bind(self.epoch)
+        .execute(&self.pool)
+        .await?;
+        Ok(given.rows_affected() > 0)
+    }
+
+    /// Notes why nothing can be published, or that nothing hinders any more.
+    pub(super) async fn note_hindrance(&mut self, hindrance: Option<&str>) -> Result<(), LeaseError> {
+        let noted = sqlx::query(
+            "update relays set hindrance = $3, hindered_since = \
+             case when $3::text is null then null else coalesce(hindered_since, clock_timestamp()) end \
+             where name = $1 and lease_epoch = $2",
+        )
+        .bind(NAME)
+        .bind(self.epoch)
+        .bind(hindrance)
+        .execute(&self.pool)
+        .await?
+        .rows_affected();
+        self.held(noted)
+    }
+
     fn held(&mut self, rows: u64) -> Result<(), LeaseError> {
         if rows == 0 {
             return Err(LeaseError::Lost { epoch: self.epoch });
@@ -191,6 +220,12 @@ pub struct Progress {
     pub losses: i64,
     /// When the checkpoint moved last.
     pub updated_at: DateTime<Utc>,
+    /// Why nothing can be published at present; `None` where nothing hinders.
+    pub hindrance: Option<String>,
+    /// Since when.
+    pub hindered_since: Option<DateTime<Utc>>,
+    /// When the stream was last replaced because its messages were lost.
+    pub stream_replaced_at: Option<DateTime<Utc>>,
 }
 
 /// Reads how far the relay is.
@@ -199,7 +234,8 @@ pub struct Progress {
 /// sqlx's error.
 pub async fn progress(pool: &PgPool) -> sqlx::Result<Progress> {
     let row = sqlx::query(
-        "select position, holder, leased_until, acked_sequence, losses, updated_at from relays where name = $1",
+        "select position, holder, leased_until, acked_sequence, losses, updated_at, hindrance, hindered_since, \
+         stream_replaced_at from relays where name = $1",
     )
     .bind(NAME)
     .fetch_one(pool)
@@ -211,5 +247,8 @@ pub async fn progress(pool: &PgPool) -> sqlx::Result<Progress> {
         acked_sequence: row.try_get("acked_sequence")?,
         losses: row.try_get("losses")?,
         updated_at: row.try_get("updated_at")?,
+        hindrance: row.try_get("hindrance")?,
+        hindered_since: row.try_get("hindered_since")?,
+        stream_replaced_at: row.try_get("stream_replaced_at")?,
     })
 }

@@ -4,6 +4,9 @@
 
 mod authority;
 mod bodies;
+mod bus_configuration;
+mod bus_sign_in;
+mod bus_store;
 mod consumers;
 mod dead_letters;
 mod door;

@@ -43,6 +43,11 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
             applied == wanted,
             "migrations {applied:?} are applied, {wanted:?} are wanted: run lablet migrate"
         );
+        let relay = app::relay::progress(store.log().pool()).await?;
+        if let Some(hindrance) = relay.hindrance {
+            let since = relay.hindered_since.map(|since| format!(" since {since}")).unwrap_or_default();
+            anyhow::bail!("nothing can be published to the bus{since}: {hindrance}");
+        }
         if let Some(age) = store.log().held_back().await?.filter(|age| *age > PATIENCE) {
             anyhow::bail!(
                 "a transaction that stays open has held events back from every reader for {} s",
@@ -53,7 +58,10 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
     };
     let bus = async {
         let bus = roles::connect_bus(&arguments.stores_bus()?, "lablet-doctor").await?;
+        bus.connected(PATIENCE / 2).await?;
         let account = connected(&bus).await?;
+        let deviations: Vec<String> = super::bus::deviations(&bus).await?.iter().map(ToString::to_string).collect();
+        anyhow::ensure!(deviations.is_empty(), "{account}; {}", deviations.join("; "));
         anyhow::Ok(account)
     };
     let provider = sign_in.provider();

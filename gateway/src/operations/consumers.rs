@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app::bus::{Bus, ConsumerState, ConsumersUnknown, streams};
+use app::bus::{Bus, ConsumerState, ConsumersUnknown, Deviation, streams};
 use app::clock::Clock;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -14,6 +14,8 @@ use tokio::time::Instant;
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long an answer serves.
 const SERVES: Duration = Duration::from_secs(3);
+/// How long an answer about settings serves, which seldom change.
+const DEVIATIONS_SERVE: Duration = Duration::from_secs(15);
 /// How long a silence serves: where the user may not ask, each question is an error in the log.
 const SILENCE_SERVES: Duration = Duration::from_secs(300);
 
@@ -30,10 +32,20 @@ pub(crate) struct StreamConsumers {
     pub(crate) asked_at: DateTime<Utc>,
 }
 
+/// Where streams and consumers are not as they have to be.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, JsonSchema)]
+pub(crate) struct BusDeviations {
+    /// What differs; null: not known.
+    pub(crate) deviations: Option<Vec<Deviation>>,
+    /// Why it is not known; null: it is.
+    pub(crate) unknown_because: Option<String>,
+}
+
 /// The last answers.
 #[derive(Debug, Default)]
 pub(crate) struct ConsumerWatch {
     kept: Mutex<[Option<Kept>; 2]>,
+    deviations: Mutex<Option<(Instant, BusDeviations)>>,
 }
 
 #[derive(Debug)]
@@ -57,6 +69,30 @@ impl ConsumerWatch {
             look_at(commands, streams::COMMANDS, bus, clock)
         );
         vec![events, commands]
+    }
+
+    /// Where the bus is not as it has to be, now or a while ago.
+    pub(crate) async fn deviations(&self, bus: &Bus) -> BusDeviations {
+        let mut kept = self.deviations.lock().await;
+        if let Some((until, answer)) = kept.as_ref()
+            && *until > Instant::now()
+            && bus.is_connected()
+        {
+            return answer.clone();
+        }
+        let consumers = [(streams::COMMANDS, app::door::consumer_config())];
+        let (serves, answer) = match bus.deviations(&consumers, PATIENCE).await {
+            Ok(found) => (DEVIATIONS_SERVE, BusDeviations { deviations: Some(found), unknown_because: None }),
+            Err(error) => {
+                let serves = match error {
+                    ConsumersUnknown::Silent { .. } => SILENCE_SERVES,
+                    ConsumersUnknown::Away | ConsumersUnknown::Refused { .. } => SERVES,
+                };
+                (serves, BusDeviations { deviations: None, unknown_because: Some(error.to_string()) })
+            }
+        };
+        *kept = Some((Instant::now() + serves, answer.clone()));
+        answer
     }
 }
 

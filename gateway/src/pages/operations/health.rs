@@ -75,6 +75,9 @@ pub(super) fn lag(model: &Freshness) -> Badge {
 
 /// How far the log is on the bus.
 pub(super) fn relay_lag(relay: &Relay) -> Badge {
+    if let Some(hindrance) = &relay.hindrance {
+        return Badge::new(Tone::Bad, "✕", format!("nothing can be published: {hindrance}"));
+    }
     match (relay.caught_up, relay.events_behind) {
         (true, _) => Badge::new(Tone::Good, "✓", "everything is on the bus"),
         (false, behind) => Badge::new(Tone::Warn, "◷", format!("{} not on the bus yet", many(&behind))),

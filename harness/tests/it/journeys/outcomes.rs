@@ -74,7 +74,8 @@ async fn a_request_that_nobody_serves_ends_when_a_controller_starts() {
     let mut controller = tokio::process::Command::new(options().program);
     controller
         .arg("control")
-        .args(["--nats-url", &lablet.ready().nats_url, "--gateway-url", &lablet.ready().http])
+        .args(["--gateway-url", &lablet.ready().http])
+        .env("LABLET_NATS_URL", &lablet.ready().nats_url)
         .env("LABLET_INTERNAL_API_KEY", &lablet.ready().internal_api_key)
         .envs(credentials(&simulator, &lablet.data_dir()))
         .kill_on_drop(true);
