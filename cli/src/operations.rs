@@ -136,9 +136,43 @@ pub(crate) async fn migrate(database_url: &Secret) -> anyhow::Result<()> {
         tracing::info!(error = &error as &dyn std::error::Error, "waiting for the database");
         tokio::time::sleep(backoff.next_wait()).await;
     }
-    app::log::MIGRATOR.run(&pool).await.context("the database cannot be brought to this version")?;
+    apply_migrations(&pool).await?;
     pool.close().await;
     Ok(())
+}
+
+/// How often a migration that could not have its locks is tried, with up to five seconds between.
+const LOCK_ATTEMPTS: u32 = 60;
+
+/// Applies what is missing. A migration waits for its locks for a moment only, as everybody who reads stands in line
+/// behind it; then it is undone as a whole, and tried again after a pause.
+async fn apply_migrations(pool: &sqlx::PgPool) -> anyhow::Result<()> {
+    let mut connection = pool.acquire().await.context("the database does not answer")?;
+    sqlx::query("SET lock_timeout = '500ms'").execute(&mut *connection).await?;
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    for attempt in 1..=LOCK_ATTEMPTS {
+        match app::log::MIGRATOR.run(&mut *connection).await {
+            Ok(()) => return Ok(()),
+            Err(error) if attempt < LOCK_ATTEMPTS && is_lock_timeout(&error) => {
+                let wait = backoff.next_wait();
+                tracing::warn!(attempt, wait_ms = wait.as_millis(), "tables are in use, waiting to migrate them");
+                tokio::time::sleep(wait).await;
+            }
+            Err(error) => return Err(error).context("the database cannot be brought to this version"),
+        }
+    }
+    Ok(())
+}
+
+fn is_lock_timeout(error: &sqlx::migrate::MigrateError) -> bool {
+    let mut cause = Some(error as &(dyn std::error::Error + 'static));
+    while let Some(error) = cause {
+        if error.downcast_ref::<sqlx::Error>().is_some_and(app::database::is_lock_timeout) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// Makes the streams and the door's consumer, for deployments whose roles may not.

@@ -4,6 +4,7 @@
 //! among them, so a rebuild that was interrupted goes on where it was. The swap moves the tables from schema to schema
 //! and points the analysts' views to the new ones in one transaction; readers see the old rows or the new.
 
+use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use app::bus::Backoff;
@@ -72,6 +73,19 @@ pub enum RebuildError {
     /// It was told to stop.
     #[error("the rebuild was stopped")]
     Stopped,
+    /// Somebody uses the tables, for longer than a moment.
+    #[error("the tables are in use")]
+    Busy,
+    /// The tables stayed in use.
+    #[error("the tables of {model} could not be had in {attempts} attempts; in use by {holders}")]
+    InUse {
+        /// Whose tables.
+        model: ReadModel,
+        /// How often it was tried.
+        attempts: u32,
+        /// Who uses them: process and role of each.
+        holders: String,
+    },
 }
 
 impl From<BatchError> for RebuildError {
@@ -90,6 +104,14 @@ impl From<BatchError> for RebuildError {
 const ATTEMPTS: u32 = 10;
 /// Most events of one batch.
 const BATCH: i64 = 1_000;
+/// How often a change of structure asks for its locks, with a few seconds between: some minutes in all.
+const LOCK_ATTEMPTS: u32 = 60;
+/// How often a rebuild that is done asks for the locks on the tables that it replaced. The next one drops them too.
+const DROP_ATTEMPTS: u32 = 3;
+/// Who uses the tables now and still does after this time uses them for long. A batch of a runner is over before.
+const SHORT_USE: Duration = Duration::from_millis(400);
+/// How long a change of structure waits for the locks on the tables: whoever reads them stands in line behind it.
+const LOCKS_WITHIN: Duration = Duration::from_millis(300);
 
 impl Projections {
     /// Rebuilds a read model and swaps it in. Live reads go on; live rows go on moving until the swap. Goes on with an
@@ -103,7 +125,7 @@ impl Projections {
         options: RebuildOptions,
         token: &CancellationToken,
     ) -> Result<RebuildReport, RebuildError> {
-        self.prepare(model).await?;
+        self.with_locks(model, LOCK_ATTEMPTS, token, || self.prepare(model)).await?;
         let mut events = 0;
         let mut size = 64;
         let mut failures = 0;
@@ -113,7 +135,7 @@ impl Projections {
                 return Err(RebuildError::Stopped);
             }
             let attempt = match self.fill(model, &mut size).await {
-                Ok(0) => self.swap(model, &options).await,
+                Ok(0) => self.with_locks(model, LOCK_ATTEMPTS, token, || self.swap(model, &options)).await,
                 Ok(handled) => {
                     events += handled;
                     failures = 0;
@@ -125,10 +147,11 @@ impl Projections {
             match attempt {
                 Ok((position, swapped, differing_tables)) => {
                     self.ring();
-                    self.drop_retired(model).await?;
+                    self.drop_retired(model, token).await?;
                     tracing::info!(projection = model.name(), %position, events, swapped, "the read model is rebuilt");
                     return Ok(RebuildReport { read_model: model, events, position, swapped, differing_tables });
                 }
+                Err(error @ (RebuildError::InUse { .. } | RebuildError::Stopped)) => return Err(error),
                 Err(error) if failures < ATTEMPTS => {
                     failures += 1;
                     tracing::warn!(
@@ -216,6 +239,9 @@ impl Projections {
         options: &RebuildOptions,
     ) -> Result<(Position, bool, Option<Vec<TableDifference>>), RebuildError> {
         let (live, next) = (Tables::Live.schema(model), Tables::Next.schema(model));
+        if !options.keep_live {
+            self.check_unused(model).await?;
+        }
         let mut transaction = app::log::begin(&self.pool).await?;
         begin_change(&mut transaction, model).await?;
         let lock = |schema: &str| format!("SELECT position, revision FROM {schema}.checkpoint FOR UPDATE");
@@ -244,11 +270,9 @@ impl Projections {
             transaction.commit().await?;
             return Ok((live_at, false, differences));
         }
-        // Whoever has looked up the live checkpoint by its name and waits for it finds the new one under that name.
-        execute(&mut transaction, format!("LOCK TABLE {live}.checkpoint, {next}.checkpoint IN ACCESS EXCLUSIVE MODE"))
-            .await?;
         execute(&mut transaction, "SET LOCAL search_path = pg_catalog".to_owned()).await?;
         let views = dependent_views(&mut transaction, &live).await?;
+        lock_all(&mut transaction, &live, &next, &views).await?;
         for table in tables(&mut transaction, &live).await? {
             execute(&mut transaction, format!("ALTER TABLE {live}.{table} SET SCHEMA {}", retired(model))).await?;
             execute(&mut transaction, format!("ALTER TABLE {next}.{table} SET SCHEMA {live}")).await?;
@@ -260,16 +284,140 @@ impl Projections {
         Ok((next_at, true, differences))
     }
 
-    async fn drop_retired(&self, model: ReadModel) -> Result<(), RebuildError> {
-        let mut transaction = app::log::begin(&self.pool).await?;
-        begin_change(&mut transaction, model).await?;
-        drop_tables(&mut transaction, &retired(model)).await?;
-        transaction.commit().await?;
+    /// Drops the tables that were replaced. Whoever began to read them before may still do so: then they stay until the
+    /// next rebuild, and are in nobody's way.
+    async fn drop_retired(&self, model: ReadModel, token: &CancellationToken) -> Result<(), RebuildError> {
+        let drop = || async {
+            let mut transaction = app::log::begin(&self.pool).await?;
+            begin_change(&mut transaction, model).await?;
+            drop_tables(&mut transaction, &retired(model)).await?;
+            transaction.commit().await?;
+            Ok(())
+        };
+        match self.with_locks(model, DROP_ATTEMPTS, token, drop).await {
+            Err(RebuildError::InUse { holders, .. }) => {
+                tracing::warn!(projection = model.name(), holders, "replaced tables are still read, not dropped yet");
+                Ok(())
+            }
+            dropped => dropped,
+        }
+    }
+
+    /// Does a step, and does it again when it could not have its locks: each time it waits a moment for them, and between
+    /// the attempts nobody stands in line.
+    async fn with_locks<T, F>(
+        &self,
+        model: ReadModel,
+        most: u32,
+        token: &CancellationToken,
+        step: impl Fn() -> F,
+    ) -> Result<T, RebuildError>
+    where
+        F: Future<Output = Result<T, RebuildError>>,
+    {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        let mut attempts = 0;
+        loop {
+            match step().await {
+                Err(RebuildError::Busy) => attempts += 1,
+                Err(RebuildError::Database(error)) if app::database::is_lock_timeout(&error) => attempts += 1,
+                done => return done,
+            }
+            let holders = self.holders(model).await?;
+            let holders = holders.iter().map(|holder| holder.to_string()).collect::<Vec<_>>().join(", ");
+            if attempts >= most {
+                return Err(RebuildError::InUse { model, attempts, holders });
+            }
+            let wait = jittered(backoff.next_wait());
+            tracing::info!(
+                projection = model.name(),
+                attempts,
+                most,
+                holders,
+                wait_ms = wait.as_millis(),
+                "tables are in use, waiting to change them"
+            );
+            if token.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+                return Err(RebuildError::Stopped);
+            }
+        }
+    }
+
+    /// That nobody uses the tables for long. Asking for a lock that is not to be had would make every reader wait.
+    async fn check_unused(&self, model: ReadModel) -> Result<(), RebuildError> {
+        let before = self.holders(model).await?;
+        if before.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(SHORT_USE).await;
+        let after = self.holders(model).await?;
+        if before.iter().any(|holder| after.contains(holder)) {
+            return Err(RebuildError::Busy);
+        }
         Ok(())
+    }
+
+    /// The transactions that use the live tables or those that were replaced.
+    async fn holders(&self, model: ReadModel) -> sqlx::Result<Vec<Holder>> {
+        let statement = "SELECT DISTINCT l.pid, coalesce(a.usename::text, 'unknown'), l.virtualtransaction
+               FROM pg_catalog.pg_locks l
+               JOIN pg_catalog.pg_class c ON c.oid = l.relation AND c.relkind = 'r'
+               JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+               LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+              WHERE l.granted AND l.database = (SELECT oid FROM pg_catalog.pg_database WHERE datname = current_database())
+                AND n.nspname = ANY($1) AND l.pid <> pg_backend_pid() ORDER BY 1 LIMIT 20";
+        let found: Vec<(i32, String, String)> = sqlx::query_as(statement)
+            .bind(vec![Tables::Live.schema(model), retired(model)])
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(found.into_iter().map(|(pid, role, transaction)| Holder { pid, role, transaction }).collect())
     }
 }
 
+/// A transaction that uses tables.
+#[derive(Debug, PartialEq, Eq)]
+struct Holder {
+    pid: i32,
+    role: String,
+    transaction: String,
+}
+
+impl std::fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "process {} of {}", self.pid, self.role)
+    }
+}
+
+/// A wait of half its length to all of it, so that several do not come at the same moment again.
+fn jittered(wait: Duration) -> Duration {
+    // Every new state of the standard hasher is a random one.
+    let random = RandomState::new().build_hasher().finish();
+    wait / 2 + wait / 2 * u32::try_from(random % 1_000).unwrap_or(0) / 1_000
+}
+
+/// Takes every lock that a swap needs, or none: each within a moment, all within two. A view is locked for itself, as
+/// locking it by name would take along every table that it reads, the log among them.
+async fn lock_all(
+    connection: &mut PgConnection,
+    live: &str,
+    next: &str,
+    views: &[(String, String)],
+) -> Result<(), RebuildError> {
+    let within = |moments: u32| (LOCKS_WITHIN * moments).as_millis();
+    execute(connection, format!("SET LOCAL lock_timeout = '{}ms'", within(1))).await?;
+    for (view, _) in views {
+        execute(connection, format!("ALTER VIEW {view} OWNER TO CURRENT_USER")).await?;
+    }
+    // Whoever has looked up the live checkpoint by its name and waits for it finds the new one under that name.
+    let mut names: Vec<String> =
+        tables(connection, live).await?.into_iter().map(|table| format!("{live}.{table}")).collect();
+    names.push(format!("{next}.checkpoint"));
+    execute(connection, format!("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE", names.join(", "))).await?;
+    Ok(())
+}
+
 async fn drop_tables(connection: &mut PgConnection, schema: &str) -> sqlx::Result<()> {
+    execute(connection, format!("SET LOCAL lock_timeout = '{}ms'", LOCKS_WITHIN.as_millis())).await?;
     for table in tables(connection, schema).await? {
         execute(connection, format!("DROP TABLE {schema}.{table}")).await?;
     }
@@ -287,6 +435,7 @@ async fn begin_change(connection: &mut PgConnection, model: ReadModel) -> sqlx::
         .execute(&mut *connection)
         .await?;
     execute(connection, "SET LOCAL ROLE lablet_app".to_owned()).await?;
+    // Rows and other changes of structure: nobody who reads waits behind these.
     execute(connection, "SET LOCAL lock_timeout = '5s'".to_owned()).await?;
     execute(connection, "SET LOCAL idle_in_transaction_session_timeout = '60s'".to_owned()).await
 }

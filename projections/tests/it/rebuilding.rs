@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use app::log::Origin;
 use domain::lablet_session::{LabletSession, LabletSessionCommand, ObservationReport, SessionStatus, Transition};
+use projections::read_models::sessions::SessionFilter;
 use projections::rebuild::{RebuildError, RebuildOptions};
 use projections::{PageRequest, ReadModel, Runner, RunnerOptions};
 use proptest::prelude::*;
@@ -209,4 +210,40 @@ fn a_rebuild_from_zero_equals_the_incremental_rows_for_any_history() {
             world.database.finish().await;
         });
     });
+}
+
+/// Locks on the read models that somebody waits for: behind it, everybody waits who comes later.
+async fn waited_for(world: &World) -> i64 {
+    let statement = "SELECT count(*) FROM pg_locks l JOIN pg_class c ON c.oid = l.relation
+          JOIN pg_namespace n ON n.oid = c.relnamespace
+         WHERE NOT l.granted AND n.nspname LIKE 'read\\_%'
+           AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    sqlx::query_scalar(statement).fetch_one(&world.database.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn an_analyst_who_reads_on_holds_up_a_rebuild_and_nobody_else() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.session("s-1", "ospf").await;
+    world.settle().await;
+    let pool = app::log::pool(&world.database.url_as("lablet_analyst"), 1).unwrap();
+    let mut analyst = app::log::begin(&pool).await.unwrap();
+    sqlx::query("SELECT * FROM analytics_v1.sessions").fetch_all(&mut *analyst).await.unwrap();
+    let rebuilding = {
+        let projections = world.projections.clone();
+        tokio::spawn(async move {
+            projections.rebuild(ReadModel::Sessions, RebuildOptions::default(), &CancellationToken::new()).await
+        })
+    };
+    for _ in 0..40 {
+        let page = world.projections.sessions(&SessionFilter::default(), &PageRequest::default()).await.unwrap();
+        assert_eq!(page.items.len(), 1);
+        assert_eq!(waited_for(&world).await, 0, "readers would stand in line");
+        tokio::time::sleep(std::time::Duration::from_millis(25)).await;
+    }
+    assert!(!rebuilding.is_finished(), "the tables are in use");
+    analyst.rollback().await.unwrap();
+    let report = rebuilding.await.unwrap().unwrap();
+    assert!(report.swapped);
 }
