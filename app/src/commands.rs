@@ -3,6 +3,7 @@
 //! A handler here looks up what other aggregates have to say (does the definition exist, and in which version), hands
 //! the decision to the domain and appends what it decides. One file per group of commands.
 
+mod advice;
 mod definitions;
 mod name;
 mod sessions;
@@ -19,6 +20,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+pub use self::advice::AllocationAdvisor;
 pub use self::name::CommandName;
 pub use self::warning::{Warning, WarningCode};
 pub use self::wire::{Command, ObservationRequest};
@@ -36,6 +38,7 @@ pub struct Commands {
     mint: Mint,
     handling: Handling,
     authorities: Arc<Authorities>,
+    advisor: Option<Arc<dyn AllocationAdvisor>>,
 }
 
 /// An origin whose sender may send the command at hand. Nothing is executed without one, and only
@@ -183,7 +186,7 @@ impl From<Invalid> for CommandError {
 impl Commands {
     /// Handlers over this log, for senders with the default authority.
     pub fn new(log: Log, clock: Clock, mint: Mint) -> Self {
-        Self { log, clock, mint, authorities: Arc::default(), handling: Handling::default() }
+        Self { log, clock, mint, authorities: Arc::default(), handling: Handling::default(), advisor: None }
     }
 
     /// The same, for senders with these authorities.
@@ -215,6 +218,13 @@ impl Commands {
     /// What becomes of bodies with unknown members.
     pub fn handling(&self) -> Handling {
         self.handling
+    }
+
+    /// The same, whose answers say what this advisor finds about allocations.
+    #[must_use]
+    pub fn advised_by(mut self, advisor: Arc<dyn AllocationAdvisor>) -> Self {
+        self.advisor = Some(advisor);
+        self
     }
 
     /// The log that the handlers append to.

@@ -1,6 +1,7 @@
 //! The roles of the product: each a task that ends cleanly when it is told to, alone in a process or all in one.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -56,10 +57,11 @@ impl Store {
         let pool = app::log::pool(database_url.reveal(), CONNECTIONS)?;
         let mint = Mint::random();
         let log = Log::new(pool.clone(), clock.clone(), mint.clone(), LogOptions::default());
+        let projections = Projections::new(log.clone());
         Ok(Self {
-            commands: Commands::new(log.clone(), clock.clone(), mint.clone()),
+            commands: Commands::new(log.clone(), clock.clone(), mint.clone()).advised_by(Arc::new(projections.clone())),
             dead_letters: DeadLetters::new(pool.clone(), clock.clone(), mint),
-            projections: Projections::new(log.clone()),
+            projections,
             log,
         })
     }

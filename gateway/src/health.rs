@@ -45,6 +45,9 @@ pub(crate) struct Readiness {
     pub(crate) nats: Health,
     /// Read models that are behind the log, by name; empty when none is.
     pub(crate) behind: Vec<String>,
+    /// Read models that hold something back because an event of it could not be applied, by name. Requests are served.
+    #[serde(default)]
+    pub(crate) parked: Vec<String>,
 }
 
 /// `GET /livez`: this process answers. Asks nobody.
@@ -56,8 +59,11 @@ pub(crate) async fn live() -> &'static str {
 pub(crate) async fn ready(State(shared): State<Shared>) -> Response {
     let probe = tokio::time::timeout(LONGEST_PROBE, shared.reads.freshness()).await;
     let nats = if shared.bus.is_connected() { Health::Ok } else { Health::Degraded };
+    let mut parked = Vec::new();
     let (postgres, behind) = match probe {
         Ok(Ok(freshness)) => {
+            let holding = freshness.items.iter().filter(|model| model.parked_aggregates > 0);
+            parked.extend(holding.map(|model| model.read_model.name().to_owned()));
             let late = freshness.items.iter().filter(|model| model.events_behind > TOLERATED_LAG);
             (Health::Ok, late.map(|model| model.read_model.name().to_owned()).collect())
         }
@@ -73,11 +79,11 @@ pub(crate) async fn ready(State(shared): State<Shared>) -> Response {
     let status = match (postgres, nats) {
         (Health::Down, _) => Health::Down,
         (_, Health::Degraded | Health::Down) => Health::Degraded,
-        _ if !behind.is_empty() => Health::Degraded,
+        _ if !behind.is_empty() || !parked.is_empty() => Health::Degraded,
         _ => Health::Ok,
     };
     let code = if status == Health::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (code, Json(Readiness { status, postgres, nats, behind })).into_response()
+    (code, Json(Readiness { status, postgres, nats, behind, parked })).into_response()
 }
 
 /// `GET /metrics`: Prometheus text. Open to callers on this machine; others need an internal key.

@@ -25,6 +25,8 @@ pub struct Freshness {
     pub events_behind: u64,
     /// When it last moved.
     pub moved_at: DateTime<Utc>,
+    /// Whether it shows everything that readers of the log can see: no event is behind, and no aggregate is parked.
+    pub up_to_date: bool,
     /// Aggregates whose events are parked.
     pub parked_aggregates: u64,
     /// Events in the dead letters.
@@ -74,6 +76,7 @@ impl Projections {
             };
             let events_behind = if position >= head { 0 } else { self.log.count_after(position, MOST_COUNTED).await? };
             let rebuilding = if rebuilding { self.rebuild_position(model).await? } else { None };
+            metrics::gauge!("lablet_projection_parked_aggregates", "projection" => model.name()).set(parked as f64);
             all.items.push(Freshness {
                 read_model: model,
                 revision,
@@ -81,6 +84,7 @@ impl Projections {
                 head,
                 events_behind: events_behind.unsigned_abs(),
                 moved_at,
+                up_to_date: events_behind == 0 && letters == 0,
                 parked_aggregates: parked,
                 dead_letters: letters,
                 rebuilding,

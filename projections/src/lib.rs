@@ -4,10 +4,12 @@
 //! [`rebuild`] makes them anew, [`verify`] compares them with the log. The history of a session needs no read model: it
 //! is the log's own rows in the order of its primary key, see [`read_models::session_history`].
 
+mod advice;
 pub mod dead_letters;
 pub mod freshness;
 pub mod overview;
 pub mod page;
+pub mod parked;
 pub mod projector;
 pub mod read_models;
 pub mod rebuild;
@@ -27,6 +29,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 pub use page::{Listed, Page, PageRequest, UnreadableRow};
+pub use parked::Parked;
 pub use projector::ReadModel;
 pub use runner::{Runner, RunnerOptions};
 

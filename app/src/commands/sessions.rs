@@ -2,10 +2,12 @@
 
 use domain::lablet_session::{
     LabletSession, LabletSessionCommand, LabletSessionError, NewSession, ObservationFailure, ObservationReport,
-    SessionIds, Transition,
+    SessionIds, SessionStatus, Transition,
 };
 use domain::{RequestId, SessionId};
 
+use super::advice::ADVICE_WITHIN;
+use super::warning::Warning;
 use super::wire::ObservationRequest;
 use super::{Answer, CommandError, CommandName, Commands, Done, Permitted, of_log};
 use crate::log::{Expected, Origin};
@@ -51,8 +53,24 @@ impl Commands {
         if let Some(worker_id) = &transition.worker_id {
             self.check_worker(worker_id).await?;
         }
+        let allocates = transition.allocated_ports.is_some()
+            || transition.worker_id.is_some()
+            || transition.new_status == SessionStatus::Running;
         let command = LabletSessionCommand::Transition { transition, now: self.clock.now() };
-        self.on_session(session_id, command, expected, origin).await
+        let mut done = self.on_session(session_id, command, expected, origin).await?;
+        if allocates {
+            done.warnings.extend(self.advice(&done).await);
+        }
+        Ok(done)
+    }
+
+    /// What the advisor finds, in time: a warning that cannot be had fails no command.
+    async fn advice(&self, done: &Done<LabletSession>) -> Vec<Warning> {
+        let (Some(advisor), Some(session)) = (&self.advisor, done.state.present()) else { return Vec::new() };
+        tokio::time::timeout(ADVICE_WITHIN, advisor.advise(session, done.position)).await.unwrap_or_else(|_| {
+            tracing::warn!(session.id = done.aggregate_id, "no advice about an allocation came in time");
+            Vec::new()
+        })
     }
 
     /// Asks for an observation; answers with the request's id.

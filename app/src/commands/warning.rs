@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub enum WarningCode {
     /// The body holds a member that the command does not know; it was not used.
     UnknownMember,
+    /// An allocated port is held by another session of the worker at the same time.
+    PortConflict,
+    /// An allocated port is outside the range that the worker honours.
+    PortOutOfRange,
 }
 
 /// Something that a sender should look at. The command took effect all the same.

@@ -23,7 +23,9 @@ pub(crate) async fn show(
     since.reached(&shared, &[ReadModel::Definitions]).await?;
     let row = row(&shared, &id).await?;
     let etag = row.etag.clone();
-    Ok(Found::new(row).at_etag(&etag))
+    // One that is parked has no version that a change could rest on.
+    let found = Found::new(row);
+    Ok(if etag.is_empty() { found } else { found.at_etag(&etag) })
 }
 
 /// The definition's row.

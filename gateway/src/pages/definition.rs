@@ -126,8 +126,15 @@ pub(crate) fn window(asked: Option<u32>) -> Result<u32, Invalid> {
 }
 
 /// Whether the visitor may revise.
-pub(crate) fn may_revise(visit: &Visit) -> Permit {
-    visit.may(Role::Admin)
+pub(crate) fn may_revise(visit: &Visit, now: &DefinitionRow) -> Permit {
+    let known = match now.parked.first() {
+        None => Permit::granted(),
+        Some(parked) => Permit::refused(format!(
+            "What the definition is now is not shown: {} could not apply its event {}. Settle that dead letter first.",
+            parked.read_model, parked.event_id
+        )),
+    };
+    visit.may(Role::Admin).and(known)
 }
 
 /// How many sessions to look at: one of the choices.
@@ -207,11 +214,13 @@ pub(crate) async fn show(
     let shown = (observed.sessions.len() - passed).min(ROWS);
     let as_csv =
         |table| address(&path, &DefinitionQuery { table: Some(table), format: Some(Format::Csv), ..at_rest.clone() });
-    let apply = apply(&visit, &id, window, &observed);
+    let apply = apply(&visit, &now, window, &observed);
     page(&DefinitionPage {
         shell: Shell::of(&visit, Section::Definitions)
             .twin(format!("/api/lablet-definitions/{id}"))
             .live(format!("/api/stream?definition_id={id}"))
+            .parked(&now.parked)
+            .parked(&observed.parked)
             .without(revisions.unreadable)
             .without(observed.unreadable.clone()),
         visitor: visit.principal.to_string(),
@@ -247,7 +256,7 @@ pub(crate) async fn show(
 }
 
 /// The buttons. Where nothing is known, nothing can be applied.
-fn apply(visit: &Visit, id: &DefinitionId, window: u32, observed: &DefinitionObservations) -> Vec<Apply> {
+fn apply(visit: &Visit, now: &DefinitionRow, window: u32, observed: &DefinitionObservations) -> Vec<Apply> {
     let all = &observed.aggregate;
     let nothing = all.cpu_cores.max.is_none() && all.memory_mb.max.is_none() && all.storage_mb.max.is_none();
     let known = || {
@@ -261,8 +270,8 @@ fn apply(visit: &Visit, id: &DefinitionId, window: u32, observed: &DefinitionObs
         .into_iter()
         .map(|source| Apply {
             title: source.title(),
-            path: Draft::new(source, window).edit_address(id),
-            permit: if source == Source::Custom { may_revise(visit) } else { may_revise(visit).and(known()) },
+            path: Draft::new(source, window).edit_address(&now.id),
+            permit: if source == Source::Custom { may_revise(visit, now) } else { may_revise(visit, now).and(known()) },
         })
         .collect()
 }

@@ -93,7 +93,11 @@ pub(crate) async fn list(
     let at = |cursor| address("/definitions", &DefinitionsQuery { cursor: Some(cursor), ..start.clone() });
     let json = address("/api/lablet-definitions", &DefinitionsQuery { format: None, ..query.clone() });
     page(&DefinitionsPage {
-        shell: Shell::of(&visit, Section::Definitions).twin(json.clone()).live("/api/stream").without(found.unreadable),
+        shell: Shell::of(&visit, Section::Definitions)
+            .twin(json.clone())
+            .live("/api/stream")
+            .without(found.unreadable)
+            .parked(found.items.iter().flat_map(|row| &row.parked)),
         text: query.text.clone().unwrap_or_default(),
         is_filtered: query.is_filtered(),
         first: address("/definitions", &start),

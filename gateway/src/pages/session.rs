@@ -128,6 +128,7 @@ pub(crate) async fn show(
         shell: Shell::of(&visit, Section::Sessions)
             .twin(format!("/api/lablet-sessions/{id}"))
             .live(format!("/api/stream?session_id={id}"))
+            .parked(&session.parked)
             .without(observations.unreadable)
             .without(requests.unreadable)
             .without(nodes.page.unreadable.clone()),

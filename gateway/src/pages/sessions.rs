@@ -168,7 +168,8 @@ pub(crate) async fn list(
         shell: Shell::of(&visit, Section::Sessions)
             .twin(json.clone())
             .live("/api/stream?aggregate=lablet_session")
-            .without(found.unreadable),
+            .without(found.unreadable)
+            .parked(found.items.iter().flat_map(|row| &row.parked)),
         text: query.text.clone().unwrap_or_default(),
         statuses: choices(query.status.as_deref(), status_choices),
         drifts: choices(drift.as_deref(), [("", "Any"), ("true", "Drifted"), ("false", "As planned")]),

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use axum::response::{Html, IntoResponse, Response};
 use chrono::{DateTime, Utc};
-use projections::UnreadableRow;
 use projections::freshness::Freshness;
+use projections::{Parked, UnreadableRow};
 
 use super::visit::Visit;
 use crate::authentication::Role;
@@ -74,6 +74,8 @@ pub(crate) struct Shell {
     pub(crate) position: String,
     /// Read models that are late.
     pub(crate) late: Vec<Freshness>,
+    /// What the page shows as it was before an event that could not be applied.
+    pub(crate) parked: Vec<Parked>,
     /// Rows that belong on the page and cannot be read.
     pub(crate) unreadable: Vec<UnreadableRow>,
     /// What was searched for.
@@ -115,6 +117,7 @@ impl Shell {
             position: visit.freshness.position.to_string(),
             late: visit.freshness.late.clone(),
             unreadable: Vec::new(),
+            parked: Vec::new(),
             sought: String::new(),
         }
     }
@@ -130,6 +133,7 @@ impl Shell {
             position: String::new(),
             late: Vec::new(),
             unreadable: Vec::new(),
+            parked: Vec::new(),
             sought: String::new(),
         }
     }
@@ -158,6 +162,22 @@ impl Shell {
             }
         }
         self
+    }
+
+    /// The same, of a page that shows these as they were.
+    #[must_use]
+    pub(crate) fn parked<'a>(mut self, parked: impl IntoIterator<Item = &'a Parked>) -> Self {
+        for item in parked {
+            if !self.parked.contains(item) {
+                self.parked.push(item.clone());
+            }
+        }
+        self
+    }
+
+    /// Those of the parked that are named one by one.
+    pub(crate) fn named_parked(&self) -> &[Parked] {
+        &self.parked[..self.parked.len().min(MOST_NAMED)]
     }
 
     /// Those of the rows that cannot be read which are named one by one.

@@ -101,6 +101,8 @@ pub(crate) async fn show(
         shell: Shell::of(&visit, Section::Workers)
             .twin(format!("/api/workers/{id}"))
             .live("/api/stream")
+            .parked(&worker.parked)
+            .parked(sessions.items.iter().flat_map(|row| &row.parked))
             .without(held.unreadable)
             .without(sessions.unreadable)
             .without(loads.unreadable),

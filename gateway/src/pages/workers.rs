@@ -80,7 +80,8 @@ pub(crate) async fn list(
         shell: Shell::of(&visit, Section::Workers)
             .twin(address("/api/workers", &query))
             .live("/api/stream")
-            .without(found.unreadable),
+            .without(found.unreadable)
+            .parked(found.items.iter().flat_map(|row| &row.worker.parked)),
         first: address("/workers", &start),
         next: found.next_cursor.map(at),
         csv: address("/workers", &WorkersQuery { format: Some(Format::Csv), ..WorkersQuery::default() }),

@@ -17,6 +17,7 @@ mod sessions;
 mod sign_in;
 mod sign_in_at_provider;
 mod stream;
+mod unshowable;
 mod what_is_accepted;
 mod who;
 mod workers;

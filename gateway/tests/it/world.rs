@@ -179,7 +179,8 @@ impl World {
         let parts = GatewayParts {
             commands: Commands::new(log.clone(), clock, mint)
                 .with_authorities(Authorities::new(Grants::default(), keys))
-                .handling_bodies(handling),
+                .handling_bodies(handling)
+                .advised_by(std::sync::Arc::new(projections.clone())),
             dead_letters: dead_letters.clone(),
             projections: projections.clone(),
             bus,

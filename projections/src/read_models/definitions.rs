@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
 use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
-use crate::{Projections, ReadError};
+use crate::{Parked, Projections, ReadError};
 
 /// A definition as it is now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,8 +48,12 @@ pub struct DefinitionRow {
     pub updated_at: DateTime<Utc>,
     /// Position of its last event.
     pub position: Position,
-    /// Its version for `If-Match`: the sequence of its last event.
+    /// Its version for `If-Match`: the sequence of its last event. Empty while the definition itself is parked: what is
+    /// shown is not what is there, and no change can rest on it.
     pub etag: String,
+    /// Read models that do not show it as it is; left out where all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<Parked>,
 }
 
 /// Whether anything was observed of a definition.
@@ -188,7 +192,9 @@ impl Projections {
             }
         };
         query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(request.fetch()).push(") r");
-        self.page_of(LIST, query, request).await
+        let mut page: Page<DefinitionRow> = self.page_of(LIST, query, request).await?;
+        self.mark_definitions(page.items.iter_mut()).await?;
+        Ok(page)
     }
 
     /// One definition.
@@ -198,7 +204,23 @@ impl Projections {
     pub async fn definition(&self, id: &DefinitionId) -> Result<Option<DefinitionRow>, ReadError> {
         let mut query = select(BY_AGE);
         query.push(" AND d.id = ").push_bind(id.as_str().to_owned()).push(") r");
-        self.row_of(LIST, query).await
+        let mut row: Option<DefinitionRow> = self.row_of(LIST, query).await?;
+        self.mark_definitions(row.iter_mut()).await?;
+        Ok(row)
+    }
+
+    /// Marks those that are parked, and takes their version from them.
+    async fn mark_definitions<'a>(&self, rows: impl Iterator<Item = &'a mut DefinitionRow>) -> Result<(), ReadError> {
+        let rows: Vec<&mut DefinitionRow> = rows.collect();
+        let ids = rows.iter().map(|row| row.id.to_string()).collect();
+        let mut parked = self.parked(Kind::Definition, ids).await?;
+        for row in rows {
+            row.parked = parked.remove(row.id.as_str()).unwrap_or_default();
+            if !row.parked.is_empty() {
+                row.etag.clear();
+            }
+        }
+        Ok(())
     }
 
     /// The revisions of a definition, newest first. The cursor is a revision.

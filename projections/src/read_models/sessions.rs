@@ -29,7 +29,7 @@ pub use worker_load::{Load, WorkerLoad};
 
 use crate::page::{self, Listed};
 use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
-use crate::{Projections, ReadError};
+use crate::{Parked, Projections, ReadError};
 
 /// A session, without what was observed of its nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -95,6 +95,9 @@ pub struct SessionRow {
     pub position: Position,
     /// Its version: the sequence of its last event.
     pub etag: String,
+    /// Read models that do not show it as it is; left out where all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<Parked>,
 }
 
 /// A session in detail.
@@ -232,7 +235,8 @@ impl Projections {
         let mut query = QueryBuilder::new(page::select("id", "id"));
         query.push(format!("SELECT {COLUMNS}, observed_resources FROM read_sessions.sessions WHERE id = "));
         query.push_bind(id.as_str().to_owned()).push(") r");
-        let detail: Option<SessionDetail> = self.row_of(LIST, query).await?;
+        let mut detail: Option<SessionDetail> = self.row_of(LIST, query).await?;
+        self.mark_sessions(detail.iter_mut().map(|detail| &mut detail.session)).await?;
         Ok(detail.map(|mut detail| {
             let session = &detail.session;
             detail.ports = compare_ports(
@@ -252,7 +256,20 @@ impl Projections {
         let mut query = QueryBuilder::new(page::select("id", "id"));
         query.push(format!("SELECT {COLUMNS} FROM read_sessions.sessions WHERE id = "));
         query.push_bind(id.as_str().to_owned()).push(") r");
-        self.row_of(LIST, query).await
+        let mut row: Option<SessionRow> = self.row_of(LIST, query).await?;
+        self.mark_sessions(row.iter_mut()).await?;
+        Ok(row)
+    }
+
+    /// Marks those that are parked.
+    async fn mark_sessions<'a>(&self, rows: impl Iterator<Item = &'a mut SessionRow>) -> Result<(), ReadError> {
+        let rows: Vec<&mut SessionRow> = rows.collect();
+        let ids = rows.iter().map(|row| row.id.to_string()).collect();
+        let mut parked = self.parked(Kind::Session, ids).await?;
+        for row in rows {
+            row.parked = parked.remove(row.id.as_str()).unwrap_or_default();
+        }
+        Ok(())
     }
 
     /// How many sessions are in each state, in the order of a life.

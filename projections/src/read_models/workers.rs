@@ -13,7 +13,7 @@ use sqlx::{Postgres, QueryBuilder};
 
 use crate::page::{self, Page, PageRequest};
 use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
-use crate::{Projections, ReadError};
+use crate::{Parked, Projections, ReadError};
 
 /// A worker as it is now.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,9 @@ pub struct WorkerRow {
     pub position: Position,
     /// Its version for `If-Match`: the sequence of its last event.
     pub etag: String,
+    /// Read models that do not show it as it is; left out where all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<Parked>,
 }
 
 /// What the rows are called in an alarm.
@@ -61,7 +64,9 @@ impl Projections {
             query.push(" AND created_position < ").push_bind(after);
         }
         query.push(" ORDER BY created_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
-        self.page_of(LIST, query, request).await
+        let mut page: Page<WorkerRow> = self.page_of(LIST, query, request).await?;
+        self.mark_workers(page.items.iter_mut()).await?;
+        Ok(page)
     }
 
     /// One worker.
@@ -71,7 +76,20 @@ impl Projections {
     pub async fn worker(&self, id: &WorkerId) -> Result<Option<WorkerRow>, ReadError> {
         let mut query = select();
         query.push(" AND id = ").push_bind(id.as_str().to_owned()).push(") r");
-        self.row_of(LIST, query).await
+        let mut row: Option<WorkerRow> = self.row_of(LIST, query).await?;
+        self.mark_workers(row.iter_mut()).await?;
+        Ok(row)
+    }
+
+    /// Marks those that are parked.
+    async fn mark_workers<'a>(&self, rows: impl Iterator<Item = &'a mut WorkerRow>) -> Result<(), ReadError> {
+        let rows: Vec<&mut WorkerRow> = rows.collect();
+        let ids = rows.iter().map(|row| row.id.to_string()).collect();
+        let mut parked = self.parked(Kind::Worker, ids).await?;
+        for row in rows {
+            row.parked = parked.remove(row.id.as_str()).unwrap_or_default();
+        }
+        Ok(())
     }
 }
 

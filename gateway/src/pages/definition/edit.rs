@@ -105,10 +105,12 @@ pub(crate) fn form(visit: &Visit, basis: Basis, draft: &Draft, wrong: &[Invalid]
         chosen: start == source,
     });
     let mut response = page(&EditPage {
-        shell: Shell::of(visit, Section::Definitions).twin(format!("/api/lablet-definitions/{}", now.id)),
+        shell: Shell::of(visit, Section::Definitions)
+            .twin(format!("/api/lablet-definitions/{}", now.id))
+            .parked(&now.parked),
         source,
         sessions: observed.sessions.len(),
-        permit: may_revise(visit),
+        permit: may_revise(visit, &now),
         renewed,
         base: draft.revision,
         wrong: wrong.len() as u64,

@@ -126,7 +126,7 @@ pub(crate) fn review(
         evidence,
         sessions_in_all: observed.sessions.len(),
         sessions: observed.sessions.into_iter().take(ROWS).collect(),
-        permit: may_revise(visit),
+        permit: may_revise(visit, &now),
         csrf_token: visit.csrf_token.clone(),
         idempotency_key: visit.idempotency_key.to_string(),
         hidden: carried.hidden(&["reason"]),

@@ -22,7 +22,7 @@ use crate::pages::parts::When;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 
 /// Most revisions between the one that a draft rests on and the newest that are told one by one.
@@ -39,6 +39,9 @@ pub(crate) async fn revise(
     let draft = draft.fit_for_addresses(&shared, &visit, &id).await?;
     let window = window(draft.sessions)?;
     let now = row(&shared, &id).await?;
+    if let Some(refusal) = may_revise(&visit, &now).refusal {
+        return Err(Problem::new(Kind::Conflict, refusal));
+    }
     let wish = match draft.wish(&now) {
         Ok(wish) => wish,
         Err(wrong) => return edit::form(&visit, Basis::read(&shared, &id, window).await?, &draft, &wrong),
@@ -149,7 +152,7 @@ pub(crate) async fn stale(
         base: draft.revision,
         sides: sides.collect(),
         since,
-        permit: may_revise(visit),
+        permit: may_revise(visit, &now),
         reason: draft.reason(),
         review: on_newest.review_address(&now.id),
         edit: on_newest.edit_address(&now.id),

@@ -67,6 +67,10 @@ pub(super) const CONSUMER_COLUMNS: [Column<ConsumerRow>; 8] = [
 /// How far a read model is.
 pub(super) fn lag(model: &Freshness) -> Badge {
     match (model.rebuilding, model.events_behind) {
+        (None, _) if model.parked_aggregates > 0 => {
+            let parked = counted(&model.parked_aggregates, "aggregate");
+            Badge::new(Tone::Bad, "!", format!("not up to date: {parked} parked"))
+        }
         (Some(_), _) => Badge::new(Tone::Warn, "↻", "being rebuilt"),
         (None, 0) => Badge::new(Tone::Good, "✓", "up to date"),
         (None, behind) => Badge::new(Tone::Warn, "◷", format!("{} behind", many(&behind))),

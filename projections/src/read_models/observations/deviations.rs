@@ -11,7 +11,8 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use crate::page::{self, Listed};
-use crate::{Projections, ReadError};
+use crate::projector::Kind;
+use crate::{Parked, Projections, ReadError};
 
 /// How many of a definition's most recently observed sessions count.
 pub const SESSIONS_COUNTED: u32 = 20;
@@ -43,6 +44,9 @@ pub struct DefinitionDeviation {
     pub memory_gb: Deviation,
     /// GB of storage, observed in MB.
     pub storage_gb: Deviation,
+    /// Read models that do not show the definition as it is: it is compared as it was. Left out where all do.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<Parked>,
 }
 
 /// A resource that a definition configures.
@@ -149,6 +153,12 @@ impl Projections {
     /// The database does not answer.
     pub async fn definitions_off(&self, limit: u32) -> Result<Listed<DefinitionDeviation>, ReadError> {
         let query = QueryBuilder::new(statement(limit.clamp(1, MOST_DEVIATIONS)));
-        self.list_of("definition_deviations", query).await
+        let mut off: Listed<DefinitionDeviation> = self.list_of("definition_deviations", query).await?;
+        let ids = off.items.iter().map(|row| row.definition_id.to_string()).collect();
+        let mut parked = self.parked(Kind::Definition, ids).await?;
+        for row in &mut off.items {
+            row.parked = parked.remove(row.definition_id.as_str()).unwrap_or_default();
+        }
+        Ok(off)
     }
 }

@@ -11,7 +11,7 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use crate::page::{self, Listed};
-use crate::{Projections, ReadError, UnreadableRow};
+use crate::{Parked, Projections, ReadError, UnreadableRow};
 
 /// Most sessions that are added up.
 pub const MOST_SESSIONS: u32 = 1_000;
@@ -30,6 +30,9 @@ pub struct DefinitionObservations {
     /// Sessions that are among them and whose rows cannot be read: they are not counted.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<UnreadableRow>,
+    /// Sessions of the definition of which later observations could not be taken in: they are not counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub parked: Vec<Parked>,
 }
 
 /// A session that was observed, with the newest number that was known of each quantity. Null: never known.
@@ -203,6 +206,7 @@ impl Projections {
             aggregate: Aggregate::over(&sessions),
             sessions,
             unreadable,
+            parked: self.parked_sessions_of(id).await?,
         })
     }
 }

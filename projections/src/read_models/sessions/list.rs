@@ -186,7 +186,10 @@ impl Projections {
     /// # Errors
     /// The cursor is none of this list's in this order, or the database does not answer.
     pub async fn sessions(&self, filter: &SessionFilter, request: &PageRequest) -> Result<Page<SessionRow>, ReadError> {
-        self.page_of(LIST, list_query("", filter, request)?, request).await.map_err(refused_time)
+        let found = self.page_of(LIST, list_query("", filter, request)?, request).await;
+        let mut page: Page<SessionRow> = found.map_err(refused_time)?;
+        self.mark_sessions(page.items.iter_mut()).await?;
+        Ok(page)
     }
 }
 

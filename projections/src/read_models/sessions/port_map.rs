@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use domain::lablet_session::SessionStatus;
 use domain::port_tags::{ObservedPort, PortIntent, Transport};
 use domain::ports::{PortDrift, PortMap, PortName, PortNumber};
+use domain::timeslot::Timeslot;
 use domain::worker::PortRange;
 use domain::{DefinitionId, SessionId, WorkerId};
 use schemars::JsonSchema;
@@ -34,8 +35,10 @@ pub struct WorkerPorts {
     pub port_range: Option<PortRange>,
     /// Sessions that hold ports: scheduled and not stopped yet.
     pub sessions: u64,
-    /// Ports that several sessions hold.
+    /// Ports that several sessions hold at the same time.
     pub clashes: u64,
+    /// Ports that the worker does not honour.
+    pub out_of_range: u64,
     /// True: there is more than could be looked at, so that ports and clashes may be missing.
     pub cut: bool,
     /// The ports by number.
@@ -54,7 +57,7 @@ pub struct HeldPort {
     pub outside: PortNumber,
     /// Whether the worker honours it; null: its range is not known here.
     pub in_range: Option<bool>,
-    /// Whether several sessions hold it.
+    /// Whether several sessions hold it at the same time: both are up, or their timeslots overlap.
     pub clash: bool,
     /// Who holds it.
     pub holders: Vec<PortHolder>,
@@ -124,6 +127,7 @@ struct Holding {
     port_drift: Option<PortDrift>,
     verdict_observed_at: Option<DateTime<Utc>>,
     verdict_event_id: Option<Uuid>,
+    timeslot: Option<Timeslot>,
     /// Of the newest observation, which may not be the one that `observed_ports` are of.
     ports: Option<Vec<ObservedPort>>,
 }
@@ -144,6 +148,8 @@ impl Projections {
         query.push(
             "
                  SELECT id, definition_id, status, allocated_ports, observed_ports, port_drift, verdict_observed_at,
+                        CASE WHEN timeslot_end IS NOT NULL
+                             THEN json_build_object('start', timeslot_start, 'end', timeslot_end) END AS timeslot,
                         verdict_event_id, observed_resources -> 'ports' AS ports
                    FROM read_sessions.sessions
                   WHERE status IN ('scheduled', 'instantiating', 'ready', 'running', 'collecting', 'grading', 'stopping')
@@ -157,7 +163,7 @@ impl Projections {
         rows.truncate(MOST_SESSIONS);
         let Listed { items: sessions, mut unreadable } = Listed::from_rows(rows);
         unreadable.extend(unreadable_worker);
-        let mut ports = port_map(port_range, &sessions);
+        let mut ports = port_map(port_range, &sessions, self.log.clock().now());
         let more_ports = ports.len() > MOST_ROWS;
         ports.truncate(MOST_ROWS);
         Ok(WorkerPorts {
@@ -165,6 +171,7 @@ impl Projections {
             port_range,
             sessions: sessions.len() as u64,
             clashes: ports.iter().filter(|port| port.clash).count() as u64,
+            out_of_range: ports.iter().filter(|port| port.in_range == Some(false)).count() as u64,
             cut: more_sessions || more_ports,
             ports,
             unreadable,
@@ -173,7 +180,9 @@ impl Projections {
 }
 
 /// Who holds which port, by number and protocol.
-fn port_map(range: Option<PortRange>, sessions: &[Holding]) -> Vec<HeldPort> {
+fn port_map(range: Option<PortRange>, sessions: &[Holding], now: DateTime<Utc>) -> Vec<HeldPort> {
+    let spans: BTreeMap<&SessionId, Span> =
+        sessions.iter().map(|session| (&session.id, Span::new(session, now))).collect();
     let mut held: BTreeMap<(PortNumber, Transport), Vec<PortHolder>> = BTreeMap::new();
     for session in sessions {
         let seen: BTreeMap<(&PortName, PortNumber), &ObservedPort> =
@@ -222,11 +231,44 @@ fn port_map(range: Option<PortRange>, sessions: &[Holding]) -> Vec<HeldPort> {
                 l4_protocol,
                 outside,
                 in_range: range.map(|range| range.first() <= outside && outside <= range.last()),
-                clash: sessions.len() > 1,
+                clash: overlap(sessions.iter().filter_map(|id| spans.get(id))),
                 holders,
             }
         })
         .collect()
+}
+
+/// From when to when a session holds its ports; open where that is not known.
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    from: Option<DateTime<Utc>>,
+    until: Option<DateTime<Utc>>,
+}
+
+impl Span {
+    /// One that is up holds them now and until its timeslot has ended, which may have been long ago. One that is only
+    /// scheduled holds them in its timeslot.
+    fn new(session: &Holding, now: DateTime<Utc>) -> Self {
+        let slot = session.timeslot.map(|timeslot| timeslot.occupied());
+        if session.status == SessionStatus::Scheduled {
+            Self { from: slot.map(|(from, _)| from), until: slot.map(|(_, until)| until) }
+        } else {
+            Self { from: None, until: slot.map(|(_, until)| until.max(now)) }
+        }
+    }
+
+    fn overlaps(&self, other: &Self) -> bool {
+        let before = |from: Option<DateTime<Utc>>, until: Option<DateTime<Utc>>| {
+            from.is_none() || until.is_none() || from < until
+        };
+        before(self.from, other.until) && before(other.from, self.until)
+    }
+}
+
+/// Whether any two of them hold the same at the same time.
+fn overlap<'a>(spans: impl Iterator<Item = &'a Span>) -> bool {
+    let spans: Vec<&Span> = spans.collect();
+    spans.iter().enumerate().any(|(index, one)| spans[index + 1..].iter().any(|other| one.overlaps(other)))
 }
 
 /// The protocol by the name of a port. Who allocates may have named a port otherwise.
@@ -256,6 +298,33 @@ mod tests {
         PortRange::new(PortNumber::new(2000).unwrap(), PortNumber::new(7999).unwrap()).ok()
     }
 
+    fn mapped(range: Option<PortRange>, sessions: &[Holding]) -> Vec<HeldPort> {
+        port_map(range, sessions, "2026-03-01T10:00:00Z".parse().unwrap())
+    }
+
+    #[test]
+    fn sessions_clash_only_where_they_hold_a_port_at_the_same_time() {
+        let slot = |start: &str, end: &str| json!({"start": start, "end": end});
+        let morning = slot("2026-03-01T08:00:00Z", "2026-03-01T09:00:00Z");
+        let noon = slot("2026-03-01T12:00:00Z", "2026-03-01T13:00:00Z");
+        let afternoon = slot("2026-03-01T13:20:00Z", "2026-03-01T14:00:00Z");
+        let evening = slot("2026-03-01T18:00:00Z", "2026-03-01T19:00:00Z");
+        for ((one, slot_of_one), (other, slot_of_other), clash) in [
+            (("running", &morning), ("running", &noon), true),
+            (("running", &morning), ("scheduled", &evening), false),
+            (("running", &Value::Null), ("scheduled", &evening), true),
+            (("scheduled", &noon), ("scheduled", &evening), false),
+            (("scheduled", &noon), ("scheduled", &afternoon), true),
+            (("scheduled", &Value::Null), ("scheduled", &evening), true),
+        ] {
+            let of = |id: &str, status: &str, slot: &Value| {
+                holding(id, json!({"status": status, "timeslot": slot, "allocated_ports": {"PC_serial": 5041}}))
+            };
+            let ports = mapped(range(), &[of("s-1", one, slot_of_one), of("s-2", other, slot_of_other)]);
+            assert_eq!(ports[0].clash, clash, "{one} {slot_of_one}, {other} {slot_of_other}");
+        }
+    }
+
     fn told(ports: &[HeldPort]) -> Vec<String> {
         let holder = |holder: &PortHolder| format!("{} {} {:?}", holder.session_id, holder.name, holder.source);
         ports
@@ -270,7 +339,7 @@ mod tests {
 
     #[test]
     fn a_port_is_held_by_allocation_by_observation_or_by_both() {
-        let ports = port_map(
+        let ports = mapped(
             range(),
             &[holding(
                 "s-1",
@@ -292,13 +361,13 @@ mod tests {
         assert_eq!(ports[3].holders[0].comparison, PortComparison::Changed);
         let in_range: Vec<_> = ports.iter().map(|port| port.in_range).collect();
         assert_eq!(in_range, [Some(true), Some(true), Some(true), Some(true), Some(false)]);
-        let unknown = port_map(None, &[holding("s-1", json!({"allocated_ports": {"PC_serial": 5041}}))]);
+        let unknown = mapped(None, &[holding("s-1", json!({"allocated_ports": {"PC_serial": 5041}}))]);
         assert_eq!((unknown[0].in_range, unknown[0].holders[0].comparison), (None, PortComparison::Unknown));
     }
 
     #[test]
     fn two_sessions_on_one_port_clash_and_two_protocols_do_not() {
-        let ports = port_map(
+        let ports = mapped(
             range(),
             &[
                 holding("s-1", json!({"allocated_ports": {"PC_serial": 5041, "R1_udp": 5050}})),
@@ -323,7 +392,7 @@ mod tests {
         let seen = json!({"name": "port", "node_id": "n-1", "node_label": "R1", "outside": 5041, "kind": "forward",
                           "transport": "udp", "inside": 161, "l4_protocol": "udp", "honoured": true});
         let session = json!({"allocated_ports": {"port": 5041}, "observed_ports": {"port": 5041}, "ports": [seen]});
-        let ports = port_map(range(), &[holding("s-1", session)]);
+        let ports = mapped(range(), &[holding("s-1", session)]);
         let holder = &ports[0].holders[0];
         assert_eq!((ports[0].l4_protocol, holder.protocol_source), (Transport::Udp, ProtocolSource::Observed));
         assert_eq!(holder.node_label.as_deref(), Some("R1"));

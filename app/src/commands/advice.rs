@@ -1,0 +1,19 @@
+//! What is worth a look about an allocation, although it is recorded: the scheduler may know better.
+
+use std::time::Duration;
+
+use domain::lablet_session::PresentSession;
+use futures_util::future::BoxFuture;
+
+use super::Warning;
+use crate::log::Position;
+
+/// How long a command's answer may wait for advice. Advice that takes longer is not given.
+pub(super) const ADVICE_WITHIN: Duration = Duration::from_secs(1);
+
+/// Looks at what else is allocated, which no single aggregate knows.
+pub trait AllocationAdvisor: Send + Sync {
+    /// What is worth a look about the allocation of a session, as it is after the event at this position. Nothing where
+    /// that cannot be told.
+    fn advise<'a>(&'a self, session: &'a PresentSession, position: Position) -> BoxFuture<'a, Vec<Warning>>;
+}

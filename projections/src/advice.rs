@@ -1,0 +1,109 @@
+//! Allocations that cannot be right, told to whoever makes them: a port that another session holds at the same time, a
+//! port that the worker does not honour.
+
+use std::time::Duration;
+
+use app::commands::{AllocationAdvisor, Warning, WarningCode};
+use app::log::Position;
+use domain::lablet_session::PresentSession;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use metrics::counter;
+
+use crate::read_models::sessions::port_map::HoldSource;
+use crate::read_models::sessions::{HeldPort, PortHolder, WorkerPorts};
+use crate::{Projections, ReadError, ReadModel};
+
+/// How long it waits for the read models to show the allocation. What they show then is what is looked at.
+const SHOWN_WITHIN: Duration = Duration::from_millis(500);
+/// Most warnings about one allocation.
+const MOST_WARNINGS: usize = 20;
+/// Most sessions that a warning names.
+const MOST_NAMED: usize = 5;
+
+impl AllocationAdvisor for Projections {
+    fn advise<'a>(&'a self, session: &'a PresentSession, position: Position) -> BoxFuture<'a, Vec<Warning>> {
+        async move {
+            match self.allocation_warnings(session, position).await {
+                Ok(warnings) => warnings,
+                Err(error) => {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "an allocation cannot be looked at");
+                    Vec::new()
+                }
+            }
+        }
+        .boxed()
+    }
+}
+
+impl Projections {
+    async fn allocation_warnings(
+        &self,
+        session: &PresentSession,
+        position: Position,
+    ) -> Result<Vec<Warning>, ReadError> {
+        let allocated = session.allocated_ports.as_ref().is_some_and(|ports| !ports.is_empty());
+        let Some(worker) = session.place.worker().filter(|_| allocated) else { return Ok(Vec::new()) };
+        // What others allocated just before is shown by then. Of two at the same moment at least the later one hears.
+        if let Err(behind) = self.wait_for(&[ReadModel::Workers, ReadModel::Sessions], position, SHOWN_WITHIN).await {
+            tracing::debug!(error = &behind as &dyn std::error::Error, "an allocation is looked at as far as it shows");
+        }
+        let held = self.port_map(worker).await?;
+        let warnings = warnings(&held, session);
+        for warning in &warnings {
+            counter!("lablet_allocation_warnings_total", "code" => code(warning.code)).increment(1);
+        }
+        Ok(warnings)
+    }
+}
+
+fn code(code: WarningCode) -> &'static str {
+    match code {
+        WarningCode::PortConflict => "port_conflict",
+        WarningCode::PortOutOfRange => "port_out_of_range",
+        WarningCode::UnknownMember => "unknown_member",
+    }
+}
+
+fn warnings(held: &WorkerPorts, session: &PresentSession) -> Vec<Warning> {
+    let mut warnings = Vec::new();
+    for port in &held.ports {
+        let ours =
+            |holder: &&PortHolder| holder.session_id == session.ids.session_id && holder.source != HoldSource::Observed;
+        let Some(own) = port.holders.iter().find(ours) else { continue };
+        let about = |code, message| Warning::new(code, message).about(format!("allocated_ports.{}", own.name));
+        if let Some(message) = conflict(held, port, session) {
+            warnings.push(about(WarningCode::PortConflict, message));
+        }
+        if let Some(range) = held.port_range.filter(|_| port.in_range == Some(false)) {
+            let (first, last) = (range.first(), range.last());
+            let message =
+                format!("port {} is outside the range {first} to {last} of worker {}", port.outside, held.worker_id);
+            warnings.push(about(WarningCode::PortOutOfRange, message));
+        }
+    }
+    warnings.truncate(MOST_WARNINGS);
+    warnings
+}
+
+fn conflict(held: &WorkerPorts, port: &HeldPort, session: &PresentSession) -> Option<String> {
+    let mut others: Vec<String> = port
+        .holders
+        .iter()
+        .filter(|holder| port.clash && holder.session_id != session.ids.session_id)
+        .map(|holder| format!("{} ({}, as {})", holder.session_id, holder.status, holder.name))
+        .collect();
+    if others.is_empty() {
+        return None;
+    }
+    let more = others.len().saturating_sub(MOST_NAMED);
+    others.truncate(MOST_NAMED);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!(
+        "port {} ({:?}) of worker {} is held at the same time by session {}{more}",
+        port.outside,
+        port.l4_protocol,
+        held.worker_id,
+        others.join(", ")
+    ))
+}

@@ -1,0 +1,79 @@
+//! What a read model does not show as it is, because an event of it could not be applied.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use domain::DefinitionId;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use sqlx::QueryBuilder;
+use uuid::Uuid;
+
+use crate::page::{self, Listed};
+use crate::projector::{Kind, ReadModel};
+use crate::{Projections, ReadError};
+
+/// Most parked sessions of a definition that are named.
+const MOST_OF_A_DEFINITION: i64 = 100;
+
+/// A read model that stopped at an event of this aggregate: what it shows of it is what was before.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Parked {
+    /// Which read model.
+    pub read_model: ReadModel,
+    /// The session, definition or worker.
+    pub aggregate_id: String,
+    /// Since when.
+    pub since: DateTime<Utc>,
+    /// The event that could not be applied; see `/api/dead-letters`.
+    pub event_id: Uuid,
+    /// Its type, e.g. `lablet_session.created.v1`.
+    pub event_type: String,
+    /// Why it could not.
+    pub reason: String,
+    /// Events that are not shown: that one, and those that wait behind it.
+    pub waiting_events: u64,
+}
+
+impl Projections {
+    /// The aggregates among these that are parked in some read model, by their ids.
+    pub(crate) async fn parked(&self, kind: Kind, ids: Vec<String>) -> Result<HashMap<String, Vec<Parked>>, ReadError> {
+        let mut query = QueryBuilder::new(page::select("aggregate_id", "event_id"));
+        let following = ReadModel::ALL.into_iter().filter(|model| model.projector().follows().contains(&kind));
+        for (index, model) in following.enumerate() {
+            query.push(if index == 0 { "" } else { " UNION ALL " });
+            query.push(select(model)).push(" AND d.aggregate_type = ").push_bind(kind.as_str());
+            query.push(" AND d.aggregate_id = ANY(").push_bind(ids.clone()).push(")");
+        }
+        query.push(") r");
+        let Listed { items, .. } = self.list_of::<Parked>("parked", query).await?;
+        let mut parked: HashMap<String, Vec<Parked>> = HashMap::new();
+        for item in items {
+            parked.entry(item.aggregate_id.clone()).or_default().push(item);
+        }
+        Ok(parked)
+    }
+
+    /// Sessions of a definition that are parked where observations are kept: what was observed of them since is not
+    /// among the definition's observations.
+    pub(crate) async fn parked_sessions_of(&self, id: &DefinitionId) -> Result<Vec<Parked>, ReadError> {
+        let mut query = QueryBuilder::new(page::select("aggregate_id", "event_id"));
+        query.push(select(ReadModel::Observations)).push(" AND d.aggregate_type = ").push_bind(Kind::Session.as_str());
+        query.push(
+            " AND EXISTS (SELECT FROM read_sessions.sessions s WHERE s.id = d.aggregate_id AND s.definition_id = ",
+        );
+        query.push_bind(id.as_str().to_owned()).push(") ORDER BY d.position LIMIT ");
+        query.push_bind(MOST_OF_A_DEFINITION).push(") r");
+        Ok(self.list_of::<Parked>("parked", query).await?.items)
+    }
+}
+
+fn select(model: ReadModel) -> String {
+    let schema = model.schema();
+    format!(
+        "SELECT '{model}' AS read_model, d.aggregate_id, d.parked_at AS since, d.event_id, d.event_type, d.reason,
+                (SELECT count(*) FROM {schema}.dead_letters w
+                  WHERE w.aggregate_type = d.aggregate_type AND w.aggregate_id = d.aggregate_id) AS waiting_events
+           FROM {schema}.dead_letters d WHERE d.reason IS NOT NULL"
+    )
+}
