@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use domain::Invalid;
 use metrics::{Unit, counter, describe_counter};
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use sqlx::postgres::PgRow;
 use sqlx::{Postgres, QueryBuilder, Row as _};
 
@@ -193,6 +193,16 @@ fn from_text<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     })
 }
 
+/// A flattened member, whose errors name what of it cannot be read: serde forgets that where it flattens.
+pub(crate) fn flattened<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<T, D::Error> {
+    serde_path_to_error::deserialize(deserializer).map_err(|error| {
+        if error.path().iter().len() == 0 {
+            return error.into_inner();
+        }
+        D::Error::custom(format_args!("{}: {}", error.path(), error.inner()))
+    })
+}
+
 /// Rows that have been told about.
 #[derive(Debug, Default)]
 pub(crate) struct UnreadableWatch {
@@ -326,6 +336,14 @@ mod tests {
         }
         let reason = from_text::<Outer>(r#"{"inner": {"count": -1}}"#).unwrap_err();
         assert_eq!(reason, "inner.count: invalid value: integer `-1`, expected u32");
+        #[derive(Debug, Deserialize)]
+        struct Flat {
+            #[serde(flatten, deserialize_with = "flattened")]
+            #[expect(dead_code, reason = "only decoded")]
+            inner: Inner,
+        }
+        let reason = from_text::<Flat>(r#"{"count": -1}"#).unwrap_err();
+        assert_eq!(reason, "count: invalid value: integer `-1`, expected u32");
         assert!(from_text::<Outer>("{").unwrap_err().chars().count() <= LONGEST_REASON);
     }
 

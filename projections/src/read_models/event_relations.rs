@@ -42,7 +42,7 @@ pub struct RelatedEvent {
     /// What it is to the other.
     pub relation: Relation,
     /// The event, without what happened.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "crate::page::flattened")]
     pub event: EventRow,
 }
 

@@ -104,7 +104,7 @@ pub struct SessionRow {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionDetail {
     /// The session.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "page::flattened")]
     pub session: SessionRow,
     /// The newest observation.
     pub observed_resources: Option<ResourceObservation>,

@@ -21,7 +21,7 @@ pub struct WorkerRow {
     /// The worker.
     pub id: WorkerId,
     /// Name, address, capacity and port range.
-    #[serde(flatten)]
+    #[serde(flatten, deserialize_with = "page::flattened")]
     pub profile: WorkerProfile,
     /// When it was registered.
     pub registered_at: DateTime<Utc>,
