@@ -53,7 +53,7 @@ pub enum Kind {
     VersionRequired,
     /// 500: a fault of this service.
     Internal,
-    /// 500: the thing is there, and its row cannot be read.
+    /// 500: the thing is there, and its row cannot be read, or could not be made.
     Unreadable,
     /// 503: something this service needs is away, or it has too much to do.
     Unavailable,

@@ -9,9 +9,10 @@ use app::database::DatabaseFailure;
 use app::dead_letters::DeadLetters;
 use app::log::{Log, LogError, Position};
 use app::notice::PublicUrl;
+use chrono::SecondsFormat;
 use domain::Decide;
 use metrics_exporter_prometheus::PrometheusHandle;
-use projections::{Behind, Projections, ReadError, ReadModel};
+use projections::{Behind, Parked, Projections, ReadError, ReadModel};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -76,7 +77,8 @@ impl Shared {
     /// that a 404 is never one of yesterday.
     ///
     /// # Errors
-    /// 404, or 503 when the read model does not come to show the thing in time.
+    /// 404, 500 when the read model could not apply the thing's first event, or 503 when it does not come to show the
+    /// thing in time.
     pub(crate) async fn row<A, T, F>(
         &self,
         model: ReadModel,
@@ -90,14 +92,38 @@ impl Shared {
         if let Some(row) = ask().await? {
             return Ok(row);
         }
+        // Asked before the log is: what cannot be shown may be what the log holds of it.
+        if let Some(parked) = self.reads.parked_in(model, A::TYPE, id).await? {
+            return Err(not_shown(what, &parked));
+        }
         let known = self.log.load::<A>(id).await.map_err(ReadError::Log)?;
         let Some((_, _, position)) = known else { return Err(Problem::not_found(what, id)) };
         self.wait_for(&[model], position).await?;
-        ask().await?.ok_or_else(|| {
-            let detail = format!("The {what} {id} is in the log, but not in the read model; see /api/dead-letters.");
-            Problem::new(Kind::ReadModelBehind, detail).retry_after(COME_BACK)
-        })
+        if let Some(row) = ask().await? {
+            return Ok(row);
+        }
+        let parked = self.reads.parked_in(model, A::TYPE, id).await?;
+        Err(parked.map_or_else(
+            || {
+                let detail = format!("The {what} {id} is in the log, but not in the read model {model} yet.");
+                Problem::new(Kind::ReadModelBehind, detail).retry_after(COME_BACK)
+            },
+            |parked| not_shown(what, &parked),
+        ))
     }
+}
+
+/// The thing is there, and nothing of it can be shown: waiting does not help.
+fn not_shown(what: &str, parked: &Parked) -> Problem {
+    let Parked { aggregate_id, read_model, event_type, event_id, since, reason, waiting_events } = parked;
+    // The alarm was given when the event was parked.
+    let detail = format!(
+        "The {what} {aggregate_id} is in the log, and is not shown: since {} the read model {read_model} has not been \
+         able to apply its event {event_id}, {event_type} ({reason}). Events that are not shown: {waiting_events}; see \
+         /api/dead-letters.",
+        since.to_rfc3339_opts(SecondsFormat::Millis, true)
+    );
+    Problem::new(Kind::Unreadable, detail)
 }
 
 impl std::ops::Deref for Shared {

@@ -54,6 +54,32 @@ impl Projections {
         Ok(parked)
     }
 
+    /// Whether an aggregate is parked in a read model. It may have no row there: its first event could not be applied.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn parked_in(
+        &self,
+        model: ReadModel,
+        aggregate_type: &str,
+        id: &str,
+    ) -> Result<Option<Parked>, ReadError> {
+        let mut query = QueryBuilder::new(page::select("aggregate_id", "event_id"));
+        query.push(select(model)).push(" AND d.aggregate_type = ").push_bind(aggregate_type.to_owned());
+        query.push(" AND d.aggregate_id = ").push_bind(id.to_owned()).push(") r");
+        self.row_of("parked", query).await
+    }
+
+    /// Every aggregate that is parked in a read model, by its id, as far as this many.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn parked_of(&self, model: ReadModel, most: u32) -> Result<Listed<Parked>, ReadError> {
+        let mut query = QueryBuilder::new(page::select("aggregate_id", "event_id"));
+        query.push(select(model)).push(" ORDER BY d.position LIMIT ").push_bind(i64::from(most)).push(") r");
+        self.list_of("parked", query).await
+    }
+
     /// Sessions of a definition that are parked where observations are kept: what was observed of them since is not
     /// among the definition's observations.
     pub(crate) async fn parked_sessions_of(&self, id: &DefinitionId) -> Result<Vec<Parked>, ReadError> {

@@ -112,6 +112,29 @@ async fn a_parked_definition_is_not_up_to_date_anywhere_and_offers_no_version() 
     assert!(text.contains("not the newest") && !text.contains("etag <code>"), "{text}");
 }
 
+#[tokio::test]
+async fn what_could_not_even_be_created_is_told_by_the_event_that_could_not_be_applied() {
+    let world = World::start().await;
+    for (kind, path) in [
+        ("lablet_session", "/api/lablet-sessions/new"),
+        ("lablet_definition", "/api/lablet-definitions/new"),
+        ("worker", "/api/workers/new"),
+    ] {
+        // As a newer release would have written it.
+        let append =
+            "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+            VALUES ($1, 'new', 1, $1 || '.imagined', '1', jsonb_build_object('type', $1 || '.imagined.v1'), '{}')
+            RETURNING event_id::text";
+        let event: String = sqlx::query_scalar(append).bind(kind).fetch_one(world.log.pool()).await.unwrap();
+        world.settle().await;
+        let told = world.get(path).await.problem(500, "unreadable", None);
+        let detail = told.body["detail"].as_str().unwrap();
+        assert!(detail.contains(&event) && detail.contains(&format!("{kind}.imagined")), "{path}: {detail}");
+        assert!(told.header("retry-after").is_empty(), "coming back does not help");
+    }
+    world.get("/api/workers/nobody").await.problem(404, "not-found", None);
+}
+
 async fn scheduled(world: &World, id: &str, ports: &Value) -> Value {
     world.post("/api/internal/lablet-sessions", &json!({"id": id, "definition_id": "d1"})).await.expect(201);
     let step = json!({"new_status": "scheduled", "worker_id": "w1", "allocated_ports": ports});
