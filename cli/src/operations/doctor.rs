@@ -6,6 +6,7 @@ use std::time::Duration;
 use app::bus::Bus;
 use app::clock::Clock;
 use clap::Args;
+use projections::Projections;
 
 use super::{StoresArguments, say};
 use crate::configuration::sign_in::SignInArguments;
@@ -76,7 +77,13 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
     );
     let mut outcomes = Vec::new();
     if named_database {
-        outcomes.push(("database", within(database).await));
+        let found = within(database).await;
+        let usable = found.is_ok();
+        outcomes.push(("database", found));
+        if usable {
+            let store = Store::open(&arguments.database.url()?, &Clock::system())?;
+            outcomes.push(("read models", within(what_is_parked(store.projections())).await));
+        }
     }
     if named_bus {
         outcomes.push(("bus", within(bus).await));
@@ -103,6 +110,33 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
         }
     }
     Ok(if healthy { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Most parked aggregates that are named of a read model.
+const MOST_NAMED: u32 = 5;
+
+/// Whether every read model shows what the log holds.
+async fn what_is_parked(projections: &Projections) -> anyhow::Result<String> {
+    let mut problems = Vec::new();
+    let freshness = projections.freshness().await?;
+    for model in freshness.items.iter().filter(|model| model.parked_aggregates > 0) {
+        let parked = projections.parked_of(model.read_model, MOST_NAMED).await?;
+        let mut named: Vec<String> =
+            parked.items.iter().map(|parked| format!("{} at event {}", parked.aggregate_id, parked.event_id)).collect();
+        named.extend(parked.unreadable.into_iter().map(|row| row.id));
+        if model.parked_aggregates > u64::from(MOST_NAMED) {
+            named.push("…".to_owned());
+        }
+        let (model, count) = (model.read_model, model.parked_aggregates);
+        problems.push(format!("parked in {model}, {count} in all: {}", named.join(", ")));
+    }
+    problems.extend(freshness.unreadable.iter().map(|row| format!("how far {} is cannot be read", row.id)));
+    anyhow::ensure!(
+        problems.is_empty(),
+        "what the log holds is not all shown: {}; see lablet dead-letters",
+        problems.join("; ")
+    );
+    Ok(format!("{}, nothing is parked", freshness.items.len()))
 }
 
 /// Whether the credentials of a controller go anywhere. No worker is asked: which there are, the gateway knows.

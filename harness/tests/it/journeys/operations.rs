@@ -1,6 +1,9 @@
 //! Operators' commands.
 
+use std::time::Duration;
+
 use serde_json::json;
+use sqlx::{Connection as _, PgConnection};
 
 use super::{verify, with_a_running_session};
 
@@ -45,6 +48,30 @@ async fn the_client_commands_show_what_there_is() {
     let (done, refused) = lablet.run(&["session", "show", "nobody"]).await.unwrap();
     assert!(!done && refused.contains("404"), "{refused}");
     let (done, healthy) = lablet.run(&["doctor"]).await.unwrap();
-    assert!(done, "{healthy}");
+    assert!(done && healthy.contains("nothing is parked"), "{healthy}");
+    lablet.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn the_doctor_names_what_is_parked() {
+    let lablet = with_a_running_session().await;
+    let mut connection = PgConnection::connect(&lablet.ready().database_url).await.unwrap();
+    // As a newer release would have written it.
+    let append =
+        "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+        VALUES ('worker', 'w-new', 1, 'worker.imagined', '1', '{\"type\": \"worker.imagined.v1\"}', '{}')
+        RETURNING event_id::text";
+    let event: String = sqlx::query_scalar(append).fetch_one(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    let mut said = String::new();
+    for _ in 0..600 {
+        let (done, shown) = lablet.run(&["doctor"]).await.unwrap();
+        said = shown;
+        if !done {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert!(said.contains(&format!("parked in workers, 1 in all: w-new at event {event}")), "{said}");
     lablet.stop().await.unwrap();
 }
