@@ -6,6 +6,7 @@ use app::authority::{Authorities, Grants, TEAM_SETTING};
 use app::body::Handling;
 use app::bus::{streams, subjects};
 use app::clock::{Clock, Mint};
+use app::commands::Commands;
 use app::dead_letters::{DeadLetters, Kind, Status};
 use app::door::{CommandDoor, DoorOptions};
 use app::log::Origin;
@@ -20,17 +21,22 @@ use crate::stage::{Stage, until};
 const COMMAND: &str = "register_worker";
 
 /// A consumer of commands at work.
-struct AtWork {
-    stage: Stage,
+pub(crate) struct AtWork {
+    pub(crate) stage: Stage,
     stop: CancellationToken,
     task: JoinHandle<Result<(), app::door::DoorError>>,
 }
 
 impl AtWork {
     async fn start(handling: Handling) -> Self {
+        Self::with(handling, |commands| commands).await
+    }
+
+    /// Whose commands are these of the stage's.
+    pub(crate) async fn with(handling: Handling, change: impl FnOnce(Commands) -> Commands) -> Self {
         let stage = Stage::new().await;
         let all = Authorities::new(Grants::parse(TEAM_SETTING, "*=all").unwrap(), Grants::default());
-        let commands = stage.commands.clone().with_authorities(all).handling_bodies(handling);
+        let commands = change(stage.commands.clone().with_authorities(all).handling_bodies(handling));
         let stop = CancellationToken::new();
         let door = CommandDoor::new(stage.bus.clone(), commands, dead_letters(&stage), DoorOptions::default());
         let task = tokio::spawn(door.run(stop.clone()));
@@ -41,18 +47,23 @@ impl AtWork {
 
     /// The answer to an event, which is sent to an inbox.
     async fn answer(&self, event: String) -> Value {
+        self.answer_to(COMMAND, event).await
+    }
+
+    /// The answer to an event with this command.
+    pub(crate) async fn answer_to(&self, command: &str, event: String) -> Value {
         let inbox = self.stage.bus.client().new_inbox();
         let mut answers = self.stage.bus.client().subscribe(inbox.clone()).await.unwrap();
         let mut headers = HeaderMap::new();
         headers.insert(subjects::REPLY_TO, inbox);
-        let subject = subjects::command("booking", COMMAND);
+        let subject = subjects::command("booking", command);
         let jetstream = self.stage.bus.jetstream();
         jetstream.publish_with_headers(subject, headers, event.into()).await.unwrap().await.unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(60), answers.next()).await.unwrap().unwrap();
         serde_json::from_slice(&answer.payload).unwrap()
     }
 
-    async fn end(self) {
+    pub(crate) async fn end(self) {
         self.stop.cancel();
         self.task.await.unwrap().unwrap();
     }
