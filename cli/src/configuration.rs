@@ -15,6 +15,7 @@ use app::dead_letters::{DeadLetterBounds, PayloadPolicy};
 use clap::{ArgAction, Args};
 use controller::hosts::HostListError;
 use controller::{CmlOptions, ControllerOptions, CredentialBook, Credentials, HostList, InsecureTls};
+use gateway::Networks;
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
 use simulator::Simulator;
 
@@ -142,6 +143,20 @@ pub(crate) struct GatewayArguments {
     pub(crate) authority: AuthorityArguments,
     #[command(flatten)]
     sign_in: SignInArguments,
+    #[command(flatten)]
+    pub(crate) reach: ReachArguments,
+}
+
+/// From where the gateway is reached.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ReachArguments {
+    /// Addresses and networks of proxies whose Forwarded and X-Forwarded-For headers say where a request comes from,
+    /// separated by commas.
+    #[arg(long, env = "LABLET_TRUSTED_PROXIES", default_value = "none")]
+    pub(crate) trusted_proxies: Networks,
+    /// Addresses and networks from which /metrics may be read without a key or a token, separated by commas.
+    #[arg(long, env = "LABLET_METRICS_READERS", default_value = "127.0.0.0/8,::1")]
+    pub(crate) metrics_readers: Networks,
 }
 
 /// Who may use the gateway.
@@ -150,11 +165,17 @@ pub(crate) struct Access {
     pub(crate) internal_keys: Vec<InternalKey>,
     pub(crate) admin_tokens: Vec<AdminToken>,
     pub(crate) sign_in: SignInArguments,
+    pub(crate) reach: ReachArguments,
 }
 
 impl Access {
     /// One service and one admin, as `lablet up` lets in.
-    pub(crate) fn one_of_each(internal_api_key: &Secret, admin_token: &Secret, sign_in: SignInArguments) -> Self {
+    pub(crate) fn one_of_each(
+        internal_api_key: &Secret,
+        admin_token: &Secret,
+        sign_in: SignInArguments,
+        reach: ReachArguments,
+    ) -> Self {
         Self {
             internal_keys: vec![InternalKey {
                 name: "internal".to_owned(),
@@ -166,6 +187,7 @@ impl Access {
                 hash: SecretHash::of(admin_token.reveal()),
             }],
             sign_in,
+            reach,
         }
     }
 }
@@ -173,7 +195,12 @@ impl Access {
 impl GatewayArguments {
     /// Who may use the gateway, read from the configured hashes.
     pub(crate) fn access(&self) -> anyhow::Result<Access> {
-        let mut access = Access { internal_keys: Vec::new(), admin_tokens: Vec::new(), sign_in: self.sign_in.clone() };
+        let mut access = Access {
+            internal_keys: Vec::new(),
+            admin_tokens: Vec::new(),
+            sign_in: self.sign_in.clone(),
+            reach: self.reach.clone(),
+        };
         for entry in self.internal_api_key_hashes.iter().filter(|entry| !entry.is_empty()) {
             let hash = entry.split_once(':').and_then(|(name, hash)| Some((name, SecretHash::from_hex(hash.trim())?)));
             let Some((name, hash)) = hash else {

@@ -171,6 +171,8 @@ impl Roles {
             listen,
             idle_session: access.sign_in.idle_session(),
             longest_session: access.sign_in.longest_session(),
+            trusted_proxies: access.reach.trusted_proxies.clone(),
+            metrics_readers: access.reach.metrics_readers.clone(),
             ..GatewayOptions::default()
         };
         let parts = GatewayParts {

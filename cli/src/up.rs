@@ -20,7 +20,7 @@ use self::stores::Stores;
 use crate::configuration::bus::BusAccessArguments;
 use crate::configuration::sign_in::SignInArguments;
 use crate::configuration::{
-    Access, AuthorityArguments, BodyArguments, BusArguments, ControllerArguments, DeadLetterArguments,
+    Access, AuthorityArguments, BodyArguments, BusArguments, ControllerArguments, DeadLetterArguments, ReachArguments,
 };
 use crate::demo::Demo;
 use crate::operations::tokens::LINK_VALID_FOR;
@@ -66,6 +66,8 @@ pub(crate) struct UpArguments {
     #[command(flatten)]
     sign_in: SignInArguments,
     #[command(flatten)]
+    reach: ReachArguments,
+    #[command(flatten)]
     controller: ControllerArguments,
 }
 
@@ -106,7 +108,8 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
     let mut roles = Roles::new(cancelled.child_token());
     let running = async {
         let clock = Clock::system();
-        let access = Access::one_of_each(&internal_api_key, &admin_token, arguments.sign_in.clone());
+        let access =
+            Access::one_of_each(&internal_api_key, &admin_token, arguments.sign_in.clone(), arguments.reach.clone());
         let authorities = arguments.authority.authorities(&access.internal_keys)?;
         let store = Store::open(stores.database_url(), &clock)?.with_authorities(authorities);
         let store = store.handling_bodies(arguments.bodies.handling());

@@ -14,6 +14,7 @@ use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use crate::authentication::Principal;
+use crate::client_address::{self, ClientAddress};
 use crate::correlation::{CORRELATION_ID, Correlation};
 use crate::preferences::Preferences;
 use crate::problem::{Kind, Problem};
@@ -36,6 +37,11 @@ pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, 
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let preferences = Preferences::of(request.headers());
+    let client = client_address::peer(request.extensions())
+        .map(|peer| ClientAddress::of(peer, request.headers(), &shared.options.trusted_proxies));
+    if let Some(client) = client {
+        request.extensions_mut().insert(client);
+    }
     request.extensions_mut().insert(correlation.clone());
     request.extensions_mut().insert(preferences.clone());
 
@@ -55,10 +61,15 @@ pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, 
 
     let elapsed = started.elapsed();
     let status = response.status();
-    let labels = [("method", method.to_string()), ("route", route.clone()), ("status", status.as_u16().to_string())];
+    let labels = [
+        ("method", method_label(&method).to_owned()),
+        ("route", route.clone()),
+        ("status", status.as_u16().to_string()),
+    ];
     metrics::counter!("lablet_http_requests_total", &labels).increment(1);
     metrics::histogram!("lablet_http_request_duration_seconds", &labels[..2]).record(elapsed.as_secs_f64());
-    log(status, &method, &path, &route, elapsed, actor.as_deref(), &correlation.id);
+    let asked = Asked { method: &method, path: &path, route: &route, client };
+    log(status, &asked, elapsed, actor.as_deref(), &correlation.id);
     response
 }
 
@@ -81,28 +92,47 @@ async fn answer(handler: impl Future<Output = Response>, longest: Duration, rout
     }
 }
 
-fn log(
-    status: StatusCode,
-    method: &http::Method,
-    path: &str,
-    route: &str,
-    elapsed: Duration,
-    actor: Option<&str>,
-    correlation: &str,
-) {
+/// A method as a label of metrics: whoever makes methods up must not make series of numbers.
+fn method_label(method: &http::Method) -> &str {
+    use http::Method;
+    const KNOWN: [Method; 9] = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+        Method::CONNECT,
+        Method::TRACE,
+    ];
+    if KNOWN.contains(method) { method.as_str() } else { "other" }
+}
+
+/// What a log line says of a request.
+struct Asked<'a> {
+    method: &'a http::Method,
+    path: &'a str,
+    route: &'a str,
+    client: Option<ClientAddress>,
+}
+
+fn log(status: StatusCode, asked: &Asked<'_>, elapsed: Duration, actor: Option<&str>, correlation: &str) {
+    let Asked { method, path, route, client } = asked;
+    let client = client.map(|client| client.ip.to_string());
     let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     let status_code = status.as_u16();
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
                 http.method = %method, http.path = path, http.route = route, http.status = status_code,
-                duration_ms, actor, correlation, "answered"
+                duration_ms, client, actor, correlation, "answered"
             )
         };
     }
     if status.is_server_error() {
         line!(warn);
-    } else if matches!(route, "/livez" | "/readyz" | "/metrics") {
+    } else if matches!(*route, "/livez" | "/readyz" | "/metrics") {
         line!(debug);
     } else {
         line!(info);

@@ -1,17 +1,19 @@
 //! Whether this process lives, whether it can work, and what it measures of itself.
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::authentication::Authority;
+use crate::GatewayOptions;
+use crate::authentication::{Authority, Role};
+use crate::client_address::ClientAddress;
+use crate::networks::Networks;
 use crate::problem::Problem;
 use crate::sign_in::sessions::Use;
 use crate::state::Shared;
@@ -86,24 +88,24 @@ pub(crate) async fn ready(State(shared): State<Shared>) -> Response {
     (code, Json(Readiness { status, postgres, nats, behind, parked })).into_response()
 }
 
-/// `GET /metrics`: Prometheus text. Open to callers on this machine; others need an internal key.
-///
-/// A request that a proxy on this machine passes on counts as coming from outside.
+/// `GET /metrics`: Prometheus text. Open to callers in the networks of the settings, on this machine if nothing else is
+/// said; others need an internal key, or the token of somebody who may see.
 pub(crate) async fn metrics(
     State(shared): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    client: ClientAddress,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if !is_local(peer.ip(), &headers) {
+    if !is_open_to(client, &shared.options) {
         let signed_in = shared.authenticator.authenticate(&headers, Use::ByPage).await?;
-        Authority::Internal.check(&signed_in.principal)?;
+        Authority::RoleOrInternal(Role::Viewer).check(&signed_in.principal)?;
     }
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response())
 }
 
-fn is_local(peer: IpAddr, headers: &HeaderMap) -> bool {
-    peer.to_canonical().is_loopback()
-        && !["forwarded", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name))
+/// A request that a proxy passes on counts as the client's, where the proxy is trusted to say who that is.
+fn is_open_to(client: ClientAddress, options: &GatewayOptions) -> bool {
+    let is_known = client.is_peer || options.trusted_proxies != Networks::default();
+    is_known && options.metrics_readers.contain(client.ip)
 }
 
 #[cfg(test)]
@@ -112,11 +114,25 @@ mod tests {
 
     #[test]
     fn metrics_are_open_on_this_machine_but_not_through_its_proxy() {
-        let forwarded =
-            HeaderMap::from_iter([(http::HeaderName::from_static("x-forwarded-for"), "203.0.113.7".parse().unwrap())]);
-        assert!(is_local("127.0.0.1".parse().unwrap(), &HeaderMap::new()));
-        assert!(is_local("::ffff:127.0.0.1".parse().unwrap(), &HeaderMap::new()));
-        assert!(!is_local("127.0.0.1".parse().unwrap(), &forwarded));
-        assert!(!is_local("203.0.113.7".parse().unwrap(), &HeaderMap::new()));
+        let forwarded = |from: &'static str| {
+            HeaderMap::from_iter([(http::HeaderName::from_static("x-forwarded-for"), from.parse().unwrap())])
+        };
+        let open = |peer: &str, headers: &HeaderMap, options: &GatewayOptions| {
+            is_open_to(ClientAddress::of(peer.parse().unwrap(), headers, &options.trusted_proxies), options)
+        };
+        let default = GatewayOptions::default();
+        assert!(open("127.0.0.1", &HeaderMap::new(), &default));
+        assert!(open("::ffff:127.0.0.1", &HeaderMap::new(), &default));
+        assert!(!open("127.0.0.1", &forwarded("203.0.113.7"), &default));
+        assert!(!open("127.0.0.1", &forwarded("127.0.0.1"), &default), "anybody can send that");
+        assert!(!open("203.0.113.7", &HeaderMap::new(), &default));
+        let behind_a_proxy = GatewayOptions {
+            trusted_proxies: "127.0.0.1".parse().unwrap(),
+            metrics_readers: "203.0.113.0/24".parse().unwrap(),
+            ..default
+        };
+        assert!(open("127.0.0.1", &forwarded("203.0.113.7"), &behind_a_proxy));
+        assert!(!open("127.0.0.1", &forwarded("203.0.113.7, 198.51.100.1"), &behind_a_proxy));
+        assert!(!open("198.51.100.1", &forwarded("203.0.113.7"), &behind_a_proxy));
     }
 }

@@ -10,7 +10,9 @@ mod assets;
 pub mod authentication;
 mod body;
 mod caller;
+mod client_address;
 mod command;
+mod connections;
 mod correlation;
 pub mod csv;
 mod dead_letters;
@@ -21,6 +23,7 @@ mod exchange;
 mod health;
 mod lablet_definitions;
 mod lablet_sessions;
+mod networks;
 mod observation_requests;
 mod operations;
 mod overview;
@@ -59,6 +62,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::authentication::{AdminToken, Authenticator, InternalKey};
+pub use crate::networks::Networks;
 use crate::operations::consumers::ConsumerWatch;
 use crate::pages::freshness::FreshnessWatch;
 use crate::sign_in::provider::Provider;
@@ -80,6 +84,16 @@ pub struct GatewayOptions {
     pub grace: Duration,
     /// Connections at once.
     pub most_connections: usize,
+    /// Connections at once from one address, unless it is a trusted proxy's.
+    pub most_connections_of_a_peer: usize,
+    /// How long a connection stays open on which nothing is asked, and how long a request's head may take to arrive.
+    pub longest_idle: Duration,
+    /// How long a client may not read what it asked for.
+    pub longest_stall: Duration,
+    /// Proxies whose `Forwarded` and `X-Forwarded-For` say where a request comes from.
+    pub trusted_proxies: Networks,
+    /// Who may read the metrics without a key or a token.
+    pub metrics_readers: Networks,
     /// Requests that are worked on at once; others wait for their turn, briefly.
     pub most_requests: usize,
     /// Open streams at once.
@@ -98,6 +112,11 @@ impl Default for GatewayOptions {
             longest_wait: Duration::from_secs(5),
             grace: Duration::from_secs(10),
             most_connections: 2_048,
+            most_connections_of_a_peer: 512,
+            longest_idle: Duration::from_secs(60),
+            longest_stall: Duration::from_secs(30),
+            trusted_proxies: Networks::default(),
+            metrics_readers: Networks::loopback(),
             most_requests: 128,
             most_streams: 256,
             idle_session: Duration::from_secs(60 * 60),
@@ -266,7 +285,7 @@ impl Gateway {
             }
         });
         let (router, options) = (router::router(&shared), &shared.options);
-        let served = server::serve(listener, router, options.most_connections, options.grace, stop).await;
+        let served = server::serve(listener, router, options, stop).await;
         drop(ending);
         end_streams.abort();
         for task in [follower, listening, signing_in] {

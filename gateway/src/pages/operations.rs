@@ -21,10 +21,10 @@ use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, csv_of, csv_without, time};
 use super::visit::Visit;
 use crate::authentication::Role;
-use crate::caller::{Caller, Operating};
-use crate::dead_letters::list::{Letter, LetterKind, waiting};
+use crate::caller::{Caller, Viewing};
+use crate::dead_letters::list::{Letter, LetterKind, Letters, waiting};
 use crate::operations::{Operations, look};
-use crate::problem::Problem;
+use crate::problem::{Kind, Problem};
 use crate::state::Shared;
 
 /// Dead letters of each place that are fetched, and of all places that are shown. Settle some, and others come.
@@ -62,6 +62,8 @@ enum Table {
 #[template(path = "operations.html")]
 struct OperationsPage {
     shell: Shell,
+    /// Whether the visitor may see dead letters and decide about them.
+    may_operate: bool,
     /// Whether the visitor may see who is signed in.
     may_govern: bool,
     csrf_token: String,
@@ -78,15 +80,20 @@ struct OperationsPage {
 
 pub(crate) async fn show(
     State(shared): State<Shared>,
-    _: Caller<Operating>,
+    _: Caller<Viewing>,
     visit: Visit,
     Asked(query): Asked<OperationsQuery>,
 ) -> Result<Response, Problem> {
     if query.format == Some(Format::Csv) {
-        return as_csv(&shared, &query).await;
+        return as_csv(&shared, &visit, &query).await;
     }
     let operations = look(&shared).await?;
-    let mut letters = waiting(&shared, query.kind, LETTERS_OF_A_PLACE).await?;
+    let may_operate = visit.role >= Role::Operator;
+    // Dead letters hold what senders sent: they are for those who may decide about them.
+    let mut letters = match may_operate {
+        true => waiting(&shared, query.kind, LETTERS_OF_A_PLACE).await?,
+        false => Letters { items: Vec::new(), more: false, unreadable: Vec::new() },
+    };
     letters.more |= letters.items.len() > MOST_LETTERS;
     letters.items.truncate(MOST_LETTERS);
     let mut consumers = consumer_rows(&operations.consumers);
@@ -99,10 +106,14 @@ pub(crate) async fn show(
             .live("/api/stream")
             .without(operations.unreadable.clone())
             .without(letters.unreadable),
+        may_operate,
         may_govern: visit.role >= Role::Admin,
         csrf_token: visit.csrf_token.clone(),
         idempotency_key: visit.idempotency_key,
-        told: told(&shared, query.retried.as_deref(), query.discarded.as_deref()).await?,
+        told: match may_operate {
+            true => told(&shared, query.retried.as_deref(), query.discarded.as_deref()).await?,
+            false => None,
+        },
         consumers,
         more_consumers,
         verify_report: operations.last_verify.as_ref().map(|verification| Excerpt::of_json(&verification.report)),
@@ -113,9 +124,12 @@ pub(crate) async fn show(
     })
 }
 
-async fn as_csv(shared: &Shared, query: &OperationsQuery) -> Result<Response, Problem> {
+async fn as_csv(shared: &Shared, visit: &Visit, query: &OperationsQuery) -> Result<Response, Problem> {
     match query.table.unwrap_or(Table::DeadLetters) {
         Table::DeadLetters => {
+            if visit.role < Role::Operator {
+                return Err(Problem::new(Kind::Forbidden, "Dead letters are for operators."));
+            }
             let letters = waiting(shared, query.kind, LETTERS_IN_A_FILE).await?;
             let name = if letters.more { "dead-letters-first" } else { "dead-letters" };
             csv_without(name, &LETTER_COLUMNS, &letters.items, &letters.unreadable)

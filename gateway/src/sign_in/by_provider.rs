@@ -1,9 +1,8 @@
 //! Signing in at the OpenID provider: to it, and back. Authorization code flow with PKCE.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
-use axum::extract::{ConnectInfo, State};
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use http::{HeaderMap, Method, StatusCode, Uri};
 
@@ -12,6 +11,7 @@ use super::local_path::LocalPath;
 use super::page::{SignInPage, is_only_looked_at, parameter, signed_in, with_cookies};
 use super::provider::{Provider, ProviderError, ProviderFault};
 use super::sessions::{Beginning, Way};
+use crate::client_address::ClientAddress;
 use crate::problem::Problem;
 use crate::state::Shared;
 
@@ -41,7 +41,7 @@ pub(super) async fn begin(
 /// `GET /sign-in/oidc/callback`: back from the provider, with a code or with the reason why there is none.
 pub(super) async fn come_back(
     State(shared): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    client: ClientAddress,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -68,7 +68,7 @@ pub(super) async fn come_back(
         Err(error) => return Ok(with_cookies(refused(page, &error)?, over)),
     };
     let (name, role) = (account.name.as_str(), account.role);
-    let begun = Beginning { way: &Way::Provider, address: peer.ip(), before: shared.sign_in.cookies.session(&headers) };
+    let begun = Beginning { way: &Way::Provider, address: client.ip, before: shared.sign_in.cookies.session(&headers) };
     let secret = shared.sign_in.sessions.begin(name, role, &begun).await?;
     tracing::info!(name, %role, "somebody signed in at the OpenID provider");
     Ok(with_cookies(signed_in(&shared, &secret, &return_to), over))

@@ -1,10 +1,8 @@
 //! What a sign-in link opens: a page with a button. Opening it uses nothing up, so neither a mail scanner nor a browser
 //! that fetches ahead does; pressing the button has to happen on this very page, so no other site can sign anybody in.
 
-use std::net::SocketAddr;
-
 use askama::Template;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 
@@ -13,6 +11,7 @@ use super::links::Useless;
 use super::local_path::LocalPath;
 use super::page::{SignInPage, parameter, signed_in, time};
 use crate::authentication::{Role, SecretHash};
+use crate::client_address::ClientAddress;
 use crate::pages::shell::{Shell, page};
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -43,7 +42,7 @@ pub(super) async fn show(State(shared): State<Shared>, uri: Uri, headers: Header
 /// `POST /sign-in/link`: uses the link up, and signs in.
 pub(super) async fn sign_in(
     State(shared): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    client: ClientAddress,
     request: Request,
 ) -> Result<Response, Problem> {
     shared.sign_in.site.check(request.headers())?;
@@ -51,7 +50,7 @@ pub(super) async fn sign_in(
     let return_to = LocalPath::or_start(form.get("return_to").unwrap_or_default());
     let link = SecretHash::of(form.get("token").unwrap_or_default());
     let before = shared.sign_in.cookies.session(request.headers());
-    if let Some(secret) = shared.sign_in.sessions.begin_by_link(&link, peer.ip(), before).await? {
+    if let Some(secret) = shared.sign_in.sessions.begin_by_link(&link, client.ip, before).await? {
         tracing::info!("somebody signed in by a link");
         return Ok(signed_in(&shared, &secret, &return_to));
     }

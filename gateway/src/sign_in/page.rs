@@ -1,12 +1,11 @@
 //! The sign-in page, and what its forms and links do.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use askama::Template;
 use axum::Extension;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Redirect, Response};
 use chrono::SecondsFormat;
 use http::header::{RETRY_AFTER, SET_COOKIE};
@@ -18,6 +17,7 @@ use super::local_path::LocalPath;
 use super::provider::{Provider, ProviderFault};
 use super::sessions::{Beginning, Use, Way};
 use super::{BrowserSession, Form};
+use crate::client_address::ClientAddress;
 use crate::pages::shell::{Shell, Visitor, page};
 use crate::problem::{Kind, Problem};
 use crate::state::Shared;
@@ -87,7 +87,7 @@ pub(super) async fn show(State(shared): State<Shared>, uri: Uri, headers: Header
 /// `POST /sign-in/token`: signs in with the token that was pasted into the page.
 pub(super) async fn by_token(
     State(shared): State<Shared>,
-    ConnectInfo(peer): ConnectInfo<SocketAddr>,
+    client: ClientAddress,
     request: Request,
 ) -> Result<Response, Problem> {
     // Nobody must find themselves signed in as somebody else because another site sent a form of its own.
@@ -96,21 +96,22 @@ pub(super) async fn by_token(
     let return_to = LocalPath::or_start(form.get("return_to").unwrap_or_default());
     let page = SignInPage::new(&shared, None, return_to);
     let now = Instant::now();
-    if let Some(wait) = shared.sign_in.wrong_tokens.wait(peer.ip(), now) {
-        return too_many(page, wait);
-    }
     let token = form.get("token").unwrap_or_default().trim();
     if token.is_empty() {
         return page.complaining("Paste a token first.").answer(StatusCode::BAD_REQUEST);
     }
+    // Looked at first: others behind the same address may have sent wrong ones, and that is not this sender's fault.
     let Some(holder) = shared.authenticator.holder(token.as_bytes()).await? else {
-        shared.sign_in.wrong_tokens.count(peer.ip(), now);
+        if let Some(wait) = shared.sign_in.wrong_tokens.wait(client.ip, now) {
+            return too_many(page, wait);
+        }
+        shared.sign_in.wrong_tokens.count(client.ip, now);
         let complaint =
             "This token is not valid: it is incomplete, revoked or expired. `lablet token create` makes one.";
         return page.complaining(complaint).answer(StatusCode::UNAUTHORIZED);
     };
     let before = shared.sign_in.cookies.session(request.headers());
-    let begun = Beginning { way: &Way::Token(holder.hash), address: peer.ip(), before };
+    let begun = Beginning { way: &Way::Token(holder.hash), address: client.ip, before };
     let secret = shared.sign_in.sessions.begin(&holder.name, holder.role, &begun).await?;
     tracing::info!(name = holder.name, role = %holder.role, "somebody signed in by a token");
     Ok(signed_in(&shared, &secret, &page.return_to))

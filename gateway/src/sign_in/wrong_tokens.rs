@@ -1,12 +1,14 @@
-//! Who guesses tokens is slowed down. No token can be guessed (each has 256 random bits): this spares the log and the
-//! database.
+//! Who guesses tokens is told to wait. No token can be guessed (each has 256 random bits): this tells a misconfigured
+//! program, and its operator, that something is wrong. A right token is never refused for others' wrong ones.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+use crate::networks::subscriber;
 
 /// Wrong tokens from one place within [`WITHIN`].
 const MOST: u32 = 10;
@@ -26,16 +28,16 @@ struct Wrong {
 }
 
 impl WrongTokens {
-    /// How long somebody at this address has to wait before the next token is looked at.
+    /// How long somebody at this address, who has sent another wrong token, is told to wait.
     pub(super) fn wait(&self, from: IpAddr, now: Instant) -> Option<Duration> {
         let wrong = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let wrong = wrong.get(&place(from)).filter(|wrong| wrong.count >= MOST)?;
+        let wrong = wrong.get(&subscriber(from)).filter(|wrong| wrong.count >= MOST)?;
         WITHIN.checked_sub(now.duration_since(wrong.since)).filter(|wait| !wait.is_zero())
     }
 
     /// A wrong token came from this address.
     pub(super) fn count(&self, from: IpAddr, now: Instant) {
-        let place = place(from);
+        let place = subscriber(from);
         let mut wrong = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if wrong.len() >= MOST_PLACES && !wrong.contains_key(&place) {
             wrong.retain(|_, wrong| now.duration_since(wrong.since) < WITHIN);
@@ -50,14 +52,6 @@ impl WrongTokens {
             *entry = Wrong { count: 0, since: now };
         }
         entry.count += 1;
-    }
-}
-
-/// An address of IPv4, or the network of one of IPv6: one subscriber has all addresses of a network.
-fn place(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() >> 64 << 64)),
     }
 }
 

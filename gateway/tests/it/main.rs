@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod bodies;
+mod connections;
 mod definitions;
 mod documents;
 mod everything;
