@@ -22,9 +22,9 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use domain::Invalid;
+use domain::{Checked, Invalid};
 use schemars::JsonSchema;
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
 
 pub use self::complaints::{InvalidBody, complaint};
@@ -85,16 +85,17 @@ impl<T> Body<T> {
 /// [`InvalidBody`] with every field that is wrong.
 pub fn from_bytes<T>(bytes: &[u8]) -> Result<Body<T>, InvalidBody>
 where
-    T: DeserializeOwned + JsonSchema + 'static,
+    T: DeserializeOwned + JsonSchema + Checked + 'static,
 {
     let text = json_text(bytes)?;
     let mut walk = Walk::default();
     walk.text(text, &shape_of::<T>());
+    let is_rewritten = walk.holds_whole_floats();
     let unknown = walk.finish()?;
-    let mut deserializer = serde_json::Deserializer::from_str(text);
-    let value = serde_path_to_error::deserialize(&mut deserializer)
-        .map_err(|error| at_path(error).beside(unknown.warnings()))?;
-    Ok(Body { value, unknown })
+    if is_rewritten {
+        return parsed(with_whole_numbers(serde_json::from_str(text).map_err(unreadable)?), unknown);
+    }
+    parsed(&mut serde_json::Deserializer::from_str(text), unknown)
 }
 
 /// Reads a body that was parsed into a tree already.
@@ -103,13 +104,47 @@ where
 /// [`InvalidBody`] with every field that is wrong.
 pub fn from_value<T>(value: Value) -> Result<Body<T>, InvalidBody>
 where
-    T: DeserializeOwned + JsonSchema + 'static,
+    T: DeserializeOwned + JsonSchema + Checked + 'static,
 {
     let mut walk = Walk::default();
     walk.tree(&value, &shape_of::<T>());
+    let is_rewritten = walk.holds_whole_floats();
     let unknown = walk.finish()?;
-    let value = serde_path_to_error::deserialize(value).map_err(|error| at_path(error).beside(unknown.warnings()))?;
-    Ok(Body { value, unknown })
+    parsed(if is_rewritten { with_whole_numbers(value) } else { value }, unknown)
+}
+
+/// Parses a body to which its schema had no objection. Its type and its rules have the last word.
+fn parsed<'de, T, D>(deserializer: D, unknown: UnknownMembers) -> Result<Body<T>, InvalidBody>
+where
+    T: DeserializeOwned + Checked,
+    D: Deserializer<'de, Error = serde_json::Error>,
+{
+    let value: T =
+        serde_path_to_error::deserialize(deserializer).map_err(|error| at_path(error).beside(unknown.warnings()))?;
+    let mut complaints = value.complaints().into_iter();
+    let Some(first) = complaints.next() else { return Ok(Body { value, unknown }) };
+    let mut refused = InvalidBody::from(first).beside(unknown.warnings());
+    complaints.for_each(|complaint| refused.add(complaint));
+    Err(refused)
+}
+
+/// The same tree with each number that is whole written as one: to JSON 4.0 and 4 are one number, to serde they are two.
+fn with_whole_numbers(tree: Value) -> Value {
+    match tree {
+        Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()).and_then(walk::whole) {
+            Some(whole) => whole.into(),
+            None => Value::Number(number),
+        },
+        Value::Array(entries) => entries.into_iter().map(with_whole_numbers).collect(),
+        Value::Object(members) => {
+            members.into_iter().map(|(name, member)| (name, with_whole_numbers(member))).collect()
+        }
+        other => other,
+    }
+}
+
+fn unreadable(error: serde_json::Error) -> InvalidBody {
+    Invalid::new("", format!("is not JSON: {error}"), "a JSON document").into()
 }
 
 /// Checks that these bytes are one JSON document that can mean only one thing: in UTF-8, of bounded depth, each number

@@ -4,7 +4,7 @@
 //! each node when it started. *Used* is what was measured. Absent means unknown, and unknown is not zero.
 
 use chrono::{DateTime, Utc};
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
@@ -32,37 +32,62 @@ const GREATEST_RAM_MB: u64 = 100_000_000;
 /// Most virtual CPUs of a node.
 const MOST_CPUS: u64 = 1_024;
 
+fn state_label(schema: &mut Schema) {
+    LABEL.state(schema);
+}
+
+fn state_token(schema: &mut Schema) {
+    TOKEN.state(schema);
+}
+
+fn state_name(schema: &mut Schema) {
+    NAME.state(schema);
+}
+
+fn state_explanation(schema: &mut Schema) {
+    EXPLANATION.state(schema);
+}
+
 /// One observation of a running lab.
 ///
 /// The totals are the compatible ones: nominal cores, nominal MB, and measured disk MB where the controller tells it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceObservation {
-    /// When the lab was read. Absent in a report means the time at which the report is recorded.
+    /// When the lab was read: from 2000 to 2199, and at most 5 minutes ahead of the log's clock. Absent in a report means
+    /// the time at which the report is recorded.
     #[serde(default, deserialize_with = "time::deserialize_option")]
     pub observed_at: Option<DateTime<Utc>>,
     /// Who observed, e.g. `controller` or `grading`.
     #[serde(default)]
+    #[schemars(transform = state_name)]
     pub observer: Option<String>,
     /// Nominal cores: `Σ cpus × cpu_limit / 100`. Null is unknown.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub total_cpu_cores: Option<f64>,
     /// Nominal memory in MB. Null is unknown.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub total_memory_mb: Option<f64>,
     /// Measured disk in MB. Null is unknown.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub total_storage_mb: Option<f64>,
     /// The nodes.
     #[serde(default)]
+    #[schemars(length(max = MOST_NODES))]
     pub nodes: Vec<NodeObservation>,
     /// Number of nodes. Null is unknown.
     #[serde(default)]
+    #[schemars(range(min = 0, max = MOST_NODES))]
     pub actual_node_count: Option<u32>,
     /// Node definitions in use, each once, sorted.
     #[serde(default)]
+    #[schemars(length(max = MOST_NODES), transform = state_label)]
     pub node_definitions_used: Vec<String>,
     /// Ports by compatible name. Null: the tags could not be read.
     #[serde(default)]
+    #[schemars(transform = crate::ports::state_ports)]
     pub observed_ports: Option<PortMap>,
     /// CML's `simulation_stats` as it answered: at most 1,048,576 bytes of JSON.
     #[serde(default)]
@@ -80,15 +105,19 @@ pub struct ResourceObservation {
     pub coverage: Option<Coverage>,
     /// Every port with what it leads to; names are those of `observed_ports`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_PORTS))]
     pub ports: Vec<ObservedPort>,
     /// Tags that begin like a port tag and could not be read.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_NODES))]
     pub unreadable_tags: Vec<UnreadableTag>,
     /// Version of the controller, e.g. `2.9.1+build.7`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = state_name)]
     pub cml_version: Option<String>,
     /// Hash over node definitions, labels and links: equal for equal topologies, across imports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = state_name)]
     pub topology_fingerprint: Option<String>,
 }
 
@@ -96,19 +125,25 @@ pub struct ResourceObservation {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Quantities {
     /// Cores. Null when any node's share is unknown.
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub cpu_cores: Option<f64>,
     /// MB. Null when any node's share is unknown.
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub memory_mb: Option<f64>,
     /// MB. Null when any node's share is unknown.
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub storage_mb: Option<f64>,
     /// Nodes whose CPU is unknown.
     #[serde(default)]
+    #[schemars(range(min = 0, max = MOST_NODES))]
     pub unknown_cpu_nodes: u32,
     /// Nodes whose memory is unknown.
     #[serde(default)]
+    #[schemars(range(min = 0, max = MOST_NODES))]
     pub unknown_memory_nodes: u32,
     /// Nodes whose storage is unknown.
     #[serde(default)]
+    #[schemars(range(min = 0, max = MOST_NODES))]
     pub unknown_storage_nodes: u32,
 }
 
@@ -120,6 +155,7 @@ pub struct Usage {
     pub used: Quantities,
     /// Highest `cpu_usage` of a node as CML states it: a percentage that may exceed 100.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub highest_cpu_percent: Option<f64>,
 }
 
@@ -127,17 +163,21 @@ pub struct Usage {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// Nodes of the lab. Null is unknown.
+    #[schemars(range(min = 0, max = MOST_NODES))]
     pub nodes_total: Option<u32>,
     /// Nodes in state BOOTED (nodes without a machine count once started). Null is unknown.
+    #[schemars(range(min = 0, max = MOST_NODES))]
     pub nodes_booted: Option<u32>,
     /// What the lab was doing.
     #[serde(default)]
     pub phase: Phase,
     /// Reads that failed, with the reason.
     #[serde(default)]
+    #[schemars(length(max = MOST_SMALL))]
     pub failed_reads: Vec<FailedRead>,
     /// Entries of CML's answers that could not be read, by place and reason.
     #[serde(default)]
+    #[schemars(length(max = MOST_SMALL))]
     pub unreadable_entries: Vec<FailedRead>,
 }
 
@@ -170,8 +210,10 @@ pub enum Phase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedRead {
     /// Which read or entry, e.g. `simulation_stats`.
+    #[schemars(transform = state_explanation)]
     pub read: String,
     /// Why, e.g. `timed out after 30 s`.
+    #[schemars(transform = state_explanation)]
     pub reason: String,
 }
 
@@ -179,37 +221,48 @@ pub struct FailedRead {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeObservation {
     /// CML's id, a UUID.
+    #[schemars(transform = state_token)]
     pub node_id: String,
     /// The node's label, which may be blank.
     #[serde(default)]
+    #[schemars(transform = state_label)]
     pub label: String,
     /// E.g. `iosv`.
     #[serde(default)]
+    #[schemars(transform = state_label)]
     pub node_definition: String,
     /// DEFINED_ON_CORE, QUEUED, STARTED, BOOTED, STOPPED or DISCONNECTED.
     #[serde(default)]
+    #[schemars(transform = state_token)]
     pub state: Option<String>,
     /// Percentage of each virtual CPU, 20 to 100. Not cores.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 100))]
     pub cpu_limit: Option<u32>,
     /// Nominal memory in MB.
     #[serde(default)]
+    #[schemars(range(min = 0, max = GREATEST_RAM_MB))]
     pub ram_mb: Option<u64>,
     /// The tags as they are.
     #[serde(default)]
+    #[schemars(length(max = MOST_SMALL), transform = state_label)]
     pub tags: Vec<String>,
     /// The interfaces.
     #[serde(default)]
+    #[schemars(length(max = MOST_INTERFACES))]
     pub interfaces: Vec<InterfaceObservation>,
 
     /// Number of virtual CPUs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = MOST_CPUS))]
     pub cpus: Option<u32>,
     /// Nominal cores: `cpus × cpu_limit / 100`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub nominal_cpu_cores: Option<f64>,
     /// Image in use.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = state_label)]
     pub image_definition: Option<String>,
     /// What was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -221,24 +274,31 @@ pub struct NodeObservation {
 pub struct NodeUsage {
     /// `cpu_usage` as CML states it: a percentage that may exceed 100; its meaning over several CPUs is undocumented.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub cpu_percent: Option<f64>,
     /// Cores in use, by the one rule that turns the percentage into cores.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub cpu_cores: Option<f64>,
     /// MB in use. Controllers before 2.10 do not tell.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub memory_mb: Option<f64>,
     /// MB on disk. Controllers before 2.10 do not tell.
     #[serde(default)]
+    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
     pub disk_mb: Option<f64>,
     /// Bytes read from the first disk since the node started.
     #[serde(default)]
+    #[schemars(range(min = 0, max = GREATEST_COUNT))]
     pub disk_read_bytes: Option<u64>,
     /// Bytes written to the first disk since the node started.
     #[serde(default)]
+    #[schemars(range(min = 0, max = GREATEST_COUNT))]
     pub disk_written_bytes: Option<u64>,
     /// Seconds since the node had booted. Null: not booted, or unknown.
     #[serde(default)]
+    #[schemars(range(min = 0, max = GREATEST_COUNT))]
     pub booted_seconds: Option<u64>,
 }
 
@@ -246,24 +306,30 @@ pub struct NodeUsage {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct InterfaceObservation {
     /// CML's id, a UUID.
+    #[schemars(transform = state_token)]
     pub interface_id: String,
     /// E.g. `GigabitEthernet0/0`.
     #[serde(default)]
+    #[schemars(transform = state_label)]
     pub label: String,
     /// Null for loopbacks.
     #[serde(default)]
     pub slot: Option<i32>,
     /// DEFINED_ON_CORE, STARTED or STOPPED.
     #[serde(default)]
+    #[schemars(transform = state_token)]
     pub state: Option<String>,
     /// The deployed MAC address.
     #[serde(default)]
+    #[schemars(transform = state_token)]
     pub mac_address: Option<String>,
     /// IPv4 addresses that CML learnt.
     #[serde(default)]
+    #[schemars(length(max = MOST_SMALL), transform = state_token)]
     pub ip4: Vec<String>,
     /// IPv6 addresses that CML learnt.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = MOST_SMALL), transform = state_token)]
     pub ip6: Vec<String>,
 }
 

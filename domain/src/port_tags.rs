@@ -52,6 +52,7 @@ pub enum PortIntent {
     /// A named intent of earlier definitions (`ssh`, `telnet`, `tcp`, `http`, `https`): TCP, not honoured by PATty.
     Named {
         /// The name before the colon.
+        #[schemars(length(min = 1, max = 64))]
         intent: String,
     },
 }
@@ -162,8 +163,10 @@ pub struct ObservedPort {
     /// The compatible name, unique within the lab.
     pub name: PortName,
     /// CML's id of the node that carries the tag.
+    #[schemars(length(max = 64))]
     pub node_id: String,
     /// The node's label.
+    #[schemars(length(max = 256))]
     pub node_label: String,
     /// Outside port and what it leads to.
     #[serde(flatten)]
@@ -178,10 +181,13 @@ pub struct ObservedPort {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnreadableTag {
     /// CML's id of the node that carries the tag.
+    #[schemars(length(max = 64))]
     pub node_id: String,
     /// The tag.
+    #[schemars(length(max = 256))]
     pub tag: String,
     /// Why it was not understood.
+    #[schemars(length(max = 512))]
     pub reason: String,
 }
 

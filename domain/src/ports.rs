@@ -74,6 +74,9 @@ impl JsonSchema for PortNumber {
     }
 }
 
+/// The pattern that every name of a port matches.
+const PORT_NAME_PATTERN: &str = "^[A-Za-z0-9_-]{1,300}$";
+
 /// The name of a port as definitions and allocations use it, e.g. `PC_serial`.
 ///
 /// Invariant: 1 to 300 characters out of `[A-Za-z0-9_-]`.
@@ -146,12 +149,18 @@ impl JsonSchema for PortName {
         "PortName".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": "^[A-Za-z0-9_-]{1,300}$" })
+        schemars::json_schema!({ "type": "string", "pattern": PORT_NAME_PATTERN })
     }
 }
 
 /// Ports by name, ordered, e.g. `{"PC_serial": 5041}`.
 pub type PortMap = BTreeMap<PortName, PortNumber>;
+
+/// States the bounds of a port map in its schema.
+pub fn state_ports(schema: &mut schemars::Schema) {
+    schema.insert("propertyNames".to_owned(), serde_json::json!({ "pattern": PORT_NAME_PATTERN }));
+    schema.insert("maxProperties".to_owned(), MOST_PORTS.into());
+}
 
 /// A port whose number is not the allocated one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -89,7 +89,8 @@ impl Rule {
         text.chars().take(self.most).map(mend).collect()
     }
 
-    fn expected(self) -> String {
+    /// What would be right, in words.
+    pub fn expected(self) -> String {
         let length =
             if self.least == 0 { format!("at most {}", self.most) } else { format!("{} to {}", self.least, self.most) };
         let lines = if self.lines { "" } else { " on one line" };
@@ -103,6 +104,21 @@ impl Rule {
             format!("^[^{NEVER}{lines}]*$")
         } else {
             format!(r"^[^{NEVER}{lines}]*[^\s{NEVER}][^{NEVER}{lines}]*$")
+        }
+    }
+
+    /// States the rule in the schema of a text, or of a list of texts.
+    pub fn state(self, schema: &mut Schema) {
+        let Some(members) = schema.as_object_mut() else { return };
+        let texts = if members.get("items").is_some_and(serde_json::Value::is_object) {
+            members.get_mut("items").and_then(serde_json::Value::as_object_mut)
+        } else {
+            Some(members)
+        };
+        if let Some(texts) = texts {
+            texts.insert("minLength".to_owned(), self.least.into());
+            texts.insert("maxLength".to_owned(), self.most.into());
+            texts.insert("pattern".to_owned(), self.pattern().into());
         }
     }
 

@@ -25,8 +25,10 @@ pub(crate) struct RequestQuery {
     /// Of this session.
     session_id: Option<SessionId>,
     /// Most rows of the page, 1 to 200; 50 unless stated.
+    #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
+    #[schemars(length(min = 1), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
     cursor: Option<String>,
 }
 

@@ -59,8 +59,10 @@ pub(crate) fn check_text(field: &str, text: Option<String>) -> Result<Option<Str
 #[serde(deny_unknown_fields)]
 pub(crate) struct Paging {
     /// Most rows of the page, 1 to 200; 50 unless stated.
+    #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     pub(crate) limit: Option<u32>,
     /// The `next_cursor` of the page before.
+    #[schemars(length(min = 1), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
     pub(crate) cursor: Option<String>,
 }
 

@@ -24,6 +24,7 @@ pub(crate) struct SearchQuery {
     /// An id, or a part of an id, of a name, an owner, an address or a description, in whatever case.
     text: Option<String>,
     /// Most hits of each kind, 1 to 50; 20 unless stated.
+    #[schemars(range(min = 1, max = MOST_HITS))]
     limit: Option<u32>,
 }
 

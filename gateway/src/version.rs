@@ -110,7 +110,9 @@ impl<const IS_REQUIRED: bool> OperationInput for IfMatch<IS_REQUIRED> {
         let about = "The ETag of the version that the change rests on, a list of them, or *.";
         let tag = r#"(W/)?"[0-9]{1,18}""#;
         let more = MOST_TAGS - 1;
-        let schema = json_schema!({ "type": "string", "pattern": format!(r"^(\*|{tag}(, *{tag}){{0,{more}}})$") });
+        let schema = json_schema!({
+            "type": "string", "pattern": format!(r"^(\*|{tag}(, *{tag}){{0,{more}}})$"), "examples": ["*"]
+        });
         add_parameters(context, operation, [header_parameter("If-Match", IS_REQUIRED, about, schema)]);
     }
 

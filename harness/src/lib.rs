@@ -8,6 +8,7 @@ pub mod event_catalogue;
 mod lablet;
 mod oidc_provider;
 mod python;
+mod schemathesis;
 mod waiting;
 
 pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Violation, Weight};
@@ -16,4 +17,5 @@ pub use self::lablet::people::sign_in_by_link;
 pub use self::lablet::{Lablet, LabletOptions, Refused, install_tls};
 pub use self::oidc_provider::{Consent, OidcProvider};
 pub use self::python::python;
+pub use self::schemathesis::schemathesis;
 pub use self::waiting::eventually;

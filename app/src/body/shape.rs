@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use domain::text::Rule;
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value};
@@ -33,6 +34,8 @@ pub(super) enum Form {
         shortest: usize,
         longest: Option<usize>,
     },
+    /// A text that the domain has a rule for.
+    Ruled(Rule),
     Choice(Vec<String>),
     Whole {
         least: i128,
@@ -86,6 +89,7 @@ impl Shape {
             Form::Text { shortest, longest: None } => format!("a text of at least {shortest} characters"),
             Form::Text { shortest: 0, longest: Some(longest) } => format!("a text of at most {longest} characters"),
             Form::Text { shortest, longest: Some(longest) } => format!("a text of {shortest} to {longest} characters"),
+            Form::Ruled(rule) => rule.expected(),
             Form::Choice(names) => match names.as_slice() {
                 [one] => format!("{one:?}"),
                 several => format!("one of {}", several.join(", ")),
@@ -188,7 +192,13 @@ impl Maker<'_> {
             },
             "string" => choice(schema).unwrap_or_else(|| match schema.get("format").and_then(Value::as_str) {
                 Some("date-time") => Form::Leaf(check_time),
-                _ => Form::Text { shortest: count("minLength").unwrap_or(0), longest: count("maxLength") },
+                _ => {
+                    let (shortest, longest) = (count("minLength").unwrap_or(0), count("maxLength"));
+                    let pattern = schema.get("pattern").and_then(Value::as_str);
+                    let rules = longest.map(|longest| [Rule::line(shortest, longest), Rule::prose(shortest, longest)]);
+                    let stated = rules.into_iter().flatten().find(|rule| pattern == Some(rule.pattern().as_str()));
+                    stated.map_or(Form::Text { shortest, longest }, Form::Ruled)
+                }
             }),
             "integer" => {
                 let bound = |name: &str| schema.get(name).and_then(|bound| bound.as_i64().map(i128::from));
@@ -231,10 +241,11 @@ impl Maker<'_> {
             members.entry(name).or_insert(member);
         }
         let values = schema.get("additionalProperties").filter(|values| values.is_object());
-        let names = schema.get("propertyNames").and_then(|names| names.get("$ref")?.as_str());
+        // Names that are data are names of ports.
+        let names = schema.get("propertyNames").and(check_of("PortName"));
         let others = values.map(|values| {
             Box::new(Others {
-                names: names.and_then(|name| name.rsplit('/').next()).and_then(check_of),
+                names,
                 values: self.make(values),
                 most: schema.get("maxProperties").and_then(Value::as_u64).and_then(|most| usize::try_from(most).ok()),
             })

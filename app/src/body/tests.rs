@@ -4,9 +4,11 @@ use domain::worker::NewWorker;
 use proptest::prelude::*;
 use serde_json::json;
 
+use super::leaves::Leaf;
+use super::shape::Form;
 use super::*;
 
-fn refused<T: DeserializeOwned + JsonSchema + std::fmt::Debug + 'static>(body: &[u8]) -> String {
+fn refused<T: DeserializeOwned + JsonSchema + Checked + std::fmt::Debug + 'static>(body: &[u8]) -> String {
     let refused = from_bytes::<T>(body).unwrap_err();
     if let Ok(tree) = serde_json::from_slice::<Value>(body)
         && !refused.to_string().contains("given twice")
@@ -212,7 +214,7 @@ fn any_json() -> impl Strategy<Value = Value> {
 
 fn reads_as_its_type_does<T>(body: &Value) -> Result<(), TestCaseError>
 where
-    T: DeserializeOwned + JsonSchema + PartialEq + std::fmt::Debug + 'static,
+    T: DeserializeOwned + JsonSchema + Checked + PartialEq + std::fmt::Debug + 'static,
 {
     let by_type = serde_json::from_value::<T>(body.clone());
     let read = from_bytes::<T>(body.to_string().as_bytes());
@@ -248,4 +250,124 @@ proptest! {
     fn whatever_the_bytes_are_they_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         prop_assert_eq!(check_json(&bytes).is_ok(), serde_json::from_slice::<Value>(bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&bytes)).is_ok());
     }
+}
+
+/// A value that fits a shape, as small as may be.
+fn fitting(shape: &Shape) -> Value {
+    match &shape.form {
+        Form::Anything => json!({}),
+        Form::Object { members, .. } => {
+            let required = members.iter().filter(|(_, member)| member.required);
+            required.map(|(name, member)| (name.clone(), fitting(&member.shape))).collect()
+        }
+        Form::List { .. } => json!([]),
+        Form::Text { shortest, .. } => "x".repeat(*shortest).into(),
+        Form::Ruled(rule) => if rule.check("").is_ok() { "" } else { "x" }.into(),
+        Form::Choice(names) => names[0].as_str().into(),
+        Form::Whole { least, .. } => i64::try_from(*least).unwrap().into(),
+        Form::Number { least, .. } => least.max(0.0).into(),
+        Form::Flag => true.into(),
+        Form::Leaf(check) => {
+            let fits = |text: &&str| check(Leaf::Text(text)).is_ok();
+            let texts = ["a1", "https://cml.example.org", "2026-03-01T10:00:00Z"];
+            texts.iter().copied().find(fits).map_or_else(|| 2_000.into(), Value::from)
+        }
+    }
+}
+
+/// Values within the stated bounds of a shape, at their edge, and values beyond.
+fn edges(shape: &Shape) -> (Vec<Value>, Vec<Value>) {
+    let text = |length: usize| Value::from("x".repeat(length));
+    match &shape.form {
+        Form::Ruled(rule) => {
+            let fits = |length: &usize| rule.check(&"x".repeat(*length)).is_ok();
+            let longest = (1..5_000).take_while(fits).last().unwrap();
+            (vec![text(longest)], vec![text(longest + 1), "\0".into(), "a\u{202e}".into(), json!({})])
+        }
+        Form::Text { longest: Some(longest), .. } => (vec![text(*longest)], vec![text(longest + 1), json!(5)]),
+        Form::Text { .. } => (Vec::new(), vec![json!(5)]),
+        Form::Choice(names) => (names.iter().map(|name| json!(name)).collect(), vec![json!("no such name")]),
+        Form::Whole { least, most } => {
+            let number = |number: i128| i64::try_from(number).ok().map(Value::from);
+            let inside = [*least, *most].into_iter().filter_map(number).collect();
+            (inside, [least - 1, most + 1].into_iter().filter_map(number).chain([json!(1.5)]).collect())
+        }
+        Form::Number { least, most } if most.is_finite() => {
+            (vec![json!(least), json!(most)], vec![json!(least - 1.0), json!(most + 1.0), json!("1")])
+        }
+        Form::Number { .. } | Form::Flag => (Vec::new(), vec![json!("true")]),
+        Form::List { items, most } => {
+            let beyond = most.map(|most| Value::from(vec![fitting(items); most + 1]));
+            (Vec::new(), beyond.into_iter().chain([json!({})]).collect())
+        }
+        Form::Object { .. } => (Vec::new(), vec![json!([]), json!("x")]),
+        Form::Leaf(_) => (Vec::new(), vec![json!({}), json!("\0"), json!(1e9), json!(-1)]),
+        Form::Anything => Default::default(),
+    }
+}
+
+/// Visits every bound of a shape: where it is, and bodies with a value within it and beyond.
+fn each_edge(path: &str, shape: &Shape, body: &dyn Fn(Value) -> Value, visit: &mut dyn FnMut(&str, Value, bool)) {
+    let (inside, beyond) = edges(shape);
+    inside.into_iter().for_each(|value| visit(path, body(value), true));
+    beyond.into_iter().for_each(|value| visit(path, body(value), false));
+    match &shape.form {
+        Form::Object { members, others } => {
+            for (name, member) in members {
+                let within = |value: Value| {
+                    let mut object = fitting(shape);
+                    object[name] = value;
+                    body(object)
+                };
+                let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+                each_edge(&path, &member.shape, &within, visit);
+            }
+            if let Some(others) = others {
+                each_edge(&format!("{path}.a"), &others.values, &|value| body(json!({"a": value})), visit);
+            }
+        }
+        Form::List { items, .. } => each_edge(&format!("{path}[0]"), items, &|value| body(json!([value])), visit),
+        _ => {}
+    }
+}
+
+fn states_what_it_enforces<T: DeserializeOwned + JsonSchema + Checked + std::fmt::Debug + 'static>() -> usize {
+    let (shape, mut bounds) = (Shape::of::<T>(), 0);
+    each_edge("", &shape, &|value| value, &mut |path, body, fits| {
+        bounds += 1;
+        let read = from_value::<T>(body);
+        let named = read.err().is_some_and(|refused| refused.complaints().iter().any(|said| said.field == path));
+        assert_eq!(named, !fits, "{}: {path}", std::any::type_name::<T>());
+    });
+    bounds
+}
+
+#[test]
+fn every_stated_bound_is_the_one_that_is_enforced() {
+    let bounds = [
+        states_what_it_enforces::<NewDefinition>(),
+        states_what_it_enforces::<domain::lablet_definition::DefinitionRevision>(),
+        states_what_it_enforces::<NewSession>(),
+        states_what_it_enforces::<NewWorker>(),
+        states_what_it_enforces::<domain::worker::WorkerChange>(),
+        states_what_it_enforces::<Transition>(),
+        states_what_it_enforces::<ObservationReport>(),
+        states_what_it_enforces::<domain::lablet_session::ObservationFailure>(),
+        states_what_it_enforces::<crate::commands::ObservationRequest>(),
+    ];
+    assert!(bounds.iter().all(|count| *count >= 5), "{bounds:?}");
+}
+
+#[test]
+fn a_whole_number_may_be_written_with_a_fraction_of_zero() {
+    let body = |capacity: Value| {
+        json!({"name": "CML", "address": "https://cml.example.org", "capacity": capacity,
+               "port_range": {"first": 2000, "last": 2999}})
+    };
+    let floats = body(json!({"cpu_cores": 4.0, "memory_gb": 8e0, "storage_gb": 1, "max_nodes": 3}));
+    let read = from_bytes::<NewWorker>(floats.to_string().as_bytes()).unwrap();
+    assert_eq!((read.value.capacity.cpu_cores, read.value.capacity.memory_gb), (4, 8));
+    let broken = body(json!({"cpu_cores": 4.5, "memory_gb": 8, "storage_gb": 1e300, "max_nodes": 3}));
+    let refused = from_bytes::<NewWorker>(broken.to_string().as_bytes()).unwrap_err();
+    assert_eq!(refused.complaints().len(), 2, "{refused}");
 }

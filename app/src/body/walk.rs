@@ -27,6 +27,8 @@ pub(super) struct Walk {
     path: Vec<Step>,
     wrong: Option<InvalidBody>,
     unknown: UnknownMembers,
+    /// Whether a whole number is written with a fraction of zero.
+    whole_floats: bool,
     /// Why the pass could not go on.
     ended: Option<Invalid>,
 }
@@ -88,6 +90,11 @@ impl Walk {
         }
     }
 
+    /// Whether a whole number is written with a fraction of zero, such as 4.0.
+    pub(super) fn holds_whole_floats(&self) -> bool {
+        self.whole_floats
+    }
+
     fn complain(&mut self, complaint: Invalid) {
         match &mut self.wrong {
             Some(wrong) => wrong.add(complaint),
@@ -141,6 +148,13 @@ impl Walk {
     }
 
     fn leaf(&mut self, leaf: Leaf<'_>, shape: &Shape) {
+        let leaf = match (&shape.form, leaf) {
+            (Form::Whole { .. }, Leaf::Number(number)) => whole(number).map_or(leaf, |number| {
+                self.whole_floats = true;
+                Leaf::Whole(number.into())
+            }),
+            _ => leaf,
+        };
         let refused = |shape: &Shape| Err((format!("is {leaf}"), shape.expected()));
         let checked = match (&shape.form, leaf) {
             (Form::Anything, _) => Ok(()),
@@ -153,6 +167,7 @@ impl Walk {
             }
             (Form::Number { least, most }, Leaf::Number(number)) if (*least..=*most).contains(&number) => Ok(()),
             (Form::Choice(names), Leaf::Text(text)) if names.iter().any(|name| name == text) => Ok(()),
+            (Form::Ruled(rule), Leaf::Text(text)) => rule.check(text).map_err(|said| (said.problem, said.expected)),
             (Form::Text { shortest, longest }, Leaf::Text(text)) => {
                 let length = text.chars().count();
                 if length == 0 && *shortest > 0 {
@@ -175,6 +190,12 @@ impl Walk {
         self.ended = Some(Invalid::new("", problem, format!("at most {DEEPEST} levels of arrays and objects")));
         E::custom("too deep")
     }
+}
+
+/// The whole number that a number is, where every reader of JSON has it exactly.
+pub(super) fn whole(number: f64) -> Option<i64> {
+    const GREATEST: f64 = 9_007_199_254_740_992.0;
+    (number.fract() == 0.0 && number.abs() < GREATEST).then_some(number as i64)
 }
 
 /// A member's name as a path shows it: of bounded length, in quotes where it is none of the names that programs use.

@@ -2,11 +2,12 @@
 
 use std::str::FromStr;
 
+use domain::invalid::Checking;
 use domain::lablet_definition::{DefinitionRevision, NewDefinition};
 use domain::lablet_session::{NewSession, ObservationFailure, ObservationReport, Transition};
 use domain::text::Line;
 use domain::worker::{NewWorker, WorkerChange};
-use domain::{DefinitionId, Invalid, RequestId, SessionId, WorkerId};
+use domain::{Checked, DefinitionId, Invalid, RequestId, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -23,6 +24,12 @@ pub struct ObservationRequest {
     /// On whose behalf; recorded after the sender's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<Line<1, 64>>,
+}
+
+impl Checked for ObservationRequest {
+    fn check(&self, _: &mut Checking) {
+        let Self { request_id: _, requested_by: _ } = self;
+    }
 }
 
 /// Every command a service may send.
@@ -174,7 +181,7 @@ impl Command {
     }
 }
 
-fn read<T: DeserializeOwned + JsonSchema + 'static>(data: Value) -> Result<Body<T>, InvalidBody> {
+fn read<T: DeserializeOwned + JsonSchema + Checked + 'static>(data: Value) -> Result<Body<T>, InvalidBody> {
     body::from_value(data).map_err(|invalid| invalid.about("data"))
 }
 
@@ -182,7 +189,7 @@ fn read<T: DeserializeOwned + JsonSchema + 'static>(data: Value) -> Result<Body<
 fn read_about<I, T>(field: &'static str, subject: Option<&str>, mut data: Value) -> Result<Body<(I, T)>, InvalidBody>
 where
     I: FromStr<Err = Invalid>,
-    T: DeserializeOwned + JsonSchema + 'static,
+    T: DeserializeOwned + JsonSchema + Checked + 'static,
 {
     let Value::Object(members) = &mut data else {
         return Err(read::<T>(data).err().unwrap_or_else(|| no_object().into()));

@@ -98,7 +98,8 @@ impl JsonSchema for Position {
         schemars::json_schema!({
             "type": "string",
             "pattern": "^[0-9]{10}-[0-9]{20}-[0-9]{19}$",
-            "description": "Place in the order of all events; sorts as text"
+            "description": "Place in the order of all events; sorts as text",
+            "examples": [Self::START]
         })
     }
 }

@@ -41,6 +41,7 @@ pub struct Transition {
     pub worker_id: Option<WorkerId>,
     /// Ports allocated on the worker, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(transform = crate::ports::state_ports)]
     pub allocated_ports: Option<PortMap>,
     /// The CML lab. Once bound it cannot be another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -64,6 +65,7 @@ pub struct ObservationReport {
     pub observed_resources: ResourceObservation,
     /// Ports by name. Absent or null: those of `observed_resources`; null there too: the tags could not be read.
     #[serde(default)]
+    #[schemars(transform = crate::ports::state_ports)]
     pub observed_ports: Option<PortMap>,
     /// The request that this answers, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -5,7 +5,9 @@ use app::commands::CommandName;
 use app::dead_letters::Status;
 use axum::Json;
 use axum::extract::State;
-use domain::Invalid;
+use domain::invalid::Checking;
+use domain::text::Rule;
+use domain::{Checked, Invalid};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -20,11 +22,26 @@ use crate::problem::Problem;
 use crate::state::Shared;
 use crate::submission::Submission;
 
+/// What a reason may be.
+const REASON: Rule = Rule::line(1, 500);
+
+fn state_reason(schema: &mut schemars::Schema) {
+    REASON.state(schema);
+}
+
 /// Why it can be done without.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub(crate) struct Discard {
-    /// 1 to 500 characters.
+    /// 1 to 500 characters on one line.
+    #[schemars(transform = state_reason)]
     reason: String,
+}
+
+impl Checked for Discard {
+    fn check(&self, checking: &mut Checking) {
+        let Self { reason } = self;
+        checking.text("reason", reason, REASON);
+    }
 }
 
 impl RequestBody for Discard {

@@ -48,7 +48,9 @@ impl JsonSchema for LetterId {
         "LetterId".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "type": "string", "pattern": "^[a-z_]+:[0-9a-f-]{36}$" })
+        let places: Vec<&str> = ["command"].into_iter().chain(ReadModel::ALL.map(ReadModel::name)).collect();
+        let id = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+        schemars::json_schema!({ "type": "string", "pattern": format!("^({}):{id}$", places.join("|")) })
     }
 }
 

@@ -25,6 +25,7 @@ pub(crate) struct LetterQuery {
     /// Commands, or events; both unless stated.
     kind: Option<LetterKind>,
     /// Most of each place (commands, and each read model), 1 to 200; 50 unless stated.
+    #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     limit: Option<u32>,
 }
 

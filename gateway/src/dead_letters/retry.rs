@@ -5,6 +5,8 @@ use app::commands::CommandName;
 use app::door::{self, Intake, RetryError};
 use axum::Json;
 use axum::extract::State;
+use domain::Checked;
+use domain::invalid::Checking;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +22,12 @@ use crate::submission::Submission;
 /// Nothing has to be said.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub(crate) struct Retry {}
+
+impl Checked for Retry {
+    fn check(&self, _: &mut Checking) {
+        let Self {} = self;
+    }
+}
 
 impl RequestBody for Retry {
     const COMMAND: Option<CommandName> = None;

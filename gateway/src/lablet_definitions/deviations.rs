@@ -20,6 +20,7 @@ use crate::state::Shared;
 #[serde(deny_unknown_fields)]
 pub(crate) struct DeviationQuery {
     /// Most definitions, 1 to 200; 50 unless stated.
+    #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     limit: Option<u32>,
 }
 

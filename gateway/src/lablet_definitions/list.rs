@@ -28,8 +28,10 @@ pub(crate) struct DefinitionQuery {
     /// In this order; newest first unless stated. A cursor belongs to one order.
     sort: Option<DefinitionSort>,
     /// Most rows of the page, 1 to 200; 50 unless stated.
+    #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     limit: Option<u32>,
     /// The `next_cursor` of the page before.
+    #[schemars(length(min = 1), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
     cursor: Option<String>,
 }
 

@@ -27,6 +27,7 @@ const MOST_SESSIONS: u32 = 200;
 #[serde(deny_unknown_fields)]
 pub(crate) struct ObservationsQuery {
     /// The newest observed sessions that count, 1 to 200; 20 unless stated.
+    #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     limit: Option<u32>,
 }
 

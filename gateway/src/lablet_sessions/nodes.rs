@@ -28,8 +28,10 @@ pub(crate) struct NodeQuery {
     /// Whose id, label, definition, image or state contains this, in whatever case.
     text: Option<String>,
     /// Most rows of the page, 1 to 200; 50 unless stated.
+    #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     limit: Option<u32>,
     /// The `next_cursor` of the page before. It stays with the observation of that page.
+    #[schemars(length(min = 1), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
     cursor: Option<String>,
 }
 

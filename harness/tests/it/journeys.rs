@@ -1,5 +1,6 @@
 //! The whole system, through its doors, as its users meet it.
 
+mod description;
 mod faults;
 mod operations;
 pub(crate) mod outcomes;

@@ -1,0 +1,45 @@
+//! Schemathesis: requests made from the gateway's own description, and answers held against it.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use tokio::process::Command;
+use tokio::sync::OnceCell;
+
+use crate::python::virtual_environment;
+
+/// How long it may take, on a busy machine.
+const WITHIN: Duration = Duration::from_secs(300);
+
+/// Holds the operations at paths that match `paths` against the description of the gateway at `http`: 25 examples of
+/// each, the same ones each time, sent with this header.
+///
+/// # Errors
+/// What it found, as it tells it; or it cannot be had, or did not end in time.
+pub async fn schemathesis(http: &str, header: &str, paths: &str) -> anyhow::Result<()> {
+    static ENVIRONMENT: OnceCell<PathBuf> = OnceCell::const_new();
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
+    let packages = std::fs::read_to_string(programs.join("schemathesis.txt"))?;
+    let packages: Vec<&str> = packages.lines().collect();
+    let environment = ENVIRONMENT.get_or_try_init(|| virtual_environment("python-schemathesis", &packages)).await?;
+    // It writes what it remembers into the folder in which it runs.
+    let folder = tempfile::tempdir()?;
+    let output = Command::new(environment.join("bin/schemathesis"))
+        .arg("--config-file")
+        .arg(programs.join("schemathesis.toml"))
+        .args(["run", &format!("{http}/api/openapi.json"), "--header", header, "--include-path-regex", paths])
+        .args(["--phases", "examples,coverage,fuzzing", "--max-examples", "25", "--seed", "7", "--no-color"])
+        // A stream has no end.
+        .args(["--exclude-path-regex", "^/api/stream$"])
+        .current_dir(folder.path())
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(WITHIN, output).await.context("Schemathesis did not end")??;
+    let (told, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{told}{failed}");
+    ensure!(told.contains("generated"), "Schemathesis sent nothing: {told}");
+    Ok(())
+}
