@@ -4,6 +4,7 @@
 //! the decision to the domain and appends what it decides. One file per group of commands.
 
 mod advice;
+mod code;
 mod definitions;
 mod name;
 mod sessions;
@@ -21,6 +22,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 pub use self::advice::AllocationAdvisor;
+pub use self::code::ErrorCode;
 pub use self::name::CommandName;
 pub use self::warning::{Warning, WarningCode};
 pub use self::wire::{Command, ObservationRequest};
@@ -163,17 +165,7 @@ impl CommandError {
 
     /// A short name for replies, metrics and dead letters.
     pub fn code(&self) -> &'static str {
-        match self {
-            Self::NotAuthorized(_) => "forbidden",
-            Self::Invalid(_) => "invalid",
-            Self::NotFound { .. } => "not_found",
-            Self::Exists { .. } => "exists",
-            Self::Refused(_) => "refused",
-            Self::Stale { .. } => "stale",
-            Self::KeyReused { .. } => "key_reused",
-            Self::Unavailable(_) => "unavailable",
-            Self::Broken(_) => "broken",
-        }
+        self.error_code().as_str()
     }
 }
 

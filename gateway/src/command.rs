@@ -13,8 +13,8 @@ use crate::version::stale;
 
 impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
-        let text = sentence(&error.to_string());
-        match error {
+        let (text, code) = (sentence(&error.to_string()), error.error_code());
+        let problem = match error {
             CommandError::NotAuthorized(_) => Self::new(Kind::Forbidden, text),
             CommandError::Invalid(invalid) => Self::invalid(invalid),
             CommandError::NotFound { what, id } => Self::not_found(what, &id),
@@ -47,7 +47,8 @@ impl From<CommandError> for Problem {
                 )
             }
             CommandError::Broken(source) => Self::internal("the log cannot be read", &*source),
-        }
+        };
+        problem.coded(code)
     }
 }
 
@@ -105,4 +106,36 @@ pub(crate) fn written<const STATUS: u16, A: Decide, T>(done: &Done<A>, body: T) 
 /// 500: a command that took effect leaves nothing absent.
 pub(crate) fn present<T>(state: Option<&T>) -> Result<&T, Problem> {
     state.ok_or_else(|| Problem::new(Kind::Internal, "The thing is absent after a command that took effect."))
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::lablet_session::SessionStatus;
+
+    use super::*;
+
+    #[test]
+    fn both_doors_tell_a_failure_in_the_same_words() {
+        let id = || "s1".to_owned();
+        let elsewhere = LabletSessionError::BoundElsewhere { what: "lab", bound: id(), refused: id() };
+        let step = LabletSessionError::TransitionNotAllowed { from: SessionStatus::Ready, to: SessionStatus::Stopped };
+        let unknown = LabletSessionError::UnknownRequest { request_id: "r1".parse().unwrap() };
+        for error in [
+            CommandError::Invalid(Invalid::new("a", "b", "c")),
+            CommandError::NotFound { what: "session", id: id() },
+            CommandError::Exists { what: "session", id: id() },
+            CommandError::Refused(elsewhere),
+            CommandError::Refused(step),
+            CommandError::Refused(unknown),
+            CommandError::Stale { expected: 1, actual: 2 },
+            CommandError::KeyReused { key: id() },
+            CommandError::Unavailable("away".into()),
+            CommandError::Broken("broken".into()),
+        ] {
+            let code = error.error_code();
+            let document = Problem::from(error).document();
+            let told = (document.code.as_str(), document.kind.as_str(), document.status);
+            assert_eq!(told, (code.as_str(), format!("urn:lablet:problem:{}", code.problem()).as_str(), code.status()));
+        }
+    }
 }

@@ -13,7 +13,7 @@ use aide::generate::GenContext;
 use aide::openapi::{MediaType, Operation, Response as Described, SchemaObject};
 use aide::operation::OperationOutput;
 use app::body::InvalidBody;
-use app::commands::Warning;
+use app::commands::{ErrorCode, Warning};
 use axum::response::{IntoResponse, Response};
 use domain::Invalid;
 use http::header::{CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -80,6 +80,29 @@ impl Kind {
             Self::Internal | Self::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable | Self::ReadModelBehind => StatusCode::SERVICE_UNAVAILABLE,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// Its name in the one table of codes, where commands fail like this, and one of the same form where only requests do.
+    fn code(self) -> &'static str {
+        match self {
+            Self::InvalidInput => ErrorCode::Invalid.as_str(),
+            Self::WrongState => ErrorCode::Refused.as_str(),
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => ErrorCode::Forbidden.as_str(),
+            Self::NotFound => ErrorCode::NotFound.as_str(),
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Conflict => "conflict",
+            Self::KeyReused => ErrorCode::KeyReused.as_str(),
+            Self::StaleVersion => ErrorCode::Stale.as_str(),
+            Self::TooLarge => "too_large",
+            Self::UnsupportedMediaType => "unsupported_media_type",
+            Self::VersionRequired => "version_required",
+            Self::Internal => ErrorCode::Broken.as_str(),
+            Self::Unavailable => ErrorCode::Unavailable.as_str(),
+            Self::Unreadable => "unreadable",
+            Self::ReadModelBehind => "read_model_behind",
+            Self::TimedOut => ErrorCode::TimedOut.as_str(),
         }
     }
 
@@ -156,6 +179,9 @@ pub struct Document {
     pub title: String,
     /// The status code of the answer.
     pub status: u16,
+    /// The class as commands on the bus are told it, e.g. `invalid`, `not_found` or `stale`.
+    #[serde(default)]
+    pub code: String,
     /// What happened this time, and what would be right.
     pub detail: String,
     /// The path that was asked for.
@@ -176,6 +202,7 @@ pub struct Problem(Box<Parts>);
 #[derive(Debug, Clone)]
 struct Parts {
     kind: Kind,
+    code: &'static str,
     detail: String,
     errors: Vec<FieldProblem>,
     warnings: Vec<Warning>,
@@ -190,6 +217,7 @@ impl Problem {
     pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             kind,
+            code: kind.code(),
             detail: detail.into(),
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -205,6 +233,13 @@ impl Problem {
         let mut problem = Self::new(Kind::InvalidInput, invalid.to_string().trim_start());
         problem.0.errors.push(invalid.into());
         problem
+    }
+
+    /// The same problem, as a failure of a command.
+    #[must_use]
+    pub(crate) fn coded(mut self, code: ErrorCode) -> Self {
+        self.0.code = code.as_str();
+        self
     }
 
     /// The same problem, with what of the request was not used.
@@ -269,6 +304,7 @@ impl Problem {
         Document {
             kind: format!("urn:lablet:problem:{}", self.0.kind.slug()),
             title: self.0.kind.title().to_owned(),
+            code: self.0.code.to_owned(),
             status: self.0.kind.status().as_u16(),
             detail: self.0.detail.clone(),
             instance: self.0.instance.clone(),
@@ -357,6 +393,7 @@ mod tests {
           "type": "urn:lablet:problem:invalid-input",
           "title": "The input is not valid",
           "status": 400,
+          "code": "invalid",
           "detail": "capacity.cpu_cores is 0; expected a whole number from 1 to 10000",
           "instance": "/api/workers",
           "errors": [

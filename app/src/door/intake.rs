@@ -14,7 +14,7 @@ use crate::authority::Sender;
 use crate::body::{self, Handling, InvalidBody, UnknownMembers};
 use crate::bus::cloud_event::{self, NotAnEvent};
 use crate::bus::{streams, subjects};
-use crate::commands::{Answer, Blame, Command, CommandError, Commands, Warning};
+use crate::commands::{Answer, Blame, Command, CommandError, Commands, ErrorCode, Warning};
 use crate::log::{DedupeKey, Origin};
 
 /// Why a message did not take effect.
@@ -234,9 +234,9 @@ impl Rejection {
             Why::Subject => "unknown_subject",
             Why::NotAnEvent(_) => "not_an_event",
             Why::OtherType { .. } => "unknown_type",
-            Why::Invalid(_) => "invalid",
+            Why::Invalid(_) => ErrorCode::Invalid.as_str(),
             Why::Command(error) => error.code(),
-            Why::TimedOut(_) => "timed_out",
+            Why::TimedOut(_) => ErrorCode::TimedOut.as_str(),
             Why::Unreadable(_) => "unreadable",
             Why::Panicked | Why::EndedTheProcess(_) => "crashed",
             Why::Unfinished(_) => "unfinished",
@@ -248,16 +248,8 @@ impl Rejection {
     pub fn status(&self) -> u16 {
         match &*self.why {
             Why::Subject | Why::NotAnEvent(_) | Why::OtherType { .. } | Why::Invalid(_) | Why::Unreadable(_) => 400,
-            Why::Command(error) => match error {
-                CommandError::Invalid(_) | CommandError::Refused(_) => 400,
-                CommandError::NotAuthorized(_) => 403,
-                CommandError::NotFound { .. } => 404,
-                CommandError::Exists { .. } | CommandError::KeyReused { .. } => 409,
-                CommandError::Stale { .. } => 412,
-                CommandError::Unavailable(_) => 503,
-                CommandError::Broken(_) => 500,
-            },
-            Why::TimedOut(_) => 503,
+            Why::Command(error) => error.error_code().status(),
+            Why::TimedOut(_) => ErrorCode::TimedOut.status(),
             Why::Panicked | Why::Unfinished(_) | Why::EndedTheProcess(_) => 500,
             Why::AmongMany(rejection) => rejection.status(),
         }

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::{Direction, MessageSchema, generate};
 use crate::bus::{streams, subjects};
+use crate::commands::ErrorCode;
 use crate::notice::PublicUrl;
 
 /// The document for this public address.
@@ -195,7 +196,7 @@ fn answer() -> Value {
                     "type": "object",
                     "required": ["code", "message"],
                     "properties": {
-                        "code": { "type": "string" },
+                        "code": { "type": "string", "examples": ErrorCode::ALL.map(ErrorCode::as_str) },
                         "message": { "type": "string" },
                         "field": { "type": "string" },
                         "errors": {
