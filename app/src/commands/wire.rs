@@ -275,7 +275,7 @@ mod tests {
         session_id is "a.b"; expected an identifier: 1 to 64 ASCII letters, digits, '_' or '-', starting with a letter or a digit
         new_status is "flying"; expected one of pending, scheduled, instantiating, ready, running, collecting, grading, stopping, stopped, archived, terminated, expired
         data is a list; expected an object
-        observed_resources.nodes[0].node_id is 5; expected a text
+        observed_resources.nodes[0].node_id is 5; expected 1 to 64 characters on one line, without control characters and bidirectional overrides
         observed_ports.a is 70000; expected a port from 1 to 65535
         resource_requirements is missing; expected an object; and version is missing; expected 1 to 64 characters, without control characters and bidirectional overrides
         "#);
