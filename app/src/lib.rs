@@ -14,3 +14,4 @@ pub mod notice;
 pub mod printable;
 pub mod relay;
 pub mod schemas;
+pub mod watcher;

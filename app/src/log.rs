@@ -14,12 +14,13 @@ mod position;
 mod record;
 mod snapshot;
 mod transaction;
+mod visibility;
 
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram, gauge};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use tokio::sync::watch;
@@ -34,6 +35,7 @@ pub use self::page::{EventPage, PAGE_BYTES};
 pub use self::position::{NoPosition, Position};
 pub use self::record::{DedupeKey, Metadata, Origin, RecordedEvent};
 pub use self::transaction::begin;
+pub use self::visibility::{MOST_HELD_BACK, Visibility};
 use crate::clock::{Clock, Mint};
 
 /// The schema of the database, in order.
@@ -131,9 +133,15 @@ impl Log {
         describe_histogram!("lablet_log_append_batch_commands", Unit::Count, "Commands that shared one statement");
         describe_counter!("lablet_log_conflicts_total", Unit::Count, "Commands that met somebody else's events");
         describe_gauge!(
-            "lablet_log_held_back_seconds",
+            "lablet_log_visibility_lag_seconds",
             Unit::Seconds,
-            "Age of the oldest event held back from readers"
+            "Age of the oldest committed event that an open transaction keeps from readers"
+        );
+        describe_gauge!("lablet_log_held_back_seconds", Unit::Seconds, "The same; kept for older dashboards");
+        describe_gauge!(
+            "lablet_log_held_back_events",
+            Unit::Count,
+            "Committed events that an open transaction keeps from readers"
         );
         let appended = watch::Sender::new(0);
         let appender = append::Appender::start(&pool, options.writers, &appended);
@@ -233,26 +241,6 @@ impl Log {
         let newest = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
         let applied = in_time(sqlx::query_scalar(newest).fetch_one(&self.pool)).await?;
         Ok((applied, MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default()))
-    }
-
-    /// How long the oldest event that is committed has been held back from [`Log::read`] by a transaction that is
-    /// still open somewhere in the cluster; `None` when readers can see everything. More than seconds means that a
-    /// writer hangs, and is worth an alarm.
-    ///
-    /// # Errors
-    /// The database does not answer.
-    pub async fn held_back(&self) -> Result<Option<Duration>, LogError> {
-        let statement = format!(
-            "SELECT extract(epoch FROM clock_timestamp() - recorded_at)::float8 FROM events WHERE NOT {SETTLED}
-                AND epoch = (SELECT log_epoch.epoch FROM log_epoch)
-              ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC"
-        );
-        // The newest events come first in the index, and only those that are held back are looked at.
-        let oldest = format!("SELECT max(age) FROM ({statement} LIMIT 10000) AS held (age)");
-        let age: Option<f64> = in_time(sqlx::query_scalar(AssertSqlSafe(oldest)).fetch_one(&self.pool)).await?;
-        let age = age.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
-        gauge!("lablet_log_held_back_seconds").set(age.unwrap_or_default().as_secs_f64());
-        Ok(age)
     }
 }
 

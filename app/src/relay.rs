@@ -358,7 +358,8 @@ impl Relay {
             if published > 0 {
                 continue;
             }
-            gauge!("lablet_relay_lag_seconds").set(0.0);
+            // Nothing to see is not yet nothing to do: an open transaction may keep events from every reader.
+            gauge!("lablet_relay_lag_seconds").set(self.log.visibility().await?.lag_seconds());
             lease.renew_when_due().await?;
             let poll = Instant::now() + self.options.poll;
             tokio::select! {

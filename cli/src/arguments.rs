@@ -3,6 +3,7 @@
 use clap::{Args, Parser, Subcommand};
 
 use crate::client::ClientCommand;
+use crate::configuration::watcher::WatcherArguments;
 use crate::configuration::{
     BodyArguments, BusArguments, ControllerArguments, DatabaseArguments, DeadLetterArguments, GatewayArguments,
 };
@@ -68,6 +69,8 @@ pub(crate) struct ProjectArguments {
     pub(crate) database: DatabaseArguments,
     #[command(flatten)]
     pub(crate) bus: BusArguments,
+    #[command(flatten)]
+    pub(crate) watcher: WatcherArguments,
 }
 
 /// Relay.
@@ -80,6 +83,8 @@ pub(crate) struct RelayArguments {
     /// How the gateway is reached from outside; in the notices' links.
     #[arg(long, env = "LABLET_PUBLIC_URL")]
     pub(crate) public_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) watcher: WatcherArguments,
 }
 
 /// Controller.

@@ -3,6 +3,7 @@
 pub(crate) mod bus;
 pub(crate) mod secrets;
 pub(crate) mod sign_in;
+pub(crate) mod watcher;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

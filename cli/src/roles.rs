@@ -15,6 +15,7 @@ use app::door::{CommandDoor, DoorOptions};
 use app::log::{Log, LogOptions};
 use app::notice::PublicUrl;
 use app::relay::{Nudger, Relay, RelayOptions};
+use app::watcher::Watcher;
 use controller::{CmlClient, Controller};
 use gateway::{Gateway, GatewayOptions, GatewayParts};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -23,6 +24,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::arguments::{ControlArguments, ProjectArguments, RelayArguments, ServeArguments};
+use crate::configuration::watcher::WatcherArguments;
 use crate::configuration::{Access, BusArguments, ControllerSettings};
 use crate::secret::Secret;
 use crate::{shutdown, telemetry};
@@ -31,11 +33,6 @@ use crate::{shutdown, telemetry};
 const CONNECTIONS: u32 = 24;
 /// How long the roles of a process may take to end.
 const END_WITHIN: Duration = Duration::from_secs(20);
-
-/// How often it is looked whether events are held back from readers.
-const WATCH_EVERY: Duration = Duration::from_secs(10);
-/// Events that are held back for longer are worth a warning.
-const HELD_BACK_TOO_LONG: Duration = Duration::from_secs(10);
 
 /// The roles that run in this process.
 pub(crate) struct Roles {
@@ -121,12 +118,13 @@ impl Roles {
     pub(crate) fn start_relay(&mut self, store: &Store, bus: &Bus, public_url: PublicUrl) {
         let relay = Relay::new(store.log.clone(), bus.clone(), RelayOptions { public_url, ..RelayOptions::default() });
         self.start("relay", |stop| async move { Ok(relay.run(stop).await?) });
-        let log = store.log.clone();
-        self.start("watch over the log", |stop| async move {
-            let watching = warn_of_what_is_held_back(&log);
-            if stop.run_until_cancelled(watching).await.is_none() {
-                tracing::debug!("the log is no longer watched");
-            }
+    }
+
+    /// Watches over the log's readers; one of a deployment does so at a time.
+    pub(crate) fn start_watcher(&mut self, store: &Store, arguments: &WatcherArguments) {
+        let watcher = Watcher::new(store.log.clone(), arguments.options());
+        self.start("watcher", |stop| async move {
+            watcher.run(stop).await;
             Ok(())
         });
     }
@@ -253,24 +251,6 @@ impl Roles {
     }
 }
 
-/// Warns while a transaction that stays open somewhere in the cluster holds events back from all readers. The age is a
-/// metric, too.
-async fn warn_of_what_is_held_back(log: &Log) {
-    loop {
-        tokio::time::sleep(WATCH_EVERY).await;
-        match log.held_back().await {
-            Ok(Some(age)) if age > HELD_BACK_TOO_LONG => {
-                tracing::warn!(
-                    age_s = age.as_secs(),
-                    "an open transaction holds events back from every reader of the log"
-                );
-            }
-            Ok(_) => {}
-            Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "the log cannot be watched"),
-        }
-    }
-}
-
 /// `lablet serve`: the gateway and the command door.
 pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
@@ -299,6 +279,7 @@ pub(crate) async fn project(arguments: ProjectArguments) -> anyhow::Result<()> {
     let bus = connect_bus(&arguments.bus, "lablet-project").await?;
     let mut roles = Roles::new(cancelled.child_token());
     roles.start_projections(&store, &bus);
+    roles.start_watcher(&store, &arguments.watcher);
     roles.run(cancelled).await
 }
 
@@ -310,6 +291,7 @@ pub(crate) async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {
     let mut roles = Roles::new(cancelled.child_token());
     let public_url = public_url(arguments.public_url.as_deref(), PublicUrl::default().as_str())?;
     roles.start_relay(&store, &bus, public_url);
+    roles.start_watcher(&store, &arguments.watcher);
     roles.run(cancelled).await
 }
 

@@ -19,6 +19,7 @@ use self::ready::Ready;
 use self::stores::Stores;
 use crate::configuration::bus::BusAccessArguments;
 use crate::configuration::sign_in::SignInArguments;
+use crate::configuration::watcher::WatcherArguments;
 use crate::configuration::{
     Access, AuthorityArguments, BodyArguments, BusArguments, ControllerArguments, DeadLetterArguments, ReachArguments,
 };
@@ -69,6 +70,8 @@ pub(crate) struct UpArguments {
     reach: ReachArguments,
     #[command(flatten)]
     controller: ControllerArguments,
+    #[command(flatten)]
+    watcher: WatcherArguments,
 }
 
 /// How to tell that everything is ready.
@@ -122,6 +125,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         roles.start_relay(&store, &bus, site.clone());
         roles.start_door(&store, &bus);
         roles.start_projections(&store, &bus);
+        roles.start_watcher(&store, &arguments.watcher);
         let settings = match &simulated {
             Some((simulator, credentials)) => {
                 Some(arguments.controller.settings_for_simulator(simulator, credentials.clone())?)

@@ -22,8 +22,8 @@ const MOST_HOPS: usize = 16;
 pub(crate) struct ClientAddress {
     /// The address.
     pub(crate) ip: IpAddr,
-    /// Whether the client itself holds the connection, without a proxy in between that says so.
-    pub(crate) is_peer: bool,
+    /// Whether that is certain: nobody in between who is not trusted, or does not say for whom he speaks.
+    pub(crate) is_certain: bool,
 }
 
 impl ClientAddress {
@@ -33,21 +33,20 @@ impl ClientAddress {
         let is_forwarded =
             [FORWARDED.as_str(), X_FORWARDED_FOR, "x-real-ip"].iter().any(|name| headers.contains_key(*name));
         if !is_forwarded || !trusted.contain(peer) {
-            return Self { ip: peer, is_peer: !is_forwarded };
+            return Self { ip: peer, is_certain: !is_forwarded };
         }
-        let by_list = list(headers, X_FORWARDED_FOR).map(|hops| last_untrusted(peer, hops, trusted));
+        let by_list = list(headers, X_FORWARDED_FOR).map(|hops| last_untrusted(peer, hops.into_iter().map(Some), trusted));
         let by_forwarded = list(headers, FORWARDED.as_str())
-            .map(|hops| last_untrusted(peer, hops.into_iter().filter_map(forwarded_for).collect(), trusted));
-        let ip = match (by_list, by_forwarded) {
+            .map(|hops| last_untrusted(peer, hops.into_iter().map(forwarded_for), trusted));
+        match (by_list, by_forwarded) {
             (Some(one), Some(other)) if one != other => {
                 // A proxy writes one of them; the other is the client's own invention, and we cannot tell which.
-                tracing::debug!(%peer, "Forwarded and X-Forwarded-For contradict each other; the proxy counts as the client");
-                peer
+                tracing::debug!(%peer, "Forwarded and X-Forwarded-For contradict each other");
+                Self { ip: peer, is_certain: false }
             }
-            (Some(ip), _) | (None, Some(ip)) => ip,
-            (None, None) => peer,
-        };
-        Self { ip, is_peer: false }
+            (Some(client), _) | (None, Some(client)) => client,
+            (None, None) => Self { ip: peer, is_certain: false },
+        }
     }
 }
 
@@ -81,14 +80,20 @@ fn forwarded_for(entry: &str) -> Option<&str> {
 }
 
 /// Goes back from the peer, hop by hop, as long as the one who speaks is trusted and names an address.
-fn last_untrusted(peer: IpAddr, hops: Vec<&str>, trusted: &Networks) -> IpAddr {
-    let mut client = peer;
-    for hop in hops.into_iter().rev().take(MOST_HOPS) {
-        if !trusted.contain(client) {
+fn last_untrusted<'a>(
+    peer: IpAddr,
+    hops: impl DoubleEndedIterator<Item = Option<&'a str>>,
+    trusted: &Networks,
+) -> ClientAddress {
+    let mut client = ClientAddress { ip: peer, is_certain: true };
+    for hop in hops.rev().take(MOST_HOPS) {
+        if !trusted.contain(client.ip) {
             break;
         }
-        let Some(named) = address(hop) else { break };
-        client = named;
+        match hop.and_then(address) {
+            Some(ip) => client.ip = ip,
+            None => return ClientAddress { is_certain: false, ..client },
+        }
     }
     client
 }
@@ -146,12 +151,21 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_through_a_proxy_is_not_the_peer() {
+    fn who_comes_through_a_proxy_that_is_not_trusted_or_not_clear_is_not_certain() {
         let forwarded = HeaderMap::from_iter([(HeaderName::from_static("x-real-ip"), "127.0.0.1".parse().unwrap())]);
-        let is_peer = |headers: &HeaderMap| {
-            ClientAddress::of("127.0.0.1".parse().unwrap(), headers, &Networks::default()).is_peer
+        let is_certain = |headers: &HeaderMap, trusted: &str| {
+            ClientAddress::of("127.0.0.1".parse().unwrap(), headers, &trusted.parse().unwrap()).is_certain
         };
-        assert!(is_peer(&HeaderMap::new()));
-        assert!(!is_peer(&forwarded));
+        assert!(is_certain(&HeaderMap::new(), "none"));
+        assert!(!is_certain(&forwarded, "none") && !is_certain(&forwarded, "10.0.0.1"));
+        let of = |list: &'static str, other: &'static str| {
+            HeaderMap::from_iter([
+                (HeaderName::from_static("x-forwarded-for"), HeaderValue::from_static(list)),
+                (HeaderName::from_static("forwarded"), HeaderValue::from_static(other)),
+            ])
+        };
+        assert!(is_certain(&of("203.0.113.9", "for=203.0.113.9"), "127.0.0.1"));
+        assert!(!is_certain(&of("203.0.113.9", "for=127.0.0.1"), "127.0.0.1"));
+        assert!(!is_certain(&of("unknown", "for=unknown"), "127.0.0.1"));
     }
 }

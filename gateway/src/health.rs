@@ -7,13 +7,13 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use projections::ReadError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::GatewayOptions;
 use crate::authentication::{Authority, Role};
 use crate::client_address::ClientAddress;
-use crate::networks::Networks;
 use crate::problem::Problem;
 use crate::sign_in::sessions::Use;
 use crate::state::Shared;
@@ -50,6 +50,11 @@ pub(crate) struct Readiness {
     /// Read models that hold something back because an event of it could not be applied, by name. Requests are served.
     #[serde(default)]
     pub(crate) parked: Vec<String>,
+    /// Age in seconds of the oldest committed event that an open transaction keeps from every reader; 0: none is kept,
+    /// null: unknown.
+    pub(crate) visibility_lag_seconds: Option<f64>,
+    /// How many events it keeps, counted up to 10,000; null: unknown.
+    pub(crate) held_back_events: Option<u64>,
 }
 
 /// `GET /livez`: this process answers. Asks nobody.
@@ -59,33 +64,48 @@ pub(crate) async fn live() -> &'static str {
 
 /// `GET /readyz`: 200 when requests can be served, 503 when not.
 pub(crate) async fn ready(State(shared): State<Shared>) -> Response {
-    let probe = tokio::time::timeout(LONGEST_PROBE, shared.reads.freshness()).await;
+    let look = async {
+        let visibility = shared.log.visibility().await.map_err(ReadError::Log)?;
+        Ok::<_, ReadError>((shared.reads.freshness().await?, visibility))
+    };
+    let probe = tokio::time::timeout(LONGEST_PROBE, look).await;
     let nats = if shared.bus.is_connected() { Health::Ok } else { Health::Degraded };
     let mut parked = Vec::new();
-    let (postgres, behind) = match probe {
-        Ok(Ok(freshness)) => {
+    let (postgres, behind, visibility) = match probe {
+        Ok(Ok((freshness, visibility))) => {
             let holding = freshness.items.iter().filter(|model| model.parked_aggregates > 0);
             parked.extend(holding.map(|model| model.read_model.name().to_owned()));
-            let late = freshness.items.iter().filter(|model| model.events_behind > TOLERATED_LAG);
-            (Health::Ok, late.map(|model| model.read_model.name().to_owned()).collect())
+            let late =
+                freshness.items.iter().filter(|model| visibility.is_late() || model.events_behind > TOLERATED_LAG);
+            let late = late.filter(|model| model.events_behind > 0);
+            (Health::Ok, late.map(|model| model.read_model.name().to_owned()).collect(), Some(visibility))
         }
         Ok(Err(error)) => {
             tracing::warn!(error = &error as &dyn std::error::Error, "not ready: the database does not answer");
-            (Health::Down, Vec::new())
+            (Health::Down, Vec::new(), None)
         }
         Err(_) => {
             tracing::warn!("not ready: the database did not answer in {} s", LONGEST_PROBE.as_secs());
-            (Health::Down, Vec::new())
+            (Health::Down, Vec::new(), None)
         }
     };
     let status = match (postgres, nats) {
         (Health::Down, _) => Health::Down,
         (_, Health::Degraded | Health::Down) => Health::Degraded,
-        _ if !behind.is_empty() || !parked.is_empty() => Health::Degraded,
+        _ if !behind.is_empty() || !parked.is_empty() || visibility.is_some_and(|visibility| visibility.is_late()) => Health::Degraded,
         _ => Health::Ok,
     };
     let code = if status == Health::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
-    (code, Json(Readiness { status, postgres, nats, behind, parked })).into_response()
+    let readiness = Readiness {
+        status,
+        postgres,
+        nats,
+        behind,
+        parked,
+        visibility_lag_seconds: visibility.map(|visibility| visibility.lag_seconds()),
+        held_back_events: visibility.map(|visibility| visibility.held_back_events),
+    };
+    (code, Json(readiness)).into_response()
 }
 
 /// `GET /metrics`: Prometheus text. Open to callers in the networks of the settings, on this machine if nothing else is
@@ -99,13 +119,29 @@ pub(crate) async fn metrics(
         let signed_in = shared.authenticator.authenticate(&headers, Use::ByPage).await?;
         Authority::RoleOrInternal(Role::Viewer).check(&signed_in.principal)?;
     }
+    measure(&shared).await;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response())
+}
+
+/// Brings those metrics up to date that tell of the database and not of this process: the relay and the watcher may run
+/// elsewhere. A database that does not answer leaves them as they were.
+async fn measure(shared: &Shared) {
+    let look = async {
+        shared.log.visibility().await.map_err(ReadError::Log)?;
+        app::watcher::state(&shared.log).await.map_err(ReadError::Unavailable)
+    };
+    match tokio::time::timeout(LONGEST_PROBE, look).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            tracing::debug!(error = &error as &dyn std::error::Error, "the database cannot be measured");
+        }
+        Err(_) => tracing::debug!("the database cannot be measured in {} s", LONGEST_PROBE.as_secs()),
+    }
 }
 
 /// A request that a proxy passes on counts as the client's, where the proxy is trusted to say who that is.
 fn is_open_to(client: ClientAddress, options: &GatewayOptions) -> bool {
-    let is_known = client.is_peer || options.trusted_proxies != Networks::default();
-    is_known && options.metrics_readers.contain(client.ip)
+    client.is_certain && options.metrics_readers.contain(client.ip)
 }
 
 #[cfg(test)]
@@ -134,5 +170,6 @@ mod tests {
         assert!(open("127.0.0.1", &forwarded("203.0.113.7"), &behind_a_proxy));
         assert!(!open("127.0.0.1", &forwarded("203.0.113.7, 198.51.100.1"), &behind_a_proxy));
         assert!(!open("198.51.100.1", &forwarded("203.0.113.7"), &behind_a_proxy));
+        assert!(!open("127.0.0.1", &forwarded("unknown"), &behind_a_proxy));
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod consumers;
 use aide::transform::TransformOperation;
 use app::dead_letters::Kind;
 use app::log::Position;
+use app::watcher::{WatchedSession, WatcherState};
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
@@ -24,7 +25,7 @@ use crate::state::Shared;
 pub(crate) struct Operations {
     /// Version of this build.
     pub(crate) version: &'static str,
-    /// The end of the log.
+    /// The end of the log: its newest committed event, whether its readers see it yet or not.
     pub(crate) head: Position,
     /// How far each read model has come.
     pub(crate) read_models: Vec<Freshness>,
@@ -51,6 +52,12 @@ pub(crate) struct Operations {
     /// Read models whose checkpoint cannot be read: they are missing above.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) unreadable: Vec<UnreadableRow>,
+    /// How many events are held back from every reader, counted up to 10,000.
+    pub(crate) held_back_events: u64,
+    /// Whose transactions they wait for, the oldest first; empty where nothing is held back.
+    pub(crate) held_back_by: Vec<WatchedSession>,
+    /// The watcher, which ends such transactions, and what it could not do.
+    pub(crate) watcher: WatcherState,
 }
 
 /// How far the log is on the bus.
@@ -96,12 +103,16 @@ pub(crate) async fn show(State(shared): State<Shared>, _: Caller<Viewing>) -> Re
 pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
     let Listed { items: read_models, unreadable } = shared.reads.freshness().await?;
     let relay = app::relay::progress(shared.log.pool()).await?;
-    let head = shared.log.head().await.map_err(ReadError::Log)?;
+    let head = shared.log.newest().await.map_err(ReadError::Log)?;
     let caught_up = relay.position >= head;
     let behind = shared.log.count_after(relay.position, MOST_COUNTED);
     let events_behind = if caught_up { 0 } else { behind.await.map_err(ReadError::Log)? };
     let (schema_version, build_schema_version) = shared.log.schema_versions().await.map_err(ReadError::Log)?;
-    let held_back = shared.log.held_back().await.map_err(ReadError::Log)?;
+    let visibility = shared.log.visibility().await.map_err(ReadError::Log)?;
+    let held_back_by = match visibility.lag {
+        Some(_) => app::watcher::transactions_with_id(shared.log.pool()).await?,
+        None => Vec::new(),
+    };
     Ok(Operations {
         version: env!("CARGO_PKG_VERSION"),
         head,
@@ -128,7 +139,10 @@ pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
         consumers: shared.consumers.look(&shared.bus, shared.log.clock()).await,
         unreadable,
         bus: shared.consumers.deviations(&shared.bus).await,
-        held_back_seconds: held_back.unwrap_or_default().as_secs_f64(),
+        held_back_seconds: visibility.lag_seconds(),
+        held_back_events: visibility.held_back_events,
+        held_back_by,
+        watcher: app::watcher::state(&shared.log).await?,
     })
 }
 

@@ -19,9 +19,9 @@ pub struct Freshness {
     pub revision: i32,
     /// Every event up to here is applied or lies in the dead letters.
     pub position: Position,
-    /// The end of the log.
+    /// The end of the log: its newest committed event, whether the log's readers see it yet or not.
     pub head: Position,
-    /// Events after its position, counted up to [`MOST_COUNTED`].
+    /// Events after its position, counted up to [`MOST_COUNTED`]; those that readers do not see yet, too.
     pub events_behind: u64,
     /// When it last moved.
     pub moved_at: DateTime<Utc>,
@@ -55,7 +55,7 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn freshness(&self) -> Result<Listed<Freshness>, ReadError> {
-        let head = self.log.head().await?;
+        let head = self.log.newest().await?;
         let mut all = Listed::default();
         for model in ReadModel::ALL {
             let schema = model.schema();

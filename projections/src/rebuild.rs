@@ -430,8 +430,9 @@ fn retired(model: ReadModel) -> String {
 
 /// One change of structure at a time per read model, done by the role that owns the tables.
 async fn begin_change(connection: &mut PgConnection, model: ReadModel) -> sqlx::Result<()> {
-    sqlx::query("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))")
-        .bind(model.schema())
+    // A row that nobody else can lock; everybody may take an advisory lock where a superuser did not forbid it.
+    sqlx::query("SELECT FROM structure_locks WHERE read_model = $1 FOR UPDATE")
+        .bind(model.name())
         .execute(&mut *connection)
         .await?;
     execute(connection, "SET LOCAL ROLE lablet_app".to_owned()).await?;

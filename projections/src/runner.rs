@@ -195,7 +195,9 @@ impl Projections {
         }
         let events = self.log.read(from, *size).await.map_err(BatchError::Log)?;
         if events.is_empty() {
-            gauge!("lablet_projection_lag_seconds", "projection" => model.name()).set(0.0);
+            // Nothing to see is not yet nothing to do: an open transaction may keep events from every reader.
+            let visibility = self.log.visibility().await.map_err(BatchError::Log)?;
+            gauge!("lablet_projection_lag_seconds", "projection" => model.name()).set(visibility.lag_seconds());
             return Ok(Step::Idle);
         }
         let started = tokio::time::Instant::now();

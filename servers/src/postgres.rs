@@ -105,7 +105,7 @@ impl PostgresServer {
     ) -> Result<ServerProcess, ServerError> {
         let log = folder.join("server.log");
         let mut arguments = vec!["-D".into(), cluster.path_for_server()];
-        for setting in cluster::settings(port, fsync) {
+        for setting in cluster::settings(cluster.version(), port, fsync) {
             arguments.push("-c".into());
             arguments.push(setting.into());
         }
@@ -171,7 +171,8 @@ impl PostgresServer {
         self.process.id()
     }
 
-    /// Makes an empty database unless there is one of this name. Answers whether it was made.
+    /// Makes an empty database unless there is one of this name, and closes the cluster's other databases to everybody
+    /// but their owner: what is taken away from a role in this one, it would have there. Answers whether it was made.
     ///
     /// # Errors
     /// The name is not made of `[a-z0-9_]`, or Postgres refuses.
@@ -190,6 +191,10 @@ impl PostgresServer {
                 .await
                 .map_err(ServerError::database(action))?;
         }
+        connection
+            .execute("revoke connect, temporary on database postgres, template1 from public")
+            .await
+            .map_err(ServerError::database("close the other databases"))?;
         close(connection).await?;
         Ok(!there)
     }

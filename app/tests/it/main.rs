@@ -14,3 +14,4 @@ mod door;
 mod log;
 mod relay;
 mod stage;
+mod watcher;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use app::bus::Bus;
 use app::clock::Clock;
+use app::log::Log;
+use app::watcher::WatchedSession;
 use clap::Args;
 use projections::Projections;
 
@@ -25,6 +27,13 @@ pub(crate) struct DoctorArguments {
     sign_in: SignInArguments,
     #[command(flatten)]
     controller: ControllerArguments,
+}
+
+/// Something that can be used.
+struct Usable {
+    found: String,
+    /// What could be better.
+    notes: Vec<String>,
 }
 
 /// Looks at each thing and says what is wrong with it.
@@ -49,13 +58,21 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
             let since = relay.hindered_since.map(|since| format!(" since {since}")).unwrap_or_default();
             anyhow::bail!("nothing can be published to the bus{since}: {hindrance}");
         }
-        if let Some(age) = store.log().held_back().await?.filter(|age| *age > PATIENCE) {
+        let visibility = store.log().visibility().await?;
+        if visibility.is_late() {
+            let holders = app::watcher::transactions_with_id(store.log().pool()).await?;
             anyhow::bail!(
-                "a transaction that stays open has held events back from every reader for {} s",
-                age.as_secs()
+                "{} committed events have been kept from every reader for up to {} s by an open transaction: {}",
+                visibility.held_back_events,
+                visibility.lag.unwrap_or_default().as_secs(),
+                holders.iter().map(holder).collect::<Vec<_>>().join("; ")
             );
         }
-        anyhow::Ok(format!("Postgres {version}, {} migrations, log at {}", applied.len(), store.log().head().await?))
+        let newest = store.log().newest().await?;
+        let found = format!("Postgres {version}, {} migrations, log at {newest}", applied.len());
+        let notes = notes_of(store.log()).await;
+        let notes = notes.unwrap_or_else(|error| vec![format!("not everything could be looked at: {error:#}")]);
+        anyhow::Ok(Usable { found, notes })
     };
     let bus = async {
         let bus = roles::connect_bus(&arguments.stores_bus()?, "lablet-doctor").await?;
@@ -63,7 +80,7 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
         let account = connected(&bus).await?;
         let deviations: Vec<String> = super::bus::deviations(&bus).await?.iter().map(ToString::to_string).collect();
         anyhow::ensure!(deviations.is_empty(), "{account}; {}", deviations.join("; "));
-        anyhow::Ok(account)
+        anyhow::Ok(Usable { found: account, notes: Vec::new() })
     };
     let provider = sign_in.provider();
     // A role looks only at what its own configuration names: a controller has no database.
@@ -95,14 +112,19 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
         let look = async {
             let Some(options) = provider? else { anyhow::bail!("it is not configured") };
             let issuer = gateway::sign_in::check_provider(options, Clock::system()).await?;
-            anyhow::Ok(format!("{issuer} describes itself, and has keys"))
+            anyhow::Ok(Usable { found: format!("{issuer} describes itself, and has keys"), notes: Vec::new() })
         };
         outcomes.push(("OpenID provider", within(look).await));
     }
     let mut healthy = true;
     for (thing, outcome) in outcomes {
         match outcome {
-            Ok(found) => say(&format!("ok       {thing}: {found}"))?,
+            Ok(Usable { found, notes }) => {
+                say(&format!("ok       {thing}: {found}"))?;
+                for note in notes {
+                    say(&format!("note     {thing}: {note}"))?;
+                }
+            }
             Err(error) => {
                 healthy = false;
                 say(&format!("problem  {thing}: {error:#}"))?;
@@ -140,12 +162,41 @@ async fn what_is_parked(projections: &Projections) -> anyhow::Result<String> {
 }
 
 /// Whether the credentials of a controller go anywhere. No worker is asked: which there are, the gateway knows.
-fn where_credentials_go(settings: &ControllerSettings) -> anyhow::Result<String> {
+fn where_credentials_go(settings: &ControllerSettings) -> anyhow::Result<Usable> {
     anyhow::ensure!(
         !settings.credentials.lacks_hosts(),
         "there are credentials that are sent nowhere: LABLET_CML_HOSTS names no host"
     );
-    Ok("credentials go to named hosts alone".to_owned())
+    Ok(Usable { found: "credentials go to named hosts alone".to_owned(), notes: Vec::new() })
+}
+
+/// A transaction that readers wait for.
+fn holder(session: &WatchedSession) -> String {
+    let pid = session.pid.map_or_else(|| session.kind.clone(), |pid| format!("pid {pid}"));
+    let age = session.transaction_seconds.map_or_else(String::new, |seconds| format!(", open for {seconds:.0} s"));
+    let WatchedSession { role_name, database_name, application_name, .. } = session;
+    format!("{pid}, role {role_name:?} in {database_name:?}, application {application_name:?}{age}")
+}
+
+/// What works and could be safer.
+async fn notes_of(log: &Log) -> anyhow::Result<Vec<String>> {
+    let mut notes = app::watcher::problem_lines(&app::watcher::confine_analysts(log.pool(), false).await?);
+    let watcher = app::watcher::state(log).await?;
+    if !watcher.watching {
+        notes.push(match watcher.looked_at {
+            Some(at) => format!("no watcher has looked since {at}: nobody ends what holds up the log's readers"),
+            None => "no watcher has looked yet: nobody ends what holds up the log's readers".to_owned(),
+        });
+    }
+    notes.extend(watcher.problems.into_iter().filter(|problem| !notes.contains(problem)).collect::<Vec<_>>());
+    let prepared: String = sqlx::query_scalar("SHOW max_prepared_transactions").fetch_one(log.pool()).await?;
+    if prepared != "0" {
+        notes.push(format!(
+            "max_prepared_transactions is {prepared}: a prepared transaction that nobody finishes holds up the log's \
+             readers, and the watcher cannot end it; set it to 0"
+        ));
+    }
+    Ok(notes)
 }
 
 async fn within<T>(look: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {

@@ -1,5 +1,7 @@
 //! What operators see and do.
 
+use std::time::Duration;
+
 use app::dead_letters::{Kind, Undeliverable};
 use reqwest::Method;
 use serde_json::json;
@@ -27,6 +29,53 @@ async fn operators_see_how_far_everything_is() {
         );
         assert_eq!(consumers["unknown_because"], "the bus is away");
     }
+}
+
+#[tokio::test]
+async fn what_an_open_transaction_keeps_from_readers_is_told_wherever_somebody_asks() {
+    let world = World::start().await;
+    let mut stranger = app::log::begin(&world.owner()).await.unwrap();
+    sqlx::query("SELECT set_config('application_name', 'a report', false), pg_current_xact_id()::text")
+        .execute(&mut *stranger)
+        .await
+        .unwrap();
+    world.post("/api/workers", &worker("w1")).await.expect(201);
+
+    let operations = world.get("/api/operations").await.expect(200).body;
+    assert_eq!(operations["held_back_events"], 1);
+    assert!(operations["held_back_seconds"].as_f64().unwrap() > 0.0);
+    let holders = operations["held_back_by"].as_array().unwrap();
+    let holder = holders.iter().find(|holder| holder["application_name"] == "a report").unwrap();
+    assert_eq!((&holder["role_name"], &holder["is_own"]), (&json!("postgres"), &json!(false)));
+    assert!(holder["pid"].is_number() && holder["transaction_seconds"].is_number());
+    assert_eq!(operations["read_models"][0]["events_behind"], 1, "it is committed, and no read model has it");
+    assert_eq!(operations["relay"]["caught_up"], false);
+    assert_eq!(operations["watcher"]["watching"], false, "nobody watches in this test");
+    let page = world.send(world.request(Method::GET, "/operations").bearer_auth(OPERATOR)).await.expect(200).body;
+    let page = page.as_str().unwrap();
+    assert!(page.contains("wait for an open transaction") && page.contains("a report"), "{page}");
+
+    let ready = async || world.send(world.request(Method::GET, "/readyz")).await.expect(200).body;
+    let first = ready().await;
+    assert_eq!(first["held_back_events"], 1);
+    assert!(first["visibility_lag_seconds"].as_f64().unwrap() > 0.0);
+    let until = tokio::time::Instant::now() + Duration::from_secs(60);
+    let mut late = first;
+    while late["behind"].as_array().unwrap().is_empty() {
+        assert!(tokio::time::Instant::now() < until, "{late}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        late = ready().await;
+    }
+    assert_eq!(late["status"], "degraded");
+    assert_eq!(late["behind"].as_array().unwrap().len(), 5, "{late}");
+    let metrics = world.send(world.request(Method::GET, "/metrics")).await.expect(200);
+    assert_eq!(metrics.status, 200);
+
+    stranger.rollback().await.unwrap();
+    world.settle().await;
+    let operations = world.get("/api/operations").await.expect(200).body;
+    assert_eq!((&operations["held_back_events"], &operations["held_back_by"]), (&json!(0), &json!([])));
+    assert_eq!(ready().await["behind"], json!([]));
 }
 
 #[tokio::test]

@@ -206,6 +206,11 @@ impl World {
         Self { address, log, dead_letters, http, projections, runner: None, stop, serving: Some(serving), database }
     }
 
+    /// Connections as the database's owner.
+    pub(crate) fn owner(&self) -> sqlx::PgPool {
+        self.database.as_ref().expect("there is a database").pool()
+    }
+
     /// Lets the read models follow.
     pub(crate) fn project(&mut self) {
         let options = RunnerOptions { poll: Duration::from_millis(200), ..RunnerOptions::default() };

@@ -16,6 +16,7 @@ use super::{SUPERUSER, programs};
 pub(crate) struct Cluster {
     path: PathBuf,
     programs: PathBuf,
+    version: u32,
     user: Option<User>,
 }
 
@@ -35,7 +36,7 @@ impl Cluster {
                     installed: installed.keys().map(u32::to_string).collect::<Vec<_>>().join(", "),
                 })?;
                 let user = if folder.is_privileged() { Some(owner_or_default(&path)?) } else { None };
-                let cluster = Self { path, programs: programs.clone(), user };
+                let cluster = Self { path, programs: programs.clone(), version, user };
                 (cluster, version)
             }
             None => {
@@ -44,7 +45,7 @@ impl Cluster {
                     return Err(ServerError::NotInstalled { program: "Postgres", advice: String::new() });
                 };
                 let cluster =
-                    Self { path, programs, user: folder.is_privileged().then(unprivileged_user).transpose()? };
+                    Self { path, programs, version, user: folder.is_privileged().then(unprivileged_user).transpose()? };
                 tracing::info!(
                     version,
                     folder = %folder.path().display(),
@@ -61,6 +62,11 @@ impl Cluster {
 
     pub(crate) fn program(&self, name: &str) -> PathBuf {
         self.programs.join(name)
+    }
+
+    /// Major version of the server.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
     }
 
     pub(crate) fn user(&self) -> Option<User> {
@@ -176,7 +182,7 @@ impl Cluster {
 }
 
 /// Settings are given at each start, so that a kept cluster follows the program.
-pub(crate) fn settings(port: u16, fsync: bool) -> Vec<String> {
+pub(crate) fn settings(version: u32, port: u16, fsync: bool) -> Vec<String> {
     let mut settings = vec![
         format!("port={port}"),
         "listen_addresses=127.0.0.1".to_owned(),
@@ -189,9 +195,15 @@ pub(crate) fn settings(port: u16, fsync: bool) -> Vec<String> {
         "log_timezone=UTC".to_owned(),
         // A writer that stays open holds up every reader of the log.
         "idle_in_transaction_session_timeout=60s".to_owned(),
+        // One that was prepared and forgotten holds them up for ever.
+        "max_prepared_transactions=0".to_owned(),
         "log_checkpoints=off".to_owned(),
         "jit=off".to_owned(),
     ];
+    if version >= 17 {
+        // 64 MB in place of 8 GB: everybody may NOTIFY, and whoever listens and does not read keeps it all.
+        settings.push("max_notify_queue_pages=8192".to_owned());
+    }
     if fsync {
         settings.push("fsync=on".to_owned());
     } else {

@@ -96,16 +96,36 @@ async fn nobody_but_the_owner_places_an_event_in_the_order() {
 }
 
 #[tokio::test]
+async fn nobody_changes_an_event_not_even_who_replicates() {
+    let (database, log) = start().await;
+    log.execute::<Counter>("c", Count::times(1, ""), &anybody()).await.unwrap();
+    let mut owner = database.pool().acquire().await.unwrap();
+    sqlx::query("SET session_replication_role = replica").execute(&mut *owner).await.unwrap();
+    for change in [
+        "UPDATE events SET payload = '{}'",
+        "DELETE FROM events",
+        "TRUNCATE events",
+        "DELETE FROM events WHERE false",
+        "INSERT INTO events SELECT * FROM events ON CONFLICT (event_id) DO UPDATE SET payload = '{}'",
+    ] {
+        let refused = sqlx::query(change).execute(&mut *owner).await.expect_err(change);
+        let refused = refused.as_database_error().unwrap();
+        assert!(["23001", "428C9"].contains(&refused.code().unwrap().as_ref()), "{change}: {refused}");
+    }
+    assert_eq!(log.history("counter", "c", 0, 10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn an_open_writer_shows_as_events_held_back() {
     let (database, log) = start().await;
     let mut open = app::log::begin(&database.pool()).await.unwrap();
     sqlx::query("SELECT pg_current_xact_id()::text").execute(&mut *open).await.unwrap();
     log.execute::<Counter>("c", Count::times(1, ""), &anybody()).await.unwrap();
-    assert!(log.held_back().await.unwrap().is_some());
+    assert!(log.visibility().await.unwrap().lag.is_some());
     open.rollback().await.unwrap();
     // Another database of the same cluster may hold a transaction open for a moment.
     tokio::time::timeout(Duration::from_secs(20), async {
-        while log.held_back().await.unwrap().is_some() {
+        while log.visibility().await.unwrap().lag.is_some() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     })

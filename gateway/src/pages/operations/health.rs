@@ -1,6 +1,7 @@
 //! What the cards of operations say of the bus, the database and the last comparison, in words.
 
 use app::bus::ConsumerState;
+use app::watcher::{EndedSession, WatchedSession, WatcherState};
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::freshness::{Freshness, MOST_COUNTED};
 use projections::verifications::Verification;
@@ -121,12 +122,42 @@ pub(super) fn schema(operations: &Operations) -> Badge {
 }
 
 /// Whether an open transaction keeps events from everybody.
-pub(super) fn held_back(seconds: &f64) -> Badge {
-    if *seconds <= 0.0 {
-        return Badge::new(Tone::Good, "✓", "nothing");
+pub(super) fn visibility_lag(operations: &Operations) -> Badge {
+    let (seconds, events) = (operations.held_back_seconds, operations.held_back_events);
+    if events == 0 {
+        return Badge::new(Tone::Good, "✓", "none");
     }
-    let tone = if *seconds > HELD_TOO_LONG { Tone::Bad } else { Tone::Calm };
-    Badge::new(tone, "◷", format!("an event for {} s, by a transaction that is open", number(seconds)))
+    let tone = if seconds > HELD_TOO_LONG { Tone::Bad } else { Tone::Calm };
+    let words = format!("{}, the oldest for {} s, wait for an open transaction", many(&events), number(&seconds));
+    Badge::new(tone, "◷", words)
+}
+
+/// Whose transaction it is, as far as Postgres says.
+pub(super) fn who(session: &WatchedSession) -> String {
+    let pid = session.pid.map(|pid| format!("pid {pid}, ")).unwrap_or_default();
+    let age = session.transaction_seconds.map(|seconds| format!(", for {} s", number(&seconds))).unwrap_or_default();
+    let named = match session.application_name.as_str() {
+        "" => String::new(),
+        name => format!(", {name}"),
+    };
+    format!("{pid}{} in {}{named}{age}", session.role_name, session.database_name)
+}
+
+/// Whether somebody ends transactions that hold up readers, and what was ended.
+pub(super) fn watcher(state: &WatcherState) -> Badge {
+    if !state.watching {
+        return Badge::new(Tone::Bad, "✕", "none at work");
+    }
+    match state.problems.len() {
+        0 => Badge::new(Tone::Good, "✓", "at work"),
+        problems => Badge::new(Tone::Warn, "▲", format!("at work; {}", counted(&(problems as u64), "problem"))),
+    }
+}
+
+/// The session that the watcher ended last.
+pub(super) fn ended(session: &EndedSession) -> String {
+    let EndedSession { pid, role_name, database_name, reason, seconds, .. } = session;
+    format!("pid {pid}, {role_name} in {database_name}: {reason} for {} s", number(seconds))
 }
 
 /// What the last comparison found.
@@ -248,7 +279,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_held_back_for_long_is_bad() {
-        assert_eq!([0.0, 1.5, 60.0].map(|seconds| held_back(&seconds).tone), [Tone::Good, Tone::Calm, Tone::Bad]);
+    fn a_watcher_that_is_away_or_lacks_rights_is_told_apart() {
+        let state = |watching, problems: &[&str]| WatcherState {
+            looked_at: None,
+            watching,
+            ended_sessions: 0,
+            last_ended: None,
+            problems: problems.iter().map(|&problem| problem.to_owned()).collect(),
+        };
+        let told = [state(false, &[]), state(true, &["a"]), state(true, &[])].map(|state| watcher(&state).words);
+        assert_eq!(told, ["none at work", "at work; 1 problem", "at work"]);
     }
 }

@@ -1,0 +1,81 @@
+//! What is committed and not yet shown to the readers of the log, because an older transaction is still open.
+
+use std::time::Duration;
+
+use metrics::gauge;
+use sqlx::PgExecutor;
+
+use super::{Log, LogError, Position, in_time};
+
+/// Events that wait are counted no further.
+pub const MOST_HELD_BACK: i64 = 10_000;
+
+/// A lag beyond this holds up everybody who reads: whoever asks how things are is told so.
+const TOLERATED_LAG: Duration = Duration::from_secs(5);
+
+/// How far the log's readers are behind what is committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Visibility {
+    /// Committed events that no reader sees yet, counted up to [`MOST_HELD_BACK`].
+    pub held_back_events: u64,
+    /// Age of the first of them; `None`: readers see everything.
+    pub lag: Option<Duration>,
+}
+
+impl Visibility {
+    /// The lag in seconds, 0 where readers see everything.
+    pub fn lag_seconds(&self) -> f64 {
+        self.lag.unwrap_or_default().as_secs_f64()
+    }
+
+    /// Whether somebody's transaction hangs, and not only ends in a moment.
+    pub fn is_late(&self) -> bool {
+        self.lag.is_some_and(|lag| lag > TOLERATED_LAG)
+    }
+
+    /// As seen by this connection.
+    ///
+    /// # Errors
+    /// sqlx's error.
+    pub(crate) async fn seen_by(database: impl PgExecutor<'_>) -> sqlx::Result<Self> {
+        // The opposite of what readers take, and so of the same snapshot and the same index.
+        let statement = "
+            WITH held AS (
+                SELECT recorded_at FROM events
+                 WHERE epoch = (SELECT log_epoch.epoch FROM log_epoch)
+                   AND written_by >= pg_snapshot_xmin(pg_current_snapshot())
+                 ORDER BY events.epoch, events.written_by, events.position LIMIT $1)
+            SELECT count(*), extract(epoch FROM clock_timestamp() - min(recorded_at))::float8 FROM held";
+        let (held, age): (i64, Option<f64>) =
+            sqlx::query_as(statement).bind(MOST_HELD_BACK).fetch_one(database).await?;
+        let lag = age.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
+        Ok(Self { held_back_events: held.unsigned_abs(), lag })
+    }
+}
+
+impl Log {
+    /// What is committed and not yet shown to readers. A lag of more than seconds means that somebody's transaction
+    /// hangs, and is worth an alarm. The metrics of it are set, too.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn visibility(&self) -> Result<Visibility, LogError> {
+        let visibility = in_time(Visibility::seen_by(&self.pool)).await?;
+        gauge!("lablet_log_visibility_lag_seconds").set(visibility.lag_seconds());
+        gauge!("lablet_log_held_back_seconds").set(visibility.lag_seconds());
+        gauge!("lablet_log_held_back_events").set(u32::try_from(visibility.held_back_events).unwrap_or(u32::MAX));
+        Ok(visibility)
+    }
+
+    /// The position of the last event that is committed, whether readers see it yet or not; [`Position::START`] for an
+    /// empty log. No position beyond it was ever given to anybody.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn newest(&self) -> Result<Position, LogError> {
+        let statement = "SELECT epoch, written_by::text AS written_by, position FROM events
+                          ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC LIMIT 1";
+        let row = in_time(sqlx::query(statement).fetch_optional(&self.pool)).await?;
+        Ok(row.as_ref().map(Position::from_row).transpose()?.unwrap_or(Position::START))
+    }
+}

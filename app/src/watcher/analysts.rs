@@ -1,0 +1,80 @@
+//! What analysts may do, kept as it should be. The rules are in the database, see `confine_analysts`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use sqlx::{FromRow, PgExecutor};
+
+/// Something that analysts may do and should not, or a limit that they lack.
+#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+pub struct Deviation {
+    /// Of what: a role, a function, the database.
+    pub subject: String,
+    /// What is not as it should be.
+    pub deviation: String,
+    /// Why it could not be mended, and what would do it; `None`: it was mended.
+    pub problem: Option<String>,
+}
+
+impl fmt::Display for Deviation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.subject, self.deviation)?;
+        self.problem.as_ref().map_or(Ok(()), |problem| write!(formatter, "; {problem}"))
+    }
+}
+
+/// Compares what analysts may do with what they should; with `mend` makes it so, as far as the owner of the log has the
+/// rights.
+///
+/// # Errors
+/// sqlx's error.
+pub async fn confine_analysts(database: impl PgExecutor<'_>, mend: bool) -> sqlx::Result<Vec<Deviation>> {
+    sqlx::query_as("SELECT subject, deviation, problem FROM confine_analysts($1)").bind(mend).fetch_all(database).await
+}
+
+/// Keeps the password that a login of analysts has now: the watcher puts it back when somebody changes it. Answers whether
+/// it could be kept, which needs a superuser.
+///
+/// # Errors
+/// sqlx's error.
+pub async fn keep_analyst_password(database: impl PgExecutor<'_>, login: &str) -> sqlx::Result<bool> {
+    sqlx::query_scalar("SELECT keep_analyst_password($1)").bind(login).fetch_one(database).await
+}
+
+/// A line for each problem, however many functions or roles have it.
+pub fn problem_lines(deviations: &[Deviation]) -> Vec<String> {
+    let mut subjects: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
+    for deviation in deviations {
+        if let Some(problem) = &deviation.problem {
+            subjects.entry((&deviation.deviation, problem)).or_default().push(&deviation.subject);
+        }
+    }
+    let line = |((deviation, problem), subjects): (_, Vec<&str>)| match subjects.as_slice() {
+        [first, others @ ..] if !others.is_empty() => {
+            format!("{first} and {} more: {deviation}; {problem}", others.len())
+        }
+        subjects => format!("{}: {deviation}; {problem}", subjects.concat()),
+    };
+    subjects.into_iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_many_functions_have_in_common_is_one_line() {
+        let deviation = |subject: &str, problem: Option<&str>| Deviation {
+            subject: subject.to_owned(),
+            deviation: "everybody may call it".to_owned(),
+            problem: problem.map(str::to_owned),
+        };
+        let needs = Some("needs a superuser");
+        let lines = problem_lines(&[
+            deviation("function a()", needs),
+            deviation("function b()", None),
+            deviation("function c()", needs),
+        ]);
+        assert_eq!(lines, ["function a() and 1 more: everybody may call it; needs a superuser"]);
+    }
+}
