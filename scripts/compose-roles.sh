@@ -8,4 +8,6 @@ psql --no-psqlrc --set ON_ERROR_STOP=1 \
     --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" <<'SQL'
 create role lablet_app login password :'app';
 create role lablet_analyst login password :'analyst';
+-- What is taken away from a role in Lablet's database, it would have in these.
+revoke connect, temporary on database postgres, template1 from public;
 SQL

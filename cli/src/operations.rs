@@ -1,5 +1,6 @@
 //! Operators' commands: migrate, rebuild, verify, doctor, dead letters, tokens.
 
+pub(crate) mod analysts;
 mod bus;
 mod dead_letters;
 mod doctor;
@@ -54,6 +55,9 @@ pub(crate) enum OperationCommand {
     /// Bearer tokens, and links that sign a browser in.
     #[command(subcommand)]
     Token(tokens::TokenCommand),
+    /// Logins that read the database with SQL.
+    #[command(subcommand)]
+    Analyst(analysts::AnalystCommand),
 }
 
 /// How to migrate.
@@ -92,6 +96,10 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
         OperationCommand::Migrate(arguments) => {
             let url = arguments.stores.database.url()?;
             migrate(&url).await?;
+            match analysts::password_of_environment()? {
+                Some(password) => analysts::give_password(&url, analysts::ANALYST, &password).await?,
+                None => analysts::apply_limits(&url).await?,
+            }
             let bus = arguments.stores.stores_bus()?;
             if bus.nats_url.is_some() {
                 ensure_streams(&bus).await?;
@@ -120,6 +128,7 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
         OperationCommand::DeadLetters(command) => dead_letters::run(command).await?,
         OperationCommand::Bus(command) => bus::run(command).await?,
         OperationCommand::Token(command) => tokens::run(command).await?,
+        OperationCommand::Analyst(command) => analysts::run(command).await?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -5,14 +5,12 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use servers::{NatsAccounts, NatsOptions, NatsServer, PostgresOptions, PostgresServer};
-use url::Url;
 
+use crate::operations::analysts::{self, ANALYST};
 use crate::secret::Secret;
 
 /// The private database.
 const DATABASE: &str = "lablet";
-/// The login of analysts.
-const ANALYST: &str = "lablet_analyst";
 /// How often the private servers are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Restarts of one server before `lablet up` gives up: it would fail again.
@@ -58,7 +56,8 @@ impl Stores {
                     async move { server.role_url(role, DATABASE).await?.parse::<Secret>().map_err(anyhow::Error::msg) }
                 };
                 let (application, analyst) = (url("lablet_app").await?, url(ANALYST).await?);
-                hold_to_limits(&server.url(DATABASE).parse().map_err(anyhow::Error::msg)?).await?;
+                let owner = server.url(DATABASE).parse().map_err(anyhow::Error::msg)?;
+                analysts::hold_to_limits(&owner, ANALYST).await?;
                 (Some(server), application, Some(analyst))
             }
         };
@@ -153,35 +152,8 @@ async fn analyst_of_named(data_dir: &Path, database_url: &Secret) -> Option<Secr
     }
 }
 
-/// Gives the analysts' login its limits, and keeps its password from being changed by themselves. As the owner.
-async fn hold_to_limits(database_url: &Secret) -> anyhow::Result<()> {
-    let pool = app::log::pool(database_url.reveal(), 1)?;
-    let deviations = app::watcher::confine_analysts(&pool, true).await?;
-    for problem in app::watcher::problem_lines(&deviations) {
-        tracing::warn!(problem = ?problem, "analysts are not confined as they should be");
-    }
-    if !app::watcher::keep_analyst_password(&pool, ANALYST).await? {
-        tracing::warn!("analysts can change their own password: only a superuser can see that and put it back");
-    }
-    pool.close().await;
-    Ok(())
-}
-
 async fn give_analyst_a_password(data_dir: &Path, database_url: &Secret) -> anyhow::Result<Secret> {
-    use sqlx::{ConnectOptions as _, Connection as _};
     let password = Secret::kept_in(&data_dir.join("analyst-password"), "")?;
-    let options: sqlx::postgres::PgConnectOptions =
-        database_url.reveal().parse().map_err(|_| anyhow::anyhow!("the database's address is no URL"))?;
-    // A statement that is slow would be logged, and this one holds a password.
-    let mut connection = options.disable_statement_logging().connect().await?;
-    // A generated password is made of URL-safe characters only, so it needs no quoting.
-    let statement = format!("ALTER ROLE {ANALYST} LOGIN PASSWORD '{}'", password.reveal());
-    sqlx::raw_sql(sqlx::AssertSqlSafe(statement)).execute(&mut connection).await?;
-    connection.close().await?;
-    hold_to_limits(database_url).await?;
-    let mut url = Url::parse(database_url.reveal()).map_err(|_| anyhow::anyhow!("the database's address is no URL"))?;
-    let unchangeable = |()| anyhow::anyhow!("the database's address has no place for a user");
-    url.set_username(ANALYST).map_err(unchangeable)?;
-    url.set_password(Some(password.reveal())).map_err(unchangeable)?;
-    url.as_str().parse().map_err(anyhow::Error::msg)
+    analysts::give_password(database_url, ANALYST, &password).await?;
+    analysts::address(database_url, ANALYST, &password)
 }
