@@ -35,7 +35,8 @@ impl ClientAddress {
         if !is_forwarded || !trusted.contain(peer) {
             return Self { ip: peer, is_certain: !is_forwarded };
         }
-        let by_list = list(headers, X_FORWARDED_FOR).map(|hops| last_untrusted(peer, hops.into_iter().map(Some), trusted));
+        let by_list =
+            list(headers, X_FORWARDED_FOR).map(|hops| last_untrusted(peer, hops.into_iter().map(Some), trusted));
         let by_forwarded = list(headers, FORWARDED.as_str())
             .map(|hops| last_untrusted(peer, hops.into_iter().map(forwarded_for), trusted));
         match (by_list, by_forwarded) {

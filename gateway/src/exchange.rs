@@ -1,6 +1,7 @@
 //! What happens around every request, whatever it asks: correlation, one log line, metrics, bounds, and an answer even
 //! to a panic.
 
+use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::time::Instant;
 use crate::authentication::Principal;
 use crate::client_address::{self, ClientAddress};
 use crate::correlation::{CORRELATION_ID, Correlation};
+use crate::fair_share::Place;
 use crate::preferences::Preferences;
 use crate::problem::{Kind, Problem};
 use crate::state::Shared;
@@ -163,14 +165,36 @@ pub(crate) async fn room_for_body(
     Ok(next.run(request).await)
 }
 
-/// Bounds how many requests are worked on at once. Who does not get a turn soon is told to come back.
+tokio::task_local! {
+    /// The turn of the request that this task works on; none while it waits.
+    static TURN: RefCell<Option<Place>>;
+}
+
+/// Bounds how many requests are worked on at once, of all and of each. Who does not get a turn soon is told to come back.
 pub(crate) async fn queue(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Problem> {
-    let turn = tokio::time::timeout(LONGEST_QUEUE, shared.turns.acquire()).await;
-    let _turn = turn
-        .ok()
-        .and_then(Result::ok)
-        .ok_or_else(|| Problem::unavailable("There is too much to do at the moment.", Duration::from_secs(1)))?;
-    Ok(next.run(request).await)
+    let principal = request.extensions().get::<Principal>().cloned();
+    let principal = principal.ok_or_else(|| Problem::new(Kind::Unauthenticated, "This needs a key or a token."))?;
+    let turn = shared.turns.take(&principal, LONGEST_QUEUE).await?;
+    Ok(TURN.scope(RefCell::new(Some(turn)), next.run(request)).await)
+}
+
+/// Waits for something that others have to do first. Whoever waits does nothing, so it needs no turn: those who wait
+/// never keep out those who are waited for. Waits are bounded for themselves.
+///
+/// # Errors
+/// That of the wait; 429 and 503 when there is no room to wait, or no turn afterwards.
+pub(crate) async fn without_turn(
+    shared: &Shared,
+    wait: impl Future<Output = Result<(), Problem>>,
+) -> Result<(), Problem> {
+    let turn = TURN.try_with(|turn| turn.borrow_mut().take()).ok().flatten();
+    let Some(turn) = turn else { return wait.await };
+    let place = shared.waits.take(&turn.holder, Duration::ZERO).await?;
+    drop(turn);
+    wait.await?;
+    let turn = shared.turns.take(&place.holder, LONGEST_QUEUE).await?;
+    TURN.with(|given| given.replace(Some(turn)));
+    Ok(())
 }
 
 #[cfg(test)]

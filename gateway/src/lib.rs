@@ -20,6 +20,7 @@ mod description;
 mod documents;
 mod events;
 mod exchange;
+mod fair_share;
 mod health;
 mod lablet_definitions;
 mod lablet_sessions;
@@ -58,10 +59,11 @@ use app::notice::PublicUrl;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::Projections;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::authentication::{AdminToken, Authenticator, InternalKey};
+use crate::fair_share::FairShare;
+pub use crate::fair_share::Room;
 pub use crate::networks::Networks;
 use crate::operations::consumers::ConsumerWatch;
 use crate::pages::freshness::FreshnessWatch;
@@ -95,9 +97,11 @@ pub struct GatewayOptions {
     /// Who may read the metrics without a key or a token.
     pub metrics_readers: Networks,
     /// Requests that are worked on at once; others wait for their turn, briefly.
-    pub most_requests: usize,
+    pub requests: Room,
+    /// Requests that wait for a read model at once. They are not worked on meanwhile.
+    pub waits: Room,
     /// Open streams at once.
-    pub most_streams: usize,
+    pub streams: Room,
     /// How long a browser's session lasts while nobody uses it.
     pub idle_session: Duration,
     /// How long a browser's session lasts in all.
@@ -117,8 +121,9 @@ impl Default for GatewayOptions {
             longest_stall: Duration::from_secs(30),
             trusted_proxies: Networks::default(),
             metrics_readers: Networks::loopback(),
-            most_requests: 128,
-            most_streams: 256,
+            requests: Room { all: 128, person: 32, service: 96, reserved: 32 },
+            waits: Room { all: 128, person: 16, service: 64, reserved: 32 },
+            streams: Room { all: 256, person: 16, service: 64, reserved: 64 },
             idle_session: Duration::from_secs(60 * 60),
             longest_session: Duration::from_secs(12 * 60 * 60),
         }
@@ -232,11 +237,13 @@ impl Gateway {
             bus: parts.bus,
             metrics: parts.metrics,
             public_url,
-            follower: Follower::new(options.most_streams),
+            follower: Follower::new(),
             freshness: FreshnessWatch::default(),
             consumers: ConsumerWatch::default(),
-            turns: Semaphore::new(options.most_requests),
             body_room: Semaphore::new(exchange::BODY_ROOM_KIB),
+            turns: FairShare::new("requests", options.requests),
+            waits: FairShare::new("requests that wait for a read model", options.waits),
+            streams: FairShare::new("open streams", options.streams),
             stop: CancellationToken::new(),
             options,
         });

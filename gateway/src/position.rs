@@ -22,18 +22,20 @@ pub(crate) const POSITION: &str = "position";
 
 /// The position that a read has to show, where the caller names one.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Since(Option<Position>);
+pub(crate) struct Since(Option<(Position, &'static str)>);
 
 impl Since {
     /// Waits, bounded, until these read models show it.
     ///
     /// # Errors
-    /// 503 when they do not in time.
+    /// 400 when the log has not come to it, 503 when the read models do not in time.
     pub(crate) async fn reached(self, shared: &Shared, models: &[ReadModel]) -> Result<(), Problem> {
-        match self.0 {
-            None => Ok(()),
-            Some(position) => shared.wait_for(models, position).await,
+        let Some((position, field)) = self.0 else { return Ok(()) };
+        if shared.have_reached(models, position).await? {
+            return Ok(());
         }
+        let position = shared.issued(field, position).await?;
+        shared.wait_for(models, position).await
     }
 }
 
@@ -54,9 +56,10 @@ impl<S: Send + Sync> FromRequestParts<S> for Since {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
         let named = url::form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == POSITION);
-        let named = named.map(|(_, text)| parse(POSITION, &text)).transpose()?;
+        let named = named.map(|(_, text)| parse(POSITION, &text)).transpose()?.map(|position| (position, POSITION));
         let header = parts.headers.get(LABLET_POSITION).map(|value| value.to_str().unwrap_or_default());
         let header = header.map(|text| parse("Lablet-Position", text)).transpose()?;
+        let header = header.map(|position| (position, "Lablet-Position"));
         // A page whose address names the write that led to it is asked for again with what happened since.
         Ok(Self(named.max(header)))
     }

@@ -51,6 +51,8 @@ pub enum Kind {
     UnsupportedMediaType,
     /// 428: a change has to name the version it rests on.
     VersionRequired,
+    /// 429: this principal has as much under way as one may have.
+    TooManyAtOnce,
     /// 500: a fault of this service.
     Internal,
     /// 500: the thing is there, and its row cannot be read, or could not be made.
@@ -77,6 +79,7 @@ impl Kind {
             Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::VersionRequired => StatusCode::PRECONDITION_REQUIRED,
+            Self::TooManyAtOnce => StatusCode::TOO_MANY_REQUESTS,
             Self::Internal | Self::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Unavailable | Self::ReadModelBehind => StatusCode::SERVICE_UNAVAILABLE,
             Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
@@ -120,6 +123,7 @@ impl Kind {
             Self::TooLarge => "too-large",
             Self::UnsupportedMediaType => "unsupported-media-type",
             Self::VersionRequired => "version-required",
+            Self::TooManyAtOnce => "too-many-at-once",
             Self::Internal => "internal",
             Self::Unreadable => "unreadable",
             Self::Unavailable => "unavailable",
@@ -142,6 +146,7 @@ impl Kind {
             Self::TooLarge => "The body is too large",
             Self::UnsupportedMediaType => "The body is not JSON",
             Self::VersionRequired => "The change names no version",
+            Self::TooManyAtOnce => "Too many at once",
             Self::Internal => "Something went wrong on our side",
             Self::Unreadable => "It is there and cannot be read",
             Self::Unavailable => "Not available at the moment",

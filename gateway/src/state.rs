@@ -10,14 +10,15 @@ use app::dead_letters::DeadLetters;
 use app::log::{Log, LogError, Position};
 use app::notice::PublicUrl;
 use chrono::SecondsFormat;
-use domain::Decide;
+use domain::{Decide, Invalid};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::{Behind, Parked, Projections, ReadError, ReadModel};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::GatewayOptions;
 use crate::authentication::Authenticator;
+use crate::exchange;
+use crate::fair_share::FairShare;
 use crate::operations::consumers::ConsumerWatch;
 use crate::pages::freshness::FreshnessWatch;
 use crate::problem::{Kind, Problem};
@@ -49,9 +50,13 @@ pub(crate) struct Inner {
     /// How far the consumers on the bus are.
     pub(crate) consumers: ConsumerWatch,
     /// Requests that are worked on at once.
-    pub(crate) turns: Semaphore,
+    pub(crate) turns: FairShare,
     /// Room for large bodies, in KiB.
     pub(crate) body_room: Semaphore,
+    /// Requests that wait for a read model at once.
+    pub(crate) waits: FairShare,
+    /// Open streams.
+    pub(crate) streams: FairShare,
     /// Cancelled when the gateway ends: streams end with it.
     pub(crate) stop: CancellationToken,
 }
@@ -65,12 +70,41 @@ impl Shared {
         self.log.mint().uuid().to_string()
     }
 
-    /// Waits, bounded, until these read models are at a position.
+    /// Waits, bounded, until these read models are at a position of the log. The request gives its turn back meanwhile,
+    /// and has it again afterwards.
     ///
     /// # Errors
-    /// 503 when they are not there in time.
+    /// 503 when they are not there in time, 429 when too many requests of this principal wait.
     pub(crate) async fn wait_for(&self, models: &[ReadModel], wanted: Position) -> Result<(), Problem> {
-        self.reads.wait_for(models, wanted, self.options.longest_wait).await.map_err(Problem::from)
+        if self.have_reached(models, wanted).await? {
+            return Ok(());
+        }
+        let wait = self.reads.wait_for(models, wanted, self.options.longest_wait);
+        exchange::without_turn(self, async { wait.await.map_err(Problem::from) }).await
+    }
+
+    /// Whether these read models are at a position already.
+    pub(crate) async fn have_reached(&self, models: &[ReadModel], wanted: Position) -> Result<bool, Problem> {
+        match self.reads.wait_for(models, wanted, Duration::ZERO).await {
+            Ok(()) => Ok(true),
+            Err(Behind::Late { .. }) => Ok(false),
+            Err(error @ Behind::Unavailable(_)) => Err(error.into()),
+        }
+    }
+
+    /// The position to wait for, where a caller names one: this, or the newest of an earlier life of the log that a
+    /// restored dump does not know.
+    ///
+    /// # Errors
+    /// A 400 problem that names `field` when the log has not come to this position: nobody was ever given it.
+    pub(crate) async fn issued(&self, field: &'static str, named: Position) -> Result<Position, Problem> {
+        match self.log.issued(named).await.map_err(ReadError::Log)? {
+            Some(position) => Ok(position),
+            None => {
+                let problem = format!("is {named}, which the log has not come to");
+                Err(Invalid::new(field, problem, "a position as the answer to a write gives it").into())
+            }
+        }
     }
 
     /// The row of a thing, which is there if the log knows the thing: a read model that is behind is waited for, so

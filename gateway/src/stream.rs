@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use aide::NoApi;
 use aide::transform::TransformOperation;
+use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -24,6 +25,7 @@ use serde::Deserialize;
 
 use self::client::Frame;
 use self::entry::Filter;
+use crate::authentication::Principal;
 use crate::caller::{Caller, Viewing};
 use crate::problem::Problem;
 use crate::query::Query;
@@ -76,16 +78,23 @@ impl AggregateKind {
 pub(crate) async fn open(
     State(shared): State<Shared>,
     _: Caller<Viewing>,
+    NoApi(Extension(principal)): NoApi<Extension<Principal>>,
     Query(query): Query<StreamQuery>,
     NoApi(headers): NoApi<HeaderMap>,
 ) -> Result<Response, Problem> {
-    let after = from(&headers, &query)?;
+    let after = match from(&headers, &query)? {
+        Some((field, after)) => {
+            shared.issued(field, after).await?;
+            Some(after)
+        }
+        None => None,
+    };
     let filter = Filter {
         aggregate: query.aggregate,
         session_id: query.session_id.map(String::from),
         definition_id: query.definition_id.map(String::from),
     };
-    let frames = client::open(&shared, after, filter).await?.map(|frame| {
+    let frames = client::open(&shared, &principal, after, filter).await?.map(|frame| {
         Ok::<_, Infallible>(match frame {
             Frame::Hello => Event::default().retry(RETRY).comment("connected"),
             Frame::Entry(entry) => {
@@ -98,12 +107,13 @@ pub(crate) async fn open(
     Ok(Sse::new(frames).keep_alive(heartbeat).into_response())
 }
 
-fn from(headers: &HeaderMap, query: &StreamQuery) -> Result<Option<app::log::Position>, Invalid> {
+/// Where the stream begins, and the field that says so.
+fn from(headers: &HeaderMap, query: &StreamQuery) -> Result<Option<(&'static str, app::log::Position)>, Invalid> {
     let resumed = headers.get("last-event-id").map(|value| ("Last-Event-ID", value.to_str().unwrap_or_default()));
     let Some((field, text)) = resumed.or_else(|| query.after.as_deref().map(|after| ("after", after))) else {
         return Ok(None);
     };
-    crate::position::parse(field, text).map(Some)
+    crate::position::parse(field, text).map(|position| Some((field, position)))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

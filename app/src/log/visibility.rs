@@ -67,6 +67,21 @@ impl Log {
         Ok(visibility)
     }
 
+    /// The position to wait for, where somebody names this one: itself, if the log has come to it, whether readers see
+    /// it yet or not. One of an earlier epoch may have been lost with the dump that was restored since; nothing comes
+    /// after the epoch's last event that is there. `None`: the log has not come to it, nobody was ever given it.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn issued(&self, named: Position) -> Result<Option<Position>, LogError> {
+        let newest = self.newest().await?;
+        if named <= newest {
+            return Ok(Some(named));
+        }
+        let epoch: i32 = in_time(sqlx::query_scalar("SELECT epoch FROM log_epoch").fetch_one(&self.pool)).await?;
+        Ok((named.epoch < epoch).then_some(newest))
+    }
+
     /// The position of the last event that is committed, whether readers see it yet or not; [`Position::START`] for an
     /// empty log. No position beyond it was ever given to anybody.
     ///

@@ -58,7 +58,9 @@ pub(super) async fn run(command: AnalystCommand) -> anyhow::Result<()> {
             owner.close().await?;
             give_a_new_password(&url, &name).await
         }
-        AnalystCommand::Password(LoginArguments { name, database }) => give_a_new_password(&database.url()?, &name).await,
+        AnalystCommand::Password(LoginArguments { name, database }) => {
+            give_a_new_password(&database.url()?, &name).await
+        }
         AnalystCommand::List { database } => {
             let mut owner = connect(&database.url()?).await?;
             let logins: Vec<(String, i32, bool)> = sqlx::query_as(
@@ -69,7 +71,8 @@ pub(super) async fn run(command: AnalystCommand) -> anyhow::Result<()> {
             .await
             .context("the logins cannot be listed; that needs the owner of the database")?;
             for (name, connections, is_kept) in logins {
-                let connections = u32::try_from(connections).map_or("any number of".to_owned(), |most| most.to_string());
+                let connections =
+                    u32::try_from(connections).map_or("any number of".to_owned(), |most| most.to_string());
                 let password = if is_kept { "its password is kept" } else { "its password is its own" };
                 say(&format!("{name}: {connections} connections, {password}"))?;
             }
@@ -156,7 +159,12 @@ pub(crate) fn password_of_environment() -> anyhow::Result<Option<Secret>> {
 async fn connect(url: &Secret) -> anyhow::Result<PgConnection> {
     let options: PgConnectOptions =
         url.reveal().parse().map_err(|_| anyhow::anyhow!("the database's address is no URL"))?;
-    options.application_name("lablet").disable_statement_logging().connect().await.context("the database does not answer")
+    options
+        .application_name("lablet")
+        .disable_statement_logging()
+        .connect()
+        .await
+        .context("the database does not answer")
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::entry::{Entry, Filter};
 use super::follower::{self, Follower};
+use crate::authentication::Principal;
 use crate::problem::Problem;
 use crate::state::Shared;
 
@@ -35,15 +36,14 @@ pub(crate) enum Frame {
 /// Opens a stream of what comes `after`, or from now on.
 ///
 /// # Errors
-/// 503 when there are too many streams, or the log cannot be read.
+/// 429 when the principal has too many streams, 503 when all have, or the log cannot be read.
 pub(crate) async fn open(
     shared: &Shared,
+    principal: &Principal,
     after: Option<Position>,
     filter: Filter,
 ) -> Result<impl Stream<Item = Frame> + Send + 'static, Problem> {
-    let place = Arc::clone(&shared.follower.places)
-        .try_acquire_owned()
-        .map_err(|_| Problem::unavailable("There are too many open streams.", Duration::from_secs(10)))?;
+    let place = shared.streams.take(principal, Duration::ZERO).await?;
     let after = match after {
         Some(after) => after,
         None => follower::head(&shared.log).await?,

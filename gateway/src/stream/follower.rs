@@ -35,19 +35,13 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Follower {
     sender: broadcast::Sender<Arc<Entry>>,
-    /// Room for clients.
-    pub(crate) places: Arc<Semaphore>,
     catching_up: Arc<Semaphore>,
 }
 
 impl Follower {
-    /// A follower with room for this many clients.
-    pub(crate) fn new(most_clients: usize) -> Self {
-        Self {
-            sender: broadcast::Sender::new(RING),
-            places: Arc::new(Semaphore::new(most_clients)),
-            catching_up: Arc::new(Semaphore::new(CATCHING_UP)),
-        }
+    /// A follower that nobody goes along with yet.
+    pub(crate) fn new() -> Self {
+        Self { sender: broadcast::Sender::new(RING), catching_up: Arc::new(Semaphore::new(CATCHING_UP)) }
     }
 
     /// The next entries for a client that catches up.

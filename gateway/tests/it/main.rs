@@ -8,6 +8,7 @@ mod connections;
 mod definitions;
 mod documents;
 mod everything;
+mod fairness;
 mod operations;
 mod pages_definitions;
 mod pages_more;
