@@ -92,7 +92,9 @@ pub(crate) async fn ready(State(shared): State<Shared>) -> Response {
     let status = match (postgres, nats) {
         (Health::Down, _) => Health::Down,
         (_, Health::Degraded | Health::Down) => Health::Degraded,
-        _ if !behind.is_empty() || !parked.is_empty() || visibility.is_some_and(|visibility| visibility.is_late()) => Health::Degraded,
+        _ if !behind.is_empty() || !parked.is_empty() || visibility.is_some_and(|visibility| visibility.is_late()) => {
+            Health::Degraded
+        }
         _ => Health::Ok,
     };
     let code = if status == Health::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };

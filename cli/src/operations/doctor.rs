@@ -62,7 +62,7 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
         if visibility.is_late() {
             let holders = app::watcher::transactions_with_id(store.log().pool()).await?;
             anyhow::bail!(
-                "{} committed events have been kept from every reader for up to {} s by an open transaction: {}",
+                "readers do not see {} of the committed events, for {} s already, because of an open transaction: {}",
                 visibility.held_back_events,
                 visibility.lag.unwrap_or_default().as_secs(),
                 holders.iter().map(holder).collect::<Vec<_>>().join("; ")

@@ -1,11 +1,10 @@
 //! Operators' commands.
 
-use std::time::Duration;
-
+use harness::{Lablet, LabletOptions, eventually};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
 
-use super::{verify, with_a_running_session};
+use super::{SOON, options, verify, with_a_running_session};
 
 #[tokio::test]
 async fn every_read_model_is_rebuilt_to_the_same_rows() {
@@ -63,15 +62,48 @@ async fn the_doctor_names_what_is_parked() {
         RETURNING event_id::text";
     let event: String = sqlx::query_scalar(append).fetch_one(&mut connection).await.unwrap();
     connection.close().await.unwrap();
-    let mut said = String::new();
-    for _ in 0..600 {
-        let (done, shown) = lablet.run(&["doctor"]).await.unwrap();
-        said = shown;
-        if !done {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let said = eventually("what doctor says", SOON, || async {
+        let (healthy, said) = lablet.run(&["doctor"]).await.unwrap();
+        (!healthy).then_some(said)
+    })
+    .await;
     assert!(said.contains(&format!("parked in workers, 1 in all: w-new at event {event}")), "{said}");
+    lablet.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_analyst_who_holds_everybody_up_is_named_by_doctor_and_ended() {
+    let environment = vec![("LABLET_LONGEST_FOREIGN_TRANSACTION_SECONDS".to_owned(), "20".to_owned())];
+    let lablet = Lablet::start(LabletOptions { environment, ..options() }).await.unwrap();
+    let mut analyst = PgConnection::connect(lablet.ready().analyst_database_url.as_ref().unwrap()).await.unwrap();
+    for statement in ["BEGIN", "ALTER ROLE lablet_analyst SET work_mem = '1MB'"] {
+        sqlx::raw_sql(statement).execute(&mut analyst).await.unwrap();
+    }
+    lablet.define("ospf").await.unwrap();
+
+    let told = eventually("what doctor says", SOON, || async {
+        let (healthy, said) = lablet.run(&["doctor"]).await.unwrap();
+        (!healthy).then_some(said)
+    })
+    .await;
+    assert!(
+        told.contains("readers do not see 1 of the committed events") && told.contains("role \"lablet_analyst\""),
+        "{told}"
+    );
+    assert_eq!(lablet.get("/readyz").await.unwrap()["status"], "degraded");
+
+    let operations = eventually("the end of the analyst's session", 2 * SOON, || async {
+        let operations = lablet.get("/api/operations").await.unwrap();
+        (operations["watcher"]["ended_sessions"] == 1 && operations["held_back_events"] == 0).then_some(operations)
+    })
+    .await;
+    assert_eq!(operations["watcher"]["last_ended"]["role_name"], "lablet_analyst");
+    eventually("the definition", SOON, || async {
+        let listed = lablet.get("/api/lablet-definitions").await.unwrap();
+        (listed["items"][0]["id"] == "ospf").then_some(())
+    })
+    .await;
+    let (done, healthy) = lablet.run(&["doctor"]).await.unwrap();
+    assert!(done && !healthy.contains("note"), "nothing is left to wish for: {healthy}");
     lablet.stop().await.unwrap();
 }
