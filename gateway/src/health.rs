@@ -130,7 +130,7 @@ pub(crate) async fn metrics(
 async fn measure(shared: &Shared) {
     let look = async {
         shared.log.visibility().await.map_err(ReadError::Log)?;
-        app::watcher::state(&shared.log).await.map_err(ReadError::Unavailable)
+        Ok::<_, ReadError>(app::watcher::state(&shared.log).await?)
     };
     match tokio::time::timeout(LONGEST_PROBE, look).await {
         Ok(Ok(_)) => {}
