@@ -30,6 +30,7 @@ pub(crate) struct DoctorArguments {
 }
 
 /// Something that can be used.
+#[derive(Debug)]
 struct Usable {
     found: String,
     /// What could be better.
