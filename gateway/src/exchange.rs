@@ -211,4 +211,11 @@ mod tests {
         let endless = answer(std::future::pending(), longest, "/x").await;
         assert_eq!(endless.status(), StatusCode::GATEWAY_TIMEOUT);
     }
+
+    #[test]
+    fn methods_that_somebody_made_up_are_one_label() {
+        let made_up = http::Method::from_bytes(b"MADEUP17").unwrap();
+        assert_eq!(method_label(&http::Method::PATCH), "PATCH");
+        assert_eq!(method_label(&made_up), "other");
+    }
 }

@@ -59,6 +59,7 @@ use app::notice::PublicUrl;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::Projections;
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::authentication::{AdminToken, Authenticator, InternalKey};

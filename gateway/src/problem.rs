@@ -101,6 +101,7 @@ impl Kind {
             Self::TooLarge => "too_large",
             Self::UnsupportedMediaType => "unsupported_media_type",
             Self::VersionRequired => "version_required",
+            Self::TooManyAtOnce => "too_many_at_once",
             Self::Internal => ErrorCode::Broken.as_str(),
             Self::Unavailable => ErrorCode::Unavailable.as_str(),
             Self::Unreadable => "unreadable",

@@ -13,6 +13,7 @@ use chrono::SecondsFormat;
 use domain::{Decide, Invalid};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::{Behind, Parked, Projections, ReadError, ReadModel};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::GatewayOptions;

@@ -98,7 +98,6 @@ pub(crate) struct Link {
     pub(crate) title: &'static str,
     pub(crate) path: &'static str,
     pub(crate) current: bool,
-    pub(crate) refusal: Option<String>,
 }
 
 impl Shell {
@@ -187,19 +186,9 @@ impl Shell {
 
     /// The navigation.
     pub(crate) fn links(&self) -> Vec<Link> {
-        let role = self.visitor.as_ref().map(|visitor| visitor.role);
-        let refusal = |section| {
-            let refused = section == Section::Operations && role.is_some_and(|role| role < Role::Operator);
-            refused.then(|| format!("Operations need the role {}.", Role::Operator))
-        };
         Section::ALL
             .into_iter()
-            .map(|section| Link {
-                title: section.title(),
-                path: section.path(),
-                current: section == self.section,
-                refusal: refusal(section),
-            })
+            .map(|section| Link { title: section.title(), path: section.path(), current: section == self.section })
             .collect()
     }
 
