@@ -289,6 +289,6 @@ mod tests {
             Report::observation(&session, &request, observation).unwrap()
         };
         assert_eq!(seen("one").id, seen("other").id, "of two observations for one request the log takes one");
-        assert_eq!(failure("\u{0}x").data["reason"], " x");
+        assert_eq!(failure("\u{0}x").data["reason"], "\u{fffd}x");
     }
 }

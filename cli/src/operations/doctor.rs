@@ -139,7 +139,7 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
 const MOST_NAMED: u32 = 5;
 
 /// Whether every read model shows what the log holds.
-async fn what_is_parked(projections: &Projections) -> anyhow::Result<String> {
+async fn what_is_parked(projections: &Projections) -> anyhow::Result<Usable> {
     let mut problems = Vec::new();
     let freshness = projections.freshness().await?;
     for model in freshness.items.iter().filter(|model| model.parked_aggregates > 0) {
@@ -159,7 +159,7 @@ async fn what_is_parked(projections: &Projections) -> anyhow::Result<String> {
         "what the log holds is not all shown: {}; see lablet dead-letters",
         problems.join("; ")
     );
-    Ok(format!("{}, nothing is parked", freshness.items.len()))
+    Ok(Usable { found: format!("{}, nothing is parked", freshness.items.len()), notes: Vec::new() })
 }
 
 /// Whether the credentials of a controller go anywhere. No worker is asked: which there are, the gateway knows.

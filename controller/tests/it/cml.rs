@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
 use controller::cml::{CmlClient, CmlError, CmlOptions};
 use controller::credentials::WorkerAccess;
 use controller::observation::ObservationImpossible;
@@ -12,7 +11,7 @@ use domain::observation::{Phase, ResourceObservation};
 use domain::{LabId, WorkerId};
 use simulator::{ApiVersion, Fault, FaultKind, Simulator, SimulatorOptions};
 
-use crate::surroundings::{SMALL_LAB, cml_options, fast, local_book, running_lab, simulator};
+use crate::surroundings::{NOON, SMALL_LAB, cml_options, fast, local_book, running_lab, simulator};
 
 const SETTLING: Duration = Duration::from_secs(60);
 
@@ -33,7 +32,7 @@ async fn observe(
     simulator: &Simulator,
     lab: &LabId,
 ) -> Result<ResourceObservation, ObservationImpossible> {
-    observer.observe(&access(simulator, "simulator"), lab, DateTime::UNIX_EPOCH).await
+    observer.observe(&access(simulator, "simulator"), lab, NOON).await
 }
 
 fn patient(simulator: &Simulator) -> Observer {
@@ -168,8 +167,7 @@ async fn a_refused_password_is_told_and_not_tried_again_at_once() {
     let lab = running_lab(&simulator, SMALL_LAB);
     let observer = patient(&simulator);
     for _ in 0..3 {
-        let error =
-            observer.observe(&access(&simulator, "wrong-secret"), &lab, DateTime::UNIX_EPOCH).await.unwrap_err();
+        let error = observer.observe(&access(&simulator, "wrong-secret"), &lab, NOON).await.unwrap_err();
         assert_eq!(error, ObservationImpossible::SignIn(CmlError::PasswordRefused));
         assert!(!error.to_string().contains("secret"));
     }
@@ -260,7 +258,7 @@ async fn a_certificate_nobody_vouches_for_is_refused_unless_told_otherwise() {
     assert!(matches!(error, ObservationImpossible::SignIn(CmlError::Unreachable { .. })), "{error}");
     let book = local_book(Credentials::new("admin", "simulator")).with_insecure_tls(InsecureTls::NamedHosts);
     let insecure = access_with(&simulator, book);
-    assert!(with(CmlOptions::default()).observe(&insecure, &lab, DateTime::UNIX_EPOCH).await.is_ok());
+    assert!(with(CmlOptions::default()).observe(&insecure, &lab, NOON).await.is_ok());
     other.stop().await;
 }
 
@@ -270,6 +268,6 @@ async fn a_worker_that_is_away_is_told_as_such() {
     let lab = running_lab(&simulator, SMALL_LAB);
     let (observer, access) = (patient(&simulator), access(&simulator, "simulator"));
     simulator.stop().await;
-    let error = observer.observe(&access, &lab, DateTime::UNIX_EPOCH).await.unwrap_err();
+    let error = observer.observe(&access, &lab, NOON).await.unwrap_err();
     assert!(matches!(error, ObservationImpossible::SignIn(CmlError::Unreachable { .. })), "{error}");
 }

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use chrono::DateTime;
 use controller::cml::{CmlClient, CmlError, CmlOptions};
 use controller::credentials::{AccessRefused, WorkerAccess};
 use controller::observation::ObservationImpossible;
@@ -16,7 +15,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::surroundings::{SMALL_LAB, World, cml_options, fast, install_tls, local_book, running_lab, simulator};
+use crate::surroundings::{NOON, SMALL_LAB, World, cml_options, fast, install_tls, local_book, running_lab, simulator};
 
 /// Somebody else's host, which counts whoever connects.
 struct Stranger {
@@ -66,7 +65,7 @@ fn observer(options: &CmlOptions) -> Observer {
 }
 
 async fn failure(observer: &Observer, access: &WorkerAccess, lab: &LabId) -> CmlError {
-    match observer.observe(access, lab, DateTime::UNIX_EPOCH).await {
+    match observer.observe(access, lab, NOON).await {
         Err(ObservationImpossible::SignIn(error)) => error,
         other => panic!("it signed in: {other:?}"),
     }
@@ -134,10 +133,10 @@ async fn a_redirect_is_not_followed_with_credentials() {
         assert_eq!(failure(&observer, &open, &lab).await, CmlError::Status { status: 307, description: String::new() });
         simulator.clear_faults();
     }
-    observer.observe(&open, &lab, DateTime::UNIX_EPOCH).await.unwrap();
+    observer.observe(&open, &lab, NOON).await.unwrap();
     let location = format!("{}/api/v0/labs/{lab}/nodes", other.url());
     simulator.fault(Fault::new(FaultKind::Redirect { location }).on_path("/labs/")).unwrap();
-    observer.observe(&open, &lab, DateTime::UNIX_EPOCH).await.unwrap_err();
+    observer.observe(&open, &lab, NOON).await.unwrap_err();
     assert_eq!((other.requests().total, stranger.heard_of()), (0, 0));
     other.stop().await;
 }
@@ -149,7 +148,7 @@ async fn a_token_stays_with_the_address_that_gave_it() {
     let ca_pem = format!("{}{}", first.certificate_pem(), second.certificate_pem());
     let observer = observer(&CmlOptions { ca_pem: Some(ca_pem.into_bytes()), ..CmlOptions::default() });
     let book = local_book(credentials());
-    observer.observe(&access(&book, &first.url()).unwrap(), &lab, DateTime::UNIX_EPOCH).await.unwrap();
+    observer.observe(&access(&book, &first.url()).unwrap(), &lab, NOON).await.unwrap();
     // The same worker elsewhere: it signs in there, and no request comes with the token from before.
     second.fault(Fault::new(FaultKind::RefusePassword).on_path("authenticate")).unwrap();
     let moved = access(&book, &second.url()).unwrap();

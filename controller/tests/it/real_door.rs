@@ -65,7 +65,7 @@ async fn the_door_takes_what_the_controller_says_once_and_answers() {
     assert_eq!(sender.send(&ask).await.unwrap(), Told::Recorded);
     let unknown = RequestId::parse("r9").unwrap();
     let failure = Report::failure(&session, &unknown, FailureOutcome::Failed, "no reason").unwrap();
-    assert!(matches!(sender.send(&failure).await.unwrap(), Told::Refused { code, .. } if code == "refused"));
+    assert!(matches!(sender.send(&failure).await.unwrap(), Told::Refused { code, .. } if code == "invalid"));
     let seen = |memory| ResourceObservation {
         observed_at: Some(clock.now()),
         total_memory_mb: Some(memory),

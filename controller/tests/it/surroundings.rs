@@ -28,6 +28,9 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub(crate) const KEY: &str = "internal-key";
+/// When the tests' observations are made.
+pub(crate) const NOON: DateTime<Utc> = DateTime::from_timestamp(1_772_000_000, 0).expect("a time");
+
 const PATIENCE: Duration = Duration::from_secs(40);
 
 /// Two routers, a switch and a connector; one with port tags.
