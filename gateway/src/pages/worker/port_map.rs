@@ -341,8 +341,9 @@ mod tests {
             })
             .collect();
         let clashes = ports.iter().filter(|port| port["clash"] == true).count();
+        let out_of_range = ports.iter().filter(|port| port["in_range"] == false).count();
         serde_json::from_value(json!({"worker_id": "w1", "port_range": {"first": 2000, "last": 7999}, "sessions": 2,
-            "clashes": clashes, "cut": false, "ports": ports}))
+            "clashes": clashes, "out_of_range": out_of_range, "cut": false, "ports": ports}))
         .unwrap()
     }
 
