@@ -50,7 +50,7 @@ pub(crate) struct Operations {
     /// back.
     pub(crate) held_back_seconds: f64,
     /// Read models whose checkpoint cannot be read: they are missing above.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) unreadable: Vec<UnreadableRow>,
     /// How many events are held back from every reader, counted up to 10,000.
     pub(crate) held_back_events: u64,

@@ -72,7 +72,7 @@ pub(crate) struct Letters {
     /// Whether there are more than are shown; settle some, and they come.
     pub(crate) more: bool,
     /// Dead letters that are there and cannot be read; left out where all can.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) unreadable: Vec<UnreadableRow>,
 }
 

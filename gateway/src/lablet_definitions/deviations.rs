@@ -30,7 +30,7 @@ pub(crate) struct Deviations {
     /// The one that is off by most first.
     items: Vec<DefinitionDeviation>,
     /// Definitions that are off and whose rows cannot be read; left out where all can.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     unreadable: Vec<UnreadableRow>,
 }
 

@@ -26,11 +26,13 @@ async fn somebody_comes_back_from_the_provider_to_the_page_they_wanted() {
     assert_eq!(browser.url().await.unwrap(), "/sessions?sort=oldest");
     browser.wait_until_text("vic viewer").await.unwrap();
 
-    // A viewer sees that operations are not for them, and why.
-    browser.expect_console("status of 403");
+    // A viewer sees how things are, and that others' sessions are not for them, and why.
     browser.goto("/operations").await.unwrap();
+    browser.wait_until_text("What they hold is for operators").await.unwrap();
+    browser.expect_console("status of 403");
+    browser.goto("/operations/sign-ins").await.unwrap();
     browser.heading("Not allowed").await.unwrap();
-    browser.wait_until_text("This needs the role operator").await.unwrap();
+    browser.wait_until_text("This needs the role admin").await.unwrap();
     browser.finish().await.unwrap();
     lablet.stop().await.unwrap();
 }
