@@ -127,7 +127,14 @@ async fn what_is_kept_of_a_message_is_a_setting() {
         let id = letters.keep(&message_of).await.unwrap();
         let opened = show(&letters, id).await;
         assert_eq!(opened.letter.payload_kept, kept, "{policy:?}");
-        assert_eq!(opened.payload, message.unwrap_or_default().into_bytes(), "{policy:?}");
+        // In which order a masked message's members stand is nobody's business.
+        let as_json = |bytes: &[u8]| serde_json::from_slice::<serde_json::Value>(bytes).ok();
+        assert_eq!(
+            as_json(&opened.payload),
+            message.as_deref().and_then(|text| as_json(text.as_bytes())),
+            "{policy:?}"
+        );
+        assert_eq!(opened.payload.is_empty(), message.is_none(), "{policy:?}");
         assert_eq!(opened.letter.message_bytes, 39);
         let header = &opened.letter.headers["Authorization"];
         assert_eq!(header == "Bearer abc", policy == PayloadPolicy::Full, "{policy:?}");
