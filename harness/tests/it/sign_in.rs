@@ -197,10 +197,13 @@ async fn an_answer_is_taken_once_and_only_from_the_browser_that_asked() {
     let mut tabs = Visitor::new(&lablet);
     let first = location(&tabs.get("/sign-in/oidc?return_to=%2Fworkers").await);
     let second = location(&tabs.get("/sign-in/oidc?return_to=%2Fsessions").await);
-    for (to, page) in [(first, "/workers"), (second, "/sessions")] {
-        let back = provider.sign_in(&to, "vic", Consent::Given).await.unwrap();
-        assert_eq!(location(&tabs.get(back.as_str()).await), page);
-        assert_eq!(tabs.roles().await, "vic, in the role viewer.");
+    // Two people, as this provider gives one person the same token twice within a second, and then refuses it.
+    for (to, page, person, role) in [(first, "/workers", "vic", "viewer"), (second, "/sessions", "oli", "operator")] {
+        let back = provider.sign_in(&to, person, Consent::Given).await.unwrap();
+        let answer = tabs.get(back.as_str()).await;
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{}", provider.log());
+        assert_eq!(location(&answer), page);
+        assert_eq!(tabs.roles().await, format!("{person}, in the role {role}."));
     }
 
     // An answer that names another provider, and a code that the provider does not know.
