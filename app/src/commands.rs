@@ -28,16 +28,16 @@ pub use self::warning::{Warning, WarningCode};
 pub use self::wire::{Command, ObservationRequest};
 use crate::authority::{Authorities, NotAuthorized, Sender};
 use crate::body::Handling;
-use crate::clock::{Clock, Mint};
 use crate::database::DatabaseFailure;
 use crate::log::{ExecuteError, Executed, Expected, Log, LogError, Origin, Outcome, Position};
+use bus::clock::{Clock, IdGenerator};
 
 /// The handlers of all commands. Cloning shares the log.
 #[derive(Clone)]
 pub struct Commands {
     log: Log,
     clock: Clock,
-    mint: Mint,
+    id_generator: IdGenerator,
     handling: Handling,
     authorities: Arc<Authorities>,
     advisor: Option<Arc<dyn AllocationAdvisor>>,
@@ -91,7 +91,7 @@ pub struct Answer {
 
 /// Who can do something about a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blame {
+pub enum ErrorClass {
     /// The caller: the same command will never work.
     Caller,
     /// The caller, after looking again: the state is another one than expected.
@@ -154,12 +154,12 @@ pub enum CommandError {
 
 impl CommandError {
     /// Who can do something about it.
-    pub fn blame(&self) -> Blame {
+    pub fn blame(&self) -> ErrorClass {
         match self {
-            Self::NotAuthorized(_) | Self::Invalid(_) | Self::NotFound { .. } | Self::Refused(_) => Blame::Caller,
-            Self::Exists { .. } | Self::Stale { .. } | Self::KeyReused { .. } => Blame::Conflict,
-            Self::Unavailable(_) => Blame::Dependency,
-            Self::Broken(_) => Blame::Us,
+            Self::NotAuthorized(_) | Self::Invalid(_) | Self::NotFound { .. } | Self::Refused(_) => ErrorClass::Caller,
+            Self::Exists { .. } | Self::Stale { .. } | Self::KeyReused { .. } => ErrorClass::Conflict,
+            Self::Unavailable(_) => ErrorClass::Dependency,
+            Self::Broken(_) => ErrorClass::Us,
         }
     }
 
@@ -177,8 +177,8 @@ impl From<Invalid> for CommandError {
 
 impl Commands {
     /// Handlers over this log, for senders with the default authority.
-    pub fn new(log: Log, clock: Clock, mint: Mint) -> Self {
-        Self { log, clock, mint, authorities: Arc::default(), handling: Handling::default(), advisor: None }
+    pub fn new(log: Log, clock: Clock, id_generator: IdGenerator) -> Self {
+        Self { log, clock, id_generator, authorities: Arc::default(), handling: Handling::default(), advisor: None }
     }
 
     /// The same, for senders with these authorities.
@@ -260,7 +260,7 @@ impl Commands {
     fn new_id(&self, purpose: &str, origin: &Origin) -> String {
         match &origin.dedupe {
             Some(key) => Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{purpose}\n{}", key.key()).as_bytes()).to_string(),
-            None => self.mint.uuid().to_string(),
+            None => self.id_generator.uuid().to_string(),
         }
     }
 

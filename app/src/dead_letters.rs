@@ -22,9 +22,9 @@ use self::bounds::{Filled, Room};
 pub(crate) use self::headers::from_wire;
 pub use self::headers::{header_map, plain_headers};
 pub use self::payload::{PayloadKept, names_a_secret};
-use crate::bus::subjects;
-use crate::clock::{Clock, Mint};
 use crate::printable::storable;
+use bus::clock::{Clock, IdGenerator};
+use bus::subjects;
 
 /// Longest reason that is kept, in bytes.
 const LONGEST_REASON: usize = 4_000;
@@ -45,7 +45,7 @@ const OVERFLOW: &str = "(more than are kept)";
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
-pub enum Kind {
+pub enum DeadLetterKind {
     /// A command that arrived by NATS.
     Command,
     /// An event that a projection could not apply.
@@ -69,7 +69,7 @@ pub enum Status {
 #[derive(Debug, Clone)]
 pub struct Undeliverable<'a> {
     /// What it is.
-    pub kind: Kind,
+    pub kind: DeadLetterKind,
     /// A command's subject, or a projection's name.
     pub source: &'a str,
     /// Why it cannot be handled.
@@ -92,7 +92,7 @@ pub struct DeadLetter {
     /// Its id.
     pub id: Uuid,
     /// What it is.
-    pub kind: Kind,
+    pub kind: DeadLetterKind,
     /// A command's subject, or a projection's name.
     pub source: String,
     /// Why it could not be handled.
@@ -156,14 +156,14 @@ const COLUMNS: &str = "id, kind, source, reason, aggregate_type, aggregate_id, e
 pub struct DeadLetters {
     pool: PgPool,
     clock: Clock,
-    mint: Mint,
+    id_generator: IdGenerator,
     bounds: DeadLetterBounds,
 }
 
 impl DeadLetters {
     /// The dead letters in this database.
-    pub fn new(pool: PgPool, clock: Clock, mint: Mint) -> Self {
-        Self { pool, clock, mint, bounds: DeadLetterBounds::default() }
+    pub fn new(pool: PgPool, clock: Clock, id_generator: IdGenerator) -> Self {
+        Self { pool, clock, id_generator, bounds: DeadLetterBounds::default() }
     }
 
     /// The same within other bounds.
@@ -183,8 +183,10 @@ impl DeadLetters {
     /// sqlx's error, never for what the message holds; it is not kept then, and must not be given up.
     pub async fn keep(&self, message: &Undeliverable<'_>) -> sqlx::Result<Uuid> {
         let team = match message.kind {
-            Kind::Command => subjects::team(message.source).map(|team| storable(team, SHORT)).unwrap_or_default(),
-            Kind::Projection => String::new(),
+            DeadLetterKind::Command => {
+                subjects::team(message.source).map(|team| storable(team, SHORT)).unwrap_or_default()
+            }
+            DeadLetterKind::Projection => String::new(),
         };
         let source = storable(message.source, LONGEST_TEXT);
         let mut room = self.bounds.room(&self.filled(message.kind, &team).await?);
@@ -212,7 +214,7 @@ impl DeadLetters {
     }
 
     /// Makes room at the cost of what was decided about, the oldest first: what the team left, or else all.
-    async fn remove_settled(&self, kind: Kind, team: &str) -> sqlx::Result<u64> {
+    async fn remove_settled(&self, kind: DeadLetterKind, team: &str) -> sqlx::Result<u64> {
         let removed = sqlx::query(
             "delete from dead_letters where id in (select id from dead_letters \
              where kind = $1 and status <> 'waiting' order by team <> $2, settled_at limit $3)",
@@ -246,7 +248,7 @@ impl DeadLetters {
              settled_by = null, settled_at = null, settled_reason = null \
              returning id",
         )
-        .bind(self.mint.uuid())
+        .bind(self.id_generator.uuid())
         .bind(message.kind)
         .bind(source)
         .bind(&kept.reason)
@@ -267,7 +269,7 @@ impl DeadLetters {
         .await
     }
 
-    async fn filled(&self, kind: Kind, team: &str) -> sqlx::Result<Filled> {
+    async fn filled(&self, kind: DeadLetterKind, team: &str) -> sqlx::Result<Filled> {
         sqlx::query_as(
             "select count(*) as letters, coalesce(sum(kept_bytes), 0)::bigint as bytes, \
              count(*) filter (where team = $2) as team_letters, \
@@ -391,7 +393,12 @@ impl DeadLetters {
     ///
     /// # Errors
     /// sqlx's error.
-    pub async fn list(&self, kind: Option<Kind>, status: Option<Status>, limit: i64) -> sqlx::Result<Vec<DeadLetter>> {
+    pub async fn list(
+        &self,
+        kind: Option<DeadLetterKind>,
+        status: Option<Status>,
+        limit: i64,
+    ) -> sqlx::Result<Vec<DeadLetter>> {
         let query = format!(
             "select {COLUMNS} from dead_letters where ($1::text is null or kind = $1) and ($2::text is null or status = $2) \
              order by last_seen_at desc, id limit $3"
@@ -403,7 +410,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// sqlx's error.
-    pub async fn waiting(&self, kind: Kind) -> sqlx::Result<i64> {
+    pub async fn waiting(&self, kind: DeadLetterKind) -> sqlx::Result<i64> {
         sqlx::query_scalar("select count(*) from dead_letters where kind = $1 and status = 'waiting'")
             .bind(kind)
             .fetch_one(&self.pool)

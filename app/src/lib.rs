@@ -3,12 +3,10 @@
 
 pub mod authority;
 pub mod body;
-pub mod bus;
-pub mod clock;
+pub mod command_consumer;
 pub mod commands;
 pub mod database;
 pub mod dead_letters;
-pub mod door;
 pub mod log;
 pub mod notice;
 pub mod printable;

@@ -36,7 +36,7 @@ pub use self::position::{NoPosition, Position};
 pub use self::record::{DedupeKey, Metadata, Origin, RecordedEvent};
 pub use self::transaction::begin;
 pub use self::visibility::{MOST_HELD_BACK, Visibility};
-use crate::clock::{Clock, Mint};
+use bus::clock::{Clock, IdGenerator};
 
 /// The schema of the database, in order.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -95,7 +95,7 @@ impl From<sqlx::Error> for LogError {
 pub struct Log {
     pool: PgPool,
     clock: Clock,
-    mint: Mint,
+    id_generator: IdGenerator,
     options: LogOptions,
     appender: append::Appender,
     cache: Arc<execute::Cache>,
@@ -128,7 +128,7 @@ pub fn pool(database_url: &str, most_connections: u32) -> Result<PgPool, sqlx::E
 
 impl Log {
     /// The log in this database, which has been migrated. Has to be called within a tokio runtime.
-    pub fn new(pool: PgPool, clock: Clock, mint: Mint, options: LogOptions) -> Self {
+    pub fn new(pool: PgPool, clock: Clock, id_generator: IdGenerator, options: LogOptions) -> Self {
         describe_histogram!("lablet_log_append_seconds", Unit::Seconds, "Duration of one appending statement");
         describe_histogram!("lablet_log_append_batch_commands", Unit::Count, "Commands that shared one statement");
         describe_counter!("lablet_log_conflicts_total", Unit::Count, "Commands that met somebody else's events");
@@ -146,7 +146,7 @@ impl Log {
         let appended = watch::Sender::new(0);
         let appender = append::Appender::start(&pool, options.writers, &appended);
         let cache = Arc::new(execute::Cache::new(options.cached_aggregates, options.cached_bytes));
-        Self { pool, clock, mint, options, appender, cache, turns: Arc::default(), appended }
+        Self { pool, clock, id_generator, options, appender, cache, turns: Arc::default(), appended }
     }
 
     /// The connections that it uses.
@@ -160,8 +160,8 @@ impl Log {
     }
 
     /// Where its ids come from.
-    pub fn mint(&self) -> &Mint {
-        &self.mint
+    pub fn id_generator(&self) -> &IdGenerator {
+        &self.id_generator
     }
 
     /// Changes whenever this process has appended. Other processes are heard of by the bus.

@@ -26,8 +26,8 @@ pub use self::session::{
     SessionMoved,
 };
 pub use self::worker::{WorkerChanged, WorkerRegistered};
-use crate::bus::{cloud_event, streams, subjects};
 use crate::log::{Position, RecordedEvent};
+use bus::{cloud_event, streams, subjects};
 
 /// Left of the 64 KiB for headers and the subject.
 const ROOM_FOR_HEADERS: usize = 1_024;
@@ -217,7 +217,7 @@ fn notice(
 }
 
 /// A kind of notice: the event that it tells of, and the schema of its data.
-pub struct Kind {
+pub struct NoticeType {
     /// E.g. `lablet_session.created`.
     pub event_type: &'static str,
     /// E.g. `1`.
@@ -228,7 +228,7 @@ pub struct Kind {
     pub schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
-impl Kind {
+impl NoticeType {
     /// Its CloudEvent type.
     pub fn cloud_event_type(&self) -> String {
         cloud_event_type(self.event_type, self.event_version)
@@ -236,7 +236,7 @@ impl Kind {
 }
 
 /// Every kind of notice, in the order of the aggregates' lives.
-pub fn kinds() -> Vec<Kind> {
+pub fn kinds() -> Vec<NoticeType> {
     session::kinds().into_iter().chain(definition::kinds()).chain(worker::kinds()).collect()
 }
 

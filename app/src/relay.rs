@@ -31,10 +31,10 @@ pub use self::comparison::{Comparison, ComparisonError, compare};
 pub use self::lease::{Checkpoint, Progress, progress};
 use self::lease::{Lease, LeaseError};
 pub use self::nudger::Nudger;
-use crate::bus::streams::{EnsureError, StreamBounds};
-use crate::bus::{Backoff, Bus, streams, subjects};
 use crate::log::{Log, LogError, Position};
 use crate::notice::{NoticeError, PublicUrl, announce};
+use bus::streams::{EnsureError, StreamBounds};
+use bus::{Backoff, Bus, streams, subjects};
 
 /// Most events read from the log at once; what they weigh is bounded by the log.
 const PAGE: i64 = 250;
@@ -171,7 +171,7 @@ impl Relay {
         describe_gauge!("lablet_relay_lag_seconds", Unit::Seconds, "Age of the oldest event that is not yet published");
         describe_gauge!("lablet_relay_leading", "1 where this process is the relay that works");
         describe_gauge!("lablet_relay_hindered", "1 while the stream cannot store events, or has lost them");
-        let holder = format!("{}-{}", std::process::id(), log.mint().uuid());
+        let holder = format!("{}-{}", std::process::id(), log.id_generator().uuid());
         Self { log, bus, options, holder }
     }
 
@@ -408,7 +408,7 @@ impl Relay {
         let mut in_flight: VecDeque<Sent> = VecDeque::with_capacity(self.options.in_flight);
         let mut checkpoint = lease.checkpoint().clone();
         for event in &page {
-            if in_flight.len() >= self.options.in_flight.clamp(1, crate::bus::connect::MOST_IN_FLIGHT)
+            if in_flight.len() >= self.options.in_flight.clamp(1, bus::connect::MOST_IN_FLIGHT)
                 && let Some(oldest) = in_flight.pop_front()
             {
                 settle(oldest, &mut checkpoint).await?;

@@ -25,8 +25,8 @@ use tokio_util::sync::CancellationToken;
 pub use self::analysts::{Deviation, confine_analysts, keep_analyst_password, problem_lines};
 pub use self::session::WatchedSession;
 use self::session::{TELL_AFTER, Verdict};
-use crate::bus::Backoff;
 use crate::log::{Log, Visibility};
+use bus::Backoff;
 
 /// How long one look may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
@@ -165,7 +165,7 @@ impl Watcher {
     /// A watcher of this log's readers.
     pub fn new(log: Log, options: WatcherOptions) -> Self {
         describe_counter!("lablet_log_ended_sessions_total", Unit::Count, "Sessions that the watcher ended");
-        let holder = format!("{}-{}", std::process::id(), log.mint().uuid());
+        let holder = format!("{}-{}", std::process::id(), log.id_generator().uuid());
         Self {
             log,
             options,

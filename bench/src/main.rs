@@ -16,9 +16,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use app::clock::{Clock, Mint};
 use app::log::{Log, LogOptions, MIGRATOR, Origin};
 use bench::{Add, Added, Counter, note};
+use bus::clock::{Clock, IdGenerator};
 use cqrs_es::EventStore;
 use cqrs_es::persist::{EventStoreAggregateContext, PersistedEventStore};
 use postgres_es::PostgresEventRepository;
@@ -60,7 +60,7 @@ async fn comparisons() -> anyhow::Result<()> {
 async fn compare(url: &str) -> anyhow::Result<()> {
     let pool = app::log::pool(url, 40)?;
     MIGRATOR.run(&pool).await?;
-    let log = Log::new(pool, Clock::system(), Mint::random(), LogOptions::default());
+    let log = Log::new(pool, Clock::system(), IdGenerator::random(), LogOptions::default());
     let stock_pool = sqlx_08::postgres::PgPoolOptions::new().max_connections(40).connect(url).await?;
     let stock = Arc::new(PersistedEventStore::<PostgresEventRepository, Counter>::new_event_store(
         PostgresEventRepository::new(stock_pool),

@@ -30,7 +30,7 @@ const WORKER: &str = "demo-cml";
 pub(crate) struct Demo {
     simulator: Arc<Simulator>,
     services: Services,
-    clock: app::clock::Clock,
+    clock: bus::clock::Clock,
 }
 
 impl Demo {
@@ -40,7 +40,7 @@ impl Demo {
         http: &str,
         internal_api_key: Secret,
         admin_token: Secret,
-        clock: app::clock::Clock,
+        clock: bus::clock::Clock,
     ) -> anyhow::Result<Self> {
         Ok(Self { simulator, services: Services::new(http, internal_api_key, admin_token)?, clock })
     }

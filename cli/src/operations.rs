@@ -1,9 +1,9 @@
 //! Operators' commands: migrate, rebuild, verify, doctor, dead letters, tokens.
 
 pub(crate) mod analysts;
-mod bus;
 mod dead_letters;
 mod doctor;
+mod streams;
 pub(crate) mod tokens;
 mod verification;
 
@@ -11,8 +11,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use app::bus::{Backoff, StreamBounds};
-use app::clock::Clock;
+use bus::clock::Clock;
+use bus::{Backoff, StreamBounds};
 use clap::{Args, Subcommand};
 use projections::ReadModel;
 use projections::rebuild::RebuildOptions;
@@ -51,7 +51,7 @@ pub(crate) enum OperationCommand {
     DeadLetters(dead_letters::DeadLettersCommand),
     /// The bus itself.
     #[command(subcommand)]
-    Bus(bus::BusCommand),
+    Bus(streams::BusCommand),
     /// Bearer tokens, and links that sign a browser in.
     #[command(subcommand)]
     Token(tokens::TokenCommand),
@@ -126,7 +126,7 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
         OperationCommand::Verify { stores, rows } => return verification::run(stores, rows).await,
         OperationCommand::Doctor(arguments) => return doctor::run(*arguments).await,
         OperationCommand::DeadLetters(command) => dead_letters::run(command).await?,
-        OperationCommand::Bus(command) => bus::run(command).await?,
+        OperationCommand::Bus(command) => streams::run(command).await?,
         OperationCommand::Token(command) => tokens::run(command).await?,
         OperationCommand::Analyst(command) => analysts::run(command).await?,
     }
@@ -192,8 +192,8 @@ async fn ensure_streams(arguments: &BusArguments) -> anyhow::Result<()> {
     let give_up = tokio::time::Instant::now() + WAIT_FOR_DATABASE;
     loop {
         let ensured = async {
-            app::bus::streams::ensure_events(&bus, &bounds).await?;
-            app::door::ensure_consumer(&bus, &bounds).await?;
+            bus::streams::ensure_events(&bus, &bounds).await?;
+            app::command_consumer::ensure_consumer(&bus, &bounds).await?;
             controller::requests::ensure_consumer(&bus, &bounds).await.map_err(anyhow::Error::msg)?;
             anyhow::Ok(())
         };

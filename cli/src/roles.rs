@@ -7,15 +7,15 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use app::authority::Authorities;
 use app::body::Handling;
-use app::bus::Bus;
-use app::clock::{Clock, Mint};
+use app::command_consumer::{CommandConsumer, CommandConsumerOptions};
 use app::commands::Commands;
 use app::dead_letters::{DeadLetterBounds, DeadLetters};
-use app::door::{CommandDoor, DoorOptions};
 use app::log::{Log, LogOptions};
 use app::notice::PublicUrl;
 use app::relay::{Nudger, Relay, RelayOptions};
 use app::watcher::Watcher;
+use bus::Bus;
+use bus::clock::{Clock, IdGenerator};
 use controller::{CmlClient, Controller};
 use gateway::{Gateway, GatewayOptions, GatewayParts};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -52,12 +52,13 @@ impl Store {
     /// Opens the log. Nothing is asked of the database yet: a database that is away is waited for where it is used.
     pub(crate) fn open(database_url: &Secret, clock: &Clock) -> anyhow::Result<Self> {
         let pool = app::log::pool(database_url.reveal(), CONNECTIONS)?;
-        let mint = Mint::random();
-        let log = Log::new(pool.clone(), clock.clone(), mint.clone(), LogOptions::default());
+        let id_generator = IdGenerator::random();
+        let log = Log::new(pool.clone(), clock.clone(), id_generator.clone(), LogOptions::default());
         let projections = Projections::new(log.clone());
         Ok(Self {
-            commands: Commands::new(log.clone(), clock.clone(), mint.clone()).advised_by(Arc::new(projections.clone())),
-            dead_letters: DeadLetters::new(pool.clone(), clock.clone(), mint),
+            commands: Commands::new(log.clone(), clock.clone(), id_generator.clone())
+                .advised_by(Arc::new(projections.clone())),
+            dead_letters: DeadLetters::new(pool.clone(), clock.clone(), id_generator),
             projections,
             log,
         })
@@ -131,8 +132,12 @@ impl Roles {
 
     /// Takes commands from the bus.
     pub(crate) fn start_door(&mut self, store: &Store, bus: &Bus) {
-        let door =
-            CommandDoor::new(bus.clone(), store.commands.clone(), store.dead_letters.clone(), DoorOptions::default());
+        let door = CommandConsumer::new(
+            bus.clone(),
+            store.commands.clone(),
+            store.dead_letters.clone(),
+            CommandConsumerOptions::default(),
+        );
         self.start("door", |stop| async move { Ok(door.run(stop).await?) });
         self.start_nudger(store, bus);
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use app::clock::Clock;
+use bus::clock::Clock;
 use clap::{Args, ValueEnum};
 use gateway::authentication::Role;
 use gateway::sign_in::{AdminName, SignInLinks};

@@ -22,8 +22,8 @@ pub mod workers;
 
 use std::time::Duration;
 
-use app::bus::{Bus, StreamBounds};
-use app::clock::Clock;
+use bus::clock::Clock;
+use bus::{Bus, StreamBounds};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -68,7 +68,7 @@ impl Default for ControllerOptions {
             settling: Duration::from_secs(60),
             poll: Duration::from_secs(5),
             concurrent_requests: 4,
-            largest_message: app::bus::streams::LARGEST_COMMAND,
+            largest_message: bus::streams::LARGEST_COMMAND,
             streams: StreamBounds::default(),
         }
     }

@@ -5,8 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use app::bus::{Backoff, Bus, subjects};
-use app::clock::Clock;
+use bus::clock::Clock;
+use bus::{Backoff, Bus, subjects};
 use chrono::{DateTime, Utc};
 use domain::SessionId;
 use domain::lablet_session::SessionStatus;

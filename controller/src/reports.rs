@@ -4,9 +4,9 @@
 
 use std::time::Duration;
 
-use app::bus::{Bus, StreamBounds, cloud_event, streams, subjects};
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::context::PublishErrorKind;
+use bus::{Bus, StreamBounds, cloud_event, streams, subjects};
 use cloudevents::EventBuilder as _;
 use cloudevents::event::EventBuilderV10;
 use domain::lablet_session::{FailureOutcome, ObservationFailure, ObservationReport, SessionStatus, Transition};

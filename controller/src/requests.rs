@@ -8,11 +8,11 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use app::bus::{Backoff, Bus, StreamBounds, cloud_event, streams};
-use app::clock::Clock;
 use async_nats::jetstream::consumer::pull::{Config, Stream};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::{AckKind, Message};
+use bus::clock::Clock;
+use bus::{Backoff, Bus, StreamBounds, cloud_event, streams};
 use cloudevents::AttributesReader as _;
 use domain::lablet_session::FailureOutcome;
 use domain::{LabId, RequestId, SessionId, WorkerId};

@@ -155,7 +155,7 @@ pub struct PresentSession {
     /// When it is booked.
     pub timeslot: Option<Timeslot>,
     /// Where its lab runs.
-    pub place: Place,
+    pub assignment: Assignment,
     /// Ports allocated to it. `None`: nothing was allocated.
     pub allocated_ports: Option<PortMap>,
     /// What was observed so far.
@@ -172,9 +172,9 @@ pub struct PresentSession {
 
 /// Where a session's lab runs. There is no lab without a worker.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Place {
+pub enum Assignment {
     /// No worker yet.
-    Nowhere,
+    Unassigned,
     /// A worker, no lab yet.
     Worker(WorkerId),
     /// A lab on a worker.
@@ -186,11 +186,11 @@ pub enum Place {
     },
 }
 
-impl Place {
+impl Assignment {
     /// The worker, where there is one.
     pub fn worker(&self) -> Option<&WorkerId> {
         match self {
-            Self::Nowhere => None,
+            Self::Unassigned => None,
             Self::Worker(worker) | Self::Lab { worker, .. } => Some(worker),
         }
     }
@@ -198,7 +198,7 @@ impl Place {
     /// The lab, where there is one.
     pub fn lab(&self) -> Option<&LabId> {
         match self {
-            Self::Nowhere | Self::Worker(_) => None,
+            Self::Unassigned | Self::Worker(_) => None,
             Self::Lab { lab, .. } => Some(lab),
         }
     }
@@ -248,12 +248,12 @@ impl PresentSession {
     ) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
         transition.checked()?;
         let (from, to) = (self.status, transition.new_status);
-        if let (Some(bound), Some(named)) = (self.place.worker(), &transition.worker_id)
+        if let (Some(bound), Some(named)) = (self.assignment.worker(), &transition.worker_id)
             && bound != named
         {
             return Err(bound_elsewhere("worker", bound, named));
         }
-        if let (Some(bound), Some(named)) = (self.place.lab(), &transition.cml_lab_id)
+        if let (Some(bound), Some(named)) = (self.assignment.lab(), &transition.cml_lab_id)
             && bound != named
         {
             return Err(bound_elsewhere("lab", bound, named));
@@ -264,8 +264,8 @@ impl PresentSession {
         if !from.may_become(to) {
             return Err(LabletSessionError::TransitionNotAllowed { from, to });
         }
-        let worker = transition.worker_id.or_else(|| self.place.worker().cloned());
-        let lab = transition.cml_lab_id.clone().or_else(|| self.place.lab().cloned());
+        let worker = transition.worker_id.or_else(|| self.assignment.worker().cloned());
+        let lab = transition.cml_lab_id.clone().or_else(|| self.assignment.lab().cloned());
         if to == SessionStatus::Scheduled && worker.is_none() {
             return Err(Invalid::new("worker_id", "is absent", "the worker on which the session is scheduled").into());
         }
@@ -303,8 +303,9 @@ impl PresentSession {
             return Err(LabletSessionError::NotObservable { status: self.status, allowed: REQUESTABLE });
         }
         let worker_id =
-            self.place.worker().cloned().ok_or(LabletSessionError::NothingToObserve { missing: "worker" })?;
-        let cml_lab_id = self.place.lab().cloned().ok_or(LabletSessionError::NothingToObserve { missing: "lab" })?;
+            self.assignment.worker().cloned().ok_or(LabletSessionError::NothingToObserve { missing: "worker" })?;
+        let cml_lab_id =
+            self.assignment.lab().cloned().ok_or(LabletSessionError::NothingToObserve { missing: "lab" })?;
         Ok(Decision::one(LabletSessionEvent::ObserveResourcesRequested {
             ids: self.ids.clone(),
             request_id,
@@ -355,8 +356,8 @@ impl PresentSession {
             DriftVerdict::of(self.allocated_ports.as_ref(), observed_ports.as_ref(), &observed_resources.ports);
         let mut events = vec![LabletSessionEvent::ResourcesObserved {
             ids: self.ids.clone(),
-            worker_id: self.place.worker().cloned(),
-            cml_lab_id: self.place.lab().cloned(),
+            worker_id: self.assignment.worker().cloned(),
+            cml_lab_id: self.assignment.lab().cloned(),
             observed_resources: Box::new(observed_resources),
             observed_ports: observed_ports.clone(),
             port_drift_detected: verdict.detected(),
@@ -378,7 +379,7 @@ impl PresentSession {
         {
             events.push(LabletSessionEvent::PortDriftDetected {
                 ids: self.ids.clone(),
-                worker_id: self.place.worker().cloned(),
+                worker_id: self.assignment.worker().cloned(),
                 allocated_ports: allocated_ports.clone(),
                 observed_ports,
                 drift_details: drift,
@@ -475,7 +476,7 @@ impl Aggregate for LabletSession {
                 owner_id,
                 status: SessionStatus::Pending,
                 timeslot,
-                place: Place::Nowhere,
+                assignment: Assignment::Unassigned,
                 allocated_ports: None,
                 observations: Observations::default(),
                 open_requests: BTreeMap::new(),
@@ -489,10 +490,10 @@ impl Aggregate for LabletSession {
         session.updated_at = event.at();
         if let Some((status, step)) = event.life_step() {
             session.status = status;
-            session.place = match (&step.worker_id, &step.cml_lab_id) {
-                (Some(worker), Some(lab)) => Place::Lab { worker: worker.clone(), lab: lab.clone() },
-                (Some(worker), None) => Place::Worker(worker.clone()),
-                (None, _) => Place::Nowhere,
+            session.assignment = match (&step.worker_id, &step.cml_lab_id) {
+                (Some(worker), Some(lab)) => Assignment::Lab { worker: worker.clone(), lab: lab.clone() },
+                (Some(worker), None) => Assignment::Worker(worker.clone()),
+                (None, _) => Assignment::Unassigned,
             };
             if step.allocated_ports.is_some() {
                 session.allocated_ports.clone_from(&step.allocated_ports);

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 
 pub(crate) use self::authenticator::{Authenticator, SignedIn};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Header in which a service sends its internal key.
 pub const API_KEY: &str = "x-api-key";
@@ -174,7 +174,7 @@ impl Authority {
             Principal::Service { name } => format!("the internal key {name:?}"),
             Principal::Admin { name, role } => format!("{name:?} in the role {role}"),
         };
-        Err(Problem::new(Kind::Forbidden, format!("This needs {self}; the request was made with {held}.")))
+        Err(Problem::new(ProblemKind::Forbidden, format!("This needs {self}; the request was made with {held}.")))
     }
 }
 

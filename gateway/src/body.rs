@@ -12,7 +12,7 @@ use http::request::Parts;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Most bytes of a body, unless its type allows more.
 pub(crate) const LONGEST_BODY: usize = 1 << 20;
@@ -39,7 +39,7 @@ pub(crate) trait RequestBody: DeserializeOwned + JsonSchema + Checked + Send + '
 /// 415 when it is declared to be something else than JSON, 413 when it is longer, 400 when the connection breaks off.
 pub(crate) async fn read(parts: &Parts, body: Body, longest: usize) -> Result<Bytes, Problem> {
     let too_large =
-        || Problem::new(Kind::TooLarge, format!("The body is larger than the {longest} bytes allowed here."));
+        || Problem::new(ProblemKind::TooLarge, format!("The body is larger than the {longest} bytes allowed here."));
     let declared = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|declared| declared > longest as u64) {
         // A client that waits for our leave to send has sent nothing.
@@ -54,7 +54,7 @@ pub(crate) async fn read(parts: &Parts, body: Body, longest: usize) -> Result<By
     let mut bytes = Vec::with_capacity(declared.and_then(|declared| usize::try_from(declared).ok()).unwrap_or(0));
     let mut frames = body.into_data_stream();
     while let Some(frame) = frames.next().await {
-        let frame = frame.map_err(|_| Problem::new(Kind::InvalidInput, "The body broke off before its end."))?;
+        let frame = frame.map_err(|_| Problem::new(ProblemKind::InvalidInput, "The body broke off before its end."))?;
         if bytes.len() + frame.len() > longest {
             discard(Body::from_stream(frames));
             return Err(too_large());
@@ -85,7 +85,10 @@ fn check_media_type(parts: &Parts) -> Result<(), Problem> {
         return Ok(());
     }
     let shown: String = essence.unwrap_or_else(|| "nothing".to_owned()).chars().take(80).collect();
-    Err(Problem::new(Kind::UnsupportedMediaType, format!("The Content-Type says {shown}; send application/json.")))
+    Err(Problem::new(
+        ProblemKind::UnsupportedMediaType,
+        format!("The Content-Type says {shown}; send application/json."),
+    ))
 }
 
 /// Parses a body.

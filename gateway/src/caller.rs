@@ -22,7 +22,7 @@ use url::{Position, Url, form_urlencoded};
 
 use crate::authentication::{API_KEY, Authority, Principal, Role, SignedIn};
 use crate::position::LABLET_POSITION;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::form::CSRF_TOKEN;
 use crate::sign_in::kept_forms::{KEPT_FORM, KeptForm};
 use crate::sign_in::local_path::LocalPath;
@@ -102,7 +102,7 @@ pub(crate) async fn authenticate(
         let presented = request.headers().get(CSRF_HEADER).and_then(|value| value.to_str().ok());
         if !csrf_matches(session, presented.unwrap_or_default()) {
             let detail = "A change that a browser asks for needs the session's token in the header X-CSRF-Token.";
-            return Err(Problem::new(Kind::Forbidden, detail));
+            return Err(Problem::new(ProblemKind::Forbidden, detail));
         }
     }
     let headers = request.headers().clone();
@@ -125,7 +125,7 @@ pub(crate) async fn authenticate_page(
     let by_key = request.headers().contains_key(API_KEY) || request.headers().contains_key(AUTHORIZATION);
     let signed_in = match shared.authenticator.authenticate(request.headers(), how_used).await {
         Ok(signed_in) => signed_in,
-        Err(problem) if problem.kind() == Kind::Unauthenticated && !by_key => {
+        Err(problem) if problem.kind() == ProblemKind::Unauthenticated && !by_key => {
             if is_change {
                 let (form, request) = Form::of(request).await?;
                 let page = shared.sign_in.kept_forms.page_of(&form, None).await?;
@@ -155,7 +155,7 @@ pub(crate) async fn authenticate_page(
                 _ => {
                     let detail =
                         "The form does not belong to this session; open its page again and send it from there.";
-                    Err(Problem::new(Kind::Forbidden, detail))
+                    Err(Problem::new(ProblemKind::Forbidden, detail))
                 }
             };
         }
@@ -204,7 +204,8 @@ fn sent_to_sign_in(headers: &HeaderMap, back: &LocalPath) -> Response {
     if !headers.contains_key(HX_REQUEST) {
         return to_sign_in(back.as_str());
     }
-    let mut answer = Problem::new(Kind::Unauthenticated, "The session has ended; sign in again.").into_response();
+    let mut answer =
+        Problem::new(ProblemKind::Unauthenticated, "The session has ended; sign in again.").into_response();
     // The page that is open, not the part of it that was asked for.
     let open = headers.get(HX_CURRENT_URL).and_then(|url| Url::parse(url.to_str().ok()?).ok());
     let open = open.and_then(|url| LocalPath::parse(&url[Position::BeforePath..Position::AfterQuery]));
@@ -230,7 +231,7 @@ fn ending_with_the_session(response: Response, shared: &Shared, headers: HeaderM
                 () = tokio::time::sleep(LOOK_AGAIN_EVERY) => {}
             }
             let looked = shared.authenticator.authenticate(&headers, Use::ByPage).await;
-            if looked.is_err_and(|problem| problem.kind() == Kind::Unauthenticated) {
+            if looked.is_err_and(|problem| problem.kind() == ProblemKind::Unauthenticated) {
                 tracing::info!("a stream ends with the session or token that opened it");
                 return;
             }
@@ -245,7 +246,7 @@ fn ending_with_the_session(response: Response, shared: &Shared, headers: HeaderM
 /// 401 where nobody is; a route outside the guarded part of the router then asked for a caller.
 pub(crate) fn principal(parts: &Parts) -> Result<Principal, Problem> {
     let signed_in = parts.extensions.get::<Principal>().cloned();
-    signed_in.ok_or_else(|| Problem::new(Kind::Unauthenticated, "This needs a key or a token."))
+    signed_in.ok_or_else(|| Problem::new(ProblemKind::Unauthenticated, "This needs a key or a token."))
 }
 
 impl<S: Send + Sync, N: Needs> FromRequestParts<S> for Caller<N> {

@@ -11,7 +11,7 @@ use http::header::FORWARDED;
 use http::request::Parts;
 
 use crate::networks::Networks;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 const X_FORWARDED_FOR: &str = "x-forwarded-for";
 /// Most hops that are looked at.
@@ -56,7 +56,7 @@ impl<S: Send + Sync> FromRequestParts<S> for ClientAddress {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let known = parts.extensions.get::<Self>().copied();
-        known.ok_or_else(|| Problem::new(Kind::Internal, "The address of the client is not known."))
+        known.ok_or_else(|| Problem::new(ProblemKind::Internal, "The address of the client is not known."))
     }
 }
 

@@ -8,17 +8,17 @@ use domain::lablet_session::LabletSessionError;
 use domain::{Decide, Invalid};
 
 use crate::answer::{Answer, Written};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::version::stale;
 
 impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
         let (text, code) = (sentence(&error.to_string()), error.error_code());
         let problem = match error {
-            CommandError::NotAuthorized(_) => Self::new(Kind::Forbidden, text),
+            CommandError::NotAuthorized(_) => Self::new(ProblemKind::Forbidden, text),
             CommandError::Invalid(invalid) => Self::invalid(invalid),
             CommandError::NotFound { what, id } => Self::not_found(what, &id),
-            CommandError::Exists { .. } => Self::new(Kind::Conflict, text),
+            CommandError::Exists { .. } => Self::new(ProblemKind::Conflict, text),
             CommandError::Refused(refused) => match refused {
                 LabletSessionError::Invalid(invalid) => Self::invalid(invalid),
                 LabletSessionError::UnknownRequest { request_id } => Self::invalid(Invalid::new(
@@ -28,15 +28,15 @@ impl From<CommandError> for Problem {
                 )),
                 LabletSessionError::TransitionNotAllowed { .. }
                 | LabletSessionError::NotObservable { .. }
-                | LabletSessionError::NothingToObserve { .. } => Self::new(Kind::WrongState, text),
+                | LabletSessionError::NothingToObserve { .. } => Self::new(ProblemKind::WrongState, text),
                 LabletSessionError::BoundElsewhere { .. } | LabletSessionError::Exists => {
-                    Self::new(Kind::Conflict, text)
+                    Self::new(ProblemKind::Conflict, text)
                 }
-                LabletSessionError::Absent => Self::new(Kind::NotFound, text),
+                LabletSessionError::Absent => Self::new(ProblemKind::NotFound, text),
             },
             CommandError::Stale { expected, actual } => stale(expected, actual),
             CommandError::KeyReused { .. } => Self::new(
-                Kind::KeyReused,
+                ProblemKind::KeyReused,
                 "This Idempotency-Key came before with another method, path or body. Use a new key for a new request.",
             ),
             CommandError::Unavailable(source) => {
@@ -105,7 +105,7 @@ pub(crate) fn written<const STATUS: u16, A: Decide, T>(done: &Done<A>, body: T) 
 /// # Errors
 /// 500: a command that took effect leaves nothing absent.
 pub(crate) fn present<T>(state: Option<&T>) -> Result<&T, Problem> {
-    state.ok_or_else(|| Problem::new(Kind::Internal, "The thing is absent after a command that took effect."))
+    state.ok_or_else(|| Problem::new(ProblemKind::Internal, "The thing is absent after a command that took effect."))
 }
 
 #[cfg(test)]

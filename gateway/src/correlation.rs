@@ -21,12 +21,12 @@ pub(crate) struct Correlation {
 
 impl Correlation {
     /// Reads it from a request. Without a usable `X-Correlation-Id` the trace id serves, and without that a minted one.
-    pub(crate) fn of(headers: &HeaderMap, mint: impl FnOnce() -> String) -> Self {
+    pub(crate) fn of(headers: &HeaderMap, id_generator: impl FnOnce() -> String) -> Self {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let traceparent = text(TRACEPARENT).filter(|value| is_traceparent(value)).map(str::to_owned);
         let given = text(CORRELATION_ID).filter(|value| is_id(value)).map(str::to_owned);
         let trace_id = || traceparent.as_deref().and_then(|value| value.split('-').nth(1)).map(str::to_owned);
-        Self { id: given.or_else(trace_id).unwrap_or_else(mint), traceparent }
+        Self { id: given.or_else(trace_id).unwrap_or_else(id_generator), traceparent }
     }
 }
 

@@ -19,7 +19,7 @@ use crate::client_address::{self, ClientAddress};
 use crate::correlation::{CORRELATION_ID, Correlation};
 use crate::fair_share::Place;
 use crate::preferences::Preferences;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::state::Shared;
 
 /// Large bodies that are received or worked on at once, in KiB together.
@@ -82,14 +82,14 @@ async fn answer(handler: impl Future<Output = Response>, longest: Duration, rout
         Ok(Err(_)) => {
             let detail =
                 "The request was given up; whether it took effect is unknown. Repeat it with the same Idempotency-Key.";
-            Problem::new(Kind::TimedOut, detail).retry_after(Duration::from_secs(1)).into_response()
+            Problem::new(ProblemKind::TimedOut, detail).retry_after(Duration::from_secs(1)).into_response()
         }
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
             tracing::error!(panic = text.unwrap_or("without a text"), http.route = route, "a handler panicked");
             let detail = "The fault was logged; the correlation id of this answer leads to it.";
-            Problem::new(Kind::Internal, detail).into_response()
+            Problem::new(ProblemKind::Internal, detail).into_response()
         }
     }
 }
@@ -173,7 +173,8 @@ tokio::task_local! {
 /// Bounds how many requests are worked on at once, of all and of each. Who does not get a turn soon is told to come back.
 pub(crate) async fn queue(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Problem> {
     let principal = request.extensions().get::<Principal>().cloned();
-    let principal = principal.ok_or_else(|| Problem::new(Kind::Unauthenticated, "This needs a key or a token."))?;
+    let principal =
+        principal.ok_or_else(|| Problem::new(ProblemKind::Unauthenticated, "This needs a key or a token."))?;
     let turn = shared.turns.take(&principal, LONGEST_QUEUE).await?;
     Ok(TURN.scope(RefCell::new(Some(turn)), next.run(request)).await)
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::authentication::Principal;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// How long somebody is told to wait before the next try.
 const COME_BACK: Duration = Duration::from_secs(1);
@@ -72,7 +72,7 @@ impl FairShare {
         let until = tokio::time::Instant::now() + patience;
         let own = permit(self.share(holder, most), until).await.ok_or_else(|| {
             let detail = format!("{holder} may have {most} {} at once, and has them.", self.what);
-            Problem::new(Kind::TooManyAtOnce, detail).retry_after(COME_BACK)
+            Problem::new(ProblemKind::TooManyAtOnce, detail).retry_after(COME_BACK)
         })?;
         let full = |most: usize, who: &str| {
             Problem::unavailable(
@@ -134,7 +134,7 @@ mod tests {
         let share = FairShare::new("streams", ROOM);
         let held = [take(&share, &person("vic")).await.unwrap(), take(&share, &person("vic")).await.unwrap()];
         let refused = take(&share, &person("vic")).await.unwrap_err();
-        assert_eq!(refused.kind(), Kind::TooManyAtOnce);
+        assert_eq!(refused.kind(), ProblemKind::TooManyAtOnce);
         assert_eq!(refused.document().detail, "admin:vic may have 2 streams at once, and has them.");
         take(&share, &person("ada")).await.unwrap();
         drop(held);
@@ -149,12 +149,12 @@ mod tests {
             held.push(take(&share, &person(name)).await.unwrap());
         }
         let refused = take(&share, &person("d")).await.unwrap_err();
-        assert_eq!(refused.kind(), Kind::Unavailable);
+        assert_eq!(refused.kind(), ProblemKind::Unavailable);
         assert_eq!(refused.document().detail, "There is room for 5 requests of people at once, and they are taken.");
         for _ in 0..3 {
             held.push(take(&share, &service()).await.unwrap());
         }
-        assert_eq!(take(&share, &service()).await.unwrap_err().kind(), Kind::Unavailable);
+        assert_eq!(take(&share, &service()).await.unwrap_err().kind(), ProblemKind::Unavailable);
     }
 
     #[tokio::test]

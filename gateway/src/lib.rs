@@ -52,10 +52,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::bus::Bus;
 use app::commands::Commands;
 use app::dead_letters::DeadLetters;
 use app::notice::PublicUrl;
+use bus::Bus;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::Projections;
 use tokio::net::TcpListener;

@@ -3,7 +3,7 @@
 pub(crate) mod consumers;
 
 use aide::transform::TransformOperation;
-use app::dead_letters::Kind;
+use app::dead_letters::DeadLetterKind;
 use app::log::Position;
 use app::watcher::{WatchedSession, WatcherState};
 use axum::Json;
@@ -129,7 +129,7 @@ pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
         },
         bus_connected: shared.bus.is_connected(),
         dead_letters: Waiting {
-            commands: shared.dead_letters.waiting(Kind::Command).await?,
+            commands: shared.dead_letters.waiting(DeadLetterKind::Command).await?,
             events: read_models.iter().map(|model| model.dead_letters).sum(),
         },
         read_models,

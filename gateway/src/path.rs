@@ -12,7 +12,7 @@ use domain::text::Line;
 use http::request::Parts;
 use schemars::JsonSchema;
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// The one variable segment of a path, e.g. the `{id}` of `/api/workers/{id}`, parsed as `T`.
 #[derive(Debug, Clone)]
@@ -25,8 +25,10 @@ impl<S: Send + Sync, T: FromStr<Err = Invalid>> FromRequestParts<S> for Id<T> {
         let segments = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::invalid(Invalid::new("id", "is not UTF-8", "an identifier")))?;
-        let (name, text) =
-            segments.iter().next().ok_or_else(|| Problem::new(Kind::NotFound, "There is nothing at this path."))?;
+        let (name, text) = segments
+            .iter()
+            .next()
+            .ok_or_else(|| Problem::new(ProblemKind::NotFound, "There is nothing at this path."))?;
         text.parse().map(Self).map_err(|invalid: Invalid| Problem::invalid(invalid.within(name)))
     }
 }
@@ -73,8 +75,10 @@ where
         let segments = RawPathParams::from_request_parts(parts, state)
             .await
             .map_err(|_| Problem::invalid(Invalid::new("id", "is not UTF-8", "an identifier")))?;
-        let (name, inner) =
-            segments.iter().nth(1).ok_or_else(|| Problem::new(Kind::NotFound, "There is nothing at this path."))?;
+        let (name, inner) = segments
+            .iter()
+            .nth(1)
+            .ok_or_else(|| Problem::new(ProblemKind::NotFound, "There is nothing at this path."))?;
         let inner = inner.parse().map_err(|invalid: Invalid| Problem::invalid(invalid.within(name)))?;
         Ok(Self(outer, inner))
     }

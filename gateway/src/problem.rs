@@ -26,7 +26,7 @@ pub const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What went wrong, as a class that a program can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum ProblemKind {
     /// 400: a field, a parameter or the form of the request is wrong.
     InvalidInput,
     /// 400: the session is in a state in which that cannot be done.
@@ -65,7 +65,7 @@ pub enum Kind {
     TimedOut,
 }
 
-impl Kind {
+impl ProblemKind {
     /// The status code of the answer.
     pub fn status(self) -> StatusCode {
         match self {
@@ -207,7 +207,7 @@ pub struct Problem(Box<Parts>);
 
 #[derive(Debug, Clone)]
 struct Parts {
-    kind: Kind,
+    kind: ProblemKind,
     code: &'static str,
     detail: String,
     errors: Vec<FieldProblem>,
@@ -220,7 +220,7 @@ struct Parts {
 
 impl Problem {
     /// A problem of this kind; `detail` says what happened and what would be right.
-    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             kind,
             code: kind.code(),
@@ -236,7 +236,7 @@ impl Problem {
 
     /// A single wrong field.
     pub fn invalid(invalid: Invalid) -> Self {
-        let mut problem = Self::new(Kind::InvalidInput, invalid.to_string().trim_start());
+        let mut problem = Self::new(ProblemKind::InvalidInput, invalid.to_string().trim_start());
         problem.0.errors.push(invalid.into());
         problem
     }
@@ -258,18 +258,18 @@ impl Problem {
     /// There is no `what` with this id.
     pub fn not_found(what: &str, id: &str) -> Self {
         let shown: String = id.chars().take(80).collect();
-        Self::new(Kind::NotFound, format!("There is no {what} {shown:?}."))
+        Self::new(ProblemKind::NotFound, format!("There is no {what} {shown:?}."))
     }
 
     /// Something that is needed is away; ask again after `retry_after`.
     pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
-        Self::new(Kind::Unavailable, detail).retry_after(retry_after)
+        Self::new(ProblemKind::Unavailable, detail).retry_after(retry_after)
     }
 
     /// A fault of our own. The cause is logged here, once, and kept out of the answer.
     pub fn internal(what: &'static str, cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = cause, "{what}");
-        Self::new(Kind::Internal, "The fault was logged; the correlation id of this answer leads to it.")
+        Self::new(ProblemKind::Internal, "The fault was logged; the correlation id of this answer leads to it.")
     }
 
     /// The same problem, in the current version `etag` of the thing.
@@ -301,7 +301,7 @@ impl Problem {
     }
 
     /// Its kind.
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> ProblemKind {
         self.0.kind
     }
 
@@ -330,7 +330,7 @@ impl From<InvalidBody> for Problem {
         if others > 0 {
             detail.push_str(&format!("; and {others} more, see errors"));
         }
-        let mut problem = Self::new(Kind::InvalidInput, detail).beside(refused.warnings().to_vec());
+        let mut problem = Self::new(ProblemKind::InvalidInput, detail).beside(refused.warnings().to_vec());
         problem.0.errors = refused.complaints().iter().cloned().map(FieldProblem::from).collect();
         problem
     }
@@ -415,7 +415,7 @@ mod tests {
 
     #[test]
     fn who_is_not_signed_in_is_told_how() {
-        let response = Problem::new(Kind::Unauthenticated, "…").into_response();
+        let response = Problem::new(ProblemKind::Unauthenticated, "…").into_response();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.headers().get_all(WWW_AUTHENTICATE).iter().count(), 2);
         assert_eq!(response.headers()[CONTENT_TYPE], PROBLEM_JSON);

@@ -17,7 +17,7 @@ use http::request::Parts;
 
 use crate::caller::authenticate;
 use crate::documents::{self, OpenApiDocument};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::state::Shared;
 use crate::{
     assets, dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions,
@@ -157,14 +157,14 @@ fn operators() -> ApiRouter<Shared> {
 }
 
 async fn nothing_here(State(shared): State<Shared>, request: Parts) -> Response {
-    let problem = Problem::new(Kind::NotFound, format!("There is nothing at {}.", shown(&request)));
+    let problem = Problem::new(ProblemKind::NotFound, format!("There is nothing at {}.", shown(&request)));
     pages::error::answer(&shared, &request, problem).await
 }
 
 async fn other_method(State(shared): State<Shared>, request: Parts) -> Response {
     let (shown, method) = (shown(&request), &request.method);
     let detail = format!("{shown} does not take {method}; see the Allow header.");
-    pages::error::answer(&shared, &request, Problem::new(Kind::MethodNotAllowed, detail)).await
+    pages::error::answer(&shared, &request, Problem::new(ProblemKind::MethodNotAllowed, detail)).await
 }
 
 fn shown(request: &Parts) -> String {

@@ -27,12 +27,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::clock::Clock;
 use app::notice::PublicUrl;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
+use bus::clock::Clock;
 use domain::Invalid;
 use sqlx::postgres::PgPool;
 use tokio_util::sync::CancellationToken;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::bus::Bus;
 use app::commands::Commands;
 use app::database::DatabaseFailure;
 use app::dead_letters::DeadLetters;
 use app::log::{Log, LogError, Position};
 use app::notice::PublicUrl;
+use bus::Bus;
 use chrono::SecondsFormat;
 use domain::{Decide, Invalid};
 use metrics_exporter_prometheus::PrometheusHandle;
@@ -22,7 +22,7 @@ use crate::exchange;
 use crate::fair_share::FairShare;
 use crate::operations::consumers::ConsumerWatch;
 use crate::pages::freshness::FreshnessWatch;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::SignIn;
 use crate::stream::follower::Follower;
 
@@ -68,7 +68,7 @@ impl Shared {
     }
 
     pub(crate) fn mint_correlation(&self) -> String {
-        self.log.mint().uuid().to_string()
+        self.log.id_generator().uuid().to_string()
     }
 
     /// Waits, bounded, until these read models are at a position of the log. The request gives its turn back meanwhile,
@@ -141,7 +141,7 @@ impl Shared {
         Err(parked.map_or_else(
             || {
                 let detail = format!("The {what} {id} is in the log, but not in the read model {model} yet.");
-                Problem::new(Kind::ReadModelBehind, detail).retry_after(COME_BACK)
+                Problem::new(ProblemKind::ReadModelBehind, detail).retry_after(COME_BACK)
             },
             |parked| not_shown(what, &parked),
         ))
@@ -158,7 +158,7 @@ fn not_shown(what: &str, parked: &Parked) -> Problem {
          /api/dead-letters.",
         since.to_rfc3339_opts(SecondsFormat::Millis, true)
     );
-    Problem::new(Kind::Unreadable, detail)
+    Problem::new(ProblemKind::Unreadable, detail)
 }
 
 impl std::ops::Deref for Shared {
@@ -173,7 +173,7 @@ impl From<Behind> for Problem {
         match behind {
             Behind::Late { model, wanted, reached } => {
                 let detail = format!("The read model {} is at {reached}, {wanted} was asked for.", model.name());
-                Self::new(Kind::ReadModelBehind, detail).retry_after(Duration::from_secs(1))
+                Self::new(ProblemKind::ReadModelBehind, detail).retry_after(Duration::from_secs(1))
             }
             Behind::Unavailable(error) => error.into(),
         }
@@ -194,7 +194,7 @@ impl From<ReadError> for Problem {
                      /api/operations, and rebuild the read model.",
                     row.id, row.reason
                 );
-                Self::new(Kind::Unreadable, detail)
+                Self::new(ProblemKind::Unreadable, detail)
             }
         }
     }
@@ -210,7 +210,7 @@ impl From<sqlx::Error> for Problem {
             DatabaseFailure::TookTooLong => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "the database gave up on a question");
                 let detail = "The database gave up on this question, which took too long. Ask for less at once.";
-                Self::new(Kind::TimedOut, detail).retry_after(COME_BACK)
+                Self::new(ProblemKind::TimedOut, detail).retry_after(COME_BACK)
             }
             DatabaseFailure::Data | DatabaseFailure::Ours => {
                 Self::internal("an answer of the database is not understood", &error)

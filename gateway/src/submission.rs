@@ -19,7 +19,7 @@ use crate::body::{self, RequestBody};
 use crate::caller::{described_problems, principal};
 use crate::correlation::Correlation;
 use crate::preferences::Preferences;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::state::Shared;
 use crate::version::header_parameter;
 
@@ -59,7 +59,7 @@ fn origin(parts: &Parts, bytes: &[u8]) -> Result<Origin, Problem> {
 /// 500 when the request did not come through the router's own layers.
 pub(crate) fn origin_with(parts: &Parts, key: Option<&str>, bytes: &[u8]) -> Result<Origin, Problem> {
     let principal = principal(parts)?;
-    let missing = || Problem::new(Kind::Internal, "The request has no correlation.");
+    let missing = || Problem::new(ProblemKind::Internal, "The request has no correlation.");
     let correlation = parts.extensions.get::<Correlation>().cloned().ok_or_else(missing)?;
     // One caller's keys do not meet another's.
     let dedupe = key.map(|key| {

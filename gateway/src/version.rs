@@ -17,7 +17,7 @@ use http::request::Parts;
 use schemars::{Schema, json_schema};
 
 use crate::caller::described_problems;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// The entity tag of the version with this sequence: `"7"`, quotes included.
 pub(crate) fn etag(sequence: i64) -> String {
@@ -47,7 +47,7 @@ pub(crate) fn stale(expected: i64, actual: i64) -> Problem {
         etag(expected),
         etag(actual)
     );
-    Problem::new(Kind::StaleVersion, detail).with_etag(etag(actual))
+    Problem::new(ProblemKind::StaleVersion, detail).with_etag(etag(actual))
 }
 
 impl<S: Send + Sync, const IS_REQUIRED: bool> FromRequestParts<S> for IfMatch<IS_REQUIRED> {
@@ -60,7 +60,7 @@ impl<S: Send + Sync, const IS_REQUIRED: bool> FromRequestParts<S> for IfMatch<IS
                 return Ok(Self { expected: Expected::Any });
             }
             let detail = "Send If-Match with the ETag of the version that the change rests on.";
-            return Err(Problem::new(Kind::VersionRequired, detail));
+            return Err(Problem::new(ProblemKind::VersionRequired, detail));
         }
         // Several headers are one list.
         let text: Option<Vec<&str>> = values.iter().map(|value| value.to_str().ok()).collect();

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use app::clock::{Clock, Mint};
 use app::log::{Log, LogOptions, Origin, Position};
+use bus::clock::{Clock, IdGenerator};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::lablet_definition::{LabletDefinition, LabletDefinitionCommand, NewDefinition};
 use domain::lablet_session::{LabletSession, LabletSessionCommand, ObservationReport, SessionIds};
@@ -72,7 +72,7 @@ impl Crowd {
     /// A command is refused, or the read models do not follow.
     pub async fn settle(&self, lablet: &Lablet) -> anyhow::Result<()> {
         let pool = app::log::pool(&lablet.ready().database_url, 4)?;
-        let log = Log::new(pool, Clock::system(), Mint::random(), LogOptions::default());
+        let log = Log::new(pool, Clock::system(), IdGenerator::random(), LogOptions::default());
         let origin = Origin::of("service:crowd");
         let began = log.clock().now() - TimeDelta::days(30);
         for index in 0..self.workers {

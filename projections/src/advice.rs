@@ -43,7 +43,7 @@ impl Projections {
         position: Position,
     ) -> Result<Vec<Warning>, ReadError> {
         let allocated = session.allocated_ports.as_ref().is_some_and(|ports| !ports.is_empty());
-        let Some(worker) = session.place.worker().filter(|_| allocated) else { return Ok(Vec::new()) };
+        let Some(worker) = session.assignment.worker().filter(|_| allocated) else { return Ok(Vec::new()) };
         // What others allocated just before is shown by then. Of two at the same moment at least the later one hears.
         if let Err(behind) = self.wait_for(&[ReadModel::Workers, ReadModel::Sessions], position, SHOWN_WITHIN).await {
             tracing::debug!(error = &behind as &dyn std::error::Error, "an allocation is looked at as far as it shows");

@@ -12,7 +12,7 @@ use sqlx::{AssertSqlSafe, QueryBuilder};
 use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{ApplyError, Kind, ReadModel};
+use crate::projector::{AggregateKind, ApplyError, ReadModel};
 use crate::runner::batch::{self, Ledger, Tables};
 use crate::{Projections, ReadError};
 
@@ -172,7 +172,7 @@ impl Projections {
         // The runner waits for us, so that no event can come between.
         sqlx::query("SELECT FROM checkpoint FOR UPDATE").execute(&mut *tables).await?;
         let mut retried = Retried { applied: 0, discarded: 0, stopped_at: None, reason: None };
-        let Some(kind) = Kind::of(aggregate_type) else { return Ok(retried) };
+        let Some(kind) = AggregateKind::of(aggregate_type) else { return Ok(retried) };
         while retried.stopped_at.is_none() && retried.applied.cast_signed() < MOST_RETRIED {
             let statement = "SELECT event_id, sequence FROM dead_letters
                 WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence LIMIT $3";

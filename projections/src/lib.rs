@@ -21,8 +21,8 @@ pub mod verify;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::bus::{Bus, subjects};
 use app::log::{Log, Position};
+use bus::{Bus, subjects};
 use futures_util::StreamExt as _;
 use sqlx::postgres::PgPool;
 use tokio::sync::{Semaphore, watch};
@@ -171,7 +171,7 @@ impl Projections {
 
 /// Rings a bell for each message on a subject. Ends never: without a connection it tries again.
 pub(crate) async fn forward(bus: &Bus, subject: &'static str, bell: &watch::Sender<u64>) {
-    let mut backoff = app::bus::Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
+    let mut backoff = bus::Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
         match bus.client().subscribe(subject).await {
             Ok(mut messages) => {

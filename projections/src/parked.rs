@@ -10,7 +10,7 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use crate::page::{self, Listed};
-use crate::projector::{Kind, ReadModel};
+use crate::projector::{AggregateKind, ReadModel};
 use crate::{Projections, ReadError};
 
 /// Most parked sessions of a definition that are named.
@@ -37,7 +37,11 @@ pub struct Parked {
 
 impl Projections {
     /// The aggregates among these that are parked in some read model, by their ids.
-    pub(crate) async fn parked(&self, kind: Kind, ids: Vec<String>) -> Result<HashMap<String, Vec<Parked>>, ReadError> {
+    pub(crate) async fn parked(
+        &self,
+        kind: AggregateKind,
+        ids: Vec<String>,
+    ) -> Result<HashMap<String, Vec<Parked>>, ReadError> {
         let mut query = QueryBuilder::new(page::select("aggregate_id", "event_id"));
         let following = ReadModel::ALL.into_iter().filter(|model| model.projector().follows().contains(&kind));
         for (index, model) in following.enumerate() {
@@ -84,7 +88,10 @@ impl Projections {
     /// among the definition's observations.
     pub(crate) async fn parked_sessions_of(&self, id: &DefinitionId) -> Result<Vec<Parked>, ReadError> {
         let mut query = QueryBuilder::new(page::select("aggregate_id", "event_id"));
-        query.push(select(ReadModel::Observations)).push(" AND d.aggregate_type = ").push_bind(Kind::Session.as_str());
+        query
+            .push(select(ReadModel::Observations))
+            .push(" AND d.aggregate_type = ")
+            .push_bind(AggregateKind::Session.as_str());
         query.push(
             " AND EXISTS (SELECT FROM read_sessions.sessions s WHERE s.id = d.aggregate_id AND s.definition_id = ",
         );

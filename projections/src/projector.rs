@@ -99,7 +99,7 @@ impl std::str::FromStr for ReadModel {
 
 /// Kinds of aggregates that projectors follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum AggregateKind {
     /// `lablet_session`
     Session,
     /// `lablet_definition`
@@ -108,7 +108,7 @@ pub enum Kind {
     Worker,
 }
 
-impl Kind {
+impl AggregateKind {
     /// The kind with this name; `None` for kinds that no projector knows.
     pub fn of(aggregate_type: &str) -> Option<Self> {
         [Self::Session, Self::Definition, Self::Worker].into_iter().find(|kind| kind.as_str() == aggregate_type)
@@ -246,10 +246,10 @@ pub trait Projector: Send + Sync + 'static {
     fn revision(&self) -> i32;
 
     /// The aggregates whose events it wants; others are not decoded for it.
-    fn follows(&self) -> &'static [Kind];
+    fn follows(&self) -> &'static [AggregateKind];
 
     /// The table whose rows carry the `sequence` of their aggregate, with its kind, for `verify`.
-    fn keyed_by(&self) -> Option<(Kind, &'static str)>;
+    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)>;
 
     /// Applies one event. Tables are named without schema: the runner says whether the live ones or those of a rebuild
     /// are meant.

@@ -7,8 +7,8 @@
 use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
-use app::bus::Backoff;
 use app::log::{LogError, Position};
+use bus::Backoff;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnection;

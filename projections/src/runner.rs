@@ -7,8 +7,8 @@ pub(crate) mod batch;
 
 use std::time::Duration;
 
-use app::bus::{Backoff, Bus, subjects};
 use app::log::{Position, RecordedEvent};
+use bus::{Backoff, Bus, subjects};
 use futures_util::future::join_all;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tokio::sync::watch;

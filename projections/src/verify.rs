@@ -7,9 +7,9 @@
 
 use std::collections::BTreeMap;
 
-use app::bus::Bus;
 use app::log::{AggregateSummary, Position, fingerprint};
 use app::relay::{self, Comparison, ComparisonError};
+use bus::Bus;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::AssertSqlSafe;
@@ -17,7 +17,7 @@ use sqlx::postgres::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::projector::{Kind, ReadModel};
+use crate::projector::{AggregateKind, ReadModel};
 use crate::rebuild::{RebuildError, RebuildOptions, RebuildReport};
 use crate::{Projections, ReadError, parse_position};
 
@@ -208,7 +208,7 @@ impl Projections {
     async fn verify_page(
         &self,
         model: ReadModel,
-        kind: Kind,
+        kind: AggregateKind,
         after: &str,
         report: &mut ModelReport,
     ) -> Result<(bool, String), ReadError> {
@@ -283,7 +283,7 @@ impl Projections {
 async fn accounts(
     connection: &mut PgConnection,
     model: ReadModel,
-    kind: Kind,
+    kind: AggregateKind,
     after: &str,
     up_to: Option<&str>,
     report: &mut ModelReport,

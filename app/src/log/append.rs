@@ -16,8 +16,8 @@ use uuid::Uuid;
 use super::position::Position;
 use super::record::DedupeKey;
 use super::too_late;
-use crate::bus::Backoff;
 use crate::database::DatabaseFailure;
+use bus::Backoff;
 
 /// Commands that may wait for a writer; more wait for room.
 const QUEUE: usize = 4_096;

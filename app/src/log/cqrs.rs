@@ -72,7 +72,7 @@ impl<A: Decide> EventStore<A> for Log {
         let mut new_events = Vec::with_capacity(events.len());
         for event in &events {
             new_events.push(NewEvent {
-                event_id: self.mint().uuid(),
+                event_id: self.id_generator().uuid(),
                 event_type: event.event_type(),
                 event_version: event.event_version(),
                 payload: serde_json::to_string(event).map_err(serialised)?,

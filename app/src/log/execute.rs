@@ -17,7 +17,7 @@ use super::history::HistoryPage;
 use super::position::Position;
 use super::record::{Origin, RecordedEvent};
 use super::{Log, LogError, in_time, snapshot};
-use crate::bus::Backoff;
+use bus::Backoff;
 
 /// How often a command meets somebody else's events before it gives up.
 const ATTEMPTS: u32 = 16;
@@ -295,7 +295,7 @@ impl Log {
             let mut new_events = Vec::with_capacity(events.len());
             for event in &events {
                 new_events.push(NewEvent {
-                    event_id: self.mint.uuid(),
+                    event_id: self.id_generator.uuid(),
                     event_type: event.event_type(),
                     event_version: event.event_version(),
                     payload: stored_form(event).map_err(ExecuteError::Refused)?,

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{json, to_value};
 
-use super::{Contents, Kind};
+use super::{Contents, NoticeType};
 
 /// A definition began to exist, at revision 1.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -101,9 +101,9 @@ pub(super) fn contents(event: LabletDefinitionEvent) -> Result<Contents, serde_j
     })
 }
 
-pub(super) fn kinds() -> Vec<Kind> {
-    fn kind<T: JsonSchema>(event_type: &'static str, says: &'static str) -> Kind {
-        Kind { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
+pub(super) fn kinds() -> Vec<NoticeType> {
+    fn kind<T: JsonSchema>(event_type: &'static str, says: &'static str) -> NoticeType {
+        NoticeType { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
     }
     vec![
         kind::<DefinitionCreated>("lablet_definition.created", "A definition began to exist, at revision 1."),

@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::to_value;
 
-use super::{Contents, Kind};
+use super::{Contents, NoticeType};
 
 /// A session began to exist.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -330,9 +330,9 @@ pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Conte
     Ok(Contents { at, full, summary, ids })
 }
 
-pub(super) fn kinds() -> Vec<Kind> {
-    fn kind<T: JsonSchema>(event_type: &'static str, says: &'static str) -> Kind {
-        Kind { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
+pub(super) fn kinds() -> Vec<NoticeType> {
+    fn kind<T: JsonSchema>(event_type: &'static str, says: &'static str) -> NoticeType {
+        NoticeType { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
     }
     vec![
         kind::<SessionCreated>("lablet_session.created", "A session began to exist."),

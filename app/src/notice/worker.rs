@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use serde_json::{json, to_value};
 
-use super::{Contents, Kind};
+use super::{Contents, NoticeType};
 
 /// A worker began to exist.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -49,9 +49,9 @@ pub(super) fn contents(event: WorkerEvent) -> Result<Contents, serde_json::Error
     Ok(Contents { at, summary: full.clone(), full: Some(full), ids })
 }
 
-pub(super) fn kinds() -> Vec<Kind> {
-    fn kind<T: JsonSchema>(event_type: &'static str, says: &'static str) -> Kind {
-        Kind { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
+pub(super) fn kinds() -> Vec<NoticeType> {
+    fn kind<T: JsonSchema>(event_type: &'static str, says: &'static str) -> NoticeType {
+        NoticeType { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
     }
     vec![
         kind::<WorkerRegistered>("worker.registered", "A worker began to exist."),

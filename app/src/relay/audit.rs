@@ -7,7 +7,7 @@ use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind};
 use uuid::Uuid;
 
 use super::lease::Checkpoint;
-use crate::bus::{Bus, streams};
+use bus::{Bus, streams};
 
 /// The stream as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]

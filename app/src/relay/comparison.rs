@@ -8,8 +8,8 @@ use async_nats::jetstream::consumer::pull::OrderedConfig;
 use futures_util::StreamExt as _;
 use uuid::Uuid;
 
-use crate::bus::{Bus, streams};
 use crate::log::{Log, LogError, Position};
+use bus::{Bus, streams};
 
 /// Events read from the log at once.
 const PAGE: i64 = 1_000;

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::bus::{Bus, subjects};
 use crate::log::Log;
+use bus::{Bus, subjects};
 
 /// Appends within this time share a nudge.
 const GATHER: Duration = Duration::from_millis(2);

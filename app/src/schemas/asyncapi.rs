@@ -6,9 +6,9 @@ use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::{Direction, MessageSchema, generate};
-use crate::bus::{streams, subjects};
 use crate::commands::ErrorCode;
 use crate::notice::PublicUrl;
+use bus::{streams, subjects};
 
 /// The document for this public address.
 pub fn document(public_url: &PublicUrl) -> Value {

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use app::authority::{Authorities, Grants, TEAM_SETTING};
-use app::bus::{streams, subjects};
-use app::clock::{Clock, Mint};
+use app::command_consumer::{CommandConsumer, CommandConsumerOptions, CommandDecoder, RetryError, retry};
 use app::commands::{Command, CommandName, Commands};
-use app::dead_letters::{DeadLetter, DeadLetters, Kind, Status};
-use app::door::{CommandDoor, DoorOptions, Intake, RetryError, retry};
+use app::dead_letters::{DeadLetter, DeadLetterKind, DeadLetters, Status};
 use app::log::Origin;
+use bus::clock::{Clock, IdGenerator};
+use bus::{streams, subjects};
 use domain::worker::Worker;
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use crate::stage::{Stage, until, worker};
 const ELSEWHERE: &str = "https://elsewhere.example.org";
 
 fn dead_letters(stage: &Stage) -> DeadLetters {
-    DeadLetters::new(stage.log.pool().clone(), Clock::system(), Mint::random())
+    DeadLetters::new(stage.log.pool().clone(), Clock::system(), IdGenerator::random())
 }
 
 fn with_teams(stage: &Stage, setting: &str) -> Commands {
@@ -46,7 +46,7 @@ async fn address_of_worker(stage: &Stage) -> String {
 
 async fn one_dead_letter(stage: &Stage) -> DeadLetter {
     until("a dead letter", || async {
-        let letters = dead_letters(stage).list(Some(Kind::Command), Some(Status::Waiting), 10).await.unwrap();
+        let letters = dead_letters(stage).list(Some(DeadLetterKind::Command), Some(Status::Waiting), 10).await.unwrap();
         letters.into_iter().next()
     })
     .await
@@ -58,7 +58,12 @@ async fn a_team_that_was_not_named_for_workers_cannot_move_one() {
     stage.commands.register_worker(worker("w1"), &Origin::of("test")).await.unwrap();
     let commands = with_teams(&stage, "operations=default,workers");
     let stop = CancellationToken::new();
-    let door = CommandDoor::new(stage.bus.clone(), commands.clone(), dead_letters(&stage), DoorOptions::default());
+    let door = CommandConsumer::new(
+        stage.bus.clone(),
+        commands.clone(),
+        dead_letters(&stage),
+        CommandConsumerOptions::default(),
+    );
     let door = tokio::spawn(door.run(stop.clone()));
     until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
 
@@ -87,13 +92,13 @@ async fn a_team_that_was_not_named_for_workers_cannot_move_one() {
     assert_eq!(headers.get("Nats-Service-Error-Code").unwrap().as_str(), "403");
 
     // By an operator who tries the dead letter again: it keeps the authority of its team.
-    let again = retry(&Intake::new(commands), &dead_letters(&stage), letter.id, "admin:oli").await;
+    let again = retry(&CommandDecoder::new(commands), &dead_letters(&stage), letter.id, "admin:oli").await;
     assert!(matches!(&again, Err(RetryError::Rejected(rejection)) if rejection.code() == "forbidden"), "{again:?}");
     assert_eq!(address_of_worker(&stage).await, "https://cml.example.org/");
 
     // A team that is named may, and a letter works once its team is.
     let named = with_teams(&stage, "grading=workers");
-    retry(&Intake::new(named), &dead_letters(&stage), letter.id, "admin:oli").await.unwrap();
+    retry(&CommandDecoder::new(named), &dead_letters(&stage), letter.id, "admin:oli").await.unwrap();
     assert_eq!(address_of_worker(&stage).await, format!("{ELSEWHERE}/"));
     let allowed = ask("operations", "e-3").await.unwrap();
     let allowed: Value = serde_json::from_slice(&allowed.payload).unwrap();
@@ -107,7 +112,7 @@ async fn of_every_command_a_team_sends_those_that_it_was_given() {
     let stage = Stage::new().await;
     let id_of = |name: &str| Command::id_field(name).map_or_else(|| json!({}), |field| json!({ field: "x1" }));
     for allowed in CommandName::ALL {
-        let intake = Intake::new(with_teams(&stage, &format!("grading={allowed}")));
+        let decoder = CommandDecoder::new(with_teams(&stage, &format!("grading={allowed}")));
         for command in CommandName::ALL {
             let mut data = id_of(command.as_str());
             let rest = match command {
@@ -131,8 +136,8 @@ async fn of_every_command_a_team_sends_those_that_it_was_given() {
                 data["reason"] = json!("because");
             }
             let subject = subjects::command("grading", command.as_str());
-            let taken = Intake::take(&subject, None, &event(command.as_str(), "e", &data)).unwrap();
-            let forbidden = intake.handle(taken).await.is_err_and(|rejection| rejection.code() == "forbidden");
+            let taken = CommandDecoder::take(&subject, None, &event(command.as_str(), "e", &data)).unwrap();
+            let forbidden = decoder.handle(taken).await.is_err_and(|rejection| rejection.code() == "forbidden");
             assert_eq!(forbidden, command != allowed, "{command} with the authority for {allowed}");
         }
     }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use app::authority::{Authorities, Grants, TEAM_SETTING};
 use app::body::Handling;
-use app::bus::{streams, subjects};
-use app::clock::{Clock, Mint};
+use app::command_consumer::{CommandConsumer, CommandConsumerOptions};
 use app::commands::Commands;
-use app::dead_letters::{DeadLetters, Kind, Status};
-use app::door::{CommandDoor, DoorOptions};
+use app::dead_letters::{DeadLetterKind, DeadLetters, Status};
 use app::log::Origin;
 use async_nats::HeaderMap;
+use bus::clock::{Clock, IdGenerator};
+use bus::{streams, subjects};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
@@ -24,7 +24,7 @@ const COMMAND: &str = "register_worker";
 pub(crate) struct AtWork {
     pub(crate) stage: Stage,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), app::door::DoorError>>,
+    task: JoinHandle<Result<(), app::command_consumer::CommandConsumerError>>,
 }
 
 impl AtWork {
@@ -38,7 +38,8 @@ impl AtWork {
         let all = Authorities::new(Grants::parse(TEAM_SETTING, "*=all").unwrap(), Grants::default());
         let commands = change(stage.commands.clone().with_authorities(all).handling_bodies(handling));
         let stop = CancellationToken::new();
-        let door = CommandDoor::new(stage.bus.clone(), commands, dead_letters(&stage), DoorOptions::default());
+        let door =
+            CommandConsumer::new(stage.bus.clone(), commands, dead_letters(&stage), CommandConsumerOptions::default());
         let task = tokio::spawn(door.run(stop.clone()));
         until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() })
             .await;
@@ -70,7 +71,7 @@ impl AtWork {
 }
 
 fn dead_letters(stage: &Stage) -> DeadLetters {
-    DeadLetters::new(stage.log.pool().clone(), Clock::system(), Mint::random())
+    DeadLetters::new(stage.log.pool().clone(), Clock::system(), IdGenerator::random())
 }
 
 fn event(id: &str, more: &str, data: &str) -> String {
@@ -132,7 +133,8 @@ async fn reply_and_dead_letter_name_every_field_that_is_wrong() {
     assert_eq!(named, expected);
     let twice = at_work.answer(event("e2", "", &worker("w2", r#","name":"two""#))).await;
     assert_eq!((fields(&twice["error"]["errors"]), &twice["error"]["code"]), (vec!["data.name"], &json!("invalid")));
-    let letters = dead_letters(&at_work.stage).list(Some(Kind::Command), Some(Status::Waiting), 10).await.unwrap();
+    let letters =
+        dead_letters(&at_work.stage).list(Some(DeadLetterKind::Command), Some(Status::Waiting), 10).await.unwrap();
     let reason = letters.iter().map(|letter| letter.reason.as_str()).find(|reason| !reason.contains("twice")).unwrap();
     for field in expected {
         assert!(reason.contains(field), "{field}: {reason}");

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use app::bus::{Deviation, StreamBounds, streams};
-use app::door;
+use app::command_consumer;
 use async_nats::jetstream::consumer::{AckPolicy, pull};
 use async_nats::jetstream::stream;
+use bus::{Deviation, StreamBounds, streams};
 use proptest::prelude::*;
 
 use crate::stage::Stage;
@@ -13,7 +13,7 @@ use crate::stage::Stage;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn told(stage: &Stage) -> Vec<Deviation> {
-    stage.bus.deviations(&[(streams::COMMANDS, door::consumer_config())], PATIENCE).await.unwrap()
+    stage.bus.deviations(&[(streams::COMMANDS, command_consumer::consumer_config())], PATIENCE).await.unwrap()
 }
 
 fn fields(deviations: &[Deviation]) -> Vec<&str> {
@@ -53,15 +53,15 @@ async fn what_the_server_never_changes_is_told_with_what_an_operator_can_do_and_
         replay_policy: async_nats::jetstream::consumer::ReplayPolicy::Original,
         max_deliver: 3,
         ack_wait: Duration::from_secs(5),
-        ..door::consumer_config()
+        ..command_consumer::consumer_config()
     };
     stream.create_consumer(consumer).await.unwrap();
     assert_eq!(fields(&told(&stage).await), ["storage", "replay_policy", "max_deliver", "ack_wait"]);
-    door::ensure_consumer(&stage.bus, &StreamBounds::default()).await.unwrap();
+    command_consumer::ensure_consumer(&stage.bus, &StreamBounds::default()).await.unwrap();
     let left = told(&stage).await;
     assert_eq!(fields(&left), ["storage", "replay_policy"], "the rest was mended");
     assert!(left[0].remedy.as_ref().unwrap().contains("lablet bus replace LABLET_COMMANDS"));
-    assert!(left[1].remedy.as_ref().unwrap().contains("nats consumer rm LABLET_COMMANDS lablet_door"));
+    assert!(left[1].remedy.as_ref().unwrap().contains("nats consumer rm LABLET_COMMANDS lablet_commands"));
 }
 
 proptest! {
@@ -71,7 +71,7 @@ proptest! {
         max_deliver in -1..20_i64, ack_wait in 1..300_u64, max_ack_pending in 1..5_000_i64, headers_only: bool,
         max_batch in 0..9_i64, max_bytes in 0..9_000_i64, narrow: bool,
     ) {
-        let wanted = door::consumer_config();
+        let wanted = command_consumer::consumer_config();
         let config = pull::Config {
             max_deliver,
             ack_wait: Duration::from_secs(ack_wait),
@@ -87,7 +87,7 @@ proptest! {
             let commands = streams::commands(&StreamBounds::default());
             let stream = stage.bus.jetstream().create_stream(commands).await.unwrap();
             stream.create_consumer(config.clone()).await.unwrap();
-            door::ensure_consumer(&stage.bus, &StreamBounds::default()).await.unwrap();
+            command_consumer::ensure_consumer(&stage.bus, &StreamBounds::default()).await.unwrap();
             assert_eq!(told(&stage).await, [], "{config:?}");
         });
     }

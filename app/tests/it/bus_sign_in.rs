@@ -3,9 +3,9 @@
 use std::path::Path;
 use std::time::Duration;
 
-use app::bus::{Bus, BusError, BusOptions, BusTls, ClientCertificate, SignIn, StreamBounds, streams};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bus::{Bus, BusError, BusOptions, BusTls, ClientCertificate, SignIn, StreamBounds, streams};
 use nkeys::KeyPair;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer};
 use serde_json::json;
@@ -188,7 +188,7 @@ async fn the_jetstream_of_a_domain_is_used() {
     let bus = Bus::connect(&BusOptions { jetstream_domain: Some("hub".to_owned()), ..options(&server) }).await.unwrap();
     bus.connected(PATIENCE).await.unwrap();
     streams::ensure_events(&bus, &StreamBounds::default()).await.unwrap();
-    app::door::ensure_consumer(&bus, &StreamBounds::default()).await.unwrap();
+    app::command_consumer::ensure_consumer(&bus, &StreamBounds::default()).await.unwrap();
     let elsewhere = BusOptions { jetstream_domain: Some("elsewhere".to_owned()), ..options(&server) };
     let bus = Bus::connect(&elsewhere).await.unwrap();
     bus.connected(PATIENCE).await.unwrap();

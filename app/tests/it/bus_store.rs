@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use app::bus::{StreamBounds, streams};
 use app::relay::progress;
 use async_nats::jetstream::consumer::pull;
 use async_nats::jetstream::stream;
+use bus::{StreamBounds, streams};
 use cloudevents::AttributesReader as _;
 
 use crate::relay::{Running, settled};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use app::bus::{ConsumersUnknown, StreamBounds, streams};
-use app::door;
+use app::command_consumer;
+use bus::{ConsumersUnknown, StreamBounds, streams};
 
 use crate::stage::Stage;
 
@@ -13,10 +13,10 @@ async fn consumers_are_told_and_a_stream_that_is_missing_is_no_stream_without_co
     let patience = Duration::from_secs(30);
     let missing = stage.bus.consumers(streams::COMMANDS, patience).await.unwrap_err();
     assert!(matches!(missing, ConsumersUnknown::Refused { stream: streams::COMMANDS, .. }), "{missing:?}");
-    door::ensure_consumer(&stage.bus, &StreamBounds::default()).await.unwrap();
+    command_consumer::ensure_consumer(&stage.bus, &StreamBounds::default()).await.unwrap();
     let publish = stage.bus.jetstream().publish("lablet.commands.grading.nothing", "{}".into());
     publish.await.unwrap().await.unwrap();
     let consumers = stage.bus.consumers(streams::COMMANDS, patience).await.unwrap();
     let told: Vec<_> = consumers.iter().map(|state| (state.name.as_str(), state.pending, state.ack_pending)).collect();
-    assert_eq!(told, [(door::CONSUMER, 1, 0)]);
+    assert_eq!(told, [(command_consumer::CONSUMER, 1, 0)]);
 }

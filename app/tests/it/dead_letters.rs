@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use app::clock::{Clock, Mint};
 use app::dead_letters::{
-    DeadLetterBounds, DeadLetters, Kind, OpenedLetter, PayloadKept, PayloadPolicy, Status, Undeliverable,
+    DeadLetterBounds, DeadLetterKind, DeadLetters, OpenedLetter, PayloadKept, PayloadPolicy, Status, Undeliverable,
 };
+use bus::clock::{Clock, IdGenerator};
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -13,12 +13,12 @@ use proptest::test_runner::TestRunner;
 use crate::stage::Stage;
 
 fn letters(stage: &Stage, bounds: DeadLetterBounds) -> DeadLetters {
-    DeadLetters::new(stage.log.pool().clone(), Clock::system(), Mint::random()).bounded(bounds)
+    DeadLetters::new(stage.log.pool().clone(), Clock::system(), IdGenerator::random()).bounded(bounds)
 }
 
 fn undeliverable<'a>(subject: &'a str, payload: &'a [u8]) -> Undeliverable<'a> {
     Undeliverable {
-        kind: Kind::Command,
+        kind: DeadLetterKind::Command,
         source: subject,
         reason: "there is no session s1".to_owned(),
         aggregate: Some(("lablet_session", "s1")),
@@ -49,7 +49,7 @@ async fn whatever_a_message_holds_it_can_be_kept() {
     );
     let property = move |((subject, reason, id), headers, payload, raw): Anything| {
         let message = Undeliverable {
-            kind: Kind::Command,
+            kind: DeadLetterKind::Command,
             source: &subject,
             reason,
             aggregate: Some(("lablet_session", &id)),
@@ -92,7 +92,7 @@ async fn a_team_that_floods_fills_its_part_and_no_more() {
         let payload = format!("{number} {}", "x".repeat(3_000));
         letters.keep(&undeliverable("lablet.commands.flood.x", payload.as_bytes())).await.unwrap();
     }
-    let waiting = letters.list(Some(Kind::Command), Some(Status::Waiting), 100).await.unwrap();
+    let waiting = letters.list(Some(DeadLetterKind::Command), Some(Status::Waiting), 100).await.unwrap();
     let with_message = waiting.iter().filter(|letter| letter.payload_kept == PayloadKept::Whole).count();
     assert_eq!(with_message, 4, "messages up to a quarter of the bytes");
     assert_eq!(waiting.len(), 9, "letters up to a quarter of their number, and one that counts the others");
@@ -146,7 +146,7 @@ async fn letters_go_after_their_time_and_the_reason_of_discarding_one_is_kept() 
     let stage = Stage::new().await;
     let start: DateTime<Utc> = "2026-03-01T10:00:00Z".parse().unwrap();
     let clock = Clock::manual(start);
-    let letters = DeadLetters::new(stage.log.pool().clone(), clock.clone(), Mint::random());
+    let letters = DeadLetters::new(stage.log.pool().clone(), clock.clone(), IdGenerator::random());
     let discarded = letters.keep(&undeliverable("lablet.commands.grading.x", b"1")).await.unwrap();
     let waiting = letters.keep(&undeliverable("lablet.commands.grading.x", b"2")).await.unwrap();
     assert!(letters.settle(discarded, Status::Discarded, "admin:ada", Some("a test\0 \u{1b}[2J")).await.unwrap());

@@ -6,8 +6,8 @@ mod pages;
 
 use std::collections::BTreeSet;
 
-use app::clock::{Clock, Mint};
 use app::log::{DedupeKey, ExecuteError, Log, LogOptions, MIGRATOR, Origin, Outcome, Position, RecordedEvent};
+use bus::clock::{Clock, IdGenerator};
 use chrono::{DateTime, Utc};
 use domain::WorkerId;
 use domain::worker::{NewWorker, Worker, WorkerChange, WorkerCommand};
@@ -21,7 +21,7 @@ fn now() -> DateTime<Utc> {
 }
 
 fn log_on(pool: PgPool) -> Log {
-    Log::new(pool, Clock::manual(now()), Mint::random(), LogOptions::default())
+    Log::new(pool, Clock::manual(now()), IdGenerator::random(), LogOptions::default())
 }
 
 async fn start() -> (TestDatabase, Log) {

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use app::bus::{Bus, cloud_event, streams};
 use app::log::{Log, Position};
 use app::relay::{Relay, RelayError, RelayOptions, progress};
+use bus::{Bus, cloud_event, streams};
 use cloudevents::{AttributesReader as _, Event};
 
 use tokio::task::JoinHandle;
@@ -184,7 +184,7 @@ async fn a_bus_that_is_away_at_first_is_waited_for() {
     let mut nats = servers::testing::private_nats().await;
     let stage = Stage::on(nats.url()).await;
     nats.stop().await;
-    let bus = app::bus::Bus::connect(&app::bus::BusOptions::new(nats.url(), "late")).await.unwrap();
+    let bus = bus::Bus::connect(&bus::BusOptions::new(nats.url(), "late")).await.unwrap();
     let relay = Running::start(&stage.log, &bus);
     stage.register_workers(0..10).await;
     nats.start_again().await;

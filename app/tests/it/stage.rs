@@ -3,10 +3,10 @@
 use std::future::Future;
 use std::time::Duration;
 
-use app::bus::{Bus, BusOptions, cloud_event, streams};
-use app::clock::{Clock, Mint};
 use app::commands::Commands;
 use app::log::{Log, LogOptions, MIGRATOR, Origin};
+use bus::clock::{Clock, IdGenerator};
+use bus::{Bus, BusOptions, cloud_event, streams};
 use cloudevents::Event;
 use domain::worker::NewWorker;
 use serde_json::json;
@@ -30,9 +30,9 @@ impl Stage {
     pub(crate) async fn on(nats_url: &str) -> Self {
         let database = servers::testing::database(&MIGRATOR).await;
         let pool = PgPool::connect(&database.url_as("lablet_app")).await.unwrap();
-        let (clock, mint) = (Clock::system(), Mint::random());
-        let log = Log::new(pool, clock.clone(), mint.clone(), LogOptions::default());
-        let commands = Commands::new(log.clone(), clock, mint);
+        let (clock, id_generator) = (Clock::system(), IdGenerator::random());
+        let log = Log::new(pool, clock.clone(), id_generator.clone(), LogOptions::default());
+        let commands = Commands::new(log.clone(), clock, id_generator);
         Self { database, log, bus: connect(nats_url).await, commands }
     }
 

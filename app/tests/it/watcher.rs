@@ -4,10 +4,10 @@
 
 use std::time::Duration;
 
-use app::clock::{Clock, Mint};
 use app::commands::Commands;
 use app::log::{Log, LogOptions, MIGRATOR, Origin, Position};
 use app::watcher::{self, Watcher, WatcherOptions, confine_analysts, keep_analyst_password, transactions_with_id};
+use bus::clock::{Clock, IdGenerator};
 use servers::{PostgresOptions, PostgresServer};
 use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, Connection as _, Executor as _, PgPool};
@@ -44,7 +44,7 @@ impl Cluster {
     }
 
     async fn write(&self, id: &str) -> Position {
-        let commands = Commands::new(self.log.clone(), Clock::system(), Mint::random());
+        let commands = Commands::new(self.log.clone(), Clock::system(), IdGenerator::random());
         commands.register_worker(worker(id), &Origin::of("test")).await.unwrap();
         self.log.newest().await.unwrap()
     }
@@ -84,7 +84,7 @@ impl Watching {
 }
 
 fn log_on(url: &str) -> Log {
-    Log::new(app::log::pool(url, 4).unwrap(), Clock::system(), Mint::random(), LogOptions::default())
+    Log::new(app::log::pool(url, 4).unwrap(), Clock::system(), IdGenerator::random(), LogOptions::default())
 }
 
 /// The same login in another database.
@@ -337,7 +337,7 @@ async fn a_watcher_that_lacks_a_right_says_which() {
     let managed = log_on(&cluster.server.role_url("lablet_app", "managed").await.unwrap());
     let mut analyst = PgConnection::connect(&managed_url).await.unwrap();
     transaction_with_id(&mut analyst).await;
-    let commands = Commands::new(managed.clone(), Clock::system(), Mint::random());
+    let commands = Commands::new(managed.clone(), Clock::system(), IdGenerator::random());
     commands.register_worker(worker("w1"), &Origin::of("test")).await.unwrap();
     let options = WatcherOptions {
         longest_delay: Some(Duration::from_millis(100)),

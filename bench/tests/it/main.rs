@@ -4,16 +4,16 @@
 
 use std::collections::HashMap;
 
-use app::clock::{Clock, Mint};
 use app::log::{Log, LogOptions, MIGRATOR};
 use bench::{Add, Added, Counter};
+use bus::clock::{Clock, IdGenerator};
 use cqrs_es::persist::PersistedEventStore;
 use cqrs_es::{AggregateContext, AggregateError, CqrsFramework, EventStore};
 use postgres_es::PostgresEventRepository;
 use servers::testing::TestDatabase;
 
 fn log(database: &TestDatabase) -> Log {
-    Log::new(database.pool(), Clock::system(), Mint::random(), LogOptions::default())
+    Log::new(database.pool(), Clock::system(), IdGenerator::random(), LogOptions::default())
 }
 
 async fn repository(database: &TestDatabase) -> PostgresEventRepository {
@@ -119,12 +119,12 @@ async fn stock_snapshots_count_events_twice_and_ours_do_not() {
     let log = Log::new(
         database.pool(),
         Clock::system(),
-        Mint::random(),
+        IdGenerator::random(),
         LogOptions { snapshot_every: 1, ..LogOptions::default() },
     );
     let framework = CqrsFramework::<Counter, Log>::new(log.clone(), vec![], ());
     framework.execute("ours", add()).await.unwrap();
     log.execute::<Counter>("ours", add(), &app::log::Origin::of("test")).await.unwrap();
-    let fresh = Log::new(database.pool(), Clock::system(), Mint::random(), LogOptions::default());
+    let fresh = Log::new(database.pool(), Clock::system(), IdGenerator::random(), LogOptions::default());
     assert_eq!(fresh.load::<Counter>("ours").await.unwrap().unwrap().0, Counter { total: 4 });
 }

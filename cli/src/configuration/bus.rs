@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail};
-use app::bus::{BusOptions, BusTls, ClientCertificate, SignIn};
+use bus::{BusOptions, BusTls, ClientCertificate, SignIn};
 use clap::{ArgAction, Args};
 
 use crate::secret::Secret;

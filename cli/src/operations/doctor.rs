@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use app::bus::Bus;
-use app::clock::Clock;
 use app::log::Log;
 use app::watcher::WatchedSession;
+use bus::Bus;
+use bus::clock::Clock;
 use clap::Args;
 use projections::Projections;
 
@@ -79,7 +79,7 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
         let bus = roles::connect_bus(&arguments.stores_bus()?, "lablet-doctor").await?;
         bus.connected(PATIENCE / 2).await?;
         let account = connected(&bus).await?;
-        let deviations: Vec<String> = super::bus::deviations(&bus).await?.iter().map(ToString::to_string).collect();
+        let deviations: Vec<String> = super::streams::deviations(&bus).await?.iter().map(ToString::to_string).collect();
         anyhow::ensure!(deviations.is_empty(), "{account}; {}", deviations.join("; "));
         anyhow::Ok(Usable { found: account, notes: Vec::new() })
     };
@@ -208,10 +208,10 @@ async fn within<T>(look: impl Future<Output = anyhow::Result<T>>) -> anyhow::Res
 }
 
 async fn connected(bus: &Bus) -> anyhow::Result<String> {
-    let stream = bus.jetstream().get_stream(app::bus::streams::EVENTS).await?;
+    let stream = bus.jetstream().get_stream(bus::streams::EVENTS).await?;
     let state = stream.cached_info().state.clone();
     let version = bus.client().server_info().version;
-    Ok(format!("NATS {version}, {} messages in {}", state.messages, app::bus::streams::EVENTS))
+    Ok(format!("NATS {version}, {} messages in {}", state.messages, bus::streams::EVENTS))
 }
 
 #[cfg(test)]

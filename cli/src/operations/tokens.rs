@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use app::clock::{Clock, Mint};
 use app::notice::PublicUrl;
+use bus::clock::{Clock, IdGenerator};
 use chrono::TimeDelta;
 use clap::{Args, Subcommand};
 use gateway::authentication::Role;
@@ -98,7 +98,7 @@ async fn carry_out(command: TokenCommand) -> anyhow::Result<()> {
     match command {
         TokenCommand::Create { holder, expires_in, database } => {
             let tokens = tokens(&database)?;
-            let (token, secret) = tokens.create(&Mint::random(), &holder.name, holder.role, expires_in).await?;
+            let (token, secret) = tokens.create(&IdGenerator::random(), &holder.name, holder.role, expires_in).await?;
             say(&secret)?;
             mention(&format!("token {} of {}, role {}; it is not shown again", token.id, token.name, token.role))
         }

@@ -4,8 +4,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use app::clock::Clock;
 use app::relay;
+use bus::clock::Clock;
 use projections::ReadModel;
 
 use super::{StoresArguments, say};

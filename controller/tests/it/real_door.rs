@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use app::bus::{Bus, BusOptions, StreamBounds, streams};
-use app::clock::{Clock, Mint};
+use app::command_consumer::{CommandConsumer, CommandConsumerOptions};
 use app::commands::Commands;
 use app::dead_letters::DeadLetters;
-use app::door::{CommandDoor, DoorOptions};
 use app::log::{Log, LogOptions, MIGRATOR, Origin};
+use bus::clock::{Clock, IdGenerator};
+use bus::{Bus, BusOptions, StreamBounds, streams};
 use controller::Gateway;
 use controller::plan::derived;
 use controller::reports::{Report, Sender, Told};
@@ -28,9 +28,9 @@ async fn the_door_takes_what_the_controller_says_once_and_answers() {
     streams::ensure_commands(&bus, &StreamBounds::default()).await.unwrap();
     let database = servers::testing::database(&MIGRATOR).await;
     let pool = database.pool();
-    let (clock, mint) = (Clock::system(), Mint::random());
-    let log = Log::new(pool.clone(), clock.clone(), mint.clone(), LogOptions::default());
-    let commands = Commands::new(log.clone(), clock.clone(), mint.clone());
+    let (clock, id_generator) = (Clock::system(), IdGenerator::random());
+    let log = Log::new(pool.clone(), clock.clone(), id_generator.clone(), LogOptions::default());
+    let commands = Commands::new(log.clone(), clock.clone(), id_generator.clone());
     let origin = Origin::of("test");
     let capacity = json!({"cpu_cores": 64, "memory_gb": 256, "storage_gb": 1000, "max_nodes": 300});
     let worker = json!({"id": "w1", "name": "w1", "address": "https://cml.example.org", "capacity": capacity});
@@ -50,11 +50,11 @@ async fn the_door_takes_what_the_controller_says_once_and_answers() {
         commands.transition_session(&session, serde_json::from_value(step).unwrap(), None, &origin).await.unwrap();
     }
     let stop = CancellationToken::new();
-    let door = CommandDoor::new(
+    let door = CommandConsumer::new(
         bus.clone(),
         commands,
-        DeadLetters::new(pool.clone(), clock.clone(), mint),
-        DoorOptions::default(),
+        DeadLetters::new(pool.clone(), clock.clone(), id_generator),
+        CommandConsumerOptions::default(),
     );
     let door = tokio::spawn(door.run(stop.clone()));
 

@@ -220,7 +220,7 @@ async fn nothing_is_lost_and_nothing_read_twice_while_gateway_and_log_are_away()
     world.set_away(true);
     // The report waits on the bus: the request comes back, and is not acknowledged.
     let comes_back = || async {
-        let stream = world.bus.jetstream().get_stream(app::bus::streams::EVENTS).await.ok()?;
+        let stream = world.bus.jetstream().get_stream(bus::streams::EVENTS).await.ok()?;
         let info = stream.consumer_info(controller::requests::CONSUMER).await.ok()?;
         (info.num_redelivered > 0).then_some(())
     };
@@ -249,7 +249,7 @@ async fn a_wiped_bus_is_lived_through() {
     nats.lose_everything().await;
     world.bus.connected(Duration::from_secs(20)).await.unwrap();
     eventually("the streams are there again", || async {
-        app::bus::streams::ensure_events(&world.bus, &Default::default()).await.ok()
+        bus::streams::ensure_events(&world.bus, &Default::default()).await.ok()
     })
     .await;
     world.ensure_streams().await;
@@ -273,7 +273,7 @@ async fn a_controller_that_finds_no_bus_waits_for_it() {
     let controller = world.controller(&simulator, options()).await;
     nats.start_again().await;
     eventually("the streams are there", || async {
-        app::bus::streams::ensure_events(&world.bus, &Default::default()).await.ok()
+        bus::streams::ensure_events(&world.bus, &Default::default()).await.ok()
     })
     .await;
     world.request("s1", "r1").await;

@@ -7,13 +7,13 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use app::bus::{Bus, BusOptions, StreamBounds, cloud_event, streams, subjects};
-use app::clock::Clock;
 use async_nats::jetstream::consumer::pull::Config;
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use bus::clock::Clock;
+use bus::{Bus, BusOptions, StreamBounds, cloud_event, streams, subjects};
 use chrono::{DateTime, TimeDelta, Utc};
 use cloudevents::event::EventBuilderV10;
 use cloudevents::{AttributesReader as _, EventBuilder as _};

@@ -7,7 +7,7 @@ use http::HeaderMap;
 use http::header::AUTHORIZATION;
 
 use super::{API_KEY, AdminToken, InternalKey, Principal, Role, SecretHash};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::provider::{Provider, ProviderError, ProviderFault, looks_like_one};
 use crate::sign_in::sessions::{Sessions, Use};
 use crate::sign_in::{BrowserSession, Cookies, Tokens};
@@ -133,13 +133,13 @@ async fn by_provider(provider: &Provider, token: &str) -> Result<Principal, Prob
                 "No bearer token of the OpenID provider can be checked until its settings are corrected: {why}. \
                  `lablet doctor` checks them."
             );
-            Problem::new(Kind::Unavailable, detail)
+            Problem::new(ProblemKind::Unavailable, detail)
         }
         ProviderError::Token(why) => unauthenticated(&format!("The bearer token {why}.")),
         ProviderError::Refused(_) => unauthenticated("The bearer token is not valid."),
         ProviderError::NoRole(name) => {
             let detail = format!("The account {:?} is in no group that has a role here.", name.as_str());
-            Problem::new(Kind::Forbidden, detail)
+            Problem::new(ProblemKind::Forbidden, detail)
         }
         ProviderError::GroupsElsewhere(name) => {
             let detail = format!(
@@ -147,15 +147,17 @@ async fn by_provider(provider: &Provider, token: &str) -> Result<Principal, Prob
                  fewer groups, or roles in their place.",
                 name.as_str()
             );
-            Problem::new(Kind::Forbidden, detail)
+            Problem::new(ProblemKind::Forbidden, detail)
         }
-        ProviderError::NoName => Problem::new(Kind::Forbidden, "The account has no name that could stand in an event."),
+        ProviderError::NoName => {
+            Problem::new(ProblemKind::Forbidden, "The account has no name that could stand in an event.")
+        }
     })?;
     Ok(Principal::Admin { name: account.name.to_string(), role: account.role })
 }
 
 fn unauthenticated(detail: &str) -> Problem {
-    Problem::new(Kind::Unauthenticated, detail)
+    Problem::new(ProblemKind::Unauthenticated, detail)
 }
 
 fn bearer(value: &[u8]) -> Option<&[u8]> {
@@ -176,8 +178,8 @@ fn matching<'a, T>(entries: &'a [T], hash: impl Fn(&T) -> &SecretHash, presented
 
 #[cfg(test)]
 mod tests {
-    use app::clock::Clock;
     use app::notice::PublicUrl;
+    use bus::clock::Clock;
     use http::HeaderValue;
 
     use super::*;
@@ -234,7 +236,7 @@ mod tests {
             with("authorization", "ada-token"),
             with("cookie", "lablet_session=short"),
         ] {
-            assert_eq!(principal(&headers).await.unwrap_err().kind(), Kind::Unauthenticated);
+            assert_eq!(principal(&headers).await.unwrap_err().kind(), ProblemKind::Unauthenticated);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! `GET /api/dead-letters`.
 
 use aide::transform::TransformOperation;
-use app::dead_letters::{DeadLetter as DeadCommand, Kind, Status};
+use app::dead_letters::{DeadLetter as DeadCommand, DeadLetterKind, Status};
 use app::log::Position;
 use axum::Json;
 use axum::extract::State;
@@ -126,8 +126,10 @@ pub(crate) async fn list(
 pub(crate) async fn waiting(shared: &Shared, kind: Option<LetterKind>, limit: u32) -> Result<Letters, Problem> {
     let mut letters = Letters { items: Vec::new(), more: false, unreadable: Vec::new() };
     if kind != Some(LetterKind::Event) {
-        let commands =
-            shared.dead_letters.list(Some(Kind::Command), Some(Status::Waiting), i64::from(limit) + 1).await?;
+        let commands = shared
+            .dead_letters
+            .list(Some(DeadLetterKind::Command), Some(Status::Waiting), i64::from(limit) + 1)
+            .await?;
         letters.more |= commands.len() > limit as usize;
         letters.items.extend(commands.into_iter().take(limit as usize).map(Letter::from));
     }

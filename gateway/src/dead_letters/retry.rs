@@ -1,8 +1,8 @@
 //! `POST /api/dead-letters/{id}/retry`: it is tried again.
 
 use aide::transform::TransformOperation;
+use app::command_consumer::{self, CommandDecoder, RetryError};
 use app::commands::CommandName;
-use app::door::{self, Intake, RetryError};
 use axum::Json;
 use axum::extract::State;
 use domain::Checked;
@@ -15,7 +15,7 @@ use crate::answer::Written;
 use crate::body::RequestBody;
 use crate::caller::{Caller, Operating};
 use crate::path::Id;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::state::Shared;
 use crate::submission::Submission;
 
@@ -81,8 +81,8 @@ pub(crate) enum NotRetried {
 pub(crate) async fn try_again(shared: &Shared, id: LetterId, actor: &str) -> Result<Settled, NotRetried> {
     match id {
         LetterId::Command(command) => {
-            let intake = Intake::new(shared.commands.clone());
-            let answer = door::retry(&intake, &shared.dead_letters, command, actor).await?;
+            let decoder = CommandDecoder::new(shared.commands.clone());
+            let answer = command_consumer::retry(&decoder, &shared.dead_letters, command, actor).await?;
             let answer = serde_json::to_value(answer).ok();
             Ok(Settled { id: id.to_string(), outcome: "retried", applied: 0, answer })
         }
@@ -114,7 +114,7 @@ impl From<RetryError> for NotRetried {
         match error {
             RetryError::NotFound(id) | RetryError::OtherKind(id) => Self::Absent(LetterId::Command(id)),
             RetryError::Settled(_) => Self::SettledBefore,
-            RetryError::NotKept { .. } => Self::NotTried(Problem::new(Kind::Conflict, sentence(&error))),
+            RetryError::NotKept { .. } => Self::NotTried(Problem::new(ProblemKind::Conflict, sentence(&error))),
             RetryError::Rejected(rejection) => {
                 Self::FailedAgain(format!("The command does not work now either: {rejection}"))
             }
@@ -134,8 +134,8 @@ impl From<NotRetried> for Problem {
     fn from(refusal: NotRetried) -> Self {
         match refusal {
             NotRetried::Absent(id) => Self::not_found("dead letter", &id.to_string()),
-            NotRetried::SettledBefore => Self::new(Kind::Conflict, "The dead letter was settled before."),
-            NotRetried::FailedAgain(why) => Self::new(Kind::Conflict, why),
+            NotRetried::SettledBefore => Self::new(ProblemKind::Conflict, "The dead letter was settled before."),
+            NotRetried::FailedAgain(why) => Self::new(ProblemKind::Conflict, why),
             NotRetried::NotTried(problem) => problem,
         }
     }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use app::bus::{Bus, ConsumerState, ConsumersUnknown, Deviation, streams};
-use app::clock::Clock;
+use bus::clock::Clock;
+use bus::{Bus, ConsumerState, ConsumersUnknown, Deviation, streams};
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -80,7 +80,7 @@ impl ConsumerWatch {
         {
             return answer.clone();
         }
-        let consumers = [(streams::COMMANDS, app::door::consumer_config())];
+        let consumers = [(streams::COMMANDS, app::command_consumer::consumer_config())];
         let (serves, answer) = match bus.deviations(&consumers, PATIENCE).await {
             Ok(found) => (DEVIATIONS_SERVE, BusDeviations { deviations: Some(found), unknown_because: None }),
             Err(error) => {

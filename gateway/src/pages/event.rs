@@ -7,7 +7,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use projections::ReadError;
-use projections::projector::Kind;
+use projections::projector::AggregateKind;
 use projections::read_models::event_relations::{EventRelations, Relation};
 use projections::read_models::session_history::EventRow;
 
@@ -64,19 +64,19 @@ async fn neighbour(shared: &Shared, event: &EventRow, before: bool) -> Result<Op
 
 /// Where the page of an aggregate is; `None` of a kind that has no pages.
 pub(super) fn aggregate_page(aggregate_type: &str, id: &str) -> Option<String> {
-    let folder = match Kind::of(aggregate_type)? {
-        Kind::Session => "sessions",
-        Kind::Definition => "definitions",
-        Kind::Worker => "workers",
+    let folder = match AggregateKind::of(aggregate_type)? {
+        AggregateKind::Session => "sessions",
+        AggregateKind::Definition => "definitions",
+        AggregateKind::Worker => "workers",
     };
     Some(format!("/{folder}/{}", super::parts::encoded(id)))
 }
 
 fn section(aggregate_type: &str) -> Section {
-    match Kind::of(aggregate_type) {
-        Some(Kind::Session) => Section::Sessions,
-        Some(Kind::Definition) => Section::Definitions,
-        Some(Kind::Worker) => Section::Workers,
+    match AggregateKind::of(aggregate_type) {
+        Some(AggregateKind::Session) => Section::Sessions,
+        Some(AggregateKind::Definition) => Section::Definitions,
+        Some(AggregateKind::Worker) => Section::Workers,
         None => Section::Elsewhere,
     }
 }
@@ -97,10 +97,10 @@ fn relation(relation: &Relation) -> &'static str {
 
 /// What kind of thing an aggregate is, in words.
 fn noun(aggregate_type: &str) -> &str {
-    match Kind::of(aggregate_type) {
-        Some(Kind::Session) => "Session",
-        Some(Kind::Definition) => "Definition",
-        Some(Kind::Worker) => "Worker",
+    match AggregateKind::of(aggregate_type) {
+        Some(AggregateKind::Session) => "Session",
+        Some(AggregateKind::Definition) => "Definition",
+        Some(AggregateKind::Worker) => "Worker",
         None => aggregate_type,
     }
 }

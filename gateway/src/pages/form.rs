@@ -7,7 +7,7 @@ use app::log::Origin;
 use axum::extract::{FromRequest, Request};
 use serde::de::DeserializeOwned;
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::query::from_pairs;
 use crate::sign_in::form::{CSRF_TOKEN, IDEMPOTENCY_KEY};
 use crate::sign_in::{self, BrowserSession, csrf_matches};
@@ -36,7 +36,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Form<T> {
             && !csrf_matches(session, form.get(CSRF_TOKEN).unwrap_or_default())
         {
             let detail = "The form was not made for this sign-in. Go back, load the page again, and send it once more.";
-            return Err(Problem::new(Kind::Forbidden, detail));
+            return Err(Problem::new(ProblemKind::Forbidden, detail));
         }
         // A field that was left empty says nothing.
         let own = || form.own().filter(|(_, value)| !value.is_empty());

@@ -24,7 +24,7 @@ use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
 use crate::dead_letters::list::{Letter, LetterKind, Letters, waiting};
 use crate::operations::{Operations, look};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::state::Shared;
 
 /// Dead letters of each place that are fetched, and of all places that are shown. Settle some, and others come.
@@ -128,7 +128,7 @@ async fn as_csv(shared: &Shared, visit: &Visit, query: &OperationsQuery) -> Resu
     match query.table.unwrap_or(Table::DeadLetters) {
         Table::DeadLetters => {
             if visit.role < Role::Operator {
-                return Err(Problem::new(Kind::Forbidden, "Dead letters are for operators."));
+                return Err(Problem::new(ProblemKind::Forbidden, "Dead letters are for operators."));
             }
             let letters = waiting(shared, query.kind, LETTERS_IN_A_FILE).await?;
             let name = if letters.more { "dead-letters-first" } else { "dead-letters" };

@@ -86,7 +86,7 @@ impl FromRequestParts<Shared> for Visit {
             csrf_token: session.map(|session| session.csrf_token.clone()).unwrap_or_default(),
             now: shared.log.clock().now(),
             freshness: shared.freshness.look(&shared.reads).await?,
-            idempotency_key: shared.log.mint().uuid(),
+            idempotency_key: shared.log.id_generator().uuid(),
             principal,
         })
     }

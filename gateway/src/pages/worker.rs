@@ -9,7 +9,7 @@ use axum::response::Response;
 use domain::WorkerId;
 use domain::lablet_session::SessionStatus;
 use domain::worker::Worker;
-use projections::projector::Kind;
+use projections::projector::AggregateKind;
 use projections::read_models::session_history::EventRow;
 use projections::read_models::sessions::{SessionFilter, SessionRow, WorkerLoad};
 use projections::read_models::workers::WorkerRow;
@@ -95,7 +95,8 @@ pub(crate) async fn show(
     let of_worker = SessionFilter { worker_id: Some(id.clone()), status, ..SessionFilter::default() };
     let sessions = reads.sessions(&of_worker, &PageRequest::first(SESSIONS)).await?;
     let newest = HistoryPage { newest_first: true, beyond: None, payloads: false, limit: EVENTS };
-    let events = shared.log.history_page(Kind::Worker.as_str(), id.as_str(), newest).await.map_err(ReadError::Log)?;
+    let events =
+        shared.log.history_page(AggregateKind::Worker.as_str(), id.as_str(), newest).await.map_err(ReadError::Log)?;
     let mut loads = reads.worker_load(std::slice::from_ref(&id)).await?;
     page(&WorkerPage {
         shell: Shell::of(&visit, Section::Workers)

@@ -6,9 +6,9 @@
 //! the code nor what the ID token repeats; both are made from the state with a key that never leaves the server. That an
 //! answer is taken once is the provider's care, whose codes are good once, and the cookie goes with the first answer.
 
-use app::clock::Clock;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use bus::clock::Clock;
 use chrono::TimeDelta;
 use http::{HeaderMap, HeaderValue};
 use sha2::{Digest as _, Sha256};

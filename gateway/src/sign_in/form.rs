@@ -8,7 +8,7 @@ use http::header::CONTENT_TYPE;
 use url::form_urlencoded;
 
 use super::local_path::LocalPath;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// Most bytes of a form: the longest reason and the longest description in the widest characters, and some.
 const LONGEST_FORM: usize = 96 * 1024;
@@ -33,7 +33,7 @@ impl Form {
     pub(crate) async fn of(request: Request) -> Result<(Self, Request), Problem> {
         let (parts, body) = request.into_parts();
         let bytes = axum::body::to_bytes(body, LONGEST_FORM).await.map_err(|_| {
-            Problem::new(Kind::TooLarge, format!("The form broke off, or is larger than {LONGEST_FORM} bytes."))
+            Problem::new(ProblemKind::TooLarge, format!("The form broke off, or is larger than {LONGEST_FORM} bytes."))
         })?;
         let form = Self::parse(&parts.headers, &bytes)?;
         Ok((form, Request::from_parts(parts, Body::from(bytes))))
@@ -47,7 +47,7 @@ impl Form {
         let essence = declared.split(';').next().unwrap_or_default().trim();
         if !essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
             let detail = "A page takes forms; send application/x-www-form-urlencoded.";
-            return Err(Problem::new(Kind::UnsupportedMediaType, detail));
+            return Err(Problem::new(ProblemKind::UnsupportedMediaType, detail));
         }
         let fields: Vec<_> = form_urlencoded::parse(bytes).into_owned().take(MOST_FIELDS + 1).collect();
         if fields.len() > MOST_FIELDS {

@@ -5,7 +5,7 @@
 //! ([`super::served`]), so a stranger can make nobody keep anything. Each person has room for a few forms, and all
 //! together for some; the oldest make room.
 
-use app::clock::Clock;
+use bus::clock::Clock;
 use chrono::TimeDelta;
 use sqlx::postgres::PgPool;
 use url::form_urlencoded;

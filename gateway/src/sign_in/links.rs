@@ -1,7 +1,7 @@
 //! Links that sign a browser in, once.
 
-use app::clock::Clock;
 use app::notice::PublicUrl;
+use bus::clock::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;

@@ -19,7 +19,7 @@ use super::sessions::{Beginning, Use, Way};
 use super::{BrowserSession, Form};
 use crate::client_address::ClientAddress;
 use crate::pages::shell::{Shell, Visitor, page};
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::state::Shared;
 
 /// The page. `complaint` says what went wrong before, and what to do.
@@ -148,7 +148,7 @@ async fn session(shared: &Shared, headers: &HeaderMap) -> Result<Option<BrowserS
         headers.get_all(http::header::COOKIE).iter().map(|value| (http::header::COOKIE, value.clone())).collect();
     match shared.authenticator.authenticate(&only_cookies, Use::ByPage).await {
         Ok(signed_in) => Ok(signed_in.session),
-        Err(problem) if problem.kind() == Kind::Unauthenticated => Ok(None),
+        Err(problem) if problem.kind() == ProblemKind::Unauthenticated => Ok(None),
         Err(problem) => Err(problem),
     }
 }

@@ -15,7 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::clock::Clock;
+use bus::clock::Clock;
 use domain::Invalid;
 use openidconnect::{PkceCodeChallenge, PkceCodeVerifier};
 use serde_json::{Map, Value};

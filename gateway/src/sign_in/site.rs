@@ -6,7 +6,7 @@ use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
 use url::{Host, Url};
 
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 
 /// What a browser says about where a request comes from. Pages cannot change it.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
@@ -93,7 +93,10 @@ impl Site {
         if is_ours {
             return Ok(());
         }
-        Err(Problem::new(Kind::Forbidden, "This was asked for by a page of another site; open the page here instead."))
+        Err(Problem::new(
+            ProblemKind::Forbidden,
+            "This was asked for by a page of another site; open the page here instead.",
+        ))
     }
 }
 

@@ -1,6 +1,6 @@
 //! Bearer tokens that are made with `lablet token`, and revoked.
 
-use app::clock::{Clock, Mint};
+use bus::clock::{Clock, IdGenerator};
 use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{FromRow, Row as _};
@@ -69,7 +69,7 @@ impl Tokens {
     /// [`SignInError`].
     pub async fn create(
         &self,
-        mint: &Mint,
+        id_generator: &IdGenerator,
         name: &AdminName,
         role: Role,
         valid_for: Option<TimeDelta>,
@@ -77,7 +77,7 @@ impl Tokens {
         let now = self.clock.now();
         let secret = format!("{}{}", Self::PREFIX, secret::random()?);
         let token = MintedToken {
-            id: mint.uuid(),
+            id: id_generator.uuid(),
             name: name.as_str().to_owned(),
             role,
             created_at: now,

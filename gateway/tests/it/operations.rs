@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app::dead_letters::{Kind, Undeliverable};
+use app::dead_letters::{DeadLetterKind, Undeliverable};
 use reqwest::Method;
 use serde_json::json;
 
@@ -88,7 +88,7 @@ async fn a_dead_command_is_shown_retried_and_discarded() {
     let payload = event.to_string();
     let keep = async |source: &str| {
         let letter = Undeliverable {
-            kind: Kind::Command,
+            kind: DeadLetterKind::Command,
             source,
             reason: "there is no session s1".to_owned(),
             aggregate: Some(("lablet_session", "s1")),
@@ -128,7 +128,7 @@ async fn a_dead_command_is_shown_retried_and_discarded() {
 async fn a_letter_whose_message_was_not_kept_whole_says_so_and_is_not_tried_again() {
     let world = World::start().await;
     let letter = Undeliverable {
-        kind: Kind::Command,
+        kind: DeadLetterKind::Command,
         source: "lablet.commands.gr\u{0}ding.record_resource_observation",
         reason: "the message cannot be read: its header \"Author\" holds bytes that are no UTF-8".to_owned(),
         aggregate: None,

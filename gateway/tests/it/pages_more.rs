@@ -1,6 +1,6 @@
 //! The pages about workers, operations and events, and what is at no path at all, as they come over HTTP.
 
-use app::dead_letters::{Kind, Undeliverable};
+use app::dead_letters::{DeadLetterKind, Undeliverable};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -41,7 +41,7 @@ async fn observe(world: &World, session: &str, seen: &Value) -> String {
 async fn keep(world: &World, source: &str, reason: &str, message: &str) -> String {
     let content_type = ("Content-Type".to_owned(), "application/cloudevents+json".to_owned());
     let letter = Undeliverable {
-        kind: Kind::Command,
+        kind: DeadLetterKind::Command,
         source,
         reason: reason.to_owned(),
         aggregate: Some(("lablet_session", "s1")),

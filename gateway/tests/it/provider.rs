@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex};
 
-use app::clock::Clock;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
+use bus::clock::Clock;
 use gateway::authentication::Role;
 use gateway::sign_in::ProviderOptions;
 use openidconnect::core::{CoreEdDsaPrivateSigningKey, CoreJwsSigningAlgorithm};

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use app::clock::{Clock, Mint};
 use app::notice::PublicUrl;
+use bus::clock::{Clock, IdGenerator};
 use chrono::{DateTime, TimeDelta};
 use gateway::GatewayOptions;
 use gateway::authentication::Role;
@@ -302,8 +302,8 @@ async fn nobody_is_signed_in_by_another_site_nor_sent_to_one() {
 async fn a_minted_token_works_until_it_is_revoked_and_its_sessions_end_with_it() {
     let clock = start_of_time();
     let world = World::start_at(clock.clone(), GatewayOptions::default()).await;
-    let (tokens, mint) = (Tokens::new(world.log.pool().clone(), clock.clone()), Mint::random());
-    let (minted, secret) = tokens.create(&mint, &name("eve"), Role::Operator, None).await.unwrap();
+    let (tokens, id_generator) = (Tokens::new(world.log.pool().clone(), clock.clone()), IdGenerator::random());
+    let (minted, secret) = tokens.create(&id_generator, &name("eve"), Role::Operator, None).await.unwrap();
     assert!(secret.starts_with("lablet_token_"));
     let by_token = || world.send(world.request(Method::GET, "/api/operations").bearer_auth(&secret));
     by_token().await.expect(200);
@@ -320,10 +320,10 @@ async fn a_minted_token_works_until_it_is_revoked_and_its_sessions_end_with_it()
     assert!(!browser.is_signed_in().await);
     assert!(other.is_signed_in().await);
     browser.sign_in(&secret).await.expect(401);
-    assert_eq!(tokens.revoke(mint.uuid()).await.unwrap(), None);
+    assert_eq!(tokens.revoke(id_generator.uuid()).await.unwrap(), None);
 
     let valid_for = Some(TimeDelta::days(1));
-    let (_, short) = tokens.create(&mint, &name("eve"), Role::Viewer, valid_for).await.unwrap();
+    let (_, short) = tokens.create(&id_generator, &name("eve"), Role::Viewer, valid_for).await.unwrap();
     let by_token = || world.send(world.request(Method::GET, "/api/workers").bearer_auth(&short));
     by_token().await.expect(200);
     clock.advance(TimeDelta::days(1));

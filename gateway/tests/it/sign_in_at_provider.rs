@@ -154,7 +154,7 @@ async fn a_provider_that_cannot_be_used_is_told_with_what_would_be_right() {
         let bearer = world.request(Method::GET, "/api/workers").bearer_auth(provider.token(&json!({})));
         let refused = world.send(bearer).await.problem(503, "unavailable", None);
         assert!(!refused.headers.contains_key("retry-after"), "trying again does not help");
-        let checked = gateway::sign_in::check_provider(provider.options("groups"), app::clock::Clock::system()).await;
+        let checked = gateway::sign_in::check_provider(provider.options("groups"), bus::clock::Clock::system()).await;
         let checked = checked.unwrap_err().to_string();
         assert!(told.iter().all(|words| checked.contains(words)), "{told:?}: {checked}");
     }

@@ -69,7 +69,7 @@ async fn an_observation_is_at_most_five_minutes_ahead_of_the_log() {
     let world = World::start().await;
     world.session("s1", "running").await;
     let ahead = |by: chrono::TimeDelta| {
-        let at = app::clock::Clock::system().now() + by;
+        let at = bus::clock::Clock::system().now() + by;
         with(observation(1, &json!({})), "/observed_resources/observed_at", at.to_rfc3339().into())
     };
     let refused = world.post(OBSERVE, &ahead(chrono::TimeDelta::minutes(10))).await;

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use app::authority::{Authorities, Grants, KEY_SETTING};
 use app::body::Handling;
-use app::bus::{Bus, BusOptions};
-use app::clock::{Clock, Mint};
 use app::commands::Commands;
 use app::dead_letters::DeadLetters;
 use app::log::{Log, LogOptions};
+use bus::clock::{Clock, IdGenerator};
+use bus::{Bus, BusOptions};
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
 use gateway::sign_in::ProviderOptions;
 use gateway::{Gateway, GatewayOptions, GatewayParts};
@@ -167,17 +167,17 @@ impl World {
         // Whoever came first has installed it.
         drop(rustls_provider());
         let pool = app::log::pool(database_url, 8).unwrap();
-        let mint = Mint::random();
-        let log = Log::new(pool.clone(), clock.clone(), mint.clone(), LogOptions::default());
+        let id_generator = IdGenerator::random();
+        let log = Log::new(pool.clone(), clock.clone(), id_generator.clone(), LogOptions::default());
         let projections = Projections::new(log.clone());
-        let dead_letters = DeadLetters::new(pool, clock.clone(), mint.clone());
+        let dead_letters = DeadLetters::new(pool, clock.clone(), id_generator.clone());
         // Nobody listens there: over HTTP everything has to work without the bus.
         let bus = Bus::connect(&BusOptions::new("nats://127.0.0.1:9", "gateway-test")).await.unwrap();
         let secret = |secret| SecretHash::of(secret);
         let token = |name: &str, role, text| AdminToken { name: name.to_owned(), role, hash: secret(text) };
         let keys = Grants::parse(KEY_SETTING, "booking=all").unwrap();
         let parts = GatewayParts {
-            commands: Commands::new(log.clone(), clock, mint)
+            commands: Commands::new(log.clone(), clock, id_generator)
                 .with_authorities(Authorities::new(Grants::default(), keys))
                 .handling_bodies(handling)
                 .advised_by(std::sync::Arc::new(projections.clone())),

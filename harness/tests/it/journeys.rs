@@ -37,5 +37,5 @@ pub(crate) async fn verify(lablet: &Lablet) {
     let operations = lablet.get("/api/operations").await.unwrap();
     assert_eq!(operations["last_verify"]["held"], true, "what was found can be looked up later");
     let door = operations["consumers"][1]["consumers"][0]["name"].as_str();
-    assert_eq!(door, Some("lablet_door"), "{}", operations["consumers"]);
+    assert_eq!(door, Some("lablet_commands"), "{}", operations["consumers"]);
 }

@@ -31,8 +31,19 @@ fn dependencies(metadata: &Value, name: &str) -> Vec<String> {
 #[test]
 fn dependencies_point_one_way() {
     let metadata = metadata();
-    let members =
-        ["domain", "app", "projections", "gateway", "controller", "cli", "simulator", "servers", "harness", "bench"];
+    let members = [
+        "domain",
+        "bus",
+        "app",
+        "projections",
+        "gateway",
+        "controller",
+        "cli",
+        "simulator",
+        "servers",
+        "harness",
+        "bench",
+    ];
     let inner = |name: &str| {
         let mut inner = dependencies(&metadata, name);
         inner.retain(|dependency| members.contains(&dependency.as_str()));
@@ -40,22 +51,45 @@ fn dependencies_point_one_way() {
         inner
     };
     assert_eq!(inner("domain"), [""; 0]);
-    assert_eq!(inner("app"), ["domain"]);
-    assert_eq!(inner("projections"), ["app", "domain"]);
-    assert_eq!(inner("gateway"), ["app", "domain", "projections"], "the gateway knows nothing of CML");
-    assert_eq!(inner("controller"), ["app", "domain"], "the controller knows nothing of the read models");
+    assert_eq!(inner("bus"), [""; 0]);
+    assert_eq!(inner("app"), ["bus", "domain"]);
+    assert_eq!(inner("projections"), ["app", "bus", "domain"]);
+    assert_eq!(inner("gateway"), ["app", "bus", "domain", "projections"], "the gateway knows nothing of CML");
+    assert_eq!(inner("controller"), ["bus", "domain"], "the controller knows nothing of the log");
     assert_eq!(inner("simulator"), [""; 0], "the simulator shares no types with the client");
     assert_eq!(inner("servers"), [""; 0]);
 }
 
 #[test]
-fn the_domain_is_pure_and_the_controller_has_no_database() {
+fn the_domain_is_pure() {
     let metadata = metadata();
     let forbidden = ["tokio", "sqlx", "axum", "async-nats", "reqwest", "uuid", "rand"];
     let domain = dependencies(&metadata, "domain");
     assert!(domain.iter().all(|name| !forbidden.contains(&name.as_str())), "{domain:?}");
-    let controller = dependencies(&metadata, "controller");
-    assert!(!controller.iter().any(|name| name == "sqlx"), "{controller:?}");
+}
+
+/// Names of everything that a crate is linked with, the dependencies of its dependencies included.
+fn linked_with(name: &str) -> Vec<String> {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--package", name, "--edges", "normal,build", "--prefix", "none", "--locked", "--offline"])
+        .current_dir(repository())
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    lines.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+}
+
+#[test]
+fn the_controller_is_linked_with_no_database() {
+    for name in ["bus", "controller"] {
+        let linked = linked_with(name);
+        assert!(linked.iter().any(|crate_name| crate_name == "async-nats"), "{linked:?}");
+        let database = |crate_name: &&String| {
+            ["sqlx", "postgres", "app"].iter().any(|part| *crate_name == part) || crate_name.starts_with("sqlx-")
+        };
+        assert_eq!(linked.iter().find(database), None, "{name}");
+    }
 }
 
 #[test]

@@ -18,7 +18,7 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
+use crate::projector::{AggregateKind, Applied, ApplyError, Event, Projector, Recorded, expect_one};
 use crate::{Parked, Projections, ReadError};
 
 /// A definition as it is now.
@@ -213,7 +213,7 @@ impl Projections {
     async fn mark_definitions<'a>(&self, rows: impl Iterator<Item = &'a mut DefinitionRow>) -> Result<(), ReadError> {
         let rows: Vec<&mut DefinitionRow> = rows.collect();
         let ids = rows.iter().map(|row| row.id.to_string()).collect();
-        let mut parked = self.parked(Kind::Definition, ids).await?;
+        let mut parked = self.parked(AggregateKind::Definition, ids).await?;
         for row in rows {
             row.parked = parked.remove(row.id.as_str()).unwrap_or_default();
             if !row.parked.is_empty() {
@@ -257,12 +257,12 @@ impl Projector for Definitions {
         2
     }
 
-    fn follows(&self) -> &'static [Kind] {
-        &[Kind::Definition, Kind::Session]
+    fn follows(&self) -> &'static [AggregateKind] {
+        &[AggregateKind::Definition, AggregateKind::Session]
     }
 
-    fn keyed_by(&self) -> Option<(Kind, &'static str)> {
-        Some((Kind::Definition, "definitions"))
+    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)> {
+        Some((AggregateKind::Definition, "definitions"))
     }
 
     fn apply<'a>(

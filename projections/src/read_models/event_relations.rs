@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::session_history::EventRow;
-use crate::projector::Kind;
+use crate::projector::AggregateKind;
 use crate::{Projections, ReadError};
 
 /// Most events that are named as causes, and as effects.
@@ -81,9 +81,9 @@ impl Projections {
         let mut unknown_evidence = Vec::new();
         let named = event.metadata.causation_id.as_deref();
         causes.extend(named.and_then(|id| id.parse().ok()).map(|id| (Relation::Cause, id)));
-        match Kind::of(&event.aggregate_type) {
-            Some(Kind::Session) => self.link_session(event, &mut causes, &mut effects).await?,
-            Some(Kind::Definition) => {
+        match AggregateKind::of(&event.aggregate_type) {
+            Some(AggregateKind::Session) => self.link_session(event, &mut causes, &mut effects).await?,
+            Some(AggregateKind::Definition) => {
                 let revised: Option<LabletDefinitionEvent> = event.data.read().ok();
                 if let Some(LabletDefinitionEvent::Revised { evidence, .. }) = revised {
                     for id in evidence {
@@ -94,7 +94,7 @@ impl Projections {
                     }
                 }
             }
-            Some(Kind::Worker) | None => {}
+            Some(AggregateKind::Worker) | None => {}
         }
         let most = i64::try_from(MOST_RELATED + 1).unwrap_or(i64::MAX);
         let id = event.event_id.to_string();

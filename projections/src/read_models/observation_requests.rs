@@ -13,7 +13,7 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
+use crate::projector::{AggregateKind, Applied, ApplyError, Event, Projector, Recorded, expect_one};
 use crate::{Projections, ReadError};
 
 /// How a request stands.
@@ -146,11 +146,11 @@ impl Projector for ObservationRequests {
         1
     }
 
-    fn follows(&self) -> &'static [Kind] {
-        &[Kind::Session]
+    fn follows(&self) -> &'static [AggregateKind] {
+        &[AggregateKind::Session]
     }
 
-    fn keyed_by(&self) -> Option<(Kind, &'static str)> {
+    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)> {
         None
     }
 

@@ -25,7 +25,7 @@ pub use nodes::{NodeDetail, NodeFilter, NodeRow, NodesSource, SessionNodes};
 pub use of_definition::{Aggregate, DefinitionObservations, ObservedSession, Spread};
 
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{Applied, ApplyError, Kind, Projector, Recorded};
+use crate::projector::{AggregateKind, Applied, ApplyError, Projector, Recorded};
 use crate::{Projections, ReadError};
 
 /// One observation with its totals. Null is unknown.
@@ -181,11 +181,11 @@ impl Projector for Observations {
         2
     }
 
-    fn follows(&self) -> &'static [Kind] {
-        &[Kind::Session]
+    fn follows(&self) -> &'static [AggregateKind] {
+        &[AggregateKind::Session]
     }
 
-    fn keyed_by(&self) -> Option<(Kind, &'static str)> {
+    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)> {
         None
     }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
-use crate::projector::Kind;
+use crate::projector::AggregateKind;
 use crate::{Projections, ReadError};
 
 /// One event as readers see it.
@@ -151,7 +151,7 @@ impl Projections {
     /// The log does not answer.
     pub async fn session_life(&self, id: &SessionId) -> Result<Vec<LifeRow>, ReadError> {
         let types = SessionStatus::ALL.map(life_event);
-        let steps = self.log.history_of_types(Kind::Session.as_str(), id.as_str(), &types, MOST_STEPS).await?;
+        let steps = self.log.history_of_types(AggregateKind::Session.as_str(), id.as_str(), &types, MOST_STEPS).await?;
         Ok(steps.into_iter().filter_map(LifeRow::of).collect())
     }
 
@@ -181,7 +181,7 @@ impl Projections {
             payloads: view.data,
             limit: request.fetch(),
         };
-        let events = self.log.history_page(Kind::Session.as_str(), id.as_str(), part).await?;
+        let events = self.log.history_page(AggregateKind::Session.as_str(), id.as_str(), part).await?;
         let rows = events.events.into_iter().map(EventRow::from).collect();
         Ok(Page::of_part(rows, events.more, request, |row: &EventRow| format!("{prefix}{}", row.sequence)))
     }

@@ -28,7 +28,7 @@ pub use port_map::{HeldPort, PortHolder, WorkerPorts};
 pub use worker_load::{Load, WorkerLoad};
 
 use crate::page::{self, Listed};
-use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
+use crate::projector::{AggregateKind, Applied, ApplyError, Event, Projector, Recorded, expect_one};
 use crate::{Parked, Projections, ReadError};
 
 /// A session, without what was observed of its nodes.
@@ -265,7 +265,7 @@ impl Projections {
     async fn mark_sessions<'a>(&self, rows: impl Iterator<Item = &'a mut SessionRow>) -> Result<(), ReadError> {
         let rows: Vec<&mut SessionRow> = rows.collect();
         let ids = rows.iter().map(|row| row.id.to_string()).collect();
-        let mut parked = self.parked(Kind::Session, ids).await?;
+        let mut parked = self.parked(AggregateKind::Session, ids).await?;
         for row in rows {
             row.parked = parked.remove(row.id.as_str()).unwrap_or_default();
         }
@@ -299,12 +299,12 @@ impl Projector for Sessions {
         2
     }
 
-    fn follows(&self) -> &'static [Kind] {
-        &[Kind::Session]
+    fn follows(&self) -> &'static [AggregateKind] {
+        &[AggregateKind::Session]
     }
 
-    fn keyed_by(&self) -> Option<(Kind, &'static str)> {
-        Some((Kind::Session, "sessions"))
+    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)> {
+        Some((AggregateKind::Session, "sessions"))
     }
 
     fn apply<'a>(

@@ -12,7 +12,7 @@ use sqlx::postgres::PgConnection;
 use sqlx::{Postgres, QueryBuilder};
 
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{Applied, ApplyError, Event, Kind, Projector, Recorded, expect_one};
+use crate::projector::{AggregateKind, Applied, ApplyError, Event, Projector, Recorded, expect_one};
 use crate::{Parked, Projections, ReadError};
 
 /// A worker as it is now.
@@ -85,7 +85,7 @@ impl Projections {
     async fn mark_workers<'a>(&self, rows: impl Iterator<Item = &'a mut WorkerRow>) -> Result<(), ReadError> {
         let rows: Vec<&mut WorkerRow> = rows.collect();
         let ids = rows.iter().map(|row| row.id.to_string()).collect();
-        let mut parked = self.parked(Kind::Worker, ids).await?;
+        let mut parked = self.parked(AggregateKind::Worker, ids).await?;
         for row in rows {
             row.parked = parked.remove(row.id.as_str()).unwrap_or_default();
         }
@@ -102,12 +102,12 @@ impl Projector for Workers {
         1
     }
 
-    fn follows(&self) -> &'static [Kind] {
-        &[Kind::Worker]
+    fn follows(&self) -> &'static [AggregateKind] {
+        &[AggregateKind::Worker]
     }
 
-    fn keyed_by(&self) -> Option<(Kind, &'static str)> {
-        Some((Kind::Worker, "workers"))
+    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)> {
+        Some((AggregateKind::Worker, "workers"))
     }
 
     fn apply<'a>(

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::parse_position;
-use crate::projector::{Applied, ApplyError, Kind, ReadModel, Recorded};
+use crate::projector::{AggregateKind, Applied, ApplyError, ReadModel, Recorded};
 
 /// A batch ends here even when events are left: its transaction holds back everybody who reads the log in order.
 const LONGEST_BATCH: Duration = Duration::from_millis(250);
@@ -131,8 +131,8 @@ pub(crate) async fn apply_locked(
     Ok(Moved::To { position, events: handled, parked })
 }
 
-fn kind(model: ReadModel, event: &RecordedEvent) -> Option<Kind> {
-    Kind::of(&event.aggregate_type).filter(|kind| model.projector().follows().contains(kind))
+fn kind(model: ReadModel, event: &RecordedEvent) -> Option<AggregateKind> {
+    AggregateKind::of(&event.aggregate_type).filter(|kind| model.projector().follows().contains(kind))
 }
 
 /// What became of an event.
@@ -148,7 +148,7 @@ pub(crate) enum Fate {
 async fn handle(
     connection: &mut PgConnection,
     model: ReadModel,
-    kind: Kind,
+    kind: AggregateKind,
     event: &RecordedEvent,
     ledger: &mut Ledger,
     care: Care,
@@ -208,7 +208,7 @@ async fn handle(
 pub(crate) async fn try_apply(
     connection: &mut PgConnection,
     model: ReadModel,
-    kind: Kind,
+    kind: AggregateKind,
     event: &RecordedEvent,
     sequence: i64,
 ) -> Result<Applied, ApplyError> {
@@ -339,8 +339,8 @@ impl Ledger {
 
 #[cfg(test)]
 mod tests {
-    use app::clock::{Clock, Mint};
     use app::log::{Log, LogOptions, Origin};
+    use bus::clock::{Clock, IdGenerator};
     use chrono::DateTime;
     use domain::WorkerId;
     use domain::worker::{Worker, WorkerCommand};
@@ -353,7 +353,7 @@ mod tests {
         let database = servers::testing::database(&app::log::MIGRATOR).await;
         let pool = app::log::pool(&database.url_as("lablet_app"), 4).unwrap();
         let clock = Clock::manual(DateTime::from_timestamp(1_772_000_000, 0).unwrap());
-        let log = Log::new(pool.clone(), clock.clone(), Mint::seeded(1, clock.clone()), LogOptions::default());
+        let log = Log::new(pool.clone(), clock.clone(), IdGenerator::seeded(1, clock.clone()), LogOptions::default());
         for id in ["w-1", "w-2"] {
             let new = serde_json::from_value(json!({
                 "name": id, "address": "https://cml-1.example.org",

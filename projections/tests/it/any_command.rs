@@ -1,8 +1,8 @@
 //! Whatever a command holds: it is refused, or every read model, list, rebuild and verification still works afterwards.
 
-use app::clock::Mint;
 use app::commands::{Command, CommandError, Commands};
 use app::log::Origin;
+use bus::clock::IdGenerator;
 use domain::SessionId;
 use projections::PageRequest;
 use projections::read_models::observations::{NodeFilter, ObservationFilter};
@@ -57,7 +57,7 @@ async fn whatever_a_command_holds_every_list_rebuild_and_verification_still_work
     let world = World::new().await;
     world.definition("ospf").await;
     world.worker("cml-1").await;
-    let commands = Commands::new(world.log.clone(), world.clock.clone(), Mint::seeded(2, world.clock.clone()));
+    let commands = Commands::new(world.log.clone(), world.clock.clone(), IdGenerator::seeded(2, world.clock.clone()));
     let (mut runner, all) = (TestRunner::deterministic(), samples());
     let (mut sessions, mut recorded) = (Vec::<SessionId>::new(), 0);
     for number in 0..COMMANDS {

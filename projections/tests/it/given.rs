@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use app::clock::{Clock, Mint};
 use app::log::{Log, LogOptions, Origin, Position};
+use bus::clock::{Clock, IdGenerator};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::lablet_definition::{LabletDefinition, LabletDefinitionCommand};
 use domain::lablet_session::{
@@ -33,7 +33,7 @@ impl World {
         let pool = app::log::pool(&database.url_as("lablet_app"), 12).unwrap();
         // A day later, so that what is told of this day lies in the past.
         let clock = Clock::manual(start() + TimeDelta::days(1));
-        let log = Log::new(pool, clock.clone(), Mint::seeded(1, clock.clone()), LogOptions::default());
+        let log = Log::new(pool, clock.clone(), IdGenerator::seeded(1, clock.clone()), LogOptions::default());
         Self { projections: Projections::new(log.clone()), log, clock, database }
     }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use app::clock::{Clock, Mint};
 use app::log::{DedupeKey, ExecuteError, Log, LogOptions, MIGRATOR, Outcome, Position, begin_epoch};
+use bus::clock::{Clock, IdGenerator};
 use futures_util::future::join_all;
 use servers::{PostgresOptions, PostgresServer};
 use sqlx::PgPool;
@@ -209,7 +209,7 @@ async fn a_statement_whose_answer_was_lost_is_recognised_when_it_is_sent_again()
     // One writer: the statement is prepared on its connection, so that the answer that gets lost is that of the insert.
     let options = LogOptions { writers: 1, ..LogOptions::default() };
     let pool = PgPool::connect_with(direct.port(port)).await.unwrap();
-    let log = Log::new(pool, Clock::system(), Mint::random(), options);
+    let log = Log::new(pool, Clock::system(), IdGenerator::random(), options);
     for index in 1..=8 {
         lose.store(index % 2 == 0, Ordering::SeqCst);
         let executed = log.execute::<Counter>("c", Count::times(2, index.to_string()), &anybody()).await.unwrap();

@@ -22,7 +22,7 @@ use crate::pages::parts::When;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::state::Shared;
 
 /// Most revisions between the one that a draft rests on and the newest that are told one by one.
@@ -40,7 +40,7 @@ pub(crate) async fn revise(
     let window = window(draft.sessions)?;
     let now = row(&shared, &id).await?;
     if let Some(refusal) = may_revise(&visit, &now).refusal {
-        return Err(Problem::new(Kind::Conflict, refusal));
+        return Err(Problem::new(ProblemKind::Conflict, refusal));
     }
     let wish = match draft.wish(&now) {
         Ok(wish) => wish,

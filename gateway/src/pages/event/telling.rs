@@ -9,7 +9,7 @@ use domain::observation::ResourceObservation;
 use domain::ports::{PortDrift, PortMap};
 use domain::timeslot::Timeslot;
 use domain::worker::{WorkerEvent, WorkerProfile};
-use projections::projector::Kind;
+use projections::projector::AggregateKind;
 use projections::read_models::session_history::EventRow;
 
 use crate::pages::parts::{self, counted};
@@ -42,10 +42,10 @@ pub(super) struct Fact {
 impl Telling {
     /// What this event says; `None`: this build does not understand it.
     pub(super) fn of(event: &EventRow) -> Option<Self> {
-        Some(match Kind::of(&event.aggregate_type)? {
-            Kind::Session => of_session(&event.data.read::<LabletSessionEvent>().ok()?),
-            Kind::Definition => of_definition(&event.data.read::<LabletDefinitionEvent>().ok()?),
-            Kind::Worker => of_worker(&event.data.read::<WorkerEvent>().ok()?),
+        Some(match AggregateKind::of(&event.aggregate_type)? {
+            AggregateKind::Session => of_session(&event.data.read::<LabletSessionEvent>().ok()?),
+            AggregateKind::Definition => of_definition(&event.data.read::<LabletDefinitionEvent>().ok()?),
+            AggregateKind::Worker => of_worker(&event.data.read::<WorkerEvent>().ok()?),
         })
     }
 

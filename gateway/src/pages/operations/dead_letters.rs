@@ -25,7 +25,7 @@ use crate::pages::shell::{Section, Shell, page};
 use crate::pages::table::{Column, cell, time};
 use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::state::Shared;
 
 /// Longest reason in a table's row, in characters; the letter's own page has all of it.
@@ -121,7 +121,7 @@ pub(crate) async fn discard(
     let reason = form.fields.reason;
     match do_without(&shared, id, &form.origin.actor, reason.clone()).await {
         Ok(_) => Ok(Redirect::to(&format!("/operations?discarded={id}")).into_response()),
-        Err(problem) if problem.kind() == Kind::InvalidInput => {
+        Err(problem) if problem.kind() == ProblemKind::InvalidInput => {
             let Some(opened) = open(&shared, id).await? else { return Err(problem) };
             let mut letter = LetterPage::of(&visit, id, opened);
             letter.reason = reason.unwrap_or_default();
@@ -131,10 +131,12 @@ pub(crate) async fn discard(
             Ok(response)
         }
         // The second of two clicks finds what the first one did.
-        Err(problem) if problem.kind() == Kind::NotFound => match told(&shared, None, Some(&id.to_string())).await? {
-            Some(_) => Ok(Redirect::to(&format!("/operations?discarded={id}")).into_response()),
-            None => Err(problem),
-        },
+        Err(problem) if problem.kind() == ProblemKind::NotFound => {
+            match told(&shared, None, Some(&id.to_string())).await? {
+                Some(_) => Ok(Redirect::to(&format!("/operations?discarded={id}")).into_response()),
+                None => Err(problem),
+            }
+        }
         Err(problem) => Err(problem),
     }
 }

@@ -1,7 +1,7 @@
 //! What the cards of operations say of the bus, the database and the last comparison, in words.
 
-use app::bus::ConsumerState;
 use app::watcher::{EndedSession, WatchedSession, WatcherState};
+use bus::ConsumerState;
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::freshness::{Freshness, MOST_COUNTED};
 use projections::verifications::Verification;

@@ -14,7 +14,7 @@ use crate::pages::query::Asked;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::Visit;
 use crate::path::Id;
-use crate::problem::{Kind, Problem};
+use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::BrowserSession;
 use crate::sign_in::sessions::ListedSession;
 use crate::sign_ins::end::sign_out;
@@ -85,7 +85,7 @@ pub(crate) async fn end(
     let ended = match sign_out(&shared, id, &form.origin.actor).await {
         Ok(name) => name,
         // The second of two clicks finds what the first one did.
-        Err(problem) if problem.kind() == Kind::NotFound => {
+        Err(problem) if problem.kind() == ProblemKind::NotFound => {
             return Ok(Redirect::to("/operations/sign-ins").into_response());
         }
         Err(problem) => return Err(problem),

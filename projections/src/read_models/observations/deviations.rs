@@ -11,7 +11,7 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use crate::page::{self, Listed};
-use crate::projector::Kind;
+use crate::projector::AggregateKind;
 use crate::{Parked, Projections, ReadError};
 
 /// How many of a definition's most recently observed sessions count.
@@ -155,7 +155,7 @@ impl Projections {
         let query = QueryBuilder::new(statement(limit.clamp(1, MOST_DEVIATIONS)));
         let mut off: Listed<DefinitionDeviation> = self.list_of("definition_deviations", query).await?;
         let ids = off.items.iter().map(|row| row.definition_id.to_string()).collect();
-        let mut parked = self.parked(Kind::Definition, ids).await?;
+        let mut parked = self.parked(AggregateKind::Definition, ids).await?;
         for row in &mut off.items {
             row.parked = parked.remove(row.definition_id.as_str()).unwrap_or_default();
         }

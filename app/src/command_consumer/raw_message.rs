@@ -10,7 +10,7 @@ use base64::prelude::{BASE64_STANDARD, Engine as _};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::bus::{Bus, streams, subjects};
+use bus::{Bus, streams, subjects};
 
 /// A message as it lies in the stream.
 #[derive(Debug)]

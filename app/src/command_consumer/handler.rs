@@ -11,14 +11,14 @@ use metrics::counter;
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
+use super::decoder::DecodedCommand;
 use super::delivery::{self, Delivery};
-use super::intake::Taken;
 use super::put_off::{PutOff, WaitsFor};
 use super::recovery::InHand;
-use super::{Intake, Rejection, TIMEOUT};
-use crate::bus::{Backoff, Bus, subjects};
+use super::{CommandDecoder, Rejection, TIMEOUT};
 use crate::commands::Answer;
 use crate::dead_letters::DeadLetters;
+use bus::{Backoff, Bus, subjects};
 
 /// So often is a command put off that refers to something unknown.
 const GRACE: i64 = 2;
@@ -37,10 +37,10 @@ const MOST_TRIALS: i64 = 3;
 /// So often is a command held that fails as if the database were away while others can write to it.
 const MOST_HELD: u32 = 20;
 
-/// What handles one command, whichever lane it is in.
+/// What handles one command, whichever worker it is in.
 pub(super) struct Handler {
     pub(super) bus: Bus,
-    pub(super) intake: Intake,
+    pub(super) decoder: CommandDecoder,
     pub(super) dead_letters: DeadLetters,
     pub(super) in_hand: InHand,
     pub(super) put_off: PutOff,
@@ -60,10 +60,10 @@ enum Verdict {
 }
 
 impl Handler {
-    pub(super) fn new(bus: Bus, intake: Intake, dead_letters: DeadLetters, stop: CancellationToken) -> Self {
+    pub(super) fn new(bus: Bus, decoder: CommandDecoder, dead_letters: DeadLetters, stop: CancellationToken) -> Self {
         Self {
             bus,
-            intake,
+            decoder,
             dead_letters,
             in_hand: InHand::default(),
             put_off: PutOff::default(),
@@ -73,7 +73,7 @@ impl Handler {
     }
 
     /// Handles one message to its end.
-    pub(super) async fn handle(&self, delivery: Delivery, taken: Result<Taken, Rejection>) {
+    pub(super) async fn handle(&self, delivery: Delivery, taken: Result<DecodedCommand, Rejection>) {
         let name = delivery::name(&taken);
         let was_put_off = self.put_off.remove(delivery.sequence);
         let verdict = match taken {
@@ -86,7 +86,8 @@ impl Handler {
         };
         match verdict {
             Verdict::Done(answer) => {
-                counter!("lablet_door_commands_total", "command" => name, "outcome" => answer.status).increment(1);
+                counter!("lablet_command_consumer_commands_total", "command" => name, "outcome" => answer.status)
+                    .increment(1);
                 delivery.settle(&self.bus, AckKind::Ack).await;
                 self.reply(&delivery, serde_json::to_vec(&answer)).await;
             }
@@ -107,7 +108,7 @@ impl Handler {
 
     /// Handles a command that may have ended a process: nothing else is handled meanwhile, and what was begun and never
     /// ended is counted in the database.
-    async fn try_alone(&self, delivery: &Delivery, taken: Taken) -> Verdict {
+    async fn try_alone(&self, delivery: &Delivery, taken: DecodedCommand) -> Verdict {
         let _alone = self.alone.write().await;
         let unfinished = Rejection::unfinished(delivery.delivered);
         let trial = delivery.undeliverable(&unfinished);
@@ -141,7 +142,7 @@ impl Handler {
 
     /// Tries a command until it is decided what becomes of it. While the database is away it stays in hand, so that
     /// nothing more is taken than can be worked on.
-    async fn work(&self, delivery: &Delivery, taken: Taken) -> Verdict {
+    async fn work(&self, delivery: &Delivery, taken: DecodedCommand) -> Verdict {
         let mut backoff = hold_backoff();
         let mut next = Some(taken);
         let mut held = 0;
@@ -172,8 +173,8 @@ impl Handler {
         }
     }
 
-    async fn attempt(&self, taken: Taken) -> Result<Answer, Rejection> {
-        let handled = AssertUnwindSafe(self.intake.handle(taken)).catch_unwind();
+    async fn attempt(&self, taken: DecodedCommand) -> Result<Answer, Rejection> {
+        let handled = AssertUnwindSafe(self.decoder.handle(taken)).catch_unwind();
         match tokio::time::timeout(TIMEOUT, handled).await {
             Ok(Ok(handled)) => handled,
             Ok(Err(_)) => Err(Rejection::panicked()),
@@ -183,7 +184,7 @@ impl Handler {
 
     /// Waits with the command in hand; `false`: the process is to end.
     async fn hold(&self, delivery: &Delivery, backoff: &mut Backoff) -> bool {
-        counter!("lablet_door_held_total").increment(1);
+        counter!("lablet_command_consumer_held_total").increment(1);
         delivery.in_progress(&self.bus).await;
         tokio::select! {
             () = tokio::time::sleep(backoff.next_wait()) => true,
@@ -210,7 +211,8 @@ impl Handler {
                 }
             }
         }
-        counter!("lablet_door_commands_total", "command" => name, "outcome" => rejection.code()).increment(1);
+        counter!("lablet_command_consumer_commands_total", "command" => name, "outcome" => rejection.code())
+            .increment(1);
         counter!("lablet_dead_letters_total", "kind" => "command").increment(1);
         delivery.settle(&self.bus, AckKind::Term).await;
         self.reply(delivery, serde_json::to_vec(&rejection.answer())).await;
@@ -225,7 +227,7 @@ impl Handler {
             delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
             "a command is put off"
         );
-        counter!("lablet_door_commands_total", "command" => name, "outcome" => "put_off").increment(1);
+        counter!("lablet_command_consumer_commands_total", "command" => name, "outcome" => "put_off").increment(1);
         delivery.nak(&self.bus, delay).await;
     }
 
@@ -253,7 +255,7 @@ fn hold_backoff() -> Backoff {
     Backoff::new(Duration::from_millis(250), Duration::from_secs(10))
 }
 
-/// What a command refers to may be on its way in another lane: a definition and its first session, say.
+/// What a command refers to may be on its way in another worker: a definition and its first session, say.
 fn grace(delivery: &Delivery, rejection: Rejection) -> Verdict {
     if rejection.is_about_something_unknown() && delivery.delivered <= GRACE {
         let team = subjects::team(&delivery.subject).unwrap_or_default().to_owned();

@@ -12,10 +12,10 @@
 //! Commands about the same thing that reach one door are handled one after another in the stream's order, as long as
 //! none of them has to be put off; nothing is promised about the order across things, across doors, or after a delay.
 
+mod aggregate_workers;
+mod decoder;
 mod delivery;
 mod handler;
-mod intake;
-mod lanes;
 mod put_off;
 mod raw_message;
 mod recovery;
@@ -31,21 +31,21 @@ use futures_util::StreamExt as _;
 use metrics::{Unit, counter, describe_counter};
 use tokio_util::sync::CancellationToken;
 
+use self::aggregate_workers::AggregateWorkers;
+pub use self::decoder::{CommandDecoder, Rejection};
 use self::delivery::Delivery;
 use self::handler::Handler;
-pub use self::intake::{Intake, Rejection};
-use self::lanes::Lanes;
 pub use self::raw_message::RawMessageError;
 use self::recovery::{Found, Recovery};
 pub use self::retry::{RetryError, retry};
-use crate::bus::connect::{BusError, REQUEST_TIMEOUT};
-use crate::bus::streams::{EnsureError, StreamBounds};
-use crate::bus::{Backoff, Bus, streams, subjects};
 use crate::commands::Commands;
 use crate::dead_letters::DeadLetters;
+use bus::connect::{BusError, REQUEST_TIMEOUT};
+use bus::streams::{EnsureError, StreamBounds};
+use bus::{Backoff, Bus, streams, subjects};
 
 /// The durable consumer that all doors share.
-pub const CONSUMER: &str = "lablet_door";
+pub const CONSUMER: &str = "lablet_commands";
 /// A command that is neither acknowledged nor put off within this time is delivered again.
 const ACK_WAIT: Duration = Duration::from_secs(60);
 /// Longest time that handling one command may take.
@@ -57,14 +57,14 @@ const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// How a door works.
 #[derive(Debug, Clone)]
-pub struct DoorOptions {
+pub struct CommandConsumerOptions {
     /// How much the stream of commands may hold, where the door has to create it.
     pub bounds: StreamBounds,
     /// Commands handled at the same time.
     pub concurrency: usize,
 }
 
-impl Default for DoorOptions {
+impl Default for CommandConsumerOptions {
     fn default() -> Self {
         Self { bounds: StreamBounds::default(), concurrency: 16 }
     }
@@ -72,7 +72,7 @@ impl Default for DoorOptions {
 
 /// Why the door had to open again. Handled inside: the door never gives up.
 #[derive(Debug, thiserror::Error)]
-pub enum DoorError {
+pub enum CommandConsumerError {
     /// The stream is not as it should be.
     #[error("the stream of commands cannot be ensured")]
     Stream(#[from] EnsureError),
@@ -102,19 +102,31 @@ pub enum DoorError {
 }
 
 /// Takes commands from the bus.
-pub struct CommandDoor {
+pub struct CommandConsumer {
     bus: Bus,
     commands: Commands,
     dead_letters: DeadLetters,
-    options: DoorOptions,
+    options: CommandConsumerOptions,
 }
 
-impl CommandDoor {
+impl CommandConsumer {
     /// A door from this bus to these handlers.
-    pub fn new(bus: Bus, commands: Commands, dead_letters: DeadLetters, options: DoorOptions) -> Self {
-        describe_counter!("lablet_door_commands_total", Unit::Count, "Commands from the bus, by name and outcome");
-        describe_counter!("lablet_door_held_total", Unit::Count, "Waits of a command for a database that is away");
-        describe_counter!("lablet_door_unreadable_total", Unit::Count, "Messages that the client cannot read");
+    pub fn new(bus: Bus, commands: Commands, dead_letters: DeadLetters, options: CommandConsumerOptions) -> Self {
+        describe_counter!(
+            "lablet_command_consumer_commands_total",
+            Unit::Count,
+            "Commands from the bus, by name and outcome"
+        );
+        describe_counter!(
+            "lablet_command_consumer_held_total",
+            Unit::Count,
+            "Waits of a command for a database that is away"
+        );
+        describe_counter!(
+            "lablet_command_consumer_unreadable_total",
+            Unit::Count,
+            "Messages that the client cannot read"
+        );
         describe_counter!("lablet_dead_letters_total", Unit::Count, "Messages that went to the dead letters, by kind");
         describe_counter!(
             "lablet_dead_letters_without_message_total",
@@ -138,17 +150,17 @@ impl CommandDoor {
     ///
     /// # Errors
     /// None at present; the type leaves room.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), DoorError> {
-        let intake = Intake::new(self.commands.clone());
+    pub async fn run(self, stop: CancellationToken) -> Result<(), CommandConsumerError> {
+        let decoder = CommandDecoder::new(self.commands.clone());
         let requests =
-            tokio::spawn(service::run(self.bus.clone(), intake.clone(), self.options.concurrency, stop.clone()));
+            tokio::spawn(service::run(self.bus.clone(), decoder.clone(), self.options.concurrency, stop.clone()));
         let sweeper = tokio::spawn(sweep(self.dead_letters.clone(), stop.clone()));
-        let handler = Arc::new(Handler::new(self.bus.clone(), intake, self.dead_letters.clone(), stop.clone()));
-        let lanes = Lanes::start(self.options.concurrency, &handler);
+        let handler = Arc::new(Handler::new(self.bus.clone(), decoder, self.dead_letters.clone(), stop.clone()));
+        let workers = AggregateWorkers::start(self.options.concurrency, &handler);
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         let mut after_break = false;
         while !stop.is_cancelled() {
-            if let Err(error) = self.take(&handler, &lanes, &mut backoff, after_break, &stop).await {
+            if let Err(error) = self.take(&handler, &workers, &mut backoff, after_break, &stop).await {
                 tracing::warn!(error = &error as &dyn Error, "the command consumer starts again");
                 tokio::select! {
                     () = tokio::time::sleep(backoff.next_wait()) => {}
@@ -157,7 +169,7 @@ impl CommandDoor {
                 after_break = true;
             }
         }
-        lanes.finish().await;
+        workers.finish().await;
         for (name, task) in [("micro service", requests), ("sweeper of dead letters", sweeper)] {
             if let Err(error) = task.await {
                 tracing::error!(
@@ -174,11 +186,11 @@ impl CommandDoor {
     async fn take(
         &self,
         handler: &Handler,
-        lanes: &Lanes,
+        workers: &AggregateWorkers,
         backoff: &mut Backoff,
         after_break: bool,
         stop: &CancellationToken,
-    ) -> Result<(), DoorError> {
+    ) -> Result<(), CommandConsumerError> {
         let bus = self.bus.another("commands").await?;
         bus.connected(REQUEST_TIMEOUT).await?;
         let mut connects = bus.connects();
@@ -189,7 +201,7 @@ impl CommandDoor {
             // The cause of the break is gone.
             backoff.reset();
         }
-        let silent = |error: Option<Box<dyn Error + Send + Sync>>| DoorError::Silent(error);
+        let silent = |error: Option<Box<dyn Error + Send + Sync>>| CommandConsumerError::Silent(error);
         let mut messages = consumer
             .stream()
             .max_messages_per_batch(self.options.concurrency * 2)
@@ -205,7 +217,7 @@ impl CommandDoor {
         loop {
             let message = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                _ = connects.changed() => return Err(DoorError::Broken { what: "commands" }),
+                _ = connects.changed() => return Err(CommandConsumerError::Broken { what: "commands" }),
                 _ = look_again.tick() => {
                     ensure_consumer(&bus, &self.options.bounds).await?;
                     recover(&mut recovery, handler, false).await?;
@@ -219,7 +231,7 @@ impl CommandDoor {
                     let delivery = Delivery::from_message(message)?;
                     handler.in_hand.take(delivery.sequence);
                     tokio::select! {
-                        () = lanes.put(delivery) => {}
+                        () = workers.put(delivery) => {}
                         () = stop.cancelled() => return Ok(()),
                     }
                 }
@@ -230,10 +242,10 @@ impl CommandDoor {
     }
 }
 
-async fn recover(recovery: &mut Recovery, handler: &Handler, after_break: bool) -> Result<Found, DoorError> {
+async fn recover(recovery: &mut Recovery, handler: &Handler, after_break: bool) -> Result<Found, CommandConsumerError> {
     let found = recovery.run(handler, after_break).await?;
     if found.unreadable > 0 {
-        counter!("lablet_door_unreadable_total").increment(found.unreadable as u64);
+        counter!("lablet_command_consumer_unreadable_total").increment(found.unreadable as u64);
     }
     if found != Found::default() {
         tracing::warn!(
@@ -274,12 +286,12 @@ async fn sweep(dead_letters: DeadLetters, stop: CancellationToken) {
 /// Makes sure that the stream of commands and the doors' consumer are there.
 ///
 /// # Errors
-/// [`DoorError::Stream`], [`DoorError::Consumer`].
-pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> Result<PullConsumer, DoorError> {
+/// [`CommandConsumerError::Stream`], [`CommandConsumerError::Consumer`].
+pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> Result<PullConsumer, CommandConsumerError> {
     streams::ensure_commands(bus, bounds).await?;
     bus.ensure_consumer(streams::COMMANDS, &consumer_config())
         .await
-        .map_err(|error| DoorError::Consumer(Box::new(error)))
+        .map_err(|error| CommandConsumerError::Consumer(Box::new(error)))
 }
 
 /// The configuration of the doors' consumer, for whoever may create it.

@@ -18,7 +18,7 @@ const MOST_CONSUMERS: usize = 200;
 /// How far one consumer of a stream is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConsumerState {
-    /// Its name, e.g. `lablet_door`.
+    /// Its name, e.g. `lablet_commands`.
     pub name: String,
     /// Messages of the stream that were not delivered to it yet.
     pub pending: u64,

@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 
 use crate::authority::Sender;
 use crate::body::{self, Handling, InvalidBody, UnknownMembers};
-use crate::bus::cloud_event::{self, NotAnEvent};
-use crate::bus::{streams, subjects};
-use crate::commands::{Answer, Blame, Command, CommandError, Commands, ErrorCode, Warning};
+use crate::commands::{Answer, Command, CommandError, Commands, ErrorClass, ErrorCode, Warning};
 use crate::log::{DedupeKey, Origin};
+use bus::cloud_event::{self, NotAnEvent};
+use bus::{streams, subjects};
 
 /// Why a message did not take effect.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ enum Why {
 
 /// A command that was understood.
 #[derive(Debug, Clone)]
-pub struct Taken {
+pub struct DecodedCommand {
     /// The command.
     pub command: Command,
     /// Where it comes from, with the key under which it takes effect once.
@@ -59,12 +59,12 @@ const HANDLING: &str = "handling";
 
 /// Understands and handles commands.
 #[derive(Clone)]
-pub struct Intake {
+pub struct CommandDecoder {
     commands: Commands,
 }
 
-impl Intake {
-    /// An intake for these handlers.
+impl CommandDecoder {
+    /// An decoder for these handlers.
     pub fn new(commands: Commands) -> Self {
         Self { commands }
     }
@@ -73,7 +73,7 @@ impl Intake {
     ///
     /// # Errors
     /// [`Rejection`], which never works later.
-    pub fn take(subject: &str, headers: Option<&HeaderMap>, payload: &[u8]) -> Result<Taken, Rejection> {
+    pub fn take(subject: &str, headers: Option<&HeaderMap>, payload: &[u8]) -> Result<DecodedCommand, Rejection> {
         let (team, name) = subjects::sender(subject).ok_or(Why::Subject)?;
         let event = cloud_event::read(headers, payload, streams::LARGEST_COMMAND).map_err(Why::NotAnEvent)?;
         let expected = Command::event_type(name);
@@ -94,14 +94,14 @@ impl Intake {
         let command = Command::parse(name, event.subject(), data).map_err(Why::Invalid)?;
         let strict = cloud_event::extension(&event, HANDLING).is_some_and(|handling| handling == "strict");
         let handling = Handling::default().or_strict(strict);
-        Ok(Taken { command: command.value, origin, unknown: command.unknown, handling })
+        Ok(DecodedCommand { command: command.value, origin, unknown: command.unknown, handling })
     }
 
     /// Handles a command.
     ///
     /// # Errors
     /// [`Rejection`], which says whether the same command may work later.
-    pub async fn handle(&self, taken: Taken) -> Result<Answer, Rejection> {
+    pub async fn handle(&self, taken: DecodedCommand) -> Result<Answer, Rejection> {
         let about = taken.command.about().map(|(what, id)| (what, id.to_owned()));
         let handling = self.commands.handling().or_strict(taken.handling == Handling::Strict);
         let rejected = |why, warnings| Rejection { why: Box::new(why), about: about.clone(), warnings };
@@ -201,7 +201,7 @@ impl Rejection {
     /// Whether a mistake of ours, or in what is stored, is the reason: somebody has to look at it.
     pub(super) fn is_internal(&self) -> bool {
         match &*self.why {
-            Why::Command(error) => error.blame() == Blame::Us,
+            Why::Command(error) => error.blame() == ErrorClass::Us,
             Why::Panicked | Why::TimedOut(_) => true,
             _ => false,
         }
@@ -211,7 +211,7 @@ impl Rejection {
     pub fn may_work_later(&self) -> bool {
         match &*self.why {
             // A mistake of ours, a missing right say, may be mended meanwhile; the tries are counted.
-            Why::Command(error) => matches!(error.blame(), Blame::Dependency | Blame::Us),
+            Why::Command(error) => matches!(error.blame(), ErrorClass::Dependency | ErrorClass::Us),
             Why::TimedOut(_) | Why::Panicked => true,
             Why::Subject
             | Why::NotAnEvent(_)
@@ -296,7 +296,7 @@ impl fmt::Display for Rejection {
             Why::Command(error) => {
                 error.fmt(formatter)?;
                 // What is wrong with what is stored is for whoever looks at the dead letter.
-                if error.blame() == Blame::Us {
+                if error.blame() == ErrorClass::Us {
                     let mut next = error.source();
                     while let Some(error) = next {
                         write!(formatter, ": {error}")?;
@@ -359,12 +359,12 @@ mod tests {
     #[test]
     fn the_subject_says_who_and_the_key_is_source_and_id_of_that_team() {
         let data = json!({"session_id": "s1", "new_status": "ready"});
-        let taken = Intake::take(SUBJECT, None, &structured(TYPE, "e1", &data)).unwrap();
+        let taken = CommandDecoder::take(SUBJECT, None, &structured(TYPE, "e1", &data)).unwrap();
         assert_eq!(taken.origin.actor, "team:grading");
         assert_eq!(taken.origin.causation_id.as_deref(), Some("e1"));
         assert_eq!(taken.command.about(), Some(("lablet_session", "s1")));
         let key = |subject: &str, id: &str, data: &Value| {
-            Intake::take(subject, None, &structured(TYPE, id, data)).unwrap().origin.dedupe.unwrap()
+            CommandDecoder::take(subject, None, &structured(TYPE, id, data)).unwrap().origin.dedupe.unwrap()
         };
         let first = key(SUBJECT, "e1", &data);
         assert_eq!(first, key(SUBJECT, "e1", &data));
@@ -379,7 +379,7 @@ mod tests {
     fn what_can_never_work_says_why() {
         let data = json!({"session_id": "s1", "new_status": "ready"});
         let reject = |subject: &str, payload: &[u8]| {
-            let rejection = Intake::take(subject, None, payload).unwrap_err();
+            let rejection = CommandDecoder::take(subject, None, payload).unwrap_err();
             assert!(!rejection.may_work_later());
             format!("{} {}: {rejection}", rejection.status(), rejection.code())
         };

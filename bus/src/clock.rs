@@ -49,7 +49,7 @@ impl Clock {
 
 /// Mints identifiers: UUIDs of version 7, whose first bits are the time.
 #[derive(Debug, Clone)]
-pub struct Mint(Chance);
+pub struct IdGenerator(Chance);
 
 #[derive(Debug, Clone)]
 enum Chance {
@@ -57,7 +57,7 @@ enum Chance {
     Counted { clock: Clock, next: Arc<Mutex<u64>> },
 }
 
-impl Mint {
+impl IdGenerator {
     /// Mints from the machine's clock and randomness.
     pub fn random() -> Self {
         Self(Chance::Random)
@@ -99,7 +99,7 @@ mod tests {
         let other = clock.clone();
         other.advance(TimeDelta::seconds(5));
         assert_eq!(clock.now().timestamp(), 1_772_000_005);
-        let mints = [Mint::seeded(7, clock.clone()), Mint::seeded(7, clock)];
+        let mints = [IdGenerator::seeded(7, clock.clone()), IdGenerator::seeded(7, clock)];
         assert_eq!(mints[0].uuid(), mints[1].uuid());
         assert_ne!(mints[0].uuid(), mints[0].uuid());
         assert_eq!(mints[0].uuid().get_version_num(), 7);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use app::bus::{Bus, Deviation, StreamBounds, streams};
+use bus::{Bus, Deviation, StreamBounds, streams};
 use clap::{Subcommand, ValueEnum};
 
 use super::{StoresArguments, say};
@@ -80,7 +80,9 @@ fn list(names: &[String]) -> String {
 
 /// Where the bus is not as it has to be.
 pub(super) async fn deviations(bus: &Bus) -> anyhow::Result<Vec<Deviation>> {
-    let consumers =
-        [(streams::COMMANDS, app::door::consumer_config()), (streams::EVENTS, controller::requests::consumer_config())];
+    let consumers = [
+        (streams::COMMANDS, app::command_consumer::consumer_config()),
+        (streams::EVENTS, controller::requests::consumer_config()),
+    ];
     bus.deviations(&consumers, PATIENCE).await.context("its streams and consumers cannot be looked at")
 }

@@ -9,8 +9,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::delivery::{Delivery, redeliver};
 use super::raw_message::{RawMessage, RawMessageError};
-use super::{CONSUMER, DoorError, Handler, Rejection};
-use crate::bus::streams;
+use super::{CONSUMER, CommandConsumerError, Handler, Rejection};
+use bus::streams;
 
 /// The messages that this process has taken and not settled, by their place in the stream.
 #[derive(Debug, Default)]
@@ -54,12 +54,13 @@ impl Recovery {
     /// here is delivered again at once: it was lost with the connection.
     ///
     /// # Errors
-    /// [`DoorError::Recovery`]; what was done stays done.
-    pub(super) async fn run(&mut self, handler: &Handler, after_break: bool) -> Result<Found, DoorError> {
+    /// [`CommandConsumerError::Recovery`]; what was done stays done.
+    pub(super) async fn run(&mut self, handler: &Handler, after_break: bool) -> Result<Found, CommandConsumerError> {
         let mut found = Found::default();
         let stream = handler.bus.jetstream().get_stream_no_info(streams::COMMANDS).await;
-        let stream = stream.map_err(|error| DoorError::Consumer(Box::new(error)))?;
-        let info = stream.consumer_info(CONSUMER).await.map_err(|error| DoorError::Consumer(Box::new(error)))?;
+        let stream = stream.map_err(|error| CommandConsumerError::Consumer(Box::new(error)))?;
+        let info =
+            stream.consumer_info(CONSUMER).await.map_err(|error| CommandConsumerError::Consumer(Box::new(error)))?;
         if info.num_ack_pending <= handler.in_hand.count() && !after_break {
             return Ok(found);
         }
@@ -92,7 +93,7 @@ impl Recovery {
                 None if after_break => {
                     redeliver(&handler.bus, sequence, newest)
                         .await
-                        .map_err(|error| DoorError::Consumer(Box::new(error)))?;
+                        .map_err(|error| CommandConsumerError::Consumer(Box::new(error)))?;
                     found.redelivered += 1;
                 }
                 None => {
@@ -104,7 +105,7 @@ impl Recovery {
     }
 }
 
-impl From<RawMessageError> for DoorError {
+impl From<RawMessageError> for CommandConsumerError {
     fn from(error: RawMessageError) -> Self {
         Self::Recovery(error)
     }

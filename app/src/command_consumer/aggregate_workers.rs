@@ -1,4 +1,4 @@
-//! Lanes keep commands about the same thing in their order while others go on beside them.
+//! AggregateWorkers keep commands about the same thing in their order while others go on beside them.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -7,26 +7,26 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::decoder::DecodedCommand;
 use super::delivery::Delivery;
-use super::intake::Taken;
 use super::{Handler, Rejection};
 
-/// Commands that wait in a lane. More stay with the server.
+/// Commands that wait in a worker. More stay with the server.
 const LANE: usize = 2;
-/// How long the lanes may take to finish what they have begun. Whatever is left is delivered again.
+/// How long the workers may take to finish what they have begun. Whatever is left is delivered again.
 const FINISH: Duration = Duration::from_secs(25);
 
 /// A message, and the command that it was understood as.
-type Understood = (Delivery, Result<Taken, Rejection>);
+type Understood = (Delivery, Result<DecodedCommand, Rejection>);
 
-/// The lanes of one door.
-pub(super) struct Lanes {
+/// The workers of one door.
+pub(super) struct AggregateWorkers {
     senders: Vec<mpsc::Sender<Understood>>,
     tasks: JoinSet<()>,
 }
 
-impl Lanes {
-    /// Starts `count` lanes, at least one.
+impl AggregateWorkers {
+    /// Starts `count` workers, at least one.
     pub(super) fn start(count: usize, handler: &Arc<Handler>) -> Self {
         let mut tasks = JoinSet::new();
         let senders = (0..count.max(1))
@@ -44,7 +44,7 @@ impl Lanes {
         Self { senders, tasks }
     }
 
-    /// Understands a message and puts it into the lane of what it is about; waits while that lane is full.
+    /// Understands a message and puts it into the worker of what it is about; waits while that worker is full.
     pub(super) async fn put(&self, delivery: Delivery) {
         let taken = delivery.decode();
         let mut hasher = DefaultHasher::new();
@@ -52,11 +52,11 @@ impl Lanes {
             Some(about) => about.hash(&mut hasher),
             None => delivery.sequence.hash(&mut hasher),
         }
-        let lane = usize::try_from(hasher.finish() % self.senders.len() as u64).unwrap_or(0);
-        if let Some(sender) = self.senders.get(lane)
+        let worker = usize::try_from(hasher.finish() % self.senders.len() as u64).unwrap_or(0);
+        if let Some(sender) = self.senders.get(worker)
             && sender.send((delivery, taken)).await.is_err()
         {
-            tracing::error!(lane, "a lane of the command door has ended; its command is delivered again");
+            tracing::error!(worker, "a worker of the command door has ended; its command is delivered again");
         }
     }
 

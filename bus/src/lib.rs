@@ -4,6 +4,7 @@
 //! log; only commands live here alone, until they are handled.
 
 pub mod access;
+pub mod clock;
 pub mod cloud_event;
 pub mod connect;
 pub mod consumers;

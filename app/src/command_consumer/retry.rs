@@ -1,10 +1,10 @@
-//! A dead command handled again, through the same intake.
+//! A dead command handled again, through the same decoder.
 
 use uuid::Uuid;
 
-use super::{Intake, Rejection};
+use super::{CommandDecoder, Rejection};
 use crate::commands::Answer;
-use crate::dead_letters::{DeadLetters, Kind, OpenedLetter, PayloadKept, Status, header_map};
+use crate::dead_letters::{DeadLetterKind, DeadLetters, OpenedLetter, PayloadKept, Status, header_map};
 
 /// Why a dead letter was not handled again.
 #[derive(Debug, thiserror::Error)]
@@ -40,9 +40,14 @@ pub enum RetryError {
 ///
 /// # Errors
 /// [`RetryError`].
-pub async fn retry(intake: &Intake, dead_letters: &DeadLetters, id: Uuid, actor: &str) -> Result<Answer, RetryError> {
+pub async fn retry(
+    decoder: &CommandDecoder,
+    dead_letters: &DeadLetters,
+    id: Uuid,
+    actor: &str,
+) -> Result<Answer, RetryError> {
     let OpenedLetter { letter, payload, .. } = dead_letters.show(id).await?.ok_or(RetryError::NotFound(id))?;
-    if letter.kind != Kind::Command {
+    if letter.kind != DeadLetterKind::Command {
         return Err(RetryError::OtherKind(id));
     }
     if letter.status != Status::Waiting {
@@ -51,8 +56,8 @@ pub async fn retry(intake: &Intake, dead_letters: &DeadLetters, id: Uuid, actor:
     if letter.payload_kept != PayloadKept::Whole {
         return Err(RetryError::NotKept { id, kept: letter.payload_kept });
     }
-    let handled = match Intake::take(&letter.source, Some(&header_map(&letter.headers)), &payload) {
-        Ok(taken) => intake.handle(taken).await,
+    let handled = match CommandDecoder::take(&letter.source, Some(&header_map(&letter.headers)), &payload) {
+        Ok(taken) => decoder.handle(taken).await,
         Err(rejection) => Err(rejection),
     };
     match handled {

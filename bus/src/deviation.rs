@@ -256,7 +256,7 @@ mod tests {
 
     #[test]
     fn capacity_is_the_operators_and_what_loses_messages_is_not() {
-        let wanted = crate::bus::streams::commands(&crate::bus::StreamBounds::default());
+        let wanted = crate::streams::commands(&crate::StreamBounds::default());
         let capacity = stream::Config { max_messages: 7, max_bytes: 1 << 30, num_replicas: 3, ..wanted.clone() };
         assert_eq!(of_stream(&wanted, &capacity, true), []);
         let losing = stream::Config {
@@ -277,7 +277,7 @@ mod tests {
 
     #[test]
     fn what_the_server_never_changes_says_what_an_operator_can_do() {
-        let wanted = pull::Config { durable_name: Some("lablet_door".to_owned()), ..pull::Config::default() };
+        let wanted = pull::Config { durable_name: Some("lablet_commands".to_owned()), ..pull::Config::default() };
         let found = consumer::Config {
             ack_policy: AckPolicy::None,
             max_deliver: 5,
@@ -287,7 +287,10 @@ mod tests {
         };
         let told = of_consumer("LABLET_COMMANDS", &wanted, &found);
         assert_eq!(fields(&told), ["ack_policy", "max_deliver"]);
-        assert!(told[0].remedy.as_ref().unwrap().contains("nats consumer rm LABLET_COMMANDS lablet_door"));
-        assert_eq!(told[1].to_string(), "consumer lablet_door of LABLET_COMMANDS: max_deliver is 5, and has to be -1");
+        assert!(told[0].remedy.as_ref().unwrap().contains("nats consumer rm LABLET_COMMANDS lablet_commands"));
+        assert_eq!(
+            told[1].to_string(),
+            "consumer lablet_commands of LABLET_COMMANDS: max_deliver is 5, and has to be -1"
+        );
     }
 }

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use app::bus::{StreamBounds, streams, subjects};
-use app::dead_letters::{DeadLetter, Kind, Undeliverable};
-use app::door::{Intake, ensure_consumer, retry};
+use app::command_consumer::{CommandDecoder, ensure_consumer, retry};
+use app::dead_letters::{DeadLetter, DeadLetterKind, Undeliverable};
 use async_nats::jetstream::AckKind;
+use bus::{StreamBounds, streams, subjects};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection};
@@ -139,8 +139,8 @@ async fn a_message_that_the_client_cannot_read_becomes_a_dead_letter_with_its_by
     assert_eq!(opened.raw_headers.as_deref(), Some(latin));
     assert_eq!(opened.payload, event("bad-0"));
     assert_eq!(opened.letter.headers["Author"], "Jos\\xe9");
-    let intake = Intake::new(stage.commands.clone());
-    retry(&intake, &dead_letters(&stage), letter.id, "operator").await.unwrap();
+    let decoder = CommandDecoder::new(stage.commands.clone());
+    retry(&decoder, &dead_letters(&stage), letter.id, "operator").await.unwrap();
     observations(&stage, 9).await;
     door.stop().await;
 }
@@ -167,7 +167,7 @@ async fn more_unreadable_messages_than_the_consumer_has_room_for_stop_nobody() {
     let door = Running::start(&stage);
     observations(&stage, 6).await;
     until("600 dead letters", || async {
-        (dead_letters(&stage).waiting(Kind::Command).await.ok()? == 600).then_some(())
+        (dead_letters(&stage).waiting(DeadLetterKind::Command).await.ok()? == 600).then_some(())
     })
     .await;
     handled(&stage).await;
@@ -233,7 +233,7 @@ async fn commands_about_a_session_that_cannot_be_read_leave_room_for_others() {
     let move_on = json!({"session_id": "s2", "new_status": "terminated"});
     assert_eq!(answered(&stage, transition, "other", &move_on).await["status"], "recorded");
     until("at least 590 dead letters", || async {
-        (dead_letters(&stage).waiting(Kind::Command).await.ok()? >= 590).then_some(())
+        (dead_letters(&stage).waiting(DeadLetterKind::Command).await.ok()? >= 590).then_some(())
     })
     .await;
     // The others are tried again, in a small room.
@@ -262,7 +262,7 @@ async fn a_command_that_ends_the_process_each_time_is_given_up_and_its_neighbour
     }
     let payload = structured(RECORD, "deadly", &report());
     let deadly = Undeliverable {
-        kind: Kind::Command,
+        kind: DeadLetterKind::Command,
         source: &subject,
         reason: String::new(),
         aggregate: None,

@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-use app::bus::{Bus, streams, subjects};
-use app::clock::{Clock, Mint};
-use app::dead_letters::{DeadLetter, DeadLetters, Kind, Status};
-use app::door::{CommandDoor, DoorError, DoorOptions, Intake, RetryError, retry};
+use app::command_consumer::{
+    CommandConsumer, CommandConsumerError, CommandConsumerOptions, CommandDecoder, RetryError, retry,
+};
+use app::dead_letters::{DeadLetter, DeadLetterKind, DeadLetters, Status};
 use app::log::{Origin, Position};
 use async_nats::HeaderMap;
+use bus::clock::{Clock, IdGenerator};
+use bus::{Bus, streams, subjects};
 use domain::lablet_session::{LabletSession, SessionStatus, Transition};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
@@ -20,14 +22,18 @@ mod hostile;
 
 struct Running {
     stop: CancellationToken,
-    task: JoinHandle<Result<(), DoorError>>,
+    task: JoinHandle<Result<(), CommandConsumerError>>,
 }
 
 impl Running {
     fn start(stage: &Stage) -> Self {
         let stop = CancellationToken::new();
-        let door =
-            CommandDoor::new(stage.bus.clone(), stage.commands.clone(), dead_letters(stage), DoorOptions::default());
+        let door = CommandConsumer::new(
+            stage.bus.clone(),
+            stage.commands.clone(),
+            dead_letters(stage),
+            CommandConsumerOptions::default(),
+        );
         let task = tokio::spawn(door.run(stop.clone()));
         Self { stop, task }
     }
@@ -39,7 +45,7 @@ impl Running {
 }
 
 fn dead_letters(stage: &Stage) -> DeadLetters {
-    DeadLetters::new(stage.log.pool().clone(), Clock::system(), Mint::random())
+    DeadLetters::new(stage.log.pool().clone(), Clock::system(), IdGenerator::random())
 }
 
 /// A running session `s1`, and an open door.
@@ -102,7 +108,8 @@ async fn send(bus: &Bus, subject: String, headers: HeaderMap, payload: Vec<u8>) 
 
 async fn waiting(stage: &Stage, count: usize) -> Vec<DeadLetter> {
     until(&format!("{count} dead letters"), || async {
-        let letters = dead_letters(stage).list(Some(Kind::Command), Some(Status::Waiting), 100).await.unwrap();
+        let letters =
+            dead_letters(stage).list(Some(DeadLetterKind::Command), Some(Status::Waiting), 100).await.unwrap();
         (letters.len() == count).then_some(letters)
     })
     .await
@@ -111,7 +118,7 @@ async fn waiting(stage: &Stage, count: usize) -> Vec<DeadLetter> {
 /// How many commands are delivered and not acknowledged.
 async fn outstanding(stage: &Stage) -> Option<usize> {
     let stream = stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok()?;
-    Some(stream.consumer_info(app::door::CONSUMER).await.ok()?.num_ack_pending)
+    Some(stream.consumer_info(app::command_consumer::CONSUMER).await.ok()?.num_ack_pending)
 }
 
 /// Waits until no command is left on the stream.
@@ -152,7 +159,7 @@ async fn an_observation_sent_three_times_is_recorded_once_in_either_mode() {
     let recorded = stage.log.read(Position::START, 100).await.unwrap();
     let last = recorded.last().unwrap();
     assert_eq!(last.metadata.actor.as_deref(), Some("team:grading"));
-    assert_eq!(dead_letters(&stage).waiting(Kind::Command).await.unwrap(), 0);
+    assert_eq!(dead_letters(&stage).waiting(DeadLetterKind::Command).await.unwrap(), 0);
     door.stop().await;
 }
 
@@ -236,13 +243,13 @@ async fn a_dead_command_can_be_handled_again_or_discarded() {
     send(&stage.bus, subjects::command("grading", command), binary(command, "e-1"), report().to_string().into_bytes())
         .await;
     let id = waiting(&stage, 1).await[0].id;
-    let (intake, letters) = (Intake::new(stage.commands.clone()), dead_letters(&stage));
-    assert!(matches!(retry(&intake, &letters, id, "operator").await, Err(RetryError::Rejected(_))));
+    let (decoder, letters) = (CommandDecoder::new(stage.commands.clone()), dead_letters(&stage));
+    assert!(matches!(retry(&decoder, &letters, id, "operator").await, Err(RetryError::Rejected(_))));
     running_session(&stage).await;
-    let answer = retry(&intake, &letters, id, "operator").await.unwrap();
+    let answer = retry(&decoder, &letters, id, "operator").await.unwrap();
     assert_eq!(answer.status, "recorded");
     assert_eq!(session(&stage).await.observations.count, 1);
-    assert!(matches!(retry(&intake, &letters, id, "operator").await, Err(RetryError::Settled(_))));
+    assert!(matches!(retry(&decoder, &letters, id, "operator").await, Err(RetryError::Settled(_))));
     send(&stage.bus, subjects::command("grading", "explode"), HeaderMap::new(), Vec::new()).await;
     let id = waiting(&stage, 1).await[0].id;
     assert!(letters.settle(id, Status::Discarded, "operator", Some("a test")).await.unwrap());
@@ -301,7 +308,7 @@ async fn the_door_opens_again_after_the_stream_or_the_server_was_lost() {
             "stream" => drop(stage.bus.jetstream().delete_stream(streams::COMMANDS).await.unwrap()),
             "consumer" => {
                 let stream = stage.bus.jetstream().get_stream(streams::COMMANDS).await.unwrap();
-                stream.delete_consumer(app::door::CONSUMER).await.unwrap();
+                stream.delete_consumer(app::command_consumer::CONSUMER).await.unwrap();
             }
             "everything" => nats.lose_everything().await,
             _ => {}
@@ -342,7 +349,7 @@ async fn the_same_commands_are_served_as_request_and_reply() {
     assert_eq!(headers.get("Nats-Service-Error-Code").unwrap().as_str(), "404");
     let body: Value = serde_json::from_slice(&refused.payload).unwrap();
     assert_eq!(body["error"]["message"], "there is no session s2");
-    assert_eq!(dead_letters(&stage).waiting(Kind::Command).await.unwrap(), 0, "its sender knows");
+    assert_eq!(dead_letters(&stage).waiting(DeadLetterKind::Command).await.unwrap(), 0, "its sender knows");
     door.stop().await;
 }
 

@@ -8,11 +8,11 @@ use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
 
 use super::raw_message::RawMessage;
-use super::{CONSUMER, DoorError, Intake, Rejection};
-use crate::bus::{Bus, streams};
+use super::{CONSUMER, CommandConsumerError, CommandDecoder, Rejection};
+use crate::command_consumer::decoder::DecodedCommand;
 use crate::commands::Command;
-use crate::dead_letters::{Kind, Undeliverable, from_wire, plain_headers};
-use crate::door::intake::Taken;
+use crate::dead_letters::{DeadLetterKind, Undeliverable, from_wire, plain_headers};
+use bus::{Bus, streams};
 
 /// A message that was delivered and has to be acknowledged.
 #[derive(Debug)]
@@ -33,9 +33,9 @@ impl Delivery {
     /// A message that the consumer delivered.
     ///
     /// # Errors
-    /// [`DoorError::Silent`] where it is no message of a stream.
-    pub(super) fn from_message(message: Message) -> Result<Self, DoorError> {
-        let info = message.info().map_err(|error| DoorError::Silent(Some(error)))?;
+    /// [`CommandConsumerError::Silent`] where it is no message of a stream.
+    pub(super) fn from_message(message: Message) -> Result<Self, CommandConsumerError> {
+        let info = message.info().map_err(|error| CommandConsumerError::Silent(Some(error)))?;
         let (sequence, delivered) = (info.stream_sequence, info.delivered);
         let message = message.message;
         Ok(Self {
@@ -63,15 +63,15 @@ impl Delivery {
     }
 
     /// Understands the command in it. A message that ends in a panic is refused, as it would be each time.
-    pub(super) fn decode(&self) -> Result<Taken, Rejection> {
-        let decode = || Intake::take(&self.subject, self.headers.as_ref(), &self.payload);
+    pub(super) fn decode(&self) -> Result<DecodedCommand, Rejection> {
+        let decode = || CommandDecoder::take(&self.subject, self.headers.as_ref(), &self.payload);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(Rejection::panicked()))
     }
 
     /// The message on its way to the dead letters.
     pub(super) fn undeliverable<'a>(&'a self, rejection: &'a Rejection) -> Undeliverable<'a> {
         Undeliverable {
-            kind: Kind::Command,
+            kind: DeadLetterKind::Command,
             source: &self.subject,
             reason: rejection.to_string(),
             aggregate: rejection.about(),
@@ -143,6 +143,6 @@ fn acknowledgements(sequence: u64, consumer_sequence: u64) -> String {
 }
 
 /// A command's name for metrics.
-pub(super) fn name(taken: &Result<Taken, Rejection>) -> &'static str {
+pub(super) fn name(taken: &Result<DecodedCommand, Rejection>) -> &'static str {
     taken.as_ref().map_or("unknown", |taken| Command::name(&taken.command))
 }

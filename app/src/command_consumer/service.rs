@@ -13,11 +13,11 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::intake::Intake;
-use super::{DoorError, Rejection, TIMEOUT};
-use crate::bus::connect::REQUEST_TIMEOUT;
-use crate::bus::{Backoff, Bus, subjects};
+use super::decoder::CommandDecoder;
+use super::{CommandConsumerError, Rejection, TIMEOUT};
 use crate::commands::Command;
+use bus::connect::REQUEST_TIMEOUT;
+use bus::{Backoff, Bus, subjects};
 
 /// Name of the service and of its queue group.
 const SERVICE: &str = "lablet";
@@ -27,11 +27,11 @@ const STEADY: Duration = Duration::from_secs(60);
 
 /// Offers the service until `stop` is cancelled, each time on a new connection of its own: what others send to its
 /// subjects can end it, and nothing else must end with it.
-pub(super) async fn run(bus: Bus, intake: Intake, concurrency: usize, stop: CancellationToken) {
+pub(super) async fn run(bus: Bus, decoder: CommandDecoder, concurrency: usize, stop: CancellationToken) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     while !stop.is_cancelled() {
         let began = Instant::now();
-        if let Err(error) = offer(&bus, &intake, concurrency, &stop).await {
+        if let Err(error) = offer(&bus, &decoder, concurrency, &stop).await {
             tracing::warn!(
                 error = &error as &dyn Error,
                 advice = "if this goes on, see in the server's monitoring who publishes to lablet.requests.> and take that right away",
@@ -48,7 +48,12 @@ pub(super) async fn run(bus: Bus, intake: Intake, concurrency: usize, stop: Canc
     }
 }
 
-async fn offer(bus: &Bus, intake: &Intake, concurrency: usize, stop: &CancellationToken) -> Result<(), DoorError> {
+async fn offer(
+    bus: &Bus,
+    decoder: &CommandDecoder,
+    concurrency: usize,
+    stop: &CancellationToken,
+) -> Result<(), CommandConsumerError> {
     let bus = bus.another("requests").await?;
     bus.connected(REQUEST_TIMEOUT).await?;
     let mut connects = bus.connects();
@@ -60,7 +65,7 @@ async fn offer(bus: &Bus, intake: &Intake, concurrency: usize, stop: &Cancellati
         .queue_group(SERVICE)
         .start(SERVICE, env!("CARGO_PKG_VERSION"))
         .await
-        .map_err(DoorError::Service)?;
+        .map_err(CommandConsumerError::Service)?;
     let mut endpoints = Vec::new();
     for command in Command::NAMES {
         let metadata = HashMap::from([("type".to_owned(), Command::event_type(command))]);
@@ -71,7 +76,7 @@ async fn offer(bus: &Bus, intake: &Intake, concurrency: usize, stop: &Cancellati
             .queue_group(SERVICE)
             .add(subjects::request("*", command))
             .await
-            .map_err(DoorError::Service)?;
+            .map_err(CommandConsumerError::Service)?;
         endpoints.push(endpoint);
     }
     let mut requests = select_all(endpoints);
@@ -89,9 +94,9 @@ async fn offer(bus: &Bus, intake: &Intake, concurrency: usize, stop: &Cancellati
             break;
         };
         let Ok(permit) = permits.clone().acquire_owned().await else { break };
-        let intake = intake.clone();
+        let decoder = decoder.clone();
         tasks.spawn(async move {
-            answer(&intake, request).await;
+            answer(&decoder, request).await;
             drop(permit);
         });
     }
@@ -100,15 +105,15 @@ async fn offer(bus: &Bus, intake: &Intake, concurrency: usize, stop: &Cancellati
         tracing::warn!("some requests were not answered");
     }
     if is_broken {
-        return Err(DoorError::Broken { what: "requests" });
+        return Err(CommandConsumerError::Broken { what: "requests" });
     }
-    service.stop().await.map_err(DoorError::Service)
+    service.stop().await.map_err(CommandConsumerError::Service)
 }
 
-async fn answer(intake: &Intake, request: Request) {
+async fn answer(decoder: &CommandDecoder, request: Request) {
     let message = &request.message;
-    let handled = match Intake::take(&message.subject, message.headers.as_ref(), &message.payload) {
-        Ok(taken) => match tokio::time::timeout(TIMEOUT, intake.handle(taken)).await {
+    let handled = match CommandDecoder::take(&message.subject, message.headers.as_ref(), &message.payload) {
+        Ok(taken) => match tokio::time::timeout(TIMEOUT, decoder.handle(taken)).await {
             Ok(handled) => handled,
             Err(_) => Err(Rejection::timed_out(TIMEOUT)),
         },
