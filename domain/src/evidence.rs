@@ -34,7 +34,7 @@ pub fn replaces(at: DateTime<Utc>, held: Option<DateTime<Utc>>) -> bool {
 }
 
 /// The numbers of an observation that count. Null: unknown, or no evidence.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Evidence {
     /// Nominal cores.
     pub cpu_cores: Option<f64>,
