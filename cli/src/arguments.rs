@@ -31,7 +31,7 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Run every role in one process, with a private Postgres and nats-server unless others are named.
     Up(UpArguments),
-    /// Run the gateway and the command door.
+    /// Run the gateway and the command consumer.
     Serve(ServeArguments),
     /// Run the projections.
     Project(ProjectArguments),
@@ -47,7 +47,7 @@ pub(crate) enum Command {
     Client(ClientCommand),
 }
 
-/// Gateway and command door.
+/// Gateway and command consumer.
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
     #[command(flatten)]

@@ -24,24 +24,24 @@ pub(crate) struct ClientArguments {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ClientCommand {
     /// Definitions: what labs are thought to need.
-    Definition(Asked<DefinitionCommand>),
+    Definition(ApiCommand<DefinitionCommand>),
     /// Sessions: runs of labs.
-    Session(Asked<SessionCommand>),
+    Session(ApiCommand<SessionCommand>),
     /// Workers: CML controllers.
-    Worker(Asked<WorkerCommand>),
+    Worker(ApiCommand<WorkerCommand>),
     /// Observations and the requests for them.
-    Observation(Asked<ObservationCommand>),
+    Observation(ApiCommand<ObservationCommand>),
     /// Sessions whose ports are not the allocated ones.
-    Drift(Asked<DriftCommand>),
+    Drift(ApiCommand<DriftCommand>),
     /// Events.
-    Event(Asked<EventCommand>),
+    Event(ApiCommand<EventCommand>),
     /// Browsers that are signed in. Needs the role admin.
-    SignIn(Asked<SignInCommand>),
+    SignIn(ApiCommand<SignInCommand>),
 }
 
 /// A client command with where the API is and how to print.
 #[derive(Debug, Args)]
-pub(crate) struct Asked<C: Subcommand> {
+pub(crate) struct ApiCommand<C: Subcommand> {
     #[command(flatten)]
     arguments: ClientArguments,
     #[command(subcommand)]
@@ -160,19 +160,23 @@ pub(crate) enum SignInCommand {
 /// Carries the command out and prints the answer to standard output.
 pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<()> {
     match command {
-        ClientCommand::Definition(asked) => definition(&asked.connect()?, asked.command, asked.arguments.output).await,
-        ClientCommand::Session(asked) => session(&asked.connect()?, asked.command, asked.arguments.output).await,
-        ClientCommand::Worker(asked) => worker(&asked.connect()?, asked.command, asked.arguments.output).await,
-        ClientCommand::Observation(asked) => {
-            observation(&asked.connect()?, asked.command, asked.arguments.output).await
+        ClientCommand::Definition(command) => {
+            definition(&command.connect()?, command.command, command.arguments.output).await
         }
-        ClientCommand::Drift(asked) => drift(&asked.connect()?, asked.command, asked.arguments.output).await,
-        ClientCommand::Event(asked) => event(&asked.connect()?, asked.command, asked.arguments.output).await,
-        ClientCommand::SignIn(asked) => sign_in(&asked.connect()?, asked.command, asked.arguments.output).await,
+        ClientCommand::Session(command) => {
+            session(&command.connect()?, command.command, command.arguments.output).await
+        }
+        ClientCommand::Worker(command) => worker(&command.connect()?, command.command, command.arguments.output).await,
+        ClientCommand::Observation(command) => {
+            observation(&command.connect()?, command.command, command.arguments.output).await
+        }
+        ClientCommand::Drift(command) => drift(&command.connect()?, command.command, command.arguments.output).await,
+        ClientCommand::Event(command) => event(&command.connect()?, command.command, command.arguments.output).await,
+        ClientCommand::SignIn(command) => sign_in(&command.connect()?, command.command, command.arguments.output).await,
     }
 }
 
-impl<C: Subcommand> Asked<C> {
+impl<C: Subcommand> ApiCommand<C> {
     fn connect(&self) -> anyhow::Result<Connection> {
         Connection::open(&self.arguments.connection)
     }

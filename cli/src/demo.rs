@@ -22,7 +22,7 @@ use crate::secret::Secret;
 /// How long a demonstration session's timeslot is.
 const TIMESLOT: TimeDelta = TimeDelta::seconds(30);
 /// How long any state may take to be reached before the demonstration gives the session up.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 /// The one worker.
 const WORKER: &str = "demo-cml";
 
@@ -155,7 +155,7 @@ impl Demo {
             services.request_observation(session).await?;
         }
         // The controller observes when the timeslot ends, then moves the session on.
-        services.wait_for(session, "collecting", PATIENCE + TIMESLOT.to_std()?).await?;
+        services.wait_for(session, "collecting", TIMEOUT + TIMESLOT.to_std()?).await?;
         services.transition(session, json!({"new_status": "grading"})).await?;
         tokio::time::sleep(Duration::from_secs(3)).await;
         services.transition(session, json!({"new_status": "stopping"})).await?;

@@ -49,7 +49,7 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Opens the log. Nothing is asked of the database yet: a database that is away is waited for where it is used.
+    /// Opens the log. No query is sent yet: a database that cannot be reached is waited for where it is used.
     pub(crate) fn open(database_url: &Secret, clock: &Clock) -> anyhow::Result<Self> {
         let pool = app::log::pool(database_url.reveal(), CONNECTIONS)?;
         let id_generator = IdGenerator::random();
@@ -132,13 +132,13 @@ impl Roles {
 
     /// Takes commands from the bus.
     pub(crate) fn start_door(&mut self, store: &Store, bus: &Bus) {
-        let door = CommandConsumer::new(
+        let consumer = CommandConsumer::new(
             bus.clone(),
             store.commands.clone(),
             store.dead_letters.clone(),
             CommandConsumerOptions::default(),
         );
-        self.start("door", |stop| async move { Ok(door.run(stop).await?) });
+        self.start("command consumer", |stop| async move { Ok(consumer.run(stop).await?) });
         self.start_nudger(store, bus);
     }
 
@@ -256,7 +256,7 @@ impl Roles {
     }
 }
 
-/// `lablet serve`: the gateway and the command door.
+/// `lablet serve`: the gateway and the command consumer.
 pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
     let metrics = telemetry::start_metrics()?;

@@ -71,7 +71,7 @@ pub struct CmlClient {
     trust: Arc<Trust>,
     connect_timeout: Duration,
     largest_answer: usize,
-    desks: Arc<Mutex<BTreeMap<WorkerId, Arc<Desk>>>>,
+    connections: Arc<Mutex<BTreeMap<WorkerId, Arc<WorkerConnection>>>>,
 }
 
 impl fmt::Debug for CmlClient {
@@ -87,7 +87,7 @@ enum Trust {
 }
 
 /// What is kept of one worker.
-struct Desk {
+struct WorkerConnection {
     access: WorkerAccess,
     http: Result<reqwest::Client, CmlError>,
     sign_in: tokio::sync::Mutex<SignIn>,
@@ -105,7 +105,7 @@ struct SignIn {
 #[derive(Clone)]
 pub struct WorkerReader {
     client: CmlClient,
-    desk: Arc<Desk>,
+    connection: Arc<WorkerConnection>,
     began: Instant,
     deadline: Instant,
 }
@@ -140,34 +140,34 @@ impl CmlClient {
             trust: Arc::new(trust),
             connect_timeout: options.connect_timeout,
             largest_answer: options.largest_answer,
-            desks: Arc::default(),
+            connections: Arc::default(),
         })
     }
 
     /// A reader of one worker that gives up after `timeout` in total.
     pub fn reader(&self, access: &WorkerAccess, timeout: Duration) -> WorkerReader {
-        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = desks.get(access.worker()).filter(|desk| desk.access == *access);
-        let desk = match known {
-            Some(desk) => desk.clone(),
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = connections.get(access.worker()).filter(|connection| connection.access == *access);
+        let connection = match known {
+            Some(connection) => connection.clone(),
             None => {
-                let desk = Arc::new(Desk {
+                let connection = Arc::new(WorkerConnection {
                     access: access.clone(),
-                    http: self.connection_to(access),
+                    http: self.http_client(access),
                     sign_in: tokio::sync::Mutex::default(),
                     defaults: Mutex::default(),
                     version: Mutex::default(),
                 });
-                desks.insert(access.worker().clone(), desk.clone());
-                desk
+                connections.insert(access.worker().clone(), connection.clone());
+                connection
             }
         };
         let began = Instant::now();
-        WorkerReader { client: self.clone(), desk, began, deadline: began + timeout }
+        WorkerReader { client: self.clone(), connection, began, deadline: began + timeout }
     }
 
     /// Connections to one worker, which go to its host alone.
-    fn connection_to(&self, access: &WorkerAccess) -> Result<reqwest::Client, CmlError> {
+    fn http_client(&self, access: &WorkerAccess) -> Result<reqwest::Client, CmlError> {
         let insecure = !access.verifies_certificate();
         let port = access.address().port_or_known_default().unwrap_or(443);
         builder(&self.trust, self.connect_timeout)
@@ -175,13 +175,13 @@ impl CmlClient {
             .tls_danger_accept_invalid_certs(insecure)
             .tls_danger_accept_invalid_hostnames(insecure)
             .build()
-            .map_err(|error| CmlError::of_transport(error, self.connect_timeout))
+            .map_err(|error| CmlError::from_transport(error, self.connect_timeout))
     }
 
     /// Forgets every worker that is not among `workers`, with its token.
     pub fn keep_only(&self, workers: &std::collections::BTreeSet<WorkerId>) {
-        let mut desks = self.desks.lock().unwrap_or_else(PoisonError::into_inner);
-        desks.retain(|worker, _| workers.contains(worker));
+        let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
+        connections.retain(|worker, _| workers.contains(worker));
     }
 }
 
@@ -259,14 +259,15 @@ impl WorkerReader {
     /// # Errors
     /// Any [`CmlError`].
     pub async fn node_defaults(&self) -> Result<Arc<Reading<NodeDefaults>>, CmlError> {
-        if let Some((read, defaults)) = &*self.desk.defaults.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some((read, defaults)) = &*self.connection.defaults.lock().unwrap_or_else(PoisonError::into_inner)
             && read.elapsed() < FACTS_LAST
         {
             return Ok(defaults.clone());
         }
         let answer = self.get("simplified_node_definitions", &["simplified_node_definitions"], &[]).await?;
         let defaults = Arc::new(answers::node_defaults(&answer)?);
-        *self.desk.defaults.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), defaults.clone()));
+        *self.connection.defaults.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), defaults.clone()));
         Ok(defaults)
     }
 
@@ -275,7 +276,7 @@ impl WorkerReader {
     /// # Errors
     /// Any [`CmlError`].
     pub async fn version(&self) -> Result<String, CmlError> {
-        if let Some((read, version)) = &*self.desk.version.lock().unwrap_or_else(PoisonError::into_inner)
+        if let Some((read, version)) = &*self.connection.version.lock().unwrap_or_else(PoisonError::into_inner)
             && read.elapsed() < FACTS_LAST
         {
             return Ok(version.clone());
@@ -283,7 +284,8 @@ impl WorkerReader {
         let url = self.url(&["system_information"], &[]);
         let answer = self.measured("system_information", self.call(Method::GET, url, None, None)).await?;
         let version = answers::version(&answer)?;
-        *self.desk.version.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), version.clone()));
+        *self.connection.version.lock().unwrap_or_else(PoisonError::into_inner) =
+            Some((Instant::now(), version.clone()));
         Ok(version)
     }
 
@@ -305,7 +307,7 @@ impl WorkerReader {
     /// The token, or a new one where there is none or it is the `refused` one. Calls that come together share one
     /// sign-in, and its failure.
     async fn token(&self, refused: Option<&Arc<str>>) -> Result<Arc<str>, CmlError> {
-        let mut sign_in = self.desk.sign_in.lock().await;
+        let mut sign_in = self.connection.sign_in.lock().await;
         if let Some(token) = &sign_in.token
             && refused.is_none_or(|refused| !Arc::ptr_eq(refused, token))
         {
@@ -317,12 +319,12 @@ impl WorkerReader {
                 return Err(error.clone());
             }
         }
-        let credentials = self.desk.access.credentials();
+        let credentials = self.connection.access.credentials();
         let body = json!({"username": credentials.username(), "password": credentials.password()});
         let answer = self.measured("authenticate", async {
             match self.call(Method::POST, self.url(&["authenticate"], &[]), None, Some(&body)).await {
                 Ok(Value::String(token)) if !token.is_empty() => Ok(Arc::<str>::from(token)),
-                Ok(_) => Err(CmlError::Garbage { reason: "no token in the answer to the sign-in".to_owned() }),
+                Ok(_) => Err(CmlError::InvalidResponse { reason: "no token in the answer to the sign-in".to_owned() }),
                 Err(CmlError::Forbidden { .. } | CmlError::TokenRefused) => Err(CmlError::PasswordRefused),
                 Err(error) => Err(error),
             }
@@ -346,11 +348,11 @@ impl WorkerReader {
         token: Option<&Arc<str>>,
         body: Option<&Value>,
     ) -> Result<Value, CmlError> {
-        let credentials = self.desk.access.credentials();
-        let mut request = self.desk.http.as_ref().map_err(Clone::clone)?.request(method, url);
+        let credentials = self.connection.access.credentials();
+        let mut request = self.connection.http.as_ref().map_err(Clone::clone)?.request(method, url);
         if let Some(token) = token {
             let mut value = reqwest::header::HeaderValue::try_from(format!("Bearer {token}"))
-                .map_err(|_| CmlError::Garbage { reason: "the token cannot be sent in a header".to_owned() })?;
+                .map_err(|_| CmlError::InvalidResponse { reason: "the token cannot be sent in a header".to_owned() })?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
         }
@@ -358,7 +360,7 @@ impl WorkerReader {
             request = request.json(body);
         }
         let mut response =
-            request.send().await.map_err(|error| CmlError::of_transport(error, self.client.connect_timeout))?;
+            request.send().await.map_err(|error| CmlError::from_transport(error, self.client.connect_timeout))?;
         let status = response.status();
         let limit = self.client.largest_answer;
         let too_large = CmlError::TooLarge { limit };
@@ -367,7 +369,7 @@ impl WorkerReader {
         }
         let mut bytes = Vec::new();
         while let Some(chunk) =
-            response.chunk().await.map_err(|error| CmlError::of_transport(error, self.began.elapsed()))?
+            response.chunk().await.map_err(|error| CmlError::from_transport(error, self.began.elapsed()))?
         {
             if bytes.len() + chunk.len() > limit {
                 return Err(too_large);
@@ -375,7 +377,7 @@ impl WorkerReader {
             bytes.extend_from_slice(&chunk);
         }
         if status.is_success() {
-            return serde_json::from_slice(&bytes).map_err(|error| CmlError::Garbage {
+            return serde_json::from_slice(&bytes).map_err(|error| CmlError::InvalidResponse {
                 // Only the place: serde_json's own words could quote the body.
                 reason: format!("no JSON at line {}, column {}", error.line(), error.column()),
             });
@@ -394,7 +396,7 @@ impl WorkerReader {
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
-        let mut url = self.desk.access.address().clone();
+        let mut url = self.connection.access.address().clone();
         url.set_query(None);
         url.set_fragment(None);
         // An https address always has a path to extend.
@@ -418,7 +420,7 @@ impl WorkerReader {
         metrics::counter!("lablet_cml_requests_total", "read" => read, "outcome" => outcome).increment(1);
         metrics::histogram!("lablet_cml_request_seconds", "read" => read).record(began.elapsed().as_secs_f64());
         if let Err(error) = &answer {
-            tracing::debug!(worker.id = %self.desk.access.worker(), read, error = %error, "a read of CML failed");
+            tracing::debug!(worker.id = %self.connection.access.worker(), read, error = %error, "a read of CML failed");
         }
         answer
     }

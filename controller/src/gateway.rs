@@ -33,8 +33,8 @@ const MOST_PAGES: u32 = 1_000;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum GatewayError {
     /// No answer, or 429 or 5xx: it may work later.
-    #[error("the gateway is away: {reason}")]
-    Away {
+    #[error("the gateway cannot be reached: {reason}")]
+    Unreachable {
         /// What happened.
         reason: String,
     },
@@ -53,8 +53,8 @@ pub enum GatewayError {
         detail: String,
     },
     /// An answer that is not what the API promises.
-    #[error("the gateway answered something unreadable: {reason}")]
-    Garbage {
+    #[error("the gateway gave an invalid response: {reason}")]
+    InvalidResponse {
         /// What was wrong.
         reason: String,
     },
@@ -157,7 +157,7 @@ impl fmt::Debug for Gateway {
 }
 
 #[derive(Deserialize)]
-struct Page {
+struct ListPage {
     items: Vec<Value>,
     #[serde(default)]
     next_cursor: Option<String>,
@@ -250,7 +250,7 @@ impl Gateway {
             if let Some(cursor) = &cursor {
                 query.push(("cursor", cursor));
             }
-            let page: Page = parsed(self.call(self.http.get(self.url(path, &query))).await?)?;
+            let page: ListPage = parsed(self.call(self.http.get(self.url(path, &query))).await?)?;
             for item in page.items {
                 match serde_json::from_value(item) {
                     Ok(item) => rows.items.push(item),
@@ -262,7 +262,7 @@ impl Gateway {
                 None => return Ok(rows),
             }
         }
-        Err(GatewayError::Garbage { reason: format!("a list of more than {MOST_PAGES} pages") })
+        Err(GatewayError::InvalidResponse { reason: format!("a list of more than {MOST_PAGES} pages") })
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
@@ -278,7 +278,7 @@ impl Gateway {
     }
 
     async fn call(&self, request: RequestBuilder) -> Result<Value, GatewayError> {
-        let away = |error: reqwest::Error| {
+        let unreachable = |error: reqwest::Error| {
             let what = if error.is_timeout() {
                 "no answer in time"
             } else if error.is_connect() {
@@ -286,20 +286,20 @@ impl Gateway {
             } else {
                 "the connection broke"
             };
-            GatewayError::Away { reason: what.to_owned() }
+            GatewayError::Unreachable { reason: what.to_owned() }
         };
-        let mut response = request.header(API_KEY, self.key.clone()).send().await.map_err(away)?;
+        let mut response = request.header(API_KEY, self.key.clone()).send().await.map_err(unreachable)?;
         let status = response.status();
         let mut bytes = Vec::new();
-        while let Some(chunk) = response.chunk().await.map_err(away)? {
+        while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
             if bytes.len() + chunk.len() > LARGEST_ANSWER {
-                return Err(GatewayError::Garbage { reason: format!("more than {LARGEST_ANSWER} bytes") });
+                return Err(GatewayError::InvalidResponse { reason: format!("more than {LARGEST_ANSWER} bytes") });
             }
             bytes.extend_from_slice(&chunk);
         }
         let body = serde_json::from_slice::<Value>(&bytes);
         if status.is_success() {
-            return body.map_err(|error| GatewayError::Garbage {
+            return body.map_err(|error| GatewayError::InvalidResponse {
                 reason: format!("no JSON at line {}, column {}", error.line(), error.column()),
             });
         }
@@ -311,16 +311,16 @@ impl Gateway {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => GatewayError::KeyRefused(status.as_u16()),
             StatusCode::NOT_FOUND => GatewayError::NotFound,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT => {
-                GatewayError::Away { reason: format!("it answered {status}") }
+                GatewayError::Unreachable { reason: format!("it answered {status}") }
             }
-            status if status.is_server_error() => GatewayError::Away { reason: format!("it answered {status}") },
+            status if status.is_server_error() => GatewayError::Unreachable { reason: format!("it answered {status}") },
             status => GatewayError::Refused { status: status.as_u16(), detail },
         })
     }
 }
 
 fn parsed<T: DeserializeOwned>(value: Value) -> Result<T, GatewayError> {
-    serde_json::from_value(value).map_err(|error| GatewayError::Garbage { reason: error.to_string() })
+    serde_json::from_value(value).map_err(|error| GatewayError::InvalidResponse { reason: error.to_string() })
 }
 
 #[cfg(test)]

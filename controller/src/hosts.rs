@@ -97,7 +97,7 @@ impl HostList {
 
     /// Whether an entry stands for this host at this port.
     pub(crate) fn names(&self, host: &Host<&str>, port: u16) -> bool {
-        let Some(host) = Hosts::of(host.to_owned()) else { return false };
+        let Some(host) = Hosts::from_url_host(host.to_owned()) else { return false };
         self.0.iter().any(|pattern| pattern.port.is_none_or(|named| named == port) && pattern.hosts.include(&host))
     }
 
@@ -131,7 +131,7 @@ impl HostPattern {
             return Err(refused("has a * elsewhere than in *. at its beginning"));
         }
         let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host.to_owned() };
-        let hosts = Host::parse(&host).ok().and_then(Hosts::of).ok_or_else(|| refused("is no host"))?;
+        let hosts = Host::parse(&host).ok().and_then(Hosts::from_url_host).ok_or_else(|| refused("is no host"))?;
         let hosts = match (hosts, below) {
             (Hosts::Name(domain), true) => Hosts::Below(domain),
             (Hosts::Address(_), true) => return Err(refused("puts *. before an address")),
@@ -150,7 +150,7 @@ fn split_port(entry: &str) -> (&str, Option<&str>) {
 }
 
 impl Hosts {
-    fn of(host: Host<impl AsRef<str>>) -> Option<Self> {
+    fn from_url_host(host: Host<impl AsRef<str>>) -> Option<Self> {
         match host {
             Host::Domain(name) => Some(canonical_name(name.as_ref())).filter(|name| !name.is_empty()).map(Self::Name),
             Host::Ipv4(address) => Some(Self::Address(IpAddr::V4(address))),

@@ -117,7 +117,7 @@ impl Controller {
         let mut tasks = JoinSet::new();
         let reconciler = Reconciler::new(gateway.clone(), sender.clone(), clock.clone(), plan, options.poll);
         tasks.spawn(reconciler.run(bus.clone(), stop.clone()));
-        tasks.spawn(workers.clone().greet(stop.clone()));
+        tasks.spawn(workers.clone().probe_all(stop.clone()));
         let requests = Requests::new(bus, options.streams, gateway, workers, observer, sender, clock);
         for _ in 0..options.concurrent_requests.max(1) {
             tasks.spawn(requests.clone().run(stop.clone()));

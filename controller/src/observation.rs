@@ -36,8 +36,8 @@ pub enum ObservationImpossible {
     /// Neither the nodes nor the topology could be read.
     #[error("the lab's nodes could not be read: {}", listed(.0))]
     NothingRead(Vec<FailedRead>),
-    /// CML told what an observation cannot hold.
-    #[error("what CML told does not fit an observation: {0}")]
+    /// CML reported what an observation cannot hold.
+    #[error("CML reported what an observation cannot hold: {0}")]
     Absurd(Invalid),
 }
 
@@ -73,8 +73,8 @@ pub fn assemble(
 ) -> Result<ResourceObservation, ObservationImpossible> {
     let mut coverage = Coverage { failed_reads: failed_reads(&reads), ..Coverage::default() };
     coverage.unreadable_entries = unreadable_entries(&reads);
-    let (told, drawn) = (reads.nodes.as_ref().ok(), reads.topology.as_ref().ok());
-    if told.is_none() && drawn.is_none() {
+    let (node_list, topology) = (reads.nodes.as_ref().ok(), reads.topology.as_ref().ok());
+    if node_list.is_none() && topology.is_none() {
         let unknown = |error: Option<&CmlError>| matches!(error, Some(CmlError::NotFound { .. }));
         return Err(if unknown(reads.nodes.as_ref().err()) && unknown(reads.topology.as_ref().err()) {
             ObservationImpossible::LabGone
@@ -83,15 +83,16 @@ pub fn assemble(
         });
     }
 
-    let joined = joined(told, drawn);
+    let joined = joined(node_list, topology);
     // Each of the two lists is the whole lab, so entries missing from one are harmless where the other is whole.
-    let left_out = told.into_iter().map(|read| read.left_out).chain(drawn.map(|read| read.left_out)).min().unwrap_or(0);
+    let left_out =
+        node_list.into_iter().map(|read| read.left_out).chain(topology.map(|read| read.left_out)).min().unwrap_or(0);
     let defaults = reads.defaults.as_ref().and_then(|read| read.as_ref().ok());
     let states = reads.states.as_ref().ok().map(|read| &read.value);
     let addresses = reads.addresses.as_ref().ok().map(|read| &read.value);
     let stats = reads.stats.as_ref().ok().map(|read| &read.value);
 
-    let mut seen: Vec<SeenNode> = joined
+    let mut nodes: Vec<NodeReadings> = joined
         .into_values()
         .map(|node| {
             let state = node.state.clone().or_else(|| states?.nodes.get(&node.id).cloned());
@@ -102,7 +103,7 @@ pub fn assemble(
                     .unwrap_or_default(),
                 ..stated(&node)
             };
-            SeenNode {
+            NodeReadings {
                 nominal: resources.resolve(&node.node_definition),
                 machine: has_machine(&node.node_definition),
                 stats: stats.and_then(|stats| stats.nodes.get(&node.id).copied()),
@@ -117,23 +118,23 @@ pub fn assemble(
             }
         })
         .collect();
-    seen.sort_by(|a, b| (&a.node.label, &a.node.id).cmp(&(&b.node.label, &b.node.id)));
+    nodes.sort_by(|a, b| (&a.node.label, &a.node.id).cmp(&(&b.node.label, &b.node.id)));
 
-    let told_stats = stats.is_some();
-    coverage.nodes_total = Some(count(seen.len()).saturating_add(left_out));
-    coverage.nodes_booted = nodes_booted(&seen);
-    coverage.phase = phase(&seen, settling);
+    let has_stats = stats.is_some();
+    coverage.nodes_total = Some(count(nodes.len()).saturating_add(left_out));
+    coverage.nodes_booted = nodes_booted(&nodes);
+    coverage.phase = phase(&nodes, settling);
     bound(&mut coverage.unreadable_entries);
 
-    let nominal = quantities(&seen, |node| {
+    let nominal = quantities(&nodes, |node| {
         [node.nominal.cpu_cores, node.nominal.memory_mb.map(mb), (!node.machine).then_some(0.0)]
     });
-    let used = told_stats.then(|| quantities(&seen, SeenNode::used));
-    let highest_cpu_percent = seen.iter().filter_map(|node| node.stats?.cpu_usage).max_by(f64::total_cmp);
+    let used = has_stats.then(|| quantities(&nodes, NodeReadings::used));
+    let highest_cpu_percent = nodes.iter().filter_map(|node| node.stats?.cpu_usage).max_by(f64::total_cmp);
 
     // A single node whose tags are unknown makes the set of ports unknown: its ports would look like ports that went.
-    let ports = (left_out == 0 && seen.iter().all(|node| node.node.tags.is_some())).then(|| {
-        LabPorts::read(seen.iter().map(|node| {
+    let ports = (left_out == 0 && nodes.iter().all(|node| node.node.tags.is_some())).then(|| {
+        LabPorts::read(nodes.iter().map(|node| {
             (node.node.id.as_str(), node.node.label.as_str(), node.node.tags.as_deref().unwrap_or_default())
         }))
         .on_worker_with(port_range)
@@ -147,7 +148,7 @@ pub fn assemble(
         total_memory_mb: nominal.memory_mb,
         total_storage_mb: used.and_then(|used| used.storage_mb),
         actual_node_count: coverage.nodes_total,
-        node_definitions_used: seen
+        node_definitions_used: nodes
             .iter()
             .map(|node| node.node.node_definition.clone())
             .filter(|definition| !definition.is_empty())
@@ -160,8 +161,10 @@ pub fn assemble(
         ports: port_list,
         unreadable_tags,
         cml_version: reads.version.as_ref().ok().cloned(),
-        topology_fingerprint: drawn.filter(|read| read.unreadable.is_empty()).map(|read| fingerprint::of(&read.value)),
-        nodes: seen.into_iter().map(SeenNode::observed).collect(),
+        topology_fingerprint: topology
+            .filter(|read| read.unreadable.is_empty())
+            .map(|read| fingerprint::from_topology(&read.value)),
+        nodes: nodes.into_iter().map(NodeReadings::observed).collect(),
         coverage: Some(coverage),
         simulation_stats: kept_stats(&reads),
     };
@@ -178,7 +181,7 @@ pub fn cores_in_use(cpu_usage_percent: f64) -> f64 {
     cpu_usage_percent / 100.0
 }
 
-struct SeenNode {
+struct NodeReadings {
     node: Node,
     state: Option<String>,
     nominal: Nominal,
@@ -187,7 +190,7 @@ struct SeenNode {
     interfaces: Vec<InterfaceObservation>,
 }
 
-impl SeenNode {
+impl NodeReadings {
     fn is_off(&self) -> bool {
         matches!(self.state.as_deref(), Some("DEFINED_ON_CORE" | "STOPPED"))
     }
@@ -250,29 +253,29 @@ impl SeenNode {
 
 /// The nodes of reads A and B by id. A knows what the node got and its state, B its interfaces; each fills in for the
 /// other.
-fn joined(told: Option<&Reading<Vec<Node>>>, drawn: Option<&Reading<Topology>>) -> BTreeMap<String, Node> {
+fn joined(node_list: Option<&Reading<Vec<Node>>>, topology: Option<&Reading<Topology>>) -> BTreeMap<String, Node> {
     let mut nodes: BTreeMap<String, Node> =
-        told.into_iter().flat_map(|read| &read.value).map(|node| (node.id.clone(), node.clone())).collect();
-    for drawn in drawn.into_iter().flat_map(|read| &read.value.nodes) {
-        match nodes.get_mut(&drawn.id) {
+        node_list.into_iter().flat_map(|read| &read.value).map(|node| (node.id.clone(), node.clone())).collect();
+    for from_topology in topology.into_iter().flat_map(|read| &read.value.nodes) {
+        match nodes.get_mut(&from_topology.id) {
             None => {
-                nodes.insert(drawn.id.clone(), drawn.clone());
+                nodes.insert(from_topology.id.clone(), from_topology.clone());
             }
             Some(node) => {
-                node.interfaces.clone_from(&drawn.interfaces);
+                node.interfaces.clone_from(&from_topology.interfaces);
                 if node.label.is_empty() {
-                    node.label.clone_from(&drawn.label);
+                    node.label.clone_from(&from_topology.label);
                 }
                 if node.node_definition.is_empty() {
-                    node.node_definition.clone_from(&drawn.node_definition);
+                    node.node_definition.clone_from(&from_topology.node_definition);
                 }
                 if node.tags.is_none() {
-                    node.tags.clone_from(&drawn.tags);
+                    node.tags.clone_from(&from_topology.tags);
                 }
                 node.overrides = StatedResources {
-                    cpus: node.overrides.cpus.or(drawn.overrides.cpus),
-                    cpu_limit: node.overrides.cpu_limit.or(drawn.overrides.cpu_limit),
-                    ram: node.overrides.ram.or(drawn.overrides.ram),
+                    cpus: node.overrides.cpus.or(from_topology.overrides.cpus),
+                    cpu_limit: node.overrides.cpu_limit.or(from_topology.overrides.cpu_limit),
+                    ram: node.overrides.ram.or(from_topology.overrides.ram),
                 };
             }
         }
@@ -359,14 +362,14 @@ fn first(addresses: &[String]) -> Vec<String> {
     addresses.iter().take(MOST_SMALL).cloned().collect()
 }
 
-fn nodes_booted(nodes: &[SeenNode]) -> Option<u32> {
-    let known: Option<Vec<bool>> = nodes.iter().map(SeenNode::has_booted).collect();
+fn nodes_booted(nodes: &[NodeReadings]) -> Option<u32> {
+    let known: Option<Vec<bool>> = nodes.iter().map(NodeReadings::has_booted).collect();
     known.map(|booted| count(booted.into_iter().filter(|booted| *booted).count()))
 }
 
 /// A node that is off will not boot, so it decides nothing unless all are off.
-fn phase(nodes: &[SeenNode], settling: Duration) -> Phase {
-    let running: Vec<&SeenNode> = nodes.iter().filter(|node| !node.is_off()).collect();
+fn phase(nodes: &[NodeReadings], settling: Duration) -> Phase {
+    let running: Vec<&NodeReadings> = nodes.iter().filter(|node| !node.is_off()).collect();
     if nodes.is_empty() {
         return Phase::Unknown;
     }
@@ -377,7 +380,7 @@ fn phase(nodes: &[SeenNode], settling: Duration) -> Phase {
         return Phase::Boot;
     }
     let machines = || running.iter().filter(|node| node.machine);
-    let booted_for = |node: &&&SeenNode| node.stats.and_then(|stats| stats.booted_for);
+    let booted_for = |node: &&&NodeReadings| node.stats.and_then(|stats| stats.booted_for);
     if machines().filter_map(|node| booted_for(&node)).any(|seconds| seconds < settling.as_secs()) {
         return Phase::Boot;
     }
@@ -387,7 +390,7 @@ fn phase(nodes: &[SeenNode], settling: Duration) -> Phase {
     Phase::Steady
 }
 
-fn quantities(nodes: &[SeenNode], part: impl Fn(&SeenNode) -> [Option<f64>; 3]) -> Quantities {
+fn quantities(nodes: &[NodeReadings], part: impl Fn(&NodeReadings) -> [Option<f64>; 3]) -> Quantities {
     let parts: Vec<[Option<f64>; 3]> = nodes.iter().map(part).collect();
     let (cpu_cores, unknown_cpu_nodes) = total(parts.iter().map(|part| part[0]));
     let (memory_mb, unknown_memory_nodes) = total(parts.iter().map(|part| part[1]));

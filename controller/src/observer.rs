@@ -77,7 +77,7 @@ impl Observer {
             Err(error) => Err(ObservationImpossible::SignIn(error)),
         };
         let word = match &outcome {
-            Ok(seen) if seen.is_complete() == Some(true) => "complete",
+            Ok(observation) if observation.is_complete() == Some(true) => "complete",
             Ok(_) => "partial",
             Err(_) => "failed",
         };

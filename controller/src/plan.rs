@@ -1,4 +1,4 @@
-//! What has to happen next, from what was seen: pure, so that it can be tested without a clock and without a network.
+//! What has to happen next, from what was observed: pure, so that it can be tested without a clock and without a network.
 //!
 //! A running session whose timeslot is over is observed first and moved on afterwards. The observation never holds the
 //! session's life up: after twice the time that an observation may take, the session moves on without it.
@@ -28,18 +28,18 @@ pub struct PlanOptions {
 
 /// What was read of the sessions, and what this controller itself did lately.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Seen {
+pub struct Snapshot {
     /// When the reading began.
     pub read_at: DateTime<Utc>,
     /// The running sessions whose timeslot is over, or will be soon.
     pub running: Vec<RunningSession>,
     /// Commands that this controller sent, by their id, with the times of the first and the last sending.
-    pub sent: BTreeMap<Uuid, Sent>,
+    pub sent: BTreeMap<Uuid, SendTimes>,
 }
 
 /// When a command was sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Sent {
+pub struct SendTimes {
     /// For the first time.
     pub first: DateTime<Utc>,
     /// For the last time.
@@ -56,12 +56,12 @@ pub struct RunningSession {
     /// Whether it has a worker and a lab, without which there is nothing to observe.
     pub has_lab: bool,
     /// The request for the observation at its end, where one shows.
-    pub request: Option<SeenRequest>,
+    pub request: Option<RequestState>,
 }
 
 /// An observation request as it shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SeenRequest {
+pub struct RequestState {
     /// When it was made.
     pub requested_at: DateTime<Utc>,
     /// Whether it has its outcome: recorded, failed or skipped.
@@ -92,14 +92,14 @@ pub enum Step {
         /// Until when.
         until: DateTime<Utc>,
         /// For what.
-        why: Why,
+        reason: WaitReason,
     },
 }
 
 /// What is waited for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Why {
-    /// What was seen is too old to act on: look again.
+pub enum WaitReason {
+    /// What was read is too old to act on: look again.
     Stale,
     /// A timeslot's end.
     TimeslotEnd(SessionId),
@@ -121,30 +121,30 @@ pub fn derived(purpose: &str, parts: &[&str]) -> Uuid {
 }
 
 /// The steps to take at `now`: what to do for each session that is due, and at most one wait, the earliest.
-pub fn plan(seen: &Seen, now: DateTime<Utc>, options: &PlanOptions) -> Vec<Step> {
-    if now - seen.read_at > STALE_AFTER {
-        return vec![Step::Wait { until: now, why: Why::Stale }];
+pub fn plan(snapshot: &Snapshot, now: DateTime<Utc>, options: &PlanOptions) -> Vec<Step> {
+    if now - snapshot.read_at > STALE_AFTER {
+        return vec![Step::Wait { until: now, reason: WaitReason::Stale }];
     }
     let mut steps = Vec::new();
     let mut waits = Vec::new();
-    for session in &seen.running {
-        match next(seen, session, now, options) {
-            Step::Wait { until, why } => waits.push((until, why)),
+    for session in &snapshot.running {
+        match next(snapshot, session, now, options) {
+            Step::Wait { until, reason } => waits.push((until, reason)),
             step => steps.push(step),
         }
     }
-    steps.extend(waits.into_iter().min_by_key(|(until, _)| *until).map(|(until, why)| Step::Wait { until, why }));
+    steps.extend(waits.into_iter().min_by_key(|(until, _)| *until).map(|(until, reason)| Step::Wait { until, reason }));
     steps
 }
 
-fn next(seen: &Seen, session: &RunningSession, now: DateTime<Utc>, options: &PlanOptions) -> Step {
+fn next(snapshot: &Snapshot, session: &RunningSession, now: DateTime<Utc>, options: &PlanOptions) -> Step {
     let id = &session.id;
     if now < session.end {
-        return Step::Wait { until: session.end, why: Why::TimeslotEnd(id.clone()) };
+        return Step::Wait { until: session.end, reason: WaitReason::TimeslotEnd(id.clone()) };
     }
-    let sending = |command_id: Uuid, step: Step| match seen.sent.get(&command_id) {
+    let sending = |command_id: Uuid, step: Step| match snapshot.sent.get(&command_id) {
         Some(sent) if now - sent.last < SENT_AGAIN_AFTER => {
-            Step::Wait { until: sent.last + SENT_AGAIN_AFTER, why: Why::Effect(id.clone()) }
+            Step::Wait { until: sent.last + SENT_AGAIN_AFTER, reason: WaitReason::Effect(id.clone()) }
         }
         _ => step,
     };
@@ -157,7 +157,7 @@ fn next(seen: &Seen, session: &RunningSession, now: DateTime<Utc>, options: &Pla
         return move_on();
     }
     let ask = derived("request observation", &[request_id.as_str()]);
-    let asked_at = match (session.request, seen.sent.get(&ask)) {
+    let asked_at = match (session.request, snapshot.sent.get(&ask)) {
         (Some(request), _) if request.answered => return move_on(),
         (Some(request), _) => request.requested_at,
         (None, Some(sent)) => sent.first,
@@ -171,7 +171,7 @@ fn next(seen: &Seen, session: &RunningSession, now: DateTime<Utc>, options: &Pla
     if session.request.is_none() {
         return sending(ask, Step::RequestObservation { session: id.clone(), request_id, command_id: ask });
     }
-    Step::Wait { until: deadline, why: Why::Outcome(id.clone()) }
+    Step::Wait { until: deadline, reason: WaitReason::Outcome(id.clone()) }
 }
 
 #[cfg(test)]
@@ -190,8 +190,8 @@ mod tests {
         RunningSession { id: SessionId::parse(name).unwrap(), end: at(end), has_lab: true, request: None }
     }
 
-    fn seen(now: i64, running: Vec<RunningSession>) -> Seen {
-        Seen { read_at: at(now), running, sent: BTreeMap::new() }
+    fn snapshot(now: i64, running: Vec<RunningSession>) -> Snapshot {
+        Snapshot { read_at: at(now), running, sent: BTreeMap::new() }
     }
 
     fn words(steps: &[Step]) -> Vec<String> {
@@ -200,49 +200,49 @@ mod tests {
             .map(|step| match step {
                 Step::RequestObservation { session, .. } => format!("observe {session}"),
                 Step::MoveOn { session, .. } => format!("move on {session}"),
-                Step::Wait { until, why } => format!("wait until {} for {why:?}", (*until - at(0)).num_seconds()),
+                Step::Wait { until, reason } => format!("wait until {} for {reason:?}", (*until - at(0)).num_seconds()),
             })
             .collect()
     }
 
     #[test]
     fn what_is_stale_is_no_ground_to_act() {
-        let seen = seen(0, vec![session("s", -10)]);
-        assert_eq!(plan(&seen, at(31), &OPTIONS), [Step::Wait { until: at(31), why: Why::Stale }]);
-        assert_eq!(words(&plan(&seen, at(30), &OPTIONS)), ["observe s"]);
+        let snapshot = snapshot(0, vec![session("s", -10)]);
+        assert_eq!(plan(&snapshot, at(31), &OPTIONS), [Step::Wait { until: at(31), reason: WaitReason::Stale }]);
+        assert_eq!(words(&plan(&snapshot, at(30), &OPTIONS)), ["observe s"]);
     }
 
     #[test]
     fn before_the_end_there_is_only_the_earliest_end_to_wait_for() {
-        let seen = seen(0, vec![session("b", 90), session("a", 60)]);
-        assert_eq!(words(&plan(&seen, at(0), &OPTIONS)), ["wait until 60 for TimeslotEnd(SessionId(\"a\"))"]);
-        assert_eq!(plan(&self::seen(0, vec![]), at(0), &OPTIONS), []);
+        let snapshot = snapshot(0, vec![session("b", 90), session("a", 60)]);
+        assert_eq!(words(&plan(&snapshot, at(0), &OPTIONS)), ["wait until 60 for TimeslotEnd(SessionId(\"a\"))"]);
+        assert_eq!(plan(&self::snapshot(0, vec![]), at(0), &OPTIONS), []);
     }
 
     #[test]
     fn observed_first_then_moved_on() {
-        let with = |request| seen(10, vec![RunningSession { request, ..session("s", 0) }]);
-        let open = SeenRequest { requested_at: at(5), answered: false };
+        let with = |request| snapshot(10, vec![RunningSession { request, ..session("s", 0) }]);
+        let open = RequestState { requested_at: at(5), answered: false };
         assert_eq!(words(&plan(&with(None), at(10), &OPTIONS)), ["observe s"]);
         assert_eq!(words(&plan(&with(Some(open)), at(10), &OPTIONS)), ["wait until 65 for Outcome(SessionId(\"s\"))"]);
-        let answered = SeenRequest { answered: true, ..open };
+        let answered = RequestState { answered: true, ..open };
         assert_eq!(words(&plan(&with(Some(answered)), at(10), &OPTIONS)), ["move on s"]);
     }
 
     #[test]
     fn an_observation_that_does_not_come_holds_nothing_up() {
-        let open = SeenRequest { requested_at: at(5), answered: false };
-        let seen = seen(65, vec![RunningSession { request: Some(open), ..session("s", 0) }]);
-        assert_eq!(words(&plan(&seen, at(65), &OPTIONS)), ["move on s"]);
+        let open = RequestState { requested_at: at(5), answered: false };
+        let snapshot = snapshot(65, vec![RunningSession { request: Some(open), ..session("s", 0) }]);
+        assert_eq!(words(&plan(&snapshot, at(65), &OPTIONS)), ["move on s"]);
     }
 
     #[test]
     fn a_request_that_never_shows_holds_nothing_up_either() {
         let request = request_id(&SessionId::parse("s").unwrap(), at(0)).unwrap();
         let ask = derived("request observation", &[request.as_str()]);
-        let with = |now, last| Seen {
-            sent: BTreeMap::from([(ask, Sent { first: at(1), last: at(last) })]),
-            ..seen(now, vec![session("s", 0)])
+        let with = |now, last| Snapshot {
+            sent: BTreeMap::from([(ask, SendTimes { first: at(1), last: at(last) })]),
+            ..snapshot(now, vec![session("s", 0)])
         };
         assert_eq!(words(&plan(&with(10, 1), at(10), &OPTIONS)), ["wait until 16 for Effect(SessionId(\"s\"))"]);
         assert_eq!(words(&plan(&with(16, 1), at(16), &OPTIONS)), ["observe s"], "the bus may have lost it");
@@ -251,40 +251,40 @@ mod tests {
 
     #[test]
     fn a_controller_that_was_away_still_observes() {
-        assert_eq!(words(&plan(&seen(9_000, vec![session("s", 0)]), at(9_000), &OPTIONS)), ["observe s"]);
+        assert_eq!(words(&plan(&snapshot(9_000, vec![session("s", 0)]), at(9_000), &OPTIONS)), ["observe s"]);
     }
 
     #[test]
     fn without_observation_or_without_a_lab_it_moves_on_at_once() {
         let off = PlanOptions { observe: false, ..OPTIONS };
-        assert_eq!(words(&plan(&seen(0, vec![session("s", 0)]), at(0), &off)), ["move on s"]);
+        assert_eq!(words(&plan(&snapshot(0, vec![session("s", 0)]), at(0), &off)), ["move on s"]);
         let no_lab = RunningSession { has_lab: false, ..session("s", 0) };
-        assert_eq!(words(&plan(&seen(0, vec![no_lab]), at(0), &OPTIONS)), ["move on s"]);
+        assert_eq!(words(&plan(&snapshot(0, vec![no_lab]), at(0), &OPTIONS)), ["move on s"]);
     }
 
     #[test]
     fn every_controller_derives_the_same_ids_and_another_end_gives_others() {
-        let one = plan(&seen(0, vec![session("s", 0)]), at(0), &OPTIONS);
-        let other = plan(&seen(9, vec![session("s", 0)]), at(9), &OPTIONS);
+        let one = plan(&snapshot(0, vec![session("s", 0)]), at(0), &OPTIONS);
+        let other = plan(&snapshot(9, vec![session("s", 0)]), at(9), &OPTIONS);
         assert_eq!(one, other);
-        assert_ne!(one, plan(&seen(9, vec![session("s", 1)]), at(9), &OPTIONS));
+        assert_ne!(one, plan(&snapshot(9, vec![session("s", 1)]), at(9), &OPTIONS));
         assert_ne!(derived("a", &["b", "c"]), derived("a", &["b"]));
     }
 
     /// A world in which every command takes effect.
-    fn apply(mut seen: Seen, steps: &[Step], now: DateTime<Utc>) -> Seen {
+    fn apply(mut snapshot: Snapshot, steps: &[Step], now: DateTime<Utc>) -> Snapshot {
         for step in steps {
             match step {
                 Step::RequestObservation { session, .. } => {
-                    for running in seen.running.iter_mut().filter(|running| running.id == *session) {
-                        running.request = Some(SeenRequest { requested_at: now, answered: true });
+                    for running in snapshot.running.iter_mut().filter(|running| running.id == *session) {
+                        running.request = Some(RequestState { requested_at: now, answered: true });
                     }
                 }
-                Step::MoveOn { session, .. } => seen.running.retain(|running| running.id != *session),
+                Step::MoveOn { session, .. } => snapshot.running.retain(|running| running.id != *session),
                 Step::Wait { .. } => {}
             }
         }
-        seen
+        snapshot
     }
 
     proptest! {
@@ -300,11 +300,11 @@ mod tests {
                 .enumerate()
                 .map(|(index, (end, has_lab, request))| RunningSession {
                     has_lab,
-                    request: request.map(|(requested, answered)| SeenRequest { requested_at: at(requested), answered }),
+                    request: request.map(|(requested, answered)| RequestState { requested_at: at(requested), answered }),
                     ..session(&format!("s{index}"), end)
                 })
                 .collect();
-            let first = seen(0, running);
+            let first = snapshot(0, running);
             let second = apply(first.clone(), &plan(&first, now, &options), now);
             let third = apply(second.clone(), &plan(&second, now, &options), now);
             let left = plan(&third, now, &options);
@@ -317,7 +317,7 @@ mod tests {
         #[test]
         fn no_plan_names_a_session_twice(ends in proptest::collection::vec(-100_i64..100, 0..12)) {
             let running = ends.into_iter().enumerate().map(|(index, end)| session(&format!("s{index}"), end)).collect();
-            let steps = plan(&seen(0, running), at(0), &OPTIONS);
+            let steps = plan(&snapshot(0, running), at(0), &OPTIONS);
             let mut named: Vec<&SessionId> = steps
                 .iter()
                 .filter_map(|step| match step {

@@ -16,17 +16,17 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::gateway::{Gateway, GatewayError, Session};
-use crate::plan::{PlanOptions, RunningSession, Seen, SeenRequest, Sent, Step, plan, request_id};
-use crate::reports::{Report, Sender, Told};
+use crate::plan::{PlanOptions, RequestState, RunningSession, SendTimes, Snapshot, Step, plan, request_id};
+use crate::reports::{CommandOutcome, Report, Sender};
 
 /// How many sessions are looked at, or moved, at a time.
-const AT_A_TIME: usize = 8;
+const CONCURRENCY: usize = 8;
 /// What was sent longer ago than this is forgotten.
 const SENT_LASTS: chrono::TimeDelta = chrono::TimeDelta::hours(1);
 
 /// What one look around came to.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Activation {
+pub struct ReconcilePass {
     /// Running sessions at their end, or close to it, that were looked at.
     pub examined: usize,
     /// Commands that took effect.
@@ -45,7 +45,7 @@ pub struct Reconciler {
     clock: Clock,
     options: PlanOptions,
     poll: Duration,
-    sent: BTreeMap<Uuid, Sent>,
+    sent: BTreeMap<Uuid, SendTimes>,
 }
 
 impl Reconciler {
@@ -66,12 +66,12 @@ impl Reconciler {
         let mut backoff = Backoff::new(self.poll, Duration::from_secs(60).max(self.poll));
         loop {
             let began = Instant::now();
-            let Some(activation) = stop.run_until_cancelled(self.activate()).await else { return };
+            let Some(pass) = stop.run_until_cancelled(self.reconcile_once()).await else { return };
             let took = began.elapsed();
-            note(&activation, took);
-            let pause = if activation.failed.is_empty() {
+            note(&pass, took);
+            let pause = if pass.failed.is_empty() {
                 backoff.reset();
-                activation.again_in.unwrap_or(self.poll).min(self.poll)
+                pass.again_in.unwrap_or(self.poll).min(self.poll)
             } else {
                 backoff.next_wait()
             };
@@ -80,7 +80,7 @@ impl Reconciler {
             let latest = (Instant::now() + pause).max(began + Duration::from_millis(200));
             let rung = async {
                 match bell.as_mut() {
-                    Some(bell) if activation.failed.is_empty() => match bell.next().await {
+                    Some(bell) if pass.failed.is_empty() => match bell.next().await {
                         Some(_) => tokio::time::sleep_until(soonest).await,
                         None => std::future::pending().await,
                     },
@@ -97,66 +97,64 @@ impl Reconciler {
 
     /// Looks around once and does what there is to do.
     #[tracing::instrument(name = "reconcile.timeslots", skip_all)]
-    pub async fn activate(&mut self) -> Activation {
-        let mut activation = Activation::default();
-        let seen = match self.look(&mut activation).await {
-            Ok(seen) => seen,
+    pub async fn reconcile_once(&mut self) -> ReconcilePass {
+        let mut pass = ReconcilePass::default();
+        let snapshot = match self.look(&mut pass).await {
+            Ok(snapshot) => snapshot,
             Err(error) => {
-                activation.failed.push(error.to_string());
-                return activation;
+                pass.failed.push(error.to_string());
+                return pass;
             }
         };
-        activation.examined = seen.running.len();
+        pass.examined = snapshot.running.len();
         let now = self.clock.now();
-        let steps = plan(&seen, now, &self.options);
+        let steps = plan(&snapshot, now, &self.options);
         let sender = &self.sender;
-        let done: Vec<_> = stream::iter(steps.into_iter().filter_map(|step| command_of(step, now, &mut activation)))
+        let done: Vec<_> = stream::iter(steps.into_iter().filter_map(|step| command_of(step, now, &mut pass)))
             .map(|(session, command_id, report)| async move {
-                let told = match &report {
+                let outcome = match &report {
                     Ok(report) => sender.send(report).await.map_err(|error| describe(&error)),
                     Err(error) => Err(error.to_string()),
                 };
-                (session, command_id, told)
+                (session, command_id, outcome)
             })
-            .buffer_unordered(AT_A_TIME)
+            .buffer_unordered(CONCURRENCY)
             .collect()
             .await;
-        for (session, command_id, told) in done {
-            match told {
-                Ok(Told::Recorded) => activation.changed += 1,
-                Ok(Told::Silent) => {}
+        for (session, command_id, outcome) in done {
+            match outcome {
+                Ok(CommandOutcome::Recorded) => pass.changed += 1,
+                Ok(CommandOutcome::Unknown) => {}
                 // It moved on by itself, or will not move at all; the next look tells.
-                Ok(Told::Refused { code, reason }) => {
+                Ok(CommandOutcome::Rejected { code, reason }) => {
                     tracing::info!(session.id = %session, code, reason, "a command for a session at its end was refused");
                 }
                 Err(error) => {
                     // It may never have reached the bus: there is no effect to wait for.
-                    activation.failed.push(format!("session {session}: {error}"));
+                    pass.failed.push(format!("session {session}: {error}"));
                     continue;
                 }
             }
-            self.sent.entry(command_id).or_insert(Sent { first: now, last: now }).last = now;
+            self.sent.entry(command_id).or_insert(SendTimes { first: now, last: now }).last = now;
         }
         self.sent.retain(|_, sent| now - sent.first < SENT_LASTS);
-        activation
+        pass
     }
 
-    async fn look(&self, activation: &mut Activation) -> Result<Seen, GatewayError> {
+    async fn look(&self, pass: &mut ReconcilePass) -> Result<Snapshot, GatewayError> {
         let read_at = self.clock.now();
         // However many sessions run, only those at their end, or close to it, are read. The next look
         // comes before the horizon, so an end is met on time.
         let soon = chrono::TimeDelta::from_std(self.poll * 2).unwrap_or(chrono::TimeDelta::MAX);
         let horizon = read_at.checked_add_signed(soon).unwrap_or(read_at);
         let rows = self.gateway.running_until(horizon).await?;
-        activation
-            .failed
-            .extend(rows.unreadable.into_iter().map(|reason| format!("a session cannot be read: {reason}")));
+        pass.failed.extend(rows.unreadable.into_iter().map(|reason| format!("a session cannot be read: {reason}")));
         let (due, early): (Vec<Session>, Vec<Session>) = rows
             .items
             .into_iter()
             .filter(|session| session.timeslot.is_some())
             .partition(|session| session.timeslot.is_some_and(|timeslot| timeslot.end() <= read_at));
-        let mut running: Vec<RunningSession> = early.into_iter().filter_map(seen).collect();
+        let mut running: Vec<RunningSession> = early.into_iter().filter_map(running_session).collect();
         // Only sessions at their end are looked at one by one.
         let due: BTreeSet<SessionId> = due.into_iter().map(|session| session.id).collect();
         let details: Vec<_> = stream::iter(due)
@@ -164,33 +162,33 @@ impl Reconciler {
                 let detail = self.gateway.session(&id, None).await;
                 (id, detail)
             })
-            .buffer_unordered(AT_A_TIME)
+            .buffer_unordered(CONCURRENCY)
             .collect()
             .await;
         for (id, detail) in details {
             match detail {
-                Ok(session) if session.status == SessionStatus::Running => running.extend(seen(session)),
+                Ok(session) if session.status == SessionStatus::Running => running.extend(running_session(session)),
                 Ok(_) | Err(GatewayError::NotFound) => {}
-                Err(error) => activation.failed.push(format!("session {id}: {error}")),
+                Err(error) => pass.failed.push(format!("session {id}: {error}")),
             }
         }
         running.sort_by(|a, b| a.id.cmp(&b.id));
-        Ok(Seen { read_at, running, sent: self.sent.clone() })
+        Ok(Snapshot { read_at, running, sent: self.sent.clone() })
     }
 }
 
-fn seen(session: Session) -> Option<RunningSession> {
+fn running_session(session: Session) -> Option<RunningSession> {
     let end = session.timeslot?.end();
     let request = request_id(&session.id, end)
         .and_then(|id| session.request(&id))
-        .map(|request| SeenRequest { requested_at: request.requested_at, answered: request.is_answered() });
+        .map(|request| RequestState { requested_at: request.requested_at, answered: request.is_answered() });
     let has_lab = session.worker_id.is_some() && session.cml_lab_id.is_some();
     Some(RunningSession { id: session.id, end, has_lab, request })
 }
 
 type ToSend = (SessionId, Uuid, Result<Report, serde_json::Error>);
 
-fn command_of(step: Step, now: DateTime<Utc>, activation: &mut Activation) -> Option<ToSend> {
+fn command_of(step: Step, now: DateTime<Utc>, pass: &mut ReconcilePass) -> Option<ToSend> {
     match step {
         Step::RequestObservation { session, request_id, command_id } => {
             let report = Report::request_observation(&session, &request_id, command_id);
@@ -200,27 +198,27 @@ fn command_of(step: Step, now: DateTime<Utc>, activation: &mut Activation) -> Op
             let report = Report::move_on(&session, command_id);
             Some((session, command_id, report))
         }
-        Step::Wait { until, why } => {
-            tracing::trace!(%until, ?why, "nothing to do until then");
-            activation.again_in = Some((until - now).to_std().unwrap_or_default());
+        Step::Wait { until, reason } => {
+            tracing::trace!(%until, ?reason, "nothing to do until then");
+            pass.again_in = Some((until - now).to_std().unwrap_or_default());
             None
         }
     }
 }
 
-fn note(activation: &Activation, took: Duration) {
+fn note(pass: &ReconcilePass, took: Duration) {
     metrics::histogram!("lablet_reconcile_seconds").record(took.as_secs_f64());
-    metrics::counter!("lablet_reconcile_commands_total").increment(activation.changed as u64);
-    let outcome = if activation.failed.is_empty() { "ok" } else { "failed" };
+    metrics::counter!("lablet_reconcile_commands_total").increment(pass.changed as u64);
+    let outcome = if pass.failed.is_empty() { "ok" } else { "failed" };
     metrics::counter!("lablet_reconcile_total", "outcome" => outcome).increment(1);
-    if activation.failed.is_empty() {
-        tracing::debug!(examined = activation.examined, changed = activation.changed, "looked around");
+    if pass.failed.is_empty() {
+        tracing::debug!(examined = pass.examined, changed = pass.changed, "looked around");
     } else {
         tracing::warn!(
-            examined = activation.examined,
-            changed = activation.changed,
-            failed = activation.failed.len(),
-            first = activation.failed.first().map(String::as_str),
+            examined = pass.examined,
+            changed = pass.changed,
+            failed = pass.failed.len(),
+            first = pass.failed.first().map(String::as_str),
             "looking around failed in part; trying again with back-off"
         );
     }

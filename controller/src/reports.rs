@@ -28,7 +28,7 @@ pub const SOURCE: &str = "/lablet/controller";
 /// Left of a message for headers and subject.
 const ROOM_FOR_HEADERS: usize = 1_024;
 /// How long the door's answer is awaited. Without it the outcome is looked up later.
-const ANSWER_PATIENCE: Duration = Duration::from_secs(5);
+const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A command to be sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -42,23 +42,23 @@ pub struct Report {
 
 /// What became of a command that reached the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Told {
+pub enum CommandOutcome {
     /// It is in the log, now or since before.
     Recorded,
     /// It can never work as it is.
-    Refused {
+    Rejected {
         /// A short name, e.g. `refused`, `invalid`, `key_reused`.
         code: String,
         /// In words.
         reason: String,
     },
     /// It waits on the bus, or it was handled and the answer was lost.
-    Silent,
+    Unknown,
 }
 
 /// A command that did not reach the bus, or may not have. To be sent again with the same id.
 #[derive(Debug, thiserror::Error)]
-pub enum NotSent {
+pub enum SendError {
     /// It cannot be written.
     #[error("the command cannot be written as a CloudEvent")]
     Unwritable(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -176,10 +176,10 @@ impl Sender {
     /// Sends a command and waits, bounded, for what became of it.
     ///
     /// # Errors
-    /// [`NotSent`]; sending it again is always right.
+    /// [`SendError`]; sending it again is always right.
     #[tracing::instrument(name = "controller.report", skip_all, fields(session.id = %report.session, command = report.command))]
-    pub async fn send(&self, report: &Report) -> Result<Told, NotSent> {
-        let unwritable = |error: Box<dyn std::error::Error + Send + Sync>| NotSent::Unwritable(error);
+    pub async fn send(&self, report: &Report) -> Result<CommandOutcome, SendError> {
+        let unwritable = |error: Box<dyn std::error::Error + Send + Sync>| SendError::Unwritable(error);
         let mut builder = EventBuilderV10::new()
             .id(report.id.to_string())
             .source(SOURCE)
@@ -200,11 +200,11 @@ impl Sender {
         if payload.len() + ROOM_FOR_HEADERS > room && report.is_observation() {
             return self.send_over_http(report).await;
         }
-        let answers_to = self.bus.client().new_inbox();
-        let mut answers =
-            self.bus.client().subscribe(answers_to.clone()).await.map_err(|error| NotSent::Bus(error.into()))?;
+        let reply_to = self.bus.client().new_inbox();
+        let mut replies =
+            self.bus.client().subscribe(reply_to.clone()).await.map_err(|error| SendError::Bus(error.into()))?;
         headers.insert(NATS_MESSAGE_ID, report.id.to_string());
-        headers.insert(subjects::REPLY_TO, answers_to);
+        headers.insert(subjects::REPLY_TO, reply_to);
         let subject = subjects::command(TEAM, report.command);
         let sent = async { self.bus.jetstream().publish_with_headers(subject, headers, payload).await?.await };
         match sent.await {
@@ -217,34 +217,34 @@ impl Sender {
                     // The store was lost. The stream is made again here too: nobody else may be left to do it.
                     streams::ensure_commands(&self.bus, &self.bounds)
                         .await
-                        .map_err(|error| NotSent::Bus(error.into()))?;
+                        .map_err(|error| SendError::Bus(error.into()))?;
                 }
-                return Err(NotSent::Bus(error.into()));
+                return Err(SendError::Bus(error.into()));
             }
         }
-        match tokio::time::timeout(ANSWER_PATIENCE, answers.next()).await {
-            Ok(Some(answer)) => Ok(told(&answer.payload)),
-            Ok(None) | Err(_) => Ok(Told::Silent),
+        match tokio::time::timeout(REPLY_TIMEOUT, replies.next()).await {
+            Ok(Some(answer)) => Ok(outcome_from_reply(&answer.payload)),
+            Ok(None) | Err(_) => Ok(CommandOutcome::Unknown),
         }
     }
 
-    async fn send_over_http(&self, report: &Report) -> Result<Told, NotSent> {
+    async fn send_over_http(&self, report: &Report) -> Result<CommandOutcome, SendError> {
         match self.gateway.record_observation(&report.session, &report.id.to_string(), &report.data).await {
-            Ok(_) => Ok(Told::Recorded),
+            Ok(_) => Ok(CommandOutcome::Recorded),
             Err(GatewayError::Refused { status, detail }) => {
-                Ok(Told::Refused { code: format!("http_{status}"), reason: detail })
+                Ok(CommandOutcome::Rejected { code: format!("http_{status}"), reason: detail })
             }
-            Err(error) => Err(NotSent::Gateway(error)),
+            Err(error) => Err(SendError::Gateway(error)),
         }
     }
 }
 
 /// Reads the door's answer: `{"status": "recorded" | "already_done" | "repeated", …}`, or
 /// `{"status": "refused", "error": {"code", "message"}}`. What cannot be read says nothing.
-fn told(payload: &[u8]) -> Told {
-    let Ok(answer) = serde_json::from_slice::<Value>(payload) else { return Told::Silent };
+fn outcome_from_reply(payload: &[u8]) -> CommandOutcome {
+    let Ok(answer) = serde_json::from_slice::<Value>(payload) else { return CommandOutcome::Unknown };
     match answer.get("status").and_then(Value::as_str) {
-        Some("recorded" | "already_done" | "repeated") => Told::Recorded,
+        Some("recorded" | "already_done" | "repeated") => CommandOutcome::Recorded,
         Some("refused") => {
             let text = |name: &str| {
                 answer
@@ -256,11 +256,11 @@ fn told(payload: &[u8]) -> Told {
             };
             match text("code").as_str() {
                 // The door gave up for reasons of its own; sent again, it may work.
-                "unavailable" | "broken" | "timed_out" | "exhausted" => Told::Silent,
-                code => Told::Refused { code: code.to_owned(), reason: text("message") },
+                "unavailable" | "broken" | "timed_out" | "exhausted" => CommandOutcome::Unknown,
+                code => CommandOutcome::Rejected { code: code.to_owned(), reason: text("message") },
             }
         }
-        _ => Told::Silent,
+        _ => CommandOutcome::Unknown,
     }
 }
 
@@ -270,11 +270,11 @@ mod tests {
 
     #[test]
     fn an_answer_that_cannot_be_read_says_nothing() {
-        assert_eq!(told(br#"{"status": "already_done", "sequence": 3}"#), Told::Recorded);
-        let refused = told(br#"{"status": "refused", "error": {"code": "refused", "message": "no"}}"#);
-        assert_eq!(refused, Told::Refused { code: "refused".into(), reason: "no".into() });
+        assert_eq!(outcome_from_reply(br#"{"status": "already_done", "sequence": 3}"#), CommandOutcome::Recorded);
+        let refused = outcome_from_reply(br#"{"status": "refused", "error": {"code": "refused", "message": "no"}}"#);
+        assert_eq!(refused, CommandOutcome::Rejected { code: "refused".into(), reason: "no".into() });
         for silent in ["", "null", "{}", "[]", r#"{"status": 1}"#, r#"{"status": "received"}"#] {
-            assert_eq!(told(silent.as_bytes()), Told::Silent, "{silent}");
+            assert_eq!(outcome_from_reply(silent.as_bytes()), CommandOutcome::Unknown, "{silent}");
         }
     }
 

@@ -23,8 +23,8 @@ use tokio_util::sync::CancellationToken;
 use crate::gateway::{Gateway, GatewayError, Request, Session};
 use crate::observer::Observer;
 use crate::reconciler::describe;
-use crate::reports::{Report, Sender, Told};
-use crate::workers::{NoAccess, Workers};
+use crate::reports::{CommandOutcome, Report, Sender};
+use crate::workers::{AccessError, Workers};
 
 /// The durable consumer that all controllers share.
 pub const CONSUMER: &str = "controller_observation_requests";
@@ -35,12 +35,12 @@ const ACK_WAIT: Duration = Duration::from_secs(60);
 /// How often a sign of progress is given.
 const PROGRESS_EVERY: Duration = Duration::from_secs(15);
 /// Most reports that are kept until their outcome shows; the oldest goes first.
-const MOST_PENDING: usize = 32;
+const MAX_PENDING: usize = 32;
 /// First and longest wait before a request comes back.
-const COMES_BACK: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
+const REDELIVERY_DELAY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// A session that the gateway does not know even after this many deliveries does not exist.
 const DELIVERIES_OF_UNKNOWN: i64 = 20;
-/// How long work in hand may go on after the end was asked for.
+/// How long work in hand may go on after the shutdown was requested.
 const GRACE: Duration = Duration::from_secs(4);
 
 /// The configuration of the consumer, for whoever may create it.
@@ -77,7 +77,7 @@ pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> Result<PullCon
 
 /// One observation request.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-struct Asked {
+struct ObservationRequest {
     session_id: SessionId,
     request_id: RequestId,
     worker_id: WorkerId,
@@ -91,13 +91,13 @@ struct Asked {
 
 /// What becomes of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Verdict {
+enum Disposition {
     /// Its outcome is in the log.
-    Done,
+    Acknowledge,
     /// It comes back.
-    Later(String),
+    Retry(String),
     /// It can never have an outcome.
-    Never(String),
+    Terminate(String),
 }
 
 /// Serves the requests. Cloning shares everything.
@@ -186,33 +186,33 @@ impl Requests {
 
     async fn serve(&self, message: &Message, stop: &CancellationToken) {
         let delivered = message.info().map_or(1, |info| info.delivered);
-        let verdict = match read(message) {
-            Err(reason) => Verdict::Never(reason),
-            Ok(asked) => {
-                let work = self.with_progress(message, self.outcome_of(&asked, delivered));
+        let disposition = match read(message) {
+            Err(reason) => Disposition::Terminate(reason),
+            Ok(request) => {
+                let work = self.with_progress(message, self.outcome_of(&request, delivered));
                 tokio::pin!(work);
                 tokio::select! {
-                    verdict = &mut work => verdict,
+                    disposition = &mut work => disposition,
                     () = stop.cancelled() => {
-                        let interrupted = || Verdict::Later("this controller ends".to_owned());
+                        let interrupted = || Disposition::Retry("this controller ends".to_owned());
                         tokio::time::timeout(GRACE, work).await.unwrap_or_else(|_| interrupted())
                     }
                 }
             }
         };
-        let (word, acked) = match &verdict {
-            Verdict::Done => ("done", bounded(message.double_ack()).await),
-            Verdict::Later(reason) => {
-                let wait = if stop.is_cancelled() { Duration::ZERO } else { comes_back_in(delivered) };
+        let (word, acked) = match &disposition {
+            Disposition::Acknowledge => ("done", bounded(message.double_ack()).await),
+            Disposition::Retry(reason) => {
+                let wait = if stop.is_cancelled() { Duration::ZERO } else { redelivery_delay(delivered) };
                 tracing::info!(reason, delivered, wait_s = wait.as_secs(), "an observation request comes back later");
                 ("later", bounded(message.ack_with(AckKind::Nak(Some(wait)))).await)
             }
-            Verdict::Never(reason) => {
+            Disposition::Terminate(reason) => {
                 tracing::error!(reason, subject = %message.subject, "an observation request can have no outcome");
                 ("never", bounded(message.double_ack_with(AckKind::Term)).await)
             }
         };
-        metrics::counter!("lablet_observation_requests_total", "verdict" => word).increment(1);
+        metrics::counter!("lablet_observation_requests_total", "disposition" => word).increment(1);
         if let Err(error) = acked {
             // It is delivered again, and its outcome will be found in place.
             tracing::warn!(error, "an observation request could not be acknowledged");
@@ -220,11 +220,11 @@ impl Requests {
     }
 
     /// Tells the server that the request is being worked on, for as long as it is.
-    async fn with_progress(&self, message: &Message, work: impl Future<Output = Verdict>) -> Verdict {
+    async fn with_progress(&self, message: &Message, work: impl Future<Output = Disposition>) -> Disposition {
         tokio::pin!(work);
         loop {
             tokio::select! {
-                verdict = &mut work => return verdict,
+                disposition = &mut work => return disposition,
                 () = tokio::time::sleep(PROGRESS_EVERY) => {
                     if let Err(error) = message.ack_with(AckKind::Progress).await {
                         tracing::debug!(error, "a sign of progress was not sent");
@@ -234,44 +234,44 @@ impl Requests {
         }
     }
 
-    #[tracing::instrument(name = "controller.request", skip_all, fields(session.id = %asked.session_id, request.id = %asked.request_id, delivered))]
-    async fn outcome_of(&self, asked: &Asked, delivered: i64) -> Verdict {
-        let session = match self.gateway.session(&asked.session_id, asked.position.as_deref()).await {
+    #[tracing::instrument(name = "controller.request", skip_all, fields(session.id = %request.session_id, request.id = %request.request_id, delivered))]
+    async fn outcome_of(&self, request: &ObservationRequest, delivered: i64) -> Disposition {
+        let session = match self.gateway.session(&request.session_id, request.position.as_deref()).await {
             Ok(session) => session,
             Err(GatewayError::NotFound) if delivered >= DELIVERIES_OF_UNKNOWN => {
-                return Verdict::Never("the gateway knows no such session".to_owned());
+                return Disposition::Terminate("the gateway knows no such session".to_owned());
             }
-            Err(error) => return Verdict::Later(error.to_string()),
+            Err(error) => return Disposition::Retry(error.to_string()),
         };
-        if has_outcome(&session, asked) {
-            self.forget(asked);
-            return Verdict::Done;
+        if has_outcome(&session, request) {
+            self.forget(request);
+            return Disposition::Acknowledge;
         }
-        let kept = self.pending.lock().unwrap_or_else(PoisonError::into_inner).get(&asked.request_id);
+        let kept = self.pending.lock().unwrap_or_else(PoisonError::into_inner).get(&request.request_id);
         let report = match kept {
             Some(report) => report,
-            None => match self.report_on(asked, &session).await {
+            None => match self.report_on(request, &session).await {
                 Ok(report) => report,
-                Err(verdict) => return verdict,
+                Err(disposition) => return disposition,
             },
         };
-        self.deliver(asked, report).await
+        self.deliver(request, report).await
     }
 
     /// Observes, and says what came of it.
-    async fn report_on(&self, asked: &Asked, session: &Session) -> Result<Report, Verdict> {
+    async fn report_on(&self, request: &ObservationRequest, session: &Session) -> Result<Report, Disposition> {
         let moved_on = |session: &Session| {
             (FailureOutcome::Skipped, format!("the session had moved on: it is {}", session.status))
         };
-        let seen = if session.status.is_observable() {
-            match self.workers.access(&asked.worker_id).await {
-                Err(NoAccess::Gateway(error)) => return Err(Verdict::Later(error.to_string())),
-                Err(no_access @ (NoAccess::Unknown(_) | NoAccess::Refused(_))) => {
+        let observation = if session.status.is_observable() {
+            match self.workers.access(&request.worker_id).await {
+                Err(AccessError::Gateway(error)) => return Err(Disposition::Retry(error.to_string())),
+                Err(no_access @ (AccessError::Unknown(_) | AccessError::Refused(_))) => {
                     Err((FailureOutcome::Failed, no_access.to_string()))
                 }
                 Ok(access) => self
                     .observer
-                    .observe(&access, &asked.cml_lab_id, self.clock.now())
+                    .observe(&access, &request.cml_lab_id, self.clock.now())
                     .await
                     .map_err(|error| (FailureOutcome::Failed, error.to_string())),
             }
@@ -279,82 +279,82 @@ impl Requests {
             Err(moved_on(session))
         };
         // Reading a large lab takes a while. A session that moved on meanwhile would refuse the observation.
-        let seen = match (seen, self.gateway.session(&asked.session_id, None).await) {
+        let observation = match (observation, self.gateway.session(&request.session_id, None).await) {
             (Ok(_), Ok(session)) if !session.status.is_observable() => Err(moved_on(&session)),
-            (seen, _) => seen,
+            (observation, _) => observation,
         };
-        let report = match seen {
-            Ok(observation) => Report::observation(&asked.session_id, &asked.request_id, observation),
+        let report = match observation {
+            Ok(observation) => Report::observation(&request.session_id, &request.request_id, observation),
             Err((outcome, reason)) => {
                 tracing::info!(?outcome, reason, "a session was not observed");
-                Report::failure(&asked.session_id, &asked.request_id, outcome, &reason)
+                Report::failure(&request.session_id, &request.request_id, outcome, &reason)
             }
         };
         report
-            .map(|report| report.part_of(&asked.correlation))
-            .map_err(|error| Verdict::Never(format!("the report cannot be written: {error}")))
+            .map(|report| report.part_of(&request.correlation))
+            .map_err(|error| Disposition::Terminate(format!("the report cannot be written: {error}")))
     }
 
     /// Sends the report until it is known to be in the log, once as it is, and once more as a failure when an
     /// observation is refused.
-    async fn deliver(&self, asked: &Asked, report: Report) -> Verdict {
-        self.keep(asked, &report);
+    async fn deliver(&self, request: &ObservationRequest, report: Report) -> Disposition {
+        self.keep(request, &report);
         let mut report = report;
         loop {
-            let told = match self.sender.send(&report).await {
-                Ok(told) => told,
-                Err(error) => return Verdict::Later(describe(&error)),
+            let outcome = match self.sender.send(&report).await {
+                Ok(outcome) => outcome,
+                Err(error) => return Disposition::Retry(describe(&error)),
             };
-            match told {
-                Told::Recorded => {
-                    self.forget(asked);
-                    return Verdict::Done;
+            match outcome {
+                CommandOutcome::Recorded => {
+                    self.forget(request);
+                    return Disposition::Acknowledge;
                 }
-                Told::Silent => {
-                    return match self.gateway.session(&asked.session_id, None).await {
-                        Ok(session) if has_outcome(&session, asked) => {
-                            self.forget(asked);
-                            Verdict::Done
+                CommandOutcome::Unknown => {
+                    return match self.gateway.session(&request.session_id, None).await {
+                        Ok(session) if has_outcome(&session, request) => {
+                            self.forget(request);
+                            Disposition::Acknowledge
                         }
-                        Ok(_) => Verdict::Later("the report waits on the bus".to_owned()),
-                        Err(error) => Verdict::Later(format!("the report waits on the bus, and {error}")),
+                        Ok(_) => Disposition::Retry("the report waits on the bus".to_owned()),
+                        Err(error) => Disposition::Retry(format!("the report waits on the bus, and {error}")),
                     };
                 }
-                Told::Refused { code, reason } if report.is_observation() => {
+                CommandOutcome::Rejected { code, reason } if report.is_observation() => {
                     tracing::warn!(code, reason, "an observation was refused");
-                    let session = match self.gateway.session(&asked.session_id, None).await {
+                    let session = match self.gateway.session(&request.session_id, None).await {
                         Ok(session) => session,
-                        Err(error) => return Verdict::Later(error.to_string()),
+                        Err(error) => return Disposition::Retry(error.to_string()),
                     };
-                    if has_outcome(&session, asked) {
-                        self.forget(asked);
-                        return Verdict::Done;
+                    if has_outcome(&session, request) {
+                        self.forget(request);
+                        return Disposition::Acknowledge;
                     }
                     let (outcome, reason) = if session.status.is_observable() {
                         (FailureOutcome::Failed, format!("the observation was refused ({code}): {reason}"))
                     } else {
                         (FailureOutcome::Skipped, format!("the session had moved on: it is {}", session.status))
                     };
-                    match Report::failure(&asked.session_id, &asked.request_id, outcome, &reason) {
-                        Ok(failure) => report = failure.part_of(&asked.correlation),
-                        Err(error) => return Verdict::Never(error.to_string()),
+                    match Report::failure(&request.session_id, &request.request_id, outcome, &reason) {
+                        Ok(failure) => report = failure.part_of(&request.correlation),
+                        Err(error) => return Disposition::Terminate(error.to_string()),
                     }
-                    self.keep(asked, &report);
+                    self.keep(request, &report);
                 }
-                Told::Refused { code, reason } => {
-                    self.forget(asked);
-                    return Verdict::Never(format!("its failure was refused ({code}): {reason}"));
+                CommandOutcome::Rejected { code, reason } => {
+                    self.forget(request);
+                    return Disposition::Terminate(format!("its failure was refused ({code}): {reason}"));
                 }
             }
         }
     }
 
-    fn keep(&self, asked: &Asked, report: &Report) {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).keep(&asked.request_id, report);
+    fn keep(&self, request: &ObservationRequest, report: &Report) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).keep(&request.request_id, report);
     }
 
-    fn forget(&self, asked: &Asked) {
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner).forget(&asked.request_id);
+    fn forget(&self, request: &ObservationRequest) {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner).forget(&request.request_id);
     }
 }
 
@@ -370,7 +370,7 @@ impl Pending {
     fn keep(&mut self, request: &RequestId, report: &Report) {
         self.forget(request);
         self.0.push_back((request.clone(), report.clone()));
-        if self.0.len() > MOST_PENDING {
+        if self.0.len() > MAX_PENDING {
             // CML is read again for it, should it come back.
             self.0.pop_front();
         }
@@ -381,24 +381,25 @@ impl Pending {
     }
 }
 
-fn has_outcome(session: &Session, asked: &Asked) -> bool {
-    session.request(&asked.request_id).is_some_and(Request::is_answered)
+fn has_outcome(session: &Session, request: &ObservationRequest) -> bool {
+    session.request(&request.request_id).is_some_and(Request::is_answered)
 }
 
-fn read(message: &Message) -> Result<Asked, String> {
+fn read(message: &Message) -> Result<ObservationRequest, String> {
     let event = cloud_event::read(message.headers.as_ref(), &message.payload, streams::LARGEST_EVENT)
         .map_err(|error| error.to_string())?;
     let data = cloud_event::json_data(&event).map_err(|error| error.to_string())?;
-    let asked: Asked = serde_json::from_value(data).map_err(|error| format!("the request cannot be read: {error}"))?;
-    Ok(Asked {
+    let request: ObservationRequest =
+        serde_json::from_value(data).map_err(|error| format!("the request cannot be read: {error}"))?;
+    Ok(ObservationRequest {
         position: cloud_event::extension(&event, "position"),
         correlation: cloud_event::extension(&event, "correlationid").unwrap_or_else(|| event.id().to_owned()),
-        ..asked
+        ..request
     })
 }
 
-fn comes_back_in(delivered: i64) -> Duration {
-    let (first, most) = COMES_BACK;
+fn redelivery_delay(delivered: i64) -> Duration {
+    let (first, most) = REDELIVERY_DELAY;
     let doublings = u32::try_from(delivered.clamp(1, 10) - 1).unwrap_or_default();
     (first * 2_u32.pow(doublings)).min(most)
 }
@@ -417,7 +418,7 @@ mod tests {
 
     #[test]
     fn a_request_comes_back_sooner_first_and_later_ever_later() {
-        let waits: Vec<u64> = [1, 2, 3, 6, 7, 900].map(|delivered| comes_back_in(delivered).as_secs()).to_vec();
+        let waits: Vec<u64> = [1, 2, 3, 6, 7, 900].map(|delivered| redelivery_delay(delivered).as_secs()).to_vec();
         assert_eq!(waits, [2, 4, 8, 60, 60, 60]);
     }
 
@@ -426,13 +427,13 @@ mod tests {
         let session = SessionId::parse("s").unwrap();
         let mut pending = Pending::default();
         let id = |number: usize| RequestId::parse(format!("r{number}")).unwrap();
-        for number in 0..=MOST_PENDING {
+        for number in 0..=MAX_PENDING {
             let report = Report::failure(&session, &id(number), FailureOutcome::Failed, "x").unwrap();
             pending.keep(&id(number), &report);
             pending.keep(&id(number), &report);
         }
-        assert_eq!(pending.0.len(), MOST_PENDING);
-        assert!(pending.get(&id(0)).is_none() && pending.get(&id(MOST_PENDING)).is_some());
+        assert_eq!(pending.0.len(), MAX_PENDING);
+        assert!(pending.get(&id(0)).is_none() && pending.get(&id(MAX_PENDING)).is_some());
         pending.forget(&id(1));
         assert!(pending.get(&id(1)).is_none());
     }

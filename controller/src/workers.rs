@@ -16,15 +16,15 @@ use crate::gateway::{Gateway, GatewayError, Worker};
 /// How long the list of workers is taken from memory.
 const LIST_LASTS: Duration = Duration::from_secs(10);
 /// How often every worker is greeted.
-const GREETED_EVERY: Duration = Duration::from_secs(300);
+const PROBE_INTERVAL: Duration = Duration::from_secs(300);
 /// How many workers are greeted at a time.
-const AT_A_TIME: usize = 8;
+const CONCURRENCY: usize = 8;
 /// Longest time of one greeting.
-const GREETING_TIMEOUT: Duration = Duration::from_secs(15);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why there is no way into a worker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoAccess {
+pub enum AccessError {
     /// The list of workers could not be read; it may work later.
     #[error("{0}")]
     Gateway(GatewayError),
@@ -56,14 +56,14 @@ impl Workers {
     /// The way into a worker.
     ///
     /// # Errors
-    /// [`NoAccess`].
-    pub async fn access(&self, id: &WorkerId) -> Result<WorkerAccess, NoAccess> {
-        let mut listed = self.listed(LIST_LASTS).await.map_err(NoAccess::Gateway)?;
+    /// [`AccessError`].
+    pub async fn access(&self, id: &WorkerId) -> Result<WorkerAccess, AccessError> {
+        let mut listed = self.listed(LIST_LASTS).await.map_err(AccessError::Gateway)?;
         if !listed.contains_key(id) {
             // It may have been registered since.
-            listed = self.listed(Duration::ZERO).await.map_err(NoAccess::Gateway)?;
+            listed = self.listed(Duration::ZERO).await.map_err(AccessError::Gateway)?;
         }
-        let worker = listed.get(id).ok_or_else(|| NoAccess::Unknown(id.clone()))?;
+        let worker = listed.get(id).ok_or_else(|| AccessError::Unknown(id.clone()))?;
         Ok(self.access_to(worker)?)
     }
 
@@ -87,14 +87,14 @@ impl Workers {
 
     /// Signs in to every worker now and then and learns its version, so that an observation finds both done, and so
     /// that a worker that cannot be reached shows before anybody asks for an observation. Ends with `stop`.
-    pub async fn greet(self, stop: CancellationToken) {
-        let greet = async {
+    pub async fn probe_all(self, stop: CancellationToken) {
+        let probe_all = async {
             loop {
                 let again = match self.listed(LIST_LASTS).await {
                     Ok(listed) => {
-                        let greetings = listed.values().cloned().map(|worker| self.greet_one(worker));
-                        stream::iter(greetings).buffer_unordered(AT_A_TIME).collect::<()>().await;
-                        GREETED_EVERY
+                        let probes = listed.values().cloned().map(|worker| self.probe(worker));
+                        stream::iter(probes).buffer_unordered(CONCURRENCY).collect::<()>().await;
+                        PROBE_INTERVAL
                     }
                     Err(error) => {
                         tracing::debug!(%error, "the workers could not be listed");
@@ -104,23 +104,23 @@ impl Workers {
                 tokio::time::sleep(again).await;
             }
         };
-        if stop.run_until_cancelled(greet).await.is_none() {
-            tracing::debug!("no more greetings");
+        if stop.run_until_cancelled(probe_all).await.is_none() {
+            tracing::debug!("no more probes");
         }
     }
 
     /// The version of a worker that lets this controller in, or why it cannot be used.
-    async fn look_at(&self, worker: &Worker) -> Result<String, String> {
+    async fn version_of(&self, worker: &Worker) -> Result<String, String> {
         let access = self.access_to(worker).map_err(|refused| refused.to_string())?;
-        let reader = self.client.reader(&access, GREETING_TIMEOUT);
+        let reader = self.client.reader(&access, PROBE_TIMEOUT);
         match tokio::join!(reader.sign_in(), reader.version()) {
             (Ok(()), Ok(version)) => Ok(version),
             (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
         }
     }
 
-    async fn greet_one(&self, worker: Worker) {
-        let reached = match self.look_at(&worker).await {
+    async fn probe(&self, worker: Worker) {
+        let reached = match self.version_of(&worker).await {
             Ok(version) => {
                 tracing::debug!(worker.id = %worker.id, version, "the worker answers");
                 1.0

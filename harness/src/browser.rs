@@ -35,7 +35,7 @@ use self::console::Console;
 use self::line::Line;
 
 /// How long a page may take to show what it will show, on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 /// How often it is looked at meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How much of a page's text an error shows.
@@ -46,7 +46,7 @@ pub struct Browser {
     driver: WebDriver,
     base: Url,
     line: Line,
-    patience: Duration,
+    timeout: Duration,
     console: Mutex<Console>,
     finished: bool,
     // Last, so that it ends after everything that speaks to it.
@@ -69,7 +69,7 @@ impl Browser {
             line,
             console: Mutex::new(Console::default()),
             finished: false,
-            patience: PATIENCE,
+            timeout: TIMEOUT,
             _chromium: chromium,
         };
         browser.appear(DESKTOP).await?;
@@ -78,8 +78,8 @@ impl Browser {
 
     /// The same browser, waiting this long for what does not appear.
     #[must_use]
-    pub fn with_patience(mut self, patience: Duration) -> Self {
-        self.patience = patience;
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
         self
     }
 
@@ -190,7 +190,7 @@ impl Browser {
         what: &str,
         look: impl AsyncFn() -> anyhow::Result<Option<T>>,
     ) -> anyhow::Result<T> {
-        let end = Instant::now() + self.patience;
+        let end = Instant::now() + self.timeout;
         loop {
             let passing = match look().await {
                 Ok(Some(found)) => return Ok(found),

@@ -111,7 +111,7 @@ async fn guard(State(world): State<Shared>, request: Request, next: Next) -> Res
     }
     let (faults, admitted) = {
         let mut world = world.lock();
-        world.requests.count(request.method().as_str(), &path);
+        world.requests.record(request.method().as_str(), &path);
         let faults = world.faults.strike(request.method().as_str(), &path);
         (faults, admits(&world, &path, request.headers()))
     };
@@ -134,7 +134,7 @@ async fn guard(State(world): State<Shared>, request: Request, next: Next) -> Res
                 }
                 return StatusCode::INTERNAL_SERVER_ERROR.into_response();
             }
-            FaultKind::Garbage => return as_json(Body::from("{\"nodes\": [<<\u{fffd} 0x1f ")),
+            FaultKind::InvalidBody => return as_json(Body::from("{\"nodes\": [<<\u{fffd} 0x1f ")),
             FaultKind::Truncate => truncate = true,
         }
     }

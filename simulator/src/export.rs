@@ -105,7 +105,7 @@ pub(crate) fn as_yaml(lab: &Lab, version: &'static str, configurations: bool) ->
         }
     });
     serde_norway::to_string(&Exported {
-        annotations: &lab.kept.annotations,
+        annotations: &lab.passed_through.annotations,
         nodes: nodes.collect(),
         links: links.collect(),
         lab: ExportedLab {
@@ -113,10 +113,10 @@ pub(crate) fn as_yaml(lab: &Lab, version: &'static str, configurations: bool) ->
             notes: &lab.notes,
             title: &lab.title,
             version,
-            autostart: &lab.kept.autostart,
-            node_staging: &lab.kept.node_staging,
+            autostart: &lab.passed_through.autostart,
+            node_staging: &lab.passed_through.node_staging,
         },
-        smart_annotations: &lab.kept.smart_annotations,
+        smart_annotations: &lab.passed_through.smart_annotations,
     })
 }
 

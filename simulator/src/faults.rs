@@ -23,7 +23,7 @@ pub enum FaultKind {
     /// The connection is cut before a byte of the answer.
     DropConnection,
     /// 200, and a body that is no JSON.
-    Garbage,
+    InvalidBody,
     /// 200, and the first half of the real body.
     Truncate,
 }
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_fault_ends_after_its_times() {
-        let mut faults = faults(Fault::new(FaultKind::Garbage).times(2));
+        let mut faults = faults(Fault::new(FaultKind::InvalidBody).times(2));
         let struck = (0..5).filter(|_| !faults.strike("GET", "/api/v0/labs").is_empty()).count();
         assert_eq!(struck, 2);
     }
@@ -203,8 +203,8 @@ mod tests {
     fn impossible_faults_are_refused_and_leave_the_old_ones() {
         let mut faults = faults(Fault::new(FaultKind::Booting));
         for fault in [
-            Fault::new(FaultKind::Garbage).for_share(0.0),
-            Fault::new(FaultKind::Garbage).for_share(f64::NAN),
+            Fault::new(FaultKind::InvalidBody).for_share(0.0),
+            Fault::new(FaultKind::InvalidBody).for_share(f64::NAN),
             Fault::new(FaultKind::Status { code: 99 }),
             Fault::new(FaultKind::Slow { milliseconds: u64::MAX }),
         ] {

@@ -30,13 +30,13 @@ pub(crate) struct Lab {
     pub(crate) nodes: Vec<Node>,
     pub(crate) links: Vec<Link>,
     pub(crate) events: VecDeque<LabEvent>,
-    pub(crate) kept: Kept,
+    pub(crate) passed_through: PassedThrough,
     nodes_by_id: HashMap<Uuid, usize>,
 }
 
 /// What a topology says that changes nothing here, and is told again when the lab is downloaded.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct PassedThrough {
     pub(crate) node_staging: Map<String, Value>,
     pub(crate) autostart: Map<String, Value>,
     pub(crate) annotations: Vec<Value>,
@@ -122,7 +122,7 @@ impl Lab {
             nodes,
             links,
             events: VecDeque::new(),
-            kept: Kept {
+            passed_through: PassedThrough {
                 node_staging: topology.lab.node_staging,
                 autostart: topology.lab.autostart,
                 annotations: topology.annotations,

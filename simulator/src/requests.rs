@@ -17,11 +17,11 @@ pub struct Requests {
 
 impl Requests {
     /// How many went to this method and path; 0 if none did.
-    pub fn of(&self, method_and_path: &str) -> u64 {
+    pub fn count(&self, method_and_path: &str) -> u64 {
         self.by_path.get(method_and_path).copied().unwrap_or_default()
     }
 
-    pub(crate) fn count(&mut self, method: &str, path: &str) {
+    pub(crate) fn record(&mut self, method: &str, path: &str) {
         self.total += 1;
         let segment = |segment| {
             if Uuid::try_parse(segment).is_ok() { "{id}" } else { segment }
@@ -42,9 +42,9 @@ mod tests {
     #[test]
     fn identifiers_do_not_tell_paths_apart() {
         let mut requests = Requests::default();
-        requests.count("GET", "/api/v0/labs/863799a0-0000-4000-8000-000000000001/nodes");
-        requests.count("GET", "/api/v0/labs/863799a0-0000-4000-8000-000000000002/nodes");
-        assert_eq!(requests.of("GET /api/v0/labs/{id}/nodes"), 2);
+        requests.record("GET", "/api/v0/labs/863799a0-0000-4000-8000-000000000001/nodes");
+        requests.record("GET", "/api/v0/labs/863799a0-0000-4000-8000-000000000002/nodes");
+        assert_eq!(requests.count("GET /api/v0/labs/{id}/nodes"), 2);
         assert_eq!(requests.total, 2);
     }
 }

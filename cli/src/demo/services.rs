@@ -118,7 +118,7 @@ impl Services {
     }
 
     /// Waits until the session has this status.
-    pub(super) async fn wait_for(&self, session: &str, status: &str, patience: Duration) -> anyhow::Result<()> {
+    pub(super) async fn wait_for(&self, session: &str, status: &str, timeout: Duration) -> anyhow::Result<()> {
         let look = async {
             loop {
                 let present =
@@ -129,8 +129,8 @@ impl Services {
                 tokio::time::sleep(Duration::from_secs(1)).await;
             }
         };
-        tokio::time::timeout(patience, look)
+        tokio::time::timeout(timeout, look)
             .await
-            .with_context(|| format!("the session is not {status} after {} s", patience.as_secs()))?
+            .with_context(|| format!("the session is not {status} after {} s", timeout.as_secs()))?
     }
 }

@@ -16,7 +16,7 @@ use crate::configuration::{ControllerArguments, ControllerSettings};
 use crate::roles::{self, Store};
 
 /// How long each thing may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// What is looked at.
 #[derive(Debug, Args)]
@@ -77,7 +77,7 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
     };
     let bus = async {
         let bus = roles::connect_bus(&arguments.stores_bus()?, "lablet-doctor").await?;
-        bus.connected(PATIENCE / 2).await?;
+        bus.connected(TIMEOUT / 2).await?;
         let account = connected(&bus).await?;
         let deviations: Vec<String> = super::streams::deviations(&bus).await?.iter().map(ToString::to_string).collect();
         anyhow::ensure!(deviations.is_empty(), "{account}; {}", deviations.join("; "));
@@ -201,9 +201,9 @@ async fn notes_of(log: &Log) -> anyhow::Result<Vec<String>> {
 }
 
 async fn within<T>(look: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    match tokio::time::timeout(PATIENCE, look).await {
+    match tokio::time::timeout(TIMEOUT, look).await {
         Ok(outcome) => outcome,
-        Err(_) => anyhow::bail!("it does not answer within {} s", PATIENCE.as_secs()),
+        Err(_) => anyhow::bail!("it does not answer within {} s", TIMEOUT.as_secs()),
     }
 }
 

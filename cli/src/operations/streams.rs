@@ -10,7 +10,7 @@ use super::{StoresArguments, say};
 use crate::roles;
 
 /// How long the bus may take to answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum BusCommand {
@@ -52,7 +52,7 @@ impl StreamName {
 pub(super) async fn run(command: BusCommand) -> anyhow::Result<()> {
     let BusCommand::Replace { stream, yes, stores } = command;
     let bus = roles::connect_bus(&stores.stores_bus()?, "lablet-bus").await?;
-    bus.connected(PATIENCE).await?;
+    bus.connected(TIMEOUT).await?;
     let name = stream.name();
     let waiting = match bus.jetstream().get_stream(name).await {
         Ok(stream) => stream.cached_info().state.messages,
@@ -84,5 +84,5 @@ pub(super) async fn deviations(bus: &Bus) -> anyhow::Result<Vec<Deviation>> {
         (streams::COMMANDS, app::command_consumer::consumer_config()),
         (streams::EVENTS, controller::requests::consumer_config()),
     ];
-    bus.deviations(&consumers, PATIENCE).await.context("its streams and consumers cannot be looked at")
+    bus.deviations(&consumers, TIMEOUT).await.context("its streams and consumers cannot be looked at")
 }

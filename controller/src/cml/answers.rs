@@ -137,7 +137,7 @@ pub type NodeDefaults = BTreeMap<String, StatedResources>;
 /// `GET /labs/{id}/nodes?data=true&operational=true`.
 ///
 /// # Errors
-/// [`CmlError::Garbage`] when the answer is no list.
+/// [`CmlError::InvalidResponse`] when the answer is no list.
 pub fn nodes(answer: &Value) -> Result<Reading<Vec<Node>>, CmlError> {
     let mut notes = Notes::default();
     let entries = entries_of(answer).ok_or_else(|| not_a("list of nodes", answer))?;
@@ -148,7 +148,7 @@ pub fn nodes(answer: &Value) -> Result<Reading<Vec<Node>>, CmlError> {
 /// `GET /labs/{id}/topology`.
 ///
 /// # Errors
-/// [`CmlError::Garbage`] when the answer is no object with a list of nodes.
+/// [`CmlError::InvalidResponse`] when the answer is no object with a list of nodes.
 pub fn topology(answer: &Value) -> Result<Reading<Topology>, CmlError> {
     let mut notes = Notes::default();
     let entries =
@@ -171,7 +171,7 @@ pub fn topology(answer: &Value) -> Result<Reading<Topology>, CmlError> {
 /// `GET /labs/{id}/lab_element_state`.
 ///
 /// # Errors
-/// [`CmlError::Garbage`] when the answer is no object.
+/// [`CmlError::InvalidResponse`] when the answer is no object.
 pub fn element_states(answer: &Value) -> Result<Reading<ElementStates>, CmlError> {
     let mut notes = Notes::default();
     let parts = answer.as_object().ok_or_else(|| not_a("map of states", answer))?;
@@ -200,7 +200,7 @@ pub fn element_states(answer: &Value) -> Result<Reading<ElementStates>, CmlError
 /// `GET /labs/{id}/layer3_addresses`.
 ///
 /// # Errors
-/// [`CmlError::Garbage`] when the answer is no object.
+/// [`CmlError::InvalidResponse`] when the answer is no object.
 pub fn addresses(answer: &Value) -> Result<Reading<Addresses>, CmlError> {
     let mut notes = Notes::default();
     let mut addresses = Addresses::new();
@@ -231,7 +231,7 @@ pub fn addresses(answer: &Value) -> Result<Reading<Addresses>, CmlError> {
 /// `GET /labs/{id}/simulation_stats`. A stopped lab has no nodes in it.
 ///
 /// # Errors
-/// [`CmlError::Garbage`] when the answer is no object.
+/// [`CmlError::InvalidResponse`] when the answer is no object.
 pub fn stats(answer: Value) -> Result<Reading<Stats>, CmlError> {
     if !answer.is_object() {
         return Err(not_a("map of statistics", &answer));
@@ -269,7 +269,7 @@ pub fn stats(answer: Value) -> Result<Reading<Stats>, CmlError> {
 /// `GET /simplified_node_definitions`: a list of definitions, each with its `sim` part.
 ///
 /// # Errors
-/// [`CmlError::Garbage`] when the answer is neither a list nor a map of definitions.
+/// [`CmlError::InvalidResponse`] when the answer is neither a list nor a map of definitions.
 pub fn node_defaults(answer: &Value) -> Result<Reading<NodeDefaults>, CmlError> {
     let mut notes = Notes::default();
     let entries: Vec<(Option<&String>, &Value)> = match answer {
@@ -294,14 +294,14 @@ pub fn node_defaults(answer: &Value) -> Result<Reading<NodeDefaults>, CmlError> 
 /// `GET /system_information`: the version, e.g. `2.9.1+build.7`.
 ///
 /// # Errors
-/// [`CmlError::Garbage`] when there is no version in it.
+/// [`CmlError::InvalidResponse`] when there is no version in it.
 pub fn version(answer: &Value) -> Result<String, CmlError> {
     answer
         .get("version")
         .and_then(Value::as_str)
         .map(|version| clean(version, LONGEST_TOKEN))
         .filter(|version| !version.is_empty())
-        .ok_or_else(|| CmlError::Garbage { reason: "system_information names no version".to_owned() })
+        .ok_or_else(|| CmlError::InvalidResponse { reason: "system_information names no version".to_owned() })
 }
 
 /// A list; null is an empty one, as everywhere in CML.
@@ -457,13 +457,13 @@ mod tests {
 
     #[test]
     fn answers_of_another_shape_are_garbage() {
-        assert!(matches!(nodes(&json!({})), Err(CmlError::Garbage { .. })));
-        assert!(matches!(topology(&json!([])), Err(CmlError::Garbage { .. })));
-        assert!(matches!(element_states(&json!("x")), Err(CmlError::Garbage { .. })));
-        assert!(matches!(addresses(&json!([])), Err(CmlError::Garbage { .. })));
-        assert!(matches!(stats(json!(null)), Err(CmlError::Garbage { .. })));
-        assert!(matches!(node_defaults(&json!(1)), Err(CmlError::Garbage { .. })));
-        assert!(matches!(version(&json!({"ready": true})), Err(CmlError::Garbage { .. })));
+        assert!(matches!(nodes(&json!({})), Err(CmlError::InvalidResponse { .. })));
+        assert!(matches!(topology(&json!([])), Err(CmlError::InvalidResponse { .. })));
+        assert!(matches!(element_states(&json!("x")), Err(CmlError::InvalidResponse { .. })));
+        assert!(matches!(addresses(&json!([])), Err(CmlError::InvalidResponse { .. })));
+        assert!(matches!(stats(json!(null)), Err(CmlError::InvalidResponse { .. })));
+        assert!(matches!(node_defaults(&json!(1)), Err(CmlError::InvalidResponse { .. })));
+        assert!(matches!(version(&json!({"ready": true})), Err(CmlError::InvalidResponse { .. })));
     }
 
     #[test]

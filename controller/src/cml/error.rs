@@ -39,8 +39,8 @@ pub enum CmlError {
         description: String,
     },
     /// A success with a body that is not what the call promises.
-    #[error("CML answered something unreadable: {reason}")]
-    Garbage {
+    #[error("CML gave an invalid response: {reason}")]
+    InvalidResponse {
         /// What was wrong with it; quotes nothing of the body.
         reason: String,
     },
@@ -89,7 +89,7 @@ impl CmlError {
             Self::Forbidden { .. } => "forbidden",
             Self::NotFound { .. } => "not_found",
             Self::Status { .. } => "status",
-            Self::Garbage { .. } => "garbage",
+            Self::InvalidResponse { .. } => "invalid_response",
             Self::TooLarge { .. } => "too_large",
             Self::TimedOut { .. } => "timed_out",
             Self::Unreachable { .. } => "unreachable",
@@ -98,7 +98,7 @@ impl CmlError {
         }
     }
 
-    pub(super) fn of_transport(error: reqwest::Error, after: Duration) -> Self {
+    pub(super) fn from_transport(error: reqwest::Error, after: Duration) -> Self {
         if error.is_timeout() {
             return Self::TimedOut { after };
         }

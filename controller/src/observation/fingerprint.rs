@@ -9,7 +9,7 @@ use crate::cml::answers::Topology;
 
 /// `sha256:` and 64 hexadecimal digits over the sorted node definitions with their labels, and the sorted links between
 /// labelled interfaces. Neither ids, nor positions, nor sizes, nor tags count.
-pub(super) fn of(topology: &Topology) -> String {
+pub(super) fn from_topology(topology: &Topology) -> String {
     let mut nodes: Vec<(&str, &str)> =
         topology.nodes.iter().map(|node| (node.label.as_str(), node.node_definition.as_str())).collect();
     nodes.sort_unstable();
@@ -83,15 +83,15 @@ mod tests {
 
     #[test]
     fn ids_and_order_do_not_count_and_labels_and_links_do() {
-        let first = of(&lab("x", ["R1", "R2"]));
+        let first = from_topology(&lab("x", ["R1", "R2"]));
         let mut turned = lab("y", ["R1", "R2"]);
         turned.nodes.reverse();
         turned.links = turned.links.into_iter().map(|(a, b)| (b, a)).collect();
-        assert_eq!(first, of(&turned));
+        assert_eq!(first, from_topology(&turned));
         assert!(first.starts_with("sha256:") && first.len() == 71);
-        assert_ne!(first, of(&lab("x", ["R1", "R3"])));
+        assert_ne!(first, from_topology(&lab("x", ["R1", "R3"])));
         let mut unlinked = lab("x", ["R1", "R2"]);
         unlinked.links.clear();
-        assert_ne!(first, of(&unlinked));
+        assert_ne!(first, from_topology(&unlinked));
     }
 }

@@ -35,7 +35,7 @@ async fn observe(
     observer.observe(&access(simulator, "simulator"), lab, NOON).await
 }
 
-fn patient(simulator: &Simulator) -> Observer {
+fn long_timeout(simulator: &Simulator) -> Observer {
     observer(simulator, Duration::from_secs(30))
 }
 
@@ -43,7 +43,7 @@ fn patient(simulator: &Simulator) -> Observer {
 async fn a_running_lab_is_observed_completely() {
     let simulator = simulator(fast()).await;
     let lab = running_lab(&simulator, SMALL_LAB);
-    let seen = observe(&patient(&simulator), &simulator, &lab).await.unwrap();
+    let seen = observe(&long_timeout(&simulator), &simulator, &lab).await.unwrap();
     let coverage = seen.coverage.clone().unwrap();
     assert!(coverage.is_complete(), "{coverage:?}");
     assert_eq!(coverage.phase, Phase::Steady);
@@ -67,7 +67,7 @@ async fn a_running_lab_is_observed_completely() {
 async fn the_newer_api_tells_memory_and_disk() {
     let simulator = simulator(SimulatorOptions { api: ApiVersion::V2_10, ..fast() }).await;
     let lab = running_lab(&simulator, SMALL_LAB);
-    let seen = observe(&patient(&simulator), &simulator, &lab).await.unwrap();
+    let seen = observe(&long_timeout(&simulator), &simulator, &lab).await.unwrap();
     assert!(seen.usage.unwrap().used.memory_mb.unwrap() > 0.0);
     assert!(seen.total_storage_mb.unwrap() > 0.0);
     assert!(seen.cml_version.unwrap().starts_with("2.10"));
@@ -77,7 +77,7 @@ async fn the_newer_api_tells_memory_and_disk() {
 async fn an_observation_is_five_requests_whatever_the_size() {
     let simulator = simulator(fast()).await;
     let lab = running_lab(&simulator, SMALL_LAB);
-    let observer = patient(&simulator);
+    let observer = long_timeout(&simulator);
     observe(&observer, &simulator, &lab).await.unwrap();
     assert!(simulator.requests().total <= 7, "with sign-in and version: {:?}", simulator.requests());
     simulator.reset_requests();
@@ -89,12 +89,12 @@ async fn an_observation_is_five_requests_whatever_the_size() {
 async fn a_lab_that_was_never_started_takes_its_sizes_from_the_node_definitions() {
     let simulator = simulator(fast()).await;
     let lab = LabId::parse(simulator.import(SMALL_LAB).unwrap()).unwrap();
-    let observer = patient(&simulator);
+    let observer = long_timeout(&simulator);
     let seen = observe(&observer, &simulator, &lab).await.unwrap();
     assert_eq!(seen.coverage.unwrap().phase, Phase::Stopped);
     assert!(seen.total_memory_mb.unwrap() > 0.0);
     observe(&observer, &simulator, &lab).await.unwrap();
-    assert_eq!(simulator.requests().of("GET /api/v0/simplified_node_definitions"), 1, "read once");
+    assert_eq!(simulator.requests().count("GET /api/v0/simplified_node_definitions"), 1, "read once");
 }
 
 /// The largest lab of the public collection, where it is at hand: 302 nodes.
@@ -104,7 +104,7 @@ async fn the_lab_of_302_nodes_is_observed_in_at_most_six_requests() {
     let yaml = std::fs::read_to_string(std::path::Path::new(&folder).join("14_300_node_lab.yaml")).unwrap();
     let simulator = simulator(fast()).await;
     let lab = running_lab(&simulator, &yaml);
-    let observer = patient(&simulator);
+    let observer = long_timeout(&simulator);
     // As the controller greets its workers before anybody asks.
     observer.client().reader(&access(&simulator, "simulator"), Duration::from_secs(30)).sign_in().await.unwrap();
     observer.client().reader(&access(&simulator, "simulator"), Duration::from_secs(30)).version().await.unwrap();
@@ -126,7 +126,7 @@ async fn the_lab_of_302_nodes_is_observed_in_at_most_six_requests() {
 async fn every_topology_at_hand_is_observed() {
     let Ok(folder) = std::env::var("LABLET_TOPOLOGIES") else { return };
     let simulator = simulator(SimulatorOptions { topologies: Some(folder.into()), ..fast() }).await;
-    let observer = patient(&simulator);
+    let observer = long_timeout(&simulator);
     for (lab, title) in simulator.labs() {
         simulator.start_lab(&lab).unwrap();
         simulator.advance(Duration::from_secs(2 * 3600)).unwrap();
@@ -141,13 +141,13 @@ async fn every_topology_at_hand_is_observed() {
 async fn an_expired_token_is_renewed_once_for_all_reads() {
     let simulator = simulator(fast()).await;
     let lab = running_lab(&simulator, SMALL_LAB);
-    let observer = patient(&simulator);
+    let observer = long_timeout(&simulator);
     observe(&observer, &simulator, &lab).await.unwrap();
     simulator.expire_tokens();
     simulator.reset_requests();
     let seen = observe(&observer, &simulator, &lab).await.unwrap();
     assert!(seen.is_complete().unwrap());
-    assert_eq!(simulator.requests().of("POST /api/v0/authenticate"), 1);
+    assert_eq!(simulator.requests().count("POST /api/v0/authenticate"), 1);
     assert_eq!(simulator.requests().total, 11, "five refused, one sign-in, five again");
 }
 
@@ -156,7 +156,7 @@ async fn a_token_that_is_refused_when_fresh_is_not_renewed_for_ever() {
     let simulator = simulator(fast()).await;
     let lab = running_lab(&simulator, SMALL_LAB);
     simulator.fault(Fault::new(FaultKind::Status { code: 401 }).on_path("/labs/")).unwrap();
-    let error = observe(&patient(&simulator), &simulator, &lab).await.unwrap_err();
+    let error = observe(&long_timeout(&simulator), &simulator, &lab).await.unwrap_err();
     assert!(error.to_string().contains("refused its own fresh token"), "{error}");
     assert!(simulator.requests().total <= 1 + 1 + 5 * 3, "{:?}", simulator.requests());
 }
@@ -165,7 +165,7 @@ async fn a_token_that_is_refused_when_fresh_is_not_renewed_for_ever() {
 async fn a_refused_password_is_told_and_not_tried_again_at_once() {
     let simulator = simulator(fast()).await;
     let lab = running_lab(&simulator, SMALL_LAB);
-    let observer = patient(&simulator);
+    let observer = long_timeout(&simulator);
     for _ in 0..3 {
         let error = observer.observe(&access(&simulator, "wrong-secret"), &lab, NOON).await.unwrap_err();
         assert_eq!(error, ObservationImpossible::SignIn(CmlError::PasswordRefused));
@@ -179,8 +179,8 @@ async fn a_missing_permission_is_not_tried_again() {
     let simulator = simulator(fast()).await;
     let lab = running_lab(&simulator, SMALL_LAB);
     simulator.fault(Fault::new(FaultKind::Status { code: 403 }).on_path("simulation_stats")).unwrap();
-    let seen = observe(&patient(&simulator), &simulator, &lab).await.unwrap();
-    assert_eq!(simulator.requests().of("GET /api/v0/labs/{id}/simulation_stats"), 1);
+    let seen = observe(&long_timeout(&simulator), &simulator, &lab).await.unwrap();
+    assert_eq!(simulator.requests().count("GET /api/v0/labs/{id}/simulation_stats"), 1);
     assert!(seen.coverage.unwrap().failed_reads[0].reason.starts_with("the user has no permission"));
 }
 
@@ -205,7 +205,7 @@ async fn with_half_its_reads_failing_a_lab_is_observed_in_part() {
     for path in ["topology", "simulation_stats", "lab_element_state"] {
         simulator.fault(Fault::new(FaultKind::Status { code: 500 }).on_path(path)).unwrap();
     }
-    let seen = observe(&patient(&simulator), &simulator, &lab).await.unwrap();
+    let seen = observe(&long_timeout(&simulator), &simulator, &lab).await.unwrap();
     let coverage = seen.coverage.unwrap();
     let failed: Vec<&str> = coverage.failed_reads.iter().map(|failed| failed.read.as_str()).collect();
     assert_eq!(failed, ["topology", "lab_element_state", "simulation_stats"]);
@@ -216,15 +216,15 @@ async fn with_half_its_reads_failing_a_lab_is_observed_in_part() {
 #[tokio::test]
 async fn garbage_half_answers_and_cut_connections_are_told_apart() {
     for (kind, expected) in [
-        (FaultKind::Garbage, "CML answered something unreadable: no JSON"),
-        (FaultKind::Truncate, "CML answered something unreadable: no JSON"),
+        (FaultKind::InvalidBody, "CML gave an invalid response: no JSON"),
+        (FaultKind::Truncate, "CML gave an invalid response: no JSON"),
         (FaultKind::DropConnection, "connection"),
         (FaultKind::Booting, "CML answered 502"),
     ] {
         let simulator = simulator(fast()).await;
         let lab = running_lab(&simulator, SMALL_LAB);
         simulator.fault(Fault::new(kind.clone()).on_path("/labs/")).unwrap();
-        let error = observe(&patient(&simulator), &simulator, &lab).await.unwrap_err().to_string();
+        let error = observe(&long_timeout(&simulator), &simulator, &lab).await.unwrap_err().to_string();
         assert!(error.contains(expected), "{kind:?}: {error}");
     }
 }
@@ -234,7 +234,7 @@ async fn a_lab_that_is_gone_is_told_as_such() {
     let simulator = simulator(fast()).await;
     let lab = running_lab(&simulator, SMALL_LAB);
     simulator.delete_lab(lab.as_str()).unwrap();
-    assert_eq!(observe(&patient(&simulator), &simulator, &lab).await.unwrap_err(), ObservationImpossible::LabGone);
+    assert_eq!(observe(&long_timeout(&simulator), &simulator, &lab).await.unwrap_err(), ObservationImpossible::LabGone);
 }
 
 #[tokio::test]
@@ -266,7 +266,7 @@ async fn a_certificate_nobody_vouches_for_is_refused_unless_told_otherwise() {
 async fn a_worker_that_is_away_is_told_as_such() {
     let simulator = simulator(fast()).await;
     let lab = running_lab(&simulator, SMALL_LAB);
-    let (observer, access) = (patient(&simulator), access(&simulator, "simulator"));
+    let (observer, access) = (long_timeout(&simulator), access(&simulator, "simulator"));
     simulator.stop().await;
     let error = observer.observe(&access, &lab, NOON).await.unwrap_err();
     assert!(matches!(error, ObservationImpossible::SignIn(CmlError::Unreachable { .. })), "{error}");

@@ -153,7 +153,7 @@ async fn a_token_stays_with_the_address_that_gave_it() {
     second.fault(Fault::new(FaultKind::RefusePassword).on_path("authenticate")).unwrap();
     let moved = access(&book, &second.url()).unwrap();
     assert_eq!(failure(&observer, &moved, &lab).await, CmlError::PasswordRefused);
-    assert_eq!(second.requests().total, second.requests().of("POST /api/v0/authenticate"));
+    assert_eq!(second.requests().total, second.requests().count("POST /api/v0/authenticate"));
     second.stop().await;
 }
 

@@ -3,8 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod cml;
+mod command_consumer;
 mod destinations;
-mod real_door;
 mod requests;
 mod surroundings;
 mod timeslots;

@@ -23,7 +23,7 @@ async fn world() -> (World, Simulator, domain::LabId) {
 }
 
 fn reads(simulator: &Simulator) -> u64 {
-    simulator.requests().of("GET /api/v0/labs/{id}/nodes")
+    simulator.requests().count("GET /api/v0/labs/{id}/nodes")
 }
 
 #[tokio::test]
@@ -180,7 +180,7 @@ async fn a_cml_that_fails_in_every_way_gives_every_request_an_outcome() {
     let faults = [
         (FaultKind::Slow { milliseconds: 30_000 }, "no answer within 1.0 s"),
         (FaultKind::Status { code: 500 }, "CML answered 500"),
-        (FaultKind::Garbage, "something unreadable"),
+        (FaultKind::InvalidBody, "invalid response"),
         (FaultKind::DropConnection, "connection"),
     ];
     for (number, (kind, expected)) in faults.into_iter().enumerate() {
@@ -209,15 +209,15 @@ async fn a_cml_that_fails_in_every_way_gives_every_request_an_outcome() {
 async fn nothing_is_lost_and_nothing_read_twice_while_gateway_and_log_are_away() {
     let (world, simulator, lab) = world().await;
     world.add_session("s1", "w1", lab.as_str(), None);
-    world.set_away(true);
+    world.set_unreachable(true);
     let controller = world.controller(&simulator, options()).await;
     world.request("s1", "r1").await;
     eventually("the request has been tried", || async { (world.unacknowledged().await? == 1).then_some(()) }).await;
     assert_eq!(reads(&simulator), 0, "without the gateway nobody knows where the lab is");
-    world.close_door();
-    world.set_away(false);
+    world.stop_consumer();
+    world.set_unreachable(false);
     eventually("the lab has been read", || async { (reads(&simulator) == 1).then_some(()) }).await;
-    world.set_away(true);
+    world.set_unreachable(true);
     // The report waits on the bus: the request comes back, and is not acknowledged.
     let comes_back = || async {
         let stream = world.bus.jetstream().get_stream(bus::streams::EVENTS).await.ok()?;
@@ -226,8 +226,8 @@ async fn nothing_is_lost_and_nothing_read_twice_while_gateway_and_log_are_away()
     };
     eventually("the request comes back", comes_back).await;
     assert_eq!(world.unacknowledged().await, Some(1));
-    world.open_door();
-    world.set_away(false);
+    world.start_consumer();
+    world.set_unreachable(false);
     assert_eq!(world.outcome("s1", "r1").await.0, "recorded");
     world.all_acknowledged().await;
     assert_eq!(reads(&simulator), 1, "CML is not read again for an outcome on its way");

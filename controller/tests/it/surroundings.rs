@@ -1,4 +1,4 @@
-//! What surrounds a controller: the gateway's internal API and the command door, as a small model in the test's own
+//! What surrounds a controller: the gateway's internal API and the command consumer, as a small model in the test's own
 //! process, and a CML simulator. The real ones meet the controller in the harness' journeys.
 
 use std::collections::BTreeMap;
@@ -31,7 +31,7 @@ pub(crate) const KEY: &str = "internal-key";
 /// When the tests' observations are made.
 pub(crate) const NOON: DateTime<Utc> = DateTime::from_timestamp(1_772_000_000, 0).expect("a time");
 
-const PATIENCE: Duration = Duration::from_secs(40);
+const TIMEOUT: Duration = Duration::from_secs(40);
 
 /// Two routers, a switch and a connector; one with port tags.
 pub(crate) const SMALL_LAB: &str = r#"
@@ -58,9 +58,9 @@ pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(what: &str, mut
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    match tokio::time::timeout(PATIENCE, waited).await {
+    match tokio::time::timeout(TIMEOUT, waited).await {
         Ok(found) => found,
-        Err(_) => panic!("waited {} s in vain until {what}", PATIENCE.as_secs()),
+        Err(_) => panic!("waited {} s in vain until {what}", TIMEOUT.as_secs()),
     }
 }
 
@@ -100,7 +100,7 @@ pub(crate) fn cml_options(simulator: &Simulator) -> CmlOptions {
 struct Known {
     sessions: BTreeMap<String, Value>,
     workers: Vec<Value>,
-    away: bool,
+    unreachable: bool,
     /// How often somebody found the gateway away.
     refusals: usize,
     /// Commands that took effect, once each: name and data.
@@ -119,7 +119,7 @@ pub(crate) struct World {
     pub(crate) bus: Bus,
     pub(crate) gateway_url: String,
     nats_url: String,
-    door_open: tokio::sync::watch::Sender<bool>,
+    consumer_open: tokio::sync::watch::Sender<bool>,
     _tasks: Arc<Tasks>,
 }
 
@@ -135,7 +135,7 @@ impl World {
     pub(crate) async fn start(nats_url: &str) -> Self {
         install_tls();
         let bus = Bus::connect(&BusOptions::new(nats_url, "world")).await.unwrap();
-        bus.connected(PATIENCE).await.unwrap();
+        bus.connected(TIMEOUT).await.unwrap();
         let known: Arc<Mutex<Known>> = Arc::default();
         let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let gateway_url = format!("http://{}", listener.local_addr().unwrap());
@@ -148,18 +148,18 @@ impl World {
         let served = tokio::spawn(async move {
             axum::serve(listener, routes).await.unwrap();
         });
-        let (door_open, is_open) = tokio::sync::watch::channel(true);
+        let (consumer_open, is_open) = tokio::sync::watch::channel(true);
         let world = Self {
             known: known.clone(),
             bus: bus.clone(),
             gateway_url,
             nats_url: nats_url.to_owned(),
-            door_open,
+            consumer_open,
             _tasks: Arc::new(Tasks(vec![])),
         };
         world.ensure_streams().await;
-        let door = tokio::spawn(door(known, bus, is_open));
-        Self { _tasks: Arc::new(Tasks(vec![served, door])), ..world }
+        let consumer = tokio::spawn(command_consumer(known, bus, is_open));
+        Self { _tasks: Arc::new(Tasks(vec![served, consumer])), ..world }
     }
 
     pub(crate) async fn ensure_streams(&self) {
@@ -199,8 +199,8 @@ impl World {
         self.known().sessions[id]["status"].as_str().unwrap().to_owned()
     }
 
-    pub(crate) fn set_away(&self, away: bool) {
-        self.known().away = away;
+    pub(crate) fn set_unreachable(&self, unreachable: bool) {
+        self.known().unreachable = unreachable;
     }
 
     pub(crate) fn announce_nothing(&self) {
@@ -215,12 +215,12 @@ impl World {
         self.known().refuse_observations = true;
     }
 
-    pub(crate) fn close_door(&self) {
-        self.door_open.send_replace(false);
+    pub(crate) fn stop_consumer(&self) {
+        self.consumer_open.send_replace(false);
     }
 
-    pub(crate) fn open_door(&self) {
-        self.door_open.send_replace(true);
+    pub(crate) fn start_consumer(&self) {
+        self.consumer_open.send_replace(true);
     }
 
     /// Somebody asks for an observation: the request is in the log, and on the bus.
@@ -306,7 +306,7 @@ pub(crate) struct Running {
 impl Running {
     pub(crate) async fn stop(mut self) {
         self.stop.cancel();
-        let ended = tokio::time::timeout(PATIENCE, &mut self.task).await;
+        let ended = tokio::time::timeout(TIMEOUT, &mut self.task).await;
         ended.expect("the controller ends when it is told to").unwrap().unwrap();
     }
 }
@@ -344,7 +344,7 @@ type Shared = Arc<Mutex<Known>>;
 
 fn guarded(known: &Shared, headers: &HeaderMap) -> Result<(), StatusCode> {
     let mut known = known.lock().unwrap();
-    if known.away {
+    if known.unreachable {
         known.refusals += 1;
         return Err(StatusCode::SERVICE_UNAVAILABLE);
     }
@@ -427,16 +427,16 @@ async fn announce(bus: &Bus, session: &str, event: &Value) {
     bus.jetstream().publish_with_headers(subject, headers, payload).await.unwrap().await.unwrap();
 }
 
-/// The command door in little: each command takes effect once, is answered, and is acknowledged.
-async fn door(known: Shared, bus: Bus, mut is_open: tokio::sync::watch::Receiver<bool>) {
+/// A command consumer in miniature: each command takes effect once, is answered, and is acknowledged.
+async fn command_consumer(known: Shared, bus: Bus, mut is_open: tokio::sync::watch::Receiver<bool>) {
     loop {
         is_open.wait_for(|open| *open).await.unwrap();
         let Ok(stream) = bus.jetstream().get_stream(streams::COMMANDS).await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let durable = Config { durable_name: Some("door".into()), ..Config::default() };
-        let Ok(consumer) = stream.get_or_create_consumer("door", durable).await else {
+        let durable = Config { durable_name: Some("commands".into()), ..Config::default() };
+        let Ok(consumer) = stream.get_or_create_consumer("commands", durable).await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };

@@ -92,10 +92,10 @@ async fn an_observation_that_never_comes_does_not_hold_the_session_up() {
 async fn a_gateway_that_is_away_is_waited_for() {
     let (world, simulator, lab) = world().await;
     world.add_session("s1", "w1", lab.as_str(), Some(-5));
-    world.set_away(true);
+    world.set_unreachable(true);
     let controller = world.controller(&simulator, options()).await;
     eventually("the gateway was asked in vain", || async { (world.refusals() > 2).then_some(()) }).await;
-    world.set_away(false);
+    world.set_unreachable(false);
     collecting(&world, "s1").await;
     controller.stop().await;
 }
@@ -105,14 +105,14 @@ async fn a_controller_in_the_middle_of_an_observation_ends_cleanly_and_another_g
     let (world, simulator, lab) = world().await;
     world.add_session("s1", "w1", lab.as_str(), None);
     simulator.fault(Fault::new(FaultKind::Slow { milliseconds: 60_000 }).on_path("topology").times(1)).unwrap();
-    let patient = ControllerOptions { observation_timeout: Duration::from_secs(50), ..options() };
-    let first = world.controller(&simulator, patient.clone()).await;
+    let long_timeout = ControllerOptions { observation_timeout: Duration::from_secs(50), ..options() };
+    let first = world.controller(&simulator, long_timeout.clone()).await;
     world.request("s1", "r1").await;
-    let reads = || simulator.requests().of("GET /api/v0/labs/{id}/topology");
+    let reads = || simulator.requests().count("GET /api/v0/labs/{id}/topology");
     eventually("the lab is being read", || async { (reads() == 1).then_some(()) }).await;
     first.stop().await;
     assert_eq!(world.outcome_now("s1", "r1"), None);
-    let second = world.controller(&simulator, patient).await;
+    let second = world.controller(&simulator, long_timeout).await;
     assert_eq!(world.outcome("s1", "r1").await.0, "recorded");
     second.stop().await;
 }

@@ -173,7 +173,7 @@ async fn the_checks_of_a_page_can_fail() {
 
 #[tokio::test]
 async fn what_never_comes_is_told_with_the_page() {
-    let browser = serve().await.with_patience(std::time::Duration::from_millis(300));
+    let browser = serve().await.with_timeout(std::time::Duration::from_millis(300));
     browser.goto("/").await.unwrap();
     let missing = format!("{:#}", browser.button("Coffee").await.err().unwrap());
     for told in ["no button \"Coffee\" among [\"Look\", \"Look\", \"Send\", \"Revise\"]", "PC_serial", "failed-browser"]

@@ -62,8 +62,8 @@ fn details(world: &World, lab: &Lab) -> Value {
         "link_count": lab.links.len(),
         "groups": [],
         "effective_permissions": ["lab_admin", "lab_edit", "lab_exec", "lab_view"],
-        "autostart": lab.kept.autostart,
-        "node_staging": lab.kept.node_staging,
+        "autostart": lab.passed_through.autostart,
+        "node_staging": lab.passed_through.node_staging,
     })
 }
 
@@ -317,12 +317,15 @@ impl Serialize for ElementStates<'_> {
             node.interfaces.iter().map(move |interface| (interface.id, state))
         });
         let mut view = serializer.serialize_struct("ElementStates", 3)?;
-        view.serialize_field("nodes", &Pairs::of(lab.nodes.iter().map(|node| (node.id, node.state(now).name()))))?;
+        view.serialize_field(
+            "nodes",
+            &Pairs::from_pairs(lab.nodes.iter().map(|node| (node.id, node.state(now).name()))),
+        )?;
         view.serialize_field(
             "links",
-            &Pairs::of(lab.links.iter().map(|link| (link.id, lab.link_state(link, now).name()))),
+            &Pairs::from_pairs(lab.links.iter().map(|link| (link.id, lab.link_state(link, now).name()))),
         )?;
-        view.serialize_field("interfaces", &Pairs::of(interface_states))?;
+        view.serialize_field("interfaces", &Pairs::from_pairs(interface_states))?;
         view.end()
     }
 }
@@ -331,7 +334,7 @@ impl Serialize for ElementStates<'_> {
 pub(super) struct Pairs<V>(Vec<(Uuid, V)>);
 
 impl<V> Pairs<V> {
-    pub(super) fn of(pairs: impl Iterator<Item = (Uuid, V)>) -> Self {
+    pub(super) fn from_pairs(pairs: impl Iterator<Item = (Uuid, V)>) -> Self {
         Self(pairs.collect())
     }
 }

@@ -112,7 +112,7 @@ struct Wanted {
 }
 
 impl Wanted {
-    fn of(query: &Query) -> Self {
+    fn from_query(query: &Query) -> Self {
         Self { operational: flag(query, "operational"), configurations: !flag(query, "exclude_configurations") }
     }
 }
@@ -156,7 +156,7 @@ pub(super) async fn list(State(world): State<Shared>, Path(lab): Path<String>, q
     if !flag(&query, "data") {
         return json(&lab.nodes.iter().map(|node| node.id).collect::<Vec<_>>());
     }
-    let wanted = Wanted::of(&query);
+    let wanted = Wanted::from_query(&query);
     json(&lab.nodes.iter().map(|node| view(&world, lab, node, now, wanted)).collect::<Vec<_>>())
 }
 
@@ -171,7 +171,7 @@ pub(super) async fn show(
 ) -> Answer {
     let world = world.lock();
     let lab = find_lab(&world, &lab)?;
-    json(&view(&world, lab, find_node(lab, &node)?, world.now(), Wanted::of(&query)))
+    json(&view(&world, lab, find_node(lab, &node)?, world.now(), Wanted::from_query(&query)))
 }
 
 pub(super) async fn state(State(world): State<Shared>, Path((lab, node)): Path<(String, String)>) -> Answer {

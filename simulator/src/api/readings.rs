@@ -94,8 +94,8 @@ pub(super) async fn statistics(State(world): State<Shared>, Path(lab): Path<Stri
         Some((link.id, statistics))
     };
     json(&Statistics {
-        nodes: Pairs::of(lab.nodes.iter().filter_map(node)),
-        links: Pairs::of(lab.links.iter().filter_map(link)),
+        nodes: Pairs::from_pairs(lab.nodes.iter().filter_map(node)),
+        links: Pairs::from_pairs(lab.links.iter().filter_map(link)),
     })
 }
 
@@ -173,7 +173,9 @@ pub(super) async fn addresses(State(world): State<Shared>, Path(lab): Path<Strin
     let world = world.lock();
     let now = world.now();
     let lab = find_lab(&world, &lab)?;
-    json(&Pairs::of(lab.nodes.iter().enumerate().filter_map(|(position, node)| addresses_of(node, position, now))))
+    json(&Pairs::from_pairs(
+        lab.nodes.iter().enumerate().filter_map(|(position, node)| addresses_of(node, position, now)),
+    ))
 }
 
 pub(super) async fn addresses_of_node(

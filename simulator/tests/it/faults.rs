@@ -19,7 +19,7 @@ async fn every_kind_of_fault_strikes_and_ends() {
     assert_eq!(controller.get("/authok").await, "OK");
 
     controller.simulator.clear_faults();
-    controller.simulator.fault(Fault::new(FaultKind::Garbage)).unwrap();
+    controller.simulator.fault(Fault::new(FaultKind::InvalidBody)).unwrap();
     let reply = labs(&controller).await.unwrap();
     assert_eq!(reply.status, StatusCode::OK);
     serde_json::from_str::<serde_json::Value>(&reply.text).unwrap_err();

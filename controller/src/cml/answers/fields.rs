@@ -165,7 +165,7 @@ pub(super) fn kind(value: &Value) -> &'static str {
 }
 
 pub(super) fn not_a(wanted: &str, answer: &Value) -> CmlError {
-    CmlError::Garbage { reason: format!("{} instead of a {wanted}", kind(answer)) }
+    CmlError::InvalidResponse { reason: format!("{} instead of a {wanted}", kind(answer)) }
 }
 
 #[derive(Default)]

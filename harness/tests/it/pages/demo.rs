@@ -11,7 +11,7 @@ const MOVING: &str = "demo-moving-ports";
 async fn a_session_is_watched_as_it_appears_and_drifts() {
     let lablet = Lablet::start(LabletOptions { demo: true, ..options() }).await.unwrap();
     // The line of a page may be waited for as long as a session's timeslot takes.
-    let browser = lablet.browser().await.unwrap().with_patience(std::time::Duration::from_secs(90));
+    let browser = lablet.browser().await.unwrap().with_timeout(std::time::Duration::from_secs(90));
     sign_in_by_link(&browser, lablet.ready().sign_in_url.as_deref().unwrap()).await.unwrap();
 
     let session = watch_a_session_appear(&browser).await;

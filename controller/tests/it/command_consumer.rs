@@ -1,4 +1,4 @@
-//! What the controller says, said to the real command door over a real log.
+//! What the controller says, said to the real command consumer over a real log.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use bus::clock::{Clock, IdGenerator};
 use bus::{Bus, BusOptions, StreamBounds, streams};
 use controller::Gateway;
 use controller::plan::derived;
-use controller::reports::{Report, Sender, Told};
+use controller::reports::{CommandOutcome, Report, Sender};
 use domain::lablet_session::{FailureOutcome, LabletSession, SessionStatus};
 use domain::observation::ResourceObservation;
 use domain::{RequestId, SessionId};
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::surroundings::install_tls;
 
 #[tokio::test]
-async fn the_door_takes_what_the_controller_says_once_and_answers() {
+async fn the_command_consumer_records_the_controllers_commands_once_and_replies() {
     install_tls();
     let nats = servers::testing::nats().await;
     let bus = Bus::connect(&BusOptions::new(nats.url(), "test")).await.unwrap();
@@ -50,40 +50,40 @@ async fn the_door_takes_what_the_controller_says_once_and_answers() {
         commands.transition_session(&session, serde_json::from_value(step).unwrap(), None, &origin).await.unwrap();
     }
     let stop = CancellationToken::new();
-    let door = CommandConsumer::new(
+    let consumer = CommandConsumer::new(
         bus.clone(),
         commands,
         DeadLetters::new(pool.clone(), clock.clone(), id_generator),
         CommandConsumerOptions::default(),
     );
-    let door = tokio::spawn(door.run(stop.clone()));
+    let consumer = tokio::spawn(consumer.run(stop.clone()));
 
     let gateway = Gateway::new("http://127.0.0.1:9", "key").unwrap();
     let sender = Sender::new(bus, gateway, StreamBounds::default(), streams::LARGEST_COMMAND);
     let request = RequestId::parse("r1").unwrap();
     let ask = Report::request_observation(&session, &request, derived("test", &["ask"]));
-    assert_eq!(sender.send(&ask).await.unwrap(), Told::Recorded);
+    assert_eq!(sender.send(&ask).await.unwrap(), CommandOutcome::Recorded);
     let unknown = RequestId::parse("r9").unwrap();
     let failure = Report::failure(&session, &unknown, FailureOutcome::Failed, "no reason").unwrap();
-    assert!(matches!(sender.send(&failure).await.unwrap(), Told::Refused { code, .. } if code == "invalid"));
+    assert!(matches!(sender.send(&failure).await.unwrap(), CommandOutcome::Rejected { code, .. } if code == "invalid"));
     let seen = |memory| ResourceObservation {
         observed_at: Some(clock.now()),
         total_memory_mb: Some(memory),
         ..ResourceObservation::unknown()
     };
     let observation = Report::observation(&session, &request, seen(768.0)).unwrap();
-    assert_eq!(sender.send(&observation).await.unwrap(), Told::Recorded);
+    assert_eq!(sender.send(&observation).await.unwrap(), CommandOutcome::Recorded);
     let late = Report::failure(&session, &request, FailureOutcome::Failed, "another controller was slower").unwrap();
-    assert_eq!(sender.send(&late).await.unwrap(), Told::Recorded, "the request has its one outcome already");
+    assert_eq!(sender.send(&late).await.unwrap(), CommandOutcome::Recorded, "the request has its one outcome already");
     let move_on = Report::move_on(&session, derived("test", &["move on"])).unwrap();
-    assert_eq!(sender.send(&move_on).await.unwrap(), Told::Recorded);
+    assert_eq!(sender.send(&move_on).await.unwrap(), CommandOutcome::Recorded);
     let again = Report::move_on(&session, derived("test", &["move on again"])).unwrap();
-    assert_eq!(sender.send(&again).await.unwrap(), Told::Recorded);
+    assert_eq!(sender.send(&again).await.unwrap(), CommandOutcome::Recorded);
 
     let (state, ..) = log.load::<LabletSession>("s1").await.unwrap().unwrap();
     let state = state.present().unwrap();
     assert_eq!((state.status, state.observations.count), (SessionStatus::Collecting, 1));
     assert!(state.open_requests.is_empty());
     stop.cancel();
-    door.await.unwrap().unwrap();
+    consumer.await.unwrap().unwrap();
 }
