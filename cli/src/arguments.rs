@@ -1,14 +1,10 @@
 //! The command line.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::client::ClientCommand;
-use crate::configuration::watcher::WatcherArguments;
-use crate::configuration::{
-    BodyArguments, BusArguments, ControllerArguments, DatabaseArguments, DeadLetterArguments, GatewayArguments,
-};
+use crate::configuration::roles::{ControlArguments, ProjectArguments, RelayArguments, ServeArguments};
 use crate::operations::OperationCommand;
-use crate::secret::Secret;
 use crate::simulate::SimulateArguments;
 use crate::telemetry::LogFormat;
 use crate::up::UpArguments;
@@ -47,57 +43,50 @@ pub(crate) enum Command {
     Client(ClientCommand),
 }
 
-/// Gateway and command consumer.
-#[derive(Debug, Args)]
-pub(crate) struct ServeArguments {
-    #[command(flatten)]
-    pub(crate) database: DatabaseArguments,
-    #[command(flatten)]
-    pub(crate) bus: BusArguments,
-    #[command(flatten)]
-    pub(crate) gateway: GatewayArguments,
-    #[command(flatten)]
-    pub(crate) bodies: BodyArguments,
-    #[command(flatten)]
-    pub(crate) dead_letters: DeadLetterArguments,
-}
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
 
-/// Projections.
-#[derive(Debug, Args)]
-pub(crate) struct ProjectArguments {
-    #[command(flatten)]
-    pub(crate) database: DatabaseArguments,
-    #[command(flatten)]
-    pub(crate) bus: BusArguments,
-    #[command(flatten)]
-    pub(crate) watcher: WatcherArguments,
-}
+    use super::*;
+    use crate::configuration::secrets::{in_arguments, prepare};
 
-/// Relay.
-#[derive(Debug, Args)]
-pub(crate) struct RelayArguments {
-    #[command(flatten)]
-    pub(crate) database: DatabaseArguments,
-    #[command(flatten)]
-    pub(crate) bus: BusArguments,
-    /// How the gateway is reached from outside; in the notices' links.
-    #[arg(long, env = "LABLET_PUBLIC_URL")]
-    pub(crate) public_url: Option<String>,
-    #[command(flatten)]
-    pub(crate) watcher: WatcherArguments,
-}
+    fn with(variables: &[(&str, &str)]) -> anyhow::Result<clap::Command> {
+        prepare(Arguments::command(), |name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+        })
+    }
 
-/// Controller.
-#[derive(Debug, Args)]
-pub(crate) struct ControlArguments {
-    #[command(flatten)]
-    pub(crate) bus: BusArguments,
-    /// The gateway.
-    #[arg(long, env = "LABLET_GATEWAY_URL", default_value = "http://127.0.0.1:8080")]
-    pub(crate) gateway_url: String,
-    /// The controller's key for the gateway.
-    #[arg(long, env = "LABLET_INTERNAL_API_KEY", hide_env_values = true)]
-    pub(crate) internal_api_key: Secret,
-    #[command(flatten)]
-    pub(crate) controller: ControllerArguments,
+    #[test]
+    fn a_secret_may_stand_in_a_file_and_not_in_two_places() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key");
+        std::fs::write(&file, "lablet_internal_s3cret\n").unwrap();
+        let path = file.to_str().unwrap();
+        let command = with(&[("LABLET_INTERNAL_API_KEY_FILE", path)]).unwrap();
+        let matches = command.clone().try_get_matches_from(["lablet", "control"]).unwrap();
+        let given: &crate::secret::Secret = matches.subcommand().unwrap().1.get_one("internal_api_key").unwrap();
+        assert_eq!(given.reveal(), "lablet_internal_s3cret");
+        assert_eq!(in_arguments(&command, &matches), [""; 0]);
+
+        let both = with(&[("LABLET_TOKEN", "s3cret"), ("LABLET_TOKEN_FILE", path)]).unwrap_err().to_string();
+        assert!(both.contains("LABLET_TOKEN_FILE") && !both.contains("s3cret"), "{both}");
+        let missing = with(&[("LABLET_TOKEN_FILE", "/nowhere")]).unwrap_err();
+        assert!(format!("{missing:#}").contains("LABLET_TOKEN_FILE: /nowhere"), "{missing:#}");
+        std::fs::write(&file, "\n").unwrap();
+        assert!(with(&[("LABLET_TOKEN_FILE", path)]).unwrap_err().to_string().contains("is empty"));
+    }
+
+    #[test]
+    fn a_secret_in_the_arguments_is_noticed_and_its_flag_is_not_offered() {
+        let command = with(&[]).unwrap();
+        let found = |arguments: &[&str]| {
+            let matches = command.clone().try_get_matches_from(arguments).unwrap();
+            in_arguments(&command, &matches)
+        };
+        assert_eq!(found(&["lablet", "relay", "--nats-url", "nats://127.0.0.1:4222"]), [""; 0]);
+        assert_eq!(found(&["lablet", "relay", "--nats-url", "nats://token@h"]), ["LABLET_NATS_URL"]);
+        assert_eq!(found(&["lablet", "control", "--internal-api-key", "k"]), ["LABLET_INTERNAL_API_KEY"]);
+        let help = command.clone().find_subcommand_mut("control").unwrap().render_long_help().to_string();
+        assert!(!help.contains("--nats-token") && !help.contains("--cml-password") && help.contains("--nats-nkey"));
+    }
 }

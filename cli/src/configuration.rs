@@ -1,6 +1,7 @@
 //! Configuration: read once, here, from the command line and the environment, and passed on as values.
 
 pub(crate) mod bus;
+pub(crate) mod roles;
 pub(crate) mod secrets;
 pub(crate) mod sign_in;
 pub(crate) mod watcher;
@@ -22,8 +23,8 @@ use simulator::Simulator;
 
 pub(crate) use self::bus::BusArguments;
 use self::sign_in::SignInArguments;
+use crate::ready::Ready;
 use crate::secret::Secret;
-use crate::up::ready::Ready;
 
 /// Where the log is.
 #[derive(Debug, Clone, Args)]
@@ -47,9 +48,29 @@ impl DatabaseArguments {
             .context("no database is known: set LABLET_DATABASE_URL, or run `lablet up` in this folder")
     }
 
-    /// What the `lablet up` in this folder told.
+    /// What the `lablet up` in this folder wrote when it was ready.
     pub(crate) fn ready(&self) -> anyhow::Result<Option<Ready>> {
         Ready::read(&self.data_dir)
+    }
+}
+
+/// Log and bus.
+#[derive(Debug, Args)]
+pub(crate) struct StoresArguments {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArguments,
+    #[command(flatten)]
+    bus: BusArguments,
+}
+
+impl StoresArguments {
+    /// The bus that was named, else that of the `lablet up` in this folder.
+    pub(crate) fn stores_bus(&self) -> anyhow::Result<BusArguments> {
+        let mut bus = self.bus.clone();
+        if bus.nats_url.is_none() {
+            bus.nats_url = self.database.ready()?.map(|ready| ready.nats_url);
+        }
+        Ok(bus)
     }
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::Rng as _;
-use serde_json::{Value, json};
+use serde_json::json;
 use simulator::Simulator;
 use tokio_util::sync::CancellationToken;
 
@@ -161,12 +161,6 @@ impl Demo {
         services.transition(session, json!({"new_status": "stopping"})).await?;
         Ok(())
     }
-}
-
-/// The members of an object that are ids.
-fn id_of(answer: &Value) -> anyhow::Result<String> {
-    use anyhow::Context as _;
-    Ok(answer["id"].as_str().context("the answer has no id")?.to_owned())
 }
 
 /// Starts the simulator with a password of its own, and gives the credentials to it.

@@ -5,11 +5,13 @@ mod client;
 mod configuration;
 mod demo;
 mod operations;
+mod ready;
 mod roles;
 mod secret;
 mod shutdown;
 mod simulate;
 mod telemetry;
+mod terminal;
 mod up;
 
 use std::process::ExitCode;
@@ -17,6 +19,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use self::arguments::{Arguments, Command};
+use self::terminal::complain;
 
 /// Runs the executable: parses the command line and carries the command out.
 pub fn main() -> ExitCode {
@@ -80,28 +83,4 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Client(command) => client::run(command).await?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Says on standard error what went wrong, with every cause.
-fn complain(error: &anyhow::Error) {
-    use std::io::Write as _;
-    let mut out = std::io::stderr().lock();
-    // Where standard error is closed, there is nobody left to tell.
-    if writeln!(out, "lablet: {}", printable(&format!("{error:#}"))).is_err() {}
-}
-
-/// A message for people, of which what came from outside is a part: its further lines are indented, so that none looks
-/// like one of ours, and nothing in it steers the terminal.
-fn printable(message: &str) -> String {
-    let lines: Vec<String> = message.lines().map(|line| app::printable::storable(line, usize::MAX)).collect();
-    lines.join("\n    ")
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn what_came_from_outside_is_no_line_of_its_own() {
-        let said = super::printable("refused: x\nlablet: all is well\u{1b}[2J");
-        assert_eq!(said, "refused: x\n    lablet: all is well\\u{1b}[2J");
-    }
 }

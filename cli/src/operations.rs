@@ -17,10 +17,11 @@ use clap::{Args, Subcommand};
 use projections::ReadModel;
 use projections::rebuild::RebuildOptions;
 
-use crate::configuration::{BusArguments, DatabaseArguments};
+use crate::configuration::{BusArguments, DatabaseArguments, StoresArguments};
 use crate::roles::Store;
 use crate::secret::Secret;
 use crate::shutdown;
+use crate::terminal::say;
 
 /// How long a database that is starting is waited for.
 const WAIT_FOR_DATABASE: Duration = Duration::from_secs(60);
@@ -68,26 +69,6 @@ pub(crate) struct MigrateArguments {
     /// The database was restored from a dump: new events come after all that it holds.
     #[arg(long)]
     restored: bool,
-}
-
-/// Log and bus.
-#[derive(Debug, Args)]
-pub(crate) struct StoresArguments {
-    #[command(flatten)]
-    pub(crate) database: DatabaseArguments,
-    #[command(flatten)]
-    bus: BusArguments,
-}
-
-impl StoresArguments {
-    /// The bus that was named, else that of the `lablet up` in this folder.
-    fn stores_bus(&self) -> anyhow::Result<BusArguments> {
-        let mut bus = self.bus.clone();
-        if bus.nats_url.is_none() {
-            bus.nats_url = self.database.ready()?.map(|ready| ready.nats_url);
-        }
-        Ok(bus)
-    }
 }
 
 /// Carries an operator's command out.
@@ -204,10 +185,4 @@ async fn ensure_streams(arguments: &BusArguments) -> anyhow::Result<()> {
         }
         tokio::time::sleep(backoff.next_wait()).await;
     }
-}
-
-/// A line on standard output, without what could steer a terminal.
-pub(crate) fn say(line: &str) -> anyhow::Result<()> {
-    use std::io::Write as _;
-    writeln!(std::io::stdout().lock(), "{}", crate::printable(line)).context("standard output cannot be written")
 }

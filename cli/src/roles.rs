@@ -23,7 +23,7 @@ use projections::{Projections, Runner, RunnerOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use crate::arguments::{ControlArguments, ProjectArguments, RelayArguments, ServeArguments};
+use crate::configuration::roles::{ControlArguments, ProjectArguments, RelayArguments, ServeArguments};
 use crate::configuration::watcher::WatcherArguments;
 use crate::configuration::{Access, BusArguments, ControllerSettings};
 use crate::secret::Secret;

@@ -1,6 +1,5 @@
 //! `lablet up`: every role in one process, on a private Postgres and a private nats-server unless others are named.
 
-pub(crate) mod ready;
 mod stores;
 
 use std::net::SocketAddr;
@@ -15,7 +14,6 @@ use gateway::authentication::Role;
 use gateway::sign_in::{AdminName, SignInLinks};
 use tokio_util::sync::CancellationToken;
 
-use self::ready::Ready;
 use self::stores::Stores;
 use crate::configuration::bus::BusAccessArguments;
 use crate::configuration::sign_in::SignInArguments;
@@ -25,6 +23,7 @@ use crate::configuration::{
 };
 use crate::demo::Demo;
 use crate::operations::tokens::LINK_VALID_FOR;
+use crate::ready::Ready;
 use crate::roles::{self, Roles, Store};
 use crate::secret::Secret;
 use crate::shutdown;

@@ -5,6 +5,7 @@
 mod fingerprint;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -18,11 +19,31 @@ use domain::worker::PortRange;
 use domain::{Checked as _, Invalid, RawJson};
 
 use crate::cml::CmlError;
-use crate::cml::answers::{Address, Interface, Node, NodeStats, Reading, Topology};
-use crate::observer::LabReads;
+use crate::cml::answers::{
+    Address, Addresses, ElementStates, Interface, Node, NodeDefaults, NodeStats, Reading, Stats, Topology,
+};
 
 /// Who observed, in [`ResourceObservation::observer`].
 pub const OBSERVER: &str = "controller";
+
+/// Everything that was read of one lab, each read on its own: one that failed does not take the others with it.
+#[derive(Debug, Clone)]
+pub struct LabReads {
+    /// Read A.
+    pub nodes: Result<Reading<Vec<Node>>, CmlError>,
+    /// Read B.
+    pub topology: Result<Reading<Topology>, CmlError>,
+    /// Read C.
+    pub states: Result<Reading<ElementStates>, CmlError>,
+    /// Read D.
+    pub addresses: Result<Reading<Addresses>, CmlError>,
+    /// Read E.
+    pub stats: Result<Reading<Stats>, CmlError>,
+    /// Read F. `None`: no node needed a default.
+    pub defaults: Option<Result<Arc<Reading<NodeDefaults>>, CmlError>>,
+    /// The controller's version.
+    pub version: Result<String, CmlError>,
+}
 
 /// Why nothing can be said about a lab. The text fits into an event.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

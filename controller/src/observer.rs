@@ -1,35 +1,14 @@
 //! Reads a whole lab in a constant number of requests.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use domain::LabId;
 use domain::observation::ResourceObservation;
 
-use crate::cml::answers::{Addresses, ElementStates, Node, NodeDefaults, Reading, Stats, Topology};
-use crate::cml::{CmlClient, CmlError, WorkerReader};
+use crate::cml::{CmlClient, WorkerReader};
 use crate::credentials::WorkerAccess;
-use crate::observation::{self, ObservationImpossible};
-
-/// Everything that was read of one lab, each read on its own: one that failed does not take the others with it.
-#[derive(Debug, Clone)]
-pub struct LabReads {
-    /// Read A.
-    pub nodes: Result<Reading<Vec<Node>>, CmlError>,
-    /// Read B.
-    pub topology: Result<Reading<Topology>, CmlError>,
-    /// Read C.
-    pub states: Result<Reading<ElementStates>, CmlError>,
-    /// Read D.
-    pub addresses: Result<Reading<Addresses>, CmlError>,
-    /// Read E.
-    pub stats: Result<Reading<Stats>, CmlError>,
-    /// Read F. `None`: no node needed a default.
-    pub defaults: Option<Result<Arc<Reading<NodeDefaults>>, CmlError>>,
-    /// The controller's version.
-    pub version: Result<String, CmlError>,
-}
+use crate::observation::{self, LabReads, ObservationImpossible};
 
 /// Observes labs.
 #[derive(Debug, Clone)]

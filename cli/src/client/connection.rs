@@ -10,8 +10,8 @@ use reqwest::header::LOCATION;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde_json::Value;
 
+use crate::ready::Ready;
 use crate::secret::Secret;
-use crate::up::ready::Ready;
 
 /// Most rows that the API gives at once.
 const PAGE: usize = 200;

@@ -6,7 +6,6 @@ use anyhow::{Context as _, bail};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::id_of;
 use crate::secret::Secret;
 
 /// How long an answer may take.
@@ -133,4 +132,8 @@ impl Services {
             .await
             .with_context(|| format!("the session is not {status} after {} s", timeout.as_secs()))?
     }
+}
+
+fn id_of(answer: &Value) -> anyhow::Result<String> {
+    Ok(answer["id"].as_str().context("the answer has no id")?.to_owned())
 }

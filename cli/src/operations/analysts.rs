@@ -7,9 +7,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
 use url::Url;
 
-use super::say;
 use crate::configuration::DatabaseArguments;
 use crate::secret::Secret;
+use crate::terminal::say;
 
 /// The role of all analysts, which may be a login itself.
 pub(crate) const ANALYST: &str = "lablet_analyst";

@@ -10,10 +10,11 @@ use bus::clock::Clock;
 use clap::Args;
 use projections::Projections;
 
-use super::{StoresArguments, say};
+use crate::configuration::StoresArguments;
 use crate::configuration::sign_in::SignInArguments;
 use crate::configuration::{ControllerArguments, ControllerSettings};
 use crate::roles::{self, Store};
+use crate::terminal::say;
 
 /// How long each thing may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,8 +6,9 @@ use anyhow::{Context as _, bail};
 use bus::{Bus, Deviation, StreamBounds, streams};
 use clap::{Subcommand, ValueEnum};
 
-use super::{StoresArguments, say};
+use crate::configuration::StoresArguments;
 use crate::roles;
+use crate::terminal::say;
 
 /// How long the bus may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(10);

@@ -12,9 +12,9 @@ use gateway::authentication::Role;
 use gateway::sign_in::{AdminName, SignInLinks, Tokens};
 use uuid::Uuid;
 
-use super::say;
 use crate::client::output::{Column, OutputFormat, column};
 use crate::configuration::DatabaseArguments;
+use crate::terminal::say;
 
 /// How long a link is valid unless stated.
 pub(crate) const LINK_VALID_FOR: TimeDelta = TimeDelta::hours(24);

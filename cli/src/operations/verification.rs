@@ -8,9 +8,10 @@ use app::relay;
 use bus::clock::Clock;
 use projections::ReadModel;
 
-use super::{StoresArguments, say};
+use crate::configuration::StoresArguments;
 use crate::roles::{self, Store};
 use crate::shutdown;
+use crate::terminal::say;
 
 /// How long relay and projections may take to come to where the log is now.
 const CATCH_UP_WITHIN: Duration = Duration::from_secs(60);

@@ -18,7 +18,7 @@ use self::fields::{
     LONGEST_TEXT, LONGEST_TOKEN, Notes, amount, clean, id, kind, list, map, not_a, optional_token, slot, text, token,
     tokens, whole, without_nul,
 };
-use super::CmlError;
+use super::error::CmlError;
 
 /// One answer, and what of it could not be read.
 #[derive(Debug, Clone, PartialEq)]

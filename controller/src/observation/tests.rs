@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use chrono::TimeDelta;
 use serde_json::{Value, json};
 

@@ -5,7 +5,7 @@ use domain::text::{Rule, TOKEN};
 use serde_json::Value;
 
 use super::Reading;
-use crate::cml::CmlError;
+use crate::cml::error::CmlError;
 
 /// Longest label, name, tag or definition that is kept; characters.
 pub(super) const LONGEST_TEXT: usize = 256;
