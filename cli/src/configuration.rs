@@ -201,12 +201,12 @@ impl Access {
         Self {
             internal_keys: vec![InternalKey {
                 name: "internal".to_owned(),
-                hash: SecretHash::of(internal_api_key.reveal()),
+                hash: SecretHash::from_secret(internal_api_key.reveal()),
             }],
             admin_tokens: vec![AdminToken {
                 name: "admin".to_owned(),
                 role: Role::Admin,
-                hash: SecretHash::of(admin_token.reveal()),
+                hash: SecretHash::from_secret(admin_token.reveal()),
             }],
             sign_in,
             reach,

@@ -35,10 +35,10 @@ struct Asset {
     compressed: Bytes,
 }
 
-static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| SOURCES.into_iter().map(Asset::of).collect());
+static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| SOURCES.into_iter().map(Asset::new).collect());
 
 impl Asset {
-    fn of((name, media_type, content): (&'static str, &'static str, &'static [u8])) -> Self {
+    fn new((name, media_type, content): (&'static str, &'static str, &'static [u8])) -> Self {
         let hash: String = Sha256::digest(content).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let (stem, ending) = name.split_once('.').unwrap_or((name, ""));
         let compressed = compress(content).filter(|compressed| compressed.len() < content.len()).unwrap_or_default();

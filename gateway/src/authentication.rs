@@ -60,7 +60,7 @@ pub struct SecretHash([u8; 32]);
 
 impl SecretHash {
     /// The hash of this secret.
-    pub fn of(secret: impl AsRef<[u8]>) -> Self {
+    pub fn from_secret(secret: impl AsRef<[u8]>) -> Self {
         Self(Sha256::digest(secret.as_ref()).into())
     }
 
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn a_hash_is_read_from_hexadecimal_and_never_printed() {
         let hash = SecretHash::from_hex("2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b").unwrap();
-        assert_eq!(hash, SecretHash::of("secret"));
+        assert_eq!(hash, SecretHash::from_secret("secret"));
         assert_eq!(format!("{hash:?}"), "SecretHash(…)");
         assert!(SecretHash::from_hex("2b").is_none());
     }

@@ -17,7 +17,7 @@ use crate::problem::{Problem, ProblemKind};
 /// Most bytes of a body, unless its type allows more.
 pub(crate) const LONGEST_BODY: usize = 1 << 20;
 
-/// For how long the rest of a refused body is taken from the connection and thrown away, so that a client that is
+/// For how long the rest of a refused body is taken from the connection and discarded, so that a client that is
 /// still sending reads the refusal instead of a reset connection.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -28,7 +28,7 @@ pub(crate) trait RequestBody: DeserializeOwned + JsonSchema + Checked + Send + '
     /// Most bytes of such a body.
     const LONGEST: usize = LONGEST_BODY;
     /// What an empty body means; `None` where a body is required.
-    fn of_nothing() -> Option<Self> {
+    fn when_empty() -> Option<Self> {
         None
     }
 }
@@ -69,7 +69,7 @@ fn discard(body: Body) {
         let mut frames = body.into_data_stream();
         let drained = async { while let Some(Ok(_)) = frames.next().await {} };
         if tokio::time::timeout(LINGER, drained).await.is_err() {
-            tracing::debug!("a client went on sending a body that was refused; the connection is closed");
+            tracing::debug!("client kept sending a refused body, closing the connection");
         }
     });
 }
@@ -96,7 +96,7 @@ fn check_media_type(parts: &Parts) -> Result<(), Problem> {
 /// # Errors
 /// 400 naming every field that is wrong, what is wrong with it and what would be right.
 pub(crate) fn parse<T: RequestBody>(bytes: &[u8]) -> Result<body::Body<T>, InvalidBody> {
-    match T::of_nothing() {
+    match T::when_empty() {
         Some(nothing) if bytes.is_empty() => Ok(body::Body { value: nothing, unknown: Default::default() }),
         _ => body::from_bytes(bytes),
     }

@@ -27,7 +27,7 @@ use crate::sign_in::form::CSRF_TOKEN;
 use crate::sign_in::kept_forms::{KEPT_FORM, KeptForm};
 use crate::sign_in::local_path::LocalPath;
 use crate::sign_in::sessions::Use;
-use crate::sign_in::{Form, csrf_matches, sign_in_address, to_sign_in};
+use crate::sign_in::{FormFields, csrf_matches, sign_in_address, to_sign_in};
 use crate::state::Shared;
 
 /// Header in which a script sends the session's token.
@@ -127,7 +127,7 @@ pub(crate) async fn authenticate_page(
         Ok(signed_in) => signed_in,
         Err(problem) if problem.kind() == ProblemKind::Unauthenticated && !by_key => {
             if is_change {
-                let (form, request) = Form::of(request).await?;
+                let (form, request) = FormFields::from_request(request).await?;
                 let page = shared.sign_in.kept_forms.page_of(&form, None).await?;
                 return Ok(sent_to_sign_in(request.headers(), &page.unwrap_or_default()));
             }
@@ -141,7 +141,7 @@ pub(crate) async fn authenticate_page(
         && is_change
     {
         shared.sign_in.site.check(request.headers())?;
-        let (form, read) = Form::of(request).await?;
+        let (form, read) = FormFields::from_request(request).await?;
         request = read;
         let in_header = request.headers().get(CSRF_HEADER).and_then(|value| value.to_str().ok());
         let presented = in_header.or(form.get(CSRF_TOKEN));
@@ -232,7 +232,7 @@ fn ending_with_the_session(response: Response, shared: &Shared, headers: HeaderM
             }
             let looked = shared.authenticator.authenticate(&headers, Use::ByPage).await;
             if looked.is_err_and(|problem| problem.kind() == ProblemKind::Unauthenticated) {
-                tracing::info!("a stream ends with the session or token that opened it");
+                tracing::info!("event stream ended with its session or token");
                 return;
             }
         }

@@ -28,7 +28,7 @@ pub(crate) struct ClientAddress {
 
 impl ClientAddress {
     /// Where a request over the connection of this peer comes from.
-    pub(crate) fn of(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> Self {
+    pub(crate) fn from_headers(peer: IpAddr, headers: &HeaderMap, trusted: &Networks) -> Self {
         let peer = peer.to_canonical();
         let is_forwarded =
             [FORWARDED.as_str(), X_FORWARDED_FOR, "x-real-ip"].iter().any(|name| headers.contains_key(*name));
@@ -42,7 +42,7 @@ impl ClientAddress {
         match (by_list, by_forwarded) {
             (Some(one), Some(other)) if one != other => {
                 // A proxy writes one of them; the other is the client's own invention, and we cannot tell which.
-                tracing::debug!(%peer, "Forwarded and X-Forwarded-For contradict each other");
+                tracing::debug!(%peer, "forwarding headers contradict each other");
                 Self { ip: peer, is_certain: false }
             }
             (Some(client), _) | (None, Some(client)) => client,
@@ -119,7 +119,7 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::from_static(name), HeaderValue::from_bytes(value.as_bytes()).unwrap());
         }
-        ClientAddress::of(peer.parse().unwrap(), &map, &trusted).ip.to_string()
+        ClientAddress::from_headers(peer.parse().unwrap(), &map, &trusted).ip.to_string()
     }
 
     #[test]
@@ -155,7 +155,7 @@ mod tests {
     fn who_comes_through_a_proxy_that_is_not_trusted_or_not_clear_is_not_certain() {
         let forwarded = HeaderMap::from_iter([(HeaderName::from_static("x-real-ip"), "127.0.0.1".parse().unwrap())]);
         let is_certain = |headers: &HeaderMap, trusted: &str| {
-            ClientAddress::of("127.0.0.1".parse().unwrap(), headers, &trusted.parse().unwrap()).is_certain
+            ClientAddress::from_headers("127.0.0.1".parse().unwrap(), headers, &trusted.parse().unwrap()).is_certain
         };
         assert!(is_certain(&HeaderMap::new(), "none"));
         assert!(!is_certain(&forwarded, "none") && !is_certain(&forwarded, "10.0.0.1"));

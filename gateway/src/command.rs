@@ -40,7 +40,7 @@ impl From<CommandError> for Problem {
                 "This Idempotency-Key came before with another method, path or body. Use a new key for a new request.",
             ),
             CommandError::Unavailable(source) => {
-                tracing::warn!(error = &*source as &dyn std::error::Error, "the log is not available");
+                tracing::warn!(error = &*source as &dyn std::error::Error, "log unavailable");
                 Self::unavailable(
                     "The log is not available; nothing is known to be recorded. Repeat the request with the same Idempotency-Key.",
                     Duration::from_secs(2),

@@ -13,15 +13,15 @@ const LONGEST: usize = 128;
 /// The thread through everything that one request causes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Correlation {
-    /// The id the caller gave, or a minted one: 1 to 128 visible ASCII characters.
+    /// The id the caller gave, or a new one: 1 to 128 visible ASCII characters.
     pub(crate) id: String,
     /// The caller's trace context, if it is well formed.
     pub(crate) traceparent: Option<String>,
 }
 
 impl Correlation {
-    /// Reads it from a request. Without a usable `X-Correlation-Id` the trace id serves, and without that a minted one.
-    pub(crate) fn of(headers: &HeaderMap, id_generator: impl FnOnce() -> String) -> Self {
+    /// Reads it from a request. Without a usable `X-Correlation-Id` the trace id serves, and without that a new one.
+    pub(crate) fn from_headers(headers: &HeaderMap, id_generator: impl FnOnce() -> String) -> Self {
         let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
         let traceparent = text(TRACEPARENT).filter(|value| is_traceparent(value)).map(str::to_owned);
         let given = text(CORRELATION_ID).filter(|value| is_id(value)).map(str::to_owned);
@@ -51,20 +51,20 @@ mod tests {
             .iter()
             .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
             .collect();
-        Correlation::of(&headers, || "minted".to_owned())
+        Correlation::from_headers(&headers, || "generated".to_owned())
     }
 
     #[test]
-    fn the_callers_id_wins_then_the_trace_then_a_minted_one() {
+    fn the_callers_id_wins_then_the_trace_then_a_new_one() {
         assert_eq!(correlation(&[(CORRELATION_ID, "order-7"), (TRACEPARENT, TRACE)]).id, "order-7");
         assert_eq!(correlation(&[(TRACEPARENT, TRACE)]).id, "4bf92f3577b34da6a3ce929d0e0e4736");
-        assert_eq!(correlation(&[]).id, "minted");
+        assert_eq!(correlation(&[]).id, "generated");
     }
 
     #[test]
     fn what_is_malformed_is_not_passed_on() {
-        assert_eq!(correlation(&[(CORRELATION_ID, "two words")]).id, "minted");
-        assert_eq!(correlation(&[(CORRELATION_ID, &"x".repeat(129))]).id, "minted");
+        assert_eq!(correlation(&[(CORRELATION_ID, "two words")]).id, "generated");
+        assert_eq!(correlation(&[(CORRELATION_ID, &"x".repeat(129))]).id, "generated");
         assert_eq!(correlation(&[(TRACEPARENT, "00-zz-1-01")]).traceparent, None);
     }
 }

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::authentication::Principal;
 use crate::client_address::{self, ClientAddress};
 use crate::correlation::{CORRELATION_ID, Correlation};
-use crate::fair_share::Place;
+use crate::fair_share::FairSharePermit;
 use crate::preferences::Preferences;
 use crate::problem::{Problem, ProblemKind};
 use crate::state::Shared;
@@ -28,19 +28,19 @@ pub(crate) const BODY_ROOM_KIB: usize = 16 * 1024;
 const SMALL_BODY_KIB: u32 = 64;
 /// What a body of unknown length counts as: no route takes more.
 const LARGEST_BODY: usize = 4 << 20;
-/// How long a request waits for its turn before it is turned away.
+/// How long a request waits for a permit before it is refused.
 const LONGEST_QUEUE: Duration = Duration::from_secs(2);
 
 /// Gives a request its correlation, runs it, and accounts for it.
 pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let correlation = Correlation::of(request.headers(), || shared.mint_correlation());
+    let correlation = Correlation::from_headers(request.headers(), || shared.new_correlation_id());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let preferences = Preferences::of(request.headers());
+    let preferences = Preferences::from_headers(request.headers());
     let client = client_address::peer(request.extensions())
-        .map(|peer| ClientAddress::of(peer, request.headers(), &shared.options.trusted_proxies));
+        .map(|peer| ClientAddress::from_headers(peer, request.headers(), &shared.options.trusted_proxies));
     if let Some(client) = client {
         request.extensions_mut().insert(client);
     }
@@ -70,7 +70,7 @@ pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, 
     ];
     metrics::counter!("lablet_http_requests_total", &labels).increment(1);
     metrics::histogram!("lablet_http_request_duration_seconds", &labels[..2]).record(elapsed.as_secs_f64());
-    let asked = Asked { method: &method, path: &path, route: &route, client };
+    let asked = RequestLine { method: &method, path: &path, route: &route, client };
     log(status, &asked, elapsed, actor.as_deref(), &correlation.id);
     response
 }
@@ -87,7 +87,7 @@ async fn answer(handler: impl Future<Output = Response>, longest: Duration, rout
         Err(panic) => {
             let text = panic.downcast_ref::<&str>().copied();
             let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-            tracing::error!(panic = text.unwrap_or("without a text"), http.route = route, "a handler panicked");
+            tracing::error!(panic = text.unwrap_or("without a text"), http.route = route, "handler panicked");
             let detail = "The fault was logged; the correlation id of this answer leads to it.";
             Problem::new(ProblemKind::Internal, detail).into_response()
         }
@@ -112,15 +112,15 @@ fn method_label(method: &http::Method) -> &str {
 }
 
 /// What a log line says of a request.
-struct Asked<'a> {
+struct RequestLine<'a> {
     method: &'a http::Method,
     path: &'a str,
     route: &'a str,
     client: Option<ClientAddress>,
 }
 
-fn log(status: StatusCode, asked: &Asked<'_>, elapsed: Duration, actor: Option<&str>, correlation: &str) {
-    let Asked { method, path, route, client } = asked;
+fn log(status: StatusCode, asked: &RequestLine<'_>, elapsed: Duration, actor: Option<&str>, correlation: &str) {
+    let RequestLine { method, path, route, client } = asked;
     let client = client.map(|client| client.ip.to_string());
     let duration_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
     let status_code = status.as_u16();
@@ -166,35 +166,35 @@ pub(crate) async fn room_for_body(
 }
 
 tokio::task_local! {
-    /// The turn of the request that this task works on; none while it waits.
-    static TURN: RefCell<Option<Place>>;
+    /// The permit of the request that this task works on; none while it waits.
+    static PERMIT: RefCell<Option<FairSharePermit>>;
 }
 
-/// Bounds how many requests are worked on at once, of all and of each. Who does not get a turn soon is told to come back.
+/// Bounds how many requests are worked on at once, of all and of each. Who gets no permit soon is told to come back.
 pub(crate) async fn queue(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Problem> {
     let principal = request.extensions().get::<Principal>().cloned();
     let principal =
         principal.ok_or_else(|| Problem::new(ProblemKind::Unauthenticated, "This needs a key or a token."))?;
-    let turn = shared.turns.take(&principal, LONGEST_QUEUE).await?;
-    Ok(TURN.scope(RefCell::new(Some(turn)), next.run(request)).await)
+    let permit = shared.request_permits.take(&principal, LONGEST_QUEUE).await?;
+    Ok(PERMIT.scope(RefCell::new(Some(permit)), next.run(request)).await)
 }
 
-/// Waits for something that others have to do first. Whoever waits does nothing, so it needs no turn: those who wait
+/// Waits for something that others have to do first. Whoever waits does nothing, so it needs no permit: those who wait
 /// never keep out those who are waited for. Waits are bounded for themselves.
 ///
 /// # Errors
-/// That of the wait; 429 and 503 when there is no room to wait, or no turn afterwards.
-pub(crate) async fn without_turn(
+/// That of the wait; 429 and 503 when there is no room to wait, or no permit afterwards.
+pub(crate) async fn without_permit(
     shared: &Shared,
     wait: impl Future<Output = Result<(), Problem>>,
 ) -> Result<(), Problem> {
-    let turn = TURN.try_with(|turn| turn.borrow_mut().take()).ok().flatten();
-    let Some(turn) = turn else { return wait.await };
-    let place = shared.waits.take(&turn.holder, Duration::ZERO).await?;
-    drop(turn);
+    let permit = PERMIT.try_with(|permit| permit.borrow_mut().take()).ok().flatten();
+    let Some(permit) = permit else { return wait.await };
+    let place = shared.wait_permits.take(&permit.holder, Duration::ZERO).await?;
+    drop(permit);
     wait.await?;
-    let turn = shared.turns.take(&place.holder, LONGEST_QUEUE).await?;
-    TURN.with(|given| given.replace(Some(turn)));
+    let permit = shared.request_permits.take(&place.holder, LONGEST_QUEUE).await?;
+    PERMIT.with(|given| given.replace(Some(permit)));
     Ok(())
 }
 

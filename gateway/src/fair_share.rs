@@ -44,7 +44,7 @@ pub(crate) struct FairShare {
 
 /// A place in it; free again when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct FairSharePermit {
     /// Who holds it.
     pub(crate) holder: Principal,
     _permits: [Option<OwnedSemaphorePermit>; 3],
@@ -66,10 +66,10 @@ impl FairShare {
     ///
     /// # Errors
     /// 429 when the principal's own share is used up, 503 when everybody's is; either names the bound.
-    pub(crate) async fn take(&self, holder: &Principal, patience: Duration) -> Result<Place, Problem> {
+    pub(crate) async fn take(&self, holder: &Principal, timeout: Duration) -> Result<FairSharePermit, Problem> {
         let is_person = matches!(holder, Principal::Admin { .. });
         let most = if is_person { self.room.person } else { self.room.service };
-        let until = tokio::time::Instant::now() + patience;
+        let until = tokio::time::Instant::now() + timeout;
         let own = permit(self.share(holder, most), until).await.ok_or_else(|| {
             let detail = format!("{holder} may have {most} {} at once, and has them.", self.what);
             Problem::new(ProblemKind::TooManyAtOnce, detail).retry_after(COME_BACK)
@@ -89,7 +89,7 @@ impl FairShare {
         };
         let of_all =
             permit(Arc::clone(&self.everybody), until).await.ok_or_else(|| full(self.room.all, "everybody"))?;
-        Ok(Place { holder: holder.clone(), _permits: [Some(own), of_people, Some(of_all)] })
+        Ok(FairSharePermit { holder: holder.clone(), _permits: [Some(own), of_people, Some(of_all)] })
     }
 
     fn share(&self, holder: &Principal, most: usize) -> Arc<Semaphore> {
@@ -125,7 +125,7 @@ mod tests {
         Principal::Service { name: "grading".to_owned() }
     }
 
-    async fn take(share: &FairShare, holder: &Principal) -> Result<Place, Problem> {
+    async fn take(share: &FairShare, holder: &Principal) -> Result<FairSharePermit, Problem> {
         share.take(holder, Duration::ZERO).await
     }
 

@@ -18,7 +18,7 @@ use crate::problem::Problem;
 use crate::sign_in::sessions::Use;
 use crate::state::Shared;
 
-/// How long Postgres may take to answer before it counts as away.
+/// How long Postgres may take to answer before it counts as unreachable.
 const LONGEST_PROBE: Duration = Duration::from_secs(2);
 
 /// Events that a read model may lack before it counts as behind: a batch that is under way is no news.
@@ -30,13 +30,13 @@ const TOLERATED_LAG: u64 = 1_000;
 pub(crate) enum Health {
     /// It works.
     Ok,
-    /// Requests are served, but something is late or away.
+    /// Requests are served, but something is late or unreachable.
     Degraded,
     /// Requests cannot be served.
     Down,
 }
 
-/// Whether requests can be served, and what is late or away.
+/// Whether requests can be served, and what is late or unreachable.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub(crate) struct Readiness {
     /// The worst that a request can notice.
@@ -81,11 +81,11 @@ pub(crate) async fn ready(State(shared): State<Shared>) -> Response {
             (Health::Ok, late.map(|model| model.read_model.name().to_owned()).collect(), Some(visibility))
         }
         Ok(Err(error)) => {
-            tracing::warn!(error = &error as &dyn std::error::Error, "not ready: the database does not answer");
+            tracing::warn!(error = &error as &dyn std::error::Error, "readiness probe failed");
             (Health::Down, Vec::new(), None)
         }
         Err(_) => {
-            tracing::warn!("not ready: the database did not answer in {} s", LONGEST_PROBE.as_secs());
+            tracing::warn!(timeout_seconds = LONGEST_PROBE.as_secs(), "readiness probe timed out");
             (Health::Down, Vec::new(), None)
         }
     };
@@ -135,9 +135,9 @@ async fn measure(shared: &Shared) {
     match tokio::time::timeout(LONGEST_PROBE, look).await {
         Ok(Ok(_)) => {}
         Ok(Err(error)) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, "the database cannot be measured");
+            tracing::debug!(error = &error as &dyn std::error::Error, "database metrics not updated");
         }
-        Err(_) => tracing::debug!("the database cannot be measured in {} s", LONGEST_PROBE.as_secs()),
+        Err(_) => tracing::debug!(timeout_seconds = LONGEST_PROBE.as_secs(), "database metrics timed out"),
     }
 }
 
@@ -156,7 +156,7 @@ mod tests {
             HeaderMap::from_iter([(http::HeaderName::from_static("x-forwarded-for"), from.parse().unwrap())])
         };
         let open = |peer: &str, headers: &HeaderMap, options: &GatewayOptions| {
-            is_open_to(ClientAddress::of(peer.parse().unwrap(), headers, &options.trusted_proxies), options)
+            is_open_to(ClientAddress::from_headers(peer.parse().unwrap(), headers, &options.trusted_proxies), options)
         };
         let default = GatewayOptions::default();
         assert!(open("127.0.0.1", &HeaderMap::new(), &default));

@@ -97,7 +97,7 @@ pub struct GatewayOptions {
     pub trusted_proxies: Networks,
     /// Who may read the metrics without a key or a token.
     pub metrics_readers: Networks,
-    /// Requests that are worked on at once; others wait for their turn, briefly.
+    /// Requests that are worked on at once; others wait briefly.
     pub requests: Room,
     /// Requests that wait for a read model at once. They are not worked on meanwhile.
     pub waits: Room,
@@ -139,7 +139,7 @@ pub struct GatewayParts {
     pub dead_letters: DeadLetters,
     /// Where reads come from.
     pub projections: Projections,
-    /// The bus: asked whether it is there, and for the bells of other processes.
+    /// The bus: asked whether it is there, and for the wake-up signals of other processes.
     pub bus: Bus,
     /// Keys of services.
     pub internal_keys: Vec<InternalKey>,
@@ -205,7 +205,7 @@ impl Gateway {
         if !site.keeps_cookies() {
             tracing::warn!(
                 public_url = public_url.as_str(),
-                "no browser stays signed in: its cookie goes over TLS only; state the https address as the public URL"
+                "browsers cannot stay signed in: the public URL is not https"
             );
         }
         let log = parts.commands.log().clone();
@@ -225,7 +225,7 @@ impl Gateway {
             parts.admin_tokens,
             Tokens::new(pool.clone(), clock.clone()),
             sessions.clone(),
-            Cookies::of(&site),
+            Cookies::for_site(&site),
             provider.clone(),
         );
         let shared = Shared::new(Inner {
@@ -242,9 +242,9 @@ impl Gateway {
             freshness: FreshnessWatch::default(),
             consumers: ConsumerWatch::default(),
             body_room: Semaphore::new(exchange::BODY_ROOM_KIB),
-            turns: FairShare::new("requests", options.requests),
-            waits: FairShare::new("requests that wait for a read model", options.waits),
-            streams: FairShare::new("open streams", options.streams),
+            request_permits: FairShare::new("requests", options.requests),
+            wait_permits: FairShare::new("requests that wait for a read model", options.waits),
+            stream_permits: FairShare::new("open streams", options.streams),
             stop: CancellationToken::new(),
             options,
         });
@@ -298,7 +298,7 @@ impl Gateway {
         end_streams.abort();
         for task in [follower, listening, signing_in] {
             if let Err(error) = task.await {
-                tracing::error!(error = &error as &dyn std::error::Error, "a task of the gateway did not end well");
+                tracing::error!(error = &error as &dyn std::error::Error, "gateway task failed");
             }
         }
         served.map_err(GatewayError::Serve)

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::caller::{Caller, Viewing};
-use crate::paging::{Page, Paging};
+use crate::paging::{ListPage, Paging};
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::query::Query;
@@ -37,7 +37,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<RequestQuery>,
-) -> Result<Json<Page<ObservationRequestRow>>, Problem> {
+) -> Result<Json<ListPage<ObservationRequestRow>>, Problem> {
     let filter = RequestFilter { session_id: query.session_id, outcome: query.status };
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
     since.reached(&shared, &[ReadModel::ObservationRequests]).await?;

@@ -99,7 +99,7 @@ pub(crate) async fn show(State(shared): State<Shared>, _: Caller<Viewing>) -> Re
 /// How far everything is.
 ///
 /// # Errors
-/// 503 while the database is away. That the bus is away is part of the answer.
+/// 503 while the database is unreachable. An unreachable bus is part of the answer.
 pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
     let Listed { items: read_models, unreadable } = shared.reads.freshness().await?;
     let relay = app::relay::progress(shared.log.pool()).await?;

@@ -16,7 +16,8 @@ pub(crate) const GREATEST_LIMIT: u32 = 200;
 
 /// A page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Page<T> {
+#[schemars(rename = "Page_for_{T}")]
+pub struct ListPage<T> {
     /// The rows, in the list's order.
     pub items: Vec<T>,
     /// Where the next page begins, for `?cursor=`. Null on the last page.
@@ -77,7 +78,7 @@ impl Paging {
     }
 }
 
-impl<T> From<projections::Page<T>> for Page<T> {
+impl<T> From<projections::Page<T>> for ListPage<T> {
     fn from(page: projections::Page<T>) -> Self {
         Self {
             items: page.items,
@@ -101,7 +102,7 @@ mod tests {
     #[test]
     fn a_cursor_comes_back_as_the_key_it_was() {
         let page = projections::Page { items: vec![1], next: Some("0000000001-1".to_owned()), unreadable: Vec::new() };
-        let cursor = Page::from(page).next_cursor;
+        let cursor = ListPage::from(page).next_cursor;
         let request = Paging { limit: None, cursor }.request().unwrap();
         assert_eq!((request.limit, request.cursor.as_deref()), (50, Some("0000000001-1")));
         for foreign in ["", "!", "_w", "AA"] {

@@ -21,7 +21,7 @@ pub(crate) struct Preferences {
 
 impl Preferences {
     /// Reads them. Of several preferences of one name the first counts.
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Self {
         let preferences = headers.get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
         let handling = preferences
             .flat_map(|preferences| preferences.split(','))
@@ -53,7 +53,7 @@ mod tests {
     fn strict_handling_is_preferred_in_every_spelling_of_the_header() {
         let strict = |values: &[&'static str]| {
             let headers = values.iter().map(|value| (PREFER, HeaderValue::from_static(value))).collect();
-            Preferences::of(&headers).strict
+            Preferences::from_headers(&headers).strict
         };
         for values in [
             &["handling=strict"][..],

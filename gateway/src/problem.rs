@@ -57,7 +57,7 @@ pub enum ProblemKind {
     Internal,
     /// 500: the thing is there, and its row cannot be read, or could not be made.
     Unreadable,
-    /// 503: something this service needs is away, or it has too much to do.
+    /// 503: something this service needs is unreachable, or it has too much to do.
     Unavailable,
     /// 503: the read model is not yet at the position that was asked for.
     ReadModelBehind,
@@ -261,7 +261,7 @@ impl Problem {
         Self::new(ProblemKind::NotFound, format!("There is no {what} {shown:?}."))
     }
 
-    /// Something that is needed is away; ask again after `retry_after`.
+    /// A dependency is unreachable; ask again after `retry_after`.
     pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
         Self::new(ProblemKind::Unavailable, detail).retry_after(retry_after)
     }

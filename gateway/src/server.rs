@@ -43,7 +43,7 @@ pub(crate) async fn serve(
         outcome = &mut serving => return outcome,
         () = stop.cancelled() => {}
     }
-    tracing::info!(connections = handle.connection_count(), "the gateway ends; what runs may finish");
+    tracing::info!(connections = handle.connection_count(), "gateway stopping, draining connections");
     handle.graceful_shutdown(Some(options.grace));
     serving.await
 }

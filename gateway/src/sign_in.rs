@@ -39,7 +39,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::attempts::Attempts;
 pub(crate) use self::cookie::Cookies;
-pub(crate) use self::form::Form;
+pub(crate) use self::form::FormFields;
 pub(crate) use self::kept_forms::KeptForms;
 pub(crate) use self::keys::Keys;
 pub use self::links::SignInLinks;
@@ -49,7 +49,7 @@ pub use self::provider::ProviderOptions;
 use self::sessions::Sessions;
 pub(crate) use self::sessions::{BrowserSession, csrf_matches};
 pub(crate) use self::site::Site;
-pub use self::tokens::{MintedToken, Tokens};
+pub use self::tokens::{StoredToken, Tokens};
 use self::wrong_tokens::WrongTokens;
 use crate::caller::authenticate_page;
 use crate::problem::Problem;
@@ -148,7 +148,7 @@ impl SignIn {
         provider: Option<Arc<Provider>>,
         (pool, clock): (PgPool, Clock),
     ) -> Self {
-        let cookies = Cookies::of(&site);
+        let cookies = Cookies::for_site(&site);
         Self {
             attempts: Attempts::new(keys.clone(), cookies.clone(), clock.clone()),
             links: SignInLinks::new(pool.clone(), clock.clone()),
@@ -167,7 +167,7 @@ impl SignIn {
         if let Some(provider) = &self.provider {
             // Where it cannot be used, its own part has said why.
             if let Some(Ok(issuer)) = stop.run_until_cancelled(provider.check()).await {
-                tracing::info!(issuer, "OpenID provider is ready");
+                tracing::info!(issuer, "OpenID provider ready");
             }
         }
         self.sessions.ends().watch(stop).await;

@@ -26,7 +26,7 @@ use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::SignIn;
 use crate::stream::follower::Follower;
 
-/// How long a database that is away may take to come back, as far as a client is told.
+/// `Retry-After` while the database is unreachable.
 const COME_BACK: Duration = Duration::from_secs(2);
 
 /// The shared part of the gateway, cheap to clone.
@@ -51,13 +51,13 @@ pub(crate) struct Inner {
     /// How far the consumers on the bus are.
     pub(crate) consumers: ConsumerWatch,
     /// Requests that are worked on at once.
-    pub(crate) turns: FairShare,
+    pub(crate) request_permits: FairShare,
     /// Room for large bodies, in KiB.
     pub(crate) body_room: Semaphore,
     /// Requests that wait for a read model at once.
-    pub(crate) waits: FairShare,
+    pub(crate) wait_permits: FairShare,
     /// Open streams.
-    pub(crate) streams: FairShare,
+    pub(crate) stream_permits: FairShare,
     /// Cancelled when the gateway ends: streams end with it.
     pub(crate) stop: CancellationToken,
 }
@@ -67,11 +67,11 @@ impl Shared {
         Self(Arc::new(inner))
     }
 
-    pub(crate) fn mint_correlation(&self) -> String {
+    pub(crate) fn new_correlation_id(&self) -> String {
         self.log.id_generator().uuid().to_string()
     }
 
-    /// Waits, bounded, until these read models are at a position of the log. The request gives its turn back meanwhile,
+    /// Waits, bounded, until these read models are at a position of the log. The request gives its permit back meanwhile,
     /// and has it again afterwards.
     ///
     /// # Errors
@@ -81,7 +81,7 @@ impl Shared {
             return Ok(());
         }
         let wait = self.reads.wait_for(models, wanted, self.options.longest_wait);
-        exchange::without_turn(self, async { wait.await.map_err(Problem::from) }).await
+        exchange::without_permit(self, async { wait.await.map_err(Problem::from) }).await
     }
 
     /// Whether these read models are at a position already.
@@ -204,11 +204,11 @@ impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         match DatabaseFailure::from_error(&error) {
             DatabaseFailure::Away => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the database does not answer");
+                tracing::warn!(error = &error as &dyn std::error::Error, "database unavailable");
                 Self::unavailable("The database does not answer at the moment.", COME_BACK)
             }
             DatabaseFailure::TookTooLong => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "the database gave up on a question");
+                tracing::warn!(error = &error as &dyn std::error::Error, "database query cancelled");
                 let detail = "The database gave up on this question, which took too long. Ask for less at once.";
                 Self::new(ProblemKind::TimedOut, detail).retry_after(COME_BACK)
             }

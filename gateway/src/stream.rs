@@ -1,7 +1,7 @@
 //! `GET /api/stream`: what happens, as it happens, as server-sent events in log order.
 //!
 //! One follower per process reads the log and fans out; a client that resumes, or falls behind, reads the log itself
-//! until it has caught up. So nothing is skipped, and what is held in memory is bounded: by the fan-out's ring, and by
+//! until it has caught up. So nothing is skipped, and memory is bounded: by the fan-out's buffer, and by
 //! a small queue per client. Who does not read is cut off with a comment and can resume with `Last-Event-ID`.
 
 pub(crate) mod client;

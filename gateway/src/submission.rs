@@ -129,7 +129,7 @@ impl<B: RequestBody> OperationInput for Submission<B> {
         let content = MediaType { schema: Some(schema), ..MediaType::default() };
         let body = DescribedBody {
             content: [("application/json".to_owned(), content)].into_iter().collect(),
-            required: B::of_nothing().is_none(),
+            required: B::when_empty().is_none(),
             ..DescribedBody::default()
         };
         set_body(context, operation, body);

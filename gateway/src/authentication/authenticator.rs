@@ -12,7 +12,7 @@ use crate::sign_in::provider::{Provider, ProviderError, ProviderFault, looks_lik
 use crate::sign_in::sessions::{Sessions, Use};
 use crate::sign_in::{BrowserSession, Cookies, Tokens};
 
-/// How long a provider that is away may take to come back, as far as a client is told.
+/// `Retry-After` while the provider is unreachable.
 const PROVIDER_COMES_BACK: Duration = Duration::from_secs(10);
 
 /// Who made a request.
@@ -36,24 +36,24 @@ pub(crate) struct TokenHolder {
 pub(crate) struct Authenticator {
     internal_keys: Vec<InternalKey>,
     admin_tokens: Vec<AdminToken>,
-    minted_tokens: Tokens,
+    stored_tokens: Tokens,
     sessions: Sessions,
     cookies: Cookies,
     provider: Option<Arc<Provider>>,
 }
 
 impl Authenticator {
-    /// An authenticator that knows these keys and tokens, those that were minted, the sessions of browsers, and the
+    /// An authenticator that knows these keys and tokens, those that are stored, the sessions of browsers, and the
     /// tokens of an OpenID provider.
     pub(crate) fn new(
         internal_keys: Vec<InternalKey>,
         admin_tokens: Vec<AdminToken>,
-        minted_tokens: Tokens,
+        stored_tokens: Tokens,
         sessions: Sessions,
         cookies: Cookies,
         provider: Option<Arc<Provider>>,
     ) -> Self {
-        Self { internal_keys, admin_tokens, minted_tokens, sessions, cookies, provider }
+        Self { internal_keys, admin_tokens, stored_tokens, sessions, cookies, provider }
     }
 
     /// Whether this is the hash of a token of the configuration.
@@ -72,7 +72,7 @@ impl Authenticator {
             (None, None) => self.by_cookie(headers, how_used).await,
             (Some(_), Some(_)) => Err(unauthenticated("Send either X-API-Key or Authorization, not both.")),
             (Some(key), None) => {
-                let key = matching(&self.internal_keys, |key| &key.hash, &SecretHash::of(key.as_bytes()))
+                let key = matching(&self.internal_keys, |key| &key.hash, &SecretHash::from_secret(key.as_bytes()))
                     .ok_or_else(|| unauthenticated("The key in X-API-Key is not valid."))?;
                 Ok(admitted(Principal::Service { name: key.name.clone() }))
             }
@@ -91,20 +91,20 @@ impl Authenticator {
         }
     }
 
-    /// Whom a token belongs to: one of the configuration, or one that was minted and is neither revoked nor expired.
+    /// Whom a token belongs to: one of the configuration, or one that is stored and is neither revoked nor expired.
     ///
     /// # Errors
     /// A 503 problem when the database has to be asked and does not answer.
     pub(crate) async fn holder(&self, token: &[u8]) -> Result<Option<TokenHolder>, Problem> {
-        let hash = SecretHash::of(token);
+        let hash = SecretHash::from_secret(token);
         if let Some(known) = matching(&self.admin_tokens, |token| &token.hash, &hash) {
             return Ok(Some(TokenHolder { name: known.name.clone(), role: known.role, hash }));
         }
         if !token.starts_with(Tokens::PREFIX.as_bytes()) {
             return Ok(None);
         }
-        let minted = self.minted_tokens.find(&hash).await?;
-        Ok(minted.map(|(name, role)| TokenHolder { name, role, hash }))
+        let stored = self.stored_tokens.find(&hash).await?;
+        Ok(stored.map(|(name, role)| TokenHolder { name, role, hash }))
     }
 
     async fn by_cookie(&self, headers: &HeaderMap, how_used: Use) -> Result<SignedIn, Problem> {
@@ -186,17 +186,21 @@ mod tests {
     use crate::sign_in::sessions::SessionLimits;
     use crate::sign_in::{Keys, Site};
 
-    /// Its database is away: keys and tokens of the configuration do not need one.
+    /// Its database is unreachable: keys and tokens of the configuration do not need one.
     fn authenticator() -> Authenticator {
-        let key = |name: &str, secret| InternalKey { name: name.to_owned(), hash: SecretHash::of(secret) };
-        let token = |name: &str, role, secret| AdminToken { name: name.to_owned(), role, hash: SecretHash::of(secret) };
+        let key = |name: &str, secret| InternalKey { name: name.to_owned(), hash: SecretHash::from_secret(secret) };
+        let token = |name: &str, role, secret| AdminToken {
+            name: name.to_owned(),
+            role,
+            hash: SecretHash::from_secret(secret),
+        };
         let pool = app::log::pool("postgres://nobody@127.0.0.1:9/nothing", 1).unwrap();
         Authenticator::new(
             vec![key("grading", "old-key"), key("grading", "new-key"), key("booking", "other-key")],
             vec![token("ada", Role::Admin, "ada-token"), token("vic", Role::Viewer, "vic-token")],
             Tokens::new(pool.clone(), Clock::system()),
             Sessions::new(pool.clone(), Clock::system(), SessionLimits::default(), Keys::new(pool, Clock::system())),
-            Cookies::of(&Site::new(&PublicUrl::default()).unwrap()),
+            Cookies::for_site(&Site::new(&PublicUrl::default()).unwrap()),
             None,
         )
     }

@@ -84,7 +84,7 @@ pub(crate) async fn do_without(
             retried.ok_or_else(absent)?.applied
         }
     };
-    tracing::warn!(letter = %id, actor, reason, "a dead letter was discarded");
+    tracing::warn!(letter = %id, actor, reason, "dead letter discarded");
     Ok(Settled { id: id.to_string(), outcome: "discarded", applied, answer: None })
 }
 

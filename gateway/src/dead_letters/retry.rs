@@ -32,7 +32,7 @@ impl Checked for Retry {
 impl RequestBody for Retry {
     const COMMAND: Option<CommandName> = None;
 
-    fn of_nothing() -> Option<Self> {
+    fn when_empty() -> Option<Self> {
         Some(Self {})
     }
 }

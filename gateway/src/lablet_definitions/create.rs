@@ -25,7 +25,7 @@ pub(crate) async fn create(
 ) -> Result<Created<Written<WrittenDefinition>>, Problem> {
     let Submission { body, origin, warnings } = submission;
     let done = settled(shared.commands.create_definition(body, &origin).await, warnings)?;
-    let definition = WrittenDefinition::of(present(done.state.present())?, done.sequence, done.position);
+    let definition = WrittenDefinition::new(present(done.state.present())?, done.sequence, done.position);
     let path = format!("/api/lablet-definitions/{}", definition.id);
     Ok(written(&done, definition).located_at(&path))
 }

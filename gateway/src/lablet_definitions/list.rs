@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::caller::{Caller, Viewing};
-use crate::paging::{Page, Paging, check_text};
+use crate::paging::{ListPage, Paging, check_text};
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::query::Query;
@@ -40,7 +40,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<DefinitionQuery>,
-) -> Result<Json<Page<DefinitionRow>>, Problem> {
+) -> Result<Json<ListPage<DefinitionRow>>, Problem> {
     let text = check_text("text", query.text)?;
     let filter =
         DefinitionFilter { text, observed: query.observed, drift: query.drift, sort: query.sort.unwrap_or_default() };

@@ -31,7 +31,7 @@ pub(crate) async fn revise(
     let Submission { body, origin, warnings } = submission;
     let done = shared.commands.revise_definition(&id, body, version.expected, &origin).await;
     let done = settled(done, warnings)?;
-    let definition = WrittenDefinition::of(present(done.state.present())?, done.sequence, done.position);
+    let definition = WrittenDefinition::new(present(done.state.present())?, done.sequence, done.position);
     Ok(written(&done, definition))
 }
 

@@ -8,7 +8,7 @@ use projections::ReadModel;
 use projections::read_models::definitions::RevisionRow;
 
 use crate::caller::{Caller, Viewing};
-use crate::paging::{Page, Paging};
+use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -21,7 +21,7 @@ pub(crate) async fn revisions(
     since: Since,
     Id(id): Id<DefinitionId>,
     Query(paging): Query<Paging>,
-) -> Result<Json<Page<RevisionRow>>, Problem> {
+) -> Result<Json<ListPage<RevisionRow>>, Problem> {
     let request = paging.request()?;
     since.reached(&shared, &[ReadModel::Definitions]).await?;
     super::show::row(&shared, &id).await?;

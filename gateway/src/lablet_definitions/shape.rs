@@ -37,7 +37,7 @@ pub(crate) struct WrittenDefinition {
 
 impl WrittenDefinition {
     /// The definition at `position`, after `sequence` events.
-    pub(crate) fn of(definition: &PresentDefinition, sequence: i64, position: Position) -> Self {
+    pub(crate) fn new(definition: &PresentDefinition, sequence: i64, position: Position) -> Self {
         Self {
             id: definition.id.clone(),
             name: definition.name.clone(),

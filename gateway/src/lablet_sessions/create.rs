@@ -25,7 +25,7 @@ pub(crate) async fn create(
 ) -> Result<Created<Written<CreatedSession>>, Problem> {
     let Submission { body, origin, warnings } = submission;
     let done = settled(shared.commands.create_session(body, &origin).await, warnings)?;
-    let session = WrittenSession::of(present(done.state.present())?, done.sequence, done.position);
+    let session = WrittenSession::new(present(done.state.present())?, done.sequence, done.position);
     let path = format!("/api/lablet-sessions/{}", session.id);
     Ok(written(&done, CreatedSession { session, observed_ports: None, observed_resources: None }).located_at(&path))
 }

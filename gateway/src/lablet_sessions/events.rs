@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::caller::{Caller, Viewing};
-use crate::paging::{Page, Paging};
+use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::query::Query;
@@ -38,7 +38,7 @@ pub(crate) async fn events(
     _: Caller<Viewing>,
     Id(id): Id<SessionId>,
     Query(query): Query<HistoryQuery>,
-) -> Result<Json<Page<EventRow>>, Problem> {
+) -> Result<Json<ListPage<EventRow>>, Problem> {
     let view = HistoryView { order: query.order.unwrap_or_default(), data: query.data.unwrap_or(true) };
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
     let page = shared.reads.session_events(&id, view, &request).await?;

@@ -12,7 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::caller::{Caller, Internal, Viewing};
-use crate::paging::{Page, Paging, check_text};
+use crate::paging::{ListPage, Paging, check_text};
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::query::Query;
@@ -67,7 +67,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<SessionQuery>,
-) -> Result<Json<Page<SessionRow>>, Problem> {
+) -> Result<Json<ListPage<SessionRow>>, Problem> {
     page(&shared, since, query).await
 }
 
@@ -76,11 +76,11 @@ pub(crate) async fn list_internally(
     _: Caller<Internal>,
     since: Since,
     Query(query): Query<SessionQuery>,
-) -> Result<Json<Page<SessionRow>>, Problem> {
+) -> Result<Json<ListPage<SessionRow>>, Problem> {
     page(&shared, since, query).await
 }
 
-async fn page(shared: &Shared, since: Since, query: SessionQuery) -> Result<Json<Page<SessionRow>>, Problem> {
+async fn page(shared: &Shared, since: Since, query: SessionQuery) -> Result<Json<ListPage<SessionRow>>, Problem> {
     let filter = query.filter()?;
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
     since.reached(shared, &[ReadModel::Sessions]).await?;

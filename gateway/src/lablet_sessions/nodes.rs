@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::caller::{Caller, Viewing};
-use crate::paging::{Page, Paging, check_text};
+use crate::paging::{ListPage, Paging, check_text};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -44,7 +44,7 @@ pub(crate) struct Nodes {
     matching: u64,
     /// The page, in the order of the observation.
     #[serde(flatten)]
-    page: Page<NodeRow>,
+    page: ListPage<NodeRow>,
 }
 
 pub(crate) async fn nodes(

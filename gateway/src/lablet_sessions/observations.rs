@@ -9,7 +9,7 @@ use projections::read_models::observations::{ObservationFilter, ObservationRow};
 use projections::{ReadError, ReadModel};
 
 use crate::caller::{Caller, Viewing};
-use crate::paging::{Page, Paging};
+use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -22,7 +22,7 @@ pub(crate) async fn observations(
     since: Since,
     Id(id): Id<SessionId>,
     Query(paging): Query<Paging>,
-) -> Result<Json<Page<ObservationRow>>, Problem> {
+) -> Result<Json<ListPage<ObservationRow>>, Problem> {
     let request = paging.request()?;
     since.reached(&shared, &[ReadModel::Observations]).await?;
     let filter = ObservationFilter { session_id: Some(id.clone()), definition_id: None };

@@ -20,7 +20,7 @@ use crate::version::{IfMatch, OPTIONAL};
 impl RequestBody for ObservationRequest {
     const COMMAND: Option<CommandName> = Some(CommandName::RequestResourceObservation);
 
-    fn of_nothing() -> Option<Self> {
+    fn when_empty() -> Option<Self> {
         Some(Self::default())
     }
 }

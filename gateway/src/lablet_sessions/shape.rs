@@ -56,7 +56,7 @@ pub(crate) struct WrittenSession {
 
 impl WrittenSession {
     /// The session at `position`, after `sequence` events.
-    pub(crate) fn of(session: &PresentSession, sequence: i64, position: Position) -> Self {
+    pub(crate) fn new(session: &PresentSession, sequence: i64, position: Position) -> Self {
         Self {
             id: session.ids.session_id.clone(),
             definition_id: session.ids.definition_id.clone(),

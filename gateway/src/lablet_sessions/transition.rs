@@ -31,7 +31,7 @@ pub(crate) async fn transition(
     let Submission { body, origin, warnings } = submission;
     let done = shared.commands.transition_session(&session_id, body, version.expected, &origin).await;
     let done = settled(done, warnings)?;
-    let session = WrittenSession::of(present(done.state.present())?, done.sequence, done.position);
+    let session = WrittenSession::new(present(done.state.present())?, done.sequence, done.position);
     Ok(written(&done, session))
 }
 

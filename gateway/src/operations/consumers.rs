@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 /// How long the bus may take to answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// How long an answer serves.
 const SERVES: Duration = Duration::from_secs(3);
 /// How long an answer about settings serves, which seldom change.
@@ -44,12 +44,12 @@ pub(crate) struct BusDeviations {
 /// The last answers.
 #[derive(Debug, Default)]
 pub(crate) struct ConsumerWatch {
-    kept: Mutex<[Option<Kept>; 2]>,
+    kept: Mutex<[Option<CachedAnswer>; 2]>,
     deviations: Mutex<Option<(Instant, BusDeviations)>>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct CachedAnswer {
     until: Instant,
     answer: StreamConsumers,
 }
@@ -81,7 +81,7 @@ impl ConsumerWatch {
             return answer.clone();
         }
         let consumers = [(streams::COMMANDS, app::command_consumer::consumer_config())];
-        let (serves, answer) = match bus.deviations(&consumers, PATIENCE).await {
+        let (serves, answer) = match bus.deviations(&consumers, TIMEOUT).await {
             Ok(found) => (DEVIATIONS_SERVE, BusDeviations { deviations: Some(found), unknown_because: None }),
             Err(error) => {
                 let serves = match error {
@@ -96,12 +96,12 @@ impl ConsumerWatch {
     }
 }
 
-async fn look_at(kept: &mut Option<Kept>, stream: &'static str, bus: &Bus, clock: &Clock) -> StreamConsumers {
+async fn look_at(kept: &mut Option<CachedAnswer>, stream: &'static str, bus: &Bus, clock: &Clock) -> StreamConsumers {
     if let Some(kept) = kept.as_ref().filter(|kept| kept.until > Instant::now()) {
         return kept.answer.clone();
     }
     let asked_at = clock.now();
-    let (serves, consumers, unknown_because) = match bus.consumers(stream, PATIENCE).await {
+    let (serves, consumers, unknown_because) = match bus.consumers(stream, TIMEOUT).await {
         Ok(consumers) => (SERVES, Some(consumers), None),
         Err(error) => {
             let serves = match error {
@@ -109,11 +109,11 @@ async fn look_at(kept: &mut Option<Kept>, stream: &'static str, bus: &Bus, clock
                 ConsumersUnknown::Silent { .. } => SILENCE_SERVES,
                 ConsumersUnknown::Refused { .. } => SERVES,
             };
-            tracing::debug!(error = &error as &dyn std::error::Error, stream, "consumers are not known");
+            tracing::debug!(error = &error as &dyn std::error::Error, stream, "consumer state unavailable");
             (serves, None, Some(error.to_string()))
         }
     };
     let answer = StreamConsumers { stream, consumers, unknown_because, asked_at };
-    *kept = Some(Kept { until: Instant::now() + serves, answer: answer.clone() });
+    *kept = Some(CachedAnswer { until: Instant::now() + serves, answer: answer.clone() });
     answer
 }

@@ -22,18 +22,18 @@ use uuid::Uuid;
 
 use self::change::{beginning, changes};
 use self::draft::Draft;
-use self::observed::{Observed, Told};
+use self::observed::{Observed, SourcedNumber};
 use self::suggestion::Source;
 use super::definitions::indicator;
 use super::parts::{self, Badge, CopyId, When};
-use super::query::{Asked, address};
+use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, csv_without, time};
 use super::visit::{Permit, Visit};
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
 use crate::lablet_definitions::show::row;
-use crate::paging::{Page, Paging};
+use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -185,7 +185,7 @@ pub(crate) async fn show(
     since: Since,
     visit: Visit,
     Id(id): Id<DefinitionId>,
-    Asked(query): Asked<DefinitionQuery>,
+    PageQuery(query): PageQuery<DefinitionQuery>,
 ) -> Result<Response, Problem> {
     let window = window(query.sessions)?;
     since.reached(&shared, &[ReadModel::Definitions, ReadModel::Observations]).await?;
@@ -206,7 +206,7 @@ pub(crate) async fn show(
         };
     }
     let request = Paging { limit: Some(REVISIONS), cursor: query.revisions.clone() }.request()?;
-    let revisions = Page::from(shared.reads.definition_revisions(&id, &request).await?);
+    let revisions = ListPage::from(shared.reads.definition_revisions(&id, &request).await?);
     let path = format!("/definitions/{id}");
     let at_rest = DefinitionQuery { sessions: query.sessions, ..DefinitionQuery::default() };
     let part = |query: DefinitionQuery, part: &str| format!("{}#{part}", address(&path, &query));
@@ -216,7 +216,7 @@ pub(crate) async fn show(
         |table| address(&path, &DefinitionQuery { table: Some(table), format: Some(Format::Csv), ..at_rest.clone() });
     let apply = apply(&visit, &now, window, &observed);
     page(&DefinitionPage {
-        shell: Shell::of(&visit, Section::Definitions)
+        shell: Shell::new(&visit, Section::Definitions)
             .twin(format!("/api/lablet-definitions/{id}"))
             .live(format!("/api/stream?definition_id={id}"))
             .parked(&now.parked)
@@ -250,7 +250,7 @@ pub(crate) async fn show(
         revisions: revisions.items,
         sessions_csv: as_csv(Table::Sessions),
         revisions_csv: as_csv(Table::Revisions),
-        observed: Observed::of(&now, &observed),
+        observed: Observed::new(&now, &observed),
         definition: now,
     })
 }

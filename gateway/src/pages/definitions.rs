@@ -10,12 +10,12 @@ use projections::read_models::definitions::{DefinitionFilter, DefinitionRow, Def
 use serde::{Deserialize, Serialize};
 
 use super::parts::{self, Badge, Tone, When};
-use super::query::{Asked, address};
+use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
-use crate::paging::{Page, Paging, check_text};
+use crate::paging::{ListPage, Paging, check_text};
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -79,7 +79,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
-    Asked(query): Asked<DefinitionsQuery>,
+    PageQuery(query): PageQuery<DefinitionsQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter()?;
     since.reached(&shared, &[ReadModel::Definitions]).await?;
@@ -88,12 +88,12 @@ pub(crate) async fn list(
         return csv("definitions", &COLUMNS, |request| async move { reads.definitions(filter, &request).await }).await;
     }
     let request = Paging { limit: query.limit, cursor: query.cursor.clone() }.request()?;
-    let found = Page::from(shared.reads.definitions(&filter, &request).await?);
+    let found = ListPage::from(shared.reads.definitions(&filter, &request).await?);
     let start = query.at_the_start();
     let at = |cursor| address("/definitions", &DefinitionsQuery { cursor: Some(cursor), ..start.clone() });
     let json = address("/api/lablet-definitions", &DefinitionsQuery { format: None, ..query.clone() });
     page(&DefinitionsPage {
-        shell: Shell::of(&visit, Section::Definitions)
+        shell: Shell::new(&visit, Section::Definitions)
             .twin(json.clone())
             .live("/api/stream")
             .without(found.unreadable)

@@ -61,7 +61,7 @@ fn page_of(
     correlation: String,
     response: Response,
 ) -> Response {
-    let mut shell = Shell { visitor, ..Shell::of_nobody(shared.log.clock().now()) };
+    let mut shell = Shell { visitor, ..Shell::signed_out(shared.log.clock().now()) };
     shell.section = Section::Elsewhere;
     match page(&ErrorPage { shell, problem: problem.document(), correlation }) {
         Ok(body) => {

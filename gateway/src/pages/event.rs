@@ -1,6 +1,6 @@
 //! `GET /events/{id}`: one event with everything that is known of it.
 
-mod telling;
+mod description;
 
 use app::log::HistoryPage;
 use askama::Template;
@@ -11,11 +11,11 @@ use projections::projector::AggregateKind;
 use projections::read_models::event_relations::{EventRelations, Relation};
 use projections::read_models::session_history::EventRow;
 
-use self::telling::Telling;
+use self::description::EventDescription;
 use super::excerpt::Excerpt;
 use super::parts::{CopyId, When};
-use super::place::Place;
 use super::shell::{Section, Shell, page};
+use super::short_position::ShortPosition;
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
 use crate::path::{Id, Uuid};
@@ -26,7 +26,7 @@ use crate::state::Shared;
 #[template(path = "event.html")]
 struct EventPage {
     shell: Shell,
-    telling: Option<Telling>,
+    description: Option<EventDescription>,
     aggregate_page: Option<String>,
     raw: Excerpt,
     earlier: Option<EventRow>,
@@ -44,10 +44,10 @@ pub(crate) async fn show(
     let event = shared.reads.event(event_id).await?;
     let event = event.ok_or_else(|| Problem::not_found("event", &event_id.to_string()))?;
     page(&EventPage {
-        shell: Shell::of(&visit, section(&event.aggregate_type)).twin(format!("/api/events/{event_id}")),
-        telling: Telling::of(&event),
+        shell: Shell::new(&visit, section(&event.aggregate_type)).twin(format!("/api/events/{event_id}")),
+        description: EventDescription::from_event(&event),
         aggregate_page: aggregate_page(&event.aggregate_type, &event.aggregate_id),
-        raw: Excerpt::of_json(&event),
+        raw: Excerpt::from_json(&event),
         earlier: neighbour(&shared, &event, true).await?,
         later: neighbour(&shared, &event, false).await?,
         relations: shared.reads.event_relations(&event).await?,

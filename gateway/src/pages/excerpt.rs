@@ -21,7 +21,7 @@ pub(crate) struct Excerpt {
 
 impl Excerpt {
     /// Of a text.
-    pub(crate) fn of(text: &str) -> Self {
+    pub(crate) fn from_text(text: &str) -> Self {
         let fits = fitting(text);
         if fits == text.len() {
             return Self { text: text.to_owned(), is_cut: false };
@@ -33,10 +33,10 @@ impl Excerpt {
     }
 
     /// Of a value as indented JSON, which is written no further than is shown.
-    pub(crate) fn of_json(value: &impl Serialize) -> Self {
+    pub(crate) fn from_json(value: &impl Serialize) -> Self {
         let mut written = Bounded(Vec::new());
         let is_whole = serde_json::to_writer_pretty(&mut written, value).is_ok();
-        let mut excerpt = Self::of(&String::from_utf8_lossy(&written.0));
+        let mut excerpt = Self::from_text(&String::from_utf8_lossy(&written.0));
         excerpt.is_cut |= !is_whole;
         excerpt
     }
@@ -79,23 +79,23 @@ mod tests {
 
     #[test]
     fn what_is_short_is_whole() {
-        assert_eq!(Excerpt::of("a\nb"), Excerpt { text: "a\nb".to_owned(), is_cut: false });
-        assert_eq!(Excerpt::of_json(&[1]), Excerpt { text: "[\n  1\n]".to_owned(), is_cut: false });
+        assert_eq!(Excerpt::from_text("a\nb"), Excerpt { text: "a\nb".to_owned(), is_cut: false });
+        assert_eq!(Excerpt::from_json(&[1]), Excerpt { text: "[\n  1\n]".to_owned(), is_cut: false });
     }
 
     #[test]
     fn what_is_long_ends_with_a_whole_line() {
         let nodes: Vec<String> = (0..10_000).map(|node| format!("node {node} ü")).collect();
-        let excerpt = Excerpt::of_json(&nodes);
+        let excerpt = Excerpt::from_json(&nodes);
         assert!(excerpt.is_cut && excerpt.text.ends_with("ü\","), "{}", &excerpt.text[excerpt.text.len() - 40..]);
         assert!((MOST_BYTES / 2..=MOST_BYTES).contains(&excerpt.text.len()));
     }
 
     #[test]
     fn what_grows_as_html_is_cut_earlier_and_never_within_a_character() {
-        let quotes = Excerpt::of(&"\"".repeat(MOST_BYTES));
+        let quotes = Excerpt::from_text(&"\"".repeat(MOST_BYTES));
         assert!(quotes.is_cut && quotes.text.len() * 5 <= MOST_HTML);
-        let wide = Excerpt::of(&"€".repeat(MOST_BYTES));
+        let wide = Excerpt::from_text(&"€".repeat(MOST_BYTES));
         assert!(wide.is_cut && wide.text.len() <= MOST_BYTES && wide.text.chars().all(|letter| letter == '€'));
     }
 }

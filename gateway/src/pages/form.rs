@@ -1,6 +1,6 @@
 //! What a form sends: its fields, proof that the form was ours, and where the change comes from.
 //!
-//! A form carries two hidden fields: `csrf_token`, the session's, and `idempotency_key`, minted with the page, so that a
+//! A form carries two hidden fields: `csrf_token`, the session's, and `idempotency_key`, generated with the page, so that a
 //! double click is one command. Fields come urlencoded and bounded.
 
 use app::log::Origin;
@@ -14,21 +14,21 @@ use crate::sign_in::{self, BrowserSession, csrf_matches};
 use crate::submission::{checked_key, origin_with};
 
 /// A form that was sent from one of our pages.
-pub(crate) struct Form<T> {
+pub(crate) struct PageForm<T> {
     /// Its fields.
     pub(crate) fields: T,
     /// Where the change comes from.
     pub(crate) origin: Origin,
 }
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Form<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for PageForm<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
         // `authenticate_page` has read it already where a browser's session sends it.
-        let (form, request) = match request.extensions().get::<sign_in::Form>().cloned() {
+        let (form, request) = match request.extensions().get::<sign_in::FormFields>().cloned() {
             Some(form) => (form, request),
-            None => sign_in::Form::of(request).await?,
+            None => sign_in::FormFields::from_request(request).await?,
         };
         let (parts, _) = request.into_parts();
         // Whoever sends a key or a token did not get here by following somebody's link.

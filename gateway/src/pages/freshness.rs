@@ -17,11 +17,11 @@ const TOLERATED: Duration = Duration::from_secs(5);
 /// Keeps the newest answer, and one old enough to tell whether a read model is late.
 #[derive(Debug, Default)]
 pub(crate) struct FreshnessWatch {
-    kept: Mutex<Option<Kept>>,
+    kept: Mutex<Option<FreshnessReading>>,
 }
 
 #[derive(Debug)]
-struct Kept {
+struct FreshnessReading {
     at: Instant,
     all: Vec<Freshness>,
     /// Ends of the log, each with when it was looked at: the newest that is older than [`TOLERATED`], and those after it.
@@ -52,7 +52,7 @@ impl FreshnessWatch {
             heads.extend(all.first().map(|model| (now, model.head)));
             let settled = heads.iter().rposition(|(at, _)| now.duration_since(*at) >= TOLERATED).unwrap_or(0);
             heads.drain(..settled);
-            *kept = Some(Kept { at: now, all, heads });
+            *kept = Some(FreshnessReading { at: now, all, heads });
         }
         let Some(kept) = kept.as_ref() else {
             return Ok(State { position: Position::START, late: Vec::new() });

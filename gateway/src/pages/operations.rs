@@ -11,13 +11,13 @@ use projections::freshness::Freshness;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use self::dead_letters::{LETTER_COLUMNS, Told, told};
+use self::dead_letters::{LETTER_COLUMNS, SettledNotice, settled_notice};
 use self::health::{CONSUMER_COLUMNS, ConsumerRow, consumer_rows};
 use super::excerpt::Excerpt;
 use super::parts::When;
-use super::place::Place;
-use super::query::Asked;
+use super::query::PageQuery;
 use super::shell::{Section, Shell, page};
+use super::short_position::ShortPosition;
 use super::table::{Column, Format, csv_of, csv_without, time};
 use super::visit::Visit;
 use crate::authentication::Role;
@@ -68,7 +68,7 @@ struct OperationsPage {
     may_govern: bool,
     csrf_token: String,
     idempotency_key: Uuid,
-    told: Option<Told>,
+    told: Option<SettledNotice>,
     operations: Operations,
     kind: Option<LetterKind>,
     letters: Vec<Letter>,
@@ -82,7 +82,7 @@ pub(crate) async fn show(
     State(shared): State<Shared>,
     _: Caller<Viewing>,
     visit: Visit,
-    Asked(query): Asked<OperationsQuery>,
+    PageQuery(query): PageQuery<OperationsQuery>,
 ) -> Result<Response, Problem> {
     if query.format == Some(Format::Csv) {
         return as_csv(&shared, &visit, &query).await;
@@ -101,7 +101,7 @@ pub(crate) async fn show(
     let more_consumers = consumers.len().saturating_sub(MOST_CONSUMERS);
     consumers.truncate(MOST_CONSUMERS);
     page(&OperationsPage {
-        shell: Shell::of(&visit, Section::Operations)
+        shell: Shell::new(&visit, Section::Operations)
             .twin("/api/operations")
             .live("/api/stream")
             .without(operations.unreadable.clone())
@@ -111,12 +111,12 @@ pub(crate) async fn show(
         csrf_token: visit.csrf_token.clone(),
         idempotency_key: visit.idempotency_key,
         told: match may_operate {
-            true => told(&shared, query.retried.as_deref(), query.discarded.as_deref()).await?,
+            true => settled_notice(&shared, query.retried.as_deref(), query.discarded.as_deref()).await?,
             false => None,
         },
         consumers,
         more_consumers,
-        verify_report: operations.last_verify.as_ref().map(|verification| Excerpt::of_json(&verification.report)),
+        verify_report: operations.last_verify.as_ref().map(|verification| Excerpt::from_json(&verification.report)),
         operations,
         kind: query.kind,
         letters: letters.items,

@@ -12,7 +12,7 @@ use projections::{PageRequest, ReadModel};
 use serde::Deserialize;
 
 use super::parts::{self, Badge, Tone, When};
-use super::query::Asked;
+use super::query::PageQuery;
 use super::session::REQUESTS;
 use super::sessions::UP;
 use super::shell::{Section, Shell, page};
@@ -70,7 +70,7 @@ pub(crate) async fn show(
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
-    Asked(query): Asked<OverviewQuery>,
+    PageQuery(query): PageQuery<OverviewQuery>,
 ) -> Result<Response, Problem> {
     since.reached(&shared, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
     if query.format == Some(Format::Csv) {
@@ -92,7 +92,7 @@ pub(crate) async fn show(
     let failed = reads.observation_requests(&of(RequestOutcome::Failed), &request).await?;
     let off = reads.definitions_off(OFF).await?;
     page(&OverviewPage {
-        shell: Shell::of(&visit, Section::Overview)
+        shell: Shell::new(&visit, Section::Overview)
             .twin("/api/overview")
             .live("/api/stream")
             .without(overview.unreadable.clone())

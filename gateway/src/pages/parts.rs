@@ -94,7 +94,7 @@ impl HtmlSafe for CopyId {}
 
 impl CopyId {
     /// Of this id.
-    pub(crate) fn of(id: &impl ToString) -> Self {
+    pub(crate) fn new(id: &impl ToString) -> Self {
         Self { id: id.to_string() }
     }
 }
@@ -274,7 +274,7 @@ mod tests {
 
     #[test]
     fn what_others_wrote_is_text() {
-        let html = CopyId::of(&r#"<b>"x"</b>"#).render().unwrap();
+        let html = CopyId::new(&r#"<b>"x"</b>"#).render().unwrap();
         assert!(!html.contains("<b>") && !html.contains("\"x\""), "{html}");
     }
 }

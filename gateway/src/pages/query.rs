@@ -14,9 +14,9 @@ use crate::sign_in::form::{CSRF_TOKEN, FORM_PAGE, IDEMPOTENCY_KEY};
 use crate::sign_in::kept_forms::{KEPT_FORM, KeptForm};
 
 /// The query of a page as `T`.
-pub(crate) struct Asked<T>(pub(crate) T);
+pub(crate) struct PageQuery<T>(pub(crate) T);
 
-impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Asked<T> {
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for PageQuery<T> {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {

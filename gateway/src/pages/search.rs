@@ -7,7 +7,7 @@ use projections::search::{SearchHit, SearchKind, SearchResults};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{counted, encoded};
-use super::query::{Asked, address};
+use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv_without};
 use super::visit::Visit;
@@ -53,7 +53,7 @@ pub(crate) async fn show(
     State(shared): State<Shared>,
     _: Caller<Viewing>,
     visit: Visit,
-    Asked(query): Asked<SearchQuery>,
+    PageQuery(query): PageQuery<SearchQuery>,
 ) -> Result<Response, Problem> {
     let text = check_text("text", query.text.map(|text| text.trim().to_owned()))?.unwrap_or_default();
     let results = shared.reads.search(&text, HITS).await?;
@@ -66,7 +66,7 @@ pub(crate) async fn show(
     }
     let asked = SearchQuery { text: (!text.is_empty()).then(|| text.clone()), format: None };
     let json = address("/api/search", &asked);
-    let shell = Shell::of(&visit, Section::Elsewhere).without(results.unreadable.clone());
+    let shell = Shell::new(&visit, Section::Elsewhere).without(results.unreadable.clone());
     let shell = if text.is_empty() { shell } else { shell.twin(json.clone()) };
     page(&SearchPage {
         shell: Shell { sought: text.clone(), ..shell },

@@ -26,13 +26,13 @@ use uuid::Uuid;
 
 use super::charts::{Chart, Point};
 use super::parts::{self, Badge, CopyId, When};
-use super::query::{Asked, address};
+use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::Format;
 use super::visit::{Permit, Visit};
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
-use crate::paging::{Page, Paging};
+use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -105,7 +105,7 @@ pub(crate) async fn show(
     since: Since,
     visit: Visit,
     Id(id): Id<SessionId>,
-    Asked(query): Asked<SessionQuery>,
+    PageQuery(query): PageQuery<SessionQuery>,
 ) -> Result<Response, Problem> {
     since.reached(&shared, &[ReadModel::Sessions, ReadModel::Observations, ReadModel::ObservationRequests]).await?;
     let reads = &shared.reads;
@@ -116,16 +116,17 @@ pub(crate) async fn show(
         return downloads::csv(&shared, &session, query.table.unwrap_or(Table::Events)).await;
     }
     let cursor = |limit, cursor: &Option<String>| Paging { limit: Some(limit), cursor: cursor.clone() }.request();
-    let observations = Page::from(reads.observations(&of_session, &cursor(OBSERVATIONS, &query.observations)?).await?);
+    let observations =
+        ListPage::from(reads.observations(&of_session, &cursor(OBSERVATIONS, &query.observations)?).await?);
     let requests = RequestFilter { session_id: Some(id.clone()), outcome: None };
     let requests = reads.observation_requests(&requests, &PageRequest::first(NEWEST_REQUESTS)).await?;
     let nodes = reads.session_nodes(&id, &NodeFilter::default(), &cursor(NODES, &query.nodes)?).await?;
-    let events = Page::from(reads.session_events(&id, HEADLINES, &cursor(EVENTS, &query.events)?).await?);
+    let events = ListPage::from(reads.session_events(&id, HEADLINES, &cursor(EVENTS, &query.events)?).await?);
     let next = |query: SessionQuery, part: &str| format!("{}#{part}", address(&format!("/sessions/{id}"), &query));
     let at_rest = SessionQuery { request: query.request.clone(), ..SessionQuery::default() };
     let newest = observations.items.first().map(|observation| observation.observed_at);
     page(&SessionPage {
-        shell: Shell::of(&visit, Section::Sessions)
+        shell: Shell::new(&visit, Section::Sessions)
             .twin(format!("/api/lablet-sessions/{id}"))
             .live(format!("/api/stream?session_id={id}"))
             .parked(&session.parked)
@@ -150,7 +151,7 @@ pub(crate) async fn show(
             .next_cursor
             .map(|cursor| next(SessionQuery { observations: Some(cursor), ..at_rest.clone() }, "history")),
         observations: observations.items,
-        nodes_next: Page::from(nodes.page.clone())
+        nodes_next: ListPage::from(nodes.page.clone())
             .next_cursor
             .map(|cursor| next(SessionQuery { nodes: Some(cursor), ..at_rest.clone() }, "nodes")),
         nodes,

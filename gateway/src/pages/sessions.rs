@@ -10,12 +10,12 @@ use projections::read_models::sessions::{SessionFilter, SessionRow, SessionSort}
 use serde::{Deserialize, Serialize};
 
 use super::parts::{self, Badge, When};
-use super::query::{Asked, address};
+use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
-use crate::paging::{Page, Paging, check_text};
+use crate::paging::{ListPage, Paging, check_text};
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -146,7 +146,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
-    Asked(query): Asked<SessionsQuery>,
+    PageQuery(query): PageQuery<SessionsQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter()?;
     since.reached(&shared, &[ReadModel::Sessions]).await?;
@@ -156,7 +156,7 @@ pub(crate) async fn list(
         let (reads, filter) = (&shared.reads, &filter);
         return csv("sessions", &COLUMNS, |request| async move { reads.sessions(filter, &request).await }).await;
     }
-    let found = Page::from(shared.reads.sessions(&filter, &request).await?);
+    let found = ListPage::from(shared.reads.sessions(&filter, &request).await?);
     let start = query.at_the_start();
     let next =
         found.next_cursor.map(|cursor| address("/sessions", &SessionsQuery { cursor: Some(cursor), ..start.clone() }));
@@ -165,7 +165,7 @@ pub(crate) async fn list(
     let drift = query.drift.map(|drift| drift.to_string());
     let sort = query.sort.unwrap_or_default().as_str();
     page(&SessionsPage {
-        shell: Shell::of(&visit, Section::Sessions)
+        shell: Shell::new(&visit, Section::Sessions)
             .twin(json.clone())
             .live("/api/stream?aggregate=lablet_session")
             .without(found.unreadable)

@@ -102,7 +102,7 @@ pub(crate) struct Link {
 
 impl Shell {
     /// The frame for a page of this section.
-    pub(crate) fn of(visit: &Visit, section: Section) -> Self {
+    pub(crate) fn new(visit: &Visit, section: Section) -> Self {
         Self {
             section,
             visitor: Some(Visitor {
@@ -122,7 +122,7 @@ impl Shell {
     }
 
     /// The frame for somebody who is not signed in.
-    pub(crate) fn of_nobody(now: DateTime<Utc>) -> Self {
+    pub(crate) fn signed_out(now: DateTime<Utc>) -> Self {
         Self {
             section: Section::Elsewhere,
             visitor: None,

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::port_map::{PortFilter, PortMapView, ports_as_csv};
 use super::meter::Meter;
 use super::parts::{self, Badge, CopyId, When};
-use super::query::{Asked, address};
+use super::query::{PageQuery, address};
 use super::sessions::UP;
 use super::shell::{Section, Shell, page};
 use super::table::Format;
@@ -77,9 +77,9 @@ pub(crate) async fn show(
     since: Since,
     visit: Visit,
     Id(id): Id<WorkerId>,
-    Asked(query): Asked<WorkerQuery>,
+    PageQuery(query): PageQuery<WorkerQuery>,
 ) -> Result<Response, Problem> {
-    let filter = PortFilter::of(&query)?;
+    let filter = PortFilter::from_query(&query)?;
     since.reached(&shared, &RESTS_ON).await?;
     let reads = &shared.reads;
     let ask = || reads.worker(&id);
@@ -88,7 +88,7 @@ pub(crate) async fn show(
     if query.format == Some(Format::Csv) {
         return ports_as_csv(&id, &held, &filter);
     }
-    let ports = PortMapView::of(&held, &filter);
+    let ports = PortMapView::new(&held, &filter);
     let here = |query: &WorkerQuery| format!("{}#port-map", address(&format!("/workers/{id}"), query));
     let start = WorkerQuery { after: None, format: None, ..query.clone() };
     let status: Vec<SessionStatus> = UP.into_iter().chain([SessionStatus::Scheduled]).collect();
@@ -99,7 +99,7 @@ pub(crate) async fn show(
         shared.log.history_page(AggregateKind::Worker.as_str(), id.as_str(), newest).await.map_err(ReadError::Log)?;
     let mut loads = reads.worker_load(std::slice::from_ref(&id)).await?;
     page(&WorkerPage {
-        shell: Shell::of(&visit, Section::Workers)
+        shell: Shell::new(&visit, Section::Workers)
             .twin(format!("/api/workers/{id}"))
             .live("/api/stream")
             .parked(&worker.parked)

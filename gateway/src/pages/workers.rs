@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::meter::Meter;
 use super::parts;
-use super::query::{Asked, address};
+use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
 use super::visit::Visit;
@@ -65,7 +65,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
-    Asked(query): Asked<WorkersQuery>,
+    PageQuery(query): PageQuery<WorkersQuery>,
 ) -> Result<Response, Problem> {
     since.reached(&shared, &RESTS_ON).await?;
     if query.format == Some(Format::Csv) {
@@ -73,11 +73,11 @@ pub(crate) async fn list(
         return csv("workers", &COLUMNS, |request| async move { loaded(shared, &request).await }).await;
     }
     let request = Paging { limit: query.limit.or(Some(ROWS)), cursor: query.cursor.clone() }.request()?;
-    let found = paging::Page::from(loaded(&shared, &request).await?);
+    let found = paging::ListPage::from(loaded(&shared, &request).await?);
     let start = WorkersQuery { cursor: None, format: None, ..query.clone() };
     let at = |cursor| address("/workers", &WorkersQuery { cursor: Some(cursor), ..start.clone() });
     page(&WorkersPage {
-        shell: Shell::of(&visit, Section::Workers)
+        shell: Shell::new(&visit, Section::Workers)
             .twin(address("/api/workers", &query))
             .live("/api/stream")
             .without(found.unreadable)

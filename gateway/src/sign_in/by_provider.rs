@@ -26,7 +26,7 @@ pub(super) async fn begin(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
-    let page = SignInPage::of_request(&shared, &headers, return_to.clone()).await?;
+    let page = SignInPage::for_request(&shared, &headers, return_to.clone()).await?;
     let provider = match provider(&shared) {
         Ok(provider) => provider,
         Err(complaint) => return page.complaining(complaint).answer(StatusCode::NOT_FOUND),
@@ -52,13 +52,13 @@ pub(super) async fn come_back(
     let state = parameter(&uri, "state").unwrap_or_default();
     let (attempt, over) = shared.sign_in.attempts.take(&headers, &state).await?;
     let Some(attempt) = attempt else {
-        let page = SignInPage::of_request(&shared, &headers, LocalPath::default()).await?;
+        let page = SignInPage::for_request(&shared, &headers, LocalPath::default()).await?;
         let complaint = "This sign-in was not begun in this browser, was finished already, or took longer than ten \
                          minutes. Begin again.";
         return Ok(with_cookies(page.complaining(complaint).answer(StatusCode::BAD_REQUEST)?, over));
     };
     let return_to = attempt.return_to.clone();
-    let page = SignInPage::of_request(&shared, &headers, return_to.clone()).await?;
+    let page = SignInPage::for_request(&shared, &headers, return_to.clone()).await?;
     let answered = match provider(&shared) {
         Ok(provider) => account(provider, &uri, attempt).await,
         Err(complaint) => return page.complaining(complaint).answer(StatusCode::NOT_FOUND),
@@ -70,7 +70,7 @@ pub(super) async fn come_back(
     let (name, role) = (account.name.as_str(), account.role);
     let begun = Beginning { way: &Way::Provider, address: client.ip, before: shared.sign_in.cookies.session(&headers) };
     let secret = shared.sign_in.sessions.begin(name, role, &begun).await?;
-    tracing::info!(name, %role, "somebody signed in at the OpenID provider");
+    tracing::info!(name, %role, "signed in at the OpenID provider");
     Ok(with_cookies(signed_in(&shared, &secret, &return_to), over))
 }
 
@@ -89,7 +89,7 @@ fn provider(shared: &Shared) -> Result<&Arc<Provider>, &'static str> {
 
 /// What went wrong, in words, and what to do.
 fn refused(page: SignInPage, error: &ProviderError) -> Result<Response, Problem> {
-    tracing::info!(error = error as &dyn std::error::Error, "nobody was signed in at the OpenID provider");
+    tracing::info!(error = error as &dyn std::error::Error, "sign-in at the OpenID provider failed");
     let (status, complaint) = match error {
         ProviderError::Fault(ProviderFault::Unreachable(_)) => (
             StatusCode::SERVICE_UNAVAILABLE,

@@ -29,7 +29,7 @@ fn tag(text: &str) -> String {
 
 impl Cookies {
     /// The cookies of this site.
-    pub(crate) fn of(site: &Site) -> Self {
+    pub(crate) fn for_site(site: &Site) -> Self {
         let (base, tag) = (site.base_path(), tag(site.address()));
         let prefix = match (site.is_secure(), base) {
             (false, _) => "",
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     fn cookies(url: &str) -> Cookies {
-        Cookies::of(&Site::new(&PublicUrl::parse(url).unwrap()).unwrap())
+        Cookies::for_site(&Site::new(&PublicUrl::parse(url).unwrap()).unwrap())
     }
 
     #[test]

@@ -66,12 +66,12 @@ impl Ends {
                         self.known.send_if_modified(|known| std::mem::replace(known, told) != told);
                     }
                     // Streams look by themselves from time to time, too.
-                    Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "no end can be seen"),
+                    Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "session ends not read"),
                 }
             }
         };
         if stop.run_until_cancelled(watching).await.is_none() {
-            tracing::debug!("ends of sessions are no longer watched");
+            tracing::debug!("session ends watch stopped");
         }
     }
 }

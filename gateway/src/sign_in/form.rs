@@ -23,14 +23,14 @@ pub(crate) const FORM_PAGE: &str = "form_page";
 
 /// Fields in the order of the form.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Form(Vec<(String, String)>);
+pub(crate) struct FormFields(Vec<(String, String)>);
 
-impl Form {
+impl FormFields {
     /// Reads the form of a request, and gives the request back as it was.
     ///
     /// # Errors
     /// 413 when it is longer than 96 KiB, 415 when it is no form, 400 when it breaks off or has too many fields.
-    pub(crate) async fn of(request: Request) -> Result<(Self, Request), Problem> {
+    pub(crate) async fn from_request(request: Request) -> Result<(Self, Request), Problem> {
         let (parts, body) = request.into_parts();
         let bytes = axum::body::to_bytes(body, LONGEST_FORM).await.map_err(|_| {
             Problem::new(ProblemKind::TooLarge, format!("The form broke off, or is larger than {LONGEST_FORM} bytes."))

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use sqlx::postgres::PgPool;
 use url::form_urlencoded;
 
-use super::form::{CSRF_TOKEN, Form};
+use super::form::{CSRF_TOKEN, FormFields};
 use super::keys::Keys;
 use super::local_path::LocalPath;
 use super::served::{FormToken, Person};
@@ -53,7 +53,11 @@ impl KeptForms {
 
     /// The page of a form that was not taken, with what was filled in where that can be kept for its author: the one to
     /// whom the form was served, else the one who is signed in.
-    pub(crate) async fn page_of(&self, form: &Form, signed_in: Option<&str>) -> Result<Option<LocalPath>, SignInError> {
+    pub(crate) async fn page_of(
+        &self,
+        form: &FormFields,
+        signed_in: Option<&str>,
+    ) -> Result<Option<LocalPath>, SignInError> {
         let Some(page) = form.page() else { return Ok(None) };
         let served_to = FormToken::served_to(form.get(CSRF_TOKEN).unwrap_or_default(), &self.keys).await?;
         let Some(author) = served_to.or_else(|| signed_in.map(Person::named)) else { return Ok(Some(page)) };
@@ -94,7 +98,7 @@ impl KeptForms {
              )
              INSERT INTO interrupted_forms (hash, person, fields, created_at) VALUES ($1, $2, $3, $4)",
         )
-        .bind(SecretHash::of(&id).bytes().to_vec())
+        .bind(SecretHash::from_secret(&id).bytes().to_vec())
         .bind(author.bytes().to_vec())
         .bind(fields)
         .bind(now)
@@ -112,7 +116,7 @@ impl KeptForms {
         let fields = sqlx::query_scalar(
             "SELECT fields FROM interrupted_forms WHERE hash = $1 AND person = $2 AND created_at > $3",
         )
-        .bind(SecretHash::of(id).bytes().to_vec())
+        .bind(SecretHash::from_secret(id).bytes().to_vec())
         .bind(Person::named(name).bytes().to_vec())
         .bind(self.clock.now() - KEPT_FOR)
         .fetch_optional(&self.pool);

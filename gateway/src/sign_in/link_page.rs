@@ -6,7 +6,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 
-use super::Form;
+use super::FormFields;
 use super::links::Useless;
 use super::local_path::LocalPath;
 use super::page::{SignInPage, parameter, signed_in, time};
@@ -30,9 +30,9 @@ struct LinkPage {
 pub(super) async fn show(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
     let token = parameter(&uri, "token").unwrap_or_default();
-    match shared.sign_in.links.look(&SecretHash::of(&token)).await? {
+    match shared.sign_in.links.look(&SecretHash::from_secret(&token)).await? {
         Ok((name, role)) => {
-            let shell = SignInPage::of_request(&shared, &headers, return_to.clone()).await?.shell;
+            let shell = SignInPage::for_request(&shared, &headers, return_to.clone()).await?.shell;
             page(&LinkPage { shell, name, role, token, return_to })
         }
         Err(useless) => refused(&shared, &headers, return_to, useless).await,
@@ -46,12 +46,12 @@ pub(super) async fn sign_in(
     request: Request,
 ) -> Result<Response, Problem> {
     shared.sign_in.site.check(request.headers())?;
-    let (form, request) = Form::of(request).await?;
+    let (form, request) = FormFields::from_request(request).await?;
     let return_to = LocalPath::or_start(form.get("return_to").unwrap_or_default());
-    let link = SecretHash::of(form.get("token").unwrap_or_default());
+    let link = SecretHash::from_secret(form.get("token").unwrap_or_default());
     let before = shared.sign_in.cookies.session(request.headers());
     if let Some(secret) = shared.sign_in.sessions.begin_by_link(&link, client.ip, before).await? {
-        tracing::info!("somebody signed in by a link");
+        tracing::info!("signed in by link");
         return Ok(signed_in(&shared, &secret, &return_to));
     }
     let useless = shared.sign_in.links.look(&link).await?.err().unwrap_or(Useless::Unknown);
@@ -70,7 +70,7 @@ async fn refused(
         Useless::Expired(at) => format!("This link was valid until {}.", time(at)),
         Useless::Unknown => "This link is not known here: it is incomplete, or long out of date.".to_owned(),
     };
-    let page = SignInPage::of_request(shared, headers, return_to).await?;
+    let page = SignInPage::for_request(shared, headers, return_to).await?;
     let advice = match &page.shell.visitor {
         Some(_) => "You are signed in all the same.",
         None => "Ask for another one: `lablet token link` makes it.",

@@ -57,7 +57,7 @@ impl SignInLinks {
              )
              INSERT INTO sign_in_links (hash, name, role, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
         )
-        .bind(SecretHash::of(&secret).bytes().to_vec())
+        .bind(SecretHash::from_secret(&secret).bytes().to_vec())
         .bind(name.as_str())
         .bind(role.name())
         .bind(now)

@@ -16,7 +16,7 @@ use url::form_urlencoded;
 use super::local_path::LocalPath;
 use super::provider::{Provider, ProviderFault};
 use super::sessions::{Beginning, Use, Way};
-use super::{BrowserSession, Form};
+use super::{BrowserSession, FormFields};
 use crate::client_address::ClientAddress;
 use crate::pages::shell::{Shell, Visitor, page};
 use crate::problem::{Problem, ProblemKind};
@@ -41,7 +41,7 @@ struct ProviderButton {
 
 impl SignInPage {
     /// The page for whoever sent this request.
-    pub(super) async fn of_request(
+    pub(super) async fn for_request(
         shared: &Shared,
         headers: &HeaderMap,
         return_to: LocalPath,
@@ -52,7 +52,7 @@ impl SignInPage {
     fn new(shared: &Shared, signed_in: Option<BrowserSession>, return_to: LocalPath) -> Self {
         let visitor =
             signed_in.map(|session| Visitor { name: session.name, role: session.role, csrf_token: session.csrf_token });
-        let shell = Shell { visitor, ..Shell::of_nobody(shared.log.clock().now()) };
+        let shell = Shell { visitor, ..Shell::signed_out(shared.log.clock().now()) };
         let button = |provider: &Arc<Provider>| ProviderButton {
             host: provider.host().to_owned(),
             trouble: provider.fault().map(|fault| match fault {
@@ -81,7 +81,7 @@ impl SignInPage {
 /// `GET /sign-in?return_to=…`.
 pub(super) async fn show(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
     let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
-    SignInPage::of_request(&shared, &headers, return_to).await?.answer(StatusCode::OK)
+    SignInPage::for_request(&shared, &headers, return_to).await?.answer(StatusCode::OK)
 }
 
 /// `POST /sign-in/token`: signs in with the token that was pasted into the page.
@@ -92,7 +92,7 @@ pub(super) async fn by_token(
 ) -> Result<Response, Problem> {
     // Nobody must find themselves signed in as somebody else because another site sent a form of its own.
     shared.sign_in.site.check(request.headers())?;
-    let (form, request) = Form::of(request).await?;
+    let (form, request) = FormFields::from_request(request).await?;
     let return_to = LocalPath::or_start(form.get("return_to").unwrap_or_default());
     let page = SignInPage::new(&shared, None, return_to);
     let now = Instant::now();
@@ -113,7 +113,7 @@ pub(super) async fn by_token(
     let before = shared.sign_in.cookies.session(request.headers());
     let begun = Beginning { way: &Way::Token(holder.hash), address: client.ip, before };
     let secret = shared.sign_in.sessions.begin(&holder.name, holder.role, &begun).await?;
-    tracing::info!(name = holder.name, role = %holder.role, "somebody signed in by a token");
+    tracing::info!(name = holder.name, role = %holder.role, "signed in by token");
     Ok(signed_in(&shared, &secret, &page.return_to))
 }
 
@@ -132,7 +132,7 @@ pub(super) async fn sign_out(
 ) -> Result<Response, Problem> {
     if let Some(Extension(session)) = session {
         shared.sign_in.sessions.end(session.id).await?;
-        tracing::info!(name = session.name, "somebody signed out");
+        tracing::info!(name = session.name, "signed out");
     }
     Ok(with_cookies(Redirect::to("/sign-in").into_response(), shared.sign_in.cookies.clear_session()))
 }

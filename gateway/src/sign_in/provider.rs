@@ -1,6 +1,6 @@
 //! The OpenID provider, where there is one: what it says about itself, and who its tokens are about.
 //!
-//! Nothing is asked of it before it is needed, and a provider that is away holds up nobody but those who need it. What it
+//! Nothing is asked of it before it is needed, and an unreachable provider holds up nobody but those who need it. What it
 //! says about itself, its keys above all, is kept for minutes, and asked for again when a token is signed with a key that
 //! is not among them.
 
@@ -36,11 +36,11 @@ use crate::authentication::Role;
 /// How long what the provider says about itself is used before it is asked again: a key that it withdrew is good for
 /// as long.
 const GOOD_FOR: Duration = Duration::from_secs(5 * 60);
-/// How long it is used while the provider is away.
+/// How long it is used while the provider is unreachable.
 const GOOD_WHILE_AWAY: Duration = Duration::from_secs(60 * 60);
 /// Shortest time between two questions: whoever sends tokens with made-up keys causes no more.
 const ASK_AT_MOST_EVERY: Duration = Duration::from_secs(5);
-/// Longest time between two tries while it is away.
+/// Longest time between two attempts while it is unreachable.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 /// Settings of the OpenID provider.
@@ -332,9 +332,9 @@ impl Provider {
                 known.fault = Some(fault.clone());
                 let (error, issuer) = (&fault as &dyn std::error::Error, self.issuer.as_str());
                 match fault {
-                    ProviderFault::Unreachable(_) => tracing::warn!(error, issuer, "OpenID provider is unreachable"),
+                    ProviderFault::Unreachable(_) => tracing::warn!(error, issuer, "OpenID provider unreachable"),
                     ProviderFault::Misconfigured(_) => {
-                        tracing::error!(error, issuer, "OpenID provider is misconfigured")
+                        tracing::error!(error, issuer, "OpenID provider misconfigured")
                     }
                 }
                 usable.ok_or(fault)

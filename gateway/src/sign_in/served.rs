@@ -24,7 +24,7 @@ pub(super) struct SessionMark(String);
 
 impl SessionMark {
     /// The mark of the session with this secret.
-    pub(super) fn of(secret: &str) -> Self {
+    pub(super) fn from_secret(secret: &str) -> Self {
         let digest = Sha256::new().chain_update(b"lablet csrf token\0").chain_update(secret).finalize();
         Self(BASE64_URL_SAFE_NO_PAD.encode(&digest[..MARK_LENGTH]))
     }

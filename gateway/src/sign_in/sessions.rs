@@ -171,14 +171,14 @@ impl Sessions {
     }
 
     /// The session that has this secret, unless it has ended. A session that began with a token lives while the token is
-    /// valid: a minted one by its row, a configured one by the answer of `configured`.
+    /// valid: a stored one by its row, a configured one by the answer of `configured`.
     pub(crate) async fn find(
         &self,
         secret: &str,
         how_used: Use,
         configured: impl FnOnce(&SecretHash) -> bool,
     ) -> Result<Option<BrowserSession>, SignInError> {
-        let (now, hash) = (self.clock.now(), SecretHash::of(secret));
+        let (now, hash) = (self.clock.now(), SecretHash::from_secret(secret));
         let seen_before = match how_used {
             Use::ByPerson => Some(now - SEEN_EVERY),
             Use::ByPage => None,
@@ -201,13 +201,13 @@ impl Sessions {
         .bind(seen_before)
         .fetch_optional(&self.pool);
         let Some(row) = answer(row).await? else { return Ok(None) };
-        let (read, lives) = (|| sqlx::Result::Ok((ReadSession::of(&row)?, lives(&row, configured)?)))()
+        let (read, lives) = (|| sqlx::Result::Ok((ReadSession::from_row(&row)?, lives(&row, configured)?)))()
             .map_err(SignInError::Unavailable)?;
         if !lives {
             return Ok(None);
         }
         let ReadSession { id, name, role, way, signed_in_at } = read;
-        let mark = SessionMark::of(secret);
+        let mark = SessionMark::from_secret(secret);
         let csrf_token = FormToken::new(&mark, &name, &self.keys.newest().await?)?.to_string();
         Ok(Some(BrowserSession { name, role, csrf_token, way, signed_in_at, id, mark }))
     }
@@ -221,13 +221,13 @@ impl Sessions {
              INSERT INTO browser_sessions (hash, name, role, signed_in_by, token_hash, address, created_at, last_seen_at)
              VALUES ($1, $2, $3, $4, $5, $8, $6, $6)",
         )
-        .bind(SecretHash::of(&secret).bytes())
+        .bind(SecretHash::from_secret(&secret).bytes())
         .bind(name)
         .bind(role.name())
         .bind(beginning.way.name())
         .bind(beginning.way.token_hash())
         .bind(self.clock.now())
-        .bind(beginning.before.map(|secret| SecretHash::of(secret).bytes().to_vec()))
+        .bind(beginning.before.map(|secret| SecretHash::from_secret(secret).bytes().to_vec()))
         .bind(beginning.address.to_canonical().to_string())
         .execute(&self.pool);
         answer(begun).await?;
@@ -259,10 +259,10 @@ impl Sessions {
              INSERT INTO browser_sessions (hash, name, role, signed_in_by, address, created_at, last_seen_at)
              SELECT $1, name, role, 'link', $5, $3, $3 FROM used",
         )
-        .bind(SecretHash::of(&secret).bytes().to_vec())
+        .bind(SecretHash::from_secret(&secret).bytes().to_vec())
         .bind(link.bytes())
         .bind(self.clock.now())
-        .bind(before.map(|secret| SecretHash::of(secret).bytes().to_vec()))
+        .bind(before.map(|secret| SecretHash::from_secret(secret).bytes().to_vec()))
         .bind(address.to_canonical().to_string())
         .execute(&self.pool);
         let begun = answer(begun).await?.rows_affected() > 0;
@@ -299,7 +299,7 @@ impl Sessions {
         .bind(MOST_LISTED)
         .fetch_all(&self.pool);
         let listed = |row: &PgRow| {
-            let read = ReadSession::of(row)?;
+            let read = ReadSession::from_row(row)?;
             sqlx::Result::Ok(lives(row, &configured)?.then_some(ListedSession {
                 id: read.id,
                 name: read.name,
@@ -331,7 +331,7 @@ impl Sessions {
         .execute(&self.pool);
         let removed = answer(removed).await?.rows_affected();
         if removed > 0 {
-            tracing::debug!(removed, "sessions that had ended were removed");
+            tracing::debug!(removed, "ended sessions removed");
         }
         Ok(())
     }
@@ -347,7 +347,7 @@ struct ReadSession {
 }
 
 impl ReadSession {
-    fn of(row: &PgRow) -> sqlx::Result<Self> {
+    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
         let token = row.try_get::<Option<&[u8]>, _>("token_hash")?.and_then(SecretHash::stored);
         let way = match (row.try_get("signed_in_by")?, token) {
             (_, Some(token)) => Way::Token(token),
@@ -388,11 +388,11 @@ mod tests {
         let of = |secret: &str| BrowserSession {
             name: "ada".to_owned(),
             role: Role::Admin,
-            csrf_token: format!("{}.1.2.3", SessionMark::of(secret)),
+            csrf_token: format!("{}.1.2.3", SessionMark::from_secret(secret)),
             way: Way::Link,
             signed_in_at: DateTime::UNIX_EPOCH,
             id: Uuid::nil(),
-            mark: SessionMark::of(secret),
+            mark: SessionMark::from_secret(secret),
         };
         let (one, other) = (of("one"), of("other"));
         assert!(csrf_matches(&one, &one.csrf_token));

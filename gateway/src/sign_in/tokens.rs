@@ -16,7 +16,7 @@ const MOST_LISTED: i64 = 1_000;
 
 /// A token that was made, without its secret, which nobody but its holder knows.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct MintedToken {
+pub struct StoredToken {
     /// Names the token where it is revoked.
     pub id: Uuid,
     /// The person's name, as it appears as `admin:<name>` in events.
@@ -33,7 +33,7 @@ pub struct MintedToken {
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
-impl<'r> FromRow<'r, PgRow> for MintedToken {
+impl<'r> FromRow<'r, PgRow> for StoredToken {
     fn from_row(row: &'r PgRow) -> sqlx::Result<Self> {
         Ok(Self {
             id: row.try_get("id")?,
@@ -73,10 +73,10 @@ impl Tokens {
         name: &AdminName,
         role: Role,
         valid_for: Option<TimeDelta>,
-    ) -> Result<(MintedToken, String), SignInError> {
+    ) -> Result<(StoredToken, String), SignInError> {
         let now = self.clock.now();
         let secret = format!("{}{}", Self::PREFIX, secret::random()?);
-        let token = MintedToken {
+        let token = StoredToken {
             id: id_generator.uuid(),
             name: name.as_str().to_owned(),
             role,
@@ -89,7 +89,7 @@ impl Tokens {
             "INSERT INTO admin_tokens (id, hash, name, role, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
         )
         .bind(token.id)
-        .bind(SecretHash::of(&secret).bytes().to_vec())
+        .bind(SecretHash::from_secret(&secret).bytes().to_vec())
         .bind(&token.name)
         .bind(role.name())
         .bind(now)
@@ -103,7 +103,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`SignInError`].
-    pub async fn list(&self) -> Result<Vec<MintedToken>, SignInError> {
+    pub async fn list(&self) -> Result<Vec<StoredToken>, SignInError> {
         let rows = sqlx::query_as(
             "SELECT id, name, role, created_at, expires_at, revoked_at, last_used_at FROM admin_tokens
               ORDER BY created_at DESC, id DESC LIMIT $1",
@@ -118,7 +118,7 @@ impl Tokens {
     ///
     /// # Errors
     /// [`SignInError`].
-    pub async fn revoke(&self, id: Uuid) -> Result<Option<MintedToken>, SignInError> {
+    pub async fn revoke(&self, id: Uuid) -> Result<Option<StoredToken>, SignInError> {
         let row = sqlx::query_as(
             "UPDATE admin_tokens SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1
              RETURNING id, name, role, created_at, expires_at, revoked_at, last_used_at",

@@ -40,7 +40,7 @@ pub(crate) async fn end(
 pub(crate) async fn sign_out(shared: &Shared, id: Uuid, actor: &str) -> Result<String, Problem> {
     let ended = shared.sign_in.sessions.end(id).await?;
     let name = ended.ok_or_else(|| Problem::not_found("session of a browser", &id.to_string()))?;
-    tracing::warn!(name, actor, session = %id, "a browser was signed out by an admin");
+    tracing::warn!(name, actor, session = %id, "browser session ended by an admin");
     Ok(name)
 }
 

@@ -43,7 +43,7 @@ pub(crate) async fn open(
     after: Option<Position>,
     filter: Filter,
 ) -> Result<impl Stream<Item = Frame> + Send + 'static, Problem> {
-    let place = shared.streams.take(principal, Duration::ZERO).await?;
+    let place = shared.stream_permits.take(principal, Duration::ZERO).await?;
     let after = match after {
         Some(after) => after,
         None => follower::head(&shared.log).await?,
@@ -85,7 +85,7 @@ struct Client {
 
 /// Why a stream is over.
 enum Over {
-    /// The client went away; there is nobody to tell.
+    /// The client is gone; there is nobody to tell.
     Gone,
     /// The client is told why.
     Because(&'static str),
@@ -125,7 +125,7 @@ impl Client {
                             return over;
                         }
                     }
-                    // The ring went round while this client was slow: the log has what it missed.
+                    // The buffer was overwritten while this client was slow: the log has what it missed.
                     Err(RecvError::Lagged(_)) => break,
                     Err(RecvError::Closed) => return Over::Because("the gateway ends; resume with Last-Event-ID"),
                 }
@@ -138,7 +138,10 @@ impl Client {
             let page = match self.follower.catch_up(&self.log, self.cursor, &self.public_url).await {
                 Ok(page) => page,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "a stream ends: the log cannot be read");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "event stream ended: the log cannot be read"
+                    );
                     return Err(Over::Because("the log cannot be read; resume with Last-Event-ID"));
                 }
             };

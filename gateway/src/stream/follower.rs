@@ -14,7 +14,7 @@ use crate::problem::Problem;
 
 /// Entries that the follower keeps for clients that are not yet there. An entry has at most 64 KiB; whoever falls
 /// behind further reads the log.
-const RING: usize = 128;
+const BUFFER: usize = 128;
 
 /// Most events read at once.
 const PAGE: i64 = 64;
@@ -25,7 +25,7 @@ const RENDERED_BYTES: usize = 256 * 1024;
 /// Clients that catch up make their entries a few at a time: until they are made, each holds a page of the log.
 const CATCHING_UP: usize = 4;
 
-/// How long the follower waits for a bell before it looks anyway.
+/// How long the follower waits for a wake-up signal before it looks anyway.
 const POLL: Duration = Duration::from_secs(1);
 
 /// How long it waits after the log could not be read.
@@ -41,7 +41,7 @@ pub(crate) struct Follower {
 impl Follower {
     /// A follower that nobody goes along with yet.
     pub(crate) fn new() -> Self {
-        Self { sender: broadcast::Sender::new(RING), catching_up: Arc::new(Semaphore::new(CATCHING_UP)) }
+        Self { sender: broadcast::Sender::new(BUFFER), catching_up: Arc::new(Semaphore::new(CATCHING_UP)) }
     }
 
     /// The next entries for a client that catches up.
@@ -54,8 +54,8 @@ impl Follower {
         after: Position,
         public_url: &PublicUrl,
     ) -> Result<Vec<Entry>, LogError> {
-        // The semaphore is never closed; were it, reading without a turn would be no harm.
-        let _turn = self.catching_up.acquire().await.ok();
+        // The semaphore is never closed; were it, reading without a permit would be no harm.
+        let _permit = self.catching_up.acquire().await.ok();
         page(log, after, public_url).await
     }
 
@@ -64,10 +64,10 @@ impl Follower {
         self.sender.subscribe()
     }
 
-    /// Follows the log until told to stop. A log that is away is waited for.
+    /// Follows the log until told to stop. It waits for a log that cannot be reached.
     pub(crate) async fn run(&self, log: Log, reads: Projections, public_url: PublicUrl, stop: CancellationToken) {
         if stop.run_until_cancelled(self.follow(&log, &reads, &public_url)).await.is_none() {
-            tracing::debug!("the stream's follower ends");
+            tracing::debug!("stream follower stopped");
         }
     }
 
@@ -85,12 +85,15 @@ impl Follower {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the stream waits for the log");
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "stream follower cannot read the log, retrying"
+                    );
                     tokio::time::sleep(AFTER_FAILURE).await;
                     continue;
                 }
             }
-            // Whoever rings first; without a bell, the poll. A bell whose ringer is gone never rings.
+            // The first signal, or the poll: a signal whose sender is gone never comes.
             tokio::select! {
                 Ok(()) = appended.changed() => {}
                 Ok(()) = moved.changed() => {}
@@ -154,7 +157,7 @@ fn render(event: &RecordedEvent, previous: Position, public_url: &PublicUrl) -> 
     match announce(event, previous, public_url) {
         Ok(notice) => String::from_utf8_lossy(&notice.payload).into_owned(),
         Err(error) => {
-            tracing::error!(error = &error as &dyn std::error::Error, event.id = %event.event_id, "no notice can be made of an event");
+            tracing::error!(error = &error as &dyn std::error::Error, event.id = %event.event_id, "event cannot be rendered as a notice");
             serde_json::json!({ "id": event.event_id, "dataref": public_url.event(event.event_id) }).to_string()
         }
     }

@@ -7,7 +7,7 @@ use projections::ReadModel;
 use projections::read_models::workers::WorkerRow;
 
 use crate::caller::{Caller, Internal, Viewing};
-use crate::paging::{Page, Paging};
+use crate::paging::{ListPage, Paging};
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::query::Query;
@@ -18,7 +18,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     Query(paging): Query<Paging>,
-) -> Result<Json<Page<WorkerRow>>, Problem> {
+) -> Result<Json<ListPage<WorkerRow>>, Problem> {
     page(&shared, since, paging).await
 }
 
@@ -27,11 +27,11 @@ pub(crate) async fn list_internally(
     _: Caller<Internal>,
     since: Since,
     Query(paging): Query<Paging>,
-) -> Result<Json<Page<WorkerRow>>, Problem> {
+) -> Result<Json<ListPage<WorkerRow>>, Problem> {
     page(&shared, since, paging).await
 }
 
-async fn page(shared: &Shared, since: Since, paging: Paging) -> Result<Json<Page<WorkerRow>>, Problem> {
+async fn page(shared: &Shared, since: Since, paging: Paging) -> Result<Json<ListPage<WorkerRow>>, Problem> {
     let request = paging.request()?;
     since.reached(shared, &[ReadModel::Workers]).await?;
     Ok(Json(shared.reads.workers(&request).await?.into()))

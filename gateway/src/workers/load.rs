@@ -9,7 +9,7 @@ use projections::read_models::sessions::WorkerLoad;
 use projections::{Listed, ReadError, ReadModel};
 
 use crate::caller::{Caller, Viewing};
-use crate::paging::{Page, Paging};
+use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -43,7 +43,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     Query(paging): Query<Paging>,
-) -> Result<Json<Page<WorkerLoad>>, Problem> {
+) -> Result<Json<ListPage<WorkerLoad>>, Problem> {
     let request = paging.request()?;
     since.reached(&shared, &RESTS_ON).await?;
     let workers = shared.reads.workers(&request).await?;

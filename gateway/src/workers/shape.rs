@@ -24,7 +24,7 @@ pub(crate) struct WrittenWorker {
 
 impl WrittenWorker {
     /// The worker at `position`, after `sequence` events; `None` where there is none.
-    pub(crate) fn of(worker: &Worker, sequence: i64, position: Position) -> Option<Self> {
+    pub(crate) fn new(worker: &Worker, sequence: i64, position: Position) -> Option<Self> {
         match worker {
             Worker::Absent => None,
             Worker::Present { id, profile } => {

@@ -173,7 +173,7 @@ impl World {
         let dead_letters = DeadLetters::new(pool, clock.clone(), id_generator.clone());
         // Nobody listens there: over HTTP everything has to work without the bus.
         let bus = Bus::connect(&BusOptions::new("nats://127.0.0.1:9", "gateway-test")).await.unwrap();
-        let secret = |secret| SecretHash::of(secret);
+        let secret = |secret| SecretHash::from_secret(secret);
         let token = |name: &str, role, text| AdminToken { name: name.to_owned(), role, hash: secret(text) };
         let keys = Grants::parse(KEY_SETTING, "booking=all").unwrap();
         let parts = GatewayParts {

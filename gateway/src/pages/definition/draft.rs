@@ -60,14 +60,14 @@ pub(crate) struct Draft {
 
 /// What a draft says once it is understood.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Wish {
+pub(crate) struct ParsedDraft {
     /// The numbers.
     pub(crate) resource_requirements: ResourceRequirements,
     /// The description; empty: none.
     pub(crate) description: String,
 }
 
-impl Wish {
+impl ParsedDraft {
     /// The definition's content as it would be.
     pub(crate) fn after(&self, now: &DefinitionRow) -> DefinitionContent {
         let description = if self.description.is_empty() && now.description.is_none() {
@@ -205,7 +205,7 @@ impl Draft {
     ///
     /// # Errors
     /// Every field that is wrong, with what would be right.
-    pub(crate) fn wish(&self, now: &DefinitionRow) -> Result<Wish, Vec<Invalid>> {
+    pub(crate) fn parse(&self, now: &DefinitionRow) -> Result<ParsedDraft, Vec<Invalid>> {
         let one = ResourceRequirements { cpu_cores: 1, memory_gb: 1, storage_gb: 1 };
         let mut wrong = Vec::new();
         let mut read = |typed: &Option<String>, only: fn(ResourceRequirements, u32) -> ResourceRequirements| {
@@ -220,12 +220,12 @@ impl Draft {
         };
         // A browser sends line ends of its own.
         let description = self.description.as_deref().unwrap_or_default().replace("\r\n", "\n");
-        let wish = Wish { resource_requirements, description };
+        let parsed = ParsedDraft { resource_requirements, description };
         if wrong.is_empty() {
             // Whatever else the definition would refuse, but for the reason, which is asked for later.
-            wrong.extend(wish.would_change(now).err());
+            wrong.extend(parsed.would_change(now).err());
         }
-        if wrong.is_empty() { Ok(wish) } else { Err(wrong) }
+        if wrong.is_empty() { Ok(parsed) } else { Err(wrong) }
     }
 
     /// The reason, without what surrounds it.
@@ -249,7 +249,7 @@ impl Draft {
         }
         let ids = match self.source() {
             source @ (Source::Max | Source::Latest) => {
-                Suggestions::of(source, &now.resource_requirements, observed).event_ids()
+                Suggestions::new(source, &now.resource_requirements, observed).event_ids()
             }
             Source::Custom => observed.sessions.iter().map(|session| session.observed_event_id).collect(),
         };

@@ -14,7 +14,7 @@ use super::suggestion::{Source, Suggestion, Suggestions};
 use super::{Basis, may_revise, window};
 use crate::caller::{Caller, Viewing};
 use crate::pages::parts;
-use crate::pages::query::Asked;
+use crate::pages::query::PageQuery;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
@@ -67,14 +67,14 @@ pub(crate) async fn show(
     since: Since,
     visit: Visit,
     Id(id): Id<DefinitionId>,
-    Asked(draft): Asked<Draft>,
+    PageQuery(draft): PageQuery<Draft>,
     kept: Option<Extension<KeptForm>>,
 ) -> Result<Response, Problem> {
     let draft = draft.came_with(kept.as_deref());
     let window = window(draft.sessions)?;
     since.reached(&shared, &[ReadModel::Definitions, ReadModel::Observations]).await?;
     let basis = Basis::read(&shared, &id, window).await?;
-    let wrong = if draft.is_filled() { draft.wish(&basis.now).err().unwrap_or_default() } else { Vec::new() };
+    let wrong = if draft.is_filled() { draft.parse(&basis.now).err().unwrap_or_default() } else { Vec::new() };
     form(&visit, basis, &draft, &wrong)
 }
 
@@ -85,7 +85,7 @@ pub(crate) async fn show(
 pub(crate) fn form(visit: &Visit, basis: Basis, draft: &Draft, wrong: &[Invalid]) -> Result<Response, Problem> {
     let Basis { now, observed } = basis;
     let source = draft.source();
-    let suggestions = Suggestions::of(source, &now.resource_requirements, &observed);
+    let suggestions = Suggestions::new(source, &now.resource_requirements, &observed);
     let complaint = |name: &str| {
         wrong.iter().find(|invalid| invalid.field.rsplit('.').next().is_some_and(|field| field == name)).cloned()
     };
@@ -105,7 +105,7 @@ pub(crate) fn form(visit: &Visit, basis: Basis, draft: &Draft, wrong: &[Invalid]
         chosen: start == source,
     });
     let mut response = page(&EditPage {
-        shell: Shell::of(visit, Section::Definitions)
+        shell: Shell::new(visit, Section::Definitions)
             .twin(format!("/api/lablet-definitions/{}", now.id))
             .parked(&now.parked),
         source,

@@ -29,9 +29,9 @@ pub(crate) struct Quantity {
     /// What kind of number it is, because nominal and measured are never mixed.
     pub(crate) kind: &'static str,
     pub(crate) configured: String,
-    pub(crate) max: Told,
+    pub(crate) max: SourcedNumber,
     pub(crate) average: String,
-    pub(crate) latest: Told,
+    pub(crate) latest: SourcedNumber,
     pub(crate) unknown: u64,
     /// How the greatest compares with what is configured.
     pub(crate) verdict: Badge,
@@ -43,27 +43,27 @@ pub(crate) struct Quantity {
     source = r#"{% if let Some(event) = event_id %}<a href="/events/{{ event }}" title="The event that says so">{{ words }}</a>{% else %}{{ words }}{% endif %}"#,
     ext = "html"
 )]
-pub(crate) struct Told {
+pub(crate) struct SourcedNumber {
     words: String,
     event_id: Option<Uuid>,
 }
 
-impl HtmlSafe for Told {}
+impl HtmlSafe for SourcedNumber {}
 
-impl Told {
+impl SourcedNumber {
     fn new(words: String, event_id: Option<Uuid>) -> Self {
         Self { words, event_id }
     }
 
     /// A number of a session's row. Its event is named where it is not the row's own.
-    pub(crate) fn of(words: impl AsRef<str>, event_id: &Option<Uuid>, session: &ObservedSession) -> Self {
+    pub(crate) fn from_session(words: impl AsRef<str>, event_id: &Option<Uuid>, session: &ObservedSession) -> Self {
         Self::new(words.as_ref().to_owned(), event_id.filter(|id| *id != session.observed_event_id))
     }
 }
 
 impl Observed {
     /// Of this definition.
-    pub(crate) fn of(now: &DefinitionRow, observed: &DefinitionObservations) -> Self {
+    pub(crate) fn new(now: &DefinitionRow, observed: &DefinitionObservations) -> Self {
         let (all, needs) = (&observed.aggregate, &now.resource_requirements);
         let nodes = now.node_count.map(f64::from);
         let (sessions, drifted, unknown) =
@@ -118,9 +118,9 @@ fn quantity(
         kind,
         configured: configured
             .map_or_else(|| "not stated".to_owned(), |value| format!("{}{unit}", parts::number(&value))),
-        max: Told::new(told(spread.max), spread.max_event_id),
+        max: SourcedNumber::new(told(spread.max), spread.max_event_id),
         average: told(spread.avg),
-        latest: Told::new(told(spread.latest), spread.latest_event_id),
+        latest: SourcedNumber::new(told(spread.latest), spread.latest_event_id),
         unknown: spread.unknown_sessions,
         verdict: verdict(configured, spread.max.map(convert), unit),
     }

@@ -12,14 +12,14 @@ use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observations::ObservedSession;
 
 use super::change::{Change, changes, content_of};
-use super::draft::{Draft, Wish};
-use super::observed::Told;
+use super::draft::{Draft, ParsedDraft};
+use super::observed::SourcedNumber;
 use super::suggestion::{Source, Suggestions};
 use super::{Basis, ROWS, edit, may_revise, revise, window};
 use crate::caller::{Caller, Viewing};
-use crate::pages::form::Form;
+use crate::pages::form::PageForm;
 use crate::pages::parts::{self, Badge, When};
-use crate::pages::query::Asked;
+use crate::pages::query::PageQuery;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
@@ -28,7 +28,7 @@ use crate::problem::Problem;
 use crate::sign_in::kept_forms::KeptForm;
 use crate::state::Shared;
 
-/// Events that are listed at once; the others are a click away.
+/// Events that are listed at once; the others are behind a fold.
 const MOST_LISTED: usize = 10;
 
 /// An event that the revision will name.
@@ -67,7 +67,7 @@ pub(crate) async fn show(
     since: Since,
     visit: Visit,
     Id(id): Id<DefinitionId>,
-    Asked(draft): Asked<Draft>,
+    PageQuery(draft): PageQuery<Draft>,
     kept: Option<Extension<KeptForm>>,
 ) -> Result<Response, Problem> {
     let draft = draft.came_with(kept.as_deref());
@@ -77,10 +77,10 @@ pub(crate) async fn show(
     let window = window(draft.sessions)?;
     since.reached(&shared, &[ReadModel::Definitions, ReadModel::Observations]).await?;
     let basis = Basis::read(&shared, &id, window).await?;
-    match draft.wish(&basis.now) {
+    match draft.parse(&basis.now) {
         Err(wrong) => edit::form(&visit, basis, &draft, &wrong),
-        Ok(wish) if !draft.rests_on(&basis.now) => revise::stale(&shared, &visit, basis.now, &draft, &wish).await,
-        Ok(wish) => review(&visit, basis, &draft, &wish, None),
+        Ok(parsed) if !draft.rests_on(&basis.now) => revise::stale(&shared, &visit, basis.now, &draft, &parsed).await,
+        Ok(parsed) => review(&visit, basis, &draft, &parsed, None),
     }
 }
 
@@ -91,7 +91,7 @@ pub(crate) async fn fill_in(
     _: Caller<Viewing>,
     visit: Visit,
     Id(id): Id<DefinitionId>,
-    form: Form<Draft>,
+    form: PageForm<Draft>,
 ) -> Result<Response, Problem> {
     let draft = form.fields.fit_for_addresses(&shared, &visit, &id).await?;
     Ok(Redirect::to(&draft.review_address(&id)).into_response())
@@ -105,7 +105,7 @@ pub(crate) fn review(
     visit: &Visit,
     basis: Basis,
     draft: &Draft,
-    wish: &Wish,
+    parsed: &ParsedDraft,
     reason_wrong: Option<Invalid>,
 ) -> Result<Response, Problem> {
     let evidence = draft.evidence(&basis.now, &basis.observed)?;
@@ -118,10 +118,10 @@ pub(crate) fn review(
     let Basis { now, observed } = basis;
     let failed = reason_wrong.is_some();
     let mut response = page(&ReviewPage {
-        shell: Shell::of(visit, Section::Definitions).twin(format!("/api/lablet-definitions/{}", now.id)),
+        shell: Shell::new(visit, Section::Definitions).twin(format!("/api/lablet-definitions/{}", now.id)),
         source: draft.source(),
-        changes: changes(&content_of(&now), &wish.after(&now)),
-        would_change: wish.would_change(&now)?,
+        changes: changes(&content_of(&now), &parsed.after(&now)),
+        would_change: parsed.would_change(&now)?,
         evidence_count: evidence.len() as u64,
         evidence,
         sessions_in_all: observed.sessions.len(),
@@ -143,7 +143,7 @@ pub(crate) fn review(
 
 /// What an event says, and of which session.
 fn explained(id: EventId, source: Source, basis: &Basis) -> Evidence {
-    let suggestions = Suggestions::of(source, &basis.now.resource_requirements, &basis.observed);
+    let suggestions = Suggestions::new(source, &basis.now.resource_requirements, &basis.observed);
     let is = |event: Option<uuid::Uuid>| event.is_some_and(|event| event.to_string() == id.as_str());
     let numbers =
         [("CPU", suggestions.cpu_cores), ("memory", suggestions.memory_gb), ("storage", suggestions.storage_gb)];

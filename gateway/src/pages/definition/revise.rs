@@ -12,12 +12,12 @@ use projections::read_models::definitions::{DefinitionRow, RevisionRow};
 use projections::{PageRequest, ReadError, ReadModel};
 
 use super::change::{content_of, fields};
-use super::draft::{Draft, Wish};
+use super::draft::{Draft, ParsedDraft};
 use super::{Basis, edit, may_revise, review, window};
 use crate::caller::{Administering, Caller};
 use crate::command::present;
 use crate::lablet_definitions::show::row;
-use crate::pages::form::Form;
+use crate::pages::form::PageForm;
 use crate::pages::parts::When;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::{Permit, Visit};
@@ -33,17 +33,17 @@ pub(crate) async fn revise(
     _: Caller<Administering>,
     visit: Visit,
     Id(id): Id<DefinitionId>,
-    form: Form<Draft>,
+    form: PageForm<Draft>,
 ) -> Result<Response, Problem> {
-    let Form { fields: draft, origin } = form;
+    let PageForm { fields: draft, origin } = form;
     let draft = draft.fit_for_addresses(&shared, &visit, &id).await?;
     let window = window(draft.sessions)?;
     let now = row(&shared, &id).await?;
     if let Some(refusal) = may_revise(&visit, &now).refusal {
         return Err(Problem::new(ProblemKind::Conflict, refusal));
     }
-    let wish = match draft.wish(&now) {
-        Ok(wish) => wish,
+    let parsed = match draft.parse(&now) {
+        Ok(parsed) => parsed,
         Err(wrong) => return edit::form(&visit, Basis::read(&shared, &id, window).await?, &draft, &wrong),
     };
     let expected = draft.expected()?;
@@ -52,10 +52,10 @@ pub(crate) async fn revise(
         None => Vec::new(),
         Some(_) => draft.evidence(&now, &shared.reads.definition_observations(&id, 1).await?)?,
     };
-    let revision = match wish.revision(&now, &draft.reason(), evidence) {
+    let revision = match parsed.revision(&now, &draft.reason(), evidence) {
         Ok(revision) => revision,
         Err(invalid) if invalid.field == "reason" => {
-            return review::review(&visit, Basis::read(&shared, &id, window).await?, &draft, &wish, Some(invalid));
+            return review::review(&visit, Basis::read(&shared, &id, window).await?, &draft, &parsed, Some(invalid));
         }
         Err(invalid) => return Err(invalid.into()),
     };
@@ -76,7 +76,7 @@ pub(crate) async fn revise(
             if let Some((_, _, position)) = newest {
                 shared.wait_for(&[ReadModel::Definitions], position).await?;
             }
-            stale(&shared, &visit, row(&shared, &id).await?, &draft, &wish).await
+            stale(&shared, &visit, row(&shared, &id).await?, &draft, &parsed).await
         }
         Err(error) => Err(error.into()),
     }
@@ -119,7 +119,7 @@ pub(crate) async fn stale(
     visit: &Visit,
     now: DefinitionRow,
     draft: &Draft,
-    wish: &Wish,
+    parsed: &ParsedDraft,
 ) -> Result<Response, Problem> {
     let revisions = |cursor: Option<u32>, limit| {
         let request = PageRequest { limit, cursor: cursor.map(|revision| revision.to_string()) };
@@ -134,7 +134,7 @@ pub(crate) async fn stale(
     };
     let on_newest = draft.on(&now);
     let current = fields(&content_of(&now));
-    let wanted = fields(&wish.after(&now));
+    let wanted = fields(&parsed.after(&now));
     let before = base.as_ref().map(|row| fields(&row.after));
     let sides = current.into_iter().zip(wanted).enumerate().map(|(index, ((name, now), (_, wanted)))| {
         let base = before.as_ref().map(|fields| fields[index].1.clone());
@@ -148,7 +148,7 @@ pub(crate) async fn stale(
         }
     });
     let mut response = page(&StalePage {
-        shell: Shell::of(visit, Section::Definitions).twin(format!("/api/lablet-definitions/{}", now.id)),
+        shell: Shell::new(visit, Section::Definitions).twin(format!("/api/lablet-definitions/{}", now.id)),
         base: draft.revision,
         sides: sides.collect(),
         since,

@@ -63,7 +63,7 @@ pub(crate) struct Suggestions {
 
 impl Suggestions {
     /// What `source` makes of the observations, for a definition that is configured like this.
-    pub(crate) fn of(source: Source, configured: &ResourceRequirements, observed: &DefinitionObservations) -> Self {
+    pub(crate) fn new(source: Source, configured: &ResourceRequirements, observed: &DefinitionObservations) -> Self {
         let aggregate = &observed.aggregate;
         let suggest = |spread: &Spread<f64>, unit: Unit, configured: u32| match source {
             Source::Max | Source::Latest => from_observed(source.of(spread), unit, configured),

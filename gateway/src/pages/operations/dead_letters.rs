@@ -17,11 +17,11 @@ use crate::dead_letters::list::{Letter, LetterKind};
 use crate::dead_letters::retry::{NotRetried, try_again};
 use crate::dead_letters::show::{OpenedLetter, Settlement, open};
 use crate::pages::excerpt::Excerpt;
-use crate::pages::form::Form;
+use crate::pages::form::PageForm;
 use crate::pages::parts::{Badge, CopyId, Tone, When};
-use crate::pages::place::Place;
-use crate::pages::query::Asked;
+use crate::pages::query::PageQuery;
 use crate::pages::shell::{Section, Shell, page};
+use crate::pages::short_position::ShortPosition;
 use crate::pages::table::{Column, cell, time};
 use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
@@ -75,10 +75,10 @@ pub(crate) async fn show(
     _: Caller<Operating>,
     visit: Visit,
     Id(id): Id<LetterId>,
-    Asked(query): Asked<LetterQuery>,
+    PageQuery(query): PageQuery<LetterQuery>,
 ) -> Result<Response, Problem> {
     let opened = open(&shared, id).await?.ok_or_else(|| Problem::not_found("dead letter", &id.to_string()))?;
-    let mut letter = LetterPage::of(&visit, id, opened);
+    let mut letter = LetterPage::new(&visit, id, opened);
     letter.tried = query.tried == Some(true) && letter.settled.is_none();
     letter.reason = query.reason.unwrap_or_default();
     page(&letter)
@@ -92,7 +92,7 @@ pub(crate) async fn retry(
     State(shared): State<Shared>,
     _: Caller<Operating>,
     Id(id): Id<LetterId>,
-    form: Form<Retry>,
+    form: PageForm<Retry>,
 ) -> Result<Response, Problem> {
     let Retry {} = form.fields;
     let to = match try_again(&shared, id, &form.origin.actor).await {
@@ -116,14 +116,14 @@ pub(crate) async fn discard(
     _: Caller<Operating>,
     visit: Visit,
     Id(id): Id<LetterId>,
-    form: Form<Discard>,
+    form: PageForm<Discard>,
 ) -> Result<Response, Problem> {
     let reason = form.fields.reason;
     match do_without(&shared, id, &form.origin.actor, reason.clone()).await {
         Ok(_) => Ok(Redirect::to(&format!("/operations?discarded={id}")).into_response()),
         Err(problem) if problem.kind() == ProblemKind::InvalidInput => {
             let Some(opened) = open(&shared, id).await? else { return Err(problem) };
-            let mut letter = LetterPage::of(&visit, id, opened);
+            let mut letter = LetterPage::new(&visit, id, opened);
             letter.reason = reason.unwrap_or_default();
             letter.wrong = Some(problem.document().detail);
             let mut response = page(&letter)?;
@@ -132,7 +132,7 @@ pub(crate) async fn discard(
         }
         // The second of two clicks finds what the first one did.
         Err(problem) if problem.kind() == ProblemKind::NotFound => {
-            match told(&shared, None, Some(&id.to_string())).await? {
+            match settled_notice(&shared, None, Some(&id.to_string())).await? {
                 Some(_) => Ok(Redirect::to(&format!("/operations?discarded={id}")).into_response()),
                 None => Err(problem),
             }
@@ -142,7 +142,7 @@ pub(crate) async fn discard(
 }
 
 impl LetterPage {
-    fn of(visit: &Visit, id: LetterId, opened: OpenedLetter) -> Self {
+    fn new(visit: &Visit, id: LetterId, opened: OpenedLetter) -> Self {
         let OpenedLetter { letter, headers, message, message_kept, event, settled, .. } = opened;
         let twin = format!("/api/dead-letters/{id}");
         let content = match (&message, &event) {
@@ -151,7 +151,7 @@ impl LetterPage {
             }
             (None, Some(event)) => Some(Content {
                 title: "The event",
-                excerpt: Excerpt::of_json(event),
+                excerpt: Excerpt::from_json(event),
                 twin: format!("/api/events/{}", event.event_id),
             }),
             (None, None) => None,
@@ -163,7 +163,7 @@ impl LetterPage {
             }
         };
         Self {
-            shell: Shell::of(visit, Section::Operations).twin(twin),
+            shell: Shell::new(visit, Section::Operations).twin(twin),
             csrf_token: visit.csrf_token.clone(),
             idempotency_key: visit.idempotency_key,
             letter,
@@ -197,14 +197,14 @@ fn short_header((name, value): (String, String)) -> (String, String) {
 /// A message that is JSON is shown indented; anything else as it came.
 fn indented(message: &str) -> Excerpt {
     match serde_json::from_str::<serde_json::Value>(message) {
-        Ok(value) => Excerpt::of_json(&value),
-        Err(_) => Excerpt::of(message),
+        Ok(value) => Excerpt::from_json(&value),
+        Err(_) => Excerpt::from_text(message),
     }
 }
 
 /// What came of a letter that the visitor has just settled.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct SettledNotice {
     /// The letter.
     pub(super) id: LetterId,
     /// In words, to go before the time.
@@ -216,11 +216,11 @@ pub(super) struct Told {
 }
 
 /// What came of the letter that was just retried or discarded; `None` where neither is so.
-pub(super) async fn told(
+pub(super) async fn settled_notice(
     shared: &Shared,
     retried: Option<&str>,
     discarded: Option<&str>,
-) -> Result<Option<Told>, Problem> {
+) -> Result<Option<SettledNotice>, Problem> {
     let Some(id) = retried.or(discarded).and_then(|id| id.parse::<LetterId>().ok()) else { return Ok(None) };
     let opened = open(shared, id).await?;
     match (id, opened) {
@@ -230,11 +230,11 @@ pub(super) async fn told(
                 "retried" => format!("The command from {} was tried again by {by} and worked", letter.source),
                 _ => format!("The command from {} was discarded by {by}", letter.source),
             };
-            Ok(Some(Told { id, words, at: settled.at, page: Some(format!("/operations/dead-letters/{id}")) }))
+            Ok(Some(SettledNotice { id, words, at: settled.at, page: Some(format!("/operations/dead-letters/{id}")) }))
         }
         (LetterId::Event(model, event), None) if is_event_of_the_log(shared, id).await? => {
             let words = format!("The event {event} is no longer among the dead letters of the read model {model}");
-            Ok(Some(Told { id, words, at: None, page: Some(format!("/events/{event}")) }))
+            Ok(Some(SettledNotice { id, words, at: None, page: Some(format!("/events/{event}")) }))
         }
         (LetterId::Command(_) | LetterId::Event(..), _) => Ok(None),
     }

@@ -8,9 +8,9 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::caller::{Caller, Governing};
-use crate::pages::form::Form;
+use crate::pages::form::PageForm;
 use crate::pages::parts::When;
-use crate::pages::query::Asked;
+use crate::pages::query::PageQuery;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::Visit;
 use crate::path::Id;
@@ -60,10 +60,10 @@ pub(crate) async fn list(
     _: Caller<Governing>,
     visit: Visit,
     own: Option<Extension<BrowserSession>>,
-    Asked(query): Asked<SignInsQuery>,
+    PageQuery(query): PageQuery<SignInsQuery>,
 ) -> Result<Response, Problem> {
     page(&SignInsPage {
-        shell: Shell::of(&visit, Section::Operations).twin("/api/sign-ins"),
+        shell: Shell::new(&visit, Section::Operations).twin("/api/sign-ins"),
         csrf_token: visit.csrf_token.clone(),
         ended: query.ended,
         own: own.map(|own| own.id),
@@ -79,7 +79,7 @@ pub(crate) async fn end(
     State(shared): State<Shared>,
     _: Caller<Governing>,
     Id(BrowserSessionId(id)): Id<BrowserSessionId>,
-    form: Form<Nothing>,
+    form: PageForm<Nothing>,
 ) -> Result<Response, Problem> {
     let Nothing {} = form.fields;
     let ended = match sign_out(&shared, id, &form.origin.actor).await {

@@ -36,5 +36,5 @@ pub(crate) async fn show(
     let found = shared.reads.session_node(&session_id, None, node_id.as_str()).await?;
     let node = found.ok_or_else(|| Problem::not_found("node of this session", node_id.as_str()))?.node;
     let twin = format!("/api/lablet-sessions/{session_id}/nodes/{}", parts::encoded(&node_id));
-    page(&NodePage { shell: Shell::of(&visit, Section::Sessions).twin(twin), session_id, node })
+    page(&NodePage { shell: Shell::new(&visit, Section::Sessions).twin(twin), session_id, node })
 }

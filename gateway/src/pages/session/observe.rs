@@ -7,7 +7,7 @@ use domain::SessionId;
 use serde::Deserialize;
 
 use crate::caller::{Asking, Caller};
-use crate::pages::form::Form;
+use crate::pages::form::PageForm;
 use crate::path::Id;
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -20,7 +20,7 @@ pub(crate) async fn observe(
     State(shared): State<Shared>,
     _: Caller<Asking>,
     Id(id): Id<SessionId>,
-    form: Form<Nothing>,
+    form: PageForm<Nothing>,
 ) -> Result<Response, Problem> {
     let Nothing {} = form.fields;
     let asked = ObservationRequest::default();

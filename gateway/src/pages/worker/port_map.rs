@@ -63,7 +63,7 @@ impl PortFilter {
     ///
     /// # Errors
     /// [`Invalid`] for a text that is none, and a place that this page did not give.
-    pub(super) fn of(query: &WorkerQuery) -> Result<Self, Invalid> {
+    pub(super) fn from_query(query: &WorkerQuery) -> Result<Self, Invalid> {
         let expected = "a port and its protocol, as the link to the next ports gives them";
         let after = query.after.as_deref().map(|after| {
             let (outside, protocol) = after.split_once('-')?;
@@ -141,7 +141,7 @@ pub(super) struct Cell {
 
 impl PortMapView {
     /// The part of the map that is asked for.
-    pub(super) fn of(held: &WorkerPorts, filter: &PortFilter) -> Self {
+    pub(super) fn new(held: &WorkerPorts, filter: &PortFilter) -> Self {
         let wanted: Vec<&HeldPort> = held.ports.iter().filter(|port| filter.wants(port)).collect();
         let mut rows = Vec::new();
         let mut next = None;
@@ -355,18 +355,18 @@ mod tests {
     fn a_clash_and_a_port_outside_are_counted_and_can_be_asked_for_alone() {
         let both = [holder("s1", "both", "as_planned"), holder("s2", "allocated", "unknown")];
         let held = held(&[(2001, &[holder("s1", "allocated", "removed")]), (5041, &both), (9000, &both[..1])]);
-        let all = PortMapView::of(&held, &PortFilter::default());
+        let all = PortMapView::new(&held, &PortFilter::default());
         assert_eq!(all.summary, "2 sessions hold 3 ports: 1 clash, 1 outside 2000 to 7999.");
         assert_eq!(shown(&all), ["2001 s1", "5041 s1", "5041 s2", "9000 s1"]);
         let only =
-            |marked| shown(&PortMapView::of(&held, &PortFilter { marked: Some(marked), ..PortFilter::default() }));
+            |marked| shown(&PortMapView::new(&held, &PortFilter { marked: Some(marked), ..PortFilter::default() }));
         assert_eq!(only(Marked::Clash), ["5041 s1", "5041 s2"]);
         assert_eq!(only(Marked::OutOfRange), ["9000 s1"]);
         assert_eq!(only(Marked::Drifted), ["2001 s1"]);
         assert_eq!(only(Marked::NotObserved), ["5041 s1", "5041 s2"]);
         let text = |text: &str| {
             let query = WorkerQuery { text: Some(text.to_owned()), ..WorkerQuery::default() };
-            shown(&PortMapView::of(&held, &PortFilter::of(&query).unwrap()))
+            shown(&PortMapView::new(&held, &PortFilter::from_query(&query).unwrap()))
         };
         assert_eq!(text("9000"), ["9000 s1"]);
         assert_eq!(text("S2"), ["5041 s1", "5041 s2"]);
@@ -380,7 +380,7 @@ mod tests {
         let (held, mut seen, mut after) = (held(&ports), 0, None);
         loop {
             let query = WorkerQuery { after: after.clone(), ..WorkerQuery::default() };
-            let view = PortMapView::of(&held, &PortFilter::of(&query).unwrap());
+            let view = PortMapView::new(&held, &PortFilter::from_query(&query).unwrap());
             assert!(view.rows.len() <= MOST_ROWS && view.matching == 130);
             seen += view.rows.len();
             after = view.next;
@@ -391,14 +391,14 @@ mod tests {
         assert_eq!(seen, 130);
         for foreign in ["x", "3000", "3000-sctp", "70000-tcp"] {
             let query = WorkerQuery { after: Some(foreign.to_owned()), ..WorkerQuery::default() };
-            assert!(PortFilter::of(&query).is_err(), "{foreign}");
+            assert!(PortFilter::from_query(&query).is_err(), "{foreign}");
         }
     }
 
     #[test]
     fn the_strip_covers_the_range_and_counts_every_port_once() {
         let one = [holder("s1", "both", "as_planned")];
-        let strip = PortMapView::of(&held(&[(2000, &one), (2099, &one), (7999, &one)]), &PortFilter::default()).strip;
+        let strip = PortMapView::new(&held(&[(2000, &one), (2099, &one), (7999, &one)]), &PortFilter::default()).strip;
         assert_eq!(strip.len(), 60);
         assert_eq!(strip[0].words, "2000 to 2099: 2 held");
         assert_eq!((strip[59].words.as_str(), strip[59].class), ("7900 to 7999: 1 held", "some"));

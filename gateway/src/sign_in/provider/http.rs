@@ -68,7 +68,7 @@ impl Http {
             Some(certificates) => builder().tls_certs_only(certificates.clone()).build(),
             None => builder().build().or_else(|error| {
                 // A small image has no certificates at all. The provider is then refused, with the reason.
-                tracing::warn!(error = &error as &dyn std::error::Error, "the system vouches for no certificate");
+                tracing::warn!(error = &error as &dyn std::error::Error, "system trusts no certificate authority");
                 builder().tls_certs_only([]).build()
             }),
         };

@@ -36,7 +36,9 @@ impl Provider {
             .ask(request)
             .await
             .map_err(|error| ProviderFault::no_answer(TOKEN_ENDPOINT, address, &error))
-            .inspect_err(|fault| tracing::warn!(error = fault as &dyn std::error::Error, "no code was redeemed"))?;
+            .inspect_err(|fault| {
+                tracing::warn!(error = fault as &dyn std::error::Error, "authorization code not redeemed")
+            })?;
         let told: Option<Map<String, Value>> = serde_json::from_slice(answer.body()).ok();
         let text = |name: &str| Some(told.as_ref()?.get(name)?.as_str()?.to_owned());
         match text("error").as_deref() {
@@ -100,9 +102,9 @@ impl Provider {
             .ask(request)
             .await
             .map_err(|error| ProviderFault::no_answer(USERINFO_ENDPOINT, address, &error))
-            .inspect_err(|fault| tracing::warn!(error = fault as &dyn std::error::Error, "no user info was had"))?;
+            .inspect_err(|fault| tracing::warn!(error = fault as &dyn std::error::Error, "user info request failed"))?;
         if !answer.status().is_success() {
-            tracing::warn!(status = answer.status().as_u16(), "no user info was had");
+            tracing::warn!(status = answer.status().as_u16(), "user info request failed");
             return Ok(Map::new());
         }
         Ok(serde_json::from_slice(answer.body()).unwrap_or_default())

@@ -19,7 +19,7 @@ const MOST_LISTED: usize = 20;
 
 /// What an event says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Telling {
+pub(super) struct EventDescription {
     /// In a sentence.
     pub(super) sentence: String,
     /// What belongs to it.
@@ -39,9 +39,9 @@ pub(super) struct Fact {
     pub(super) is_id: bool,
 }
 
-impl Telling {
+impl EventDescription {
     /// What this event says; `None`: this build does not understand it.
-    pub(super) fn of(event: &EventRow) -> Option<Self> {
+    pub(super) fn from_event(event: &EventRow) -> Option<Self> {
         Some(match AggregateKind::of(&event.aggregate_type)? {
             AggregateKind::Session => of_session(&event.data.read::<LabletSessionEvent>().ok()?),
             AggregateKind::Definition => of_definition(&event.data.read::<LabletDefinitionEvent>().ok()?),
@@ -88,10 +88,10 @@ impl Telling {
     }
 }
 
-fn of_session(event: &LabletSessionEvent) -> Telling {
+fn of_session(event: &LabletSessionEvent) -> EventDescription {
     let told = match event {
         LabletSessionEvent::Created { owner_id, timeslot, .. } => {
-            Telling::new("A session was created. It waits for a worker.")
+            EventDescription::new("A session was created. It waits for a worker.")
                 .with_some("For", owner_id.clone())
                 .with_some("Timeslot", timeslot.as_ref().map(booked))
         }
@@ -109,7 +109,7 @@ fn of_session(event: &LabletSessionEvent) -> Telling {
         LabletSessionEvent::Terminated(step) => of_step("The session was ended before its natural end.", step),
         LabletSessionEvent::Expired(step) => of_step("The end of its timeslot overtook the session.", step),
         LabletSessionEvent::ObserveResourcesRequested { request_id, worker_id, cml_lab_id, requested_by, .. } => {
-            Telling::new(format!("An observation of the session's lab was asked for by {requested_by}."))
+            EventDescription::new(format!("An observation of the session's lab was asked for by {requested_by}."))
                 .with_id("Request", Some(request_id))
                 .with_id("Lab", Some(cml_lab_id))
                 .on_worker(Some(worker_id))
@@ -136,17 +136,17 @@ fn of_session(event: &LabletSessionEvent) -> Telling {
                 FailureOutcome::Failed => "An observation of the session's lab failed.",
                 FailureOutcome::Skipped => "An observation was not made, as the session had moved on.",
             };
-            Telling::new(sentence)
+            EventDescription::new(sentence)
                 .with("Why", reason)
-                .with_some("Asked for by", requested_by.clone())
+                .with_some("PageQuery for by", requested_by.clone())
                 .with_id("Answers the request", request_id.as_ref())
         }
     };
     told.of_the_session(event.ids())
 }
 
-fn of_step(sentence: &str, step: &LifeStep) -> Telling {
-    Telling::new(sentence)
+fn of_step(sentence: &str, step: &LifeStep) -> EventDescription {
+    EventDescription::new(sentence)
         .with_some("Why", step.reason.clone())
         .with_some("Allocated ports", step.allocated_ports.as_ref().map(ports))
         .with_some("Timeslot", step.timeslot.as_ref().map(booked))
@@ -154,7 +154,7 @@ fn of_step(sentence: &str, step: &LifeStep) -> Telling {
         .on_worker(step.worker_id.as_ref())
 }
 
-fn of_observation(seen: &ResourceObservation) -> Telling {
+fn of_observation(seen: &ResourceObservation) -> EventDescription {
     let who = seen.observer.as_deref().unwrap_or("somebody");
     let nodes = seen
         .actual_node_count
@@ -173,7 +173,7 @@ fn of_observation(seen: &ResourceObservation) -> Telling {
         }
         None => "its sender did not say".to_owned(),
     };
-    Telling::new(format!("The session's lab was observed by {who}, which saw {nodes}."))
+    EventDescription::new(format!("The session's lab was observed by {who}, which saw {nodes}."))
         .with("Nominal CPU", parts::known_cores(&seen.total_cpu_cores))
         .with("Nominal memory", parts::known_gb(&seen.total_memory_mb))
         .with("Disk in use", parts::known_gb(&seen.total_storage_mb))
@@ -191,10 +191,10 @@ fn ports_seen(observed: Option<&PortMap>, drifted: Option<bool>, unallocated: Op
     }
 }
 
-fn of_drift(drift: &PortDrift) -> Telling {
+fn of_drift(drift: &PortDrift) -> EventDescription {
     let count = drift.added.len() + drift.removed.len() + drift.changed.len();
     let differ = if count == 1 { "differs" } else { "differ" };
-    let mut told = Telling::new(format!(
+    let mut told = EventDescription::new(format!(
         "The observed ports are not the allocated ones: {} {differ}.",
         counted(&(count as u64), "port")
     ));
@@ -212,19 +212,20 @@ fn of_drift(drift: &PortDrift) -> Telling {
     if count > MOST_LISTED { told.with("And", format!("{} more", count - MOST_LISTED)) } else { told }
 }
 
-fn of_definition(event: &LabletDefinitionEvent) -> Telling {
+fn of_definition(event: &LabletDefinitionEvent) -> EventDescription {
     match event {
         LabletDefinitionEvent::Created { name, version, content, node_count, .. } => {
             let sentence =
                 format!("The definition \u{201c}{name}\u{201d} was created in version {}.", version.as_str());
-            Telling::new(sentence)
+            EventDescription::new(sentence)
                 .with("Configured", configured(content))
                 .with_some("Nodes", node_count.map(|count| count.to_string()))
         }
         LabletDefinitionEvent::Revised { revision, before, after, reason, evidence, revised_by, .. } => {
-            let mut told =
-                Telling::new(format!("The definition was revised by {revised_by}: it is now revision {revision}."))
-                    .with("Why", reason);
+            let mut told = EventDescription::new(format!(
+                "The definition was revised by {revised_by}: it is now revision {revision}."
+            ))
+            .with("Why", reason);
             for (name, change) in changes_of_definition(before, after) {
                 told = told.with(name, change);
             }
@@ -272,16 +273,16 @@ fn changes_of_definition(before: &DefinitionContent, after: &DefinitionContent) 
     changes
 }
 
-fn of_worker(event: &WorkerEvent) -> Telling {
+fn of_worker(event: &WorkerEvent) -> EventDescription {
     match event {
         WorkerEvent::Registered { profile, .. } => {
-            Telling::new(format!("The worker \u{201c}{}\u{201d} was registered.", profile.name))
+            EventDescription::new(format!("The worker \u{201c}{}\u{201d} was registered.", profile.name))
                 .with("Address", String::from(profile.address.clone()))
                 .with("Capacity", capacity(profile))
                 .with("Port range", port_range(profile))
         }
         WorkerEvent::Changed { before, after, .. } => {
-            let mut told = Telling::new(format!("The worker \u{201c}{}\u{201d} was changed.", after.name));
+            let mut told = EventDescription::new(format!("The worker \u{201c}{}\u{201d} was changed.", after.name));
             let address = |profile: &WorkerProfile| String::from(profile.address.clone());
             for (name, was, is) in [
                 ("Name", before.name.clone(), after.name.clone()),
@@ -367,15 +368,19 @@ mod tests {
     #[test]
     fn every_event_that_there_is_can_be_told() {
         for (name, sample) in samples() {
-            let told = Telling::of(&event(name.split('.').next().unwrap(), sample)).unwrap_or_else(|| panic!("{name}"));
+            let told = EventDescription::from_event(&event(name.split('.').next().unwrap(), sample))
+                .unwrap_or_else(|| panic!("{name}"));
             assert!(told.sentence.ends_with('.') && !told.facts.is_empty(), "{name}: {told:?}");
         }
     }
 
     #[test]
     fn an_event_that_is_not_understood_has_no_words() {
-        assert_eq!(Telling::of(&event("lablet_session", json!({"type": "lablet_session.created.v9"}))), None);
-        assert_eq!(Telling::of(&event("invoice", json!({"type": "invoice.sent.v1"}))), None);
+        assert_eq!(
+            EventDescription::from_event(&event("lablet_session", json!({"type": "lablet_session.created.v9"}))),
+            None
+        );
+        assert_eq!(EventDescription::from_event(&event("invoice", json!({"type": "invoice.sent.v1"}))), None);
     }
 
     #[test]

@@ -7,15 +7,15 @@ use askama::filters::HtmlSafe;
 /// A position's numbers without the zeros that make positions sort as texts, with the whole at hand.
 #[derive(Debug, Clone, PartialEq, Eq, Template)]
 #[template(source = r#"<span class="id nowrap" title="{{ whole }}">{{ self.short() }}</span>"#, ext = "html")]
-pub(crate) struct Place {
+pub(crate) struct ShortPosition {
     whole: String,
 }
 
-impl HtmlSafe for Place {}
+impl HtmlSafe for ShortPosition {}
 
-impl Place {
+impl ShortPosition {
     /// This position.
-    pub(crate) fn of(position: &Position) -> Self {
+    pub(crate) fn new(position: &Position) -> Self {
         Self { whole: position.to_string() }
     }
 
@@ -34,9 +34,9 @@ mod tests {
 
     #[test]
     fn a_position_is_short_with_the_whole_at_hand() {
-        let place = Place { whole: "0000000001-00000000000000001386-0000000000000000111".to_owned() };
+        let place = ShortPosition { whole: "0000000001-00000000000000001386-0000000000000000111".to_owned() };
         assert_eq!(place.short(), "1-1386-111");
-        assert_eq!(Place::of(&Position::START).short(), "0-0-0");
+        assert_eq!(ShortPosition::new(&Position::START).short(), "0-0-0");
         assert!(place.render().unwrap().contains("title=\"0000000001-"));
     }
 }
