@@ -25,7 +25,7 @@ use self::draft::Draft;
 use self::observed::{Observed, SourcedNumber};
 use self::suggestion::Source;
 use super::definitions::indicator;
-use super::parts::{self, Badge, CopyId, When};
+use super::parts::{self, Badge, CopyId, SessionLink, When};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, csv_without, time};
@@ -293,15 +293,6 @@ fn changed(revision: &RevisionRow) -> Vec<change::Change> {
     changes(before, &revision.after)
 }
 
-/// An event's id, short enough for a line, and still told apart from its neighbours.
-fn short_id(id: impl AsRef<str>) -> String {
-    let id = id.as_ref();
-    match (id.get(..8), id.len().checked_sub(6).and_then(|from| id.get(from..))) {
-        (Some(begin), Some(end)) if id.len() > 16 => format!("{begin}…{end}"),
-        _ => id.to_owned(),
-    }
-}
-
 /// Whether an event can be looked up: its id is of the log's form.
 fn is_event(id: impl AsRef<str>) -> bool {
     id.as_ref().parse::<Uuid>().is_ok()
@@ -355,9 +346,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_short_id_keeps_what_tells_it_apart() {
-        assert_eq!(short_id("019b2c1e-5f7a-7c3e-9d4b-00000000abcd"), "019b2c1e…00abcd");
-        assert_eq!(short_id("order-7"), "order-7");
+    fn only_a_uuid_is_an_events_id() {
         assert!(is_event("019b2c1e-5f7a-7c3e-9d4b-00000000abcd") && !is_event("order-7"));
     }
 

@@ -85,8 +85,8 @@ fn section(aggregate_type: &str) -> Section {
 fn relation(relation: &Relation) -> &'static str {
     match relation {
         Relation::Cause => "is named as the cause",
-        Relation::Request => "asked for it",
-        Relation::Observation => "saw it",
+        Relation::Request => "requested it",
+        Relation::Observation => "observed it",
         Relation::Evidence => "is its evidence",
         Relation::Effect => "names it as the cause",
         Relation::Outcome => "is its outcome",

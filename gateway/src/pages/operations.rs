@@ -148,7 +148,7 @@ const READ_MODEL_COLUMNS: [Column<Freshness>; 9] = [
     ("position", |model| model.position.to_string()),
     ("head", |model| model.head.to_string()),
     ("events_behind", |model| model.events_behind.to_string()),
-    ("moved_at", |model| time(&model.moved_at)),
+    ("updated_at", |model| time(&model.moved_at)),
     ("parked_aggregates", |model| model.parked_aggregates.to_string()),
     ("dead_letters", |model| model.dead_letters.to_string()),
     ("rebuilding", |model| model.rebuilding.map(|position| position.to_string()).unwrap_or_default()),

@@ -11,7 +11,7 @@ use projections::read_models::sessions::{SessionFilter, SessionRow};
 use projections::{PageRequest, ReadModel};
 use serde::Deserialize;
 
-use super::parts::{self, Badge, Tone, When};
+use super::parts::{self, Badge, SessionLink, Tone, When};
 use super::query::PageQuery;
 use super::session::REQUESTS;
 use super::sessions::UP;
@@ -124,8 +124,8 @@ fn differences(session: &SessionRow) -> String {
     said.join(", ")
 }
 
-/// The resource that is off by most.
-fn furthest(deviation: &DefinitionDeviation) -> &Deviation {
+/// The resource with the largest gap.
+fn largest(deviation: &DefinitionDeviation) -> &Deviation {
     match deviation.resource {
         Resource::CpuCores => &deviation.cpu_cores,
         Resource::MemoryGb => &deviation.memory_gb,
@@ -133,23 +133,26 @@ fn furthest(deviation: &DefinitionDeviation) -> &Deviation {
     }
 }
 
-/// By how much it is off, as needed by configured.
-fn off_by(deviation: &DefinitionDeviation) -> Badge {
+/// How much of what is configured is needed.
+fn gap(deviation: &DefinitionDeviation) -> Badge {
     let what = match deviation.resource {
         Resource::CpuCores => "CPU",
         Resource::MemoryGb => "memory",
         Resource::StorageGb => "storage",
     };
-    let times = parts::number(&deviation.ratio);
     match deviation.ratio {
-        ratio if ratio > 1.0 => Badge::new(Tone::Warn, "▲", format!("{what} too small: needs {times} times as much")),
-        ratio if ratio < 1.0 => Badge::new(Tone::Calm, "▽", format!("{what} too large: needs {times} of it")),
+        ratio if ratio > 1.0 => {
+            Badge::new(Tone::Warn, "▲", format!("{what} {}× over", parts::number(&deviation.ratio)))
+        }
+        ratio if ratio < 1.0 => {
+            Badge::new(Tone::Calm, "▽", format!("{what} {} % used", parts::number(&(deviation.ratio * 100.0))))
+        }
         _ => Badge::new(Tone::Good, "✓", "as configured"),
     }
 }
 
 fn configured(deviation: &DefinitionDeviation) -> String {
-    let configured = f64::from(furthest(deviation).configured);
+    let configured = f64::from(largest(deviation).configured);
     match deviation.resource {
         Resource::CpuCores => parts::known_cores(&Some(configured)),
         Resource::MemoryGb | Resource::StorageGb => format!("{} GB", parts::number(&configured)),
@@ -157,7 +160,7 @@ fn configured(deviation: &DefinitionDeviation) -> String {
 }
 
 fn observed(deviation: &DefinitionDeviation) -> String {
-    let observed = &furthest(deviation).observed_max;
+    let observed = &largest(deviation).observed_max;
     match deviation.resource {
         Resource::CpuCores => parts::known_cores(observed),
         Resource::MemoryGb | Resource::StorageGb => parts::known_gb(observed),
@@ -168,17 +171,17 @@ async fn as_csv(shared: &Shared, table: Table) -> Result<Response, Problem> {
     const DEVIATIONS: [Column<DefinitionDeviation>; 7] = [
         ("definition_id", |row| row.definition_id.to_string()),
         ("name", |row| row.name.clone()),
-        ("furthest_off", |row| off_by(row).words),
+        ("largest_gap", |row| gap(row).words),
         ("ratio", |row| row.ratio.to_string()),
         ("configured", |row| configured(row)),
-        ("observed_at_most", |row| observed(row)),
+        ("observed_max", |row| observed(row)),
         ("sessions", |row| row.sessions.to_string()),
     ];
     const FRESHNESS: [Column<Freshness>; 5] = [
         ("read_model", |row| row.read_model.name().to_owned()),
         ("events_behind", |row| row.events_behind.to_string()),
         ("dead_letters", |row| row.dead_letters.to_string()),
-        ("moved_at", |row| time(&row.moved_at)),
+        ("updated_at", |row| time(&row.moved_at)),
         ("position", |row| row.position.to_string()),
     ];
     let reads = &shared.reads;

@@ -99,6 +99,39 @@ impl CopyId {
     }
 }
 
+/// A UUID by its last eight characters, which tell it apart at a glance. Other ids were chosen by somebody and stay whole.
+pub(crate) fn short_id(id: &impl ToString) -> String {
+    let id = id.to_string();
+    if uuid::Uuid::try_parse(&id).is_err() || id.len() != uuid::fmt::Hyphenated::LENGTH {
+        return id;
+    }
+    format!("…{}", &id[id.len() - 8..])
+}
+
+/// A session's short id that links to its page, with the whole id at hand.
+#[derive(Debug, Clone, Template)]
+#[template(
+    source = r#"<a class="id" href="/sessions/{{ id }}{{ fragment }}" title="{{ id }}">{{ self.short() }}</a>"#,
+    ext = "html"
+)]
+pub(crate) struct SessionLink {
+    id: String,
+    fragment: &'static str,
+}
+
+impl HtmlSafe for SessionLink {}
+
+impl SessionLink {
+    /// To a part of the session's page, e.g. `#ports`; empty: to its beginning.
+    pub(crate) fn new(id: &impl ToString, fragment: &'static str) -> Self {
+        Self { id: id.to_string(), fragment }
+    }
+
+    fn short(&self) -> String {
+        short_id(&self.id)
+    }
+}
+
 /// A sign and a word.
 #[derive(Debug, Clone, PartialEq, Eq, Template)]
 #[template(
@@ -149,7 +182,7 @@ impl Badge {
         match no_evidence {
             Some(NoEvidence::NothingRan) => Some(Self::new(Tone::Calm, "○", "no evidence: nothing ran")),
             None if contradictions.is_empty() => None,
-            None => Some(Self::new(Tone::Warn, "≠", "contradicts itself")),
+            None => Some(Self::new(Tone::Warn, "≠", "inconsistent")),
         }
     }
 
@@ -158,7 +191,7 @@ impl Badge {
         match complete {
             Some(true) => Self::new(Tone::Good, "✓", "complete"),
             Some(false) => Self::new(Tone::Warn, "◐", "incomplete"),
-            None => Self::new(Tone::Calm, "?", "completeness unknown"),
+            None => Self::new(Tone::Calm, "?", "coverage unknown"),
         }
     }
 
@@ -251,6 +284,13 @@ mod tests {
         insta::assert_snapshot!(when(65).render().unwrap(), @r#"<time datetime="2026-03-01T10:00:00.000Z" title="2026-03-01 10:00:00 UTC" data-relative>1 min ago</time>"#);
         let told = [0, 59, 3_599, 7_200, 200_000, -90].map(|seconds| when(seconds).relative());
         assert_eq!(told, ["now", "59 s ago", "59 min ago", "2 h ago", "2 d ago", "in 1 min"]);
+    }
+
+    #[test]
+    fn a_session_is_named_by_the_end_of_its_uuid_with_the_whole_at_hand() {
+        let link = SessionLink::new(&"019b2c1e-5f7a-7c3e-9d4b-00000000abcd", "#ports");
+        insta::assert_snapshot!(link.render().unwrap(), @r##"<a class="id" href="/sessions/019b2c1e-5f7a-7c3e-9d4b-00000000abcd#ports" title="019b2c1e-5f7a-7c3e-9d4b-00000000abcd">…0000abcd</a>"##);
+        assert_eq!(short_id(&"order-7"), "order-7");
     }
 
     #[test]

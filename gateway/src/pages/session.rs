@@ -15,6 +15,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::SessionId;
 use domain::lablet_session::{LabletSession, SessionStatus};
 use domain::observation::Phase;
+use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter};
 use projections::read_models::observations::nodes::{NodeFilter, SessionNodes};
 use projections::read_models::observations::{ObservationFilter, ObservationRow};
@@ -82,6 +83,8 @@ struct SessionPage {
     csrf_token: String,
     idempotency_key: Uuid,
     observe: Permit,
+    /// The definition's name and when the session starts.
+    title: String,
     session: SessionRow,
     verdict_is_old: Option<DateTime<Utc>>,
     is_old: bool,
@@ -121,6 +124,7 @@ pub(crate) async fn show(
     let requests = RequestFilter { session_id: Some(id.clone()), outcome: None };
     let requests = reads.observation_requests(&requests, &PageRequest::first(NEWEST_REQUESTS)).await?;
     let nodes = reads.session_nodes(&id, &NodeFilter::default(), &cursor(NODES, &query.nodes)?).await?;
+    let definition = reads.definition(&session.definition_id).await?;
     let events = ListPage::from(reads.session_events(&id, HEADLINES, &cursor(EVENTS, &query.events)?).await?);
     let next = |query: SessionQuery, part: &str| format!("{}#{part}", address(&format!("/sessions/{id}"), &query));
     let at_rest = SessionQuery { request: query.request.clone(), ..SessionQuery::default() };
@@ -133,6 +137,7 @@ pub(crate) async fn show(
             .without(observations.unreadable)
             .without(requests.unreadable)
             .without(nodes.page.unreadable.clone()),
+        title: title(&session, definition.as_ref()),
         observe: visit.may(Role::Operator).and(observable(&session)),
         verdict_is_old: session
             .port_drift_observed_at
@@ -164,6 +169,13 @@ pub(crate) async fn show(
         idempotency_key: visit.idempotency_key,
         session,
     })
+}
+
+/// The definition's name, or its id where its row is not there yet, and when the session starts.
+fn title(session: &SessionRow, definition: Option<&DefinitionRow>) -> String {
+    let name = definition.map_or(session.definition_id.as_str(), |definition| &definition.name);
+    let start = session.timeslot.as_ref().map_or(session.created_at, |timeslot| timeslot.start());
+    format!("{name}, {}", start.format("%Y-%m-%d %H:%M UTC"))
 }
 
 /// Whether the session can be observed now, as the domain will decide it.

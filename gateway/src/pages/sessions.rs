@@ -9,7 +9,7 @@ use projections::ReadModel;
 use projections::read_models::sessions::{SessionFilter, SessionRow, SessionSort};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{self, Badge, When};
+use super::parts::{self, Badge, SessionLink, When};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
@@ -161,7 +161,7 @@ pub(crate) async fn list(
     let next =
         found.next_cursor.map(|cursor| address("/sessions", &SessionsQuery { cursor: Some(cursor), ..start.clone() }));
     let statuses = SessionStatus::ALL.map(|status| (status.as_str(), status.as_str()));
-    let status_choices = [("", "Any"), ("up", "Up (instantiating to stopping)")].into_iter().chain(statuses);
+    let status_choices = [("", "Any"), ("up", "Running (instantiating to stopping)")].into_iter().chain(statuses);
     let drift = query.drift.map(|drift| drift.to_string());
     let sort = query.sort.unwrap_or_default().as_str();
     page(&SessionsPage {

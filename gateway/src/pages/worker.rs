@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use self::port_map::{PortFilter, PortMapView, ports_as_csv};
 use super::meter::Meter;
-use super::parts::{self, Badge, CopyId, When};
+use super::parts::{self, Badge, CopyId, SessionLink, When};
 use super::query::{PageQuery, address};
 use super::sessions::UP;
 use super::shell::{Section, Shell, page};

@@ -123,7 +123,7 @@ async fn an_event_is_told_in_words_with_all_that_is_known_of_it() {
         "service:booking",
         &format!("/events/{}", id(6)),
         "Nothing happened to it since.",
-        "saw it, ",
+        "observed it, ",
         r#"href="/sessions/s1""#,
         r#"href="/definitions/d1""#,
         r#"href="/workers/w1""#,

@@ -89,8 +89,7 @@ async fn a_session_shows_allocated_beside_observed_ports_and_what_is_unknown() {
     world.post(path, &seen).await.expect(200);
     let answer = page(&world, "/sessions/s1").await;
     let shown = html(&answer);
-    for words in ["as planned", "changed", "added", "ports drifted", "Allocated beside observed ports", "controller-1"]
-    {
+    for words in ["as planned", "changed", "added", "ports drifted", "Ports: allocated and observed", "controller-1"] {
         assert!(shown.contains(words), "{words} is missing");
     }
     // Storage was not told: that is no zero.

@@ -18,7 +18,7 @@ use super::suggestion::{Source, Suggestions};
 use super::{Basis, ROWS, edit, may_revise, revise, window};
 use crate::caller::{Caller, Viewing};
 use crate::pages::form::PageForm;
-use crate::pages::parts::{self, Badge, When};
+use crate::pages::parts::{self, Badge, SessionLink, When};
 use crate::pages::query::PageQuery;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::{Permit, Visit};

@@ -109,7 +109,7 @@ fn of_session(event: &LabletSessionEvent) -> EventDescription {
         LabletSessionEvent::Terminated(step) => of_step("The session was ended before its natural end.", step),
         LabletSessionEvent::Expired(step) => of_step("The end of its timeslot overtook the session.", step),
         LabletSessionEvent::ObserveResourcesRequested { request_id, worker_id, cml_lab_id, requested_by, .. } => {
-            EventDescription::new(format!("An observation of the session's lab was asked for by {requested_by}."))
+            EventDescription::new(format!("An observation of the session's lab was requested by {requested_by}."))
                 .with_id("Request", Some(request_id))
                 .with_id("Lab", Some(cml_lab_id))
                 .on_worker(Some(worker_id))
@@ -177,7 +177,7 @@ fn of_observation(seen: &ResourceObservation) -> EventDescription {
         .with("Nominal CPU", parts::known_cores(&seen.total_cpu_cores))
         .with("Nominal memory", parts::known_gb(&seen.total_memory_mb))
         .with("Disk in use", parts::known_gb(&seen.total_storage_mb))
-        .with("Saw everything", complete)
+        .with("Complete coverage", complete)
 }
 
 fn ports_seen(observed: Option<&PortMap>, drifted: Option<bool>, unallocated: Option<&PortMap>) -> String {

@@ -65,7 +65,7 @@ const PORTS: [Column<PortRow>; 5] = [
     ("port", |row| row.name.to_string()),
     ("allocated", |row| cell(row.allocated.as_ref())),
     ("observed", |row| cell(row.observed.as_ref())),
-    ("compared", |row| Badge::comparison(&row.comparison).words),
+    ("status", |row| Badge::comparison(&row.comparison).words),
     ("observed_name", |row| cell(row.observed_name.as_ref())),
 ];
 

@@ -266,8 +266,8 @@ pub(super) fn observed(holder: &PortHolder) -> Result<DateTime<Utc>, &'static st
     }
 }
 
-/// What of which node the port leads to; `None`: not known.
-pub(super) fn leads_to(holder: &PortHolder) -> Option<String> {
+/// The node and the line behind the port; `None`: unknown.
+pub(super) fn target(holder: &PortHolder) -> Option<String> {
     let what = match holder.leads_to.as_ref()? {
         PortIntent::Forward { transport: protocol, inside } => format!("{} {inside}", transport(protocol)),
         PortIntent::Serial { line: 0 } => "console".to_owned(),
@@ -317,7 +317,7 @@ const COLUMNS: [Column<Row>; 13] = [
     ("allocated", |row| allocated(&row.holder).to_owned()),
     ("comparison", |row| Badge::comparison(&row.holder.comparison).words),
     ("observed_at", |row| observed(&row.holder).map(|at| time(&at)).unwrap_or_default()),
-    ("leads_to", |row| cell(leads_to(&row.holder).as_ref())),
+    ("target", |row| cell(target(&row.holder).as_ref())),
 ];
 
 #[cfg(test)]

@@ -28,7 +28,7 @@ async fn watch_a_session_appear(browser: &Browser) -> String {
     let load = browser.page_load().await.unwrap();
     let shown = async || {
         let links = browser.part("Sessions that match").await?.links().await?;
-        anyhow::Ok(links.into_iter().map(|link| link.name).filter(|name| name.len() == 36).collect::<Vec<_>>())
+        anyhow::Ok(links.into_iter().map(|link| link.description).filter(|id| id.len() == 36).collect::<Vec<_>>())
     };
     let before = shown().await.unwrap();
     let session = browser
@@ -42,7 +42,7 @@ async fn watch_a_session_appear(browser: &Browser) -> String {
         .unwrap();
     browser
         .wait_until("it to run", async || {
-            Ok(browser.row(&session).await?.text().await?.contains("running").then_some(()))
+            Ok(browser.row(&session[session.len() - 8..]).await?.text().await?.contains("running").then_some(()))
         })
         .await
         .unwrap();
@@ -55,7 +55,7 @@ async fn watch_it_drift(browser: &Browser, session: &str) {
     browser.goto(&format!("/sessions/{session}")).await.unwrap();
     let load = browser.page_load().await.unwrap();
     browser.wait_until_text("ports drifted").await.unwrap();
-    let ports = browser.part("Allocated beside observed ports").await.unwrap();
+    let ports = browser.part("Ports: allocated and observed").await.unwrap();
     let row = ports.row("probe_tcp").await.unwrap().text().await.unwrap();
     assert!(row.contains("changed") && row.contains("2322") && row.contains("2399"), "{row}");
     let observed = browser.part("Resource observations").await.unwrap().text().await.unwrap();
@@ -68,7 +68,7 @@ async fn look_at_every_page(browser: &Browser, session: &str) {
     for (page, path, heading) in [
         ("overview", "/".to_owned(), "Overview"),
         ("sessions", "/sessions".to_owned(), "Sessions"),
-        ("session", format!("/sessions/{session}"), "Life so far"),
+        ("session", format!("/sessions/{session}"), "Lifecycle"),
         ("definitions", "/definitions".to_owned(), "Definitions"),
         ("definition", format!("/definitions/{MOVING}"), "Revisions"),
         ("edit", format!("/definitions/{MOVING}/edit?from=latest"), "Revise Moving ports"),

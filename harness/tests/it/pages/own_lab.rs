@@ -70,7 +70,7 @@ async fn by_keyboard_alone(browser: &Browser) {
     browser.press("Enter").await.unwrap();
     browser.row("yours").await.unwrap();
     let load = browser.page_load().await.unwrap();
-    let asked = browser.part("Observations asked for").await.unwrap();
+    let asked = browser.part("Observation requests").await.unwrap();
     asked.wait_until_text("recorded").await.unwrap();
     browser.wait_until_text("ports as planned").await.unwrap();
     assert_eq!(browser.page_load().await.unwrap(), load, "the outcome came without reloading");
@@ -80,7 +80,7 @@ async fn drift_is_seen(world: &World, browser: &Browser) {
     world.simulator.move_port(&world.lab, "PC", 5041, 5999).unwrap();
     browser.press_button("Observe now").await.unwrap();
     browser.wait_until_text("ports drifted").await.unwrap();
-    let ports = browser.part("Allocated beside observed ports").await.unwrap();
+    let ports = browser.part("Ports: allocated and observed").await.unwrap();
     let row = ports.row("PC_serial").await.unwrap().text().await.unwrap();
     for told in ["5041", "5999", "changed"] {
         assert!(row.contains(told), "{row}");
