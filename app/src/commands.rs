@@ -67,7 +67,7 @@ pub struct Done<A: Decide> {
     /// The position of its newest event.
     pub position: Position,
     /// The aggregate after the command.
-    pub state: A,
+    pub state: Arc<A>,
     /// What the sender should look at. A handler adds to it after the command was executed.
     pub warnings: Vec<Warning>,
 }
@@ -276,7 +276,7 @@ impl Commands {
         Ok(Done { aggregate_id: id.to_owned(), outcome, sequence, position, state, warnings: Vec::new() })
     }
 
-    async fn load<A: Decide>(&self, id: &str) -> Result<A, CommandError> {
+    async fn load<A: Decide>(&self, id: &str) -> Result<Arc<A>, CommandError> {
         Ok(self.log.load::<A>(id).await?.map(|(state, ..)| state).unwrap_or_default())
     }
 }

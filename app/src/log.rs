@@ -5,6 +5,7 @@
 
 mod append;
 mod audit;
+mod cache;
 mod cqrs;
 mod epoch;
 mod execute;
@@ -13,6 +14,7 @@ mod page;
 mod position;
 mod record;
 mod snapshot;
+mod striped_locks;
 mod transaction;
 mod visibility;
 
@@ -51,7 +53,7 @@ pub struct LogOptions {
     pub writers: usize,
     /// Aggregates kept in memory with their sequence.
     pub cached_aggregates: usize,
-    /// Most bytes of their states, as JSON.
+    /// Most bytes of their states, as [`domain::Decide::weight`] counts them.
     pub cached_bytes: u64,
     /// An aggregate's state is kept in the database each time it has this many events more.
     pub snapshot_every: i64,
@@ -98,8 +100,9 @@ pub struct Log {
     id_generator: IdGenerator,
     options: LogOptions,
     appender: append::Appender,
-    cache: Arc<execute::Cache>,
-    turns: Arc<execute::Turns>,
+    cache: Arc<cache::Cache>,
+    /// Taken by commands that met a conflict.
+    conflict_locks: Arc<striped_locks::StripedLocks>,
     appended: watch::Sender<u64>,
 }
 
@@ -145,8 +148,8 @@ impl Log {
         );
         let appended = watch::Sender::new(0);
         let appender = append::Appender::start(&pool, options.writers, &appended);
-        let cache = Arc::new(execute::Cache::new(options.cached_aggregates, options.cached_bytes));
-        Self { pool, clock, id_generator, options, appender, cache, turns: Arc::default(), appended }
+        let cache = Arc::new(cache::Cache::new(options.cached_aggregates, options.cached_bytes));
+        Self { pool, clock, id_generator, options, appender, cache, conflict_locks: Arc::default(), appended }
     }
 
     /// The connections that it uses.

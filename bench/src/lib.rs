@@ -47,6 +47,10 @@ impl DomainEvent for Added {
 impl Decide for Counter {
     const SNAPSHOT_SHAPE: i32 = 1;
 
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+    }
+
     fn decide(&self, command: Add) -> Result<Decision<Added>, Full> {
         let added = command.amounts.iter().try_fold(self.total, |total, amount| total.checked_add(*amount));
         added.ok_or(Full)?;

@@ -34,6 +34,9 @@ pub trait Decide:
     /// # Errors
     /// The aggregate's own error when a rule refuses the command; nothing is to be appended then.
     fn decide(&self, command: Self::Command) -> Result<Decision<Self::Event>, Self::Error>;
+
+    /// About how many bytes the state takes. Asked after every command: it counts entries and looks at none of them.
+    fn weight(&self) -> usize;
 }
 
 /// The body of `Aggregate::handle` for every aggregate here: decide, then write each event.

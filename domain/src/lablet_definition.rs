@@ -386,6 +386,17 @@ impl Checked for DefinitionRevision {
 impl Decide for LabletDefinition {
     const SNAPSHOT_SHAPE: i32 = 1;
 
+    fn weight(&self) -> usize {
+        /// A port with the longest names that are usual.
+        const PORT: usize = size_of::<PortTemplateEntry>() + 96;
+        let Self::Present(definition) = self else { return size_of::<Self>() };
+        let content = &definition.content;
+        size_of::<Self>()
+            + definition.name.len()
+            + content.description.as_ref().map_or(0, String::len)
+            + content.port_template.ports.len() * PORT
+    }
+
     fn decide(
         &self,
         command: LabletDefinitionCommand,

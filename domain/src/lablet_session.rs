@@ -456,6 +456,22 @@ impl Decide for LabletSession {
             LabletSessionCommand::RecordObservationFailure { failure, now } => present.record_failure(failure, now),
         }
     }
+
+    fn weight(&self) -> usize {
+        /// A port or a request in a map: its name, its value and its share of the map's nodes.
+        const ENTRY: usize = 128;
+        let Self::Present(session) = self else { return size_of::<Self>() };
+        let drift = &session.observations.drift;
+        let entries = session.allocated_ports.as_ref().map_or(0, PortMap::len)
+            + drift.added.len()
+            + drift.removed.len()
+            + drift.changed.len()
+            + drift.renamed.len()
+            + session.observations.seen.len()
+            + session.open_requests.len()
+            + session.answered_requests.len();
+        size_of::<PresentSession>() + 512 + entries * ENTRY
+    }
 }
 
 impl Aggregate for LabletSession {

@@ -334,6 +334,10 @@ pub enum Worker {
 impl Decide for Worker {
     const SNAPSHOT_SHAPE: i32 = 1;
 
+    fn weight(&self) -> usize {
+        size_of::<Self>() + 512
+    }
+
     fn decide(&self, command: WorkerCommand) -> Result<Decision<WorkerEvent>, WorkerError> {
         match (self, command) {
             (Self::Absent, WorkerCommand::Register { id, new, now }) => {

@@ -42,7 +42,7 @@ impl Commands {
     /// # Errors
     /// `NotFound`, `Unavailable`.
     pub(super) async fn check_worker(&self, id: &WorkerId) -> Result<(), CommandError> {
-        match self.load::<Worker>(id.as_str()).await? {
+        match *self.load::<Worker>(id.as_str()).await? {
             Worker::Present { .. } => Ok(()),
             Worker::Absent => Err(not_found(id)),
         }

@@ -475,3 +475,55 @@ impl<'a> Rows<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::net::TcpListener;
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    /// An event of a MiB for an aggregate of its own.
+    fn large(number: u32) -> Append {
+        let event = NewEvent {
+            event_id: Uuid::from_u128(number.into()),
+            event_type: "worker.changed".to_owned(),
+            event_version: "1".to_owned(),
+            payload: "x".repeat(1024 * 1024),
+        };
+        Append {
+            aggregate_type: "worker",
+            aggregate_id: number.to_string(),
+            expected: 0,
+            events: vec![event],
+            metadata: "{}".into(),
+            dedupe: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_waits_for_the_writers_is_bounded_in_bytes() {
+        // A database that takes connections and says nothing: whatever is appended waits.
+        let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let url = format!("postgres://nobody@{}/nothing", silent.local_addr().unwrap());
+        let appender = Appender::start(&crate::log::pool(&url, 1).unwrap(), 1, &watch::Sender::new(0));
+        let mut appending = JoinSet::new();
+        for number in 0..100 {
+            let appender = appender.clone();
+            appending.spawn(async move { appender.append(large(number)).await.map(drop).map_err(drop) });
+        }
+        while appender.room.available_permits() > 0 {
+            tokio::task::yield_now().await;
+        }
+        // All had their turn, and those that found no room wait for it with what they hold.
+        for _ in 0..1_000 {
+            tokio::task::yield_now().await;
+        }
+        let most = MOST_WAITING_KIB as usize / 1024;
+        let queued = appender.queue.max_capacity() - appender.queue.capacity();
+        assert!(queued > 0 && queued <= most, "{queued} events of a MiB wait in the queue");
+        assert_eq!(appending.len(), 100, "nobody was turned away");
+    }
+}

@@ -1,6 +1,7 @@
 //! cqrs-es' own interface to the log, for programs that are built on that framework and for the contract suite.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use cqrs_es::{Aggregate, AggregateContext, AggregateError, DomainEvent as _, EventEnvelope, EventStore};
 use domain::Decide;
@@ -54,7 +55,7 @@ impl<A: Decide> EventStore<A> for Log {
             .load::<A>(aggregate_id)
             .await
             .map_err(failed)?
-            .map_or((A::default(), 0), |(state, sequence, _)| (state, sequence));
+            .map_or((A::default(), 0), |(state, sequence, _)| (Arc::unwrap_or_clone(state), sequence));
         Ok(LogContext { id: aggregate_id.to_owned(), state, sequence })
     }
 

@@ -1,18 +1,14 @@
 //! Executing a command: load, decide, append; again on a conflict, as a decision is pure.
 
-use std::any::Any;
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use cqrs_es::DomainEvent as _;
 use domain::{Decide, Decision};
-use quick_cache::Weighter;
-use quick_cache::sync::Cache as QuickCache;
-use tokio::sync::{Mutex, MutexGuard};
 use uuid::Uuid;
 
 use super::append::{Append, AppendError, FirstAnswer, NewEvent, first_answers};
+use super::cache::Loaded;
 use super::history::HistoryPage;
 use super::position::Position;
 use super::record::{Origin, RecordedEvent};
@@ -71,7 +67,7 @@ pub struct Executed<A> {
     /// Position of that event.
     pub position: Position,
     /// The state at that sequence.
-    pub state: A,
+    pub state: Arc<A>,
     /// Recorded, already done or repeated.
     pub outcome: Outcome,
     /// Ids of the events that the command recorded, in order.
@@ -122,97 +118,6 @@ impl<E: std::error::Error + 'static> From<sqlx::Error> for ExecuteError<E> {
     }
 }
 
-/// An aggregate's state at a sequence.
-#[derive(Debug, Clone)]
-pub(super) struct Loaded<A> {
-    pub(super) state: A,
-    pub(super) sequence: i64,
-    pub(super) position: Position,
-}
-
-impl<A: Default> Default for Loaded<A> {
-    fn default() -> Self {
-        Self { state: A::default(), sequence: 0, position: Position::START }
-    }
-}
-
-/// Aggregates with their sequence. A stale one shows as a conflict, and is loaded again.
-pub(super) struct Cache(QuickCache<Key, Kept, Weight>);
-
-type Key = (&'static str, String);
-
-#[derive(Clone)]
-struct Kept {
-    loaded: Arc<dyn Any + Send + Sync>,
-    bytes: u64,
-}
-
-/// What an entry weighs.
-#[derive(Clone)]
-struct Weight;
-
-impl Weighter<Key, Kept> for Weight {
-    fn weight(&self, _: &Key, kept: &Kept) -> u64 {
-        kept.bytes
-    }
-}
-
-/// What an entry takes beside its state.
-const ENTRY_BYTES: u64 = 256;
-
-impl Cache {
-    /// Room for about so many aggregates, and for states of so many bytes as JSON.
-    pub(super) fn new(aggregates: usize, bytes: u64) -> Self {
-        Self(QuickCache::with_weighter(aggregates, bytes, Weight))
-    }
-
-    fn get<A: Decide>(&self, id: &str) -> Option<Arc<Loaded<A>>> {
-        self.0.get(&(A::TYPE, id.to_owned()))?.loaded.downcast::<Loaded<A>>().ok()
-    }
-
-    fn put<A: Decide>(&self, id: &str, loaded: Arc<Loaded<A>>) {
-        let mut state = CountedBytes(0);
-        // A state that cannot be written as JSON is none that can be weighed.
-        let Ok(()) = serde_json::to_writer(&mut state, &loaded.state) else { return };
-        self.0.insert((A::TYPE, id.to_owned()), Kept { loaded, bytes: ENTRY_BYTES + state.0 });
-    }
-}
-
-/// Counts what is written, and keeps nothing of it.
-struct CountedBytes(u64);
-
-impl std::io::Write for CountedBytes {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-/// Commands that met somebody else's events take turns: of many that decide at the same time on one aggregate only one
-/// can win, and the others would have decided in vain.
-pub(super) struct Turns {
-    hasher: RandomState,
-    /// Aggregates share a few locks; waiting for a stranger costs less than a lock for each.
-    locks: [Mutex<()>; 64],
-}
-
-impl Default for Turns {
-    fn default() -> Self {
-        Self { hasher: RandomState::new(), locks: std::array::from_fn(|_| Mutex::new(())) }
-    }
-}
-
-impl Turns {
-    async fn take(&self, aggregate_type: &str, id: &str) -> MutexGuard<'_, ()> {
-        let hash = self.hasher.hash_one((aggregate_type, id));
-        let index = usize::try_from(hash % 64).unwrap_or_default();
-        self.locks[index].lock().await
-    }
-}
-
 /// The event as JSON. Postgres' texts cannot hold the character 0x00; `json` would take its escape and then fail every
 /// reader who asks for the text.
 fn stored_form<E: serde::Serialize>(value: &E) -> Result<String, Arc<sqlx::Error>> {
@@ -258,7 +163,7 @@ impl Log {
         let metadata = stored_form(&origin.metadata()).map_err(ExecuteError::Refused)?;
         let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
         let mut known = self.cache.get::<A>(id);
-        let mut turn = None;
+        let mut serialised = None;
         for attempt in 0..ATTEMPTS {
             if attempt > 1 {
                 tokio::time::sleep(backoff.next_wait()).await;
@@ -286,7 +191,7 @@ impl Log {
                     return other.map(|_| Executed {
                         sequence: loaded.sequence,
                         position: loaded.position,
-                        state: loaded.state.clone(),
+                        state: loaded.state,
                         outcome: Outcome::AlreadyDone,
                         event_ids: Vec::new(),
                     });
@@ -312,33 +217,21 @@ impl Log {
             };
             match self.appender.append(append).await {
                 Ok(positions) => {
-                    let before = loaded.sequence;
-                    let mut state = loaded.state.clone();
-                    let count = i64::try_from(events.len()).unwrap_or(i64::MAX);
-                    for event in events {
-                        state.apply(event);
-                    }
-                    let loaded = Loaded {
-                        state,
-                        sequence: before + count,
-                        position: positions.last().copied().unwrap_or(loaded.position),
-                    };
-                    self.keep_snapshot(id, before, &loaded);
+                    let loaded = self.apply_appended(id, loaded, events, &positions);
                     let executed = Executed {
                         sequence: loaded.sequence,
                         position: loaded.position,
-                        state: loaded.state.clone(),
+                        state: loaded.state,
                         outcome: Outcome::Recorded,
                         event_ids,
                     };
-                    self.cache.put(id, Arc::new(loaded));
                     return Ok(executed);
                 }
                 Err(AppendError::Conflict) => {
                     known = Some(loaded);
-                    if turn.is_none() {
-                        turn = Some(self.turns.take(A::TYPE, id).await);
-                        // Whoever had the turn before left the newest state in the cache.
+                    if serialised.is_none() {
+                        serialised = Some(self.conflict_locks.lock(A::TYPE, id).await);
+                        // Whoever had the lock before left the newest state in the cache.
                         known = self.cache.get::<A>(id).or(known);
                     }
                 }
@@ -357,18 +250,42 @@ impl Log {
     ///
     /// # Errors
     /// The database does not answer, or an event cannot be understood.
-    pub async fn load<A: Decide>(&self, id: &str) -> Result<Option<(A, i64, Position)>, LogError> {
+    pub async fn load<A: Decide>(&self, id: &str) -> Result<Option<(Arc<A>, i64, Position)>, LogError> {
         let loaded = self.refresh::<A>(id, self.cache.get(id)).await?;
-        Ok((loaded.sequence > 0).then(|| (loaded.state.clone(), loaded.sequence, loaded.position)))
+        Ok((loaded.sequence > 0).then_some((loaded.state, loaded.sequence, loaded.position)))
+    }
+
+    /// Applies what this process has just appended, and keeps the state.
+    fn apply_appended<A: Decide>(
+        &self,
+        id: &str,
+        mut loaded: Loaded<A>,
+        events: Vec<A::Event>,
+        positions: &[Position],
+    ) -> Loaded<A> {
+        // The cache lets go of the state first: one that nobody else holds is changed in place.
+        self.cache.remove::<A>(id);
+        let before = loaded.sequence;
+        loaded.sequence += i64::try_from(events.len()).unwrap_or(i64::MAX);
+        loaded.position = positions.last().copied().unwrap_or(loaded.position);
+        let state = Arc::make_mut(&mut loaded.state);
+        for event in events {
+            state.apply(event);
+        }
+        self.cache.put(id, &loaded);
+        self.keep_snapshot(id, before, &loaded);
+        loaded
     }
 
     /// Brings what is known of an aggregate up to date, from the cache, a snapshot or its beginning.
-    async fn refresh<A: Decide>(&self, id: &str, known: Option<Arc<Loaded<A>>>) -> Result<Arc<Loaded<A>>, LogError> {
+    async fn refresh<A: Decide>(&self, id: &str, known: Option<Loaded<A>>) -> Result<Loaded<A>, LogError> {
         let (mut loaded, was_known) = match known {
-            Some(known) => (known.as_ref().clone(), true),
+            Some(known) => (known, true),
             None => match snapshot::load::<A>(&self.pool, id).await? {
                 // The position of the newest event is needed too: read that event again, without applying it.
-                Some((state, sequence)) => (Loaded { state, sequence, position: Position::START }, false),
+                Some((state, sequence)) => {
+                    (Loaded { state: Arc::new(state), sequence, position: Position::START }, false)
+                }
                 None => (Loaded::default(), true),
             },
         };
@@ -380,9 +297,8 @@ impl Log {
             }
         }
         self.apply_newer(id, &mut loaded, i64::MAX).await?;
-        let loaded = Arc::new(loaded);
         if loaded.sequence > 0 {
-            self.cache.put(id, loaded.clone());
+            self.cache.put(id, &loaded);
         }
         Ok(loaded)
     }
@@ -400,7 +316,7 @@ impl Log {
             for recorded in page.events {
                 loaded.sequence = recorded.sequence;
                 loaded.position = recorded.position;
-                loaded.state.apply(recorded.decode::<A::Event>()?);
+                Arc::make_mut(&mut loaded.state).apply(recorded.decode::<A::Event>()?);
             }
             if !page.more {
                 break;

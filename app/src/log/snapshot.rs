@@ -1,5 +1,7 @@
 //! States kept in the database, so that a long history is not read from its beginning.
 
+use std::sync::Arc;
+
 use domain::Decide;
 use sqlx::Row as _;
 use sqlx::postgres::PgPool;
@@ -26,7 +28,7 @@ pub(super) async fn load<A: Decide>(pool: &PgPool, id: &str) -> sqlx::Result<Opt
 }
 
 /// Keeps a state in place of older ones. Failing to is harmless, so it is logged and no more.
-pub(super) async fn keep<A: Decide>(pool: PgPool, id: String, state: A, sequence: i64) {
+pub(super) async fn keep<A: Decide>(pool: PgPool, id: String, state: Arc<A>, sequence: i64) {
     let statement = "
         WITH kept AS (
             INSERT INTO snapshots (aggregate_type, aggregate_id, last_sequence, current_snapshot, payload, shape)
@@ -39,7 +41,7 @@ pub(super) async fn keep<A: Decide>(pool: PgPool, id: String, state: A, sequence
         .bind(A::TYPE)
         .bind(&id)
         .bind(sequence)
-        .bind(Json(&state))
+        .bind(Json(&*state))
         .bind(A::SNAPSHOT_SHAPE)
         .execute(&pool);
     if let Err(error) = in_time(kept).await {

@@ -40,7 +40,7 @@ fn move_worker(id: &str) -> Vec<u8> {
 
 async fn address_of_worker(stage: &Stage) -> String {
     let (worker, ..) = stage.log.load::<Worker>("w1").await.unwrap().unwrap();
-    let Worker::Present { profile, .. } = worker else { panic!("the worker is there") };
+    let Worker::Present { profile, .. } = &*worker else { panic!("the worker is there") };
     profile.address.url().to_string()
 }
 

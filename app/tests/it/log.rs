@@ -197,7 +197,7 @@ async fn a_long_history_is_read_from_a_snapshot_of_the_same_shape() {
     assert_eq!(sequence, 106);
     database.settle().await;
     assert_eq!(position, log.head().await.unwrap());
-    let Worker::Present { profile, .. } = state else { panic!() };
+    let Worker::Present { profile, .. } = &*state else { panic!() };
     assert_eq!(profile.name, "name 104");
     sqlx::query("UPDATE snapshots SET shape = -1, payload = '\"nonsense\"'").execute(&database.pool()).await.unwrap();
     assert_eq!(log_on(database.pool()).load::<Worker>("w1").await.unwrap().unwrap().1, 106);

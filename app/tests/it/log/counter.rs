@@ -48,6 +48,10 @@ impl DomainEvent for Counted {
 impl Decide for Counter {
     const SNAPSHOT_SHAPE: i32 = 1;
 
+    fn weight(&self) -> usize {
+        size_of::<Self>()
+    }
+
     fn decide(&self, count: Count) -> Result<Decision<Counted>, Never> {
         let counted = Counted { event_type: count.event_type.to_owned(), note: count.note };
         Ok(Decision::Record(vec![counted; count.times]))
