@@ -93,9 +93,13 @@ where
     let is_rewritten = walk.holds_whole_floats();
     let unknown = walk.finish()?;
     if is_rewritten {
-        return parsed(with_whole_numbers(serde_json::from_str(text).map_err(unreadable)?), unknown);
+        return parsed_at_paths(with_whole_numbers(serde_json::from_str(text).map_err(unreadable)?), unknown);
     }
-    parsed(&mut serde_json::Deserializer::from_str(text), unknown)
+    match serde_json::from_str(text) {
+        Ok(value) => checked(value, unknown),
+        // Where it went wrong is looked for only then: paths cost more than all the rest.
+        Err(_) => parsed_at_paths(&mut serde_json::Deserializer::from_str(text), unknown),
+    }
 }
 
 /// Reads a body that was parsed into a tree already.
@@ -110,17 +114,21 @@ where
     walk.tree(&value, &shape_of::<T>());
     let is_rewritten = walk.holds_whole_floats();
     let unknown = walk.finish()?;
-    parsed(if is_rewritten { with_whole_numbers(value) } else { value }, unknown)
+    parsed_at_paths(if is_rewritten { with_whole_numbers(value) } else { value }, unknown)
 }
 
-/// Parses a body to which its schema had no objection. Its type and its rules have the last word.
-fn parsed<'de, T, D>(deserializer: D, unknown: UnknownMembers) -> Result<Body<T>, InvalidBody>
+/// Parses a body to which its schema had no objection, and says of what its type refuses where it is.
+fn parsed_at_paths<'de, T, D>(deserializer: D, unknown: UnknownMembers) -> Result<Body<T>, InvalidBody>
 where
     T: DeserializeOwned + Checked,
     D: Deserializer<'de, Error = serde_json::Error>,
 {
-    let value: T =
-        serde_path_to_error::deserialize(deserializer).map_err(|error| at_path(error).beside(unknown.warnings()))?;
+    let parsed = serde_path_to_error::deserialize(deserializer);
+    checked(parsed.map_err(|error| at_path(error).beside(unknown.warnings()))?, unknown)
+}
+
+/// A body whose type took it. The type's rules have the last word.
+fn checked<T: Checked>(value: T, unknown: UnknownMembers) -> Result<Body<T>, InvalidBody> {
     let mut complaints = value.complaints().into_iter();
     let Some(first) = complaints.next() else { return Ok(Body { value, unknown }) };
     let mut refused = InvalidBody::from(first).beside(unknown.warnings());

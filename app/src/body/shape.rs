@@ -22,7 +22,7 @@ pub(super) enum Form {
     /// Whatever it is, it is not looked at.
     Anything,
     Object {
-        members: BTreeMap<String, Member>,
+        members: Members,
         /// Members whose names are data.
         others: Option<Box<Others>>,
     },
@@ -48,6 +48,34 @@ pub(super) enum Form {
     Flag,
     /// A type that checks its value itself.
     Leaf(Check),
+}
+
+/// The members that an object may have, in the order of their names.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Members(Vec<(String, Member)>);
+
+impl Members {
+    /// The member of this name, with its place among all.
+    pub(super) fn find(&self, name: &str) -> Option<(usize, &Member)> {
+        let place = self.0.binary_search_by(|(known, _)| known.as_str().cmp(name)).ok()?;
+        Some((place, &self.0.get(place)?.1))
+    }
+
+    /// All of them.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Member)> {
+        self.0.iter().map(|(name, member)| (name, member))
+    }
+
+    /// Their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.iter().map(|(name, _)| name)
+    }
+}
+
+impl From<BTreeMap<String, Member>> for Members {
+    fn from(members: BTreeMap<String, Member>) -> Self {
+        Self(members.into_iter().collect())
+    }
 }
 
 /// A member that is known by name.
@@ -175,7 +203,7 @@ impl Maker<'_> {
         let form = match names {
             Some(names) if !names.is_empty() => Form::Choice(names),
             _ if !shapes.is_empty() && shapes.iter().all(|shape| matches!(shape.form, Form::Object { .. })) => {
-                Form::Object { members: either(shapes), others: None }
+                Form::Object { members: either(shapes).into(), others: None }
             }
             _ => Form::Anything,
         };
@@ -250,7 +278,7 @@ impl Maker<'_> {
                 most: schema.get("maxProperties").and_then(Value::as_u64).and_then(|most| usize::try_from(most).ok()),
             })
         });
-        Form::Object { members, others }
+        Form::Object { members: members.into(), others }
     }
 }
 
@@ -259,7 +287,7 @@ fn either(shapes: Vec<Shape>) -> BTreeMap<String, Member> {
     let mut members: BTreeMap<String, Member> = BTreeMap::new();
     for shape in shapes {
         let Form::Object { members: more, .. } = shape.form else { continue };
-        for (name, mut member) in more {
+        for (name, mut member) in more.0 {
             member.required = false;
             let Some(known) = members.get_mut(&name) else {
                 members.insert(name, member);

@@ -19,7 +19,7 @@ pub(super) fn meant(name: &str, here: &Shape, top: &Shape) -> Option<String> {
         return None;
     }
     let members = |shape: &'_ Shape| match &shape.form {
-        Form::Object { members, .. } => members.keys().cloned().collect::<Vec<_>>(),
+        Form::Object { members, .. } => members.names().cloned().collect::<Vec<_>>(),
         _ => Vec::new(),
     };
     let by_distance = members(here)
@@ -38,7 +38,7 @@ pub(super) fn meant(name: &str, here: &Shape, top: &Shape) -> Option<String> {
         return Some(known);
     }
     if let Form::Object { members: inner, .. } = &here.form {
-        for (outer, member) in inner {
+        for (outer, member) in inner.iter() {
             if let Some(known) = members(&member.shape).into_iter().find(|known| plain(known) == wanted) {
                 return Some(format!("{outer}.{known}"));
             }

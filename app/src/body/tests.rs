@@ -321,7 +321,7 @@ fn each_edge(path: &str, shape: &Shape, body: &dyn Fn(Value) -> Value, visit: &m
     beyond.into_iter().for_each(|value| visit(path, body(value), false));
     match &shape.form {
         Form::Object { members, others } => {
-            for (name, member) in members {
+            for (name, member) in members.iter() {
                 let within = |value: Value| {
                     let mut object = fitting(shape);
                     object[name] = value;

@@ -21,10 +21,12 @@ const LONGEST_NAME: usize = 80;
 /// Members of one object that are looked through one by one before a set is made of their names.
 const FEW: usize = 16;
 
-/// What the pass found.
+/// What the pass found. Names are borrowed from the body: one that is right costs no allocation.
 #[derive(Default)]
-pub(super) struct Walk {
-    path: Vec<Step>,
+pub(super) struct Walk<'de> {
+    path: Vec<Step<'de>>,
+    /// Names given in the objects on the path that no shape knows, those of the innermost object last.
+    names: Vec<Cow<'de, str>>,
     wrong: Option<InvalidBody>,
     unknown: UnknownMembers,
     /// Whether a whole number is written with a fraction of zero.
@@ -33,14 +35,14 @@ pub(super) struct Walk {
     ended: Option<Invalid>,
 }
 
-enum Step {
-    Member(String),
+enum Step<'de> {
+    Member(Cow<'de, str>),
     Entry(usize),
 }
 
-impl Walk {
+impl<'de> Walk<'de> {
     /// Goes over a body in its text.
-    pub(super) fn text(&mut self, text: &str, shape: &Shape) {
+    pub(super) fn text(&mut self, text: &'de str, shape: &Shape) {
         let mut deserializer = serde_json::Deserializer::from_str(text);
         let walked = Node { walk: self, shape, top: shape }.deserialize(&mut deserializer);
         match walked.and_then(|()| deserializer.end()) {
@@ -67,7 +69,7 @@ impl Walk {
     }
 
     /// Goes over a body that is a tree already.
-    pub(super) fn tree(&mut self, tree: &Value, shape: &Shape) {
+    pub(super) fn tree(&mut self, tree: &'de Value, shape: &Shape) {
         let walked = Node { walk: self, shape, top: shape }.deserialize(tree);
         if let Err(error) = walked
             && self.ended.is_none()
@@ -114,11 +116,11 @@ impl Walk {
             return;
         }
         let name = match self.path.last() {
-            Some(Step::Member(name)) => name.as_str(),
+            Some(Step::Member(name)) => name.as_ref(),
             Some(Step::Entry(_)) | None => "",
         };
         let known = match &here.form {
-            Form::Object { members, .. } => members.keys().map(String::as_str).collect::<Vec<_>>().join(", "),
+            Form::Object { members, .. } => members.names().map(String::as_str).collect::<Vec<_>>().join(", "),
             _ => String::new(),
         };
         let (field, meant) = (self.shown_path(), suggestion::meant(name, here, top));
@@ -134,12 +136,7 @@ impl Walk {
         let mut path = String::new();
         for step in &self.path {
             match step {
-                Step::Member(name) => {
-                    if !path.is_empty() {
-                        path.push('.');
-                    }
-                    path.push_str(&shown(name));
-                }
+                Step::Member(name) => push_member(&mut path, name),
                 Step::Entry(index) if with_indexes => path.push_str(&format!("[{index}]")),
                 Step::Entry(_) => path.push_str("[]"),
             }
@@ -198,6 +195,13 @@ pub(super) fn whole(number: f64) -> Option<i64> {
     (number.fract() == 0.0 && number.abs() < GREATEST).then_some(number as i64)
 }
 
+fn push_member(path: &mut String, name: &str) {
+    if !path.is_empty() {
+        path.push('.');
+    }
+    path.push_str(&shown(name));
+}
+
 /// A member's name as a path shows it: of bounded length, in quotes where it is none of the names that programs use.
 fn shown(name: &str) -> Cow<'_, str> {
     let plain = |character: char| character.is_alphanumeric() || matches!(character, '_' | '-');
@@ -209,21 +213,21 @@ fn shown(name: &str) -> Cow<'_, str> {
 }
 
 /// A value on its way past, with the shape that it should have.
-struct Node<'w, 's> {
-    walk: &'w mut Walk,
+struct Node<'w, 's, 'de> {
+    walk: &'w mut Walk<'de>,
     shape: &'s Shape,
     /// The shape of the whole body.
     top: &'s Shape,
 }
 
-impl<'de> DeserializeSeed<'de> for Node<'_, '_> {
+impl<'de> DeserializeSeed<'de> for Node<'_, '_, 'de> {
     type Value = ();
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Node<'_, '_> {
+impl<'de> Visitor<'de> for Node<'_, '_, 'de> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -304,77 +308,129 @@ impl<'de> Visitor<'de> for Node<'_, '_> {
                 &nothing
             }
         };
-        let mut given = Names::default();
+        let mut given = Given::new(walk.names.len());
         while let Some(name) = entries.next_key_seed(Name)? {
-            walk.path.push(Step::Member(name.clone().into_owned()));
-            if given.holds(&name) {
+            walk.path.push(Step::Member(name.clone()));
+            let known = match form {
+                Form::Object { members, .. } => members.find(&name),
+                _ => None,
+            };
+            if !given.add(known.map(|(place, _)| place), name, &mut walk.names) {
                 walk.wrong("is given twice", "each name once");
             }
-            let value = match form {
-                Form::Object { members, others } => match (members.get(name.as_ref()), others) {
-                    (Some(member), _) => &member.shape,
-                    (None, Some(others)) => {
-                        walk.name_of_data(&name, others);
-                        &others.values
-                    }
-                    (None, None) => {
-                        walk.unknown(shape, top);
-                        &Shape::ANYTHING
-                    }
-                },
-                _ => &Shape::ANYTHING,
+            let value = match (known, form) {
+                (Some((_, member)), _) => &member.shape,
+                (None, Form::Object { others: Some(others), .. }) => {
+                    walk.name_of_data(others);
+                    &others.values
+                }
+                (None, Form::Object { others: None, .. }) => {
+                    walk.unknown(shape, top);
+                    &Shape::ANYTHING
+                }
+                (None, _) => &Shape::ANYTHING,
             };
-            given.add(name);
             entries.next_value_seed(Node { walk: &mut *walk, shape: value, top })?;
             walk.path.pop();
         }
+        let Given { places, begun, count, .. } = given;
+        walk.names.truncate(begun);
         if let Form::Object { members, others } = form {
-            for (name, member) in members.iter().filter(|(name, member)| member.required && !given.holds(name)) {
-                walk.path.push(Step::Member(name.clone()));
-                walk.wrong("is missing", member.shape.expected());
-                walk.path.pop();
+            for (place, (name, member)) in members.iter().enumerate() {
+                if member.required && !places.holds(place) {
+                    walk.complain_about(name, "is missing", member.shape.expected());
+                }
             }
             if let Some(most) = others.as_ref().and_then(|others| others.most)
-                && given.count() > most
+                && count > most
             {
-                walk.wrong(format!("has {} entries", given.count()), format!("at most {most} entries"));
+                walk.wrong(format!("has {count} entries"), format!("at most {most} entries"));
             }
         }
         Ok(())
     }
 }
 
-impl Walk {
-    fn name_of_data(&mut self, name: &str, others: &Others) {
-        if let Some(Err(said)) = others.names.map(|check| check(Leaf::Text(name))) {
+impl Walk<'_> {
+    /// Something is wrong with a member of what is being looked at.
+    fn complain_about(&mut self, member: &str, problem: &str, expected: String) {
+        let mut field = self.shown_path();
+        push_member(&mut field, member);
+        self.complain(Invalid::new(field, problem, expected));
+    }
+
+    /// Checks the name of the member that is being looked at, which is data.
+    fn name_of_data(&mut self, others: &Others) {
+        let (Some(Step::Member(name)), Some(check)) = (self.path.last(), others.names) else { return };
+        if let Err(said) = check(Leaf::Text(name)) {
             self.wrong(format!("has a name that {}", said.problem), said.expected);
         }
     }
 }
 
-/// The names of an object's members.
-#[derive(Default)]
-struct Names<'de> {
-    few: Vec<Cow<'de, str>>,
+/// The members that were given in one object.
+struct Given<'de> {
+    /// Those that its shape knows.
+    places: Places,
+    /// Where the names of the others begin among those of all objects on the path.
+    begun: usize,
+    /// The same names, once there are many.
     many: HashSet<Cow<'de, str>>,
+    count: usize,
 }
 
-impl<'de> Names<'de> {
-    fn holds(&self, name: &str) -> bool {
-        self.few.iter().any(|known| known == name) || self.many.contains(name)
+impl<'de> Given<'de> {
+    fn new(begun: usize) -> Self {
+        Self { places: Places::default(), begun, many: HashSet::new(), count: 0 }
     }
 
-    fn add(&mut self, name: Cow<'de, str>) {
-        if self.few.len() < FEW {
-            self.few.push(name);
-        } else {
-            self.many.insert(name);
+    /// Adds a member, and tells whether it is the first of its name.
+    fn add(&mut self, known: Option<usize>, name: Cow<'de, str>, names: &mut Vec<Cow<'de, str>>) -> bool {
+        let is_first = match known {
+            Some(place) => self.places.add(place),
+            None => {
+                let of_this = names.get(self.begun..).unwrap_or_default();
+                let is_first = !of_this.contains(&name) && !self.many.contains(&name);
+                if of_this.len() < FEW {
+                    names.push(name);
+                } else {
+                    self.many.insert(name);
+                }
+                is_first
+            }
+        };
+        self.count += usize::from(is_first);
+        is_first
+    }
+}
+
+/// A set of places among the members that an object may have.
+#[derive(Default)]
+struct Places {
+    first: u128,
+    /// Objects with more members than bits are none that we know.
+    later: HashSet<usize>,
+}
+
+impl Places {
+    fn add(&mut self, place: usize) -> bool {
+        let is_new = !self.holds(place);
+        match bit(place) {
+            Some(bit) => self.first |= bit,
+            None => {
+                self.later.insert(place);
+            }
         }
+        is_new
     }
 
-    fn count(&self) -> usize {
-        self.few.len() + self.many.len()
+    fn holds(&self, place: usize) -> bool {
+        bit(place).map_or_else(|| self.later.contains(&place), |bit| self.first & bit != 0)
     }
+}
+
+fn bit(place: usize) -> Option<u128> {
+    1_u128.checked_shl(u32::try_from(place).ok()?)
 }
 
 /// A member's name, borrowed from the body where it holds no escapes.
