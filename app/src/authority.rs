@@ -187,7 +187,7 @@ impl Grants {
         self.named.keys().map(String::as_str)
     }
 
-    fn of(&self, name: &str) -> &CommandSet {
+    fn for_name(&self, name: &str) -> &CommandSet {
         self.named.get(name).unwrap_or(&self.others)
     }
 }
@@ -206,8 +206,8 @@ impl Authorities {
     pub fn check(&self, sender: &Sender, command: CommandName) -> Result<(), NotAuthorized> {
         let allowed = match sender {
             Sender::Trusted => return Ok(()),
-            Sender::Team(name) => self.teams.of(name),
-            Sender::Key(name) => self.keys.of(name),
+            Sender::Team(name) => self.teams.for_name(name),
+            Sender::Key(name) => self.keys.for_name(name),
         };
         if allowed.contains(command) {
             return Ok(());

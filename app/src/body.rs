@@ -214,7 +214,7 @@ fn shape_of<T: JsonSchema + 'static>() -> Arc<Shape> {
     let id = TypeId::of::<T>();
     let known = SHAPES.read().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
     known.unwrap_or_else(|| {
-        let shape = Arc::new(Shape::of::<T>());
+        let shape = Arc::new(Shape::from_type::<T>());
         SHAPES.write().unwrap_or_else(PoisonError::into_inner).insert(id, shape.clone());
         shape
     })

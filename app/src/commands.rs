@@ -29,7 +29,7 @@ pub use self::wire::{Command, ObservationRequest};
 use crate::authority::{Authorities, NotAuthorized, Sender};
 use crate::body::Handling;
 use crate::database::DatabaseFailure;
-use crate::log::{ExecuteError, Executed, Expected, Log, LogError, Origin, Outcome, Position};
+use crate::log::{ExecuteError, ExecutedCommand, Expected, Log, LogError, Origin, Outcome, Position};
 use bus::clock::{Clock, IdGenerator};
 
 /// The handlers of all commands. Cloning shares the log.
@@ -57,7 +57,7 @@ impl Deref for Permitted<'_> {
 
 /// A command that took effect, now or before.
 #[derive(Debug, Clone)]
-pub struct Done<A: Decide> {
+pub struct CompletedCommand<A: Decide> {
     /// The aggregate's own id.
     pub aggregate_id: String,
     /// Whether events were appended by this call, were not needed, or had been appended for the same key.
@@ -99,7 +99,7 @@ pub enum ErrorClass {
     /// Something that Lablet depends on: the same command may work later.
     Dependency,
     /// A mistake of ours: trying again does not help.
-    Us,
+    Internal,
 }
 
 /// Why a command did not take effect.
@@ -154,12 +154,12 @@ pub enum CommandError {
 
 impl CommandError {
     /// Who can do something about it.
-    pub fn blame(&self) -> ErrorClass {
+    pub fn class(&self) -> ErrorClass {
         match self {
             Self::NotAuthorized(_) | Self::Invalid(_) | Self::NotFound { .. } | Self::Refused(_) => ErrorClass::Caller,
             Self::Exists { .. } | Self::Stale { .. } | Self::KeyReused { .. } => ErrorClass::Conflict,
             Self::Unavailable(_) => ErrorClass::Dependency,
-            Self::Broken(_) => ErrorClass::Us,
+            Self::Broken(_) => ErrorClass::Internal,
         }
     }
 
@@ -227,7 +227,7 @@ impl Commands {
     /// Handles any command.
     ///
     /// # Errors
-    /// [`CommandError`]; its blame says whether the same command may work later.
+    /// [`CommandError`]; its class says whether the same command may work later.
     pub async fn handle(&self, command: Command, origin: &Origin) -> Result<Answer, CommandError> {
         match command {
             Command::CreateLabletDefinition(new) => self.create_definition(new, origin).await.map(|done| done.answer()),
@@ -256,7 +256,7 @@ impl Commands {
     }
 
     /// An id for something new: derived from the command's key where it has one, so that the same command sent again
-    /// speaks of the same thing, and minted otherwise.
+    /// speaks of the same thing, and a generated one otherwise.
     fn new_id(&self, purpose: &str, origin: &Origin) -> String {
         match &origin.dedupe {
             Some(key) => Uuid::new_v5(&Uuid::NAMESPACE_URL, format!("{purpose}\n{}", key.key()).as_bytes()).to_string(),
@@ -270,10 +270,10 @@ impl Commands {
         command: A::Command,
         expected: impl Into<Expected>,
         origin: Permitted<'_>,
-    ) -> Result<Done<A>, ExecuteError<A::Error>> {
-        let Executed { sequence, position, state, outcome, .. } =
+    ) -> Result<CompletedCommand<A>, ExecuteError<A::Error>> {
+        let ExecutedCommand { sequence, position, state, outcome, .. } =
             self.log.execute_at::<A>(id, &expected.into(), command, &origin).await?;
-        Ok(Done { aggregate_id: id.to_owned(), outcome, sequence, position, state, warnings: Vec::new() })
+        Ok(CompletedCommand { aggregate_id: id.to_owned(), outcome, sequence, position, state, warnings: Vec::new() })
     }
 
     async fn load<A: Decide>(&self, id: &str) -> Result<Arc<A>, CommandError> {
@@ -289,7 +289,7 @@ impl Answer {
     }
 }
 
-impl<A: Decide> Done<A> {
+impl<A: Decide> CompletedCommand<A> {
     fn plain_answer(&self, id_name: &str) -> Answer {
         let detail = Map::from_iter([(id_name.to_owned(), Value::from(self.aggregate_id.clone()))]);
         let status = match self.outcome {
@@ -313,7 +313,7 @@ impl From<LogError> for CommandError {
 }
 
 /// The failures that are the same for every aggregate.
-fn of_log<E>(error: ExecuteError<E>, rejected: impl FnOnce(E) -> CommandError) -> CommandError
+fn from_execute_error<E>(error: ExecuteError<E>, rejected: impl FnOnce(E) -> CommandError) -> CommandError
 where
     E: std::error::Error + Send + Sync + 'static,
 {

@@ -31,7 +31,7 @@ use uuid::Uuid;
 pub use self::append::is_transient;
 pub use self::audit::{AggregateSummary, fingerprint};
 pub use self::epoch::begin_epoch;
-pub use self::execute::{ExecuteError, Executed, Expected, Outcome};
+pub use self::execute::{ExecuteError, ExecutedCommand, Expected, Outcome};
 pub use self::history::HistoryPage;
 pub use self::page::{EventPage, PAGE_BYTES};
 pub use self::position::{NoPosition, Position};
@@ -249,10 +249,10 @@ impl Log {
 
 /// The answer, or the failure to give one in time.
 async fn in_time<T>(question: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-    tokio::time::timeout(READ_TIMEOUT, question).await.unwrap_or_else(|_| Err(too_late()))
+    tokio::time::timeout(READ_TIMEOUT, question).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
-fn too_late() -> sqlx::Error {
+fn timed_out() -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database did not answer in time"))
 }
 

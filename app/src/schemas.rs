@@ -88,20 +88,20 @@ pub fn find(name: &str, public_url: &PublicUrl) -> Option<Value> {
 }
 
 fn command_schema(command: &str, generator: &mut SchemaGenerator) -> (String, Value) {
-    fn of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
+    fn schema_of<T: JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
         generator.root_schema_for::<T>()
     }
     let (says, schema) = match command {
-        "create_lablet_definition" => ("Begin a definition.", of::<NewDefinition>(generator)),
-        "revise_lablet_definition" => ("Change a definition.", of::<DefinitionRevision>(generator)),
-        "register_worker" => ("Begin a worker.", of::<NewWorker>(generator)),
-        "change_worker" => ("Change a worker.", of::<WorkerChange>(generator)),
-        "create_lablet_session" => ("Begin a session.", of::<NewSession>(generator)),
-        "transition_lablet_session" => ("Move a session on in its life.", of::<Transition>(generator)),
-        "request_resource_observation" => ("Ask for an observation.", of::<ObservationRequest>(generator)),
-        "record_resource_observation" => ("Record an observation.", of::<ObservationReport>(generator)),
+        "create_lablet_definition" => ("Begin a definition.", schema_of::<NewDefinition>(generator)),
+        "revise_lablet_definition" => ("Change a definition.", schema_of::<DefinitionRevision>(generator)),
+        "register_worker" => ("Begin a worker.", schema_of::<NewWorker>(generator)),
+        "change_worker" => ("Change a worker.", schema_of::<WorkerChange>(generator)),
+        "create_lablet_session" => ("Begin a session.", schema_of::<NewSession>(generator)),
+        "transition_lablet_session" => ("Move a session on in its life.", schema_of::<Transition>(generator)),
+        "request_resource_observation" => ("Ask for an observation.", schema_of::<ObservationRequest>(generator)),
+        "record_resource_observation" => ("Record an observation.", schema_of::<ObservationReport>(generator)),
         "record_observation_failure" => {
-            ("Record that a session could not be observed, or was skipped.", of::<ObservationFailure>(generator))
+            ("Record that a session could not be observed, or was skipped.", schema_of::<ObservationFailure>(generator))
         }
         // A test holds this list against `Command::NAMES`.
         _ => ("", Schema::default()),

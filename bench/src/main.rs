@@ -122,7 +122,7 @@ async fn through_the_log(log: &Log, clients: u32) -> anyhow::Result<f64> {
     measure(clients, |id, end| {
         let log = log.clone();
         async move {
-            let origin = Origin::of("bench");
+            let origin = Origin::from_actor("bench");
             let mut appended = 0;
             while Instant::now() < end {
                 let add = Add { amounts: vec![1], note: note(EVENT_BYTES, appended) };

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app::commands::{CommandError, Done, Warning};
+use app::commands::{CommandError, CompletedCommand, Warning};
 use app::log::Outcome;
 use domain::lablet_session::LabletSessionError;
 use domain::{Decide, Invalid};
@@ -79,13 +79,13 @@ pub(crate) trait Warned {
     fn warnings(&mut self) -> &mut Vec<Warning>;
 }
 
-impl<A: Decide> Warned for Done<A> {
+impl<A: Decide> Warned for CompletedCommand<A> {
     fn warnings(&mut self) -> &mut Vec<Warning> {
         &mut self.warnings
     }
 }
 
-impl<I, A: Decide> Warned for (I, Done<A>) {
+impl<I, A: Decide> Warned for (I, CompletedCommand<A>) {
     fn warnings(&mut self) -> &mut Vec<Warning> {
         &mut self.1.warnings
     }
@@ -93,7 +93,10 @@ impl<I, A: Decide> Warned for (I, Done<A>) {
 
 /// An answer about what was done: its version, its position, whether it is the first answer given again, and what the
 /// sender should look at.
-pub(crate) fn written<const STATUS: u16, A: Decide, T>(done: &Done<A>, body: T) -> Answer<STATUS, Written<T>> {
+pub(crate) fn written<const STATUS: u16, A: Decide, T>(
+    done: &CompletedCommand<A>,
+    body: T,
+) -> Answer<STATUS, Written<T>> {
     Answer::new(Written { body, warnings: done.warnings.clone() })
         .at_version(done.sequence)
         .at_position(&done.position.to_string())

@@ -73,7 +73,7 @@ impl Crowd {
     pub async fn settle(&self, lablet: &Lablet) -> anyhow::Result<()> {
         let pool = app::log::pool(&lablet.ready().database_url, 4)?;
         let log = Log::new(pool, Clock::system(), IdGenerator::random(), LogOptions::default());
-        let origin = Origin::of("service:crowd");
+        let origin = Origin::from_actor("service:crowd");
         let began = log.clock().now() - TimeDelta::days(30);
         for index in 0..self.workers {
             let command = WorkerCommand::Register { id: worker(index).parse()?, new: new_worker(index)?, now: began };

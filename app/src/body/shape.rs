@@ -98,7 +98,7 @@ impl Shape {
     pub(super) const ANYTHING: Self = Self { nullable: true, form: Form::Anything };
 
     /// The shape of a type.
-    pub(super) fn of<T: JsonSchema>() -> Self {
+    pub(super) fn from_type<T: JsonSchema>() -> Self {
         let generator = SchemaSettings::draft2020_12().for_deserialize().into_generator();
         let schema = generator.into_root_schema_for::<T>().to_value();
         let definitions = schema.get("$defs").and_then(Value::as_object).cloned().unwrap_or_default();

@@ -340,7 +340,7 @@ fn each_edge(path: &str, shape: &Shape, body: &dyn Fn(Value) -> Value, visit: &m
 }
 
 fn states_what_it_enforces<T: DeserializeOwned + JsonSchema + Checked + std::fmt::Debug + 'static>() -> usize {
-    let (shape, mut bounds) = (Shape::of::<T>(), 0);
+    let (shape, mut bounds) = (Shape::from_type::<T>(), 0);
     each_edge("", &shape, &|value| value, &mut |path, body, fits| {
         bounds += 1;
         let read = from_value::<T>(body);

@@ -201,7 +201,7 @@ impl Rejection {
     /// Whether a mistake of ours, or in what is stored, is the reason: somebody has to look at it.
     pub(super) fn is_internal(&self) -> bool {
         match &*self.why {
-            Why::Command(error) => error.blame() == ErrorClass::Us,
+            Why::Command(error) => error.class() == ErrorClass::Internal,
             Why::Panicked | Why::TimedOut(_) => true,
             _ => false,
         }
@@ -211,7 +211,7 @@ impl Rejection {
     pub fn may_work_later(&self) -> bool {
         match &*self.why {
             // A mistake of ours, a missing right say, may be mended meanwhile; the tries are counted.
-            Why::Command(error) => matches!(error.blame(), ErrorClass::Dependency | ErrorClass::Us),
+            Why::Command(error) => matches!(error.class(), ErrorClass::Dependency | ErrorClass::Internal),
             Why::TimedOut(_) | Why::Panicked => true,
             Why::Subject
             | Why::NotAnEvent(_)
@@ -296,7 +296,7 @@ impl fmt::Display for Rejection {
             Why::Command(error) => {
                 error.fmt(formatter)?;
                 // What is wrong with what is stored is for whoever looks at the dead letter.
-                if error.blame() == ErrorClass::Us {
+                if error.class() == ErrorClass::Internal {
                     let mut next = error.source();
                     while let Some(error) = next {
                         write!(formatter, ": {error}")?;

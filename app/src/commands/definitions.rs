@@ -6,7 +6,7 @@ use domain::lablet_definition::{
     PresentDefinition,
 };
 
-use super::{Answer, CommandError, CommandName, Commands, Done, of_log};
+use super::{Answer, CommandError, CommandName, Commands, CompletedCommand, from_execute_error};
 use crate::log::{Expected, Origin};
 
 impl Commands {
@@ -18,14 +18,16 @@ impl Commands {
         &self,
         new: NewDefinition,
         origin: &Origin,
-    ) -> Result<Done<LabletDefinition>, CommandError> {
+    ) -> Result<CompletedCommand<LabletDefinition>, CommandError> {
         let origin = self.permit(CommandName::CreateLabletDefinition, origin)?;
         let id = match &new.id {
             Some(id) => id.clone(),
             None => DefinitionId::parse(self.new_id("definition", &origin))?,
         };
         let command = LabletDefinitionCommand::Create { id: id.clone(), new, now: self.clock.now() };
-        self.execute(id.as_str(), command, None, origin).await.map_err(|error| of_log(error, |error| of(error, &id)))
+        self.execute(id.as_str(), command, None, origin)
+            .await
+            .map_err(|error| from_execute_error(error, |error| from_definition_error(error, &id)))
     }
 
     /// Changes a definition and raises its revision. `expected` are the sequences that the caller had seen (`If-Match`).
@@ -38,11 +40,13 @@ impl Commands {
         revision: DefinitionRevision,
         expected: impl Into<Expected>,
         origin: &Origin,
-    ) -> Result<Done<LabletDefinition>, CommandError> {
+    ) -> Result<CompletedCommand<LabletDefinition>, CommandError> {
         let origin = self.permit(CommandName::ReviseLabletDefinition, origin)?;
         let command =
             LabletDefinitionCommand::Revise { revision, revised_by: origin.actor.clone(), now: self.clock.now() };
-        self.execute(id.as_str(), command, expected, origin).await.map_err(|error| of_log(error, |error| of(error, id)))
+        self.execute(id.as_str(), command, expected, origin)
+            .await
+            .map_err(|error| from_execute_error(error, |error| from_definition_error(error, id)))
     }
 
     /// A definition as it is now.
@@ -59,7 +63,7 @@ fn not_found(id: &DefinitionId) -> CommandError {
     CommandError::NotFound { what: "definition", id: id.to_string() }
 }
 
-fn of(error: LabletDefinitionError, id: &DefinitionId) -> CommandError {
+fn from_definition_error(error: LabletDefinitionError, id: &DefinitionId) -> CommandError {
     match error {
         LabletDefinitionError::Invalid(invalid) => CommandError::Invalid(invalid),
         LabletDefinitionError::Absent => not_found(id),
@@ -67,7 +71,7 @@ fn of(error: LabletDefinitionError, id: &DefinitionId) -> CommandError {
     }
 }
 
-impl Done<LabletDefinition> {
+impl CompletedCommand<LabletDefinition> {
     pub(super) fn answer(&self) -> Answer {
         let answer = self.plain_answer("definition_id");
         match self.state.present() {

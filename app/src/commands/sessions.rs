@@ -9,7 +9,7 @@ use domain::{RequestId, SessionId};
 use super::advice::ADVICE_WITHIN;
 use super::warning::Warning;
 use super::wire::ObservationRequest;
-use super::{Answer, CommandError, CommandName, Commands, Done, Permitted, of_log};
+use super::{Answer, CommandError, CommandName, Commands, CompletedCommand, Permitted, from_execute_error};
 use crate::log::{Expected, Origin};
 
 impl Commands {
@@ -17,7 +17,11 @@ impl Commands {
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `NotFound` (the definition), `Exists`, `KeyReused`, `Unavailable`.
-    pub async fn create_session(&self, new: NewSession, origin: &Origin) -> Result<Done<LabletSession>, CommandError> {
+    pub async fn create_session(
+        &self,
+        new: NewSession,
+        origin: &Origin,
+    ) -> Result<CompletedCommand<LabletSession>, CommandError> {
         let origin = self.permit(CommandName::CreateLabletSession, origin)?;
         let definition = self.definition(&new.definition_id).await?;
         let session_id = match new.id {
@@ -48,7 +52,7 @@ impl Commands {
         transition: Transition,
         expected: impl Into<Expected>,
         origin: &Origin,
-    ) -> Result<Done<LabletSession>, CommandError> {
+    ) -> Result<CompletedCommand<LabletSession>, CommandError> {
         let origin = self.permit(CommandName::TransitionLabletSession, origin)?;
         if let Some(worker_id) = &transition.worker_id {
             self.check_worker(worker_id).await?;
@@ -65,7 +69,7 @@ impl Commands {
     }
 
     /// What the advisor finds, in time: a warning that cannot be had fails no command.
-    async fn advice(&self, done: &Done<LabletSession>) -> Vec<Warning> {
+    async fn advice(&self, done: &CompletedCommand<LabletSession>) -> Vec<Warning> {
         let (Some(advisor), Some(session)) = (&self.advisor, done.state.present()) else { return Vec::new() };
         tokio::time::timeout(ADVICE_WITHIN, advisor.advise(session, done.position)).await.unwrap_or_else(|_| {
             tracing::warn!(session.id = done.aggregate_id, "no advice about an allocation came in time");
@@ -83,7 +87,7 @@ impl Commands {
         request: ObservationRequest,
         expected: impl Into<Expected>,
         origin: &Origin,
-    ) -> Result<(RequestId, Done<LabletSession>), CommandError> {
+    ) -> Result<(RequestId, CompletedCommand<LabletSession>), CommandError> {
         let origin = self.permit(CommandName::RequestResourceObservation, origin)?;
         let request_id = match request.request_id {
             Some(id) => id,
@@ -113,7 +117,7 @@ impl Commands {
         report: ObservationReport,
         expected: impl Into<Expected>,
         origin: &Origin,
-    ) -> Result<Done<LabletSession>, CommandError> {
+    ) -> Result<CompletedCommand<LabletSession>, CommandError> {
         let origin = self.permit(CommandName::RecordResourceObservation, origin)?;
         let command = LabletSessionCommand::RecordObservation {
             report: Box::new(report),
@@ -132,7 +136,7 @@ impl Commands {
         session_id: &SessionId,
         failure: ObservationFailure,
         origin: &Origin,
-    ) -> Result<Done<LabletSession>, CommandError> {
+    ) -> Result<CompletedCommand<LabletSession>, CommandError> {
         let origin = self.permit(CommandName::RecordObservationFailure, origin)?;
         let command = LabletSessionCommand::RecordObservationFailure { failure, now: self.clock.now() };
         self.on_session(session_id, command, Expected::Any, origin).await
@@ -144,14 +148,14 @@ impl Commands {
         command: LabletSessionCommand,
         expected: impl Into<Expected>,
         origin: Permitted<'_>,
-    ) -> Result<Done<LabletSession>, CommandError> {
+    ) -> Result<CompletedCommand<LabletSession>, CommandError> {
         self.execute(session_id.as_str(), command, expected, origin)
             .await
-            .map_err(|error| of_log(error, |error| of(error, session_id)))
+            .map_err(|error| from_execute_error(error, |error| from_session_error(error, session_id)))
     }
 }
 
-fn of(error: LabletSessionError, id: &SessionId) -> CommandError {
+fn from_session_error(error: LabletSessionError, id: &SessionId) -> CommandError {
     match error {
         LabletSessionError::Invalid(invalid) => CommandError::Invalid(invalid),
         LabletSessionError::Absent => CommandError::NotFound { what: "session", id: id.to_string() },
@@ -164,7 +168,7 @@ fn of(error: LabletSessionError, id: &SessionId) -> CommandError {
     }
 }
 
-impl Done<LabletSession> {
+impl CompletedCommand<LabletSession> {
     pub(super) fn answer(&self) -> Answer {
         let answer = self.plain_answer("session_id");
         match self.state.present() {

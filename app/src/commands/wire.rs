@@ -18,7 +18,7 @@ use crate::body::{self, Body, InvalidBody};
 /// What asks for an observation.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ObservationRequest {
-    /// The request's own id; minted when absent. The same id again is the same request.
+    /// The request's own id; generated when absent. The same id again is the same request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
     /// On whose behalf; recorded after the sender's own name.

@@ -3,7 +3,7 @@
 use domain::WorkerId;
 use domain::worker::{NewWorker, Worker, WorkerChange, WorkerCommand, WorkerError};
 
-use super::{Answer, CommandError, CommandName, Commands, Done, of_log};
+use super::{Answer, CommandError, CommandName, Commands, CompletedCommand, from_execute_error};
 use crate::log::{Expected, Origin};
 
 impl Commands {
@@ -11,14 +11,20 @@ impl Commands {
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `Exists` (the id is taken by another profile), `KeyReused`, `Unavailable`.
-    pub async fn register_worker(&self, new: NewWorker, origin: &Origin) -> Result<Done<Worker>, CommandError> {
+    pub async fn register_worker(
+        &self,
+        new: NewWorker,
+        origin: &Origin,
+    ) -> Result<CompletedCommand<Worker>, CommandError> {
         let origin = self.permit(CommandName::RegisterWorker, origin)?;
         let id = match &new.id {
             Some(id) => id.clone(),
             None => WorkerId::parse(self.new_id("worker", &origin))?,
         };
         let command = WorkerCommand::Register { id: id.clone(), new, now: self.clock.now() };
-        self.execute(id.as_str(), command, None, origin).await.map_err(|error| of_log(error, |error| of(error, &id)))
+        self.execute(id.as_str(), command, None, origin)
+            .await
+            .map_err(|error| from_execute_error(error, |error| from_worker_error(error, &id)))
     }
 
     /// Changes a worker. `expected` are the sequences that the caller had seen (`If-Match`).
@@ -31,10 +37,12 @@ impl Commands {
         change: WorkerChange,
         expected: impl Into<Expected>,
         origin: &Origin,
-    ) -> Result<Done<Worker>, CommandError> {
+    ) -> Result<CompletedCommand<Worker>, CommandError> {
         let origin = self.permit(CommandName::ChangeWorker, origin)?;
         let command = WorkerCommand::Change { change, now: self.clock.now() };
-        self.execute(id.as_str(), command, expected, origin).await.map_err(|error| of_log(error, |error| of(error, id)))
+        self.execute(id.as_str(), command, expected, origin)
+            .await
+            .map_err(|error| from_execute_error(error, |error| from_worker_error(error, id)))
     }
 
     /// Makes sure that a worker exists.
@@ -53,7 +61,7 @@ fn not_found(id: &WorkerId) -> CommandError {
     CommandError::NotFound { what: "worker", id: id.to_string() }
 }
 
-fn of(error: WorkerError, id: &WorkerId) -> CommandError {
+fn from_worker_error(error: WorkerError, id: &WorkerId) -> CommandError {
     match error {
         WorkerError::Invalid(invalid) => CommandError::Invalid(invalid),
         WorkerError::Absent => not_found(id),
@@ -61,7 +69,7 @@ fn of(error: WorkerError, id: &WorkerId) -> CommandError {
     }
 }
 
-impl Done<Worker> {
+impl CompletedCommand<Worker> {
     pub(super) fn answer(&self) -> Answer {
         self.plain_answer("worker_id")
     }

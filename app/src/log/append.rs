@@ -15,7 +15,7 @@ use uuid::Uuid;
 
 use super::position::Position;
 use super::record::DedupeKey;
-use super::too_late;
+use super::timed_out;
 use crate::database::DatabaseFailure;
 use bus::Backoff;
 
@@ -83,7 +83,7 @@ pub(crate) struct FirstAnswer {
 
 type Answer = Result<Vec<Position>, AppendError>;
 
-struct Queued {
+struct QueuedAppend {
     append: Append,
     answer: oneshot::Sender<Answer>,
     /// Given back with the answer.
@@ -93,7 +93,7 @@ struct Queued {
 /// The way to the writers.
 #[derive(Debug, Clone)]
 pub(crate) struct Appender {
-    queue: mpsc::Sender<Queued>,
+    queue: mpsc::Sender<QueuedAppend>,
     room: Arc<Semaphore>,
 }
 
@@ -119,7 +119,7 @@ impl Appender {
         let (answer, answered) = oneshot::channel();
         let kib = u32::try_from(size(&append) / 1024).unwrap_or(u32::MAX).clamp(1, MOST_WAITING_KIB);
         let room = Arc::clone(&self.room).acquire_many_owned(kib).await.map_err(|_| closed())?;
-        self.queue.send(Queued { append, answer, _room: room }).await.map_err(|_| closed())?;
+        self.queue.send(QueuedAppend { append, answer, _room: room }).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
     }
 }
@@ -153,7 +153,7 @@ impl Connection {
     /// Inserts within the time that a statement may take. A connection that failed is not used again.
     async fn insert(&mut self, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
         let inserted = async { insert(self.open().await?, appends).await };
-        let result = tokio::time::timeout(STATEMENT_TIMEOUT, inserted).await.unwrap_or_else(|_| Err(too_late()));
+        let result = tokio::time::timeout(STATEMENT_TIMEOUT, inserted).await.unwrap_or_else(|_| Err(timed_out()));
         if result.as_ref().is_err_and(|error| !blames_the_data(error)) {
             self.open = None;
         }
@@ -167,7 +167,7 @@ struct Writer {
 }
 
 impl Writer {
-    async fn write_until_closed(mut self, receiver: Arc<Mutex<mpsc::Receiver<Queued>>>) {
+    async fn write_until_closed(mut self, receiver: Arc<Mutex<mpsc::Receiver<QueuedAppend>>>) {
         loop {
             let mut batch = Vec::new();
             {
@@ -195,7 +195,7 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, batch: Vec<Queued>) {
+    async fn write(&mut self, batch: Vec<QueuedAppend>) {
         if batch.is_empty() {
             return;
         }
@@ -241,7 +241,7 @@ fn size(append: &Append) -> usize {
     append.events.iter().map(|event| event.payload.len()).sum()
 }
 
-fn answer(queued: Queued, outcome: Answer) {
+fn answer(queued: QueuedAppend, outcome: Answer) {
     if matches!(outcome, Err(AppendError::Conflict)) {
         counter!("lablet_log_conflicts_total").increment(1);
     }

@@ -12,19 +12,19 @@ use super::position::Position;
 
 /// An aggregate's state at a sequence. Cloning shares the state.
 #[derive(Debug)]
-pub(super) struct Loaded<A> {
+pub(super) struct LoadedAggregate<A> {
     pub(super) state: Arc<A>,
     pub(super) sequence: i64,
     pub(super) position: Position,
 }
 
-impl<A> Clone for Loaded<A> {
+impl<A> Clone for LoadedAggregate<A> {
     fn clone(&self) -> Self {
         Self { state: self.state.clone(), sequence: self.sequence, position: self.position }
     }
 }
 
-impl<A: Default> Default for Loaded<A> {
+impl<A: Default> Default for LoadedAggregate<A> {
     fn default() -> Self {
         Self { state: Arc::default(), sequence: 0, position: Position::START }
     }
@@ -72,13 +72,13 @@ impl Cache {
         Self(QuickCache::with_weighter(aggregates, bytes, ByWeight))
     }
 
-    pub(super) fn get<A: Decide>(&self, id: &str) -> Option<Loaded<A>> {
+    pub(super) fn get<A: Decide>(&self, id: &str) -> Option<LoadedAggregate<A>> {
         let Entry { state, sequence, position, .. } = self.0.get(&BorrowedKey(A::TYPE, id))?;
-        Some(Loaded { state: state.downcast().ok()?, sequence, position })
+        Some(LoadedAggregate { state: state.downcast().ok()?, sequence, position })
     }
 
-    pub(super) fn put<A: Decide>(&self, id: &str, loaded: &Loaded<A>) {
-        let Loaded { state, sequence, position } = loaded.clone();
+    pub(super) fn put<A: Decide>(&self, id: &str, loaded: &LoadedAggregate<A>) {
+        let LoadedAggregate { state, sequence, position } = loaded.clone();
         let weight = ENTRY_BYTES + state.weight() as u64;
         self.0.insert(Key(A::TYPE, id.into()), Entry { state, sequence, position, weight });
     }
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     /// A definition whose state has some 40 KB.
-    fn large_definition(id: &str) -> Loaded<LabletDefinition> {
+    fn large_definition(id: &str) -> LoadedAggregate<LabletDefinition> {
         let ports: Vec<_> =
             (0..400).map(|port| json!({"name": format!("{port}_{}", "x".repeat(60)), "protocol": "serial"})).collect();
         let created: LabletDefinitionEvent = serde_json::from_value(json!({
@@ -115,7 +115,7 @@ mod tests {
         .unwrap();
         let mut state = LabletDefinition::default();
         state.apply(created);
-        Loaded { state: Arc::new(state), sequence: 1, position: Position::START }
+        LoadedAggregate { state: Arc::new(state), sequence: 1, position: Position::START }
     }
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
         let cache = Cache::new(10, 1024 * 1024);
         cache.put("x", &large_definition("x"));
         assert!(cache.get::<Worker>("x").is_none());
-        cache.put("x", &Loaded::<Worker> { sequence: 7, ..Loaded::default() });
+        cache.put("x", &LoadedAggregate::<Worker> { sequence: 7, ..LoadedAggregate::default() });
         assert_eq!(cache.get::<LabletDefinition>("x").unwrap().sequence, 1);
         assert_eq!(cache.get::<Worker>("x").unwrap().sequence, 7);
         cache.remove::<Worker>("x");

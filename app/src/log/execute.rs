@@ -8,7 +8,7 @@ use domain::{Decide, Decision};
 use uuid::Uuid;
 
 use super::append::{Append, AppendError, FirstAnswer, NewEvent, first_answers};
-use super::cache::Loaded;
+use super::cache::LoadedAggregate;
 use super::history::HistoryPage;
 use super::position::Position;
 use super::record::{Origin, RecordedEvent};
@@ -61,7 +61,7 @@ impl From<Option<i64>> for Expected {
 
 /// The answer to a command.
 #[derive(Debug, Clone)]
-pub struct Executed<A> {
+pub struct ExecutedCommand<A> {
     /// Sequence of the aggregate's newest event on which the answer rests.
     pub sequence: i64,
     /// Position of that event.
@@ -145,7 +145,7 @@ impl Log {
         id: &str,
         command: A::Command,
         origin: &Origin,
-    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+    ) -> Result<ExecutedCommand<A>, ExecuteError<A::Error>> {
         self.execute_at(id, &Expected::Any, command, origin).await
     }
 
@@ -159,7 +159,7 @@ impl Log {
         expected: &Expected,
         command: A::Command,
         origin: &Origin,
-    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+    ) -> Result<ExecutedCommand<A>, ExecuteError<A::Error>> {
         let metadata = stored_form(&origin.metadata()).map_err(ExecuteError::Refused)?;
         let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
         let mut known = self.cache.get::<A>(id);
@@ -188,7 +188,7 @@ impl Log {
                         known = Some(loaded);
                         continue;
                     }
-                    return other.map(|_| Executed {
+                    return other.map(|_| ExecutedCommand {
                         sequence: loaded.sequence,
                         position: loaded.position,
                         state: loaded.state,
@@ -218,7 +218,7 @@ impl Log {
             match self.appender.append(append).await {
                 Ok(positions) => {
                     let loaded = self.apply_appended(id, loaded, events, &positions);
-                    let executed = Executed {
+                    let executed = ExecutedCommand {
                         sequence: loaded.sequence,
                         position: loaded.position,
                         state: loaded.state,
@@ -259,10 +259,10 @@ impl Log {
     fn apply_appended<A: Decide>(
         &self,
         id: &str,
-        mut loaded: Loaded<A>,
+        mut loaded: LoadedAggregate<A>,
         events: Vec<A::Event>,
         positions: &[Position],
-    ) -> Loaded<A> {
+    ) -> LoadedAggregate<A> {
         // The cache lets go of the state first: one that nobody else holds is changed in place.
         self.cache.remove::<A>(id);
         let before = loaded.sequence;
@@ -278,22 +278,26 @@ impl Log {
     }
 
     /// Brings what is known of an aggregate up to date, from the cache, a snapshot or its beginning.
-    async fn refresh<A: Decide>(&self, id: &str, known: Option<Loaded<A>>) -> Result<Loaded<A>, LogError> {
+    async fn refresh<A: Decide>(
+        &self,
+        id: &str,
+        known: Option<LoadedAggregate<A>>,
+    ) -> Result<LoadedAggregate<A>, LogError> {
         let (mut loaded, was_known) = match known {
             Some(known) => (known, true),
             None => match snapshot::load::<A>(&self.pool, id).await? {
                 // The position of the newest event is needed too: read that event again, without applying it.
                 Some((state, sequence)) => {
-                    (Loaded { state: Arc::new(state), sequence, position: Position::START }, false)
+                    (LoadedAggregate { state: Arc::new(state), sequence, position: Position::START }, false)
                 }
-                None => (Loaded::default(), true),
+                None => (LoadedAggregate::default(), true),
             },
         };
         if !was_known {
             let newest = self.history(A::TYPE, id, loaded.sequence - 1, 1).await?;
             match newest.first() {
                 Some(event) => loaded.position = event.position,
-                None => loaded = Loaded::default(),
+                None => loaded = LoadedAggregate::default(),
             }
         }
         self.apply_newer(id, &mut loaded, i64::MAX).await?;
@@ -304,7 +308,12 @@ impl Log {
     }
 
     /// Applies the events after `loaded`, up to and including sequence `last`.
-    async fn apply_newer<A: Decide>(&self, id: &str, loaded: &mut Loaded<A>, last: i64) -> Result<(), LogError> {
+    async fn apply_newer<A: Decide>(
+        &self,
+        id: &str,
+        loaded: &mut LoadedAggregate<A>,
+        last: i64,
+    ) -> Result<(), LogError> {
         while loaded.sequence < last {
             let part = HistoryPage {
                 newest_first: false,
@@ -329,7 +338,7 @@ impl Log {
         &self,
         id: &str,
         origin: &Origin,
-    ) -> Result<Option<Executed<A>>, ExecuteError<A::Error>> {
+    ) -> Result<Option<ExecutedCommand<A>>, ExecuteError<A::Error>> {
         let Some(dedupe) = &origin.dedupe else { return Ok(None) };
         let first = in_time(first_answers(&self.pool, &[dedupe.key()])).await?.remove(dedupe.key());
         match first {
@@ -344,22 +353,22 @@ impl Log {
         id: &str,
         first: FirstAnswer,
         origin: &Origin,
-    ) -> Result<Executed<A>, ExecuteError<A::Error>> {
+    ) -> Result<ExecutedCommand<A>, ExecuteError<A::Error>> {
         let dedupe = origin.dedupe.as_ref();
         let same_command =
             dedupe.is_some_and(|dedupe| dedupe.digest == first.digest) && first.aggregate_type == A::TYPE;
         if !same_command {
             return Err(ExecuteError::KeyReused { key: dedupe.map(|dedupe| dedupe.key.clone()).unwrap_or_default() });
         }
-        // A minted id differs from attempt to attempt; the first answer is about the id that was minted first.
+        // A generated id differs from attempt to attempt; the first answer is about the one that was generated first.
         let id = if first.aggregate_id == id { id } else { &first.aggregate_id };
-        let mut loaded = Loaded::<A>::default();
+        let mut loaded = LoadedAggregate::<A>::default();
         self.apply_newer(id, &mut loaded, first.sequence).await?;
         let count = first.sequence - first.first_sequence + 1;
         let part =
             HistoryPage { newest_first: false, beyond: Some(first.first_sequence - 1), payloads: false, limit: count };
         let recorded = self.history_page(A::TYPE, id, part).await?.events;
-        Ok(Executed {
+        Ok(ExecutedCommand {
             sequence: loaded.sequence,
             position: loaded.position,
             state: loaded.state,
@@ -368,7 +377,7 @@ impl Log {
         })
     }
 
-    fn keep_snapshot<A: Decide>(&self, id: &str, before: i64, loaded: &Loaded<A>) {
+    fn keep_snapshot<A: Decide>(&self, id: &str, before: i64, loaded: &LoadedAggregate<A>) {
         let every = self.options.snapshot_every.max(1);
         if before / every != loaded.sequence / every {
             tokio::spawn(snapshot::keep(self.pool.clone(), id.to_owned(), loaded.state.clone(), loaded.sequence));

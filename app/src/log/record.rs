@@ -132,7 +132,7 @@ pub struct Origin {
 
 impl Origin {
     /// A command of `actor` without any connection, sent by Lablet itself or by a person whose role was checked.
-    pub fn of(actor: impl Into<String>) -> Self {
+    pub fn from_actor(actor: impl Into<String>) -> Self {
         Self {
             actor: actor.into(),
             sender: Sender::Trusted,

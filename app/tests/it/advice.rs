@@ -39,7 +39,7 @@ impl AllocationAdvisor for Undecided {
 async fn reply_to_an_allocation(advisor: impl AllocationAdvisor + 'static) -> Value {
     let advised = |commands: Commands| commands.advised_by(Arc::new(advisor));
     let at_work = AtWork::with(Handling::Lenient, advised).await;
-    let (commands, origin) = (&at_work.stage.commands, Origin::of("test"));
+    let (commands, origin) = (&at_work.stage.commands, Origin::from_actor("test"));
     commands.register_worker(worker("w1"), &origin).await.unwrap();
     let definition = json!({
         "id": "d1", "name": "ospf", "version": "1",

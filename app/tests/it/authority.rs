@@ -55,7 +55,7 @@ async fn one_dead_letter(stage: &Stage) -> DeadLetter {
 #[tokio::test]
 async fn a_team_that_was_not_named_for_workers_cannot_move_one() {
     let stage = Stage::new().await;
-    stage.commands.register_worker(worker("w1"), &Origin::of("test")).await.unwrap();
+    stage.commands.register_worker(worker("w1"), &Origin::from_actor("test")).await.unwrap();
     let commands = with_teams(&stage, "operations=default,workers");
     let stop = CancellationToken::new();
     let door = CommandConsumer::new(

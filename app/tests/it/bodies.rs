@@ -147,6 +147,7 @@ async fn a_command_that_rests_on_an_older_version_is_stale() {
     let stage = Stage::new().await;
     stage.register_workers(1..2).await;
     let change = serde_json::from_value(json!({"name": "CML two"})).unwrap();
-    let refused = stage.commands.change_worker(&"w1".parse().unwrap(), change, Some(9), &Origin::of("test")).await;
+    let refused =
+        stage.commands.change_worker(&"w1".parse().unwrap(), change, Some(9), &Origin::from_actor("test")).await;
     assert_eq!(refused.unwrap_err().code(), "stale");
 }

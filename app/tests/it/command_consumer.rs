@@ -50,7 +50,7 @@ fn dead_letters(stage: &Stage) -> DeadLetters {
 
 /// A running session `s1`, and an open door.
 async fn running_session(stage: &Stage) {
-    let origin = Origin::of("test");
+    let origin = Origin::from_actor("test");
     stage.commands.register_worker(worker("w1"), &origin).await.unwrap();
     let definition = json!({
         "id": "d1", "name": "OSPF", "version": "1",

@@ -47,13 +47,13 @@ fn rename(name: impl Into<String>) -> WorkerCommand {
 }
 
 fn anybody() -> Origin {
-    Origin::of("test")
+    Origin::from_actor("test")
 }
 
 #[tokio::test]
 async fn a_command_is_in_the_log_with_its_origin_and_position() {
     let (database, log) = start().await;
-    let origin = Origin { correlation_id: Some("c-1".into()), ..Origin::of("admin:ada") };
+    let origin = Origin { correlation_id: Some("c-1".into()), ..Origin::from_actor("admin:ada") };
     let executed = log.execute::<Worker>("w1", register("w1"), &origin).await.unwrap();
     assert_eq!((executed.sequence, executed.outcome), (1, Outcome::Recorded));
     let again = log.execute::<Worker>("w1", register("w1"), &origin).await.unwrap();
@@ -114,11 +114,11 @@ async fn a_key_takes_effect_once_even_when_sent_at_the_same_time() {
 }
 
 #[tokio::test]
-async fn a_minted_id_does_not_make_a_repeated_creation_another_one() {
+async fn a_generated_id_does_not_make_a_repeated_creation_another_one() {
     let (database, log) = start().await;
     let origin = anybody().once(DedupeKey::new("create", b"body"));
-    let first = log.execute::<Worker>("minted-1", register("minted-1"), &origin).await.unwrap();
-    let again = log.execute::<Worker>("minted-2", register("minted-2"), &origin).await.unwrap();
+    let first = log.execute::<Worker>("generated-1", register("generated-1"), &origin).await.unwrap();
+    let again = log.execute::<Worker>("generated-2", register("generated-2"), &origin).await.unwrap();
     assert_eq!((again.outcome, &again.state), (Outcome::Repeated, &first.state));
     database.settle().await;
     assert_eq!(log.read(Position::START, 10).await.unwrap().len(), 1);

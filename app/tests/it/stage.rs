@@ -39,7 +39,7 @@ impl Stage {
     pub(crate) async fn register_workers(&self, names: std::ops::Range<usize>) {
         for number in names {
             let new = worker(&format!("w{number}"));
-            self.commands.register_worker(new, &Origin::of("test")).await.unwrap();
+            self.commands.register_worker(new, &Origin::from_actor("test")).await.unwrap();
         }
     }
 
@@ -51,7 +51,10 @@ impl Stage {
             "id": id, "name": "large", "version": "1", "port_template": {"ports": ports},
             "resource_requirements": {"cpu_cores": 1, "memory_gb": 1, "storage_gb": 1}
         });
-        self.commands.create_definition(serde_json::from_value(new).unwrap(), &Origin::of("test")).await.unwrap();
+        self.commands
+            .create_definition(serde_json::from_value(new).unwrap(), &Origin::from_actor("test"))
+            .await
+            .unwrap();
     }
 
     /// Takes this test's database away from the application, or gives it back.

@@ -45,7 +45,7 @@ impl Cluster {
 
     async fn write(&self, id: &str) -> Position {
         let commands = Commands::new(self.log.clone(), Clock::system(), IdGenerator::random());
-        commands.register_worker(worker(id), &Origin::of("test")).await.unwrap();
+        commands.register_worker(worker(id), &Origin::from_actor("test")).await.unwrap();
         self.log.newest().await.unwrap()
     }
 
@@ -338,7 +338,7 @@ async fn a_watcher_that_lacks_a_right_says_which() {
     let mut analyst = PgConnection::connect(&managed_url).await.unwrap();
     transaction_with_id(&mut analyst).await;
     let commands = Commands::new(managed.clone(), Clock::system(), IdGenerator::random());
-    commands.register_worker(worker("w1"), &Origin::of("test")).await.unwrap();
+    commands.register_worker(worker("w1"), &Origin::from_actor("test")).await.unwrap();
     let options = WatcherOptions {
         longest_delay: Some(Duration::from_millis(100)),
         look_every: Duration::from_millis(50),

@@ -124,7 +124,7 @@ async fn stock_snapshots_count_events_twice_and_ours_do_not() {
     );
     let framework = CqrsFramework::<Counter, Log>::new(log.clone(), vec![], ());
     framework.execute("ours", add()).await.unwrap();
-    log.execute::<Counter>("ours", add(), &app::log::Origin::of("test")).await.unwrap();
+    log.execute::<Counter>("ours", add(), &app::log::Origin::from_actor("test")).await.unwrap();
     let fresh = Log::new(database.pool(), Clock::system(), IdGenerator::random(), LogOptions::default());
     assert_eq!(*fresh.load::<Counter>("ours").await.unwrap().unwrap().0, Counter { total: 4 });
 }

@@ -31,7 +31,7 @@ async fn the_command_consumer_records_the_controllers_commands_once_and_replies(
     let (clock, id_generator) = (Clock::system(), IdGenerator::random());
     let log = Log::new(pool.clone(), clock.clone(), id_generator.clone(), LogOptions::default());
     let commands = Commands::new(log.clone(), clock.clone(), id_generator.clone());
-    let origin = Origin::of("test");
+    let origin = Origin::from_actor("test");
     let capacity = json!({"cpu_cores": 64, "memory_gb": 256, "storage_gb": 1000, "max_nodes": 300});
     let worker = json!({"id": "w1", "name": "w1", "address": "https://cml.example.org", "capacity": capacity});
     commands.register_worker(serde_json::from_value(worker).unwrap(), &origin).await.unwrap();

@@ -361,7 +361,7 @@ mod tests {
             }))
             .unwrap();
             let command = WorkerCommand::Register { id: WorkerId::parse(id).unwrap(), new, now: clock.now() };
-            log.execute::<Worker>(id, command, &Origin::of("admin:ada")).await.unwrap();
+            log.execute::<Worker>(id, command, &Origin::from_actor("admin:ada")).await.unwrap();
         }
         database.settle().await;
         let events = log.read(Position::START, 10).await.unwrap();

@@ -85,7 +85,7 @@ async fn whatever_a_command_holds_every_list_rebuild_and_verification_still_work
                 continue;
             }
         };
-        match commands.handle(command, &Origin::of("team:x")).await {
+        match commands.handle(command, &Origin::from_actor("team:x")).await {
             Ok(_) => recorded += 1,
             Err(error @ (CommandError::Broken(_) | CommandError::Unavailable(_))) => panic!("{name} {body}: {error:?}"),
             Err(CommandError::Invalid(invalid)) => assert!(!invalid.field.is_empty(), "{invalid}"),

@@ -51,7 +51,7 @@ impl World {
         }))
         .unwrap();
         let command = LabletDefinitionCommand::Create { id: id.clone(), new, now: self.now() };
-        let origin = Origin::of("admin:ada");
+        let origin = Origin::from_actor("admin:ada");
         self.log.execute::<LabletDefinition>(id.as_str(), command, &origin).await.unwrap().position
     }
 
@@ -62,7 +62,7 @@ impl World {
         }))
         .unwrap();
         let command = LabletDefinitionCommand::Revise { revision, revised_by: "admin:ada".to_owned(), now: self.now() };
-        let origin = Origin::of("admin:ada");
+        let origin = Origin::from_actor("admin:ada");
         self.log.execute::<LabletDefinition>(id, command, &origin).await.unwrap().position
     }
 
@@ -73,11 +73,11 @@ impl World {
         }))
         .unwrap();
         let command = WorkerCommand::Register { id: WorkerId::parse(id).unwrap(), new, now: self.now() };
-        self.log.execute::<Worker>(id, command, &Origin::of("admin:ada")).await.unwrap().position
+        self.log.execute::<Worker>(id, command, &Origin::from_actor("admin:ada")).await.unwrap().position
     }
 
     async fn tell(&self, id: &str, command: LabletSessionCommand) -> Position {
-        self.log.execute::<LabletSession>(id, command, &Origin::of("service:booking")).await.unwrap().position
+        self.log.execute::<LabletSession>(id, command, &Origin::from_actor("service:booking")).await.unwrap().position
     }
 
     pub(crate) async fn session(&self, id: &str, definition: &str) -> Position {

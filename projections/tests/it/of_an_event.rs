@@ -60,7 +60,7 @@ async fn a_cause_is_an_event_of_the_log_or_a_message() {
     let world = World::new().await;
     let created = world.log.event(first_event(&world).await).await.unwrap().unwrap();
     let step = |causation: &str| {
-        let mut origin = app::log::Origin::of("service:booking");
+        let mut origin = app::log::Origin::from_actor("service:booking");
         origin.causation_id = Some(causation.to_owned());
         origin
     };

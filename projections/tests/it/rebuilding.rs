@@ -172,7 +172,8 @@ async fn perform(world: &World, number: usize, id: &str, act: &Act) {
         },
     };
     // Refusals are part of a history too; they leave no event.
-    if let Err(refused) = world.log.execute::<LabletSession>(id, command, &Origin::of("service:booking")).await {
+    if let Err(refused) = world.log.execute::<LabletSession>(id, command, &Origin::from_actor("service:booking")).await
+    {
         assert!(!refused.to_string().is_empty());
     }
 }

@@ -206,7 +206,7 @@ async fn an_unreadable_request_ends_only_the_connection_for_requests() {
 async fn commands_about_a_session_that_cannot_be_read_leave_room_for_others() {
     let stage = Stage::new().await;
     running_session(&stage).await;
-    let origin = app::log::Origin::of("test");
+    let origin = app::log::Origin::from_actor("test");
     let other = json!({"id": "s2", "definition_id": "d1"});
     stage.commands.create_session(serde_json::from_value(other).unwrap(), &origin).await.unwrap();
     let mut superuser = PgConnection::connect(stage.database.url()).await.unwrap();
