@@ -14,6 +14,10 @@ impl Commands {
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `Exists` (the id is taken by other content), `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_definition.create", level = "debug", skip_all,
+        fields(definition.id = new.id.as_ref().map(DefinitionId::as_str), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
     pub async fn create_definition(
         &self,
         new: NewDefinition,
@@ -34,6 +38,10 @@ impl Commands {
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_definition.revise", level = "debug", skip_all,
+        fields(definition.id = id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
     pub async fn revise_definition(
         &self,
         id: &DefinitionId,

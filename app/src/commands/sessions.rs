@@ -17,6 +17,10 @@ impl Commands {
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `NotFound` (the definition), `Exists`, `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_session.create", level = "debug", skip_all,
+        fields(session.id = new.id.as_ref().map(SessionId::as_str), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
     pub async fn create_session(
         &self,
         new: NewSession,
@@ -46,6 +50,10 @@ impl Commands {
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `NotFound` (session or worker), `Refused`, `Stale`, `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_session.transition", level = "debug", skip_all,
+        fields(session.id = session_id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
     pub async fn transition_session(
         &self,
         session_id: &SessionId,
@@ -72,7 +80,7 @@ impl Commands {
     async fn advice(&self, done: &CompletedCommand<LabletSession>) -> Vec<Warning> {
         let (Some(advisor), Some(session)) = (&self.advisor, done.state.present()) else { return Vec::new() };
         tokio::time::timeout(ADVICE_WITHIN, advisor.advise(session, done.position)).await.unwrap_or_else(|_| {
-            tracing::warn!(session.id = done.aggregate_id, "no advice about an allocation came in time");
+            tracing::warn!(session.id = done.aggregate_id, "allocation advice timed out");
             Vec::new()
         })
     }
@@ -81,6 +89,10 @@ impl Commands {
     ///
     /// # Errors
     /// `NotAuthorized`, `NotFound`, `Refused` (unless running with a lab and a worker), `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_session.request_resource_observation", level = "debug", skip_all,
+        fields(session.id = session_id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
     pub async fn request_observation(
         &self,
         session_id: &SessionId,
@@ -111,6 +123,10 @@ impl Commands {
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `NotFound`, `Refused` (unless running or collecting), `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_session.record_resource_observation", level = "debug", skip_all,
+        fields(session.id = session_id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
     pub async fn record_observation(
         &self,
         session_id: &SessionId,
@@ -131,6 +147,10 @@ impl Commands {
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `NotFound`, `Refused` (unknown request), `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_session.record_observation_failure", level = "debug", skip_all,
+        fields(session.id = session_id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
     pub async fn record_observation_failure(
         &self,
         session_id: &SessionId,

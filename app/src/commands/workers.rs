@@ -11,6 +11,10 @@ impl Commands {
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `Exists` (the id is taken by another profile), `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.worker.register", level = "debug", skip_all,
+        fields(worker.id = new.id.as_ref().map(WorkerId::as_str), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
     pub async fn register_worker(
         &self,
         new: NewWorker,
@@ -31,6 +35,10 @@ impl Commands {
     ///
     /// # Errors
     /// `NotAuthorized`, `Invalid`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.worker.change", level = "debug", skip_all,
+        fields(worker.id = id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
     pub async fn change_worker(
         &self,
         id: &WorkerId,
