@@ -1,10 +1,11 @@
 //! Appending: commands queue up, and each of a few writers takes whatever is queued into one statement.
 //!
 //! A transaction of its own costs a command two to three times what a row in a shared insert costs. Nobody waits for
-//! company: a writer takes what is there or about to be, and what arrives meanwhile is the next statement.
+//! company: a writer takes its share of what is there, and what arrives meanwhile is the next statement.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use metrics::{counter, histogram};
@@ -42,7 +43,7 @@ pub(crate) struct Append {
     /// Never empty.
     pub(crate) events: Vec<NewEvent>,
     /// JSON.
-    pub(crate) metadata: String,
+    pub(crate) metadata: Arc<str>,
     pub(crate) dedupe: Option<DedupeKey>,
 }
 
@@ -102,13 +103,11 @@ impl Appender {
     /// recorded something, whether or not anybody still waits for its outcome.
     pub(crate) fn start(pool: &PgPool, writers: usize, appended: &watch::Sender<u64>) -> Self {
         let (queue, receiver) = mpsc::channel(QUEUE);
-        let receiver = Arc::new(Mutex::new(receiver));
+        let queue_end = Arc::new(QueueEnd { receiver: Mutex::new(receiver), idle_writers: AtomicUsize::new(0) });
         for _ in 0..writers.max(1) {
-            let writer = Writer {
-                connection: Connection { options: pool.connect_options().as_ref().clone(), open: None },
-                appended: appended.clone(),
-            };
-            tokio::spawn(writer.write_until_closed(receiver.clone()));
+            let options = pool.connect_options().as_ref().clone().disable_statement_logging();
+            let writer = Writer { connection: Connection { options, open: None }, appended: appended.clone() };
+            tokio::spawn(writer.write_until_closed(queue_end.clone()));
         }
         Self { queue, room: Arc::new(Semaphore::new(MOST_WAITING_KIB as usize)) }
     }
@@ -161,29 +160,50 @@ impl Connection {
     }
 }
 
+/// Where the writers take commands from.
+struct QueueEnd {
+    receiver: Mutex<mpsc::Receiver<QueuedAppend>>,
+    /// Writers that wait for commands.
+    idle_writers: AtomicUsize,
+}
+
+impl QueueEnd {
+    /// The commands of the next statement; none once the last appender is gone. `expects_several`: others are likely to
+    /// follow the first at once.
+    async fn take(&self, expects_several: bool) -> Option<Vec<QueuedAppend>> {
+        self.idle_writers.fetch_add(1, Ordering::Relaxed);
+        let mut receiver = self.receiver.lock().await;
+        let first = receiver.recv().await?;
+        if expects_several {
+            // Whoever is ready to send another command does so now. Without this the first of those who were answered
+            // together would fill a statement alone, and the others wait for the next.
+            tokio::task::yield_now().await;
+        }
+        let idle_writers = self.idle_writers.fetch_sub(1, Ordering::Relaxed).max(1);
+        // Statements of several writers overlap: one that took everything would leave the others nothing to do.
+        let share = (1 + receiver.len()).div_ceil(idle_writers).min(MOST_COMMANDS);
+        let mut bytes = size(&first.append);
+        let mut batch = Vec::with_capacity(share);
+        batch.push(first);
+        while batch.len() < share && bytes < MOST_BYTES {
+            let Ok(next) = receiver.try_recv() else { break };
+            bytes += size(&next.append);
+            batch.push(next);
+        }
+        Some(batch)
+    }
+}
+
 struct Writer {
     connection: Connection,
     appended: watch::Sender<u64>,
 }
 
 impl Writer {
-    async fn write_until_closed(mut self, receiver: Arc<Mutex<mpsc::Receiver<QueuedAppend>>>) {
-        loop {
-            let mut batch = Vec::new();
-            {
-                let mut receiver = receiver.lock().await;
-                let Some(first) = receiver.recv().await else { return };
-                let mut bytes = size(&first.append);
-                batch.push(first);
-                // Whoever is ready to send another command does so now. Without this the first of those who were
-                // answered together would fill a statement alone, and the others wait for the next.
-                tokio::task::yield_now().await;
-                while batch.len() < MOST_COMMANDS && bytes < MOST_BYTES {
-                    let Ok(next) = receiver.try_recv() else { break };
-                    bytes += size(&next.append);
-                    batch.push(next);
-                }
-            }
+    async fn write_until_closed(mut self, queue_end: Arc<QueueEnd>) {
+        let mut expects_several = false;
+        while let Some(mut batch) = queue_end.take(expects_several).await {
+            expects_several = batch.len() > 1;
             // Whoever gave up while the command was queued was promised nothing.
             batch.retain(|queued| !queued.answer.is_closed());
             // In one order everywhere: two statements that touch the same aggregates must not wait for each other.
@@ -246,10 +266,7 @@ fn answer(queued: QueuedAppend, outcome: Answer) {
         counter!("lablet_log_conflicts_total").increment(1);
     }
     if queued.answer.send(outcome).is_err() {
-        tracing::debug!(
-            aggregate.id = queued.append.aggregate_id,
-            "nobody waits for the outcome of an append any more"
-        );
+        tracing::debug!(aggregate.id = queued.append.aggregate_id, "append outcome dropped, its command was given up");
     }
 }
 
@@ -264,7 +281,7 @@ async fn insert_persistently(connection: &mut Connection, appends: &[&Append]) -
         histogram!("lablet_log_append_seconds").record(started.elapsed().as_secs_f64());
         match result {
             Err(error) if is_transient(&error) && begun.elapsed() < PERSIST_FOR => {
-                tracing::warn!(error = &error as &dyn std::error::Error, attempt, "an append has to be sent again");
+                tracing::warn!(error = &error as &dyn std::error::Error, attempt, "append failed, retrying");
                 tokio::time::sleep(backoff.next_wait()).await;
                 attempt += 1;
             }
@@ -319,7 +336,21 @@ SELECT event_id, epoch, written_by::text AS written_by, position FROM firsts
 UNION ALL
 SELECT event_id, epoch, written_by::text, position FROM others";
 
-/// The same for a command with one event, which most have, where no other shares the statement: a third of the work.
+/// The same for commands with one event each, which most have: nothing has to be joined. The rows stand in the order of
+/// the arrays, so that two statements that touch the same aggregates do not wait for each other.
+const INSERT_SINGLE_EVENTS: &str = "
+INSERT INTO events (event_id, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                    metadata, command_key, command_digest, command_events)
+SELECT event_id, aggregate_type, aggregate_id, sequence, event_type, event_version, payload::json, metadata::json,
+       command_key, command_digest, 1
+  FROM unnest($1::uuid[], $2::text[], $3::text[], $4::bigint[], $5::text[], $6::text[], $7::text[], $8::text[],
+              $9::text[], $10::bytea[])
+    AS incoming (event_id, aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata,
+                 command_key, command_digest)
+ON CONFLICT DO NOTHING
+RETURNING event_id, epoch, written_by::text AS written_by, position";
+
+/// The same for one command with one event.
 const INSERT_ONE: &str = "
 INSERT INTO events (event_id, aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
                     metadata, command_key, command_digest, command_events)
@@ -330,6 +361,7 @@ RETURNING event_id, epoch, written_by::text AS written_by, position";
 async fn insert(connection: &mut PgConnection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
     let inserted = match appends {
         [append] if append.events.len() == 1 => insert_one(connection, append, &append.events[0]).await?,
+        _ if appends.iter().all(|append| append.events.len() == 1) => insert_single_events(connection, appends).await?,
         _ => insert_many(connection, appends).await?,
     };
     let mut positions = HashMap::with_capacity(inserted.len());
@@ -363,9 +395,29 @@ async fn insert_one(connection: &mut PgConnection, append: &Append, event: &NewE
         .bind(&event.event_type)
         .bind(&event.event_version)
         .bind(&event.payload)
-        .bind(&append.metadata)
+        .bind(&*append.metadata)
         .bind(append.dedupe.as_ref().map(|dedupe| dedupe.key()))
         .bind(append.dedupe.as_ref().map(|dedupe| dedupe.digest.as_slice()))
+        .fetch_all(connection)
+        .await
+}
+
+async fn insert_single_events(connection: &mut PgConnection, appends: &[&Append]) -> sqlx::Result<Vec<PgRow>> {
+    let mut rows = Rows::default();
+    for append in appends {
+        rows.push(0, append);
+    }
+    sqlx::query(INSERT_SINGLE_EVENTS)
+        .bind(&rows.event_id)
+        .bind(&rows.aggregate_type)
+        .bind(&rows.aggregate_id)
+        .bind(&rows.sequence)
+        .bind(&rows.event_type)
+        .bind(&rows.event_version)
+        .bind(&rows.payload)
+        .bind(&rows.metadata)
+        .bind(&rows.command_key)
+        .bind(&rows.command_digest)
         .fetch_all(connection)
         .await
 }

@@ -84,7 +84,7 @@ impl<A: Decide> EventStore<A> for Log {
             aggregate_id: context.id.clone(),
             expected: context.sequence,
             events: new_events,
-            metadata: serde_json::to_string(&metadata).map_err(serialised)?,
+            metadata: serde_json::to_string(&metadata).map_err(serialised)?.into(),
             dedupe: None,
         };
         self.appender.append(append).await.map_err(|error| match error {

@@ -160,7 +160,7 @@ impl Log {
         command: A::Command,
         origin: &Origin,
     ) -> Result<ExecutedCommand<A>, ExecuteError<A::Error>> {
-        let metadata = stored_form(&origin.metadata()).map_err(ExecuteError::Refused)?;
+        let metadata: Arc<str> = stored_form(&origin.metadata()).map_err(ExecuteError::Refused)?.into();
         let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
         let mut known = self.cache.get::<A>(id);
         let mut serialised = None;
@@ -356,7 +356,7 @@ impl Log {
     ) -> Result<ExecutedCommand<A>, ExecuteError<A::Error>> {
         let dedupe = origin.dedupe.as_ref();
         let same_command =
-            dedupe.is_some_and(|dedupe| dedupe.digest == first.digest) && first.aggregate_type == A::TYPE;
+            dedupe.is_some_and(|dedupe| dedupe.digest.as_slice() == first.digest) && first.aggregate_type == A::TYPE;
         if !same_command {
             return Err(ExecuteError::KeyReused { key: dedupe.map(|dedupe| dedupe.key.clone()).unwrap_or_default() });
         }

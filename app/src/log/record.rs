@@ -150,12 +150,23 @@ impl Origin {
         self
     }
 
-    pub(crate) fn metadata(&self) -> Metadata {
-        Metadata {
-            actor: Some(self.actor.clone()),
-            correlation_id: self.correlation_id.clone(),
-            causation_id: self.causation_id.clone(),
-            traceparent: self.traceparent.clone(),
+    /// What the events of the command say of their cause: [`Metadata`] that borrows its texts.
+    pub(crate) fn metadata(&self) -> impl Serialize {
+        #[derive(Serialize)]
+        struct BorrowedMetadata<'a> {
+            actor: &'a str,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            correlation_id: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            causation_id: Option<&'a str>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            traceparent: Option<&'a str>,
+        }
+        BorrowedMetadata {
+            actor: &self.actor,
+            correlation_id: self.correlation_id.as_deref(),
+            causation_id: self.causation_id.as_deref(),
+            traceparent: self.traceparent.as_deref(),
         }
     }
 }
@@ -165,7 +176,7 @@ impl Origin {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DedupeKey {
     pub(crate) key: String,
-    pub(crate) digest: Vec<u8>,
+    pub(crate) digest: [u8; 32],
 }
 
 impl DedupeKey {
@@ -178,7 +189,7 @@ impl DedupeKey {
         } else {
             sha2::Sha256::digest(key.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
         };
-        Self { key, digest: sha2::Sha256::digest(content).to_vec() }
+        Self { key, digest: sha2::Sha256::digest(content).into() }
     }
 
     /// The key.

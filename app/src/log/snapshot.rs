@@ -21,7 +21,11 @@ pub(super) async fn load<A: Decide>(pool: &PgPool, id: &str) -> sqlx::Result<Opt
         Ok(Json(state)) => Ok(Some((state, sequence))),
         Err(error) => {
             // The history has it all: a snapshot that cannot be read only costs time.
-            tracing::warn!(error = &error as &dyn std::error::Error, aggregate.id = id, "a snapshot cannot be read");
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                aggregate.id = id,
+                "snapshot unreadable, history read instead"
+            );
             Ok(None)
         }
     }
@@ -45,6 +49,6 @@ pub(super) async fn keep<A: Decide>(pool: PgPool, id: String, state: Arc<A>, seq
         .bind(A::SNAPSHOT_SHAPE)
         .execute(&pool);
     if let Err(error) = in_time(kept).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, aggregate.id = id, "a snapshot was not kept");
+        tracing::warn!(error = &error as &dyn std::error::Error, aggregate.id = id, "snapshot not stored");
     }
 }
