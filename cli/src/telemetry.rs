@@ -40,6 +40,11 @@ struct OneLine<W> {
 
 impl<W: Write> Write for OneLine<W> {
     fn write(&mut self, event: &[u8]) -> io::Result<usize> {
+        // Most lines hold nothing to escape.
+        if event.strip_suffix(b"\n").unwrap_or(event).iter().all(|byte| matches!(byte, 0x20..=0x7e)) {
+            self.out.write_all(event)?;
+            return Ok(event.len());
+        }
         let text = String::from_utf8_lossy(event);
         let (line, end) = text.strip_suffix('\n').map_or((text.as_ref(), ""), |line| (line, "\n"));
         let mut escaped = String::with_capacity(line.len() + 1);

@@ -105,9 +105,12 @@ pub(crate) async fn authenticate(
             return Err(Problem::new(ProblemKind::Forbidden, detail));
         }
     }
-    let headers = request.headers().clone();
+    let of_stream = is_stream(&request).then(|| request.headers().clone());
     remember(&mut request, &signed_in);
-    let response = ending_with_the_session(next.run(request).await, &shared, headers);
+    let mut response = next.run(request).await;
+    if let Some(headers) = of_stream {
+        response = ending_with_the_session(response, &shared, headers);
+    }
     Ok(with_actor(response, signed_in.principal))
 }
 
@@ -189,12 +192,17 @@ fn with_actor(mut response: Response, principal: Principal) -> Response {
     response
 }
 
+/// Whether this asks for the stream of events, the one answer that outlasts its request.
+fn is_stream(request: &Request) -> bool {
+    request.uri().path() == "/api/stream"
+}
+
 /// A page that keeps itself up to date says so when it asks again, and holds a stream open; neither is anybody at the
 /// keyboard.
 fn how_used(request: &Request) -> Use {
     let headers = request.headers();
     let asks_again = headers.contains_key(LABLET_REFRESH) || headers.contains_key(LABLET_POSITION);
-    let by_page = asks_again || request.uri().path() == "/api/stream";
+    let by_page = asks_again || is_stream(request);
     if by_page && request.method().is_safe() { Use::ByPage } else { Use::ByPerson }
 }
 
