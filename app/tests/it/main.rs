@@ -14,4 +14,5 @@ mod dead_letters;
 mod log;
 mod relay;
 mod stage;
+mod traces;
 mod watcher;

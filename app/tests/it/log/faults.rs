@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use app::database::is_lock_timeout;
 use app::log::{DedupeKey, ExecuteError, Log, LogOptions, MIGRATOR, Outcome, Position, begin_epoch};
 use bus::clock::{Clock, IdGenerator};
 use futures_util::future::join_all;
@@ -246,4 +247,16 @@ async fn a_restart_of_postgres_in_between_loses_nothing_and_is_waited_for() {
     assert_eq!(events.len(), 4);
     log.pool().close().await;
     server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_epoch_does_not_wait_for_long_for_somebody_elses_transaction() {
+    let (database, log) = start().await;
+    let mut open = app::log::begin(&database.pool()).await.unwrap();
+    sqlx::query("LOCK TABLE events IN ROW EXCLUSIVE MODE").execute(&mut *open).await.unwrap();
+    let refused = begin_epoch(&database.pool()).await.unwrap_err();
+    assert!(is_lock_timeout(&refused), "{refused}");
+    log.execute::<Counter>("c", Count::times(1, ""), &anybody()).await.unwrap();
+    open.rollback().await.unwrap();
+    assert_eq!(begin_epoch(&database.pool()).await.unwrap(), 2);
 }
