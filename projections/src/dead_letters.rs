@@ -1,19 +1,24 @@
 //! Events that a read model could not apply, and those of the same aggregate behind them.
 //!
-//! The first of an aggregate has a reason, the others wait for it. Retrying applies them in order, in one transaction,
-//! as far as it goes. Discarding does without the first one, for good, and retries the others.
+//! The first of an aggregate has a reason, the others wait for it. Retrying applies them in order, as far as it goes, some
+//! in a transaction. Discarding does without the first one, for good, and retries the others.
+
+use std::sync::Arc;
 
 use app::log::Position;
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgConnection;
 use sqlx::{AssertSqlSafe, QueryBuilder};
 use uuid::Uuid;
 
+use crate::checkpoint::{Checkpoint, Tables};
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{AggregateKind, ApplyError, ReadModel};
-use crate::runner::batch::{self, Ledger, Tables};
+use crate::projector::{Recorded, Refused};
+use crate::read_models::ReadModel;
+use crate::runner::batch::refusal;
+use crate::table::WriteMode;
+use crate::working_set::{FoldError, WorkingSet, is_discarded};
 use crate::{Projections, ReadError};
 
 /// An event that is not applied.
@@ -43,7 +48,7 @@ pub struct DeadLetter {
 
 /// What a retry came to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Retried {
+pub struct RetryOutcome {
     /// Events that are applied now.
     pub applied: u64,
     /// Events that are discarded now.
@@ -56,10 +61,10 @@ pub struct Retried {
 
 /// What the rows are called in an alarm.
 const LIST: &str = "dead_letters";
-/// Most events that a retry applies in its one transaction; the rest stays for the next.
-const MOST_RETRIED: i64 = 10_000;
-/// Events read at a time.
-const PAGE: i64 = 200;
+/// Most events that a retry applies; the rest stays for the next.
+const MOST_RETRIED: u64 = 10_000;
+/// Events applied in a transaction.
+const PAGE: i64 = 100;
 
 fn select(model: ReadModel) -> QueryBuilder<sqlx::Postgres> {
     QueryBuilder::new(format!(
@@ -107,130 +112,170 @@ impl Projections {
         self.row_of(LIST, query).await
     }
 
-    /// Applies the parked events of an aggregate in order, as far as that goes, in one transaction.
+    /// Applies the parked events of an aggregate in order, as far as that goes, in transactions of some events each.
     ///
     /// # Errors
-    /// The database does not answer; nothing has changed then.
+    /// The database does not answer; what was applied before stays so.
     pub async fn retry_dead_letters(
         &self,
         model: ReadModel,
         aggregate_type: &str,
         aggregate_id: &str,
-    ) -> Result<Retried, ReadError> {
-        let mut transaction = batch::enter(&self.pool, &Tables::Live.schema(model)).await?;
-        let retried = self.retry(&mut transaction, model, aggregate_type, aggregate_id).await?;
-        transaction.commit().await?;
-        self.ring();
+    ) -> Result<RetryOutcome, ReadError> {
+        let mut retried = RetryOutcome { applied: 0, discarded: 0, stopped_at: None, reason: None };
+        while retried.stopped_at.is_none() && retried.applied < MOST_RETRIED {
+            let more = self.retry_some(model, aggregate_type, aggregate_id, PAGE, None, &mut retried).await?;
+            self.announce_move();
+            if !more {
+                break;
+            }
+        }
         Ok(retried)
     }
 
     /// Does without an event that cannot be applied, remembers who decided so and why, and retries the later ones of
-    /// its aggregate, all in one transaction. `None`: it is no dead letter with a reason.
+    /// its aggregate. `None`: it is no dead letter with a reason.
     ///
     /// # Errors
-    /// The database does not answer; nothing has changed then.
+    /// The database does not answer. What was decided stays so, and the next retry of the aggregate goes by it.
     pub async fn discard_dead_letter(
         &self,
         model: ReadModel,
         event_id: Uuid,
         discarded_by: &str,
         reason: &str,
-    ) -> Result<Option<Retried>, ReadError> {
-        let mut transaction = batch::enter(&self.pool, &Tables::Live.schema(model)).await?;
-        let found: Option<(String, String)> = sqlx::query_as(
-            "SELECT aggregate_type, aggregate_id FROM dead_letters WHERE event_id = $1 AND reason IS NOT NULL",
-        )
-        .bind(event_id)
-        .fetch_optional(&mut *transaction)
-        .await?;
-        let Some((aggregate_type, aggregate_id)) = found else { return Ok(None) };
-        sqlx::query(
+    ) -> Result<Option<RetryOutcome>, ReadError> {
+        let statement = format!(
             "INSERT INTO public.projection_discards (projection, event_id, aggregate_type, aggregate_id, discarded_by, reason)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT DO NOTHING",
-        )
-        .bind(model.name())
-        .bind(event_id)
-        .bind(&aggregate_type)
-        .bind(&aggregate_id)
-        .bind(discarded_by)
-        .bind(reason)
-        .execute(&mut *transaction)
-        .await?;
-        let retried = self.retry(&mut transaction, model, &aggregate_type, &aggregate_id).await?;
-        transaction.commit().await?;
-        self.ring();
-        Ok(Some(retried))
+             SELECT $1, event_id, aggregate_type, aggregate_id, $3, $4 FROM {}.dead_letters
+              WHERE event_id = $2 AND reason IS NOT NULL
+                 ON CONFLICT DO NOTHING",
+            model.schema()
+        );
+        sqlx::query(AssertSqlSafe(statement))
+            .bind(model.name())
+            .bind(event_id)
+            .bind(discarded_by)
+            .bind(reason)
+            .execute(&self.pool)
+            .await?;
+        let statement = format!(
+            "SELECT aggregate_type, aggregate_id FROM {}.dead_letters WHERE event_id = $1 AND reason IS NOT NULL",
+            model.schema()
+        );
+        let found: Option<(String, String)> =
+            sqlx::query_as(AssertSqlSafe(statement)).bind(event_id).fetch_optional(&self.pool).await?;
+        let Some((aggregate_type, aggregate_id)) = found else { return Ok(None) };
+        Ok(Some(self.retry_dead_letters(model, &aggregate_type, &aggregate_id).await?))
     }
 
-    async fn retry(
+    /// Retries up to `most` events of an aggregate in one transaction. Whether there may be more.
+    async fn retry_some(
         &self,
-        tables: &mut PgConnection,
         model: ReadModel,
         aggregate_type: &str,
         aggregate_id: &str,
-    ) -> Result<Retried, ReadError> {
+        most: i64,
+        refused: Option<&Refused>,
+        retried: &mut RetryOutcome,
+    ) -> Result<bool, ReadError> {
+        let schema = model.schema();
+        let waiting = format!(
+            "SELECT sequence FROM {schema}.dead_letters WHERE aggregate_type = $1 AND aggregate_id = $2
+              ORDER BY sequence LIMIT $3"
+        );
+        let waiting = || {
+            let statement = sqlx::query_scalar::<_, i64>(AssertSqlSafe(waiting.clone()));
+            statement.bind(aggregate_type.to_owned()).bind(aggregate_id.to_owned()).bind(most)
+        };
+        // Read and decoded before the transaction begins.
+        let expected = waiting().fetch_all(&self.pool).await?;
+        let Some(first) = expected.first() else { return Ok(false) };
+        let events = self.log.history(aggregate_type, aggregate_id, first - 1, most).await?;
+        let events: Vec<Arc<Recorded>> = events
+            .into_iter()
+            .filter(|event| expected.contains(&event.sequence))
+            .map(|event| Arc::new(Recorded::from_log(event)))
+            .collect();
+        let mut transaction = app::log::begin(&self.pool).await?;
+        sqlx::query("SELECT set_config('lock_timeout', '5s', true), set_config('statement_timeout', '30s', true)")
+            .execute(&mut *transaction)
+            .await?;
         // The runner waits for us, so that no event can come between.
-        sqlx::query("SELECT FROM checkpoint FOR UPDATE").execute(&mut *tables).await?;
-        let mut retried = Retried { applied: 0, discarded: 0, stopped_at: None, reason: None };
-        let Some(kind) = AggregateKind::of(aggregate_type) else { return Ok(retried) };
-        while retried.stopped_at.is_none() && retried.applied.cast_signed() < MOST_RETRIED {
-            let statement = "SELECT event_id, sequence FROM dead_letters
-                WHERE aggregate_type = $1 AND aggregate_id = $2 ORDER BY sequence LIMIT $3";
-            let waiting: Vec<(Uuid, i64)> = sqlx::query_as(statement)
-                .bind(aggregate_type)
-                .bind(aggregate_id)
-                .bind(PAGE)
-                .fetch_all(&mut *tables)
-                .await?;
-            let Some((_, first)) = waiting.first() else { break };
-            let events = self.log.history(aggregate_type, aggregate_id, first - 1, waiting.len() as i64).await?;
-            let mut ledger = Ledger::load(tables, events.iter()).await?;
-            for event in &events {
-                let entry = ledger.entry(event);
-                sqlx::query("SAVEPOINT one_event").execute(&mut *tables).await?;
-                match batch::try_apply(tables, model, kind, event, entry.sequence).await {
-                    Ok(_) => {
-                        sqlx::query("RELEASE SAVEPOINT one_event").execute(&mut *tables).await?;
-                        entry.count(event);
-                        retried.applied += 1;
-                    }
-                    Err(ApplyError::Database(error)) if !ApplyError::is_fault(&error) => return Err(error.into()),
-                    Err(error) => {
-                        sqlx::query("ROLLBACK TO SAVEPOINT one_event").execute(&mut *tables).await?;
-                        if batch::is_discarded(tables, model, event.event_id).await? {
-                            entry.sequence = event.sequence;
-                            retried.discarded += 1;
-                        } else {
-                            let reason = error.chain();
-                            sqlx::query(
-                                "UPDATE dead_letters SET reason = $2, attempts = attempts + 1 WHERE event_id = $1",
-                            )
-                            .bind(event.event_id)
-                            .bind(&reason)
-                            .execute(&mut *tables)
-                            .await?;
-                            retried.stopped_at = Some(event.event_id);
-                            retried.reason = Some(reason);
-                            break;
-                        }
-                    }
-                }
-                sqlx::query("DELETE FROM dead_letters WHERE event_id = $1")
-                    .bind(event.event_id)
-                    .execute(&mut *tables)
-                    .await?;
-            }
-            ledger.store(tables).await?;
+        let checkpoint = Checkpoint::lock(&mut transaction, schema).await?;
+        if waiting().fetch_all(&mut *transaction).await? != expected {
+            return Ok(true);
         }
-        sqlx::query(AssertSqlSafe(
-            "UPDATE applied a SET parked = EXISTS (SELECT FROM dead_letters d
+        let mut set = WorkingSet::new(model, Tables::Live);
+        set.load_parked(&mut transaction, &events).await?;
+        let mut batch = RetryOutcome { applied: 0, discarded: 0, stopped_at: None, reason: None };
+        let mut done = Vec::new();
+        for event in &events {
+            let folded = match set.try_fold(event, set.sequence(event), refused) {
+                Ok(folded) => folded,
+                Err(FoldError::Database(error)) => return Err(error.into()),
+                Err(FoldError::HalfFolded(refused)) => {
+                    transaction.rollback().await?;
+                    return self.retry_refused(model, aggregate_type, aggregate_id, most, refused, retried).await;
+                }
+            };
+            match folded {
+                Ok(()) => batch.applied += 1,
+                Err(_) if is_discarded(&mut transaction, model, event.event_id()).await? => {
+                    set.note(event, |applied| applied.sequence = event.sequence());
+                    batch.discarded += 1;
+                }
+                Err(refused) => {
+                    batch.stopped_at = Some(event.event_id());
+                    batch.reason = Some(refused.to_string());
+                    break;
+                }
+            }
+            done.push(event.event_id());
+        }
+        if let Err(error) = set.write(&mut transaction, WriteMode::Insert).await {
+            let Some(refused) = refusal(&error) else { return Err(error.into()) };
+            transaction.rollback().await?;
+            return self.retry_refused(model, aggregate_type, aggregate_id, most, refused, retried).await;
+        }
+        let settled = format!("DELETE FROM {schema}.dead_letters WHERE event_id = ANY($1)");
+        sqlx::query(AssertSqlSafe(settled)).bind(done).execute(&mut *transaction).await?;
+        let stopped =
+            format!("UPDATE {schema}.dead_letters SET reason = $2, attempts = attempts + 1 WHERE event_id = $1");
+        sqlx::query(AssertSqlSafe(stopped))
+            .bind(batch.stopped_at)
+            .bind(&batch.reason)
+            .execute(&mut *transaction)
+            .await?;
+        let parked = format!(
+            "UPDATE {schema}.applied a SET parked = EXISTS (SELECT FROM {schema}.dead_letters d
                  WHERE d.aggregate_type = a.aggregate_type AND d.aggregate_id = a.aggregate_id)
-              WHERE aggregate_type = $1 AND aggregate_id = $2",
-        ))
-        .bind(aggregate_type)
-        .bind(aggregate_id)
-        .execute(tables)
-        .await?;
-        Ok(retried)
+              WHERE aggregate_type = $1 AND aggregate_id = $2"
+        );
+        sqlx::query(AssertSqlSafe(parked)).bind(aggregate_type).bind(aggregate_id).execute(&mut *transaction).await?;
+        // Rows that somebody loaded before are no longer what is stored.
+        if checkpoint.advance(&mut *transaction, schema, checkpoint.position).await?.is_none() {
+            return Err(ReadError::Database(sqlx::Error::Protocol("the checkpoint moved while it was locked".into())));
+        }
+        transaction.commit().await?;
+        retried.applied += batch.applied;
+        retried.discarded += batch.discarded;
+        retried.stopped_at = batch.stopped_at;
+        retried.reason = batch.reason;
+        Ok(!events.is_empty())
+    }
+
+    /// One of several events is refused by the database: they are retried one by one.
+    async fn retry_refused(
+        &self,
+        model: ReadModel,
+        aggregate_type: &str,
+        aggregate_id: &str,
+        most: i64,
+        refused: Refused,
+        retried: &mut RetryOutcome,
+    ) -> Result<bool, ReadError> {
+        let refused = (most == 1).then_some(refused);
+        Box::pin(self.retry_some(model, aggregate_type, aggregate_id, 1, refused.as_ref(), retried)).await
     }
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, QueryBuilder};
 
 use crate::page::{self, Listed};
-use crate::projector::ReadModel;
+use crate::read_models::ReadModel;
 use crate::{Projections, ReadError, parse_position};
 
 /// How far a read model has come.

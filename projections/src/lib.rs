@@ -5,7 +5,9 @@
 //! is the log's own rows in the order of its primary key, see [`read_models::session_history`].
 
 mod advice;
+mod checkpoint;
 pub mod dead_letters;
+pub mod feed;
 pub mod freshness;
 pub mod overview;
 pub mod page;
@@ -15,8 +17,10 @@ pub mod read_models;
 pub mod rebuild;
 pub mod runner;
 pub mod search;
+mod table;
 pub mod verifications;
 pub mod verify;
+mod working_set;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,12 +29,14 @@ use app::log::{Log, Position};
 use bus::{Bus, subjects};
 use futures_util::StreamExt as _;
 use sqlx::postgres::PgPool;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use checkpoint::Checkpoint;
+pub use feed::Feed;
 pub use page::{Listed, Page, PageRequest, UnreadableRow};
 pub use parked::Parked;
-pub use projector::ReadModel;
+pub use read_models::ReadModel;
 pub use runner::{Runner, RunnerOptions};
 
 /// A read failed.
@@ -86,7 +92,7 @@ pub enum Behind {
     Unavailable(#[source] sqlx::Error),
 }
 
-/// How long a waiter sleeps at most before it looks again, when nobody rings.
+/// How long a waiter sleeps at most before it looks again without a signal.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// The read models of one database. Cheap to clone; clones hear of each other's moves.
@@ -96,12 +102,8 @@ pub struct Projections {
     pub(crate) log: Log,
     pub(crate) moved: watch::Sender<u64>,
     pub(crate) unreadable: Arc<page::UnreadableWatch>,
-    /// Turns for batches of large events, of which each takes several times its text in memory.
-    pub(crate) heavy_batches: Arc<Semaphore>,
+    pub(crate) feed: Arc<Feed>,
 }
-
-/// Heavy batches at a time.
-const MOST_HEAVY_BATCHES: usize = 2;
 
 impl Projections {
     /// The read models beside this log, in the same database.
@@ -111,7 +113,7 @@ impl Projections {
             log,
             moved: watch::Sender::new(0),
             unreadable: Arc::default(),
-            heavy_batches: Arc::new(Semaphore::new(MOST_HEAVY_BATCHES)),
+            feed: Arc::default(),
         }
     }
 
@@ -120,16 +122,16 @@ impl Projections {
         self.moved.subscribe()
     }
 
-    pub(crate) fn ring(&self) {
+    pub(crate) fn announce_move(&self) {
         self.moved.send_modify(|count| *count = count.wrapping_add(1));
     }
 
     /// Waits until every one of these read models has come to a position: a read after it sees what was written there.
     ///
     /// # Errors
-    /// [`Behind`] when one has not within `patience`.
-    pub async fn wait_for(&self, models: &[ReadModel], wanted: Position, patience: Duration) -> Result<(), Behind> {
-        let until = tokio::time::Instant::now() + patience;
+    /// [`Behind`] when one has not within `timeout`.
+    pub async fn wait_for(&self, models: &[ReadModel], wanted: Position, timeout: Duration) -> Result<(), Behind> {
+        let until = tokio::time::Instant::now() + timeout;
         let mut moved = self.moved();
         for model in models {
             loop {
@@ -142,7 +144,7 @@ impl Projections {
                 if now >= until {
                     return Err(Behind::Late { model: *model, wanted, reached });
                 }
-                // Elapsing is no failure: the bell of another process may be lost, and then looking again has to do.
+                // Elapsing is no failure: another process's signal may be lost, and then looking again has to do.
                 if let Ok(Err(_)) = tokio::time::timeout(LOOK_AGAIN.min(until - now), moved.changed()).await {
                     tokio::time::sleep(LOOK_AGAIN.min(until - now)).await;
                 }
@@ -156,28 +158,32 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn position(&self, model: ReadModel) -> sqlx::Result<Position> {
-        let position: String = sqlx::query_scalar(model.checkpoint_statement()).fetch_one(&self.pool).await?;
-        parse_position(&position)
+        Ok(Checkpoint::read(&self.pool, model.schema()).await?.position)
+    }
+
+    /// The newest events of the log, which all read models of this process share.
+    pub fn feed(&self) -> &Feed {
+        &self.feed
     }
 
     /// Listens to the nudges of other processes, until cancelled. Needed only where no [`Runner`] runs.
     pub async fn listen(&self, bus: &Bus, token: CancellationToken) {
         let hear = forward(bus, subjects::NUDGE_PROJECTIONS, &self.moved);
         if token.run_until_cancelled(hear).await.is_none() {
-            tracing::debug!("no longer listening to nudges");
+            tracing::debug!("listening to nudges stopped");
         }
     }
 }
 
-/// Rings a bell for each message on a subject. Ends never: without a connection it tries again.
-pub(crate) async fn forward(bus: &Bus, subject: &'static str, bell: &watch::Sender<u64>) {
+/// Signals each message on a subject. Never ends: without a connection it tries again.
+pub(crate) async fn forward(bus: &Bus, subject: &'static str, wake: &watch::Sender<u64>) {
     let mut backoff = bus::Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
         match bus.client().subscribe(subject).await {
             Ok(mut messages) => {
                 backoff.reset();
                 while messages.next().await.is_some() {
-                    bell.send_modify(|count| *count = count.wrapping_add(1));
+                    wake.send_modify(|count| *count = count.wrapping_add(1));
                 }
             }
             Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, subject, "cannot listen to nudges"),

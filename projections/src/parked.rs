@@ -10,7 +10,8 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use crate::page::{self, Listed};
-use crate::projector::{AggregateKind, ReadModel};
+use crate::projector::AggregateKind;
+use crate::read_models::ReadModel;
 use crate::{Projections, ReadError};
 
 /// Most parked sessions of a definition that are named.
@@ -43,7 +44,7 @@ impl Projections {
         ids: Vec<String>,
     ) -> Result<HashMap<String, Vec<Parked>>, ReadError> {
         let mut query = QueryBuilder::new(page::select("aggregate_id", "event_id"));
-        let following = ReadModel::ALL.into_iter().filter(|model| model.projector().follows().contains(&kind));
+        let following = ReadModel::ALL.into_iter().filter(|model| model.projector().follows.contains(&kind));
         for (index, model) in following.enumerate() {
             query.push(if index == 0 { "" } else { " UNION ALL " });
             query.push(select(model)).push(" AND d.aggregate_type = ").push_bind(kind.as_str());

@@ -1,101 +1,17 @@
 //! What a projector is: a name, a revision, the aggregates it follows, and a fold.
 
-use std::fmt;
-
 use app::log::{LogError, Position, RecordedEvent};
+use chrono::{DateTime, Utc};
+use domain::RawJson;
+use domain::evidence::{Contradiction, Evidence, NoEvidence};
 use domain::lablet_definition::LabletDefinitionEvent;
 use domain::lablet_session::LabletSessionEvent;
+use domain::observation_summary::Contribution;
 use domain::worker::WorkerEvent;
-use futures_util::future::BoxFuture;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use crate::read_models::{definitions, observation_requests, observations, sessions, workers};
-
-/// Every read model.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ReadModel {
-    /// Sessions: the board and the detail.
-    Sessions,
-    /// Definitions, their revisions, and whether anything was observed of them.
-    Definitions,
-    /// Every observation, and the newest of each session.
-    Observations,
-    /// Requests for observations and their outcomes.
-    ObservationRequests,
-    /// Workers.
-    Workers,
-}
-
-impl ReadModel {
-    /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Sessions, Self::Definitions, Self::Observations, Self::ObservationRequests, Self::Workers];
-
-    /// The name, as in `lablet rebuild NAME`.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Sessions => "sessions",
-            Self::Definitions => "definitions",
-            Self::Observations => "observations",
-            Self::ObservationRequests => "observation_requests",
-            Self::Workers => "workers",
-        }
-    }
-
-    /// The schema of its tables.
-    pub(crate) fn schema(self) -> &'static str {
-        match self {
-            Self::Sessions => "read_sessions",
-            Self::Definitions => "read_definitions",
-            Self::Observations => "read_observations",
-            Self::ObservationRequests => "read_observation_requests",
-            Self::Workers => "read_workers",
-        }
-    }
-
-    /// Selects the position of the live tables.
-    pub(crate) fn checkpoint_statement(self) -> &'static str {
-        match self {
-            Self::Sessions => "SELECT position FROM read_sessions.checkpoint",
-            Self::Definitions => "SELECT position FROM read_definitions.checkpoint",
-            Self::Observations => "SELECT position FROM read_observations.checkpoint",
-            Self::ObservationRequests => "SELECT position FROM read_observation_requests.checkpoint",
-            Self::Workers => "SELECT position FROM read_workers.checkpoint",
-        }
-    }
-
-    /// Who keeps it.
-    pub(crate) fn projector(self) -> &'static dyn Projector {
-        match self {
-            Self::Sessions => &sessions::Sessions,
-            Self::Definitions => &definitions::Definitions,
-            Self::Observations => &observations::Observations,
-            Self::ObservationRequests => &observation_requests::ObservationRequests,
-            Self::Workers => &workers::Workers,
-        }
-    }
-}
-
-impl fmt::Display for ReadModel {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.name())
-    }
-}
-
-impl std::str::FromStr for ReadModel {
-    type Err = domain::Invalid;
-    fn from_str(text: &str) -> Result<Self, domain::Invalid> {
-        Self::ALL.into_iter().find(|model| model.name() == text).ok_or_else(|| {
-            let shown: String = text.chars().take(40).collect();
-            let names = Self::ALL.map(Self::name).join(", ");
-            domain::Invalid::new("read_model", format!("is {shown:?}"), format!("one of {names}"))
-        })
-    }
-}
+use crate::table::AnyTable;
+use crate::table::cell::Jsonb;
 
 /// Kinds of aggregates that projectors follow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +25,8 @@ pub enum AggregateKind {
 }
 
 impl AggregateKind {
-    /// The kind with this name; `None` for kinds that no projector knows.
-    pub fn of(aggregate_type: &str) -> Option<Self> {
+    /// The kind with this name; `None` for those that no projector knows.
+    pub fn from_type(aggregate_type: &str) -> Option<Self> {
         [Self::Session, Self::Definition, Self::Worker].into_iter().find(|kind| kind.as_str() == aggregate_type)
     }
 
@@ -123,11 +39,7 @@ impl AggregateKind {
         }
     }
 
-    /// Decodes an event of this kind.
-    ///
-    /// # Errors
-    /// [`LogError::Corrupt`] when it is none.
-    pub(crate) fn decode(self, recorded: &RecordedEvent) -> Result<Event, LogError> {
+    fn decode(self, recorded: &RecordedEvent) -> Result<Event, LogError> {
         Ok(match self {
             Self::Session => Event::Session(Box::new(recorded.decode()?)),
             Self::Definition => Event::Definition(Box::new(recorded.decode()?)),
@@ -145,22 +57,76 @@ pub enum Event {
     Definition(Box<LabletDefinitionEvent>),
     /// Of a worker.
     Worker(Box<WorkerEvent>),
+    /// Of an aggregate that no projector knows.
+    Foreign,
 }
 
-/// An event to apply, with its place in the log.
+/// An event of the log, decoded once for all read models.
 #[derive(Debug)]
-pub struct Recorded<'a> {
-    /// What happened.
-    pub event: &'a Event,
-    /// The event as the log holds it.
-    pub log: &'a RecordedEvent,
-    /// Its position as text.
-    pub position: String,
+pub struct Recorded {
+    /// What happened, or why it cannot be understood.
+    pub event: Result<Event, Refused>,
+    /// Which aggregate's event it is; `None`: of one that no projector knows.
+    pub kind: Option<AggregateKind>,
+    /// The event as the log holds it, without its payload.
+    pub log: RecordedEvent,
+    /// Bytes of its payload.
+    pub bytes: usize,
+    /// What it contributes beside its ports, where it is an observation: of a large lab that takes its time.
+    contributed: Option<Contributed>,
 }
 
-impl<'a> Recorded<'a> {
-    pub(crate) fn new(log: &'a RecordedEvent, event: &'a Event) -> Self {
-        Self { event, log, position: log.position.to_string() }
+/// What an observation contributes, without the ports, which are in the event.
+#[derive(Debug)]
+struct Contributed {
+    made_at: DateTime<Utc>,
+    complete: Option<bool>,
+    evidence: Evidence,
+    contradictions: Vec<Contradiction>,
+    no_evidence: Option<NoEvidence>,
+}
+
+impl Recorded {
+    /// Decodes an event of the log.
+    pub fn from_log(mut log: RecordedEvent) -> Self {
+        let kind = AggregateKind::from_type(&log.aggregate_type);
+        let event = match kind {
+            Some(kind) => kind.decode(&log).map_err(|error| {
+                let source = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                Refused::new(format!("it cannot be understood: {error}: {source}"))
+            }),
+            None => Ok(Event::Foreign),
+        };
+        let bytes = log.payload.bytes();
+        log.payload = RawJson::null();
+        Self { contributed: Contributed::from_event(&event), event, kind, log, bytes }
+    }
+
+    /// What the event contributes, where it is an observation.
+    pub(crate) fn contribution(&self) -> Option<Contribution<'_>> {
+        let Contributed { made_at, complete, evidence, contradictions, no_evidence } = self.contributed.as_ref()?;
+        let Ok(Event::Session(event)) = &self.event else { return None };
+        let LabletSessionEvent::ResourcesObserved {
+            observed_ports,
+            port_drift_detected,
+            unallocated,
+            renamed_ports,
+            ..
+        } = event.as_ref()
+        else {
+            return None;
+        };
+        Some(Contribution {
+            made_at: *made_at,
+            complete: *complete,
+            evidence: *evidence,
+            contradictions: contradictions.clone(),
+            no_evidence: *no_evidence,
+            drift_detected: *port_drift_detected,
+            observed_ports: observed_ports.as_ref(),
+            unallocated: unallocated.as_ref(),
+            renamed_ports,
+        })
     }
 
     /// The event's id.
@@ -174,8 +140,16 @@ impl<'a> Recorded<'a> {
     }
 
     /// Where it stands in the order of all events.
-    pub fn at(&self) -> Position {
+    pub fn position(&self) -> Position {
         self.log.position
+    }
+}
+
+impl Contributed {
+    fn from_event(event: &Result<Event, Refused>) -> Option<Self> {
+        let Ok(Event::Session(event)) = event else { return None };
+        let Contribution { made_at, complete, evidence, contradictions, no_evidence, .. } = event.contribution()?;
+        Some(Self { made_at, complete, evidence, contradictions, no_evidence })
     }
 }
 
@@ -188,82 +162,65 @@ pub enum Applied {
     Ignored,
 }
 
-/// Why an event was not applied.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// The database refused, or does not answer.
-    #[error("the database did not take it")]
-    Database(#[source] sqlx::Error),
-    /// It contradicts the rows that earlier events left.
-    #[error("{0}")]
-    Refused(String),
-    /// It cannot be understood.
-    #[error("it cannot be understood")]
-    Unreadable(#[source] LogError),
-}
+/// Why an event cannot be applied: it contradicts the rows that earlier events left, or cannot be understood.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Refused(String);
 
-impl From<sqlx::Error> for ApplyError {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Database(error)
+impl Refused {
+    pub(crate) fn new(reason: impl Into<String>) -> Self {
+        let reason: String = reason.into();
+        Self(reason.chars().take(LONGEST_REASON).collect())
     }
 }
 
-impl ApplyError {
-    /// Whether the event itself is at fault, so that trying again gives the same.
-    pub(crate) fn is_events_fault(&self) -> bool {
-        match self {
-            Self::Refused(_) | Self::Unreadable(_) => true,
-            Self::Database(error) => Self::is_fault(error),
-        }
-    }
+/// Characters of a reason that are kept.
+const LONGEST_REASON: usize = 2_000;
 
-    /// Data exceptions and violated constraints; all else is the state of the database or of the connection.
-    pub(crate) fn is_fault(error: &sqlx::Error) -> bool {
-        match error {
-            sqlx::Error::Database(error) => {
-                error.code().is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
-            }
-            _ => false,
-        }
-    }
-
-    /// The error and its causes, in one line.
-    pub(crate) fn chain(&self) -> String {
-        let mut text = self.to_string();
-        let mut source = std::error::Error::source(self);
-        while let Some(error) = source {
-            text.push_str(": ");
-            text.push_str(&error.to_string());
-            source = error.source();
-        }
-        text.chars().take(2_000).collect()
-    }
+/// A value that has no JSON is a mistake of ours in a type, and no state of the database.
+pub(crate) fn jsonb(value: &impl serde::Serialize) -> Result<Jsonb, Refused> {
+    Jsonb::from_value(value).map_err(|error| Refused::new(format!("it has no JSON: {error}")))
 }
 
-/// Keeps one read model. It never publishes, never reads another read model, never asks the clock.
-pub trait Projector: Send + Sync + 'static {
+/// The rows of a read model that a batch of events touches, and what events do to them.
+///
+/// A fold is a function of rows and event: no I/O, no clock. It looks before it changes: one that refuses has changed
+/// nothing.
+pub(crate) trait Fold: Send {
+    /// The tables, in the order in which they are written.
+    fn tables(&mut self) -> Vec<&mut dyn AnyTable>;
+
+    /// Asks for the rows that the fold of an event needs.
+    fn want(&mut self, event: &Event, recorded: &Recorded);
+
+    /// Applies an event to the rows.
+    fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused>;
+}
+
+/// A read model.
+pub(crate) struct Projector {
+    /// As in `lablet rebuild NAME`.
+    pub(crate) name: &'static str,
+    /// The schema of its tables.
+    pub(crate) schema: &'static str,
     /// Raised when the fold gives other rows: a runner with a higher revision rebuilds before it goes on.
-    fn revision(&self) -> i32;
-
-    /// The aggregates whose events it wants; others are not decoded for it.
-    fn follows(&self) -> &'static [AggregateKind];
-
+    pub(crate) revision: i32,
+    /// The aggregates whose events it wants.
+    pub(crate) follows: &'static [AggregateKind],
     /// The table whose rows carry the `sequence` of their aggregate, with its kind, for `verify`.
-    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)>;
-
-    /// Applies one event. Tables are named without schema: the runner says whether the live ones or those of a rebuild
-    /// are meant.
-    fn apply<'a>(
-        &'a self,
-        tables: &'a mut PgConnection,
-        recorded: &'a Recorded<'a>,
-    ) -> BoxFuture<'a, Result<Applied, ApplyError>>;
+    pub(crate) keyed_by: Option<(AggregateKind, &'static str)>,
+    /// Makes tables without rows.
+    pub(crate) rows: fn() -> Box<dyn Fold>,
 }
 
-/// Exactly one row was to change.
-pub(crate) fn expect_one(result: &sqlx::postgres::PgQueryResult, what: &str) -> Result<Applied, ApplyError> {
-    match result.rows_affected() {
-        1 => Ok(Applied::Changed),
-        rows => Err(ApplyError::Refused(format!("{what}: {rows} rows where there should be one"))),
+impl Projector {
+    /// Whether it wants this event.
+    pub(crate) fn follows(&self, recorded: &Recorded) -> bool {
+        recorded.kind.is_some_and(|kind| self.follows.contains(&kind))
     }
+}
+
+/// A number for an `integer` column.
+pub(crate) fn integer<N: TryInto<i32> + Copy + std::fmt::Display>(number: N, field: &str) -> Result<i32, Refused> {
+    number.try_into().map_err(|_| Refused::new(format!("{field} is {number}, which no integer column holds")))
 }

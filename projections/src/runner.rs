@@ -1,23 +1,28 @@
-//! Follows the log, one task per read model.
+//! Follows the log, one task per read model, all of which share one [`Feed`](crate::feed::Feed).
 //!
-//! A bell (an append of this process, a nudge of another) only says that it is worth looking; a slow poll looks in any
-//! case. What is there is read from the log in order, after the checkpoint, so a lost bell costs time and nothing else.
+//! A wake-up signal (an append of this process, a nudge of another, events that were added to the feed) only says that it
+//! is worth looking; a slow poll looks in any case. What is there is taken in order, after the checkpoint, so a lost signal
+//! costs time and nothing else.
 
 pub(crate) mod batch;
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use app::log::{Position, RecordedEvent};
+use app::log::Position;
 use bus::{Backoff, Bus, subjects};
 use futures_util::future::join_all;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use self::batch::{BatchError, Care, Moved, Tables};
-use crate::projector::ReadModel;
+use self::batch::{BatchError, Moved};
+use crate::Projections;
+use crate::checkpoint::{Checkpoint, Tables};
+use crate::feed::Limits;
+use crate::projector::Recorded;
+use crate::read_models::ReadModel;
 use crate::rebuild::RebuildOptions;
-use crate::{Projections, parse_position};
 
 /// Settings of the runner.
 #[derive(Debug, Clone)]
@@ -25,24 +30,25 @@ pub struct RunnerOptions {
     /// Which read models it keeps.
     pub models: Vec<ReadModel>,
     /// Most events of one batch.
-    pub batch: i64,
-    /// How long it sleeps at most without a bell.
+    pub batch: usize,
+    /// How long it sleeps at most without a wake-up signal.
     pub poll: Duration,
 }
 
 impl Default for RunnerOptions {
     fn default() -> Self {
-        Self { models: ReadModel::ALL.to_vec(), batch: 500, poll: Duration::from_secs(1) }
+        Self { models: ReadModel::ALL.to_vec(), batch: 1_000, poll: Duration::from_secs(1) }
     }
 }
 
-/// Events of the first batch, and after one that was large in bytes.
-const SMALL_BATCH: i64 = 32;
-/// A batch grows while it is below this many bytes of payload, and shrinks when it is above four times as many.
+/// Events of the first batch.
+const FIRST_BATCH: usize = 64;
+/// Bytes of payload at which a batch ends.
 const BATCH_BYTES: usize = 2 * 1024 * 1024;
-/// A batch of more bytes of payload is heavy.
-const HEAVY_BYTES: usize = 512 * 1024;
-/// The first look after a bell that found nothing yet: the event may wait for an older transaction to end.
+/// A batch shrinks when its transaction takes longer: nobody who reads the log passes one that is open. It grows while it
+/// takes less than half of it.
+const LONG_TRANSACTION: Duration = Duration::from_millis(100);
+/// The first look after a wake-up signal that found nothing yet: the event may wait for an older transaction to end.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 
 /// Keeps read models up to date. Any number of runners may run: a checkpoint is moved by one at a time.
@@ -71,26 +77,26 @@ impl Runner {
 
     /// Runs until the token is cancelled. A batch that is under way then is rolled back, and begun again next time.
     pub async fn run(self, token: CancellationToken) {
-        let bell = watch::Sender::new(0_u64);
-        let follow = join_all(self.options.models.iter().map(|model| self.follow(*model, bell.subscribe(), &token)));
+        let wake = watch::Sender::new(0_u64);
+        let follow = join_all(self.options.models.iter().map(|model| self.follow(*model, wake.subscribe(), &token)));
         let work = async {
-            tokio::join!(follow, self.pass_on_appends(&bell), self.pass_on_nudges(&bell), self.listen(&token));
+            tokio::join!(follow, self.pass_on_appends(&wake), self.pass_on_nudges(&wake), self.listen(&token));
         };
         if token.run_until_cancelled(work).await.is_none() {
-            tracing::info!("the projections have stopped");
+            tracing::info!("projections stopped");
         }
     }
 
-    async fn pass_on_appends(&self, bell: &watch::Sender<u64>) {
+    async fn pass_on_appends(&self, wake: &watch::Sender<u64>) {
         let mut appended = self.projections.log.appended();
         while appended.changed().await.is_ok() {
-            bell.send_modify(|count| *count = count.wrapping_add(1));
+            wake.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 
-    async fn pass_on_nudges(&self, bell: &watch::Sender<u64>) {
+    async fn pass_on_nudges(&self, wake: &watch::Sender<u64>) {
         if let Some(bus) = &self.bus {
-            crate::forward(bus, subjects::NUDGE_LOG, bell).await;
+            crate::forward(bus, subjects::NUDGE_LOG, wake).await;
         }
     }
 
@@ -100,25 +106,26 @@ impl Runner {
         }
     }
 
-    async fn follow(&self, model: ReadModel, mut bell: watch::Receiver<u64>, token: &CancellationToken) {
+    async fn follow(&self, model: ReadModel, mut wake: watch::Receiver<u64>, token: &CancellationToken) {
         let mut failures = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         let mut looks = Backoff::new(FIRST_LOOK, self.options.poll);
-        let mut size = SMALL_BATCH.min(self.options.batch);
+        let mut size = FIRST_BATCH.min(self.options.batch);
+        let mut fed = self.projections.feed.end();
         loop {
-            bell.mark_unchanged();
+            wake.mark_unchanged();
+            fed.mark_unchanged();
             match self.projections.step(model, &mut size, self.options.batch, token).await {
                 Ok(Step::Moved) => {
                     failures.reset();
                     looks.reset();
-                    self.projections.ring();
+                    self.projections.announce_move();
                     if let Some(bus) = &self.bus {
                         bus.nudge(subjects::NUDGE_PROJECTIONS).await;
                     }
                 }
                 Ok(Step::Idle | Step::Elsewhere) => {
                     failures.reset();
-                    let rung = tokio::time::timeout(looks.next_wait(), bell.changed()).await;
-                    if rung.is_ok() {
+                    if is_woken(looks.next_wait(), &mut wake, &mut fed).await {
                         looks.reset();
                     }
                 }
@@ -129,12 +136,25 @@ impl Runner {
                         error = &error as &dyn std::error::Error,
                         projection = model.name(),
                         wait_ms = wait.as_millis(),
-                        "a batch has to be tried again"
+                        "projection batch failed, retrying"
                     );
-                    tokio::time::sleep(wait).await;
+                    // What is added to the feed can be applied although the log cannot be read.
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        Ok(()) = fed.changed() => {}
+                    }
                 }
             }
         }
+    }
+}
+
+/// Waits for a signal or until the time is over; whether there was one.
+async fn is_woken(most: Duration, wake: &mut watch::Receiver<u64>, fed: &mut watch::Receiver<Position>) -> bool {
+    tokio::select! {
+        () = tokio::time::sleep(most) => false,
+        Ok(()) = wake.changed() => true,
+        Ok(()) = fed.changed() => true,
     }
 }
 
@@ -155,12 +175,12 @@ impl Projections {
     /// # Errors
     /// The database or the log does not answer.
     pub async fn catch_up(&self, model: ReadModel) -> Result<(), CatchUpError> {
-        let mut size = SMALL_BATCH;
+        let mut size = FIRST_BATCH;
         let token = CancellationToken::new();
         while self.step(model, &mut size, RunnerOptions::default().batch, &token).await.map_err(CatchUpError)?
             == Step::Moved
         {
-            self.ring();
+            self.announce_move();
         }
         Ok(())
     }
@@ -169,31 +189,26 @@ impl Projections {
     pub(crate) async fn step(
         &self,
         model: ReadModel,
-        size: &mut i64,
-        most: i64,
+        size: &mut usize,
+        most: usize,
         token: &CancellationToken,
     ) -> Result<Step, StepError> {
-        let statement = format!("SELECT position, revision FROM {}.checkpoint", model.schema());
-        let (position, revision): (String, i32) =
-            sqlx::query_as(sqlx::AssertSqlSafe(statement)).fetch_one(&self.pool).await.map_err(BatchError::Database)?;
-        let from = parse_position(&position).map_err(BatchError::Database)?;
-        match revision.cmp(&model.projector().revision()) {
+        let from = Checkpoint::read(&self.pool, model.schema()).await.map_err(BatchError::Database)?;
+        let revision = from.revision;
+        match revision.cmp(&model.projector().revision) {
             std::cmp::Ordering::Equal => {}
             std::cmp::Ordering::Greater => {
-                tracing::debug!(projection = model.name(), revision, "a newer release keeps this read model");
+                tracing::debug!(projection = model.name(), revision, "read model is of a newer revision");
                 return Ok(Step::Elsewhere);
             }
             std::cmp::Ordering::Less => {
-                tracing::info!(
-                    projection = model.name(),
-                    revision,
-                    "the read model is of an older revision; rebuilding"
-                );
+                tracing::info!(projection = model.name(), revision, "read model is of an older revision, rebuilding");
                 self.rebuild(model, RebuildOptions::default(), token).await.map_err(StepError::Rebuild)?;
                 return Ok(Step::Moved);
             }
         }
-        let events = self.log.read(from, *size).await.map_err(BatchError::Log)?;
+        let limits = Limits { events: *size, bytes: BATCH_BYTES };
+        let events = self.feed.after(&self.log, from.position, limits).await.map_err(BatchError::Log)?;
         if events.is_empty() {
             // Nothing to see is not yet nothing to do: an open transaction may keep events from every reader.
             let visibility = self.log.visibility().await.map_err(BatchError::Log)?;
@@ -201,56 +216,34 @@ impl Projections {
             return Ok(Step::Idle);
         }
         let started = tokio::time::Instant::now();
-        let moved = self.move_by(model, Tables::Live, from, &events).await?;
-        adapt(size, most, &events);
-        let Moved::To { events: handled, parked, .. } = moved else { return Ok(Step::Elsewhere) };
+        let moved = batch::apply(&self.pool, model, Tables::Live, from, &events).await?;
+        let Moved::To { events: handled, parked, written_in, .. } = moved else { return Ok(Step::Elsewhere) };
+        *size = next_size(*size, most, written_in);
         self.record(model, &events[..handled], parked, started.elapsed());
         Ok(Step::Moved)
     }
 
-    /// Applies events together, and where that fails through one of them, each for itself.
-    pub(crate) async fn move_by(
-        &self,
-        model: ReadModel,
-        tables: Tables,
-        from: Position,
-        events: &[RecordedEvent],
-    ) -> Result<Moved, BatchError> {
-        // Events in their types take several times their text: large ones are applied by a few read models at a time.
-        let bytes: usize = events.iter().map(|event| event.payload.bytes()).sum();
-        let _room = match bytes {
-            0..HEAVY_BYTES => None,
-            // The semaphore is never closed; were it, going on without it would be no harm.
-            _ => self.heavy_batches.acquire().await.ok(),
-        };
-        match batch::apply(&self.pool, model, tables, from, events, Care::Together).await {
-            Err(BatchError::Poisoned) => {
-                batch::apply(&self.pool, model, tables, from, events, Care::EachForItself).await
-            }
-            other => other,
-        }
-    }
-
-    fn record(&self, model: ReadModel, events: &[RecordedEvent], parked: usize, took: Duration) {
+    fn record(&self, model: ReadModel, events: &[Arc<Recorded>], parked: u64, took: Duration) {
         let name = model.name();
         let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
         histogram!("lablet_projection_batch_events", "projection" => name).record(count);
         histogram!("lablet_projection_batch_seconds", "projection" => name).record(took.as_secs_f64());
-        counter!("lablet_projection_parked_events_total", "projection" => name).increment(parked as u64);
+        counter!("lablet_projection_parked_events_total", "projection" => name).increment(parked);
         if let Some(last) = events.last() {
-            let age = (self.log.clock().now() - last.recorded_at).to_std().unwrap_or_default();
+            let age = (self.log.clock().now() - last.log.recorded_at).to_std().unwrap_or_default();
             gauge!("lablet_projection_lag_seconds", "projection" => name).set(age.as_secs_f64());
         }
     }
 }
 
-/// Bounds the memory of a batch by what the one before weighed.
-pub(crate) fn adapt(size: &mut i64, most: i64, events: &[RecordedEvent]) {
-    let bytes: usize = events.iter().map(|event| event.payload.bytes()).sum();
-    if bytes > 4 * BATCH_BYTES {
-        *size = (*size / 4).max(1);
-    } else if bytes < BATCH_BYTES {
-        *size = (*size * 2).min(most);
+/// Bounds how long a transaction is open by how long the one before was.
+fn next_size(size: usize, most: usize, written_in: Duration) -> usize {
+    if written_in > LONG_TRANSACTION {
+        (size / 2).max(1)
+    } else if written_in < LONG_TRANSACTION / 2 {
+        (size * 2).min(most)
+    } else {
+        size
     }
 }
 

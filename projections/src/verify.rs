@@ -17,9 +17,11 @@ use sqlx::postgres::PgConnection;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::projector::{AggregateKind, ReadModel};
+use crate::checkpoint::Checkpoint;
+use crate::projector::AggregateKind;
+use crate::read_models::ReadModel;
 use crate::rebuild::{RebuildError, RebuildOptions, RebuildReport};
-use crate::{Projections, ReadError, parse_position};
+use crate::{Projections, ReadError};
 
 /// Aggregates that are compared at a time.
 const PAGE: i64 = 1_000;
@@ -183,7 +185,7 @@ impl Projections {
             contradictions: 0,
             findings: Vec::new(),
         };
-        for kind in model.projector().follows() {
+        for kind in model.projector().follows {
             let mut after = String::new();
             loop {
                 let (done, last) = self.verify_page(model, *kind, &after, &mut report).await?;
@@ -215,8 +217,7 @@ impl Projections {
         let mut transaction = app::log::begin(&self.pool).await?;
         let begin = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY";
         sqlx::query(begin).execute(&mut *transaction).await?;
-        let position: String = sqlx::query_scalar(model.checkpoint_statement()).fetch_one(&mut *transaction).await?;
-        let position = parse_position(&position)?;
+        let position = Checkpoint::read(&mut *transaction, model.schema()).await?.position;
         let in_log = self.log.summaries(kind.as_str(), after, position, PAGE).await?;
         let done = in_log.len() < usize::try_from(PAGE).unwrap_or(usize::MAX);
         let last = in_log.last().map(|summary| summary.aggregate_id.clone()).unwrap_or_default();
@@ -253,7 +254,7 @@ impl Projections {
 
     /// Compares the rows that carry their aggregate's sequence with the ledger, in one statement and one snapshot.
     async fn verify_rows(&self, model: ReadModel, report: &mut ModelReport) -> Result<(), ReadError> {
-        let Some((kind, table)) = model.projector().keyed_by() else { return Ok(()) };
+        let Some((kind, table)) = model.projector().keyed_by else { return Ok(()) };
         let schema = model.schema();
         // A discarded event moves the ledger on and leaves the row.
         let statement = format!(

@@ -64,7 +64,7 @@ async fn neighbour(shared: &Shared, event: &EventRow, before: bool) -> Result<Op
 
 /// Where the page of an aggregate is; `None` of a kind that has no pages.
 pub(super) fn aggregate_page(aggregate_type: &str, id: &str) -> Option<String> {
-    let folder = match AggregateKind::of(aggregate_type)? {
+    let folder = match AggregateKind::from_type(aggregate_type)? {
         AggregateKind::Session => "sessions",
         AggregateKind::Definition => "definitions",
         AggregateKind::Worker => "workers",
@@ -73,7 +73,7 @@ pub(super) fn aggregate_page(aggregate_type: &str, id: &str) -> Option<String> {
 }
 
 fn section(aggregate_type: &str) -> Section {
-    match AggregateKind::of(aggregate_type) {
+    match AggregateKind::from_type(aggregate_type) {
         Some(AggregateKind::Session) => Section::Sessions,
         Some(AggregateKind::Definition) => Section::Definitions,
         Some(AggregateKind::Worker) => Section::Workers,
@@ -97,7 +97,7 @@ fn relation(relation: &Relation) -> &'static str {
 
 /// What kind of thing an aggregate is, in words.
 fn noun(aggregate_type: &str) -> &str {
-    match AggregateKind::of(aggregate_type) {
+    match AggregateKind::from_type(aggregate_type) {
         Some(AggregateKind::Session) => "Session",
         Some(AggregateKind::Definition) => "Definition",
         Some(AggregateKind::Worker) => "Worker",

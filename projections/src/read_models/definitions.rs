@@ -3,22 +3,22 @@
 use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::DefinitionId;
-use domain::evidence::{made_at, replaces};
+use domain::evidence::Evidence;
 use domain::lablet_definition::{
     DefinitionContent, DefinitionVersion, LabletDefinitionEvent, PortTemplate, ResourceRequirements,
 };
 use domain::lablet_session::LabletSessionEvent;
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
+use domain::observation_summary::{LatestDrift, NewestObservation, ObservationSummary};
+use domain::ports::PortDrift;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgConnection;
-use sqlx::types::Json;
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{AggregateKind, Applied, ApplyError, Event, Projector, Recorded, expect_one};
+use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded, Refused, integer, jsonb};
+use crate::table::cell::Jsonb;
+use crate::table::{AnyTable, Table, rows};
 use crate::{Parked, Projections, ReadError};
 
 /// A definition as it is now.
@@ -248,191 +248,330 @@ impl Projections {
     }
 }
 
-/// Keeps the definitions.
-#[derive(Debug)]
-pub struct Definitions;
+/// Follows the definitions, and the observations of their sessions.
+pub(crate) static PROJECTOR: Projector = Projector {
+    name: "definitions",
+    schema: "read_definitions",
+    revision: 3,
+    follows: &[AggregateKind::Definition, AggregateKind::Session],
+    keyed_by: Some((AggregateKind::Definition, "definitions")),
+    rows: || Box::new(Rows::default()),
+};
 
-impl Projector for Definitions {
-    fn revision(&self) -> i32 {
-        2
+rows! {
+    /// A definition, as it is stored.
+    pub(crate) struct StoredDefinition in "definitions" by (id: String) {
+        id: String,
+        name: String,
+        version: String,
+        revision: i32,
+        cpu_cores: i32,
+        memory_gb: i32,
+        storage_gb: i32,
+        port_template: Jsonb,
+        description: Option<String>,
+        node_count: Option<i32>,
+        created_at: DateTime<Utc>,
+        updated_at: DateTime<Utc>,
+        created_position: Position,
+        position: Position,
+        sequence: i64,
     }
 
-    fn follows(&self) -> &'static [AggregateKind] {
-        &[AggregateKind::Definition, AggregateKind::Session]
+    /// A revision, as it is stored.
+    pub(crate) struct StoredRevision in "revisions" by (definition_id: String, revision: i32) {
+        definition_id: String,
+        revision: i32,
+        before: Option<Jsonb>,
+        after: Jsonb,
+        reason: Option<String>,
+        evidence: Jsonb,
+        revised_by: Option<String>,
+        revised_at: DateTime<Utc>,
+        event_id: Uuid,
+        position: Position,
     }
 
-    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)> {
-        Some((AggregateKind::Definition, "definitions"))
+    /// What was observed of a definition.
+    pub(crate) struct StoredIndicator in "indicators" by (definition_id: String) {
+        definition_id: String,
+        observation_count: i64,
+        observed_sessions: i64,
+        drift_sessions: i64,
+        last_observed_at: DateTime<Utc>,
+        last_event_id: Uuid,
+        position: Position,
     }
 
-    fn apply<'a>(
-        &'a self,
-        tables: &'a mut PgConnection,
-        recorded: &'a Recorded<'a>,
-    ) -> BoxFuture<'a, Result<Applied, ApplyError>> {
-        apply(tables, recorded).boxed()
+    /// The verdict on a session's ports that its definition's indicator counts.
+    pub(crate) struct StoredVerdict in "indicated_sessions" by (session_id: String) {
+        session_id: String,
+        port_drift_detected: Option<bool>,
+        verdict_observed_at: Option<DateTime<Utc>>,
     }
 }
 
-async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
-    match recorded.event {
-        Event::Definition(event) => apply_definition(tables, recorded, event).await,
-        Event::Session(event) => match event.as_ref() {
-            LabletSessionEvent::ResourcesObserved { ids, observed_at, recorded_at, port_drift_detected, .. } => {
-                let definition = ids.definition_id.as_str();
-                let made_at = made_at(*observed_at, *recorded_at);
-                indicate(tables, recorded, definition, made_at, *port_drift_detected).await
+#[derive(Debug, Default)]
+struct Rows {
+    definitions: Table<StoredDefinition>,
+    revisions: Table<StoredRevision>,
+    indicators: Table<StoredIndicator>,
+    verdicts: Table<StoredVerdict>,
+}
+
+impl Fold for Rows {
+    fn tables(&mut self) -> Vec<&mut dyn AnyTable> {
+        vec![&mut self.definitions, &mut self.revisions, &mut self.indicators, &mut self.verdicts]
+    }
+
+    fn want(&mut self, event: &Event, recorded: &Recorded) {
+        let id = recorded.log.aggregate_id.clone();
+        match event {
+            Event::Definition(event) => {
+                if let Ok(revision) = integer(revision_of(event), "revision") {
+                    self.revisions.want((id.clone(), revision));
+                }
+                self.definitions.want((id,));
             }
-            LabletSessionEvent::Created { .. }
-            | LabletSessionEvent::Scheduled(_)
-            | LabletSessionEvent::Instantiating(_)
-            | LabletSessionEvent::Ready(_)
-            | LabletSessionEvent::Running(_)
-            | LabletSessionEvent::Collecting(_)
-            | LabletSessionEvent::Grading(_)
-            | LabletSessionEvent::Stopping(_)
-            | LabletSessionEvent::Stopped(_)
-            | LabletSessionEvent::Archived(_)
-            | LabletSessionEvent::Terminated(_)
-            | LabletSessionEvent::Expired(_)
-            | LabletSessionEvent::ObserveResourcesRequested { .. }
-            | LabletSessionEvent::PortDriftDetected { .. }
-            | LabletSessionEvent::ObservationFailed { .. } => Ok(Applied::Ignored),
-        },
-        Event::Worker(_) => Ok(Applied::Ignored),
+            Event::Session(event) => {
+                if let LabletSessionEvent::ResourcesObserved { ids, .. } = event.as_ref() {
+                    self.verdicts.want((id,));
+                    self.indicators.want((ids.definition_id.to_string(),));
+                }
+            }
+            Event::Worker(_) | Event::Foreign => {}
+        }
+    }
+
+    fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused> {
+        match event {
+            Event::Definition(event) => self.fold_definition(event, recorded),
+            Event::Session(event) => match event.as_ref() {
+                LabletSessionEvent::ResourcesObserved { ids, .. } => self.count(recorded, &ids.definition_id),
+                LabletSessionEvent::Created { .. }
+                | LabletSessionEvent::Scheduled(_)
+                | LabletSessionEvent::Instantiating(_)
+                | LabletSessionEvent::Ready(_)
+                | LabletSessionEvent::Running(_)
+                | LabletSessionEvent::Collecting(_)
+                | LabletSessionEvent::Grading(_)
+                | LabletSessionEvent::Stopping(_)
+                | LabletSessionEvent::Stopped(_)
+                | LabletSessionEvent::Archived(_)
+                | LabletSessionEvent::Terminated(_)
+                | LabletSessionEvent::Expired(_)
+                | LabletSessionEvent::ObserveResourcesRequested { .. }
+                | LabletSessionEvent::PortDriftDetected { .. }
+                | LabletSessionEvent::ObservationFailed { .. } => Ok(Applied::Ignored),
+            },
+            Event::Worker(_) | Event::Foreign => Ok(Applied::Ignored),
+        }
     }
 }
 
-async fn apply_definition(
-    tables: &mut PgConnection,
-    recorded: &Recorded<'_>,
-    event: &LabletDefinitionEvent,
-) -> Result<Applied, ApplyError> {
+/// The revision that an event makes.
+fn revision_of(event: &LabletDefinitionEvent) -> u32 {
     match event {
-        LabletDefinitionEvent::Created { definition_id, name, version, content, node_count, created_at } => {
-            let needs = &content.resource_requirements;
-            let statement = "INSERT INTO definitions (id, name, version, revision, cpu_cores, memory_gb, storage_gb,
-                    port_template, description, node_count, created_at, updated_at, created_position, position, sequence)
-                VALUES ($1, $2, $3, 1, $4, $5, $6, $7, $8, $9, $10, $10, $11, $11, $12)";
-            sqlx::query(statement)
-                .bind(definition_id.as_str())
-                .bind(name)
-                .bind(version.as_str())
-                .bind(i64::from(needs.cpu_cores))
-                .bind(i64::from(needs.memory_gb))
-                .bind(i64::from(needs.storage_gb))
-                .bind(Json(&content.port_template))
-                .bind(&content.description)
-                .bind(node_count.map(i64::from))
-                .bind(created_at)
-                .bind(&recorded.position)
-                .bind(recorded.sequence())
-                .execute(&mut *tables)
-                .await?;
-            let statement = "INSERT INTO revisions (definition_id, revision, after, evidence, revised_by, revised_at,
-                    event_id, position)
-                VALUES ($1, 1, $2, '[]', $3, $4, $5, $6)";
-            let result = sqlx::query(statement)
-                .bind(definition_id.as_str())
-                .bind(Json(content))
-                .bind(&recorded.log.metadata.actor)
-                .bind(created_at)
-                .bind(recorded.event_id())
-                .bind(&recorded.position)
-                .execute(tables)
-                .await?;
-            expect_one(&result, "a definition is created")
-        }
-        LabletDefinitionEvent::Revised {
-            definition_id,
-            revision,
-            before,
-            after,
-            reason,
-            evidence,
-            revised_by,
-            revised_at,
-        } => {
-            let needs = &after.resource_requirements;
-            let statement = "UPDATE definitions SET revision = $2, cpu_cores = $3, memory_gb = $4, storage_gb = $5,
-                    port_template = $6, description = $7, updated_at = $8, position = $9, sequence = $10
-                WHERE id = $1";
-            let result = sqlx::query(statement)
-                .bind(definition_id.as_str())
-                .bind(i64::from(*revision))
-                .bind(i64::from(needs.cpu_cores))
-                .bind(i64::from(needs.memory_gb))
-                .bind(i64::from(needs.storage_gb))
-                .bind(Json(&after.port_template))
-                .bind(&after.description)
-                .bind(revised_at)
-                .bind(&recorded.position)
-                .bind(recorded.sequence())
-                .execute(&mut *tables)
-                .await?;
-            expect_one(&result, "a definition is revised")?;
-            let statement =
-                "INSERT INTO revisions (definition_id, revision, before, after, reason, evidence, revised_by,
-                    revised_at, event_id, position)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-            let result = sqlx::query(statement)
-                .bind(definition_id.as_str())
-                .bind(i64::from(*revision))
-                .bind(Json(before))
-                .bind(Json(after))
-                .bind(reason)
-                .bind(Json(evidence))
-                .bind(revised_by)
-                .bind(revised_at)
-                .bind(recorded.event_id())
-                .bind(&recorded.position)
-                .execute(tables)
-                .await?;
-            expect_one(&result, "a definition is revised")
-        }
+        LabletDefinitionEvent::Created { .. } => 1,
+        LabletDefinitionEvent::Revised { revision, .. } => *revision,
     }
 }
 
-/// Counts an observation. It does not need the definition's own row, whose events may wait among the dead letters.
-async fn indicate(
-    tables: &mut PgConnection,
-    recorded: &Recorded<'_>,
-    definition_id: &str,
-    made_at: DateTime<Utc>,
-    drift: Option<bool>,
-) -> Result<Applied, ApplyError> {
-    let statement = "SELECT port_drift_detected, verdict_observed_at FROM indicated_sessions WHERE session_id = $1";
-    let known: Option<(Option<bool>, Option<DateTime<Utc>>)> =
-        sqlx::query_as(statement).bind(&recorded.log.aggregate_id).fetch_optional(&mut *tables).await?;
-    let first = known.is_none();
-    let (verdict, verdict_at) = known.unwrap_or_default();
-    let counts = drift.is_some() && replaces(made_at, verdict_at);
-    let (newest, newest_at) = if counts { (drift, Some(made_at)) } else { (verdict, verdict_at) };
-    let drifted = i64::from(newest == Some(true)) - i64::from(verdict == Some(true));
-    let statement = "INSERT INTO indicated_sessions (session_id, port_drift_detected, verdict_observed_at)
-        VALUES ($1, $2, $3)
-        ON CONFLICT (session_id) DO UPDATE SET port_drift_detected = excluded.port_drift_detected,
-            verdict_observed_at = excluded.verdict_observed_at";
-    sqlx::query(statement).bind(&recorded.log.aggregate_id).bind(newest).bind(newest_at).execute(&mut *tables).await?;
-    let statement = "INSERT INTO indicators AS i (definition_id, observation_count, observed_sessions, drift_sessions,
-            last_observed_at, last_event_id, position)
-        VALUES ($1, 1, $2, $3, $4, $5, $6)
-        ON CONFLICT (definition_id) DO UPDATE SET
-            observation_count = i.observation_count + 1,
-            observed_sessions = i.observed_sessions + excluded.observed_sessions,
-            drift_sessions = i.drift_sessions + excluded.drift_sessions,
-            last_event_id = CASE WHEN i.last_observed_at > excluded.last_observed_at THEN i.last_event_id
-                                 ELSE excluded.last_event_id END,
-            last_observed_at = greatest(i.last_observed_at, excluded.last_observed_at),
-            position = excluded.position";
-    let result = sqlx::query(statement)
-        .bind(definition_id)
-        .bind(i64::from(first))
-        .bind(drifted)
-        .bind(made_at)
-        .bind(recorded.event_id())
-        .bind(&recorded.position)
-        .execute(tables)
-        .await?;
-    expect_one(&result, "an observation is counted")
+impl Rows {
+    fn fold_definition(&mut self, event: &LabletDefinitionEvent, recorded: &Recorded) -> Result<Applied, Refused> {
+        let revision = integer(revision_of(event), "revision")?;
+        if self.revisions.get(&(recorded.log.aggregate_id.clone(), revision))?.is_some() {
+            return Err(Refused::new(format!("there is a revision {revision} already")));
+        }
+        match event {
+            LabletDefinitionEvent::Created { definition_id, name, version, content, node_count, created_at } => {
+                let needs = &content.resource_requirements;
+                let after = jsonb(content)?;
+                let row = StoredDefinition {
+                    id: definition_id.to_string(),
+                    name: name.to_string(),
+                    version: version.as_str().to_owned(),
+                    revision,
+                    cpu_cores: integer(needs.cpu_cores, "cpu_cores")?,
+                    memory_gb: integer(needs.memory_gb, "memory_gb")?,
+                    storage_gb: integer(needs.storage_gb, "storage_gb")?,
+                    port_template: jsonb(&content.port_template)?,
+                    description: content.description.as_ref().map(ToString::to_string),
+                    node_count: node_count.map(|count| integer(count, "node_count")).transpose()?,
+                    created_at: *created_at,
+                    updated_at: *created_at,
+                    created_position: recorded.position(),
+                    position: recorded.position(),
+                    sequence: recorded.sequence(),
+                };
+                self.definitions.insert(row, "a definition is created")?;
+                let row = StoredRevision {
+                    definition_id: definition_id.to_string(),
+                    revision,
+                    before: None,
+                    after,
+                    reason: None,
+                    evidence: Jsonb::empty_array(),
+                    revised_by: recorded.log.metadata.actor.clone(),
+                    revised_at: *created_at,
+                    event_id: recorded.event_id(),
+                    position: recorded.position(),
+                };
+                self.revisions.insert(row, "a definition is created")?;
+            }
+            LabletDefinitionEvent::Revised {
+                definition_id,
+                revision: _,
+                before,
+                after,
+                reason,
+                evidence,
+                revised_by,
+                revised_at,
+            } => {
+                let needs = &after.resource_requirements;
+                let (cpu_cores, memory_gb) =
+                    (integer(needs.cpu_cores, "cpu_cores")?, integer(needs.memory_gb, "memory_gb")?);
+                let (storage_gb, port_template) =
+                    (integer(needs.storage_gb, "storage_gb")?, jsonb(&after.port_template)?);
+                let stored = StoredRevision {
+                    definition_id: definition_id.to_string(),
+                    revision,
+                    before: Some(jsonb(before)?),
+                    after: jsonb(after)?,
+                    reason: Some(reason.to_string()),
+                    evidence: jsonb(evidence)?,
+                    revised_by: Some(revised_by.to_string()),
+                    revised_at: *revised_at,
+                    event_id: recorded.event_id(),
+                    position: recorded.position(),
+                };
+                let row = self.definitions.change(&(definition_id.to_string(),), "a definition is revised")?;
+                row.revision = revision;
+                row.cpu_cores = cpu_cores;
+                row.memory_gb = memory_gb;
+                row.storage_gb = storage_gb;
+                row.port_template = port_template;
+                row.description = after.description.as_ref().map(ToString::to_string);
+                row.updated_at = *revised_at;
+                row.position = recorded.position();
+                row.sequence = recorded.sequence();
+                self.revisions.insert(stored, "a definition is revised")?;
+            }
+        }
+        Ok(Applied::Changed)
+    }
+
+    /// Counts an observation. It does not need the definition's own row, whose events may wait among the dead letters.
+    fn count(&mut self, recorded: &Recorded, definition: &DefinitionId) -> Result<Applied, Refused> {
+        let Some(contribution) = recorded.contribution() else {
+            return Err(Refused::new("an observation contributes nothing"));
+        };
+        let session = (recorded.log.aggregate_id.clone(),);
+        let definition = (definition.to_string(),);
+        let known = self.verdicts.get(&session)?.cloned();
+        let is_first = known.is_none();
+        let mut of_session = known.map(|verdict| verdict.summary()).unwrap_or_default();
+        let had_drifted = of_session.drift_detected() == Some(true);
+        of_session.record(recorded.event_id(), &contribution);
+        let has_drifted = of_session.drift_detected() == Some(true);
+        let stored = self.indicators.get(&definition)?.cloned();
+        let mut of_definition = stored.as_ref().map(StoredIndicator::summary).unwrap_or_default();
+        of_definition.record(recorded.event_id(), &contribution);
+        let Some(newest) = of_definition.newest else {
+            return Err(Refused::new("an observation is recorded and there is no newest one"));
+        };
+        let (sessions, drifted) = stored.map_or((0, 0), |stored| (stored.observed_sessions, stored.drift_sessions));
+        self.verdicts.put(StoredVerdict {
+            session_id: session.0,
+            port_drift_detected: of_session.drift_detected(),
+            verdict_observed_at: of_session.drift.map(|drift| drift.made_at),
+        })?;
+        self.indicators.put(StoredIndicator {
+            definition_id: definition.0,
+            observation_count: of_definition.count.cast_signed(),
+            observed_sessions: sessions + i64::from(is_first),
+            drift_sessions: drifted + i64::from(has_drifted) - i64::from(had_drifted),
+            last_observed_at: newest.made_at,
+            last_event_id: newest.event,
+            position: recorded.position(),
+        })?;
+        Ok(Applied::Changed)
+    }
+}
+
+impl StoredVerdict {
+    /// The verdict of the newest observation that could tell; nothing else of the session is kept here.
+    fn summary(&self) -> ObservationSummary<Uuid> {
+        let drift = self.port_drift_detected.zip(self.verdict_observed_at).map(|(detected, made_at)| LatestDrift {
+            detected,
+            event: Uuid::nil(),
+            made_at,
+            since: None,
+            observed_ports: None,
+            unallocated: None,
+            details: PortDrift::default(),
+            is_recorded_last: false,
+        });
+        ObservationSummary { drift, ..ObservationSummary::default() }
+    }
+}
+
+impl StoredIndicator {
+    /// How many observations there are and which is the newest; nothing else is kept here.
+    fn summary(&self) -> ObservationSummary<Uuid> {
+        let newest = NewestObservation {
+            event: self.last_event_id,
+            made_at: self.last_observed_at,
+            complete: None,
+            evidence: Evidence::default(),
+            contradictions: Vec::new(),
+            no_evidence: None,
+        };
+        let count = self.observation_count.unsigned_abs();
+        ObservationSummary { count, newest: Some(newest), ..ObservationSummary::default() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read_models::given::{event_id, given, recorded, sample};
+
+    #[test]
+    fn a_definition_is_created_and_revised_and_each_revision_stays() {
+        let mut rows = Rows::default();
+        let revised = recorded("ospf-basics", 2, &sample("lablet_definition.revised.v1"));
+        assert!(given(&mut rows, &revised).is_err(), "there is none");
+        assert!(rows.revisions.rows().is_empty(), "what is refused has changed nothing");
+        given(&mut rows, &recorded("ospf-basics", 1, &sample("lablet_definition.created.v1"))).unwrap();
+        given(&mut rows, &revised).unwrap();
+        let row = rows.definitions.rows()[0];
+        assert_eq!((row.revision, row.memory_gb, row.sequence), (2, 12, 2));
+        assert_eq!(rows.revisions.rows().len(), 2);
+        assert!(given(&mut rows, &revised).unwrap_err().to_string().contains("revision 2"));
+    }
+
+    #[test]
+    fn sessions_count_by_their_newest_verdict_and_a_late_one_is_history() {
+        let mut rows = Rows::default();
+        let observed = |session: &str, sequence, at: &str, drift: Option<bool>| {
+            let mut event = sample("lablet_session.resources_observed.v1");
+            event["observed_at"] = at.into();
+            event["port_drift_detected"] = drift.into();
+            recorded(session, sequence, &event)
+        };
+        for event in [
+            observed("s-1", 1, "2026-03-01T10:00:00Z", Some(true)),
+            observed("s-2", 2, "2026-03-01T10:30:00Z", Some(true)),
+            observed("s-1", 3, "2026-03-01T10:10:00Z", Some(false)),
+            observed("s-1", 4, "2026-03-01T10:05:00Z", Some(true)),
+            observed("s-2", 5, "2026-03-01T10:20:00Z", None),
+        ] {
+            given(&mut rows, &event).unwrap();
+        }
+        let row = rows.indicators.rows()[0];
+        assert_eq!((row.observation_count, row.observed_sessions, row.drift_sessions), (5, 2, 1));
+        assert_eq!(row.last_event_id, event_id(2));
+    }
 }

@@ -81,7 +81,7 @@ impl Projections {
         let mut unknown_evidence = Vec::new();
         let named = event.metadata.causation_id.as_deref();
         causes.extend(named.and_then(|id| id.parse().ok()).map(|id| (Relation::Cause, id)));
-        match AggregateKind::of(&event.aggregate_type) {
+        match AggregateKind::from_type(&event.aggregate_type) {
             Some(AggregateKind::Session) => self.link_session(event, &mut causes, &mut effects).await?,
             Some(AggregateKind::Definition) => {
                 let revised: Option<LabletDefinitionEvent> = event.data.read().ok();

@@ -4,16 +4,14 @@ use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::lablet_session::{FailureOutcome, LabletSessionEvent};
 use domain::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgConnection;
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{AggregateKind, Applied, ApplyError, Event, Projector, Recorded, expect_one};
+use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded, Refused};
+use crate::table::{AnyTable, Table, rows};
 use crate::{Projections, ReadError};
 
 /// How a request stands.
@@ -137,77 +135,150 @@ impl Projections {
     }
 }
 
-/// Keeps the requests.
-#[derive(Debug)]
-pub struct ObservationRequests;
+/// Follows the requests.
+pub(crate) static PROJECTOR: Projector = Projector {
+    name: "observation_requests",
+    schema: "read_observation_requests",
+    revision: 1,
+    follows: &[AggregateKind::Session],
+    keyed_by: None,
+    rows: || Box::new(Rows::default()),
+};
 
-impl Projector for ObservationRequests {
-    fn revision(&self) -> i32 {
-        1
-    }
-
-    fn follows(&self) -> &'static [AggregateKind] {
-        &[AggregateKind::Session]
-    }
-
-    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)> {
-        None
-    }
-
-    fn apply<'a>(
-        &'a self,
-        tables: &'a mut PgConnection,
-        recorded: &'a Recorded<'a>,
-    ) -> BoxFuture<'a, Result<Applied, ApplyError>> {
-        apply(tables, recorded).boxed()
+rows! {
+    /// A request, as it is stored.
+    pub(crate) struct StoredRequest in "observation_requests" by (session_id: String, request_id: String) {
+        session_id: String,
+        request_id: String,
+        definition_id: String,
+        worker_id: String,
+        cml_lab_id: String,
+        requested_by: String,
+        requested_at: DateTime<Utc>,
+        requested_event_id: Uuid,
+        outcome: String,
+        reason: Option<String>,
+        finished_at: Option<DateTime<Utc>>,
+        outcome_event_id: Option<Uuid>,
+        created_position: Position,
+        position: Position,
     }
 }
 
-async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
-    let event = match recorded.event {
-        Event::Session(event) => event,
-        Event::Definition(_) | Event::Worker(_) => return Ok(Applied::Ignored),
-    };
-    match event.as_ref() {
-        LabletSessionEvent::ObserveResourcesRequested {
-            ids,
-            request_id,
-            worker_id,
-            cml_lab_id,
-            requested_by,
-            requested_at,
-        } => {
-            let statement = "INSERT INTO observation_requests (session_id, request_id, definition_id, worker_id,
-                    cml_lab_id, requested_by, requested_at, requested_event_id, outcome, created_position, position)
-                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, 'open', $9, $9)";
-            let result = sqlx::query(statement)
-                .bind(ids.session_id.as_str())
-                .bind(request_id.as_str())
-                .bind(ids.definition_id.as_str())
-                .bind(worker_id.as_str())
-                .bind(cml_lab_id.as_str())
-                .bind(requested_by)
-                .bind(requested_at)
-                .bind(recorded.event_id())
-                .bind(&recorded.position)
-                .execute(tables)
-                .await?;
-            expect_one(&result, "an observation is asked for")
+#[derive(Debug, Default)]
+struct Rows {
+    requests: Table<StoredRequest>,
+}
+
+/// How a request ended.
+struct End<'a> {
+    outcome: RequestOutcome,
+    reason: Option<&'a str>,
+    at: DateTime<Utc>,
+}
+
+impl Fold for Rows {
+    fn tables(&mut self) -> Vec<&mut dyn AnyTable> {
+        vec![&mut self.requests]
+    }
+
+    fn want(&mut self, event: &Event, recorded: &Recorded) {
+        let Event::Session(event) = event else { return };
+        if let Some(request_id) = request_of(event) {
+            self.requests.want((recorded.log.aggregate_id.clone(), request_id.to_string()));
         }
-        LabletSessionEvent::ResourcesObserved { request_id: Some(request_id), recorded_at, .. } => {
-            finish(tables, recorded, request_id, RequestOutcome::Recorded, None, *recorded_at).await
+    }
+
+    fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused> {
+        let event = match event {
+            Event::Session(event) => event.as_ref(),
+            Event::Definition(_) | Event::Worker(_) | Event::Foreign => return Ok(Applied::Ignored),
+        };
+        match event {
+            LabletSessionEvent::ObserveResourcesRequested {
+                ids,
+                request_id,
+                worker_id,
+                cml_lab_id,
+                requested_by,
+                requested_at,
+            } => {
+                let row = StoredRequest {
+                    session_id: recorded.log.aggregate_id.clone(),
+                    request_id: request_id.to_string(),
+                    definition_id: ids.definition_id.to_string(),
+                    worker_id: worker_id.to_string(),
+                    cml_lab_id: cml_lab_id.to_string(),
+                    requested_by: requested_by.clone(),
+                    requested_at: *requested_at,
+                    requested_event_id: recorded.event_id(),
+                    outcome: RequestOutcome::Open.as_str().to_owned(),
+                    reason: None,
+                    finished_at: None,
+                    outcome_event_id: None,
+                    created_position: recorded.position(),
+                    position: recorded.position(),
+                };
+                self.requests.insert(row, "an observation is requested")?;
+                Ok(Applied::Changed)
+            }
+            LabletSessionEvent::ResourcesObserved { request_id: Some(request_id), recorded_at, .. } => {
+                let end = End { outcome: RequestOutcome::Recorded, reason: None, at: *recorded_at };
+                self.finish(recorded, request_id, &end)
+            }
+            LabletSessionEvent::ObservationFailed {
+                request_id: Some(request_id), outcome, reason, failed_at, ..
+            } => {
+                let outcome = match outcome {
+                    FailureOutcome::Failed => RequestOutcome::Failed,
+                    FailureOutcome::Skipped => RequestOutcome::Skipped,
+                };
+                self.finish(recorded, request_id, &End { outcome, reason: Some(reason), at: *failed_at })
+            }
+            // Observations that nobody requested answer no request.
+            LabletSessionEvent::ResourcesObserved { request_id: None, .. }
+            | LabletSessionEvent::ObservationFailed { request_id: None, .. }
+            | LabletSessionEvent::Created { .. }
+            | LabletSessionEvent::Scheduled(_)
+            | LabletSessionEvent::Instantiating(_)
+            | LabletSessionEvent::Ready(_)
+            | LabletSessionEvent::Running(_)
+            | LabletSessionEvent::Collecting(_)
+            | LabletSessionEvent::Grading(_)
+            | LabletSessionEvent::Stopping(_)
+            | LabletSessionEvent::Stopped(_)
+            | LabletSessionEvent::Archived(_)
+            | LabletSessionEvent::Terminated(_)
+            | LabletSessionEvent::Expired(_)
+            | LabletSessionEvent::PortDriftDetected { .. } => Ok(Applied::Ignored),
         }
-        LabletSessionEvent::ObservationFailed { request_id: Some(request_id), outcome, reason, failed_at, .. } => {
-            let outcome = match outcome {
-                FailureOutcome::Failed => RequestOutcome::Failed,
-                FailureOutcome::Skipped => RequestOutcome::Skipped,
-            };
-            finish(tables, recorded, request_id, outcome, Some(reason), *failed_at).await
+    }
+}
+
+impl Rows {
+    fn finish(&mut self, recorded: &Recorded, request_id: &RequestId, end: &End<'_>) -> Result<Applied, Refused> {
+        let key = (recorded.log.aggregate_id.clone(), request_id.to_string());
+        let open = self.requests.get(&key)?.is_some_and(|row| row.outcome == RequestOutcome::Open.as_str());
+        if !open {
+            return Err(Refused::new("a request ends: there is no open one of this id"));
         }
-        // Observations that nobody asked for answer no request.
-        LabletSessionEvent::ResourcesObserved { request_id: None, .. }
-        | LabletSessionEvent::ObservationFailed { request_id: None, .. }
-        | LabletSessionEvent::Created { .. }
+        let row = self.requests.change(&key, "a request ends")?;
+        row.outcome = end.outcome.as_str().to_owned();
+        row.reason = end.reason.map(str::to_owned);
+        row.finished_at = Some(end.at);
+        row.outcome_event_id = Some(recorded.event_id());
+        row.position = recorded.position();
+        Ok(Applied::Changed)
+    }
+}
+
+/// The request that an event makes or answers.
+fn request_of(event: &LabletSessionEvent) -> Option<&RequestId> {
+    match event {
+        LabletSessionEvent::ObserveResourcesRequested { request_id, .. } => Some(request_id),
+        LabletSessionEvent::ResourcesObserved { request_id, .. }
+        | LabletSessionEvent::ObservationFailed { request_id, .. } => request_id.as_ref(),
+        LabletSessionEvent::Created { .. }
         | LabletSessionEvent::Scheduled(_)
         | LabletSessionEvent::Instantiating(_)
         | LabletSessionEvent::Ready(_)
@@ -219,31 +290,30 @@ async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<App
         | LabletSessionEvent::Archived(_)
         | LabletSessionEvent::Terminated(_)
         | LabletSessionEvent::Expired(_)
-        | LabletSessionEvent::PortDriftDetected { .. } => Ok(Applied::Ignored),
+        | LabletSessionEvent::PortDriftDetected { .. } => None,
     }
 }
 
-async fn finish(
-    tables: &mut PgConnection,
-    recorded: &Recorded<'_>,
-    request_id: &RequestId,
-    outcome: RequestOutcome,
-    reason: Option<&String>,
-    at: DateTime<Utc>,
-) -> Result<Applied, ApplyError> {
-    let statement =
-        "UPDATE observation_requests SET outcome = $3, reason = $4, finished_at = $5, outcome_event_id = $6,
-            position = $7
-        WHERE session_id = $1 AND request_id = $2 AND outcome = 'open'";
-    let result = sqlx::query(statement)
-        .bind(&recorded.log.aggregate_id)
-        .bind(request_id.as_str())
-        .bind(outcome.as_str())
-        .bind(reason)
-        .bind(at)
-        .bind(recorded.event_id())
-        .bind(&recorded.position)
-        .execute(tables)
-        .await?;
-    expect_one(&result, "a request ends")
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read_models::given::{event_id, given, recorded, sample};
+
+    #[test]
+    fn a_request_ends_once_and_only_where_it_was_made() {
+        let mut rows = Rows::default();
+        let requested = sample("lablet_session.observe_resources_requested.v1");
+        let mut failed = sample("lablet_session.observation_failed.v1");
+        failed["request_id"] = requested["request_id"].clone();
+        failed["outcome"] = "skipped".into();
+        let failed = recorded("s-1", 3, &failed);
+        assert!(given(&mut rows, &failed).unwrap_err().to_string().contains("no open one"));
+        given(&mut rows, &recorded("s-1", 2, &requested)).unwrap();
+        assert_eq!(rows.requests.rows()[0].outcome, "open");
+        given(&mut rows, &failed).unwrap();
+        let row = rows.requests.rows()[0];
+        assert_eq!((row.outcome.as_str(), row.outcome_event_id), ("skipped", Some(event_id(3))));
+        assert!(row.reason.is_some() && row.finished_at.is_some());
+        assert!(given(&mut rows, &failed).is_err(), "it has ended");
+    }
 }

@@ -12,12 +12,9 @@ use domain::lablet_definition::DefinitionVersion;
 use domain::observation::{FailedRead, Phase};
 use domain::ports::{PortDrift, PortMap};
 use domain::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
-use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 pub use deviations::{DefinitionDeviation, Deviation, Resource};
@@ -25,7 +22,7 @@ pub use nodes::{NodeDetail, NodeFilter, NodeRow, NodesSource, SessionNodes};
 pub use of_definition::{Aggregate, DefinitionObservations, ObservedSession, Spread};
 
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{AggregateKind, Applied, ApplyError, Projector, Recorded};
+use crate::projector::{AggregateKind, Projector};
 use crate::{Projections, ReadError};
 
 /// One observation with its totals. Null is unknown.
@@ -172,28 +169,12 @@ impl Projections {
     }
 }
 
-/// Keeps the observations.
-#[derive(Debug)]
-pub struct Observations;
-
-impl Projector for Observations {
-    fn revision(&self) -> i32 {
-        2
-    }
-
-    fn follows(&self) -> &'static [AggregateKind] {
-        &[AggregateKind::Session]
-    }
-
-    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)> {
-        None
-    }
-
-    fn apply<'a>(
-        &'a self,
-        tables: &'a mut PgConnection,
-        recorded: &'a Recorded<'a>,
-    ) -> BoxFuture<'a, Result<Applied, ApplyError>> {
-        fold::apply(tables, recorded).boxed()
-    }
-}
+/// Follows the observations.
+pub(crate) static PROJECTOR: Projector = Projector {
+    name: "observations",
+    schema: "read_observations",
+    revision: 3,
+    follows: &[AggregateKind::Session],
+    keyed_by: None,
+    rows: || Box::new(fold::Rows::default()),
+};

@@ -1,26 +1,21 @@
 //! Sessions as a board and in detail, with allocated beside observed ports.
 
+mod fold;
 mod list;
 pub mod port_map;
 mod worker_load;
 
 use app::log::Position;
 use chrono::{DateTime, Utc};
-use domain::evidence::made_at;
 use domain::lablet_definition::DefinitionVersion;
-use domain::lablet_session::{LabletSessionEvent, LifeStep, SessionStatus};
+use domain::lablet_session::SessionStatus;
 use domain::observation::ResourceObservation;
 use domain::ports::{PortDrift, PortMap, PortName, PortNumber};
-use domain::time::shown;
 use domain::timeslot::Timeslot;
 use domain::{DefinitionId, LabId, SessionId, WorkerId};
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
-use sqlx::postgres::PgConnection;
-use sqlx::types::Json;
 use uuid::Uuid;
 
 pub use list::{SessionFilter, SessionSort};
@@ -28,8 +23,8 @@ pub use port_map::{HeldPort, PortHolder, WorkerPorts};
 pub use worker_load::{Load, WorkerLoad};
 
 use crate::page::{self, Listed};
-use crate::projector::{AggregateKind, Applied, ApplyError, Event, Projector, Recorded, expect_one};
-use crate::{Parked, Projections, ReadError};
+use crate::projector::{AggregateKind, Projector};
+use crate::{Parked, Projections, ReadError, UnreadableRow};
 
 /// A session, without what was observed of its nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -227,28 +222,43 @@ const COLUMNS: &str = "id, definition_id, definition_version, definition_revisio
     created_at, updated_at, position, '\"' || sequence || '\"' AS etag";
 
 impl Projections {
-    /// One session.
+    /// One session, with its newest observation as the log has it.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn session(&self, id: &SessionId) -> Result<Option<SessionDetail>, ReadError> {
-        let mut query = QueryBuilder::new(page::select("id", "id"));
-        query.push(format!("SELECT {COLUMNS}, observed_resources FROM read_sessions.sessions WHERE id = "));
-        query.push_bind(id.as_str().to_owned()).push(") r");
-        let mut detail: Option<SessionDetail> = self.row_of(LIST, query).await?;
-        self.mark_sessions(detail.iter_mut().map(|detail| &mut detail.session)).await?;
-        Ok(detail.map(|mut detail| {
-            let session = &detail.session;
-            detail.ports = compare_ports(
-                session.allocated_ports.as_ref(),
-                session.observed_ports.as_ref(),
-                session.port_drift.as_ref(),
-            );
-            detail
-        }))
+        let Some(session) = self.session_summary(id).await? else { return Ok(None) };
+        let observed_resources = match session.observed_event_id {
+            Some(event_id) => self.observed_resources(id, event_id).await?,
+            None => None,
+        };
+        let ports = compare_ports(
+            session.allocated_ports.as_ref(),
+            session.observed_ports.as_ref(),
+            session.port_drift.as_ref(),
+        );
+        Ok(Some(SessionDetail { session, observed_resources, ports }))
     }
 
-    /// One session without its newest observation, which may weigh half a megabyte.
+    async fn observed_resources(
+        &self,
+        id: &SessionId,
+        event_id: Uuid,
+    ) -> Result<Option<ResourceObservation>, ReadError> {
+        #[derive(Deserialize)]
+        struct Observed {
+            observed_resources: ResourceObservation,
+        }
+        let Some(event) = self.log.event(event_id).await? else { return Ok(None) };
+        let observed: Observed = event.payload.read().map_err(|error| {
+            let row = UnreadableRow { id: id.to_string(), reason: format!("observed_event_id: {error}") };
+            self.unreadable.tell(LIST, &row);
+            ReadError::Unreadable { list: LIST, row }
+        })?;
+        Ok(Some(observed.observed_resources))
+    }
+
+    /// One session without its newest observation, which may weigh a megabyte.
     ///
     /// # Errors
     /// The database does not answer.
@@ -290,200 +300,15 @@ impl Projections {
     }
 }
 
-/// Keeps the sessions.
-#[derive(Debug)]
-pub struct Sessions;
-
-impl Projector for Sessions {
-    fn revision(&self) -> i32 {
-        2
-    }
-
-    fn follows(&self) -> &'static [AggregateKind] {
-        &[AggregateKind::Session]
-    }
-
-    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)> {
-        Some((AggregateKind::Session, "sessions"))
-    }
-
-    fn apply<'a>(
-        &'a self,
-        tables: &'a mut PgConnection,
-        recorded: &'a Recorded<'a>,
-    ) -> BoxFuture<'a, Result<Applied, ApplyError>> {
-        apply(tables, recorded).boxed()
-    }
-}
-
-async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
-    let event = match recorded.event {
-        Event::Session(event) => event,
-        Event::Definition(_) | Event::Worker(_) => return Ok(Applied::Ignored),
-    };
-    match event.as_ref() {
-        LabletSessionEvent::Created { ids, owner_id, timeslot, created_at } => {
-            let statement =
-                "INSERT INTO sessions (id, definition_id, definition_version, definition_revision, owner_id,
-                    status, status_since, timeslot_start, timeslot_end, created_at, updated_at, created_position,
-                    position, sequence)
-                VALUES ($1, $2, $3, $4, $5, 'pending', $6, $7, $8, $6, $6, $9, $9, $10)";
-            let result = sqlx::query(statement)
-                .bind(ids.session_id.as_str())
-                .bind(ids.definition_id.as_str())
-                .bind(ids.definition_version.as_str())
-                .bind(i64::from(ids.definition_revision))
-                .bind(owner_id)
-                .bind(created_at)
-                .bind(timeslot.map(|timeslot| shown(timeslot.start())))
-                .bind(timeslot.map(|timeslot| shown(timeslot.end())))
-                .bind(&recorded.position)
-                .bind(recorded.sequence())
-                .execute(tables)
-                .await?;
-            expect_one(&result, "a session is created")
-        }
-        LabletSessionEvent::Scheduled(step) => go_on(tables, recorded, SessionStatus::Scheduled, step).await,
-        LabletSessionEvent::Instantiating(step) => go_on(tables, recorded, SessionStatus::Instantiating, step).await,
-        LabletSessionEvent::Ready(step) => go_on(tables, recorded, SessionStatus::Ready, step).await,
-        LabletSessionEvent::Running(step) => go_on(tables, recorded, SessionStatus::Running, step).await,
-        LabletSessionEvent::Collecting(step) => go_on(tables, recorded, SessionStatus::Collecting, step).await,
-        LabletSessionEvent::Grading(step) => go_on(tables, recorded, SessionStatus::Grading, step).await,
-        LabletSessionEvent::Stopping(step) => go_on(tables, recorded, SessionStatus::Stopping, step).await,
-        LabletSessionEvent::Stopped(step) => go_on(tables, recorded, SessionStatus::Stopped, step).await,
-        LabletSessionEvent::Archived(step) => go_on(tables, recorded, SessionStatus::Archived, step).await,
-        LabletSessionEvent::Terminated(step) => go_on(tables, recorded, SessionStatus::Terminated, step).await,
-        LabletSessionEvent::Expired(step) => go_on(tables, recorded, SessionStatus::Expired, step).await,
-        LabletSessionEvent::ObserveResourcesRequested { requested_at, .. } => {
-            let statement = "UPDATE sessions SET open_requests = open_requests + 1, updated_at = $2, position = $3,
-                sequence = $4 WHERE id = $1";
-            let result = sqlx::query(statement)
-                .bind(&recorded.log.aggregate_id)
-                .bind(requested_at)
-                .bind(&recorded.position)
-                .bind(recorded.sequence())
-                .execute(tables)
-                .await?;
-            expect_one(&result, "an observation is asked for")
-        }
-        LabletSessionEvent::ResourcesObserved {
-            observed_resources,
-            observed_ports,
-            port_drift_detected,
-            unallocated,
-            renamed_ports,
-            request_id,
-            observed_at,
-            recorded_at,
-            ..
-        } => {
-            // A reading that is older than the newest, recorded late, counts and changes nothing else. Drift details are
-            // in the event that follows; until then, and without it, there are none.
-            let made_at = made_at(*observed_at, *recorded_at);
-            let evidence = observed_resources.evidence();
-            let no_drift = PortDrift { renamed: renamed_ports.clone(), ..PortDrift::default() };
-            let statement = "UPDATE sessions SET
-                    observation_count = observation_count + 1,
-                    open_requests = open_requests - $12,
-                    observed_resources = CASE WHEN observed_at > $2 THEN observed_resources ELSE $3 END,
-                    observed_event_id = CASE WHEN observed_at > $2 THEN observed_event_id ELSE $4 END,
-                    observed_position = CASE WHEN observed_at > $2 THEN observed_position ELSE $5 END,
-                    observation_complete = CASE WHEN observed_at > $2 THEN observation_complete ELSE $6 END,
-                    nominal_cpu_cores = CASE WHEN observed_at > $2 THEN nominal_cpu_cores ELSE $13 END,
-                    nominal_memory_mb = CASE WHEN observed_at > $2 THEN nominal_memory_mb ELSE $14 END,
-                    observed_at = CASE WHEN observed_at > $2 THEN observed_at ELSE $2 END,
-                    observed_ports = CASE WHEN $7::jsonb IS NULL OR verdict_observed_at > $2 THEN observed_ports ELSE $7 END,
-                    unallocated = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN unallocated ELSE $8 END,
-                    port_drift = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN port_drift
-                                      ELSE $15 END,
-                    verdict_event_id = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN verdict_event_id ELSE $4 END,
-                    verdict_sequence = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN verdict_sequence ELSE $10 END,
-                    drift_since = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN drift_since
-                                       WHEN NOT $9::boolean THEN NULL
-                                       ELSE coalesce(drift_since, $2) END,
-                    port_drift_detected = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN port_drift_detected ELSE $9 END,
-                    verdict_observed_at = CASE WHEN $7 IS NULL OR verdict_observed_at > $2 THEN verdict_observed_at ELSE $2 END,
-                    updated_at = $11, position = $5, sequence = $10
-                WHERE id = $1";
-            let result = sqlx::query(statement)
-                .bind(&recorded.log.aggregate_id)
-                .bind(made_at)
-                .bind(Json(observed_resources))
-                .bind(recorded.event_id())
-                .bind(&recorded.position)
-                .bind(observed_resources.is_complete())
-                .bind(observed_ports.as_ref().map(Json))
-                .bind(unallocated.as_ref().map(Json))
-                .bind(port_drift_detected)
-                .bind(recorded.sequence())
-                .bind(recorded_at)
-                .bind(i64::from(request_id.is_some()))
-                .bind(evidence.cpu_cores)
-                .bind(evidence.memory_mb)
-                .bind(Json(no_drift))
-                .execute(tables)
-                .await?;
-            expect_one(&result, "a session is observed")
-        }
-        LabletSessionEvent::PortDriftDetected { drift_details, detected_at, .. } => {
-            // It belongs to the observation right before it, which may have been too old to count.
-            let statement = "UPDATE sessions SET
-                    port_drift = CASE WHEN verdict_sequence = $5 - 1 THEN $2 ELSE port_drift END,
-                    updated_at = $3, position = $4, sequence = $5
-                WHERE id = $1";
-            let result = sqlx::query(statement)
-                .bind(&recorded.log.aggregate_id)
-                .bind(Json(drift_details))
-                .bind(detected_at)
-                .bind(&recorded.position)
-                .bind(recorded.sequence())
-                .execute(tables)
-                .await?;
-            expect_one(&result, "ports drift")
-        }
-        LabletSessionEvent::ObservationFailed { request_id, failed_at, .. } => {
-            let statement = "UPDATE sessions SET open_requests = open_requests - $2, updated_at = $3, position = $4,
-                sequence = $5 WHERE id = $1";
-            let result = sqlx::query(statement)
-                .bind(&recorded.log.aggregate_id)
-                .bind(i64::from(request_id.is_some()))
-                .bind(failed_at)
-                .bind(&recorded.position)
-                .bind(recorded.sequence())
-                .execute(tables)
-                .await?;
-            expect_one(&result, "an observation fails")
-        }
-    }
-}
-
-async fn go_on(
-    tables: &mut PgConnection,
-    recorded: &Recorded<'_>,
-    status: SessionStatus,
-    step: &LifeStep,
-) -> Result<Applied, ApplyError> {
-    let statement = "UPDATE sessions SET status = $2, status_reason = $3, status_since = $4, worker_id = $5,
-            cml_lab_id = $6, allocated_ports = coalesce($7, allocated_ports),
-            timeslot_start = coalesce($8, timeslot_start), timeslot_end = coalesce($9, timeslot_end),
-            updated_at = $4, position = $10, sequence = $11
-        WHERE id = $1";
-    let result = sqlx::query(statement)
-        .bind(&recorded.log.aggregate_id)
-        .bind(status.as_str())
-        .bind(&step.reason)
-        .bind(step.at)
-        .bind(step.worker_id.as_ref().map(WorkerId::as_str))
-        .bind(step.cml_lab_id.as_ref().map(LabId::as_str))
-        .bind(step.allocated_ports.as_ref().map(Json))
-        .bind(step.timeslot.map(|timeslot| shown(timeslot.start())))
-        .bind(step.timeslot.map(|timeslot| shown(timeslot.end())))
-        .bind(&recorded.position)
-        .bind(recorded.sequence())
-        .execute(tables)
-        .await?;
-    expect_one(&result, "a session goes on")
-}
+/// Follows the sessions.
+pub(crate) static PROJECTOR: Projector = Projector {
+    name: "sessions",
+    schema: "read_sessions",
+    revision: 3,
+    follows: &[AggregateKind::Session],
+    keyed_by: Some((AggregateKind::Session, "sessions")),
+    rows: || Box::new(fold::Rows::default()),
+};
 
 #[cfg(test)]
 mod tests {

@@ -4,15 +4,13 @@ use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::WorkerId;
 use domain::worker::{WorkerEvent, WorkerProfile};
-use futures_util::FutureExt as _;
-use futures_util::future::BoxFuture;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::postgres::PgConnection;
 use sqlx::{Postgres, QueryBuilder};
 
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{AggregateKind, Applied, ApplyError, Event, Projector, Recorded, expect_one};
+use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded, Refused, integer};
+use crate::table::{AnyTable, Table, rows};
 use crate::{Parked, Projections, ReadError};
 
 /// A worker as it is now.
@@ -93,69 +91,124 @@ impl Projections {
     }
 }
 
-/// Keeps the workers.
-#[derive(Debug)]
-pub struct Workers;
+/// Follows the workers.
+pub(crate) static PROJECTOR: Projector = Projector {
+    name: "workers",
+    schema: "read_workers",
+    revision: 1,
+    follows: &[AggregateKind::Worker],
+    keyed_by: Some((AggregateKind::Worker, "workers")),
+    rows: || Box::new(Rows::default()),
+};
 
-impl Projector for Workers {
-    fn revision(&self) -> i32 {
-        1
-    }
-
-    fn follows(&self) -> &'static [AggregateKind] {
-        &[AggregateKind::Worker]
-    }
-
-    fn keyed_by(&self) -> Option<(AggregateKind, &'static str)> {
-        Some((AggregateKind::Worker, "workers"))
-    }
-
-    fn apply<'a>(
-        &'a self,
-        tables: &'a mut PgConnection,
-        recorded: &'a Recorded<'a>,
-    ) -> BoxFuture<'a, Result<Applied, ApplyError>> {
-        apply(tables, recorded).boxed()
+rows! {
+    /// A worker, as it is stored.
+    pub(crate) struct StoredWorker in "workers" by (id: String) {
+        id: String,
+        name: String,
+        address: String,
+        cpu_cores: i32,
+        memory_gb: i32,
+        storage_gb: i32,
+        max_nodes: i32,
+        first_port: i32,
+        last_port: i32,
+        registered_at: DateTime<Utc>,
+        updated_at: DateTime<Utc>,
+        created_position: Position,
+        position: Position,
+        sequence: i64,
     }
 }
 
-async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
-    let event = match recorded.event {
-        Event::Worker(event) => event,
-        Event::Session(_) | Event::Definition(_) => return Ok(Applied::Ignored),
-    };
-    let (statement, worker_id, profile, at) = match event.as_ref() {
-        WorkerEvent::Registered { worker_id, profile, registered_at } => (
-            "INSERT INTO workers (id, name, address, cpu_cores, memory_gb, storage_gb, max_nodes, first_port, last_port,
-                 registered_at, updated_at, created_position, position, sequence)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $10, $11, $11, $12)",
-            worker_id,
-            profile,
-            registered_at,
-        ),
-        WorkerEvent::Changed { worker_id, after, changed_at, .. } => (
-            "UPDATE workers SET name = $2, address = $3, cpu_cores = $4, memory_gb = $5, storage_gb = $6, max_nodes = $7,
-                 first_port = $8, last_port = $9, updated_at = $10, position = $11, sequence = $12
-             WHERE id = $1",
-            worker_id,
-            after,
-            changed_at,
-        ),
-    };
-    let result = sqlx::query(statement)
-        .bind(worker_id.as_str())
-        .bind(&profile.name)
-        .bind(String::from(profile.address.clone()))
-        .bind(i64::from(profile.capacity.cpu_cores))
-        .bind(i64::from(profile.capacity.memory_gb))
-        .bind(i64::from(profile.capacity.storage_gb))
-        .bind(i64::from(profile.capacity.max_nodes))
-        .bind(i32::from(profile.port_range.first().get()))
-        .bind(i32::from(profile.port_range.last().get()))
-        .bind(at)
-        .bind(&recorded.position)
-        .bind(recorded.sequence())
-        .execute(tables)
-        .await?;
-    expect_one(&result, "a worker is registered or changed")
+#[derive(Debug, Default)]
+struct Rows {
+    workers: Table<StoredWorker>,
+}
+
+impl Fold for Rows {
+    fn tables(&mut self) -> Vec<&mut dyn AnyTable> {
+        vec![&mut self.workers]
+    }
+
+    fn want(&mut self, _: &Event, recorded: &Recorded) {
+        self.workers.want((recorded.log.aggregate_id.clone(),));
+    }
+
+    fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused> {
+        let event = match event {
+            Event::Worker(event) => event,
+            Event::Session(_) | Event::Definition(_) | Event::Foreign => return Ok(Applied::Ignored),
+        };
+        match event.as_ref() {
+            WorkerEvent::Registered { worker_id, profile, registered_at } => {
+                let WorkerProfile { name, address, capacity, port_range } = profile;
+                let row = StoredWorker {
+                    id: worker_id.to_string(),
+                    name: name.to_string(),
+                    address: address.clone().into(),
+                    cpu_cores: integer(capacity.cpu_cores, "cpu_cores")?,
+                    memory_gb: integer(capacity.memory_gb, "memory_gb")?,
+                    storage_gb: integer(capacity.storage_gb, "storage_gb")?,
+                    max_nodes: integer(capacity.max_nodes, "max_nodes")?,
+                    first_port: port_range.first().get().into(),
+                    last_port: port_range.last().get().into(),
+                    registered_at: *registered_at,
+                    updated_at: *registered_at,
+                    created_position: recorded.position(),
+                    position: recorded.position(),
+                    sequence: recorded.sequence(),
+                };
+                self.workers.insert(row, "a worker is registered")?;
+            }
+            WorkerEvent::Changed { worker_id, after, changed_at, .. } => {
+                let WorkerProfile { name, address, capacity, port_range } = after;
+                let (cpu_cores, memory_gb) =
+                    (integer(capacity.cpu_cores, "cpu_cores")?, integer(capacity.memory_gb, "memory_gb")?);
+                let (storage_gb, max_nodes) =
+                    (integer(capacity.storage_gb, "storage_gb")?, integer(capacity.max_nodes, "max_nodes")?);
+                let row = self.workers.change(&(worker_id.to_string(),), "a worker is changed")?;
+                row.name = name.to_string();
+                row.address = address.clone().into();
+                row.cpu_cores = cpu_cores;
+                row.memory_gb = memory_gb;
+                row.storage_gb = storage_gb;
+                row.max_nodes = max_nodes;
+                row.first_port = port_range.first().get().into();
+                row.last_port = port_range.last().get().into();
+                row.updated_at = *changed_at;
+                row.position = recorded.position();
+                row.sequence = recorded.sequence();
+            }
+        }
+        Ok(Applied::Changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read_models::given::{given, recorded, sample};
+
+    #[test]
+    fn a_worker_is_registered_once_and_changed_when_it_is_there() {
+        let mut rows = Rows::default();
+        let changed = recorded("cml-1", 2, &sample("worker.changed.v1"));
+        assert!(given(&mut rows, &changed).unwrap_err().to_string().contains("no row of workers"));
+        let registered = recorded("cml-1", 1, &sample("worker.registered.v1"));
+        assert_eq!(given(&mut rows, &registered), Ok(Applied::Changed));
+        assert!(given(&mut rows, &registered).unwrap_err().to_string().contains("already"));
+        given(&mut rows, &changed).unwrap();
+        let row = rows.workers.rows()[0];
+        assert_eq!((row.max_nodes, row.sequence), (200, 2));
+        assert_eq!((row.created_position, row.position), (registered.position(), changed.position()));
+    }
+
+    #[test]
+    fn what_happens_to_others_is_ignored() {
+        let mut rows = Rows::default();
+        let ignored = recorded("s-1", 1, &sample("lablet_session.created.v1"));
+        assert_eq!(given(&mut rows, &ignored), Ok(Applied::Ignored));
+        assert!(rows.workers.rows().is_empty());
+    }
 }

@@ -42,7 +42,7 @@ pub(super) struct Fact {
 impl EventDescription {
     /// What this event says; `None`: this build does not understand it.
     pub(super) fn from_event(event: &EventRow) -> Option<Self> {
-        Some(match AggregateKind::of(&event.aggregate_type)? {
+        Some(match AggregateKind::from_type(&event.aggregate_type)? {
             AggregateKind::Session => of_session(&event.data.read::<LabletSessionEvent>().ok()?),
             AggregateKind::Definition => of_definition(&event.data.read::<LabletDefinitionEvent>().ok()?),
             AggregateKind::Worker => of_worker(&event.data.read::<WorkerEvent>().ok()?),

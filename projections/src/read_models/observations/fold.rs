@@ -1,87 +1,235 @@
 //! How observations become rows.
 
+use app::log::Position;
 use chrono::{DateTime, Utc};
-use domain::evidence::{Contradiction, Evidence, NoEvidence, made_at};
+use domain::evidence::Evidence;
 use domain::lablet_session::{LabletSessionEvent, SessionIds};
 use domain::observation::{NodeObservation, Phase, Quantities, ResourceObservation};
-use domain::ports::PortMap;
+use domain::observation_summary::{Contribution, LatestDrift, NewestObservation, ObservationSummary, Reading};
+use domain::ports::{PortDrift, PortMap};
 use domain::time::shown;
 use domain::{LabId, RequestId, WorkerId};
-use sqlx::postgres::PgConnection;
-use sqlx::types::Json;
+use uuid::Uuid;
 
-use crate::projector::{Applied, ApplyError, Event, Recorded, expect_one};
+use crate::projector::{Applied, Event, Fold, Recorded, Refused, integer, jsonb};
+use crate::table::cell::{Count, Jsonb};
+use crate::table::{AnyTable, AppendOnly, Table, rows};
 
-pub(super) async fn apply(tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
-    let event = match recorded.event {
-        Event::Session(event) => event,
-        Event::Definition(_) | Event::Worker(_) => return Ok(Applied::Ignored),
-    };
-    match event.as_ref() {
-        LabletSessionEvent::ResourcesObserved {
-            ids,
-            worker_id,
-            cml_lab_id,
-            observed_resources,
-            observed_ports,
-            port_drift_detected,
-            unallocated,
-            renamed_ports: _,
-            request_id,
-            observed_at,
-            recorded_at,
-        } => {
-            let seen = Seen {
+rows! {
+    /// An observation, as it is stored.
+    pub(crate) struct StoredObservation in "observations" by (session_id: String, sequence: i64) {
+        event_id: Uuid,
+        session_id: String,
+        definition_id: String,
+        definition_version: String,
+        definition_revision: i32,
+        worker_id: Option<String>,
+        cml_lab_id: Option<String>,
+        sequence: i64,
+        position: Position,
+        observed_at: DateTime<Utc>,
+        recorded_at: DateTime<Utc>,
+        observer: Option<String>,
+        reported_by: Option<String>,
+        request_id: Option<String>,
+        nominal_cpu_cores: Option<f64>,
+        nominal_memory_mb: Option<f64>,
+        nominal_storage_mb: Option<f64>,
+        nominal_unknown_cpu_nodes: Option<i32>,
+        nominal_unknown_memory_nodes: Option<i32>,
+        nominal_unknown_storage_nodes: Option<i32>,
+        used_cpu_cores: Option<f64>,
+        used_memory_mb: Option<f64>,
+        used_storage_mb: Option<f64>,
+        used_unknown_cpu_nodes: Option<i32>,
+        used_unknown_memory_nodes: Option<i32>,
+        used_unknown_storage_nodes: Option<i32>,
+        highest_cpu_percent: Option<f64>,
+        node_count: Option<i64>,
+        nodes_booted: Option<i64>,
+        node_definitions_used: Jsonb,
+        complete: Option<bool>,
+        phase: Option<String>,
+        failed_reads: Jsonb,
+        unreadable_entries: Jsonb,
+        observed_ports: Option<Jsonb>,
+        port_drift_detected: Option<bool>,
+        port_drift: Option<Jsonb>,
+        port_drift_event_id: Option<Uuid>,
+        unallocated: Option<Jsonb>,
+        cml_version: Option<String>,
+        topology_fingerprint: Option<String>,
+        contradictions: Jsonb,
+        no_evidence: Option<String>,
+    }
+
+    /// A node of an observation, as it is stored.
+    pub(crate) struct StoredNode in "observation_nodes" by (event_id: Uuid, ordinal: i32) {
+        event_id: Uuid,
+        ordinal: i32,
+        node_id: String,
+        label: String,
+        node_definition: String,
+        image_definition: Option<String>,
+        state: Option<String>,
+        cpus: Option<i64>,
+        cpu_limit_percent: Option<i64>,
+        nominal_cpu_cores: Option<f64>,
+        nominal_memory_mb: Option<f64>,
+        used_cpu_percent: Option<f64>,
+        used_cpu_cores: Option<f64>,
+        used_memory_mb: Option<f64>,
+        used_storage_mb: Option<f64>,
+        disk_read_bytes: Option<Count>,
+        disk_written_bytes: Option<Count>,
+        booted_seconds: Option<Count>,
+    }
+
+    /// A session with the newest reading of each quantity, as it is stored.
+    pub(crate) struct StoredObservedSession in "observed_sessions" by (session_id: String) {
+        session_id: String,
+        definition_id: String,
+        definition_version: String,
+        definition_revision: i32,
+        worker_id: Option<String>,
+        observation_count: i64,
+        observed_at: DateTime<Utc>,
+        observed_event_id: Uuid,
+        complete: Option<bool>,
+        position: Position,
+        cpu_cores: Option<f64>,
+        cpu_cores_event_id: Option<Uuid>,
+        cpu_cores_at: Option<DateTime<Utc>>,
+        memory_mb: Option<f64>,
+        memory_mb_event_id: Option<Uuid>,
+        memory_mb_at: Option<DateTime<Utc>>,
+        storage_mb: Option<f64>,
+        storage_mb_event_id: Option<Uuid>,
+        storage_mb_at: Option<DateTime<Utc>>,
+        node_count: Option<i64>,
+        node_count_event_id: Option<Uuid>,
+        node_count_at: Option<DateTime<Utc>>,
+        port_drift_detected: Option<bool>,
+        port_drift_event_id: Option<Uuid>,
+        port_drift_at: Option<DateTime<Utc>>,
+        contradictions: Jsonb,
+        no_evidence: Option<String>,
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    observations: Table<StoredObservation>,
+    nodes: AppendOnly<StoredNode>,
+    sessions: Table<StoredObservedSession>,
+}
+
+impl Fold for Rows {
+    fn tables(&mut self) -> Vec<&mut dyn AnyTable> {
+        vec![&mut self.observations, &mut self.nodes, &mut self.sessions]
+    }
+
+    fn want(&mut self, event: &Event, recorded: &Recorded) {
+        let Event::Session(event) = event else { return };
+        let session = || recorded.log.aggregate_id.clone();
+        match event.as_ref() {
+            LabletSessionEvent::ResourcesObserved { .. } => {
+                self.observations.expect_none((session(), recorded.sequence()));
+                self.sessions.want((session(),));
+            }
+            LabletSessionEvent::PortDriftDetected { .. } => {
+                self.observations.want((session(), recorded.sequence() - 1));
+            }
+            LabletSessionEvent::Created { .. }
+            | LabletSessionEvent::Scheduled(_)
+            | LabletSessionEvent::Instantiating(_)
+            | LabletSessionEvent::Ready(_)
+            | LabletSessionEvent::Running(_)
+            | LabletSessionEvent::Collecting(_)
+            | LabletSessionEvent::Grading(_)
+            | LabletSessionEvent::Stopping(_)
+            | LabletSessionEvent::Stopped(_)
+            | LabletSessionEvent::Archived(_)
+            | LabletSessionEvent::Terminated(_)
+            | LabletSessionEvent::Expired(_)
+            | LabletSessionEvent::ObserveResourcesRequested { .. }
+            | LabletSessionEvent::ObservationFailed { .. } => {}
+        }
+    }
+
+    fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused> {
+        let event = match event {
+            Event::Session(event) => event,
+            Event::Definition(_) | Event::Worker(_) | Event::Foreign => return Ok(Applied::Ignored),
+        };
+        match event.as_ref() {
+            LabletSessionEvent::ResourcesObserved {
                 ids,
-                worker_id: worker_id.as_ref(),
-                cml_lab_id: cml_lab_id.as_ref(),
-                resources: observed_resources,
-                ports: observed_ports.as_ref(),
-                drift: *port_drift_detected,
-                unallocated: unallocated.as_ref(),
-                request_id: request_id.as_ref(),
-                observed_at: *observed_at,
-                recorded_at: *recorded_at,
-                evidence: observed_resources.evidence(),
-                contradictions: observed_resources.contradictions(),
-                no_evidence: observed_resources.no_evidence(),
-            };
-            seen.keep(tables, recorded).await?;
-            seen.keep_nodes(tables, recorded).await?;
-            seen.add_to_session(tables, recorded).await
+                worker_id,
+                cml_lab_id,
+                observed_resources,
+                observed_ports,
+                port_drift_detected,
+                unallocated,
+                renamed_ports: _,
+                request_id,
+                observed_at,
+                recorded_at,
+            } => {
+                let Some(contribution) = recorded.contribution() else {
+                    return Err(Refused::new("an observation contributes nothing"));
+                };
+                let observed = Observed {
+                    ids,
+                    worker_id: worker_id.as_ref(),
+                    cml_lab_id: cml_lab_id.as_ref(),
+                    resources: observed_resources,
+                    ports: observed_ports.as_ref(),
+                    drift: *port_drift_detected,
+                    unallocated: unallocated.as_ref(),
+                    request_id: request_id.as_ref(),
+                    observed_at: *observed_at,
+                    recorded_at: *recorded_at,
+                    contradictions: jsonb(&contribution.contradictions)?,
+                    contribution,
+                };
+                let observation = observed.observation(recorded)?;
+                let nodes = observed.nodes(recorded)?;
+                let session = observed.session(recorded, self.sessions.get(&(observation.session_id.clone(),))?)?;
+                self.observations.insert(observation, "a lab is observed")?;
+                self.nodes.rows.extend(nodes);
+                self.sessions.put(session)?;
+                Ok(Applied::Changed)
+            }
+            LabletSessionEvent::PortDriftDetected { drift_details, .. } => {
+                // It says how the observation right before it, of the same command, differs.
+                let drift = jsonb(drift_details)?;
+                let key = (recorded.log.aggregate_id.clone(), recorded.sequence() - 1);
+                let row = self.observations.change(&key, "ports drift")?;
+                row.port_drift = Some(drift);
+                row.port_drift_event_id = Some(recorded.event_id());
+                Ok(Applied::Changed)
+            }
+            LabletSessionEvent::Created { .. }
+            | LabletSessionEvent::Scheduled(_)
+            | LabletSessionEvent::Instantiating(_)
+            | LabletSessionEvent::Ready(_)
+            | LabletSessionEvent::Running(_)
+            | LabletSessionEvent::Collecting(_)
+            | LabletSessionEvent::Grading(_)
+            | LabletSessionEvent::Stopping(_)
+            | LabletSessionEvent::Stopped(_)
+            | LabletSessionEvent::Archived(_)
+            | LabletSessionEvent::Terminated(_)
+            | LabletSessionEvent::Expired(_)
+            | LabletSessionEvent::ObserveResourcesRequested { .. }
+            | LabletSessionEvent::ObservationFailed { .. } => Ok(Applied::Ignored),
         }
-        LabletSessionEvent::PortDriftDetected { drift_details, .. } => {
-            // It says how the observation right before it, of the same command, differs.
-            let statement = "UPDATE observations SET port_drift = $3, port_drift_event_id = $4
-                WHERE session_id = $1 AND sequence = $2 - 1";
-            let result = sqlx::query(statement)
-                .bind(&recorded.log.aggregate_id)
-                .bind(recorded.sequence())
-                .bind(Json(drift_details))
-                .bind(recorded.event_id())
-                .execute(tables)
-                .await?;
-            expect_one(&result, "the observation whose ports drifted")
-        }
-        LabletSessionEvent::Created { .. }
-        | LabletSessionEvent::Scheduled(_)
-        | LabletSessionEvent::Instantiating(_)
-        | LabletSessionEvent::Ready(_)
-        | LabletSessionEvent::Running(_)
-        | LabletSessionEvent::Collecting(_)
-        | LabletSessionEvent::Grading(_)
-        | LabletSessionEvent::Stopping(_)
-        | LabletSessionEvent::Stopped(_)
-        | LabletSessionEvent::Archived(_)
-        | LabletSessionEvent::Terminated(_)
-        | LabletSessionEvent::Expired(_)
-        | LabletSessionEvent::ObserveResourcesRequested { .. }
-        | LabletSessionEvent::ObservationFailed { .. } => Ok(Applied::Ignored),
     }
 }
 
 /// The parts of a `resources_observed`.
-struct Seen<'a> {
+struct Observed<'a> {
     ids: &'a SessionIds,
     worker_id: Option<&'a WorkerId>,
     cml_lab_id: Option<&'a LabId>,
@@ -92,167 +240,182 @@ struct Seen<'a> {
     request_id: Option<&'a RequestId>,
     observed_at: DateTime<Utc>,
     recorded_at: DateTime<Utc>,
-    evidence: Evidence,
-    contradictions: Vec<Contradiction>,
-    no_evidence: Option<NoEvidence>,
+    contradictions: Jsonb,
+    contribution: Contribution<'a>,
 }
 
-impl Seen<'_> {
-    async fn keep(&self, tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
+impl Observed<'_> {
+    fn observation(&self, recorded: &Recorded) -> Result<StoredObservation, Refused> {
         let resources = self.resources;
         let nominal = resources.nominal.unwrap_or_default();
         let used = resources.usage.unwrap_or_default();
         let coverage = resources.coverage.as_ref();
-        // An event of old may count more nodes than a column holds.
+        // An old event may count more nodes than a column holds.
         let unknown = |given: bool, nodes: fn(&Quantities) -> u32, amounts: &Quantities| {
-            given.then(|| i64::from(nodes(amounts)).min(i64::from(i32::MAX)))
+            given.then(|| i32::try_from(nodes(amounts)).unwrap_or(i32::MAX))
         };
         let (has_nominal, has_used) = (resources.nominal.is_some(), resources.usage.is_some());
-        let statement = "INSERT INTO observations (event_id, session_id, definition_id, definition_version,
-                definition_revision, worker_id, cml_lab_id, sequence, position, observed_at, recorded_at, observer,
-                reported_by, request_id, nominal_cpu_cores, nominal_memory_mb, nominal_storage_mb,
-                nominal_unknown_cpu_nodes, nominal_unknown_memory_nodes, nominal_unknown_storage_nodes, used_cpu_cores,
-                used_memory_mb, used_storage_mb, used_unknown_cpu_nodes, used_unknown_memory_nodes,
-                used_unknown_storage_nodes, highest_cpu_percent, node_count, nodes_booted, node_definitions_used,
-                complete, phase, failed_reads, unreadable_entries, observed_ports, port_drift_detected, unallocated,
-                cml_version, topology_fingerprint, contradictions, no_evidence)
-            VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21, $22,
-                $23, $24, $25, $26, $27, $28, $29, $30, $31, $32, $33, $34, $35, $36, $37, $38, $39, $40, $41)";
-        let result = sqlx::query(statement)
-            .bind(recorded.event_id())
-            .bind(self.ids.session_id.as_str())
-            .bind(self.ids.definition_id.as_str())
-            .bind(self.ids.definition_version.as_str())
-            .bind(i64::from(self.ids.definition_revision))
-            .bind(self.worker_id.map(WorkerId::as_str))
-            .bind(self.cml_lab_id.map(LabId::as_str))
-            .bind(recorded.sequence())
-            .bind(&recorded.position)
-            .bind(shown(self.observed_at))
-            .bind(self.recorded_at)
-            .bind(&resources.observer)
-            .bind(&recorded.log.metadata.actor)
-            .bind(self.request_id.map(RequestId::as_str))
-            .bind(resources.nominal_cpu_cores())
-            .bind(resources.nominal_memory_mb())
-            .bind(nominal.storage_mb)
-            .bind(unknown(has_nominal, |amounts| amounts.unknown_cpu_nodes, &nominal))
-            .bind(unknown(has_nominal, |amounts| amounts.unknown_memory_nodes, &nominal))
-            .bind(unknown(has_nominal, |amounts| amounts.unknown_storage_nodes, &nominal))
-            .bind(used.used.cpu_cores)
-            .bind(used.used.memory_mb)
-            .bind(resources.used_storage_mb())
-            .bind(unknown(has_used, |amounts| amounts.unknown_cpu_nodes, &used.used))
-            .bind(unknown(has_used, |amounts| amounts.unknown_memory_nodes, &used.used))
-            .bind(unknown(has_used, |amounts| amounts.unknown_storage_nodes, &used.used))
-            .bind(used.highest_cpu_percent)
-            .bind(resources.node_count().map(i64::from))
-            .bind(coverage.and_then(|coverage| coverage.nodes_booted).map(i64::from))
-            .bind(Json(&resources.node_definitions_used))
-            .bind(resources.is_complete())
-            .bind(coverage.map(|coverage| phase(coverage.phase)))
-            .bind(Json(coverage.map(|coverage| coverage.failed_reads.as_slice()).unwrap_or_default()))
-            .bind(Json(coverage.map(|coverage| coverage.unreadable_entries.as_slice()).unwrap_or_default()))
-            .bind(self.ports.map(Json))
-            .bind(self.drift)
-            .bind(self.unallocated.map(Json))
-            .bind(&resources.cml_version)
-            .bind(&resources.topology_fingerprint)
-            .bind(Json(&self.contradictions))
-            .bind(self.no_evidence.map(NoEvidence::as_str))
-            .execute(tables)
-            .await?;
-        expect_one(&result, "an observation")
+        Ok(StoredObservation {
+            event_id: recorded.event_id(),
+            session_id: recorded.log.aggregate_id.clone(),
+            definition_id: self.ids.definition_id.to_string(),
+            definition_version: self.ids.definition_version.as_str().to_owned(),
+            definition_revision: integer(self.ids.definition_revision, "definition_revision")?,
+            worker_id: self.worker_id.map(ToString::to_string),
+            cml_lab_id: self.cml_lab_id.map(ToString::to_string),
+            sequence: recorded.sequence(),
+            position: recorded.position(),
+            observed_at: shown(self.observed_at),
+            recorded_at: self.recorded_at,
+            observer: resources.observer.as_ref().map(ToString::to_string),
+            reported_by: recorded.log.metadata.actor.clone(),
+            request_id: self.request_id.map(ToString::to_string),
+            nominal_cpu_cores: resources.nominal_cpu_cores(),
+            nominal_memory_mb: resources.nominal_memory_mb(),
+            nominal_storage_mb: nominal.storage_mb,
+            nominal_unknown_cpu_nodes: unknown(has_nominal, |amounts| amounts.unknown_cpu_nodes, &nominal),
+            nominal_unknown_memory_nodes: unknown(has_nominal, |amounts| amounts.unknown_memory_nodes, &nominal),
+            nominal_unknown_storage_nodes: unknown(has_nominal, |amounts| amounts.unknown_storage_nodes, &nominal),
+            used_cpu_cores: used.used.cpu_cores,
+            used_memory_mb: used.used.memory_mb,
+            used_storage_mb: resources.used_storage_mb(),
+            used_unknown_cpu_nodes: unknown(has_used, |amounts| amounts.unknown_cpu_nodes, &used.used),
+            used_unknown_memory_nodes: unknown(has_used, |amounts| amounts.unknown_memory_nodes, &used.used),
+            used_unknown_storage_nodes: unknown(has_used, |amounts| amounts.unknown_storage_nodes, &used.used),
+            highest_cpu_percent: used.highest_cpu_percent,
+            node_count: resources.node_count().map(i64::from),
+            nodes_booted: coverage.and_then(|coverage| coverage.nodes_booted).map(i64::from),
+            node_definitions_used: jsonb(&resources.node_definitions_used)?,
+            complete: self.contribution.complete,
+            phase: coverage.map(|coverage| phase(coverage.phase).to_owned()),
+            failed_reads: jsonb(&coverage.map(|coverage| coverage.failed_reads.as_slice()).unwrap_or_default())?,
+            unreadable_entries: jsonb(
+                &coverage.map(|coverage| coverage.unreadable_entries.as_slice()).unwrap_or_default(),
+            )?,
+            observed_ports: self.ports.map(jsonb).transpose()?,
+            port_drift_detected: self.drift,
+            port_drift: None,
+            port_drift_event_id: None,
+            unallocated: self.unallocated.map(jsonb).transpose()?,
+            cml_version: resources.cml_version.as_ref().map(ToString::to_string),
+            topology_fingerprint: resources.topology_fingerprint.as_ref().map(ToString::to_string),
+            contradictions: self.contradictions.clone(),
+            no_evidence: self.contribution.no_evidence.map(|reason| reason.as_str().to_owned()),
+        })
     }
 
-    /// All nodes in one statement; a lab has up to 2,000.
-    async fn keep_nodes(&self, tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
-        if self.resources.nodes.is_empty() {
-            return Ok(Applied::Ignored);
+    fn nodes(&self, recorded: &Recorded) -> Result<Vec<StoredNode>, Refused> {
+        let nodes = self.resources.nodes.iter().enumerate();
+        nodes.map(|(ordinal, node)| stored_node(recorded.event_id(), ordinal, node)).collect()
+    }
+
+    fn session(
+        &self,
+        recorded: &Recorded,
+        known: Option<&StoredObservedSession>,
+    ) -> Result<StoredObservedSession, Refused> {
+        let event_id = recorded.event_id();
+        let mut row = match known {
+            Some(known) => known.clone(),
+            None => StoredObservedSession {
+                session_id: recorded.log.aggregate_id.clone(),
+                definition_id: self.ids.definition_id.to_string(),
+                definition_version: self.ids.definition_version.as_str().to_owned(),
+                definition_revision: integer(self.ids.definition_revision, "definition_revision")?,
+                worker_id: None,
+                observation_count: 0,
+                observed_at: self.contribution.made_at,
+                observed_event_id: event_id,
+                complete: None,
+                position: recorded.position(),
+                cpu_cores: None,
+                cpu_cores_event_id: None,
+                cpu_cores_at: None,
+                memory_mb: None,
+                memory_mb_event_id: None,
+                memory_mb_at: None,
+                storage_mb: None,
+                storage_mb_event_id: None,
+                storage_mb_at: None,
+                node_count: None,
+                node_count_event_id: None,
+                node_count_at: None,
+                port_drift_detected: None,
+                port_drift_event_id: None,
+                port_drift_at: None,
+                contradictions: Jsonb::empty_array(),
+                no_evidence: None,
+            },
+        };
+        let mut summary = row.summary();
+        let is_newest = summary.record(event_id, &self.contribution);
+        row.observation_count += 1;
+        row.position = recorded.position();
+        row.worker_id = self.worker_id.map(ToString::to_string);
+        if is_newest {
+            row.observed_at = self.contribution.made_at;
+            row.observed_event_id = event_id;
+            row.complete = self.contribution.complete;
+            row.contradictions = self.contradictions.clone();
+            row.no_evidence = self.contribution.no_evidence.map(|reason| reason.as_str().to_owned());
         }
-        let nodes: Vec<serde_json::Value> =
-            self.resources.nodes.iter().enumerate().map(|(ordinal, node)| node_row(ordinal, node)).collect();
-        let statement = "INSERT INTO observation_nodes (event_id, session_id, definition_id, observed_at, position,
-                ordinal, node_id, label, node_definition, image_definition, state, cpus, cpu_limit_percent,
-                nominal_cpu_cores, nominal_memory_mb, used_cpu_percent, used_cpu_cores, used_memory_mb, used_storage_mb,
-                disk_read_bytes, disk_written_bytes, booted_seconds)
-            SELECT $1, $2, $3, $4, $5, n.*
-              FROM jsonb_to_recordset($6) AS n (ordinal integer, node_id text, label text, node_definition text,
-                image_definition text, state text, cpus bigint, cpu_limit_percent bigint,
-                nominal_cpu_cores double precision, nominal_memory_mb double precision,
-                used_cpu_percent double precision, used_cpu_cores double precision, used_memory_mb double precision,
-                used_storage_mb double precision, disk_read_bytes numeric, disk_written_bytes numeric,
-                booted_seconds numeric)";
-        sqlx::query(statement)
-            .bind(recorded.event_id())
-            .bind(self.ids.session_id.as_str())
-            .bind(self.ids.definition_id.as_str())
-            .bind(shown(self.observed_at))
-            .bind(&recorded.position)
-            .bind(Json(nodes))
-            .execute(tables)
-            .await?;
-        Ok(Applied::Changed)
+        (row.cpu_cores, row.cpu_cores_event_id, row.cpu_cores_at) = parts(summary.cpu_cores);
+        (row.memory_mb, row.memory_mb_event_id, row.memory_mb_at) = parts(summary.memory_mb);
+        (row.storage_mb, row.storage_mb_event_id, row.storage_mb_at) = parts(summary.storage_mb);
+        let (node_count, node_count_event_id, node_count_at) = parts(summary.node_count);
+        (row.node_count_event_id, row.node_count_at) = (node_count_event_id, node_count_at);
+        row.node_count = node_count.map(i64::from);
+        let drift = summary.drift.map(|drift| (drift.detected, drift.event, drift.made_at));
+        row.port_drift_detected = drift.map(|(detected, _, _)| detected);
+        row.port_drift_event_id = drift.map(|(_, event, _)| event);
+        row.port_drift_at = drift.map(|(_, _, made_at)| made_at);
+        Ok(row)
     }
+}
 
-    /// Of each quantity the newest that counts stays; a reading recorded late does not replace a newer one, nor does one
-    /// that is no evidence.
-    async fn add_to_session(&self, tables: &mut PgConnection, recorded: &Recorded<'_>) -> Result<Applied, ApplyError> {
-        let statement = "INSERT INTO observed_sessions AS s (session_id, definition_id, definition_version,
-                definition_revision, worker_id, observation_count, observed_at, observed_event_id, complete, position,
-                cpu_cores, cpu_cores_event_id, cpu_cores_at, memory_mb, memory_mb_event_id, memory_mb_at,
-                storage_mb, storage_mb_event_id, storage_mb_at, node_count, node_count_event_id, node_count_at,
-                port_drift_detected, port_drift_event_id, port_drift_at, contradictions, no_evidence)
-            VALUES ($1, $2, $3, $4, $5, 1, $6, $7, $8, $9,
-                $10, CASE WHEN $10::float8 IS NOT NULL THEN $7 END, CASE WHEN $10 IS NOT NULL THEN $6 END,
-                $11, CASE WHEN $11::float8 IS NOT NULL THEN $7 END, CASE WHEN $11 IS NOT NULL THEN $6 END,
-                $12, CASE WHEN $12::float8 IS NOT NULL THEN $7 END, CASE WHEN $12 IS NOT NULL THEN $6 END,
-                $13, CASE WHEN $13::bigint IS NOT NULL THEN $7 END, CASE WHEN $13 IS NOT NULL THEN $6 END,
-                $14, CASE WHEN $14::boolean IS NOT NULL THEN $7 END, CASE WHEN $14 IS NOT NULL THEN $6 END, $15, $16)
-            ON CONFLICT (session_id) DO UPDATE SET
-                observation_count = s.observation_count + 1,
-                position = excluded.position,
-                worker_id = excluded.worker_id,
-                observed_at = greatest(s.observed_at, excluded.observed_at),
-                observed_event_id = CASE WHEN s.observed_at > $6 THEN s.observed_event_id ELSE $7 END,
-                complete = CASE WHEN s.observed_at > $6 THEN s.complete ELSE $8 END,
-                contradictions = CASE WHEN s.observed_at > $6 THEN s.contradictions ELSE $15 END,
-                no_evidence = CASE WHEN s.observed_at > $6 THEN s.no_evidence ELSE $16 END,
-                cpu_cores = CASE WHEN $10 IS NULL OR s.cpu_cores_at > $6 THEN s.cpu_cores ELSE $10 END,
-                cpu_cores_event_id = CASE WHEN $10 IS NULL OR s.cpu_cores_at > $6 THEN s.cpu_cores_event_id ELSE $7 END,
-                cpu_cores_at = CASE WHEN $10 IS NULL OR s.cpu_cores_at > $6 THEN s.cpu_cores_at ELSE $6 END,
-                memory_mb = CASE WHEN $11 IS NULL OR s.memory_mb_at > $6 THEN s.memory_mb ELSE $11 END,
-                memory_mb_event_id = CASE WHEN $11 IS NULL OR s.memory_mb_at > $6 THEN s.memory_mb_event_id ELSE $7 END,
-                memory_mb_at = CASE WHEN $11 IS NULL OR s.memory_mb_at > $6 THEN s.memory_mb_at ELSE $6 END,
-                storage_mb = CASE WHEN $12 IS NULL OR s.storage_mb_at > $6 THEN s.storage_mb ELSE $12 END,
-                storage_mb_event_id = CASE WHEN $12 IS NULL OR s.storage_mb_at > $6 THEN s.storage_mb_event_id ELSE $7 END,
-                storage_mb_at = CASE WHEN $12 IS NULL OR s.storage_mb_at > $6 THEN s.storage_mb_at ELSE $6 END,
-                node_count = CASE WHEN $13 IS NULL OR s.node_count_at > $6 THEN s.node_count ELSE $13 END,
-                node_count_event_id = CASE WHEN $13 IS NULL OR s.node_count_at > $6 THEN s.node_count_event_id ELSE $7 END,
-                node_count_at = CASE WHEN $13 IS NULL OR s.node_count_at > $6 THEN s.node_count_at ELSE $6 END,
-                port_drift_detected = CASE WHEN $14 IS NULL OR s.port_drift_at > $6 THEN s.port_drift_detected ELSE $14 END,
-                port_drift_event_id = CASE WHEN $14 IS NULL OR s.port_drift_at > $6 THEN s.port_drift_event_id ELSE $7 END,
-                port_drift_at = CASE WHEN $14 IS NULL OR s.port_drift_at > $6 THEN s.port_drift_at ELSE $6 END";
-        let result = sqlx::query(statement)
-            .bind(self.ids.session_id.as_str())
-            .bind(self.ids.definition_id.as_str())
-            .bind(self.ids.definition_version.as_str())
-            .bind(i64::from(self.ids.definition_revision))
-            .bind(self.worker_id.map(WorkerId::as_str))
-            .bind(made_at(self.observed_at, self.recorded_at))
-            .bind(recorded.event_id())
-            .bind(self.resources.is_complete())
-            .bind(&recorded.position)
-            .bind(self.evidence.cpu_cores)
-            .bind(self.evidence.memory_mb)
-            .bind(self.evidence.storage_mb)
-            .bind(self.evidence.node_count.map(i64::from))
-            .bind(self.drift)
-            .bind(Json(&self.contradictions))
-            .bind(self.no_evidence.map(NoEvidence::as_str))
-            .execute(tables)
-            .await?;
-        expect_one(&result, "an observed session")
+impl StoredObservedSession {
+    /// What the row knows; of the newest observation only when it was made.
+    fn summary(&self) -> ObservationSummary<Uuid> {
+        let newest = (self.observation_count > 0).then(|| NewestObservation {
+            event: self.observed_event_id,
+            made_at: self.observed_at,
+            complete: self.complete,
+            evidence: Evidence::default(),
+            contradictions: Vec::new(),
+            no_evidence: None,
+        });
+        let verdict = self.port_drift_detected.zip(self.port_drift_event_id).zip(self.port_drift_at);
+        let drift = verdict.map(|((detected, event), made_at)| LatestDrift {
+            detected,
+            event,
+            made_at,
+            since: None,
+            observed_ports: None,
+            unallocated: None,
+            details: PortDrift::default(),
+            is_recorded_last: false,
+        });
+        let nodes = self.node_count.and_then(|count| u32::try_from(count).ok());
+        ObservationSummary {
+            count: self.observation_count.unsigned_abs(),
+            newest,
+            cpu_cores: reading(self.cpu_cores, self.cpu_cores_event_id, self.cpu_cores_at),
+            memory_mb: reading(self.memory_mb, self.memory_mb_event_id, self.memory_mb_at),
+            storage_mb: reading(self.storage_mb, self.storage_mb_event_id, self.storage_mb_at),
+            node_count: reading(nodes, self.node_count_event_id, self.node_count_at),
+            drift,
+        }
+    }
+}
+
+fn reading<T>(value: Option<T>, event: Option<Uuid>, made_at: Option<DateTime<Utc>>) -> Option<Reading<T, Uuid>> {
+    Some(Reading { value: value?, event: event?, made_at: made_at? })
+}
+
+fn parts<T>(reading: Option<Reading<T, Uuid>>) -> (Option<T>, Option<Uuid>, Option<DateTime<Utc>>) {
+    match reading {
+        Some(Reading { value, event, made_at }) => (Some(value), Some(event), Some(made_at)),
+        None => (None, None, None),
     }
 }
 
@@ -265,25 +428,79 @@ fn phase(phase: Phase) -> &'static str {
     }
 }
 
-fn node_row(ordinal: usize, node: &NodeObservation) -> serde_json::Value {
+#[expect(clippy::cast_precision_loss, reason = "a node has at most 100,000,000 MB")]
+fn stored_node(event_id: Uuid, ordinal: usize, node: &NodeObservation) -> Result<StoredNode, Refused> {
     let usage = node.usage.unwrap_or_default();
-    serde_json::json!({
-        "ordinal": ordinal,
-        "node_id": node.node_id,
-        "label": node.label,
-        "node_definition": node.node_definition,
-        "image_definition": node.image_definition,
-        "state": node.state,
-        "cpus": node.cpus,
-        "cpu_limit_percent": node.cpu_limit,
-        "nominal_cpu_cores": node.nominal_cpu_cores,
-        "nominal_memory_mb": node.ram_mb,
-        "used_cpu_percent": usage.cpu_percent,
-        "used_cpu_cores": usage.cpu_cores,
-        "used_memory_mb": usage.memory_mb,
-        "used_storage_mb": usage.disk_mb,
-        "disk_read_bytes": usage.disk_read_bytes,
-        "disk_written_bytes": usage.disk_written_bytes,
-        "booted_seconds": usage.booted_seconds,
+    Ok(StoredNode {
+        event_id,
+        ordinal: integer(ordinal, "ordinal")?,
+        node_id: node.node_id.to_string(),
+        label: node.label.to_string(),
+        node_definition: node.node_definition.to_string(),
+        image_definition: node.image_definition.as_ref().map(ToString::to_string),
+        state: node.state.as_ref().map(ToString::to_string),
+        cpus: node.cpus.map(i64::from),
+        cpu_limit_percent: node.cpu_limit.map(i64::from),
+        nominal_cpu_cores: node.nominal_cpu_cores,
+        nominal_memory_mb: node.ram_mb.map(|ram| ram as f64),
+        used_cpu_percent: usage.cpu_percent,
+        used_cpu_cores: usage.cpu_cores,
+        used_memory_mb: usage.memory_mb,
+        used_storage_mb: usage.disk_mb,
+        disk_read_bytes: usage.disk_read_bytes.map(Count),
+        disk_written_bytes: usage.disk_written_bytes.map(Count),
+        booted_seconds: usage.booted_seconds.map(Count),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::read_models::given::{event_id, given, recorded, sample};
+
+    fn observed(sequence: i64, at: &str, total_cpu_cores: Value) -> Recorded {
+        let mut event = sample("lablet_session.resources_observed.v1");
+        event["observed_at"] = at.into();
+        event["observed_resources"]["total_cpu_cores"] = total_cpu_cores;
+        event["observed_resources"]["nominal"] = Value::Null;
+        recorded("s-1", sequence, &event)
+    }
+
+    #[test]
+    fn an_observation_becomes_a_row_a_row_for_each_node_and_the_sessions_readings() {
+        let mut rows = Rows::default();
+        given(&mut rows, &observed(7, "2026-03-01T10:00:00Z", json!(1.5))).unwrap();
+        let observation = rows.observations.rows()[0];
+        assert_eq!((observation.nominal_cpu_cores, observation.node_count), (Some(1.5), Some(2)));
+        let nodes: Vec<_> = rows.nodes.rows.iter().map(|node| (node.ordinal, node.nominal_memory_mb)).collect();
+        assert_eq!(nodes, [(0, Some(512.0)), (1, Some(768.0))]);
+        assert_eq!(rows.nodes.rows[0].disk_read_bytes, Some(Count(46_081_024)));
+        assert_eq!(rows.nodes.rows[1].used_cpu_percent, None, "nobody measured");
+        assert_eq!(rows.sessions.rows()[0].cpu_cores_event_id, Some(event_id(7)));
+    }
+
+    #[test]
+    fn of_each_quantity_the_newest_known_reading_stays_whatever_the_order() {
+        let mut rows = Rows::default();
+        given(&mut rows, &observed(2, "2026-03-01T10:30:00Z", json!(1.5))).unwrap();
+        given(&mut rows, &observed(3, "2026-03-01T10:40:00Z", Value::Null)).unwrap();
+        given(&mut rows, &observed(4, "2026-03-01T10:00:00Z", json!(1.5))).unwrap();
+        let row = rows.sessions.rows()[0];
+        assert_eq!((row.observation_count, row.observed_event_id), (3, event_id(3)));
+        assert_eq!((row.cpu_cores, row.cpu_cores_event_id), (Some(1.5), Some(event_id(2))));
+        assert_eq!(row.memory_mb_event_id, Some(event_id(3)));
+    }
+
+    #[test]
+    fn drift_details_go_to_the_observation_right_before_them() {
+        let mut rows = Rows::default();
+        let drift = recorded("s-1", 3, &sample("lablet_session.port_drift_detected.v1"));
+        assert!(given(&mut rows, &drift).is_err(), "there is no observation");
+        given(&mut rows, &observed(2, "2026-03-01T10:30:00Z", json!(1.5))).unwrap();
+        rows.observations.expect_none(("s-1".to_owned(), 9));
+        given(&mut rows, &drift).unwrap();
+        assert_eq!(rows.observations.rows()[0].port_drift_event_id, Some(event_id(3)));
+    }
 }

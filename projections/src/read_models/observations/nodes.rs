@@ -104,11 +104,10 @@ const COLUMNS: &str = "ordinal, node_id, label, node_definition, image_definitio
     nominal_cpu_cores, nominal_memory_mb, used_cpu_percent, used_cpu_cores, used_memory_mb, used_storage_mb,
     disk_read_bytes, disk_written_bytes, booted_seconds";
 
-/// Where a node is found.
+/// Where in an observation a node is found.
 #[derive(Deserialize)]
-struct Place {
+struct NodePlace {
     event_id: Uuid,
-    observed_at: DateTime<Utc>,
     ordinal: u32,
 }
 
@@ -179,18 +178,18 @@ impl Projections {
         let Some(source) = self.nodes_source(id, observation).await? else { return Ok(None) };
         let mut query = QueryBuilder::new(page::select("event_id", "ordinal"));
         query.push(
-            "SELECT event_id, observed_at, ordinal
+            "SELECT event_id, ordinal
                FROM read_observations.observation_nodes WHERE event_id = ",
         );
         query.push_bind(source.event_id).push(" AND node_id = ").push_bind(node_id.to_owned());
         query.push(" ORDER BY ordinal LIMIT 1) r");
         let place = self.row_of("observation_nodes", query).await?;
-        let Some(Place { event_id, observed_at, ordinal }) = place else { return Ok(None) };
+        let Some(NodePlace { event_id, ordinal }) = place else { return Ok(None) };
         let path = ["observed_resources".to_owned(), "nodes".to_owned(), ordinal.to_string()];
         let Some(node) = self.log.payload_part(event_id, &path).await? else { return Ok(None) };
         let node: NodeObservation = serde_json::from_value(node)
             .map_err(|error| sqlx::Error::ColumnDecode { index: "payload".to_owned(), source: Box::new(error) })?;
-        Ok(Some(NodeDetail { event_id, observed_at, ordinal, node }))
+        Ok(Some(NodeDetail { event_id, observed_at: source.observed_at, ordinal, node }))
     }
 
     /// The session's newest observation, or the one named if it is the session's.

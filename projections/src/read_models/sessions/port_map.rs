@@ -150,7 +150,7 @@ impl Projections {
                  SELECT id, definition_id, status, allocated_ports, observed_ports, port_drift, verdict_observed_at,
                         CASE WHEN timeslot_end IS NOT NULL
                              THEN json_build_object('start', timeslot_start, 'end', timeslot_end) END AS timeslot,
-                        verdict_event_id, observed_resources -> 'ports' AS ports
+                        verdict_event_id, ports
                    FROM read_sessions.sessions
                   WHERE status IN ('scheduled', 'instantiating', 'ready', 'running', 'collecting', 'grading', 'stopping')
                     AND worker_id = ",

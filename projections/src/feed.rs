@@ -1,0 +1,169 @@
+//! The log, read and decoded once for all read models of a process.
+//!
+//! The feed is a window of decoded events that ends at the newest one that was read. Whoever follows the log asks for what
+//! comes after a position. Within the window it gets what is there; at its end one reads on, and all share it; before it,
+//! lagging or rebuilding, one reads for oneself.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use app::log::{Log, LogError, Position};
+use tokio::sync::{Mutex as AsyncMutex, watch};
+
+use crate::projector::Recorded;
+
+/// Payloads of the window, in bytes as text. Decoded they take several times that.
+const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+/// What an event takes beside its payload.
+const EVENT_BYTES: usize = 512;
+/// Most events read at once.
+const MOST_READ: i64 = 2_000;
+
+/// Events in the order of the log, all of those between two positions.
+#[derive(Debug)]
+struct Window {
+    /// The first event is the one after this.
+    start: Position,
+    end: Position,
+    events: VecDeque<Arc<Recorded>>,
+    bytes: usize,
+}
+
+impl Window {
+    fn reset(&mut self, position: Position) {
+        *self = Self { start: position, end: position, events: VecDeque::new(), bytes: 0 };
+    }
+
+    fn append(&mut self, events: impl IntoIterator<Item = Arc<Recorded>>) {
+        for event in events {
+            self.end = event.position();
+            self.bytes += weight(&event);
+            self.events.push_back(event);
+        }
+        while self.bytes > WINDOW_BYTES
+            && let Some(event) = self.events.pop_front()
+        {
+            self.bytes -= weight(&event);
+            self.start = event.position();
+        }
+    }
+
+    /// Events after a position of the window, which may be its end; `None`: the position lies before it.
+    fn after(&self, position: Position, limits: Limits) -> Option<Vec<Arc<Recorded>>> {
+        if position < self.start || position > self.end {
+            return None;
+        }
+        let first = self.events.partition_point(|event| event.position() <= position);
+        let mut bytes = 0;
+        let fits = |event: &&Arc<Recorded>| {
+            let fits = bytes < limits.bytes;
+            bytes += event.bytes;
+            fits
+        };
+        Some(self.events.iter().skip(first).take(limits.events).take_while(fits).cloned().collect())
+    }
+}
+
+fn weight(event: &Recorded) -> usize {
+    event.bytes + EVENT_BYTES
+}
+
+/// How much is asked for: so many events, and no more once they have so many bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Most events.
+    pub events: usize,
+    /// Bytes of payload at which it ends.
+    pub bytes: usize,
+}
+
+/// The newest events of the log, decoded.
+#[derive(Debug)]
+pub struct Feed {
+    window: Mutex<Window>,
+    /// Held by the one who reads at the window's end.
+    reading: AsyncMutex<()>,
+    end: watch::Sender<Position>,
+}
+
+impl Default for Feed {
+    fn default() -> Self {
+        let start = Position::START;
+        let window = Window { start, end: start, events: VecDeque::new(), bytes: 0 };
+        Self { window: Mutex::new(window), reading: AsyncMutex::default(), end: watch::Sender::new(start) }
+    }
+}
+
+impl Feed {
+    /// Changes whenever events are added.
+    pub fn end(&self) -> watch::Receiver<Position> {
+        self.end.subscribe()
+    }
+
+    fn window(&self) -> std::sync::MutexGuard<'_, Window> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds events that somebody else read, if `previous` is the window's end: they follow it without a hole. `false`:
+    /// it is not, and nothing was added.
+    pub fn push(&self, previous: Position, events: Vec<Recorded>) -> bool {
+        let mut window = self.window();
+        if window.end != previous {
+            return false;
+        }
+        window.append(events.into_iter().map(Arc::new));
+        let end = window.end;
+        drop(window);
+        self.end.send_replace(end);
+        true
+    }
+
+    /// Events after a position, in the order of the log; none: the log ends there, for now.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn after(&self, log: &Log, position: Position, limits: Limits) -> Result<Vec<Arc<Recorded>>, LogError> {
+        if let Some(events) = self.at_hand(position, limits) {
+            return Ok(events);
+        }
+        let is_behind = |window: &Window| position < window.start && !window.events.is_empty();
+        if is_behind(&self.window()) {
+            return read(log, position, limits.events).await;
+        }
+        let _reading = self.reading.lock().await;
+        // Another may have read meanwhile, or somebody pushed.
+        if let Some(events) = self.at_hand(position, limits) {
+            return Ok(events);
+        }
+        if is_behind(&self.window()) {
+            return read(log, position, limits.events).await;
+        }
+        let most = limits.events.min(usize::try_from(MOST_READ).unwrap_or(usize::MAX));
+        let events = read(log, position, most).await?;
+        let mut window = self.window();
+        if window.end != position {
+            // Pushed meanwhile, or nobody has followed so far yet.
+            if window.end > position {
+                return Ok(events);
+            }
+            window.reset(position);
+        }
+        window.append(events.iter().cloned());
+        let end = window.end;
+        drop(window);
+        if !events.is_empty() {
+            self.end.send_replace(end);
+        }
+        Ok(events)
+    }
+
+    fn at_hand(&self, position: Position, limits: Limits) -> Option<Vec<Arc<Recorded>>> {
+        self.window().after(position, limits).filter(|events| !events.is_empty())
+    }
+}
+
+/// Reads and decodes.
+pub(crate) async fn read(log: &Log, position: Position, most: usize) -> Result<Vec<Arc<Recorded>>, LogError> {
+    let events = log.read(position, i64::try_from(most).unwrap_or(i64::MAX)).await?;
+    Ok(events.into_iter().map(|event| Arc::new(Recorded::from_log(event))).collect())
+}

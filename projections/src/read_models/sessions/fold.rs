@@ -1,0 +1,330 @@
+//! How sessions become rows.
+
+use app::log::Position;
+use chrono::{DateTime, Utc};
+use domain::evidence::Evidence;
+use domain::lablet_session::{LabletSessionEvent, LifeStep, SessionStatus};
+use domain::observation_summary::{Contribution, LatestDrift, NewestObservation, ObservationSummary};
+use domain::ports::PortDrift;
+use domain::time::shown;
+use uuid::Uuid;
+
+use crate::projector::{Applied, Event, Fold, Recorded, Refused, integer, jsonb};
+use crate::table::cell::Jsonb;
+use crate::table::{AnyTable, Table, rows};
+
+rows! {
+    /// A session, as it is stored.
+    pub(crate) struct StoredSession in "sessions" by (id: String) {
+        id: String,
+        definition_id: String,
+        definition_version: String,
+        definition_revision: i32,
+        owner_id: Option<String>,
+        status: String,
+        status_reason: Option<String>,
+        status_since: DateTime<Utc>,
+        worker_id: Option<String>,
+        cml_lab_id: Option<String>,
+        allocated_ports: Option<Jsonb>,
+        observed_ports: Option<Jsonb>,
+        unallocated: Option<Jsonb>,
+        port_drift_detected: Option<bool>,
+        port_drift: Option<Jsonb>,
+        verdict_event_id: Option<Uuid>,
+        verdict_sequence: Option<i64>,
+        verdict_observed_at: Option<DateTime<Utc>>,
+        drift_since: Option<DateTime<Utc>>,
+        observation_count: i64,
+        observed_at: Option<DateTime<Utc>>,
+        observed_event_id: Option<Uuid>,
+        observation_complete: Option<bool>,
+        ports: Option<Jsonb>,
+        nominal_cpu_cores: Option<f64>,
+        nominal_memory_mb: Option<f64>,
+        open_requests: i64,
+        timeslot_start: Option<DateTime<Utc>>,
+        timeslot_end: Option<DateTime<Utc>>,
+        created_at: DateTime<Utc>,
+        updated_at: DateTime<Utc>,
+        created_position: Position,
+        position: Position,
+        sequence: i64,
+    }
+}
+
+impl StoredSession {
+    /// What the row knows of observations; what it keeps as JSON is left out. `last` is the event before the next one.
+    fn summary(&self, last: i64) -> ObservationSummary<Uuid> {
+        let newest = self.observed_at.zip(self.observed_event_id).map(|(made_at, event)| NewestObservation {
+            event,
+            made_at,
+            complete: self.observation_complete,
+            evidence: Evidence::default(),
+            contradictions: Vec::new(),
+            no_evidence: None,
+        });
+        let verdict = self.port_drift_detected.zip(self.verdict_event_id).zip(self.verdict_observed_at);
+        let drift = verdict.map(|((detected, event), made_at)| LatestDrift {
+            detected,
+            event,
+            made_at,
+            since: self.drift_since,
+            observed_ports: None,
+            unallocated: None,
+            details: PortDrift::default(),
+            is_recorded_last: self.verdict_sequence == Some(last),
+        });
+        ObservationSummary {
+            count: self.observation_count.unsigned_abs(),
+            newest,
+            drift,
+            ..ObservationSummary::default()
+        }
+    }
+}
+
+/// What an observation says of the ports, as it is stored.
+struct Verdict {
+    observed_ports: Option<Jsonb>,
+    unallocated: Option<Jsonb>,
+    /// Without what the event that follows tells of a drift.
+    details: Jsonb,
+}
+
+impl Verdict {
+    fn from_contribution(contribution: &Contribution<'_>) -> Result<Self, Refused> {
+        let details = PortDrift { renamed: contribution.renamed_ports.clone(), ..PortDrift::default() };
+        Ok(Self {
+            observed_ports: contribution.observed_ports.map(jsonb).transpose()?,
+            unallocated: contribution.unallocated.map(jsonb).transpose()?,
+            details: jsonb(&details)?,
+        })
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    sessions: Table<StoredSession>,
+}
+
+impl Fold for Rows {
+    fn tables(&mut self) -> Vec<&mut dyn AnyTable> {
+        vec![&mut self.sessions]
+    }
+
+    fn want(&mut self, event: &Event, recorded: &Recorded) {
+        let Event::Session(event) = event else { return };
+        let key = (recorded.log.aggregate_id.clone(),);
+        if matches!(event.as_ref(), LabletSessionEvent::Created { .. }) {
+            self.sessions.expect_none(key);
+        } else {
+            self.sessions.want(key);
+        }
+    }
+
+    fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused> {
+        let event = match event {
+            Event::Session(event) => event.as_ref(),
+            Event::Definition(_) | Event::Worker(_) | Event::Foreign => return Ok(Applied::Ignored),
+        };
+        match event {
+            LabletSessionEvent::Created { ids, owner_id, timeslot, created_at } => {
+                let row = StoredSession {
+                    id: recorded.log.aggregate_id.clone(),
+                    definition_id: ids.definition_id.to_string(),
+                    definition_version: ids.definition_version.as_str().to_owned(),
+                    definition_revision: integer(ids.definition_revision, "definition_revision")?,
+                    owner_id: owner_id.as_ref().map(ToString::to_string),
+                    status: SessionStatus::Pending.as_str().to_owned(),
+                    status_reason: None,
+                    status_since: *created_at,
+                    worker_id: None,
+                    cml_lab_id: None,
+                    allocated_ports: None,
+                    observed_ports: None,
+                    unallocated: None,
+                    port_drift_detected: None,
+                    port_drift: None,
+                    verdict_event_id: None,
+                    verdict_sequence: None,
+                    verdict_observed_at: None,
+                    drift_since: None,
+                    observation_count: 0,
+                    observed_at: None,
+                    observed_event_id: None,
+                    observation_complete: None,
+                    ports: None,
+                    nominal_cpu_cores: None,
+                    nominal_memory_mb: None,
+                    open_requests: 0,
+                    timeslot_start: timeslot.map(|timeslot| shown(timeslot.start())),
+                    timeslot_end: timeslot.map(|timeslot| shown(timeslot.end())),
+                    created_at: *created_at,
+                    updated_at: *created_at,
+                    created_position: recorded.position(),
+                    position: recorded.position(),
+                    sequence: recorded.sequence(),
+                };
+                self.sessions.insert(row, "a session is created")?;
+                Ok(Applied::Changed)
+            }
+            LabletSessionEvent::Scheduled(step) => self.go_on(recorded, SessionStatus::Scheduled, step),
+            LabletSessionEvent::Instantiating(step) => self.go_on(recorded, SessionStatus::Instantiating, step),
+            LabletSessionEvent::Ready(step) => self.go_on(recorded, SessionStatus::Ready, step),
+            LabletSessionEvent::Running(step) => self.go_on(recorded, SessionStatus::Running, step),
+            LabletSessionEvent::Collecting(step) => self.go_on(recorded, SessionStatus::Collecting, step),
+            LabletSessionEvent::Grading(step) => self.go_on(recorded, SessionStatus::Grading, step),
+            LabletSessionEvent::Stopping(step) => self.go_on(recorded, SessionStatus::Stopping, step),
+            LabletSessionEvent::Stopped(step) => self.go_on(recorded, SessionStatus::Stopped, step),
+            LabletSessionEvent::Archived(step) => self.go_on(recorded, SessionStatus::Archived, step),
+            LabletSessionEvent::Terminated(step) => self.go_on(recorded, SessionStatus::Terminated, step),
+            LabletSessionEvent::Expired(step) => self.go_on(recorded, SessionStatus::Expired, step),
+            LabletSessionEvent::ObserveResourcesRequested { requested_at, .. } => {
+                let row = self.touch(recorded, *requested_at, "an observation is requested")?;
+                row.open_requests += 1;
+                Ok(Applied::Changed)
+            }
+            LabletSessionEvent::ResourcesObserved { observed_resources, request_id, recorded_at, .. } => {
+                let Some(contribution) = recorded.contribution() else {
+                    return Err(Refused::new("an observation contributes nothing"));
+                };
+                let verdict = Verdict::from_contribution(&contribution)?;
+                let ports = Some(&observed_resources.ports).filter(|ports| !ports.is_empty()).map(jsonb).transpose()?;
+                let row = self.touch(recorded, *recorded_at, "a session is observed")?;
+                row.open_requests -= i64::from(request_id.is_some());
+                let mut summary = row.summary(recorded.sequence() - 1);
+                summary.record(recorded.event_id(), &contribution);
+                row.observation_count += 1;
+                if let Some(newest) = summary.newest.filter(|newest| newest.event == recorded.event_id()) {
+                    row.observed_at = Some(newest.made_at);
+                    row.observed_event_id = Some(newest.event);
+                    row.observation_complete = newest.complete;
+                    row.nominal_cpu_cores = newest.evidence.cpu_cores;
+                    row.nominal_memory_mb = newest.evidence.memory_mb;
+                    row.ports = ports;
+                }
+                if let Some(drift) = summary.drift.filter(|drift| drift.event == recorded.event_id()) {
+                    row.observed_ports = verdict.observed_ports;
+                    row.unallocated = verdict.unallocated;
+                    row.port_drift = Some(verdict.details);
+                    row.verdict_event_id = Some(drift.event);
+                    row.verdict_sequence = Some(recorded.sequence());
+                    row.drift_since = drift.since;
+                    row.port_drift_detected = Some(drift.detected);
+                    row.verdict_observed_at = Some(drift.made_at);
+                }
+                Ok(Applied::Changed)
+            }
+            LabletSessionEvent::PortDriftDetected { drift_details, detected_at, .. } => {
+                let drift = jsonb(drift_details)?;
+                let row = self.touch(recorded, *detected_at, "ports drift")?;
+                let summary = row.summary(recorded.sequence() - 1);
+                if summary.drift.is_some_and(|drift| drift.is_recorded_last) {
+                    row.port_drift = Some(drift);
+                }
+                Ok(Applied::Changed)
+            }
+            LabletSessionEvent::ObservationFailed { request_id, failed_at, .. } => {
+                let row = self.touch(recorded, *failed_at, "an observation fails")?;
+                row.open_requests -= i64::from(request_id.is_some());
+                Ok(Applied::Changed)
+            }
+        }
+    }
+}
+
+impl Rows {
+    /// The session's row, which is at this event from now on.
+    fn touch(&mut self, recorded: &Recorded, at: DateTime<Utc>, fact: &str) -> Result<&mut StoredSession, Refused> {
+        let row = self.sessions.change(&(recorded.log.aggregate_id.clone(),), fact)?;
+        row.updated_at = at;
+        row.position = recorded.position();
+        row.sequence = recorded.sequence();
+        Ok(row)
+    }
+
+    fn go_on(&mut self, recorded: &Recorded, status: SessionStatus, step: &LifeStep) -> Result<Applied, Refused> {
+        let allocated_ports = step.allocated_ports.as_ref().map(jsonb).transpose()?;
+        let row = self.touch(recorded, step.at, "a session goes on")?;
+        row.status = status.as_str().to_owned();
+        row.status_reason = step.reason.as_ref().map(ToString::to_string);
+        row.status_since = step.at;
+        row.worker_id = step.worker_id.as_ref().map(ToString::to_string);
+        row.cml_lab_id = step.cml_lab_id.as_ref().map(ToString::to_string);
+        row.allocated_ports = allocated_ports.or_else(|| row.allocated_ports.take());
+        if let Some(timeslot) = step.timeslot {
+            row.timeslot_start = Some(shown(timeslot.start()));
+            row.timeslot_end = Some(shown(timeslot.end()));
+        }
+        Ok(Applied::Changed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::read_models::given::{event_id, given, recorded, sample};
+
+    fn observed(sequence: i64, at: &str, changes: Value) -> Recorded {
+        let mut event = sample("lablet_session.resources_observed.v1");
+        event["observed_at"] = at.into();
+        for (name, value) in changes.as_object().unwrap() {
+            event[name] = value.clone();
+        }
+        recorded("s-1", sequence, &event)
+    }
+
+    fn session() -> Rows {
+        let mut rows = Rows::default();
+        given(&mut rows, &recorded("s-1", 1, &sample("lablet_session.created.v1"))).unwrap();
+        rows
+    }
+
+    #[test]
+    fn a_life_goes_on_and_what_a_step_does_not_say_stays() {
+        let mut rows = session();
+        given(&mut rows, &recorded("s-1", 2, &sample("lablet_session.scheduled.v1"))).unwrap();
+        let allocated = rows.sessions.rows()[0].allocated_ports.clone();
+        assert!(allocated.as_ref().is_some_and(|ports| ports.value().is_object()));
+        given(&mut rows, &recorded("s-1", 3, &sample("lablet_session.running.v1"))).unwrap();
+        let row = rows.sessions.rows()[0];
+        assert_eq!((row.status.as_str(), row.sequence), ("running", 3));
+        assert_eq!((row.cml_lab_id.is_some(), &row.allocated_ports), (true, &allocated));
+        assert!(given(&mut rows, &recorded("s-2", 2, &sample("lablet_session.running.v1"))).is_err(), "nobody made it");
+    }
+
+    #[test]
+    fn an_observation_that_arrives_late_is_counted_and_replaces_nothing() {
+        let mut rows = session();
+        given(&mut rows, &observed(2, "2026-03-01T10:30:00Z", json!({"port_drift_detected": false}))).unwrap();
+        given(&mut rows, &observed(3, "2026-03-01T10:00:00Z", json!({"port_drift_detected": true}))).unwrap();
+        given(&mut rows, &recorded("s-1", 4, &sample("lablet_session.port_drift_detected.v1"))).unwrap();
+        let row = rows.sessions.rows()[0];
+        assert_eq!((row.observation_count, row.observed_event_id, row.sequence), (2, Some(event_id(2)), 4));
+        assert_eq!((row.port_drift_detected, row.drift_since), (Some(false), None));
+        assert_eq!(row.port_drift.as_ref().unwrap().value()["removed"], json!({}), "its details are history too");
+    }
+
+    #[test]
+    fn a_drift_has_its_details_from_the_event_that_follows_and_its_age_from_the_first() {
+        let mut rows = session();
+        let drift = json!({"port_drift_detected": true});
+        given(&mut rows, &observed(2, "2026-03-01T10:00:00Z", drift.clone())).unwrap();
+        let first = rows.sessions.rows()[0].verdict_observed_at;
+        given(&mut rows, &observed(3, "2026-03-01T10:30:00Z", drift)).unwrap();
+        let details = sample("lablet_session.port_drift_detected.v1");
+        given(&mut rows, &recorded("s-1", 4, &details)).unwrap();
+        let row = rows.sessions.rows()[0];
+        assert_eq!((row.drift_since, row.verdict_event_id), (first, Some(event_id(3))));
+        assert_eq!(row.port_drift.as_ref().unwrap().value()["changed"], details["drift_details"]["changed"]);
+        // One that could not read the tags says nothing.
+        let unread = json!({"port_drift_detected": null, "observed_ports": null});
+        given(&mut rows, &observed(5, "2026-03-01T10:40:00Z", unread)).unwrap();
+        let row = rows.sessions.rows()[0];
+        assert_eq!((row.port_drift_detected, row.verdict_event_id), (Some(true), Some(event_id(3))));
+        assert_eq!(row.observed_event_id, Some(event_id(5)));
+    }
+}
