@@ -7,17 +7,17 @@ mod definition;
 mod session;
 mod worker;
 
+use std::fmt::Display;
+
 use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
-use cloudevents::EventBuilder as _;
-use cloudevents::event::EventBuilderV10;
 use domain::lablet_definition::LabletDefinitionEvent;
 use domain::lablet_session::LabletSessionEvent;
 use domain::worker::WorkerEvent;
 use schemars::{Schema, SchemaGenerator};
-use serde_json::Value;
+use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
 pub use self::definition::{DefinitionCreated, DefinitionRevised};
@@ -33,6 +33,11 @@ use bus::{cloud_event, streams, subjects};
 const ROOM_FOR_HEADERS: usize = 1_024;
 /// Largest payload of a notice, in bytes.
 pub const LARGEST_PAYLOAD: usize = streams::LARGEST_EVENT - ROOM_FOR_HEADERS;
+
+/// Attributes of a notice beside its data take about so many bytes.
+const ROOM_FOR_ATTRIBUTES: usize = 1_024;
+/// The header that says how a CloudEvent is written.
+const CONTENT_TYPE: &str = "Content-Type";
 
 /// A stored event of more bytes than this is not tried in full: its notice says as much in about as many bytes.
 const WORTH_TRYING: usize = 2 * LARGEST_PAYLOAD;
@@ -108,14 +113,8 @@ pub struct Notice {
 
 /// A notice that cannot be built.
 #[derive(Debug, thiserror::Error)]
-pub enum NoticeError {
-    /// An attribute is refused.
-    #[error("an attribute of the CloudEvent is not valid")]
-    Attribute(#[from] cloudevents::event::EventBuilderError),
-    /// The data is no JSON.
-    #[error("the notice cannot be written as JSON")]
-    Json(#[from] serde_json::Error),
-}
+#[error("the notice cannot be written as JSON")]
+pub struct NoticeError(#[from] serde_json::Error);
 
 /// The notice of an event, where `previous` is the position of the event before it.
 ///
@@ -125,95 +124,139 @@ pub enum NoticeError {
 /// # Errors
 /// [`NoticeError`], which no stored event should cause.
 pub fn announce(event: &RecordedEvent, previous: Position, public_url: &PublicUrl) -> Result<Notice, NoticeError> {
-    let notice = |at, data, complete| notice(event, previous, at, data, complete, public_url);
-    let Some(contents) = Contents::of(event)? else {
-        return notice(event.recorded_at, Value::Object(serde_json::Map::new()), false);
-    };
-    if let Some(full) = contents.full {
-        let full = notice(contents.at, full, true)?;
-        if full.payload.len() <= LARGEST_PAYLOAD {
-            return Ok(full);
+    let draft = Draft { event, previous, public_url };
+    // A stored event that cannot be read is one of a newer version: the samples prove that all older ones can.
+    match event.aggregate_type.as_str() {
+        "lablet_session" => {
+            if let Ok(decoded) = event.decode::<LabletSessionEvent>() {
+                return session::announce(decoded, &draft);
+            }
         }
+        "lablet_definition" => {
+            if let Ok(decoded) = event.decode::<LabletDefinitionEvent>() {
+                return definition::announce(decoded, &draft);
+            }
+        }
+        "worker" => {
+            if let Ok(decoded) = event.decode::<WorkerEvent>() {
+                return worker::announce(decoded, &draft);
+            }
+        }
+        _ => {}
     }
-    let summary = notice(contents.at, contents.summary, false)?;
-    if summary.payload.len() <= LARGEST_PAYLOAD {
-        return Ok(summary);
-    }
-    notice(contents.at, contents.ids, false)
+    #[derive(Serialize)]
+    struct Nothing {}
+    draft.write(event.recorded_at, &Nothing {}, false)
 }
 
-/// The data of a notice in three sizes, and when the fact became true.
-struct Contents {
-    at: DateTime<Utc>,
-    /// None where it is known to be too large.
-    full: Option<Value>,
-    summary: Value,
-    ids: Value,
+/// What the notice of an event is written from, beside its data.
+struct Draft<'a> {
+    event: &'a RecordedEvent,
+    previous: Position,
+    public_url: &'a PublicUrl,
 }
 
-impl Contents {
-    fn of(event: &RecordedEvent) -> Result<Option<Self>, serde_json::Error> {
-        // A stored event that cannot be read is one of a newer version: the samples prove that all older ones can.
-        Ok(match event.aggregate_type.as_str() {
-            "lablet_session" => match event.decode::<LabletSessionEvent>() {
-                Ok(decoded) => Some(session::contents(decoded, event.payload.bytes() <= WORTH_TRYING)?),
-                Err(_) => None,
-            },
-            "lablet_definition" => match event.decode::<LabletDefinitionEvent>() {
-                Ok(event) => Some(definition::contents(event)?),
-                Err(_) => None,
-            },
-            "worker" => match event.decode::<WorkerEvent>() {
-                Ok(event) => Some(worker::contents(event)?),
-                Err(_) => None,
-            },
-            _ => None,
+impl Draft<'_> {
+    /// The notice with its data in full; where that is too large, as `shorten` leaves it; at last with `ids` alone.
+    fn largest_that_fits<T: Serialize, I: Serialize>(
+        &self,
+        at: DateTime<Utc>,
+        mut data: T,
+        shorten: impl FnOnce(&mut T),
+        ids: impl FnOnce(T) -> I,
+    ) -> Result<Notice, NoticeError> {
+        if self.event.payload.bytes() <= WORTH_TRYING {
+            let full = self.write(at, &data, true)?;
+            if full.payload.len() <= LARGEST_PAYLOAD {
+                return Ok(full);
+            }
+        }
+        shorten(&mut data);
+        let summary = self.write(at, &data, false)?;
+        if summary.payload.len() <= LARGEST_PAYLOAD {
+            return Ok(summary);
+        }
+        self.write(at, &ids(data), false)
+    }
+
+    fn write<T: Serialize>(&self, at: DateTime<Utc>, data: &T, is_complete: bool) -> Result<Notice, NoticeError> {
+        let Self { event, previous, public_url } = *self;
+        let event_type = cloud_event_type(&event.event_type, &event.event_version);
+        let schema = public_url.schema(&event_type);
+        let source = format!("/lablet/{}", event.aggregate_type);
+        let structured = StructuredNotice {
+            specversion: "1.0",
+            id: event.event_id,
+            source: &source,
+            ty: &event_type,
+            subject: &event.aggregate_id,
+            time: at,
+            datacontenttype: "application/json",
+            dataschema: &schema,
+            position: event.position,
+            previousposition: previous,
+            aggregatesequence: event.sequence,
+            recordedtime: event.recorded_at,
+            correlationid: event.metadata.correlation_id.as_deref(),
+            causationid: event.metadata.causation_id.as_deref(),
+            traceparent: event.metadata.traceparent.as_deref(),
+            dataref: (!is_complete).then(|| public_url.event(event.event_id)),
+            data,
+        };
+        let mut payload = Vec::with_capacity(event.payload.bytes().min(LARGEST_PAYLOAD) + ROOM_FOR_ATTRIBUTES);
+        serde_json::to_writer(&mut payload, &structured)?;
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, cloud_event::STRUCTURED);
+        headers.insert(NATS_MESSAGE_ID, event.event_id.to_string());
+        Ok(Notice {
+            subject: subjects::event(&event.event_type, &event.aggregate_id),
+            event_id: event.event_id,
+            position: event.position,
+            headers,
+            payload: payload.into(),
         })
     }
 }
 
-fn notice(
-    event: &RecordedEvent,
-    previous: Position,
-    at: DateTime<Utc>,
-    data: Value,
-    complete: bool,
-    public_url: &PublicUrl,
-) -> Result<Notice, NoticeError> {
-    let event_type = cloud_event_type(&event.event_type, &event.event_version);
-    let mut builder = EventBuilderV10::new()
-        .id(event.event_id.to_string())
-        .source(format!("/lablet/{}", event.aggregate_type))
-        .ty(&event_type)
-        .subject(&event.aggregate_id)
-        .time(at)
-        .data_with_schema("application/json", public_url.schema(&event_type), data)
-        .extension("position", event.position.to_string())
-        .extension("previousposition", previous.to_string())
-        .extension("aggregatesequence", event.sequence.to_string())
-        .extension("recordedtime", event.recorded_at.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
-    let optional = [
-        ("correlationid", &event.metadata.correlation_id),
-        ("causationid", &event.metadata.causation_id),
-        ("traceparent", &event.metadata.traceparent),
-    ];
-    for (name, value) in optional {
-        if let Some(value) = value {
-            builder = builder.extension(name, value.as_str());
-        }
-    }
-    if !complete {
-        builder = builder.extension("dataref", public_url.event(event.event_id));
-    }
-    let (mut headers, payload) = cloud_event::structured(&builder.build()?)?;
-    headers.insert(NATS_MESSAGE_ID, event.event_id.to_string());
-    Ok(Notice {
-        subject: subjects::event(&event.event_type, &event.aggregate_id),
-        event_id: event.event_id,
-        position: event.position,
-        headers,
-        payload,
-    })
+/// A notice as a structured CloudEvent, written without a tree of JSON between: a relay that catches up writes tens of
+/// thousands a second.
+#[derive(Serialize)]
+struct StructuredNotice<'a, T> {
+    specversion: &'static str,
+    id: Uuid,
+    source: &'a str,
+    #[serde(rename = "type")]
+    ty: &'a str,
+    subject: &'a str,
+    time: DateTime<Utc>,
+    datacontenttype: &'static str,
+    dataschema: &'a str,
+    #[serde(serialize_with = "as_text")]
+    position: Position,
+    #[serde(serialize_with = "as_text")]
+    previousposition: Position,
+    #[serde(serialize_with = "as_text")]
+    aggregatesequence: i64,
+    #[serde(serialize_with = "to_the_microsecond")]
+    recordedtime: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    correlationid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    causationid: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    traceparent: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dataref: Option<String>,
+    data: &'a T,
+}
+
+/// CloudEvents' integers have 32 bits, so numbers are texts.
+fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(value)
+}
+
+fn to_the_microsecond<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(&time.format("%Y-%m-%dT%H:%M:%S%.6fZ"))
 }
 
 /// A kind of notice: the event that it tells of, and the schema of its data.

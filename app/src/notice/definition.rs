@@ -5,9 +5,8 @@ use domain::lablet_definition::{DefinitionContent, DefinitionVersion, LabletDefi
 use domain::{DefinitionId, EventId};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{json, to_value};
 
-use super::{Contents, NoticeType};
+use super::{Draft, Notice, NoticeError, NoticeType};
 
 /// A definition began to exist, at revision 1.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -55,11 +54,18 @@ pub struct DefinitionRevised {
     pub revised_at: DateTime<Utc>,
 }
 
-pub(super) fn contents(event: LabletDefinitionEvent) -> Result<Contents, serde_json::Error> {
-    Ok(match event {
+/// What is left of a notice whose data does not fit even as a summary.
+#[derive(Serialize)]
+struct DefinitionIds {
+    definition_id: DefinitionId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revision: Option<u32>,
+}
+
+pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
+    match event {
         LabletDefinitionEvent::Created { definition_id, name, version, content, node_count, created_at } => {
-            let ids = json!({ "definition_id": definition_id });
-            let mut created = DefinitionCreated {
+            let created = DefinitionCreated {
                 definition_id,
                 name,
                 version,
@@ -68,9 +74,8 @@ pub(super) fn contents(event: LabletDefinitionEvent) -> Result<Contents, serde_j
                 node_count,
                 created_at,
             };
-            let full = to_value(&created)?;
-            created.content = None;
-            Contents { at: created_at, full: Some(full), summary: to_value(&created)?, ids }
+            let ids = |created: DefinitionCreated| DefinitionIds { definition_id: created.definition_id, revision: None };
+            draft.largest_that_fits(created_at, created, |created| created.content = None, ids)
         }
         LabletDefinitionEvent::Revised {
             definition_id,
@@ -82,8 +87,7 @@ pub(super) fn contents(event: LabletDefinitionEvent) -> Result<Contents, serde_j
             revised_by,
             revised_at,
         } => {
-            let ids = json!({ "definition_id": definition_id, "revision": revision });
-            let mut revised = DefinitionRevised {
+            let revised = DefinitionRevised {
                 definition_id,
                 revision,
                 resource_requirements: after.resource_requirements,
@@ -94,11 +98,16 @@ pub(super) fn contents(event: LabletDefinitionEvent) -> Result<Contents, serde_j
                 revised_by,
                 revised_at,
             };
-            let full = to_value(&revised)?;
-            (revised.before, revised.after, revised.evidence) = (None, None, None);
-            Contents { at: revised_at, full: Some(full), summary: to_value(&revised)?, ids }
+            let shorten = |revised: &mut DefinitionRevised| {
+                (revised.before, revised.after, revised.evidence) = (None, None, None);
+            };
+            let ids = |revised: DefinitionRevised| DefinitionIds {
+                definition_id: revised.definition_id,
+                revision: Some(revised.revision),
+            };
+            draft.largest_that_fits(revised_at, revised, shorten, ids)
         }
-    })
+    }
 }
 
 pub(super) fn kinds() -> Vec<NoticeType> {

@@ -11,9 +11,8 @@ use domain::timeslot::Timeslot;
 use domain::{LabId, RawJson, RequestId, WorkerId};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::to_value;
 
-use super::{Contents, NoticeType};
+use super::{Draft, Notice, NoticeError, NoticeType};
 
 /// A session began to exist.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -221,14 +220,12 @@ pub struct ObservationFailed {
     pub failed_at: DateTime<Utc>,
 }
 
-pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Contents, serde_json::Error> {
+pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
     let at = event.at();
-    let ids = to_value(event.ids())?;
-    let (full, summary) = match event {
+    match event {
         LabletSessionEvent::Created { ids, owner_id, timeslot, created_at } => {
-            let status = SessionStatus::Pending;
-            let full = to_value(SessionCreated { ids, status, owner_id, timeslot, created_at })?;
-            (Some(full.clone()), full)
+            let created = SessionCreated { ids, status: SessionStatus::Pending, owner_id, timeslot, created_at };
+            draft.largest_that_fits(at, created, |_| {}, |created| created.ids)
         }
         LabletSessionEvent::Scheduled(_)
         | LabletSessionEvent::Instantiating(_)
@@ -242,7 +239,7 @@ pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Conte
         | LabletSessionEvent::Terminated(_)
         | LabletSessionEvent::Expired(_) => match event.life_step() {
             Some((status, step)) => {
-                let mut moved = SessionMoved {
+                let moved = SessionMoved {
                     ids: step.ids.clone(),
                     status,
                     worker_id: step.worker_id.clone(),
@@ -252,11 +249,9 @@ pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Conte
                     reason: step.reason.clone(),
                     at: step.at,
                 };
-                let full = to_value(&moved)?;
-                moved.allocated_ports = None;
-                (Some(full), to_value(&moved)?)
+                draft.largest_that_fits(at, moved, |moved| moved.allocated_ports = None, |moved| moved.ids)
             }
-            None => (Some(ids.clone()), ids.clone()),
+            None => draft.write(at, event.ids(), true),
         },
         LabletSessionEvent::ObserveResourcesRequested {
             ids,
@@ -266,9 +261,9 @@ pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Conte
             requested_by,
             requested_at,
         } => {
-            let full =
-                to_value(ObservationRequested { ids, request_id, worker_id, cml_lab_id, requested_by, requested_at })?;
-            (Some(full.clone()), full)
+            let requested =
+                ObservationRequested { ids, request_id, worker_id, cml_lab_id, requested_by, requested_at };
+            draft.largest_that_fits(at, requested, |_| {}, |requested| requested.ids)
         }
         LabletSessionEvent::ResourcesObserved {
             ids,
@@ -283,7 +278,7 @@ pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Conte
             observed_at,
             recorded_at,
         } => {
-            let mut observed = ResourcesObserved {
+            let observed = ResourcesObserved {
                 ids,
                 worker_id,
                 cml_lab_id,
@@ -296,10 +291,8 @@ pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Conte
                 observed_at,
                 recorded_at,
             };
-            // A tree of all nodes of a large lab takes many times its text, to be thrown away.
-            let full = if in_full { Some(to_value(&observed)?) } else { None };
-            observed.observed_resources.details = None;
-            (full, to_value(&observed)?)
+            let shorten = |observed: &mut ResourcesObserved| observed.observed_resources.details = None;
+            draft.largest_that_fits(at, observed, shorten, |observed| observed.ids)
         }
         LabletSessionEvent::PortDriftDetected {
             ids,
@@ -309,7 +302,7 @@ pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Conte
             drift_details,
             detected_at,
         } => {
-            let mut drift = PortDriftDetected {
+            let drift = PortDriftDetected {
                 ids,
                 worker_id,
                 allocated_ports: Some(allocated_ports),
@@ -317,17 +310,17 @@ pub(super) fn contents(event: LabletSessionEvent, in_full: bool) -> Result<Conte
                 drift_details,
                 detected_at,
             };
-            let full = to_value(&drift)?;
-            drift.allocated_ports = None;
-            drift.observed_ports = None;
-            (Some(full), to_value(&drift)?)
+            let shorten = |drift: &mut PortDriftDetected| {
+                drift.allocated_ports = None;
+                drift.observed_ports = None;
+            };
+            draft.largest_that_fits(at, drift, shorten, |drift| drift.ids)
         }
         LabletSessionEvent::ObservationFailed { ids, request_id, outcome, reason, requested_by, failed_at } => {
-            let full = to_value(ObservationFailed { ids, request_id, outcome, reason, requested_by, failed_at })?;
-            (Some(full.clone()), full)
+            let failed = ObservationFailed { ids, request_id, outcome, reason, requested_by, failed_at };
+            draft.largest_that_fits(at, failed, |_| {}, |failed| failed.ids)
         }
-    };
-    Ok(Contents { at, full, summary, ids })
+    }
 }
 
 pub(super) fn kinds() -> Vec<NoticeType> {

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use chrono::TimeZone as _;
 use cloudevents::{AttributesReader as _, Event};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::*;
 use crate::log::Metadata;

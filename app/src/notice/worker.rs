@@ -5,9 +5,8 @@ use domain::WorkerId;
 use domain::worker::{WorkerEvent, WorkerProfile};
 use schemars::JsonSchema;
 use serde::Serialize;
-use serde_json::{json, to_value};
 
-use super::{Contents, NoticeType};
+use super::{Draft, Notice, NoticeError, NoticeType};
 
 /// A worker began to exist.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -33,20 +32,25 @@ pub struct WorkerChanged {
     pub changed_at: DateTime<Utc>,
 }
 
-pub(super) fn contents(event: WorkerEvent) -> Result<Contents, serde_json::Error> {
-    let (ids, at, full) = match event {
-        WorkerEvent::Registered { worker_id, profile, registered_at } => (
-            json!({ "worker_id": worker_id }),
-            registered_at,
-            to_value(WorkerRegistered { worker_id, profile, registered_at })?,
-        ),
-        WorkerEvent::Changed { worker_id, before, after, changed_at } => (
-            json!({ "worker_id": worker_id }),
-            changed_at,
-            to_value(WorkerChanged { worker_id, before, after, changed_at })?,
-        ),
-    };
-    Ok(Contents { at, summary: full.clone(), full: Some(full), ids })
+/// What is left of a notice whose data does not fit.
+#[derive(Serialize)]
+struct WorkerIds {
+    worker_id: WorkerId,
+}
+
+pub(super) fn announce(event: WorkerEvent, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
+    match event {
+        WorkerEvent::Registered { worker_id, profile, registered_at } => {
+            let registered = WorkerRegistered { worker_id, profile, registered_at };
+            let ids = |registered: WorkerRegistered| WorkerIds { worker_id: registered.worker_id };
+            draft.largest_that_fits(registered_at, registered, |_| {}, ids)
+        }
+        WorkerEvent::Changed { worker_id, before, after, changed_at } => {
+            let changed = WorkerChanged { worker_id, before, after, changed_at };
+            let ids = |changed: WorkerChanged| WorkerIds { worker_id: changed.worker_id };
+            draft.largest_that_fits(changed_at, changed, |_| {}, ids)
+        }
+    }
 }
 
 pub(super) fn kinds() -> Vec<NoticeType> {
