@@ -181,6 +181,14 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn read(&self, after: Position, limit: i64) -> Result<Vec<RecordedEvent>, LogError> {
+        Ok(self.read_page(after, limit).await?.events)
+    }
+
+    /// As [`Log::read`], with whether more events may follow.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn read_page(&self, after: Position, limit: i64) -> Result<EventPage, LogError> {
         let condition = format!("(epoch, written_by, position) > ($1, $2::text::xid8, $3) AND {SETTLED}");
         let order = [("epoch", ""), ("written_by", ""), ("position", "")];
         let statement = page::statement(&condition, &order, "$4");
@@ -189,7 +197,7 @@ impl Log {
             .bind(after.written_by_text())
             .bind(after.position)
             .bind(limit);
-        Ok(in_time(page::fetch(query, &self.pool, limit)).await?.events)
+        Ok(in_time(page::fetch(query, &self.pool, limit)).await?)
     }
 
     /// As [`Log::read`], without the payloads, which are null then: only `limit` bounds the answer.

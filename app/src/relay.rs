@@ -4,40 +4,43 @@
 //! acknowledgements and is fenced by the epoch. As JetStream acknowledges before it syncs, the relay remembers the
 //! stream that it published to, and publishes again from the log when that was lost, wiped or rolled back.
 //!
-//! What consumers may rely on: every event is on the stream at least once, each notice names the position before it,
-//! and in an undisturbed run they stand in the log's order. After a publish with an unknown outcome a notice may come
-//! later than its successors, which their `previousposition` tells.
+//! What consumers may rely on: every event is on the stream at least once, and each notice names the position before
+//! it. They stand in the log's order: each publish names the message that has to be the last one, so that none overtakes
+//! a publish that was lost, or begins a stream that was replaced meanwhile.
+//!
+//! Reading, writing notices and waiting for acknowledgements overlap: see `read_ahead` and `window`.
 
 mod audit;
 mod comparison;
 mod lease;
 mod nudger;
+mod read_ahead;
+mod window;
 
 use std::collections::VecDeque;
 use std::error::Error;
 use std::time::Duration;
 
-use async_nats::jetstream::context::{PublishAckFuture, PublishErrorKind};
-use async_nats::jetstream::message::PublishMessage;
-use futures_util::StreamExt as _;
 use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use self::audit::Finding;
 pub use self::comparison::{Comparison, ComparisonError, compare};
 pub use self::lease::{Checkpoint, Progress, progress};
-use self::lease::{Lease, LeaseError};
+use self::lease::{Lease, LeaseError, Saving};
 pub use self::nudger::Nudger;
+use self::read_ahead::{Ahead, ReadAhead};
+use self::window::{Settled, Window};
 use crate::log::{Log, LogError, Position};
-use crate::notice::{NoticeError, PublicUrl, announce};
+use crate::notice::{NoticeError, PublicUrl};
 use bus::streams::{EnsureError, StreamBounds};
-use bus::{Backoff, Bus, streams, subjects};
+use bus::{Backoff, Bus, streams};
 
-/// Most events read from the log at once; what they weigh is bounded by the log.
-const PAGE: i64 = 250;
+/// The checkpoint is saved at most this often while events are published.
+const SAVE_EVERY: Duration = Duration::from_millis(100);
 
 /// First and longest wait before a stream that cannot store events is tried again.
 const WHILE_IT_CANNOT_STORE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
@@ -109,6 +112,15 @@ pub enum RelayError {
         #[source]
         source: Box<dyn Error + Send + Sync>,
     },
+    /// The last message of the stream is not the one before this event: it was replaced, or a publish was lost.
+    #[error("event {event_id} does not follow the last message of the stream")]
+    OutOfOrder {
+        /// The event.
+        event_id: Uuid,
+        /// What JetStream says.
+        #[source]
+        source: Box<dyn Error + Send + Sync>,
+    },
     /// The stream acknowledged with a sequence that it cannot have: it is another one.
     #[error("the stream acknowledged sequence {got} after {last}: it was replaced")]
     Replaced {
@@ -140,6 +152,14 @@ pub struct Relay {
 enum Pause {
     Stopped,
     LookAtTheStream,
+    /// The stream lost something: the checkpoint was moved back.
+    BegunAgain,
+}
+
+/// What a look at the stream found.
+struct Look {
+    last_sequence: u64,
+    begun_again: bool,
 }
 
 /// What a relay that works remembers of the stream's troubles.
@@ -149,13 +169,8 @@ struct Troubles {
     missing_since: Option<Instant>,
     /// What was noted to hinder it.
     hindrance: Option<String>,
-}
-
-/// A notice that was sent and not yet acknowledged.
-struct Sent {
-    position: Position,
-    event_id: Uuid,
-    acknowledgement: PublishAckFuture,
+    /// Up to here events are published again, as the stream lost them.
+    again_until: Option<Position>,
 }
 
 impl Relay {
@@ -221,7 +236,7 @@ impl Relay {
                         }
                         return;
                     }
-                    Ok(Pause::LookAtTheStream) => {}
+                    Ok(Pause::LookAtTheStream | Pause::BegunAgain) => {}
                     Err(RelayError::Lease(LeaseError::Lost { epoch })) => {
                         tracing::warn!(epoch, "another relay works now");
                         return;
@@ -331,55 +346,116 @@ impl Relay {
     ) -> Result<Pause, RelayError> {
         let mut connects = self.bus.connects();
         connects.mark_unchanged();
-        let before_loss = lease.checkpoint().position;
-        self.look_at_the_stream(lease, troubles).await?;
-        let again_until = (lease.checkpoint().position < before_loss).then_some(before_loss);
-        // Nudges that come while a page is on its way are kept by the subscription.
-        let mut nudges = match self.bus.client().subscribe(subjects::NUDGE_LOG).await {
-            Ok(subscriber) => subscriber.fuse(),
-            Err(error) => return Err(RelayError::Audit(Box::new(error))),
+        let look = self.look_at_the_stream(lease, troubles).await?;
+        let most = self.options.in_flight.min(bus::connect::MOST_IN_FLIGHT);
+        let again_until = troubles.again_until.unwrap_or(Position::START);
+        let mut window = Window::new(most, lease.checkpoint().clone(), look.last_sequence, again_until);
+        let mut saving = None;
+        let ended = self.publish_through(&mut window, &mut saving, lease, backoff, troubles, &mut connects, stop).await;
+        // A save that was given up might arrive behind a later one.
+        let mut saved = match saving {
+            Some(saving) => lease.saved(saving.await),
+            None => Ok(()),
         };
-        let mut appended = self.log.appended();
-        let look_again = Instant::now() + self.options.audit_every;
+        let begun_again = matches!(ended, Ok(Pause::BegunAgain));
+        if saved.is_ok() && !begun_again && window.acknowledged().position != lease.checkpoint().position {
+            saved = lease.save(window.acknowledged().clone()).await;
+        }
+        let pause = ended?;
+        saved?;
+        Ok(pause)
+    }
+
+    /// Publishes through a window. What it acknowledged last is saved by the caller, whatever ended it.
+    #[expect(clippy::too_many_arguments, reason = "all of it is the state of one stretch of publishing")]
+    async fn publish_through(
+        &self,
+        window: &mut Window,
+        saving: &mut Option<Saving>,
+        lease: &mut Lease,
+        backoff: &mut Backoff,
+        troubles: &mut Troubles,
+        connects: &mut watch::Receiver<u64>,
+        stop: &CancellationToken,
+    ) -> Result<Pause, RelayError> {
+        let mut ahead = ReadAhead::start(&self.log, &self.bus, &self.options, lease.checkpoint().position);
+        let mut unsent = VecDeque::new();
+        let mut room = None;
+        let mut look_at = Instant::now() + self.options.audit_every;
+        let mut save_at = Instant::now();
         loop {
-            appended.mark_unchanged();
-            let published = self.publish_page(lease, again_until).await?;
-            backoff.reset();
-            if published > 0 && troubles.missing_since.is_none() && troubles.hindrance.is_some() {
-                self.note_hindrance(lease, troubles, None).await?;
+            while window.has_room()
+                && let Some(notice) = unsent.pop_front()
+            {
+                window.send(&self.bus, notice).await?;
             }
-            if stop.is_cancelled() {
-                return Ok(Pause::Stopped);
+            if unsent.is_empty() {
+                drop(room.take());
             }
-            if connects.has_changed().unwrap_or(true) || Instant::now() >= look_again {
-                return Ok(Pause::LookAtTheStream);
-            }
-            // A page ends by its bytes too: only an empty one says that there is nothing more.
-            if published > 0 {
-                continue;
-            }
-            // Nothing to see is not yet nothing to do: an open transaction may keep events from every reader.
-            gauge!("lablet_relay_lag_seconds").set(self.log.visibility().await?.lag_seconds());
-            lease.renew_when_due().await?;
-            let poll = Instant::now() + self.options.poll;
+            let is_saved = window.acknowledged().position == lease.checkpoint().position;
             tokio::select! {
-                () = stop.cancelled() => return Ok(Pause::Stopped),
-                _ = timeout_at(poll, ring(&mut appended)) => {}
-                _ = nudges.next() => {}
+                biased;
+                () = stop.cancelled() => {
+                    while !window.is_empty() {
+                        count(window.settle().await?);
+                    }
+                    return Ok(Pause::Stopped);
+                }
                 _ = connects.changed() => return Ok(Pause::LookAtTheStream),
+                saved = outcome(saving), if saving.is_some() => {
+                    *saving = None;
+                    lease.saved(saved)?;
+                    save_at = Instant::now() + SAVE_EVERY;
+                }
+                () = sleep_until(save_at), if saving.is_none() && !is_saved => {
+                    *saving = Some(lease.saving(window.acknowledged().clone()));
+                }
+                () = sleep_until(lease.renew_at()), if saving.is_none() && is_saved => lease.renew().await?,
+                () = sleep_until(look_at), if saving.is_none() => {
+                    if !is_saved {
+                        lease.save(window.acknowledged().clone()).await?;
+                    }
+                    // What is in flight meanwhile only adds to the stream, which no finding is about.
+                    if self.look_at_the_stream(lease, troubles).await?.begun_again {
+                        return Ok(Pause::BegunAgain);
+                    }
+                    look_at = Instant::now() + self.options.audit_every;
+                }
+                settled = window.settle(), if !window.is_empty() => {
+                    count(settled?);
+                    backoff.reset();
+                    if troubles.missing_since.is_none() && troubles.hindrance.is_some() {
+                        self.note_hindrance(lease, troubles, None).await?;
+                    }
+                }
+                next = ahead.next(), if unsent.is_empty() => match next {
+                    Some(Ok(Ahead::Notices(notices, permit))) => {
+                        unsent = notices.into();
+                        room = Some(permit);
+                    }
+                    Some(Ok(Ahead::CaughtUp)) => backoff.reset(),
+                    Some(Err(error)) => {
+                        while !window.is_empty() {
+                            count(window.settle().await?);
+                        }
+                        return Err(error);
+                    }
+                    None => return Ok(Pause::LookAtTheStream),
+                },
             }
         }
     }
 
     /// Makes sure that the stream is there, and moves the checkpoint back where events are missing from it.
-    async fn look_at_the_stream(&self, lease: &mut Lease, troubles: &mut Troubles) -> Result<(), RelayError> {
+    async fn look_at_the_stream(&self, lease: &mut Lease, troubles: &mut Troubles) -> Result<Look, RelayError> {
         streams::ensure_events(&self.bus, &self.options.bounds).await?;
         self.look_for_lost_messages(lease, troubles).await?;
         let info = streams::ensure_events(&self.bus, &self.options.bounds).await?;
+        let last_sequence = info.state.last_sequence;
         let seen = audit::look(&self.bus, &info, lease.checkpoint()).await.map_err(RelayError::Audit)?;
         let finding = audit::judge(lease.checkpoint(), &seen);
         let resume_from = match finding {
-            Finding::Intact => return Ok(()),
+            Finding::Intact => return Ok(Look { last_sequence, begun_again: false }),
             Finding::Unused | Finding::Lost => Position::START,
             Finding::RolledBack { last_event } => match last_event {
                 Some(event_id) => self.log.event(event_id).await?.map_or(Position::START, |event| event.position),
@@ -387,6 +463,7 @@ impl Relay {
             },
         };
         if finding != Finding::Unused {
+            troubles.again_until = troubles.again_until.max(Some(lease.checkpoint().position));
             counter!("lablet_relay_losses_total").increment(1);
             tracing::error!(
                 ?finding,
@@ -395,75 +472,24 @@ impl Relay {
                 "the stream of events lost what was acknowledged; publishing again from the log"
             );
         }
-        Ok(lease.begin_again(resume_from, &seen, finding != Finding::Unused).await?)
-    }
-
-    /// Publishes the next page; answers how many events it had. The checkpoint moves once all are acknowledged.
-    async fn publish_page(&self, lease: &mut Lease, again_until: Option<Position>) -> Result<usize, RelayError> {
-        let mut previous = lease.checkpoint().position;
-        let page = self.log.read(previous, PAGE).await?;
-        let Some(oldest) = page.first() else { return Ok(0) };
-        let age = self.log.clock().now() - oldest.recorded_at;
-        gauge!("lablet_relay_lag_seconds").set(age.as_seconds_f64().max(0.0));
-        let mut in_flight: VecDeque<Sent> = VecDeque::with_capacity(self.options.in_flight);
-        let mut checkpoint = lease.checkpoint().clone();
-        for event in &page {
-            if in_flight.len() >= self.options.in_flight.clamp(1, bus::connect::MOST_IN_FLIGHT)
-                && let Some(oldest) = in_flight.pop_front()
-            {
-                settle(oldest, &mut checkpoint).await?;
-            }
-            let notice = announce(event, previous, &self.options.public_url)
-                .map_err(|source| RelayError::Notice { event_id: event.event_id, source })?;
-            let message = PublishMessage::build()
-                .headers(notice.headers)
-                .expected_stream(streams::EVENTS)
-                .payload(notice.payload);
-            let acknowledgement = self
-                .bus
-                .jetstream()
-                .send_publish(notice.subject, message)
-                .await
-                .map_err(|source| RelayError::Publish { event_id: event.event_id, source: Box::new(source) })?;
-            in_flight.push_back(Sent { position: event.position, event_id: event.event_id, acknowledgement });
-            previous = event.position;
-        }
-        for sent in in_flight {
-            settle(sent, &mut checkpoint).await?;
-        }
-        lease.save(checkpoint).await?;
-        counter!("lablet_relay_published_total").increment(page.len() as u64);
-        if let Some(until) = again_until {
-            let again = page.iter().filter(|event| event.position <= until).count();
-            counter!("lablet_relay_republished_total").increment(again as u64);
-        }
-        Ok(page.len())
+        lease.begin_again(resume_from, &seen, finding != Finding::Unused).await?;
+        Ok(Look { last_sequence, begun_again: true })
     }
 }
 
-/// Waits for one acknowledgement and moves the checkpoint to its event.
-async fn settle(sent: Sent, checkpoint: &mut Checkpoint) -> Result<(), RelayError> {
-    let Sent { position, event_id, acknowledgement } = sent;
-    let acknowledged = acknowledgement.await.map_err(|error| match error.kind() {
-        // The server answered, and with none of the refusals that have a name of their own.
-        PublishErrorKind::Other => RelayError::Refused { event_id, source: Box::new(error) },
-        _ => RelayError::Publish { event_id, source: Box::new(error) },
-    })?;
-    let sequence = i64::try_from(acknowledged.sequence)
-        .map_err(|error| RelayError::Publish { event_id, source: Box::new(error) })?;
-    if let Some(last) = checkpoint.acked_sequence
-        && sequence <= last
-        && !acknowledged.duplicate
-    {
-        return Err(RelayError::Replaced { got: sequence, last });
+fn count(settled: Settled) {
+    counter!("lablet_relay_published_total").increment(settled.events);
+    if settled.again > 0 {
+        counter!("lablet_relay_republished_total").increment(settled.again);
     }
-    // A duplicate is acknowledged with the sequence that the first one had, or with none by old servers.
-    if !acknowledged.duplicate || checkpoint.acked_sequence.is_none_or(|last| sequence > last) {
-        checkpoint.acked_sequence = Some(sequence);
-        checkpoint.event_id = Some(event_id);
+}
+
+/// The outcome of a save, for ever outstanding where there is none.
+async fn outcome(saving: &mut Option<Saving>) -> Result<(Checkpoint, u64), LeaseError> {
+    match saving {
+        Some(saving) => saving.await,
+        None => std::future::pending().await,
     }
-    checkpoint.position = position;
-    Ok(())
 }
 
 /// What a stream's refusal says, without what is said of every refusal.
@@ -472,7 +498,7 @@ fn in_words(refusal: &(dyn Error + 'static)) -> String {
 }
 
 /// Resolves when this process has appended; never when the log is gone.
-async fn ring(appended: &mut watch::Receiver<u64>) {
+async fn woken(appended: &mut watch::Receiver<u64>) {
     if appended.changed().await.is_err() {
         std::future::pending::<()>().await;
     }

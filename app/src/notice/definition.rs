@@ -74,7 +74,8 @@ pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Resul
                 node_count,
                 created_at,
             };
-            let ids = |created: DefinitionCreated| DefinitionIds { definition_id: created.definition_id, revision: None };
+            let ids =
+                |created: DefinitionCreated| DefinitionIds { definition_id: created.definition_id, revision: None };
             draft.largest_that_fits(created_at, created, |created| created.content = None, ids)
         }
         LabletDefinitionEvent::Revised {

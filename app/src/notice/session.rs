@@ -261,8 +261,7 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
             requested_by,
             requested_at,
         } => {
-            let requested =
-                ObservationRequested { ids, request_id, worker_id, cml_lab_id, requested_by, requested_at };
+            let requested = ObservationRequested { ids, request_id, worker_id, cml_lab_id, requested_by, requested_at };
             draft.largest_that_fits(at, requested, |_| {}, |requested| requested.ids)
         }
         LabletSessionEvent::ResourcesObserved {

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use futures_util::future::BoxFuture;
 use serde::Serialize;
 use sqlx::{PgPool, Row as _};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::audit::Seen;
@@ -40,6 +41,9 @@ pub enum LeaseError {
         epoch: i64,
     },
 }
+
+/// A checkpoint on its way to Postgres; answers it with the number of rows that took it.
+pub(super) type Saving = BoxFuture<'static, Result<(Checkpoint, u64), LeaseError>>;
 
 /// The right to publish, for a while.
 #[derive(Debug)]
@@ -88,24 +92,45 @@ impl Lease {
         &self.checkpoint
     }
 
-    /// Moves the checkpoint, and keeps the lease by it.
+    /// Moves the checkpoint, and renews the lease by it.
     pub(super) async fn save(&mut self, checkpoint: Checkpoint) -> Result<(), LeaseError> {
-        let query = sqlx::query(
-            "update relays set position = $3, event_id = $4, stream_created = $5, acked_sequence = $6, \
-             leased_until = clock_timestamp() + make_interval(secs => $7), updated_at = clock_timestamp() \
-             where name = $1 and lease_epoch = $2",
-        )
-        .bind(NAME)
-        .bind(self.epoch)
-        .bind(checkpoint.position.to_string())
-        .bind(checkpoint.event_id)
-        .bind(&checkpoint.stream_created)
-        .bind(checkpoint.acked_sequence)
-        .bind(self.time.as_secs_f64());
-        let saved = query.execute(&self.pool).await?.rows_affected();
-        self.held(saved)?;
+        let saved = self.saving(checkpoint).await;
+        self.saved(saved)
+    }
+
+    /// A save that runs beside other work. Its outcome goes to [`Lease::saved`].
+    pub(super) fn saving(&self, checkpoint: Checkpoint) -> Saving {
+        let (pool, epoch, time) = (self.pool.clone(), self.epoch, self.time);
+        Box::pin(async move {
+            let query = sqlx::query(
+                "update relays set position = $3, event_id = $4, stream_created = $5, acked_sequence = $6, \
+                 leased_until = clock_timestamp() + make_interval(secs => $7), updated_at = clock_timestamp() \
+                 where name = $1 and lease_epoch = $2",
+            )
+            .bind(NAME)
+            .bind(epoch)
+            .bind(checkpoint.position.to_string())
+            .bind(checkpoint.event_id)
+            .bind(&checkpoint.stream_created)
+            .bind(checkpoint.acked_sequence)
+            .bind(time.as_secs_f64());
+            // Past the lease's time the outcome means nothing.
+            let saved = timeout(time, query.execute(&pool)).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+            Ok((checkpoint, saved.rows_affected()))
+        })
+    }
+
+    /// Takes the outcome of a save.
+    pub(super) fn saved(&mut self, outcome: Result<(Checkpoint, u64), LeaseError>) -> Result<(), LeaseError> {
+        let (checkpoint, rows) = outcome?;
+        self.held(rows)?;
         self.checkpoint = checkpoint;
         Ok(())
+    }
+
+    /// When the lease has to be renewed.
+    pub(super) fn renew_at(&self) -> Instant {
+        self.renew_at
     }
 
     /// Begins again from a position, on the stream as it is now.
@@ -130,12 +155,12 @@ impl Lease {
         self.held(noted)
     }
 
-    /// Keeps the lease, when a third of it is over.
+    /// Renews the lease, when a third of it is over.
     pub(super) async fn renew_when_due(&mut self) -> Result<(), LeaseError> {
         if Instant::now() < self.renew_at { Ok(()) } else { self.renew().await }
     }
 
-    /// Keeps the lease.
+    /// Renews the lease.
     pub(super) async fn renew(&mut self) -> Result<(), LeaseError> {
         let renewed = sqlx::query(
             "update relays set leased_until = clock_timestamp() + make_interval(secs => $3) \

@@ -110,11 +110,9 @@ async fn a_stream_that_lost_its_messages_is_replaced_with_its_consumers_and_at_m
     })
     .await;
     assert_eq!(progress(stage.log.pool()).await.unwrap().stream_replaced_at, Some(replaced_at));
-    // What an operator does then. A relay at work might publish into the new stream before it sees that it is new.
-    relay.stop().await;
+    // What an operator does then.
     let kept = streams::replace(&stage.bus, streams::EVENTS, &StreamBounds::default()).await.unwrap();
     assert_eq!(kept, ["billing"]);
-    let relay = Running::start(&stage.log, &stage.bus);
     let published = settled(&stage, "370 events").await;
     assert_eq!(published.first().unwrap().ty(), "io.lablet.worker.registered.v1");
     relay.stop().await;

@@ -133,6 +133,38 @@ async fn a_deleted_stream_comes_back_from_the_log() {
 }
 
 #[tokio::test]
+async fn a_stream_replaced_while_the_relay_works_has_every_event_in_its_order() {
+    let stage = Stage::new().await;
+    let relay = Running::start(&stage.log, &stage.bus);
+    stage.register_workers(0..20).await;
+    settled(&stage, "20 events").await;
+    for round in 1..=5 {
+        let replace = async {
+            streams::replace(&stage.bus, streams::EVENTS, &streams::StreamBounds::default()).await.unwrap();
+        };
+        tokio::join!(stage.register_workers(round * 20..(round + 1) * 20), replace);
+        settled(&stage, "all events in their order, none ahead of those that were lost").await;
+    }
+    relay.stop().await;
+}
+
+#[tokio::test]
+async fn a_message_of_somebody_else_on_the_stream_holds_nothing_up() {
+    let stage = Stage::new().await;
+    let relay = Running::start(&stage.log, &stage.bus);
+    for round in 0..3 {
+        stage.register_workers(round * 5..(round + 1) * 5).await;
+        stage.bus.jetstream().publish("lablet.events.worker.changed.stray", "{}".into()).await.unwrap().await.unwrap();
+    }
+    stage.database.settle().await;
+    let head = stage.log.head().await.unwrap();
+    until("all events", || async { (progress(stage.log.pool()).await.unwrap().position >= head).then_some(()) }).await;
+    let compared = app::relay::compare(&stage.log, &stage.bus, head).await.unwrap();
+    assert_eq!((compared.events, compared.missing, compared.unknown), (15, 0, 1), "{compared:?}");
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_that_lost_everything_gets_everything_again() {
     let mut nats = servers::testing::private_nats().await;
     let stage = Stage::on(nats.url()).await;

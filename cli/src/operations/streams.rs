@@ -17,8 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 pub(crate) enum BusCommand {
     /// Delete a stream and make it anew, empty, with the durable consumers that it had. For one that has lost what it
     /// held, or has a setting that the server never changes. Events are published again from the log; commands that
-    /// still wait on the stream are lost. Stop the relay meanwhile: one at work may publish some events ahead of their
-    /// order.
+    /// still wait on the stream are lost.
     Replace {
         /// Which.
         stream: StreamName,
