@@ -10,6 +10,7 @@ pub mod dead_letters;
 pub mod log;
 pub mod notice;
 pub mod printable;
+pub mod records;
 pub mod relay;
 pub mod schemas;
 pub mod watcher;

@@ -171,6 +171,8 @@ struct Troubles {
     hindrance: Option<String>,
     /// Up to here events are published again, as the stream lost them.
     again_until: Option<Position>,
+    /// Why there is no stream of records, as it was logged last.
+    records_cause: Option<String>,
 }
 
 impl Relay {
@@ -182,6 +184,11 @@ impl Relay {
             "lablet_relay_losses_total",
             Unit::Count,
             "How often the stream was found lost or rolled back"
+        );
+        describe_counter!(
+            "lablet_relay_records_total",
+            Unit::Count,
+            "Events that were written in full for read models"
         );
         describe_gauge!("lablet_relay_lag_seconds", Unit::Seconds, "Age of the oldest event that is not yet published");
         describe_gauge!("lablet_relay_leading", "1 where this process is the relay that works");
@@ -449,6 +456,13 @@ impl Relay {
     /// Makes sure that the stream is there, and moves the checkpoint back where events are missing from it.
     async fn look_at_the_stream(&self, lease: &mut Lease, troubles: &mut Troubles) -> Result<Look, RelayError> {
         streams::ensure_events(&self.bus, &self.options.bounds).await?;
+        if let Err(error) = streams::ensure_records(&self.bus).await {
+            let cause = in_words(&error);
+            if troubles.records_cause.as_ref() != Some(&cause) {
+                tracing::warn!(error = &error as &dyn Error, "no stream of records, read models follow the log");
+                troubles.records_cause = Some(cause);
+            }
+        }
         self.look_for_lost_messages(lease, troubles).await?;
         let info = streams::ensure_events(&self.bus, &self.options.bounds).await?;
         let last_sequence = info.state.last_sequence;

@@ -159,7 +159,7 @@ impl Bus {
         handle.get_consumer(&name).await.map_err(failed("read"))
     }
 
-    /// Where the two streams, and consumers of them, are not as they have to be. Nothing is changed. What is missing is
+    /// Where the streams, and consumers of them, are not as they have to be. Nothing is changed. What is missing is
     /// no deviation: whoever needs it makes it.
     ///
     /// # Errors
@@ -175,9 +175,12 @@ impl Bus {
         let bounds = StreamBounds::default();
         let ask = async {
             let mut found = Vec::new();
-            for (stream, wanted) in
-                [(streams::EVENTS, streams::events(&bounds)), (streams::COMMANDS, streams::commands(&bounds))]
-            {
+            let wanted = [
+                (streams::EVENTS, streams::events(&bounds)),
+                (streams::COMMANDS, streams::commands(&bounds)),
+                (streams::RECORDS, streams::records()),
+            ];
+            for (stream, wanted) in wanted {
                 let refused = |source| ConsumersUnknown::Refused { stream, source };
                 if let Some(info) =
                     streams::look(self.jetstream(), stream).await.map_err(|error| refused(error.into()))?

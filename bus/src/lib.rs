@@ -20,30 +20,37 @@ pub use streams::StreamBounds;
 
 use std::time::Duration;
 
-/// A wait that doubles with every failure up to a cap, for loops that must never give up and never spin.
-#[derive(Debug, Clone)]
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
+
+/// Waits between tries, for loops that must never give up and never spin: they double up to a cap, and each is drawn at
+/// random, so that many who failed together do not try together.
+#[derive(Debug)]
 pub struct Backoff {
-    first: Duration,
+    waits: ExponentialBuilder,
+    next: ExponentialBackoff,
     most: Duration,
-    next: Duration,
 }
 
 impl Backoff {
-    /// Waits `first`, then twice as long each time, never longer than `most`.
+    /// Waits `first`, then twice as long each time, never longer than `most`; each wait is between half of that and all.
     pub fn new(first: Duration, most: Duration) -> Self {
-        Self { first, most, next: first }
+        let waits = ExponentialBuilder::new()
+            .with_min_delay(first / 2)
+            .with_max_delay(most / 2)
+            .with_factor(2.0)
+            .with_jitter()
+            .without_max_times();
+        Self { next: waits.build(), waits, most }
     }
 
     /// The next wait.
     pub fn next_wait(&mut self) -> Duration {
-        let wait = self.next;
-        self.next = (self.next * 2).min(self.most);
-        wait
+        self.next.next().unwrap_or(self.most).min(self.most)
     }
 
     /// Begins again after a success.
     pub fn reset(&mut self) {
-        self.next = self.first;
+        self.next = self.waits.build();
     }
 }
 
@@ -54,9 +61,18 @@ mod tests {
     #[test]
     fn waits_double_up_to_the_cap_and_begin_again() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(350));
-        let waits: Vec<u128> = (0..4).map(|_| backoff.next_wait().as_millis()).collect();
-        assert_eq!(waits, [100, 200, 350, 350]);
+        for whole in [100, 200, 350, 350, 350] {
+            let wait = backoff.next_wait().as_millis();
+            assert!((whole / 2..=whole).contains(&wait), "{wait} of {whole}");
+        }
         backoff.reset();
-        assert_eq!(backoff.next_wait().as_millis(), 100);
+        assert!(backoff.next_wait().as_millis() <= 100);
+    }
+
+    #[test]
+    fn those_who_failed_together_do_not_try_together() {
+        let wait = || Backoff::new(Duration::from_secs(1), Duration::from_secs(10)).next_wait();
+        let waits: std::collections::BTreeSet<Duration> = (0..50).map(|_| wait()).collect();
+        assert!(waits.len() > 10, "{waits:?}");
     }
 }

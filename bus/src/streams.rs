@@ -1,4 +1,4 @@
-//! The two streams, ensured on connect and again after any sign of loss.
+//! The three streams, ensured on connect and again after any sign of loss.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use async_nats::jetstream::stream::{
     Config, DiscardPolicy, Info, LastRawMessageErrorKind, RetentionPolicy, StorageType,
 };
 use async_nats::jetstream::{self, ErrorCode, consumer};
+use chrono::TimeDelta;
 use futures_util::TryStreamExt as _;
 
 use super::deviation::{self, Deviation};
@@ -15,6 +16,14 @@ use super::{Bus, subjects};
 pub const EVENTS: &str = "LABLET_EVENTS";
 /// The stream of commands that wait to be handled.
 pub const COMMANDS: &str = "LABLET_COMMANDS";
+/// The stream of full records of events, by which read models follow the log.
+pub const RECORDS: &str = "LABLET_RECORDS";
+/// Records older than this leave their stream.
+pub const RECORDS_AGE: TimeDelta = TimeDelta::minutes(2);
+/// Most bytes of records in the server's memory.
+pub const RECORDS_BYTES: i64 = 64 * 1024 * 1024;
+/// Largest message of records, headers included.
+pub const LARGEST_RECORDS: usize = 768 * 1024;
 /// The server drops a second message with the same id within this time.
 pub const DEDUPE_WINDOW: Duration = Duration::from_secs(120);
 /// Largest event on the wire, headers included.
@@ -84,6 +93,24 @@ pub fn commands(bounds: &StreamBounds) -> Config {
     }
 }
 
+/// The configuration of the stream of records: in memory, as it is a copy of minutes that costs no disk this way and is
+/// read from the log after a restart of the server.
+pub fn records() -> Config {
+    Config {
+        name: RECORDS.to_owned(),
+        subjects: vec![subjects::RECORDS.to_owned()],
+        retention: RetentionPolicy::Limits,
+        storage: StorageType::Memory,
+        discard: DiscardPolicy::Old,
+        max_messages: -1,
+        max_bytes: RECORDS_BYTES,
+        max_age: RECORDS_AGE.to_std().unwrap_or(DEDUPE_WINDOW),
+        max_message_size: 768 * 1024,
+        num_replicas: 1,
+        ..shared(&StreamBounds::default(), "Internal: full records of the newest events, for read models")
+    }
+}
+
 fn shared(bounds: &StreamBounds, description: &str) -> Config {
     Config {
         storage: StorageType::File,
@@ -112,6 +139,15 @@ pub async fn ensure_events(bus: &Bus, bounds: &StreamBounds) -> Result<Info, Ens
 /// As [`ensure_events`].
 pub async fn ensure_commands(bus: &Bus, bounds: &StreamBounds) -> Result<Info, EnsureError> {
     ensure(bus, COMMANDS, commands(bounds)).await
+}
+
+/// Makes sure that the stream of records is there, as [`ensure_events`]. A server without memory for it is no harm: read
+/// models follow the log then.
+///
+/// # Errors
+/// As [`ensure_events`].
+pub async fn ensure_records(bus: &Bus) -> Result<Info, EnsureError> {
+    ensure(bus, RECORDS, records()).await
 }
 
 fn unavailable(
@@ -232,7 +268,11 @@ pub async fn misses_its_first_message(
 /// # Errors
 /// [`EnsureError`]. Consumers that cannot be had again are told, and no error.
 pub async fn replace(bus: &Bus, stream: &'static str, bounds: &StreamBounds) -> Result<Vec<String>, EnsureError> {
-    let wanted = if stream == COMMANDS { commands(bounds) } else { events(bounds) };
+    let wanted = match stream {
+        COMMANDS => commands(bounds),
+        RECORDS => records(),
+        _ => events(bounds),
+    };
     let jetstream = bus.jetstream();
     let mut config = wanted;
     let mut durables = Vec::new();

@@ -4,6 +4,10 @@
 pub const EVENTS: &str = "lablet.events.>";
 /// Every command: `lablet.commands.<team>.<command>`.
 pub const COMMANDS: &str = "lablet.commands.>";
+/// Full records of events, for read models. Internal: only the relay publishes, only projections read.
+pub const RECORDS: &str = "lablet.records.>";
+/// The subject of a message of consecutive records.
+pub const RECORDS_BATCH: &str = "lablet.records.batch";
 /// Commands as request and reply: `lablet.requests.<team>.<command>`.
 pub const REQUESTS: &str = "lablet.requests";
 /// Core message without content: something was appended to the log.

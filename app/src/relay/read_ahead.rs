@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use super::{RelayError, RelayOptions, woken};
 use crate::log::{Log, Position, RecordedEvent};
 use crate::notice::{Notice, PublicUrl, announce};
+use crate::records;
 use bus::{Backoff, Bus, subjects};
 
 /// Most events read from the log at once; the log bounds their bytes.
@@ -97,6 +98,7 @@ impl Reader {
                 let age = self.log.clock().now() - oldest.recorded_at;
                 gauge!("lablet_relay_lag_seconds").set(age.as_seconds_f64().max(0.0));
                 let newest = newest.position;
+                records::publish(&self.bus, previous, &page.events, self.log.clock().now()).await;
                 let bytes: usize = page.events.iter().map(|event| event.payload.bytes()).sum();
                 let wanted = u32::try_from(bytes.clamp(1, AHEAD_BYTES)).unwrap_or(u32::MAX);
                 let Ok(room) = room.clone().acquire_many_owned(wanted).await else { return Ok(()) };
@@ -113,7 +115,7 @@ impl Reader {
                 return Ok(());
             }
             let wait = looks.next_wait();
-            if wait >= self.poll {
+            if wait >= self.poll / 2 {
                 // Nothing to see is not yet nothing to do: an open transaction may keep events from every reader.
                 gauge!("lablet_relay_lag_seconds").set(self.log.visibility().await?.lag_seconds());
             }
