@@ -3,13 +3,15 @@
 #
 # make setup  what both need, from the system's package manager, where it is missing
 # make lint   format, clippy, dependencies
-# make bench  the comparisons
+# make bench  every figure beside its yardstick, some 20 minutes; make bench ROWS="http append" some of them
 # make clean  what was built; the data of `make up` in .lablet stays
 
 SHELL := /bin/sh
 CARGO ?= cargo
 # More arguments for `lablet up`, e.g. make up ARGS="--http 0.0.0.0:8080"
 ARGS ?=
+# Rows of `make bench`, and --quick.
+ROWS ?=
 
 # A larger set of real labs, where it lies beside the repository: some tests use it.
 ifndef LABLET_TOPOLOGIES
@@ -47,7 +49,7 @@ lint:
 	@scripts/check-dependencies.sh
 
 bench: setup
-	$(CARGO) run --release --locked -p bench
+	$(CARGO) run --release --locked -p bench -- $(ROWS)
 
 clean:
 	$(CARGO) clean
