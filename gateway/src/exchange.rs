@@ -63,13 +63,7 @@ pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, 
 
     let elapsed = started.elapsed();
     let status = response.status();
-    let labels = [
-        ("method", method_label(&method).to_owned()),
-        ("route", route.clone()),
-        ("status", status.as_u16().to_string()),
-    ];
-    metrics::counter!("lablet_http_requests_total", &labels).increment(1);
-    metrics::histogram!("lablet_http_request_duration_seconds", &labels[..2]).record(elapsed.as_secs_f64());
+    shared.request_metrics.count(&method, &route, status, elapsed);
     let asked = RequestLine { method: &method, path: &path, route: &route, client };
     log(status, &asked, elapsed, actor.as_deref(), &correlation.id);
     response
@@ -92,23 +86,6 @@ async fn answer(handler: impl Future<Output = Response>, longest: Duration, rout
             Problem::new(ProblemKind::Internal, detail).into_response()
         }
     }
-}
-
-/// A method as a label of metrics: whoever makes methods up must not make series of numbers.
-fn method_label(method: &http::Method) -> &str {
-    use http::Method;
-    const KNOWN: [Method; 9] = [
-        Method::GET,
-        Method::HEAD,
-        Method::POST,
-        Method::PUT,
-        Method::PATCH,
-        Method::DELETE,
-        Method::OPTIONS,
-        Method::CONNECT,
-        Method::TRACE,
-    ];
-    if KNOWN.contains(method) { method.as_str() } else { "other" }
 }
 
 /// What a log line says of a request.
@@ -211,12 +188,5 @@ mod tests {
         assert!(!String::from_utf8_lossy(&body).contains("secret"));
         let endless = answer(std::future::pending(), longest, "/x").await;
         assert_eq!(endless.status(), StatusCode::GATEWAY_TIMEOUT);
-    }
-
-    #[test]
-    fn methods_that_somebody_made_up_are_one_label() {
-        let made_up = http::Method::from_bytes(b"MADEUP17").unwrap();
-        assert_eq!(method_label(&http::Method::PATCH), "PATCH");
-        assert_eq!(method_label(&made_up), "other");
     }
 }

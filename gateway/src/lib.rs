@@ -36,6 +36,7 @@ mod preferences;
 pub mod problem;
 mod public_path;
 mod query;
+mod request_metrics;
 mod router;
 mod search;
 mod server;
@@ -68,6 +69,7 @@ pub use crate::fair_share::Room;
 pub use crate::networks::Networks;
 use crate::operations::consumers::ConsumerWatch;
 use crate::pages::freshness::FreshnessWatch;
+use crate::request_metrics::RequestMetrics;
 use crate::sign_in::provider::Provider;
 use crate::sign_in::sessions::{SessionLimits, Sessions};
 use crate::sign_in::{Cookies, Keys, ProviderOptions, SignIn, Site, Tokens};
@@ -237,6 +239,7 @@ impl Gateway {
             dead_letters: parts.dead_letters,
             bus: parts.bus,
             metrics: parts.metrics,
+            request_metrics: RequestMetrics::default(),
             public_url,
             follower: Follower::new(),
             freshness: FreshnessWatch::default(),

@@ -23,6 +23,7 @@ use crate::fair_share::FairShare;
 use crate::operations::consumers::ConsumerWatch;
 use crate::pages::freshness::FreshnessWatch;
 use crate::problem::{Problem, ProblemKind};
+use crate::request_metrics::RequestMetrics;
 use crate::sign_in::SignIn;
 use crate::stream::follower::Follower;
 
@@ -44,6 +45,8 @@ pub(crate) struct Inner {
     pub(crate) dead_letters: DeadLetters,
     pub(crate) bus: Bus,
     pub(crate) metrics: PrometheusHandle,
+    /// Counts every request.
+    pub(crate) request_metrics: RequestMetrics,
     pub(crate) public_url: PublicUrl,
     pub(crate) follower: Follower,
     /// How far the read models are, for every page.

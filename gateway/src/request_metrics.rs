@@ -1,0 +1,77 @@
+//! How many requests there were, and how long they took.
+
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use metrics::{Counter, Histogram};
+
+/// Metrics of requests by route, method and status. Looking a metric up by its labels costs more than counting, so each
+/// is looked up once.
+#[derive(Default)]
+pub(crate) struct RequestMetrics(RwLock<HashMap<String, OfRoute>>);
+
+type OfRoute = HashMap<(&'static str, StatusCode), Metrics>;
+
+#[derive(Clone)]
+struct Metrics {
+    requests: Counter,
+    duration: Histogram,
+}
+
+impl RequestMetrics {
+    /// Counts a request. `route` is one of the router's.
+    pub(crate) fn count(&self, method: &Method, route: &str, status: StatusCode, elapsed: Duration) {
+        let method = label(method);
+        let known = self
+            .0
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(route)
+            .and_then(|of_route| of_route.get(&(method, status)).cloned());
+        let Metrics { requests, duration } = known.unwrap_or_else(|| self.register(method, route, status));
+        requests.increment(1);
+        duration.record(elapsed.as_secs_f64());
+    }
+
+    fn register(&self, method: &'static str, route: &str, status: StatusCode) -> Metrics {
+        let labels =
+            [("method", method.to_owned()), ("route", route.to_owned()), ("status", status.as_str().to_owned())];
+        let metrics = Metrics {
+            requests: metrics::counter!("lablet_http_requests_total", &labels),
+            duration: metrics::histogram!("lablet_http_request_duration_seconds", &labels[..2]),
+        };
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        all.entry(route.to_owned()).or_default().insert((method, status), metrics.clone());
+        metrics
+    }
+}
+
+/// A method as a label of metrics: whoever makes methods up must not make series of numbers.
+fn label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::CONNECT => "CONNECT",
+        Method::TRACE => "TRACE",
+        _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn methods_that_somebody_made_up_are_one_label() {
+        let made_up = Method::from_bytes(b"MADEUP17").unwrap();
+        assert_eq!(label(&Method::PATCH), "PATCH");
+        assert_eq!(label(&made_up), "other");
+    }
+}
