@@ -1,6 +1,7 @@
 //! Log lines and metrics of the process.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use app::printable::is_harmless;
@@ -77,13 +78,26 @@ fn colour_length(text: &str) -> usize {
     if parameters.as_bytes().get(digits) == Some(&b'm') { 2 + digits + 1 } else { 0 }
 }
 
-/// Collects the metrics of the process; the gateway shows them.
+/// How often what histograms were given is counted into their buckets. Until then every value is kept: without it a
+/// process that nobody scrapes would grow with each request.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// Collects the metrics of the process; the gateway shows them. Has to be called within a tokio runtime.
 pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
-    PrometheusBuilder::new()
+    let metrics = PrometheusBuilder::new()
         .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
         .context("the buckets of the histograms are empty")?
         .install_recorder()
-        .context("metrics cannot be collected")
+        .context("metrics cannot be collected")?;
+    let recorded = metrics.clone();
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(UPKEEP_EVERY);
+        loop {
+            ticks.tick().await;
+            recorded.run_upkeep();
+        }
+    });
+    Ok(metrics)
 }
 
 #[cfg(test)]
