@@ -201,7 +201,7 @@ impl Commands {
         Ok(Permitted(origin))
     }
 
-    /// The same, which handle bodies with unknown members so, by whatever door they come.
+    /// The same, which handle bodies with unknown members so, over HTTP and on the bus alike.
     #[must_use]
     pub fn handling_bodies(self, handling: Handling) -> Self {
         Self { handling, ..self }

@@ -1,4 +1,4 @@
-//! The log: the only truth, and the one door to it.
+//! The log: the only truth, and the only way to it.
 //!
 //! [`Log::execute`] decides and appends; [`Log::read`] follows all events in their order. Everything else is derived
 //! from the log and can be lost.
@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -112,6 +112,10 @@ impl std::fmt::Debug for Log {
     }
 }
 
+/// How long a connection may have been idle to be used without asking it whether it lives. Asking is a round trip, which
+/// under load every statement would pay; whoever meets one that died meanwhile is told that the database is away.
+const TRUSTED_FOR: Duration = Duration::from_secs(1);
+
 /// A pool of connections to the database, opened as they are needed.
 ///
 /// # Errors
@@ -126,6 +130,15 @@ pub fn pool(database_url: &str, most_connections: u32) -> Result<PgPool, sqlx::E
         .max_connections(most_connections)
         .acquire_timeout(Duration::from_secs(5))
         .idle_timeout(Duration::from_secs(300))
+        .test_before_acquire(false)
+        .before_acquire(|connection, about| {
+            Box::pin(async move {
+                if about.idle_for > TRUSTED_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
         .connect_lazy_with(options.application_name("lablet")))
 }
 
