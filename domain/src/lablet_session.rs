@@ -1,10 +1,11 @@
 //! A session: one run of a lab for one learner, what was asked of it and what was seen of it.
 
 pub mod event;
+pub mod recent;
 pub mod status;
 pub mod wire;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use cqrs_es::Aggregate;
@@ -12,14 +13,17 @@ use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
 pub use self::event::{FailureOutcome, LabletSessionEvent, LifeStep, SessionIds};
+pub use self::recent::{AnsweredRequests, RecentObservations};
 pub use self::status::SessionStatus;
 pub use self::wire::{NewSession, ObservationFailure, ObservationReport, Transition};
+use crate::actor::Actor;
 use crate::decision::{self, Decide, Decision};
 use crate::evidence::{made_at, replaces};
 use crate::ids::{LabId, RequestId, WorkerId};
 use crate::invalid::{Checked, Invalid};
-use crate::ports::{DriftVerdict, PortDrift, PortMap};
-use crate::text::{self, Line};
+use crate::observation_summary::{LatestDrift, ObservationSummary};
+use crate::ports::{DriftVerdict, PortMap};
+use crate::text::{Line, Prose};
 use crate::time;
 use crate::timeslot::Timeslot;
 
@@ -49,7 +53,7 @@ pub enum LabletSessionCommand {
         /// The request's own id.
         request_id: RequestId,
         /// Who asks.
-        requested_by: String,
+        requested_by: Actor,
         /// The time.
         now: DateTime<Utc>,
     },
@@ -58,7 +62,7 @@ pub enum LabletSessionCommand {
         /// What was seen.
         report: Box<ObservationReport>,
         /// Who reports, where the report itself names no observer.
-        reported_by: String,
+        reported_by: Actor,
         /// The time.
         now: DateTime<Utc>,
     },
@@ -115,12 +119,45 @@ pub enum LabletSessionError {
         /// `worker` or `lab`.
         missing: &'static str,
     },
-    /// An outcome for a request that the session never got.
+    /// An outcome for a request that the session never got, or whose outcome it recorded long ago.
     #[error("the session has no observation request {request_id}")]
     UnknownRequest {
         /// The request that the command named.
         request_id: RequestId,
     },
+    /// An observation was asked for while too many requests have no outcome.
+    #[error("the session has {open} observation requests without an outcome; it may have at most {MOST_OPEN_REQUESTS}")]
+    TooManyRequests {
+        /// How many it has.
+        open: usize,
+    },
+}
+
+impl LabletSessionError {
+    /// The field of the command that is wrong, where it is one field.
+    pub fn invalid(&self) -> Option<Invalid> {
+        match self {
+            Self::Invalid(invalid) => Some(invalid.clone()),
+            Self::TransitionNotAllowed { from, to } => {
+                let problem = format!("is {to}, while the session is {from}");
+                Some(Invalid::new("new_status", problem, format!("one of: {}", next_of(*from))))
+            }
+            Self::BoundElsewhere { what, bound, refused } => {
+                let field = if *what == "worker" { "worker_id" } else { "cml_lab_id" };
+                let problem = format!("is {refused}, while the session is bound to {what} {bound}");
+                Some(Invalid::new(field, problem, format!("{bound}, or nothing")))
+            }
+            Self::UnknownRequest { request_id } => {
+                let expected = "an open observation request of this session, or nothing";
+                Some(Invalid::new("request_id", format!("is {request_id}"), expected))
+            }
+            Self::Absent
+            | Self::Exists
+            | Self::NotObservable { .. }
+            | Self::NothingToObserve { .. }
+            | Self::TooManyRequests { .. } => None,
+        }
+    }
 }
 
 impl From<Invalid> for LabletSessionError {
@@ -152,18 +189,22 @@ pub struct PresentSession {
     pub owner_id: Option<String>,
     /// Where it is in its life.
     pub status: SessionStatus,
+    /// Why it came there, where someone said so.
+    pub status_reason: Option<String>,
     /// When it is booked.
     pub timeslot: Option<Timeslot>,
     /// Where its lab runs.
     pub assignment: Assignment,
     /// Ports allocated to it. `None`: nothing was allocated.
     pub allocated_ports: Option<PortMap>,
-    /// What was observed so far.
-    pub observations: Observations,
+    /// What its observations add up to.
+    pub observations: ObservationSummary<()>,
+    /// The observations that are recognised when they come again.
+    pub recent_observations: RecentObservations,
     /// Requests for an observation, each with who asked, until answered.
     pub open_requests: BTreeMap<RequestId, String>,
-    /// Requests that have their outcome.
-    pub answered_requests: BTreeSet<RequestId>,
+    /// The answered requests that are recognised when their outcome comes again.
+    pub answered_requests: AnsweredRequests,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When the last event happened.
@@ -204,27 +245,8 @@ impl Assignment {
     }
 }
 
-/// What was observed of a session so far.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Observations {
-    /// How many observations were recorded.
-    pub count: u64,
-    /// When the newest one was made, by [`made_at`].
-    pub newest_at: Option<DateTime<Utc>>,
-    /// The newest verdict on its ports; `None` until an observation could read the tags.
-    pub drift_detected: Option<bool>,
-    /// When the observation was made from which the verdict is.
-    verdict_at: Option<DateTime<Utc>>,
-    /// Whether the observation recorded last gave the verdict, so that the drift told next is its own.
-    verdict_is_last: bool,
-    /// The drift of the newest verdict.
-    pub drift: PortDrift,
-    /// (observer, time) of each observation: the same observer at the same instant made the same observation.
-    seen: BTreeSet<(String, DateTime<Utc>)>,
-}
-
-/// Who asks, and on whose behalf.
-const REQUESTER: text::Rule = text::Rule::line(1, 256);
+/// Most requests for an observation that have no outcome yet. Each is served once a controller runs.
+pub const MOST_OPEN_REQUESTS: usize = 64;
 /// The states in which an observation may be recorded.
 const OBSERVABLE: &[SessionStatus] = &[SessionStatus::Running, SessionStatus::Collecting];
 /// The states in which an observation may be asked for.
@@ -259,9 +281,11 @@ impl PresentSession {
             return Err(bound_elsewhere("lab", bound, named));
         }
         if from == to {
-            return Ok(Decision::AlreadyDone);
-        }
-        if !from.may_become(to) {
+            let Some(field) = self.new_fact(&transition) else { return Ok(Decision::AlreadyDone) };
+            if to == SessionStatus::Pending {
+                return Err(self.not_recorded_while_pending(field).into());
+            }
+        } else if !from.may_become(to) {
             return Err(LabletSessionError::TransitionNotAllowed { from, to });
         }
         let worker = transition.worker_id.or_else(|| self.assignment.worker().cloned());
@@ -289,18 +313,46 @@ impl PresentSession {
             .ok_or(LabletSessionError::TransitionNotAllowed { from, to })
     }
 
+    /// The field of a step to the status that the session has which says something that is not recorded.
+    fn new_fact(&self, transition: &Transition) -> Option<&'static str> {
+        let Transition { new_status: _, reason, worker_id, allocated_ports, cml_lab_id, timeslot } = transition;
+        let fields = [
+            ("worker_id", worker_id.is_some() && worker_id.as_ref() != self.assignment.worker()),
+            ("cml_lab_id", cml_lab_id.is_some() && cml_lab_id.as_ref() != self.assignment.lab()),
+            ("allocated_ports", allocated_ports.is_some() && *allocated_ports != self.allocated_ports),
+            ("timeslot", timeslot.is_some() && *timeslot != self.timeslot),
+            ("reason", reason.is_some() && reason.as_ref().map(Prose::as_str) != self.status_reason.as_deref()),
+        ];
+        fields.into_iter().find_map(|(field, is_new)| is_new.then_some(field))
+    }
+
+    /// No step leads to pending, so that no event can record what is given with one.
+    fn not_recorded_while_pending(&self, field: &'static str) -> Invalid {
+        let recorded = match (field, self.timeslot) {
+            ("timeslot", Some(timeslot)) => format!("{:?} to {:?}", timeslot.start(), timeslot.end()),
+            _ => "none".to_owned(),
+        };
+        let expected = format!(
+            "what is recorded, or nothing, or a step that can record it: {}",
+            status::list(SessionStatus::Pending.next())
+        );
+        Invalid::new(field, format!("is given with no step, while that of the pending session is {recorded}"), expected)
+    }
+
     fn request_observation(
         &self,
         request_id: RequestId,
-        requested_by: String,
+        requested_by: Actor,
         now: DateTime<Utc>,
     ) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
         if self.open_requests.contains_key(&request_id) || self.answered_requests.contains(&request_id) {
             return Ok(Decision::AlreadyDone);
         }
-        REQUESTER.check(&requested_by).map_err(|invalid| invalid.within("requested_by"))?;
         if !REQUESTABLE.contains(&self.status) {
             return Err(LabletSessionError::NotObservable { status: self.status, allowed: REQUESTABLE });
+        }
+        if self.open_requests.len() >= MOST_OPEN_REQUESTS {
+            return Err(LabletSessionError::TooManyRequests { open: self.open_requests.len() });
         }
         let worker_id =
             self.assignment.worker().cloned().ok_or(LabletSessionError::NothingToObserve { missing: "worker" })?;
@@ -311,7 +363,7 @@ impl PresentSession {
             request_id,
             worker_id,
             cml_lab_id,
-            requested_by,
+            requested_by: requested_by.into(),
             requested_at: now,
         }))
     }
@@ -319,7 +371,7 @@ impl PresentSession {
     fn record_observation(
         &self,
         report: ObservationReport,
-        reported_by: String,
+        reported_by: Actor,
         now: DateTime<Utc>,
     ) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
         if let Some(request_id) = &report.request_id {
@@ -340,12 +392,9 @@ impl PresentSession {
             time::check_seen(observed_at, now).map_err(|invalid| invalid.within("observed_resources.observed_at"))?;
         }
         let observed_ports = observed_ports.or_else(|| observed_resources.observed_ports.clone());
-        if observed_resources.observer.is_none() {
-            text::NAME.check(&reported_by).map_err(|invalid| invalid.within("observed_resources.observer"))?;
-        }
-        let observer = observed_resources.observer.get_or_insert(reported_by).clone();
+        let observer = observed_resources.observer.get_or_insert_with(|| reported_by.into()).clone();
         let observed_at = *observed_resources.observed_at.get_or_insert(now);
-        if request_id.is_none() && self.observations.seen.contains(&(observer, observed_at)) {
+        if request_id.is_none() && self.recent_observations.contains(&observer, observed_at) {
             return Ok(Decision::AlreadyDone);
         }
         if !self.status.is_observable() {
@@ -353,7 +402,7 @@ impl PresentSession {
         }
 
         let verdict =
-            DriftVerdict::of(self.allocated_ports.as_ref(), observed_ports.as_ref(), &observed_resources.ports);
+            DriftVerdict::between(self.allocated_ports.as_ref(), observed_ports.as_ref(), &observed_resources.ports);
         let mut events = vec![LabletSessionEvent::ResourcesObserved {
             ids: self.ids.clone(),
             worker_id: self.assignment.worker().cloned(),
@@ -373,9 +422,13 @@ impl PresentSession {
             observed_at,
             recorded_at: now,
         }];
+        // That ports had drifted before a newer observation saw them is history, which alarms nobody.
+        let is_newest =
+            replaces(made_at(observed_at, now), self.observations.drift.as_ref().map(|drift| drift.made_at));
         if let (DriftVerdict::Compared(drift), Some(allocated_ports), Some(observed_ports)) =
             (verdict, &self.allocated_ports, observed_ports)
             && !drift.is_none()
+            && is_newest
         {
             events.push(LabletSessionEvent::PortDriftDetected {
                 ids: self.ids.clone(),
@@ -415,6 +468,24 @@ impl PresentSession {
         }))
     }
 
+    /// Takes a step in its life. A step to the status that the session has adds facts, and keeps the reason unless it
+    /// gives another one.
+    fn take(&mut self, status: SessionStatus, step: &LifeStep) {
+        if status != self.status || step.reason.is_some() {
+            self.status_reason.clone_from(&step.reason);
+        }
+        self.status = status;
+        self.assignment = match (&step.worker_id, &step.cml_lab_id) {
+            (Some(worker), Some(lab)) => Assignment::Lab { worker: worker.clone(), lab: lab.clone() },
+            (Some(worker), None) => Assignment::Worker(worker.clone()),
+            (None, _) => Assignment::Unassigned,
+        };
+        if step.allocated_ports.is_some() {
+            self.allocated_ports.clone_from(&step.allocated_ports);
+        }
+        self.timeslot = step.timeslot.or(self.timeslot);
+    }
+
     fn answer(&mut self, request_id: Option<RequestId>) {
         if let Some(request_id) = request_id {
             self.open_requests.remove(&request_id);
@@ -428,7 +499,7 @@ fn bound_elsewhere(what: &'static str, bound: &impl ToString, refused: &impl ToS
 }
 
 impl Decide for LabletSession {
-    const SNAPSHOT_SHAPE: i32 = 2;
+    const SNAPSHOT_SHAPE: i32 = 3;
 
     fn decide(&self, command: LabletSessionCommand) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
         if let LabletSessionCommand::Create { ids, owner_id, timeslot, now } = command {
@@ -458,19 +529,16 @@ impl Decide for LabletSession {
     }
 
     fn weight(&self) -> usize {
-        /// A port or a request in a map: its name, its value and its share of the map's nodes.
+        /// A port, a request or an observer: its name, its value and its share of the map's nodes.
         const ENTRY: usize = 128;
         let Self::Present(session) = self else { return size_of::<Self>() };
-        let drift = &session.observations.drift;
         let entries = session.allocated_ports.as_ref().map_or(0, PortMap::len)
-            + drift.added.len()
-            + drift.removed.len()
-            + drift.changed.len()
-            + drift.renamed.len()
-            + session.observations.seen.len()
+            + session.observations.drift.as_ref().map_or(0, LatestDrift::ports)
             + session.open_requests.len()
-            + session.answered_requests.len();
-        size_of::<PresentSession>() + 512 + entries * ENTRY
+            + session.answered_requests.len()
+            + session.recent_observations.observers();
+        let times = session.recent_observations.times() * size_of::<DateTime<Utc>>();
+        size_of::<PresentSession>() + 512 + entries * ENTRY + times
     }
 }
 
@@ -491,12 +559,14 @@ impl Aggregate for LabletSession {
                 ids,
                 owner_id,
                 status: SessionStatus::Pending,
+                status_reason: None,
                 timeslot,
                 assignment: Assignment::Unassigned,
                 allocated_ports: None,
-                observations: Observations::default(),
+                observations: ObservationSummary::default(),
+                recent_observations: RecentObservations::default(),
                 open_requests: BTreeMap::new(),
-                answered_requests: BTreeSet::new(),
+                answered_requests: AnsweredRequests::default(),
                 created_at,
                 updated_at: created_at,
             }));
@@ -505,53 +575,24 @@ impl Aggregate for LabletSession {
         let Self::Present(session) = self else { return };
         session.updated_at = event.at();
         if let Some((status, step)) = event.life_step() {
-            session.status = status;
-            session.assignment = match (&step.worker_id, &step.cml_lab_id) {
-                (Some(worker), Some(lab)) => Assignment::Lab { worker: worker.clone(), lab: lab.clone() },
-                (Some(worker), None) => Assignment::Worker(worker.clone()),
-                (None, _) => Assignment::Unassigned,
-            };
-            if step.allocated_ports.is_some() {
-                session.allocated_ports.clone_from(&step.allocated_ports);
-            }
-            session.timeslot = step.timeslot.or(session.timeslot);
+            session.take(status, step);
             return;
+        }
+        if let Some(contribution) = event.contribution() {
+            session.observations.record((), &contribution);
         }
         match event {
             LabletSessionEvent::ObserveResourcesRequested { request_id, requested_by, .. } => {
                 session.open_requests.insert(request_id, requested_by);
             }
-            LabletSessionEvent::ResourcesObserved {
-                observed_resources,
-                port_drift_detected,
-                renamed_ports,
-                request_id,
-                observed_at,
-                recorded_at,
-                ..
-            } => {
-                let observations = &mut session.observations;
-                let made_at = made_at(observed_at, recorded_at);
-                observations.count += 1;
-                if replaces(made_at, observations.newest_at) {
-                    observations.newest_at = Some(made_at);
-                }
-                observations.verdict_is_last =
-                    port_drift_detected.is_some() && replaces(made_at, observations.verdict_at);
-                if observations.verdict_is_last {
-                    observations.verdict_at = Some(made_at);
-                    observations.drift_detected = port_drift_detected;
-                    observations.drift = PortDrift { renamed: renamed_ports, ..PortDrift::default() };
-                }
+            LabletSessionEvent::ResourcesObserved { observed_resources, request_id, observed_at, .. } => {
                 if let Some(observer) = observed_resources.observer {
-                    observations.seen.insert((observer, observed_at));
+                    session.recent_observations.insert(observer, observed_at);
                 }
                 session.answer(request_id);
             }
             LabletSessionEvent::PortDriftDetected { drift_details, .. } => {
-                if session.observations.verdict_is_last {
-                    session.observations.drift = drift_details;
-                }
+                session.observations.record_drift(&drift_details);
             }
             LabletSessionEvent::ObservationFailed { request_id, .. } => session.answer(request_id),
             LabletSessionEvent::Created { .. }

@@ -5,6 +5,7 @@
 //!
 //! Read [`lablet_session`] first; it is the reason for everything else.
 
+pub mod actor;
 pub mod decision;
 pub mod evidence;
 pub mod ids;
@@ -23,6 +24,7 @@ pub mod time;
 pub mod timeslot;
 pub mod worker;
 
+pub use actor::{Actor, ActorName};
 pub use decision::{Decide, Decision};
 pub use ids::{DefinitionId, EventId, LabId, RequestId, SessionId, WorkerId};
 pub use invalid::{Checked, Invalid};

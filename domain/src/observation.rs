@@ -8,6 +8,7 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
+use crate::actor::Actor;
 use crate::invalid::{Checked, Checking};
 use crate::port_tags::{ObservedPort, PortIntent, PortTag, UnreadableTag};
 use crate::ports::{MOST_PORTS, PortMap};
@@ -44,6 +45,10 @@ fn state_name(schema: &mut Schema) {
     NAME.state(schema);
 }
 
+fn state_actor(schema: &mut Schema) {
+    Actor::RULE.state(schema);
+}
+
 fn state_explanation(schema: &mut Schema) {
     EXPLANATION.state(schema);
 }
@@ -59,7 +64,7 @@ pub struct ResourceObservation {
     pub observed_at: Option<DateTime<Utc>>,
     /// Who observed, e.g. `controller` or `grading`.
     #[serde(default)]
-    #[schemars(transform = state_name)]
+    #[schemars(transform = state_actor)]
     pub observer: Option<String>,
     /// Nominal cores: `Σ cpus × cpu_limit / 100`. Null is unknown.
     #[serde(default)]
@@ -436,7 +441,7 @@ impl Checked for ResourceObservation {
         if let Some(observed_at) = observed_at {
             checking.field("observed_at", |checking| checking.note(time::check(*observed_at)));
         }
-        checking.optional_text("observer", observer.as_ref(), NAME);
+        checking.optional_text("observer", observer.as_ref(), Actor::RULE);
         checking.amount("total_cpu_cores", *total_cpu_cores, GREATEST_TOTAL);
         checking.amount("total_memory_mb", *total_memory_mb, GREATEST_TOTAL);
         checking.amount("total_storage_mb", *total_storage_mb, GREATEST_TOTAL);

@@ -166,6 +166,15 @@ pub struct LatestDrift<Id> {
     pub is_recorded_last: bool,
 }
 
+impl<Id> LatestDrift<Id> {
+    /// How many ports it holds.
+    pub fn ports(&self) -> usize {
+        let PortDrift { added, removed, changed, renamed } = &self.details;
+        let maps = [self.observed_ports.as_ref(), self.unallocated.as_ref(), Some(added), Some(removed)];
+        maps.into_iter().flatten().map(PortMap::len).sum::<usize>() + changed.len() + renamed.len()
+    }
+}
+
 impl<Id> Default for ObservationSummary<Id> {
     fn default() -> Self {
         Self {

@@ -269,7 +269,7 @@ pub enum DriftVerdict {
 impl DriftVerdict {
     /// Compares, where there is something to compare. `None` observed: the tags were not readable; `None` or empty
     /// allocated: nothing was allocated. All allocated ports gone is drift. `details` as for [`PortDrift::between`].
-    pub fn of(allocated: Option<&PortMap>, observed: Option<&PortMap>, details: &[ObservedPort]) -> Self {
+    pub fn between(allocated: Option<&PortMap>, observed: Option<&PortMap>, details: &[ObservedPort]) -> Self {
         match (allocated, observed) {
             (_, None) => Self::Unknown,
             (Some(allocated), Some(observed)) if !allocated.is_empty() => {
@@ -352,7 +352,7 @@ mod tests {
 
     #[test]
     fn all_allocated_ports_gone_is_drift() {
-        let verdict = DriftVerdict::of(Some(&ports(&[("a_ssh", 2001)])), Some(&PortMap::new()), &[]);
+        let verdict = DriftVerdict::between(Some(&ports(&[("a_ssh", 2001)])), Some(&PortMap::new()), &[]);
         assert_eq!(verdict.detected(), Some(true));
     }
 
@@ -360,7 +360,7 @@ mod tests {
     fn where_nothing_was_allocated_nothing_drifts() {
         let observed = ports(&[("a_ssh", 2001)]);
         for allocated in [None, Some(&PortMap::new())] {
-            let verdict = DriftVerdict::of(allocated, Some(&observed), &[]);
+            let verdict = DriftVerdict::between(allocated, Some(&observed), &[]);
             assert_eq!(verdict, DriftVerdict::Unallocated(observed.clone()));
             assert_eq!(verdict.detected(), Some(false));
         }
@@ -368,7 +368,7 @@ mod tests {
 
     #[test]
     fn unreadable_tags_say_nothing() {
-        assert_eq!(DriftVerdict::of(Some(&ports(&[("a_ssh", 2001)])), None, &[]).detected(), None);
+        assert_eq!(DriftVerdict::between(Some(&ports(&[("a_ssh", 2001)])), None, &[]).detected(), None);
     }
 
     #[test]

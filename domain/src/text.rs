@@ -26,7 +26,7 @@ pub struct Rule {
 pub const LABEL: Rule = Rule::line(0, 256);
 /// Ids, states and addresses that others give.
 pub const TOKEN: Rule = Rule::line(1, 64);
-/// Names of versions, hashes and observers.
+/// Names of versions and hashes.
 pub const NAME: Rule = Rule::line(1, 128);
 /// Why something could not be read.
 pub const EXPLANATION: Rule = Rule::prose(0, 512);

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use app::commands::{CommandError, CompletedCommand, Warning};
 use app::log::Outcome;
+use domain::Decide;
 use domain::lablet_session::LabletSessionError;
-use domain::{Decide, Invalid};
 
 use crate::answer::{Answer, Written};
 use crate::problem::{Problem, ProblemKind};
@@ -19,21 +19,20 @@ impl From<CommandError> for Problem {
             CommandError::Invalid(invalid) => Self::invalid(invalid),
             CommandError::NotFound { what, id } => Self::not_found(what, &id),
             CommandError::Exists { .. } => Self::new(ProblemKind::Conflict, text),
-            CommandError::Refused(refused) => match refused {
-                LabletSessionError::Invalid(invalid) => Self::invalid(invalid),
-                LabletSessionError::UnknownRequest { request_id } => Self::invalid(Invalid::new(
-                    "request_id",
-                    format!("is {request_id}"),
-                    "an open observation request of this session, or nothing",
-                )),
-                LabletSessionError::TransitionNotAllowed { .. }
-                | LabletSessionError::NotObservable { .. }
-                | LabletSessionError::NothingToObserve { .. } => Self::new(ProblemKind::WrongState, text),
-                LabletSessionError::BoundElsewhere { .. } | LabletSessionError::Exists => {
-                    Self::new(ProblemKind::Conflict, text)
-                }
-                LabletSessionError::Absent => Self::new(ProblemKind::NotFound, text),
-            },
+            CommandError::Refused(refused) => {
+                let kind = match refused {
+                    LabletSessionError::Invalid(_) | LabletSessionError::UnknownRequest { .. } => {
+                        ProblemKind::InvalidInput
+                    }
+                    LabletSessionError::TransitionNotAllowed { .. }
+                    | LabletSessionError::NotObservable { .. }
+                    | LabletSessionError::NothingToObserve { .. }
+                    | LabletSessionError::TooManyRequests { .. } => ProblemKind::WrongState,
+                    LabletSessionError::BoundElsewhere { .. } | LabletSessionError::Exists => ProblemKind::Conflict,
+                    LabletSessionError::Absent => ProblemKind::NotFound,
+                };
+                Self::new(kind, text).naming(refused.invalid())
+            }
             CommandError::Stale { expected, actual } => stale(expected, actual),
             CommandError::KeyReused { .. } => Self::new(
                 ProblemKind::KeyReused,
@@ -113,6 +112,7 @@ pub(crate) fn present<T>(state: Option<&T>) -> Result<&T, Problem> {
 
 #[cfg(test)]
 mod tests {
+    use domain::Invalid;
     use domain::lablet_session::SessionStatus;
 
     use super::*;

@@ -241,6 +241,13 @@ impl Problem {
         problem
     }
 
+    /// The same problem, with the field that is wrong, where it is one field.
+    #[must_use]
+    pub(crate) fn naming(mut self, invalid: Option<Invalid>) -> Self {
+        self.0.errors.extend(invalid.map(FieldProblem::from));
+        self
+    }
+
     /// The same problem, as a failure of a command.
     #[must_use]
     pub(crate) fn coded(mut self, code: ErrorCode) -> Self {

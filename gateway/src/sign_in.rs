@@ -33,7 +33,7 @@ use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use axum::routing::{get, post};
 use bus::clock::Clock;
-use domain::Invalid;
+use domain::{ActorName, Invalid};
 use sqlx::postgres::PgPool;
 use tokio_util::sync::CancellationToken;
 
@@ -57,8 +57,6 @@ use crate::state::Shared;
 
 /// How long the database may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-/// Most characters of a name.
-const LONGEST_NAME: usize = 200;
 
 /// Somebody could not be signed in, or a token or a link not made, through no fault of theirs.
 #[derive(Debug, thiserror::Error)]
@@ -96,9 +94,9 @@ async fn answer<T>(question: impl Future<Output = sqlx::Result<T>>) -> Result<T,
 
 /// Name of somebody who may sign in, as it appears as `admin:<name>` in events.
 ///
-/// Invariant: 1 to 200 characters without control characters, and without space at either end.
+/// Invariant: without space at either end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AdminName(String);
+pub struct AdminName(ActorName);
 
 impl AdminName {
     /// Takes a name.
@@ -106,23 +104,23 @@ impl AdminName {
     /// # Errors
     /// [`Invalid`] for anything that would not be recognised in a list of events.
     pub fn parse(text: &str) -> Result<Self, Invalid> {
-        let fits = !text.is_empty()
-            && text.chars().count() <= LONGEST_NAME
-            && text.trim() == text
-            && !text.chars().any(char::is_control);
-        let expected = || format!("1 to {LONGEST_NAME} characters, no control characters, no space at either end");
-        if fits { Ok(Self(text.to_owned())) } else { Err(Invalid::new("name", "is not usable", expected())) }
+        let name = ActorName::parse(text).map_err(|invalid| invalid.within("name"))?;
+        if text.trim() != text {
+            let expected = format!("{}, and without space at either end", ActorName::RULE.expected());
+            return Err(Invalid::new("name", "begins or ends with space", expected));
+        }
+        Ok(Self(name))
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        self.0.as_str()
     }
 }
 
 impl fmt::Display for AdminName {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0)
+        self.0.fmt(formatter)
     }
 }
 

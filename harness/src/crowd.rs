@@ -159,7 +159,7 @@ async fn go(log: &Log, origin: &Origin, id: &str, step: Step, now: DateTime<Utc>
         Step::To(transition) => LabletSessionCommand::Transition { transition: read(transition)?, now },
         Step::See(report) => LabletSessionCommand::RecordObservation {
             report: Box::new(read::<ObservationReport>(report)?),
-            reported_by: "service:crowd".to_owned(),
+            reported_by: "service:crowd".parse()?,
             now,
         },
     };

@@ -1,5 +1,6 @@
 //! From a message to a command and to its answer. The same for the stream, the micro service and a retry.
 
+use std::borrow::Cow;
 use std::error::Error as _;
 use std::fmt;
 use std::sync::Arc;
@@ -266,10 +267,11 @@ impl Rejection {
             Why::AmongMany(rejection) => &*rejection.why,
             why => why,
         };
-        let complaints: &[Invalid] = match why {
-            Why::Invalid(refused) => refused.complaints(),
-            Why::Command(CommandError::Invalid(invalid)) => std::slice::from_ref(invalid),
-            _ => &[],
+        let complaints: Cow<'_, [Invalid]> = match why {
+            Why::Invalid(refused) => refused.complaints().into(),
+            Why::Command(CommandError::Invalid(invalid)) => std::slice::from_ref(invalid).into(),
+            Why::Command(CommandError::Refused(refused)) => refused.invalid().into_iter().collect(),
+            _ => Cow::default(),
         };
         let mut error = json!({ "code": self.code(), "message": self.to_string() });
         if let Some(first) = complaints.first() {

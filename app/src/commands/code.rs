@@ -93,7 +93,8 @@ impl CommandError {
                 LabletSessionError::Invalid(_) | LabletSessionError::UnknownRequest { .. } => ErrorCode::Invalid,
                 LabletSessionError::TransitionNotAllowed { .. }
                 | LabletSessionError::NotObservable { .. }
-                | LabletSessionError::NothingToObserve { .. } => ErrorCode::Refused,
+                | LabletSessionError::NothingToObserve { .. }
+                | LabletSessionError::TooManyRequests { .. } => ErrorCode::Refused,
                 LabletSessionError::BoundElsewhere { .. } => ErrorCode::BoundElsewhere,
                 LabletSessionError::Exists => ErrorCode::Exists,
                 LabletSessionError::Absent => ErrorCode::NotFound,

@@ -4,7 +4,7 @@ use domain::lablet_session::{
     LabletSession, LabletSessionCommand, LabletSessionError, NewSession, ObservationFailure, ObservationReport,
     SessionIds, SessionStatus, Transition,
 };
-use domain::{RequestId, SessionId};
+use domain::{Actor, Invalid, RequestId, SessionId};
 
 use super::advice::ADVICE_WITHIN;
 use super::warning::Warning;
@@ -107,8 +107,8 @@ impl Commands {
         };
         // The sender's own name comes first, so that nobody can ask in another one's.
         let requested_by = match request.requested_by {
-            None => origin.actor.clone(),
-            Some(behalf) => format!("{}/{behalf}", origin.actor),
+            None => actor(&origin.actor)?,
+            Some(behalf) => actor(&format!("{}/{behalf}", origin.actor))?,
         };
         let command = LabletSessionCommand::RequestObservation {
             request_id: request_id.clone(),
@@ -137,7 +137,7 @@ impl Commands {
         let origin = self.permit(CommandName::RecordResourceObservation, origin)?;
         let command = LabletSessionCommand::RecordObservation {
             report: Box::new(report),
-            reported_by: origin.actor.clone(),
+            reported_by: actor(&origin.actor)?,
             now: self.clock.now(),
         };
         self.on_session(session_id, command, expected, origin).await
@@ -175,6 +175,10 @@ impl Commands {
     }
 }
 
+fn actor(text: &str) -> Result<Actor, Invalid> {
+    text.parse().map_err(|invalid: Invalid| invalid.within("actor"))
+}
+
 fn from_session_error(error: LabletSessionError, id: &SessionId) -> CommandError {
     match error {
         LabletSessionError::Invalid(invalid) => CommandError::Invalid(invalid),
@@ -184,6 +188,7 @@ fn from_session_error(error: LabletSessionError, id: &SessionId) -> CommandError
         | LabletSessionError::BoundElsewhere { .. }
         | LabletSessionError::NotObservable { .. }
         | LabletSessionError::NothingToObserve { .. }
+        | LabletSessionError::TooManyRequests { .. }
         | LabletSessionError::UnknownRequest { .. }) => CommandError::Refused(refused),
     }
 }
@@ -195,7 +200,7 @@ impl CompletedCommand<LabletSession> {
             Some(session) => answer
                 .with("session_status", session.status.as_str().into())
                 .with("observation_count", session.observations.count.into())
-                .with("port_drift_detected", session.observations.drift_detected.into()),
+                .with("port_drift_detected", session.observations.drift_detected().into()),
             None => answer,
         }
     }

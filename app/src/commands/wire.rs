@@ -5,9 +5,8 @@ use std::str::FromStr;
 use domain::invalid::Checking;
 use domain::lablet_definition::{DefinitionRevision, NewDefinition};
 use domain::lablet_session::{NewSession, ObservationFailure, ObservationReport, Transition};
-use domain::text::Line;
 use domain::worker::{NewWorker, WorkerChange};
-use domain::{Checked, DefinitionId, Invalid, RequestId, SessionId, WorkerId};
+use domain::{ActorName, Checked, DefinitionId, Invalid, RequestId, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -23,7 +22,7 @@ pub struct ObservationRequest {
     pub request_id: Option<RequestId>,
     /// On whose behalf; recorded after the sender's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub requested_by: Option<Line<1, 64>>,
+    pub requested_by: Option<ActorName>,
 }
 
 impl Checked for ObservationRequest {

@@ -191,6 +191,30 @@ async fn a_sender_is_answered_where_it_wants_to_be() {
 }
 
 #[tokio::test]
+async fn a_step_to_the_status_that_a_session_has_records_what_is_new() {
+    let stage = Stage::new().await;
+    running_session(&stage).await;
+    let door = Running::start(&stage);
+    until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
+    let step = "transition_lablet_session";
+    let body = json!({"session_id": "s1", "new_status": "running", "allocated_ports": {"PC_serial": 5050}});
+    let answer = answered(&stage, step, "e-1", &body).await;
+    assert_eq!((&answer["status"], &answer["sequence"]), (&json!("recorded"), &json!(6)));
+    assert_eq!(answered(&stage, step, "e-2", &body).await["status"], "already_done");
+    let state = session(&stage).await;
+    assert_eq!(serde_json::to_value(&state.allocated_ports).unwrap(), json!({"PC_serial": 5050}));
+    let other = json!({"session_id": "s1", "new_status": "running", "cml_lab_id": "lab-2"});
+    let refused = answered(&stage, step, "e-3", &other).await;
+    assert_eq!(
+        (&refused["error"]["code"], &refused["error"]["field"]),
+        (&json!("bound_elsewhere"), &json!("cml_lab_id"))
+    );
+    assert_eq!(refused["error"]["errors"][0]["problem"], "is lab-2, while the session is bound to lab lab-1");
+    assert_eq!(refused["error"]["errors"][0]["expected"], "lab-1, or nothing");
+    door.stop().await;
+}
+
+#[tokio::test]
 async fn what_can_never_work_goes_to_the_dead_letters_with_its_reason() {
     let stage = Stage::new().await;
     running_session(&stage).await;

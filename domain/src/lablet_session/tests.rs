@@ -77,7 +77,7 @@ fn transition(value: Value) -> LabletSessionCommand {
 fn request(id: &str) -> LabletSessionCommand {
     LabletSessionCommand::RequestObservation {
         request_id: RequestId::parse(id).unwrap(),
-        requested_by: "admin:ada".into(),
+        requested_by: "admin:ada".parse().unwrap(),
         now: now(),
     }
 }
@@ -85,7 +85,7 @@ fn request(id: &str) -> LabletSessionCommand {
 fn report(value: Value) -> LabletSessionCommand {
     LabletSessionCommand::RecordObservation {
         report: Box::new(serde_json::from_value(value).unwrap()),
-        reported_by: "service:grading".into(),
+        reported_by: "service:grading".parse().unwrap(),
         now: now(),
     }
 }
@@ -99,6 +99,12 @@ fn decide(
     when: LabletSessionCommand,
 ) -> Result<Vec<LabletSessionEvent>, LabletSessionError> {
     Given::with(()).given(given).when(when).inspect_result()
+}
+
+fn state_after(history: impl IntoIterator<Item = LabletSessionEvent>) -> PresentSession {
+    let mut session = LabletSession::default();
+    history.into_iter().for_each(|event| session.apply(event));
+    session.present().unwrap().clone()
 }
 
 fn types(events: &[LabletSessionEvent]) -> Vec<String> {
@@ -210,6 +216,81 @@ fn the_same_step_again_is_already_done_but_not_with_another_lab_or_worker() {
 }
 
 #[test]
+fn a_step_to_the_status_that_a_session_has_records_what_is_new_and_nothing_twice() {
+    let slot = json!({"start": "2026-03-01T12:00:00Z", "end": "2026-03-01T14:00:00Z"});
+    let mut instantiating = running();
+    instantiating.truncate(3);
+    for (given, body) in [
+        (running(), json!({"new_status": "running", "allocated_ports": {"PC_serial": 5042}})),
+        (running(), json!({"new_status": "running", "timeslot": slot})),
+        (running(), json!({"new_status": "running", "reason": "the learner came back"})),
+        (instantiating.clone(), json!({"new_status": "instantiating", "cml_lab_id": "lab-1"})),
+        (
+            vec![created(), LabletSessionEvent::Terminated(step(None, None))],
+            json!({"new_status": "terminated", "worker_id": "cml-1"}),
+        ),
+    ] {
+        let events = decide(given.clone(), transition(body.clone())).unwrap();
+        let (status, step) = events[0].life_step().unwrap();
+        assert_eq!((events.len(), &json!(status)), (1, &body["new_status"]), "{body}");
+        let recorded = serde_json::to_value(step).unwrap();
+        for (field, value) in body.as_object().unwrap().iter().filter(|(field, _)| *field != "new_status") {
+            assert_eq!(&recorded[field], value, "{body}");
+        }
+        let before = state_after(given.clone());
+        let after: Vec<_> = given.into_iter().chain(events).collect();
+        let state = state_after(after.clone());
+        assert_eq!(state.status, before.status);
+        assert_eq!(state.allocated_ports.is_some(), before.allocated_ports.is_some(), "what is not given stays");
+        assert_eq!(decide(after, transition(body)).unwrap(), vec![], "given again it is recorded already");
+    }
+}
+
+#[test]
+fn a_step_that_gives_all_that_is_recorded_is_already_done() {
+    let slot = json!({"start": "2026-03-01T12:00:00Z", "end": "2026-03-01T14:00:00Z"});
+    let body = json!({"new_status": "scheduled", "worker_id": "cml-1", "allocated_ports": {"PC_serial": 5041},
+                      "timeslot": slot, "reason": "booked"});
+    let mut history = vec![created()];
+    history.extend(decide(history.clone(), transition(body.clone())).unwrap());
+    assert_eq!(decide(history.clone(), transition(body)).unwrap(), vec![]);
+    assert_eq!(decide(history, transition(json!({"new_status": "scheduled"}))).unwrap(), vec![]);
+}
+
+#[test]
+fn what_no_step_can_record_of_a_pending_session_is_refused_by_field() {
+    let slot = json!({"start": "2026-03-01T12:00:00Z", "end": "2026-03-01T14:00:00Z"});
+    let booked = LabletSessionEvent::Created {
+        ids: ids(),
+        owner_id: None,
+        timeslot: Some(serde_json::from_value(slot.clone()).unwrap()),
+        created_at: now(),
+    };
+    let again = transition(json!({"new_status": "pending", "timeslot": slot}));
+    assert_eq!(decide(vec![booked.clone()], again).unwrap(), vec![]);
+    let later = json!({"start": "2026-03-01T15:00:00Z", "end": "2026-03-01T16:00:00Z"});
+    let refused = decide(vec![booked], transition(json!({"new_status": "pending", "timeslot": later}))).unwrap_err();
+    insta::assert_snapshot!(refused, @"timeslot is given with no step, while that of the pending session is 2026-03-01T12:00:00Z to 2026-03-01T14:00:00Z; expected what is recorded, or nothing, or a step that can record it: scheduled, terminated");
+    let refused = decide(vec![created()], transition(json!({"new_status": "pending", "worker_id": "w"}))).unwrap_err();
+    assert_eq!(refused.invalid().unwrap().field, "worker_id");
+}
+
+#[test]
+fn what_a_session_is_bound_to_is_told_with_the_field_that_names_another() {
+    let told = |body: Value| decide(running(), transition(body)).unwrap_err().invalid().unwrap().to_string();
+    let told = [
+        told(json!({"new_status": "running", "cml_lab_id": "other"})),
+        told(json!({"new_status": "collecting", "worker_id": "cml-2"})),
+        told(json!({"new_status": "ready"})),
+    ];
+    insta::assert_snapshot!(told.join("\n"), @r"
+    cml_lab_id is other, while the session is bound to lab 863799a0-3d09-4af4-be26-cad997b6ab27; expected 863799a0-3d09-4af4-be26-cad997b6ab27, or nothing
+    worker_id is cml-2, while the session is bound to worker cml-1; expected cml-1, or nothing
+    new_status is ready, while the session is running; expected one of: collecting, stopping, terminated, expired
+    ");
+}
+
+#[test]
 fn an_observation_is_asked_for_only_of_a_running_session() {
     assert_eq!(decide(running(), request("r1")).unwrap(), vec![requested("r1")]);
     let refused = decide(vec![created()], request("r1")).unwrap_err();
@@ -289,8 +370,8 @@ fn unreadable_tags_leave_the_earlier_verdict() {
     let mut session = LabletSession::default();
     history.into_iter().for_each(|event| session.apply(event));
     let observations = &session.present().unwrap().observations;
-    assert_eq!((observations.count, observations.drift_detected), (2, Some(true)));
-    assert_eq!(observations.drift.removed, ports(json!({"PC_serial": 5041})));
+    assert_eq!((observations.count, observations.drift_detected()), (2, Some(true)));
+    assert_eq!(observations.drift.as_ref().unwrap().details.removed, ports(json!({"PC_serial": 5041})));
 }
 
 #[test]
@@ -427,25 +508,115 @@ fn a_clock_that_is_ahead_buries_no_later_observation() {
     let mut session = LabletSession::default();
     history.into_iter().for_each(|event| session.apply(event));
     let observations = &session.present().unwrap().observations;
-    assert_eq!((observations.drift_detected, observations.newest_at), (Some(true), Some(now())));
-    assert_eq!(observations.drift.changed.len(), 1);
+    assert_eq!((observations.drift_detected(), observations.newest_at()), (Some(true), Some(now())));
+    assert_eq!(observations.drift.as_ref().unwrap().details.changed.len(), 1);
 }
 
 #[test]
-fn an_older_observation_that_is_recorded_late_changes_no_verdict() {
+fn an_observation_that_arrives_late_is_recorded_with_its_verdict_and_alarms_nobody() {
     let at = |time: &str, port: u16| {
         report(json!({"observed_resources": {"observed_at": time}, "observed_ports": {"PC_serial": port}}))
     };
     let mut history = running();
     history.extend(decide(history.clone(), at("2026-03-01T11:00:00Z", 5041)).unwrap());
     let late = decide(history.clone(), at("2026-03-01T10:00:00Z", 5999)).unwrap();
-    assert_eq!(late.len(), 2, "it is recorded, with its drift");
-    history.extend(late);
+    let [LabletSessionEvent::ResourcesObserved { port_drift_detected, .. }] = late.as_slice() else {
+        panic!("{late:?}");
+    };
+    assert_eq!(*port_drift_detected, Some(true), "what it saw");
+    // As it was recorded before: with an event of its own for a drift that is history.
+    let mut of_old = late.clone();
+    of_old.push(LabletSessionEvent::PortDriftDetected {
+        ids: ids(),
+        worker_id: Some(worker()),
+        allocated_ports: ports(json!({"PC_serial": 5041})),
+        observed_ports: ports(json!({"PC_serial": 5999})),
+        drift_details: serde_json::from_value(json!({"removed": {"PC_serial": 5041}})).unwrap(),
+        detected_at: now(),
+    });
+    for late in [late, of_old] {
+        let session = state_after(history.iter().cloned().chain(late));
+        let observations = &session.observations;
+        assert_eq!((observations.count, observations.drift_detected()), (2, Some(false)));
+        assert_eq!(observations.newest_at(), Some("2026-03-01T11:00:00Z".parse().unwrap()));
+        assert!(observations.drift.as_ref().unwrap().details.is_none());
+    }
+}
+
+#[test]
+fn a_late_verdict_counts_where_no_newer_observation_could_read_the_tags() {
+    let mut history = running();
+    let newest = json!({"observed_resources": {"observed_at": "2026-03-01T11:00:00Z", "total_cpu_cores": 1}});
+    history.extend(decide(history.clone(), report(newest)).unwrap());
+    let late = json!({"observed_resources": {"observed_at": "2026-03-01T10:00:00Z"}, "observed_ports": {}});
+    let late = decide(history.clone(), report(late)).unwrap();
+    assert_eq!(types(&late), ["lablet_session.resources_observed", "lablet_session.port_drift_detected"]);
+    let session = state_after(history.into_iter().chain(late));
+    assert_eq!(session.observations.drift_detected(), Some(true));
+    assert_eq!(session.observations.newest_at(), Some("2026-03-01T11:00:00Z".parse().unwrap()));
+}
+
+#[test]
+fn a_session_weighs_as_much_after_12_000_observations_as_after_200() {
     let mut session = LabletSession::default();
-    history.into_iter().for_each(|event| session.apply(event));
-    let observations = &session.present().unwrap().observations;
-    assert_eq!((observations.count, observations.drift_detected), (2, Some(false)));
-    assert!(observations.drift.is_none());
+    running().into_iter().for_each(|event| session.apply(event));
+    let weight = |session: &LabletSession| serde_json::to_string(session).unwrap().len();
+    let mut after_200 = 0;
+    for number in 0..12_000_i64 {
+        let observed_at = now() - chrono::TimeDelta::seconds(20_000 - number);
+        let request = format!("r-{number:05}");
+        session.apply(requested(&request));
+        let body = json!({
+            "observed_resources": {"observer": format!("team-{}", number % 40), "observed_at": observed_at, "total_cpu_cores": 1},
+            "observed_ports": {"PC_serial": 5041}, "request_id": request
+        });
+        let Decision::Record(events) = session.decide(report(body)).unwrap() else { panic!("nothing is recorded") };
+        events.into_iter().for_each(|event| session.apply(event));
+        if number == 999 {
+            after_200 = weight(&session);
+        }
+    }
+    assert_eq!(session.present().unwrap().observations.count, 12_000);
+    assert!(weight(&session) <= after_200 + 16, "{} bytes after {after_200}", weight(&session));
+}
+
+#[test]
+fn what_was_observed_long_ago_and_comes_again_changes_nothing_that_is_newest() {
+    let mut history = running();
+    let of_minute = |minute: usize| {
+        report(json!({"observed_resources": {"observer": "grading", "total_cpu_cores": 1 + minute,
+                                             "observed_at": format!("2026-03-01T10:{minute:02}:00Z")}}))
+    };
+    for minute in 0..59 {
+        history.extend(decide(history.clone(), of_minute(minute)).unwrap());
+    }
+    for recognised in [58, 40, 27] {
+        assert_eq!(decide(history.clone(), of_minute(recognised)).unwrap(), vec![], "{recognised}");
+    }
+    let before = state_after(history.clone());
+    history.extend(decide(history.clone(), of_minute(3)).unwrap());
+    let after = state_after(history);
+    assert_eq!(after.observations.count, before.observations.count + 1);
+    assert_eq!(
+        (after.observations.newest, after.observations.cpu_cores),
+        (before.observations.newest, before.observations.cpu_cores)
+    );
+}
+
+#[test]
+fn requests_without_an_outcome_are_bounded() {
+    let mut history = running();
+    history.extend((0..MOST_OPEN_REQUESTS).map(|number| requested(&format!("r-{number}"))));
+    assert_eq!(decide(history.clone(), request("r-0")).unwrap(), vec![], "the same request again is no further one");
+    let refused = decide(history.clone(), request("r-more")).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "the session has 64 observation requests without an outcome; it may have at most 64"
+    );
+    history.extend(
+        decide(history.clone(), failure(json!({"request_id": "r-5", "outcome": "failed", "reason": "x"}))).unwrap(),
+    );
+    assert!(decide(history, request("r-more")).is_ok());
 }
 
 #[test]

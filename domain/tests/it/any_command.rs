@@ -97,7 +97,8 @@ fn outcome(name: &str, body: Value) -> Option<Result<Vec<Value>, Option<Invalid>
     Some(match name {
         "record_resource_observation" => {
             let report = Box::new(read(body)?);
-            let command = LabletSessionCommand::RecordObservation { report, reported_by: "team:x".into(), now: now() };
+            let command =
+                LabletSessionCommand::RecordObservation { report, reported_by: "team:x".parse().unwrap(), now: now() };
             of_session(command, &running())
         }
         "record_observation_failure" => {

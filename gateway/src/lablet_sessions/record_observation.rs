@@ -33,9 +33,9 @@ pub(crate) struct ObservationRecorded {
     pub(crate) session_id: SessionId,
     /// How many observations were recorded of it.
     pub(crate) observation_count: u64,
-    /// Whether the ports drifted; null: no observation could tell yet.
+    /// Whether the ports drifted by the newest observation that could tell, which need not be this one; null: none could yet.
     pub(crate) port_drift_detected: Option<bool>,
-    /// When the newest observation was made.
+    /// When the newest observation was made. Later than the one at hand where that arrived late: it is history then.
     pub(crate) observed_at: Option<DateTime<Utc>>,
     /// Where in the log it is.
     pub(crate) position: app::log::Position,
@@ -55,8 +55,8 @@ pub(crate) async fn record_observation(
     let recorded = ObservationRecorded {
         session_id,
         observation_count: observations.count,
-        port_drift_detected: observations.drift_detected,
-        observed_at: observations.newest_at,
+        port_drift_detected: observations.drift_detected(),
+        observed_at: observations.newest_at(),
         position: done.position,
     };
     Ok(written(&done, recorded))

@@ -36,8 +36,8 @@ pub(crate) struct WrittenSession {
     pub(crate) allocated_ports: Option<PortMap>,
     /// Whether the ports drifted; null: unknown.
     pub(crate) port_drift_detected: Option<bool>,
-    /// How they drifted.
-    pub(crate) port_drift: PortDrift,
+    /// How they drifted; null: unknown.
+    pub(crate) port_drift: Option<PortDrift>,
     /// How many observations were recorded.
     pub(crate) observation_count: u64,
     /// When the newest one was made.
@@ -67,10 +67,10 @@ impl WrittenSession {
             worker_id: session.assignment.worker().cloned(),
             cml_lab_id: session.assignment.lab().cloned(),
             allocated_ports: session.allocated_ports.clone(),
-            port_drift_detected: session.observations.drift_detected,
-            port_drift: session.observations.drift.clone(),
+            port_drift_detected: session.observations.drift_detected(),
+            port_drift: session.observations.drift.as_ref().map(|drift| drift.details.clone()),
             observation_count: session.observations.count,
-            observed_at: session.observations.newest_at,
+            observed_at: session.observations.newest_at(),
             timeslot: session.timeslot,
             created_at: session.created_at,
             updated_at: session.updated_at,

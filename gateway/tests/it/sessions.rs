@@ -91,6 +91,71 @@ async fn an_observation_is_recorded_once_and_reaches_the_aggregate() {
 }
 
 #[tokio::test]
+async fn an_observation_that_arrives_late_is_history_to_everybody() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let path = "/api/internal/lablet-sessions/s1/resource-observations";
+    let newer = observation(2, &json!({"PC_serial": 5041, "PC_vnc": 5042}));
+    world.post(path, &newer).await.expect(200);
+    let mut older = observation(3, &json!({"PC_serial": 6000}));
+    older["observed_resources"]["observed_at"] = "2026-03-01T09:00:00Z".into();
+    older["observed_resources"]["total_storage_mb"] = 10.into();
+    let answer = world.post(path, &older).await.expect(200).body;
+    let told = |body: &serde_json::Value| {
+        (body["observation_count"].clone(), body["port_drift_detected"].clone(), body["observed_at"].clone())
+    };
+    let newest = (json!(2), json!(false), json!("2026-03-01T10:00:00Z"));
+    assert_eq!(told(&answer), newest, "the answer tells what is newest, not what arrived");
+    let again = world.post(path, &older).await.expect(200).body;
+    assert_eq!(told(&again), newest, "and is the same when it comes again");
+
+    let position = answer["position"].as_str().unwrap();
+    let session = world.get(&format!("/api/lablet-sessions/s1?position={position}")).await.expect(200).body;
+    assert_eq!(told(&session), newest);
+    assert_eq!(session["observed_resources"]["nodes"].as_array().unwrap().len(), 2);
+    assert_eq!((&session["port_drift"]["changed"], &session["port_drift_since"]), (&json!({}), &json!(null)));
+    let aggregate = "/api/lablet-definitions/d1/resource-observations?limit=20";
+    let aggregate = world.get(&format!("{aggregate}&position={position}")).await.expect(200).body;
+    assert_eq!(aggregate["aggregate"]["node_count"]["latest"], 2.0);
+    assert_eq!(aggregate["aggregate"]["storage_mb"]["latest"], 10.0, "of what no newer one knows it is the newest");
+    assert_eq!(aggregate["aggregate"]["port_drift_sessions"], 0);
+    let definition = world.get(&format!("/api/lablet-definitions/d1?position={position}")).await.expect(200).body;
+    assert_eq!(definition["observations"]["drift_sessions"], 0);
+    assert_eq!(definition["observations"]["last_observed_at"], "2026-03-01T10:00:00Z");
+    let events = world.get("/api/lablet-sessions/s1/events?order=newest&limit=2").await.expect(200).body;
+    let observed = |event: &serde_json::Value| (event["type"].clone(), event["data"]["observed_at"].clone());
+    let observations = ["2026-03-01T09:00:00Z", "2026-03-01T10:00:00Z"]
+        .map(|at| (json!("lablet_session.resources_observed.v1"), json!(at)));
+    assert_eq!(events["items"].as_array().unwrap().iter().map(observed).collect::<Vec<_>>(), observations);
+    assert_eq!(events["items"][0]["data"]["port_drift_detected"], true, "what it saw is recorded, and alarms nobody");
+}
+
+#[tokio::test]
+async fn a_step_to_the_status_that_a_session_has_records_what_is_new() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let path = "/api/internal/lablet-sessions/s1/transition";
+    let before = world.get_in_time("/api/lablet-sessions/s1").await.body;
+    let slot = json!({"start": "2026-03-01T10:00:00Z", "end": "2026-03-01T12:00:00Z"});
+    let body =
+        json!({"new_status": "running", "allocated_ports": {"PC_serial": 5050}, "timeslot": slot, "reason": "moved"});
+    let answer = world.post(path, &body).await.expect(200).body;
+    assert_eq!((&answer["allocated_ports"], &answer["timeslot"]), (&json!({"PC_serial": 5050}), &slot));
+    assert_eq!(answer["etag"], "\"6\"");
+    assert_eq!(world.post(path, &body).await.expect(200).body["etag"], "\"6\"", "given again it is recorded already");
+    let position = answer["position"].as_str().unwrap();
+    let session = world.get(&format!("/api/lablet-sessions/s1?position={position}")).await.expect(200).body;
+    assert_eq!((&session["allocated_ports"], &session["timeslot"]), (&json!({"PC_serial": 5050}), &slot));
+    assert_eq!(session["status_reason"], "moved");
+    assert_eq!(session["status_since"], before["status_since"], "it has been running since then");
+
+    let other = json!({"new_status": "running", "cml_lab_id": "lab-2"});
+    let refused = world.post(path, &other).await.problem(409, "conflict", Some("cml_lab_id")).body;
+    assert_eq!(refused["errors"][0]["problem"], "is lab-2, while the session is bound to lab lab-1");
+    assert_eq!(refused["errors"][0]["expected"], "lab-1, or nothing");
+}
+
+#[tokio::test]
 async fn an_observation_is_refused_unless_the_session_is_running_or_collecting() {
     let world = World::start().await;
     world.session("s1", "ready").await;

@@ -130,7 +130,7 @@ impl World {
             serde_json::from_value(json!({"observed_resources": resources, "request_id": request})).unwrap();
         let command = LabletSessionCommand::RecordObservation {
             report: Box::new(report),
-            reported_by: "team:grading".to_owned(),
+            reported_by: "team:grading".parse().unwrap(),
             now: self.now(),
         };
         self.tell(id, command).await
@@ -139,7 +139,7 @@ impl World {
     pub(crate) async fn ask(&self, id: &str, request: &str) -> Position {
         let command = LabletSessionCommand::RequestObservation {
             request_id: RequestId::parse(request).unwrap(),
-            requested_by: "admin:ada".to_owned(),
+            requested_by: "admin:ada".parse().unwrap(),
             now: self.now(),
         };
         self.tell(id, command).await

@@ -133,7 +133,11 @@ async fn a_clock_that_is_ahead_buries_no_later_observation() {
     assert_eq!(row.observed_resources.unwrap().observer.as_deref(), Some("right"));
     let state = world.log.load::<domain::lablet_session::LabletSession>("s-1").await.unwrap().unwrap().0;
     let known = &state.present().unwrap().observations;
-    assert_eq!((known.drift_detected, known.newest_at), (Some(true), row.session.observed_at), "both know the same");
+    assert_eq!(
+        (known.drift_detected(), known.newest_at()),
+        (Some(true), row.session.observed_at),
+        "both know the same"
+    );
     let indicators = world.projections.definition(&"ospf".parse().unwrap()).await.unwrap().unwrap().observations;
     assert_eq!(indicators.last_observed_at, row.session.observed_at);
 }

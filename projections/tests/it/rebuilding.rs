@@ -154,13 +154,13 @@ async fn perform(world: &World, number: usize, id: &str, act: &Act) {
             .unwrap();
             LabletSessionCommand::RecordObservation {
                 report: Box::new(report),
-                reported_by: "team:grading".to_owned(),
+                reported_by: "team:grading".parse().unwrap(),
                 now,
             }
         }
         Act::Ask => LabletSessionCommand::RequestObservation {
             request_id: request(number),
-            requested_by: "admin:ada".to_owned(),
+            requested_by: "admin:ada".parse().unwrap(),
             now,
         },
         Act::Fail => LabletSessionCommand::RecordObservationFailure {

@@ -247,9 +247,15 @@ impl Rows {
     fn go_on(&mut self, recorded: &Recorded, status: SessionStatus, step: &LifeStep) -> Result<Applied, Refused> {
         let allocated_ports = step.allocated_ports.as_ref().map(jsonb).transpose()?;
         let row = self.touch(recorded, step.at, "a session goes on")?;
-        row.status = status.as_str().to_owned();
-        row.status_reason = step.reason.as_ref().map(ToString::to_string);
-        row.status_since = step.at;
+        // A step to the status that the session has adds facts: it has been there since before.
+        let is_there = row.status == status.as_str();
+        if !is_there {
+            row.status = status.as_str().to_owned();
+            row.status_since = step.at;
+        }
+        if !is_there || step.reason.is_some() {
+            row.status_reason = step.reason.as_ref().map(ToString::to_string);
+        }
         row.worker_id = step.worker_id.as_ref().map(ToString::to_string);
         row.cml_lab_id = step.cml_lab_id.as_ref().map(ToString::to_string);
         row.allocated_ports = allocated_ports.or_else(|| row.allocated_ports.take());
@@ -294,6 +300,24 @@ mod tests {
         assert_eq!((row.status.as_str(), row.sequence), ("running", 3));
         assert_eq!((row.cml_lab_id.is_some(), &row.allocated_ports), (true, &allocated));
         assert!(given(&mut rows, &recorded("s-2", 2, &sample("lablet_session.running.v1"))).is_err(), "nobody made it");
+    }
+
+    #[test]
+    fn a_step_to_the_status_that_a_session_has_adds_what_it_says_and_begins_nothing() {
+        let mut rows = session();
+        let mut step = sample("lablet_session.running.v1");
+        step["reason"] = "its time has come".into();
+        given(&mut rows, &recorded("s-1", 2, &step)).unwrap();
+        let since = rows.sessions.rows()[0].status_since;
+        let again = json!({"at": "2026-03-01T11:00:00Z", "reason": null, "allocated_ports": {"PC_serial": 5050}});
+        for (name, value) in again.as_object().unwrap() {
+            step[name] = value.clone();
+        }
+        given(&mut rows, &recorded("s-1", 3, &step)).unwrap();
+        let row = rows.sessions.rows()[0];
+        assert_eq!((row.status_since, row.status_reason.as_deref()), (since, Some("its time has come")));
+        assert_eq!(row.allocated_ports.as_ref().unwrap().value(), json!({"PC_serial": 5050}));
+        assert!(row.updated_at > since);
     }
 
     #[test]
