@@ -1,22 +1,22 @@
-//! The command door: takes commands from the bus and hands them to the same handlers as HTTP does.
+//! The command consumer: takes commands from the bus and hands them to the same handlers as HTTP does.
 //!
 //! A command exists only on the bus until it is handled, so it is acknowledged after it is in the log, and the
 //! acknowledgement is confirmed. One that can never work goes to the dead letters with its reason and is terminated.
-//! While the database is away commands stay in hand, and no more are taken. One that fails for a reason of its own is
-//! put off a few times, within a small room, and then goes to the dead letters as well.
+//! While the database is unreachable commands stay in hand, and no more are decoded. One that fails for a reason of its own is
+//! delayed a few times, within a small room, and then goes to the dead letters as well.
 //!
 //! What others send must not end a connection that something else rests on: the consumer and the micro service have
 //! connections of their own, which are made anew when they break.
 //!
 //! What senders may rely on: a command takes effect once, however often it is sent with the same source and id.
-//! Commands about the same thing that reach one door are handled one after another in the stream's order, as long as
-//! none of them has to be put off; nothing is promised about the order across things, across doors, or after a delay.
+//! Commands about the same thing that reach one process are handled one after another in the stream's order, as long as
+//! none of them has to be delayed; nothing is promised about the order across things, across processes, or after a delay.
 
 mod aggregate_workers;
 mod decoder;
+mod delayed;
 mod delivery;
 mod handler;
-mod put_off;
 mod raw_message;
 mod recovery;
 mod retry;
@@ -44,9 +44,9 @@ use bus::connect::{BusError, REQUEST_TIMEOUT};
 use bus::streams::{EnsureError, StreamBounds};
 use bus::{Backoff, Bus, streams, subjects};
 
-/// The durable consumer that all doors share.
+/// The durable consumer that all processes share.
 pub const CONSUMER: &str = "lablet_commands";
-/// A command that is neither acknowledged nor put off within this time is delivered again.
+/// A command that is neither acknowledged nor delayed within this time is delivered again.
 const ACK_WAIT: Duration = Duration::from_secs(60);
 /// Longest time that handling one command may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
@@ -55,10 +55,10 @@ const LOOK_AGAIN: Duration = Duration::from_secs(10);
 /// How often settled dead letters are looked through for what has had its time.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
-/// How a door works.
+/// Settings of the command consumer.
 #[derive(Debug, Clone)]
 pub struct CommandConsumerOptions {
-    /// How much the stream of commands may hold, where the door has to create it.
+    /// How much the stream of commands may hold, where it has to be created.
     pub bounds: StreamBounds,
     /// Commands handled at the same time.
     pub concurrency: usize,
@@ -70,7 +70,7 @@ impl Default for CommandConsumerOptions {
     }
 }
 
-/// Why the door had to open again. Handled inside: the door never gives up.
+/// Why the consumer had to start again. Handled inside: it never gives up.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandConsumerError {
     /// The stream is not as it should be.
@@ -110,7 +110,7 @@ pub struct CommandConsumer {
 }
 
 impl CommandConsumer {
-    /// A door from this bus to these handlers.
+    /// A consumer from this bus to these handlers.
     pub fn new(bus: Bus, commands: Commands, dead_letters: DeadLetters, options: CommandConsumerOptions) -> Self {
         describe_counter!(
             "lablet_command_consumer_commands_total",
@@ -161,7 +161,7 @@ impl CommandConsumer {
         let mut after_break = false;
         while !stop.is_cancelled() {
             if let Err(error) = self.take(&handler, &workers, &mut backoff, after_break, &stop).await {
-                tracing::warn!(error = &error as &dyn Error, "the command consumer starts again");
+                tracing::warn!(error = &error as &dyn Error, "command consumer starts again");
                 tokio::select! {
                     () = tokio::time::sleep(backoff.next_wait()) => {}
                     () = stop.cancelled() => {}
@@ -175,7 +175,7 @@ impl CommandConsumer {
                 tracing::error!(
                     task = name,
                     error = &error as &dyn Error,
-                    "a task of the command consumer ended badly"
+                    "task of the command consumer ended with an error"
                 );
             }
         }
@@ -211,7 +211,7 @@ impl CommandConsumer {
             .messages()
             .await
             .map_err(|error| silent(Some(Box::new(error))))?;
-        tracing::debug!("commands are taken");
+        tracing::debug!("commands are decoded");
         let mut look_again = tokio::time::interval(LOOK_AGAIN);
         look_again.tick().await;
         loop {
@@ -248,11 +248,7 @@ async fn recover(recovery: &mut Recovery, handler: &Handler, after_break: bool) 
         counter!("lablet_command_consumer_unreadable_total").increment(found.unreadable as u64);
     }
     if found != Found::default() {
-        tracing::warn!(
-            unreadable = found.unreadable,
-            redelivered = found.redelivered,
-            "outstanding commands were looked at"
-        );
+        tracing::warn!(unreadable = found.unreadable, redelivered = found.redelivered, "outstanding commands examined");
     }
     Ok(found)
 }
@@ -269,21 +265,18 @@ async fn sweep(dead_letters: DeadLetters, stop: CancellationToken) {
             Ok(swept) => {
                 if swept.expired > 0 {
                     counter!("lablet_dead_letters_expired_total").increment(swept.expired);
-                    tracing::error!(
-                        count = swept.expired,
-                        "dead letters were discarded: nobody decided about them in their time"
-                    );
+                    tracing::error!(count = swept.expired, "dead letters expired undecided, discarded");
                 }
                 if swept.removed > 0 {
-                    tracing::info!(count = swept.removed, "settled dead letters were removed after their time");
+                    tracing::info!(count = swept.removed, "settled dead letters removed");
                 }
             }
-            Err(error) => tracing::warn!(error = &error as &dyn Error, "dead letters were not swept"),
+            Err(error) => tracing::warn!(error = &error as &dyn Error, "sweep of dead letters failed"),
         }
     }
 }
 
-/// Makes sure that the stream of commands and the doors' consumer are there.
+/// Makes sure that the stream of commands and the shared consumer are there.
 ///
 /// # Errors
 /// [`CommandConsumerError::Stream`], [`CommandConsumerError::Consumer`].
@@ -294,14 +287,14 @@ pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> Result<PullCon
         .map_err(|error| CommandConsumerError::Consumer(Box::new(error)))
 }
 
-/// The configuration of the doors' consumer, for whoever may create it.
+/// The configuration of the shared consumer, for whoever may create it.
 pub fn consumer_config() -> pull::Config {
     pull::Config {
         durable_name: Some(CONSUMER.to_owned()),
         description: Some("Hands commands to the log".to_owned()),
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
-        // Without a limit here: past it the server would keep the command, undelivered and unseen. The door has its
+        // Without a limit here: past it the server would keep the command, undelivered and unseen. This process has its
         // own limit and writes what passes it to the dead letters.
         max_deliver: -1,
         max_ack_pending: 512,

@@ -259,8 +259,8 @@ fn to_the_microsecond<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Res
     serializer.collect_str(&time.format("%Y-%m-%dT%H:%M:%S%.6fZ"))
 }
 
-/// A kind of notice: the event that it tells of, and the schema of its data.
-pub struct NoticeType {
+/// The schema of a notice's data, and the event that it is about.
+pub struct NoticeSchema {
     /// E.g. `lablet_session.created`.
     pub event_type: &'static str,
     /// E.g. `1`.
@@ -271,16 +271,16 @@ pub struct NoticeType {
     pub schema: fn(&mut SchemaGenerator) -> Schema,
 }
 
-impl NoticeType {
+impl NoticeSchema {
     /// Its CloudEvent type.
     pub fn cloud_event_type(&self) -> String {
         cloud_event_type(self.event_type, self.event_version)
     }
 }
 
-/// Every kind of notice, in the order of the aggregates' lives.
-pub fn kinds() -> Vec<NoticeType> {
-    session::kinds().into_iter().chain(definition::kinds()).chain(worker::kinds()).collect()
+/// Every notice's schema, in the order of the aggregates' lives.
+pub fn schemas() -> Vec<NoticeSchema> {
+    session::schemas().into_iter().chain(definition::schemas()).chain(worker::schemas()).collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The relay: follows the log in its order and publishes a notice of every event.
 //!
-//! One relay works at a time, by a lease with an epoch in Postgres; the others wait. Its checkpoint moves after the
+//! One relay is active at a time, by a lease with an epoch in Postgres; the others wait. Its checkpoint moves after the
 //! acknowledgements and is fenced by the epoch. As JetStream acknowledges before it syncs, the relay remembers the
 //! stream that it published to, and publishes again from the log when that was lost, wiped or rolled back.
 //!
@@ -45,7 +45,7 @@ const SAVE_EVERY: Duration = Duration::from_millis(100);
 /// First and longest wait before a stream that cannot store events is tried again.
 const WHILE_IT_CANNOT_STORE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 
-/// How a relay works.
+/// Settings of the relay.
 #[derive(Debug, Clone)]
 pub struct RelayOptions {
     /// Where the gateway is reached from outside.
@@ -54,9 +54,9 @@ pub struct RelayOptions {
     pub bounds: StreamBounds,
     /// Most publishes whose acknowledgement is awaited at a time.
     pub in_flight: usize,
-    /// The log is looked at this often, whether a bell rings or not.
+    /// The log is looked at this often, with or without a wake-up signal.
     pub poll: Duration,
-    /// A relay that is silent for this long is taken to be dead.
+    /// A relay that is silent for this long loses its lease.
     pub lease: Duration,
     /// The stream is compared with what is remembered of it this often, beside every connect and failure.
     pub audit_every: Duration,
@@ -86,7 +86,7 @@ pub enum RelayError {
     #[error("the log cannot be read")]
     Log(#[from] LogError),
     /// Postgres refused, or the lease is another's.
-    #[error("the lease cannot be kept")]
+    #[error("the lease cannot be held")]
     Lease(#[from] LeaseError),
     /// The stream is not as it should be.
     #[error("the stream of events cannot be ensured")]
@@ -162,7 +162,7 @@ struct Look {
     begun_again: bool,
 }
 
-/// What a relay that works remembers of the stream's troubles.
+/// What an active relay remembers of the stream's troubles.
 #[derive(Default)]
 struct Troubles {
     /// Since when the stream misses messages that it counts.
@@ -191,7 +191,7 @@ impl Relay {
             "Events that were written in full for read models"
         );
         describe_gauge!("lablet_relay_lag_seconds", Unit::Seconds, "Age of the oldest event that is not yet published");
-        describe_gauge!("lablet_relay_leading", "1 where this process is the relay that works");
+        describe_gauge!("lablet_relay_leading", "1 where this process holds the lease of the relay");
         describe_gauge!("lablet_relay_hindered", "1 while the stream cannot store events, or has lost them");
         let holder = format!("{}-{}", std::process::id(), log.id_generator().uuid());
         Self { log, bus, options, holder }
@@ -211,12 +211,12 @@ impl Relay {
                     continue;
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "the relay cannot ask for its lease; trying again");
+                    tracing::warn!(error = &error as &dyn Error, "lease not acquired, retrying");
                     wait(backoff.next_wait(), &stop).await;
                     continue;
                 }
             };
-            tracing::info!(epoch = lease.epoch(), position = %lease.checkpoint().position, "the relay works");
+            tracing::info!(epoch = lease.epoch(), position = %lease.checkpoint().position, "relay started");
             gauge!("lablet_relay_leading").set(1.0);
             self.lead(lease, &mut backoff, &stop).await;
             gauge!("lablet_relay_leading").set(0.0);
@@ -224,7 +224,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Works as long as the lease is held.
+    /// Publishes as long as the lease is held.
     async fn lead(&self, mut lease: Lease, backoff: &mut Backoff, stop: &CancellationToken) {
         let mut troubles = Troubles::default();
         let mut cannot_store = Backoff::new(WHILE_IT_CANNOT_STORE.0, WHILE_IT_CANNOT_STORE.1);
@@ -236,16 +236,13 @@ impl Relay {
                 match self.publish(&mut lease, backoff, &mut troubles, stop).await {
                     Ok(Pause::Stopped) => {
                         if let Err(error) = lease.release().await {
-                            tracing::warn!(
-                                error = &error as &dyn Error,
-                                "the relay's lease was not given back; it runs out"
-                            );
+                            tracing::warn!(error = &error as &dyn Error, "lease not released, it expires");
                         }
                         return;
                     }
                     Ok(Pause::LookAtTheStream | Pause::BegunAgain) => {}
                     Err(RelayError::Lease(LeaseError::Lost { epoch })) => {
-                        tracing::warn!(epoch, "another relay works now");
+                        tracing::warn!(epoch, "relay lost its lease");
                         return;
                     }
                     Err(error) => {
@@ -261,19 +258,19 @@ impl Relay {
                             }
                             _ => backoff.next_wait(),
                         };
-                        tracing::warn!(error = &error as &dyn Error, "the relay begins again from its checkpoint");
+                        tracing::warn!(error = &error as &dyn Error, "publishing failed, retrying from the checkpoint");
                         self.wait_leading(&mut lease, delay, stop).await;
                     }
                 }
             }
             if let Err(error) = &noted {
-                tracing::warn!(error = error as &dyn Error, "the relay's trouble was not noted");
+                tracing::warn!(error = error as &dyn Error, "hindrance not recorded");
                 wait(backoff.next_wait(), stop).await;
             }
             noted = match lease.renew().await {
                 Ok(()) => Ok(()),
                 Err(LeaseError::Lost { epoch }) => {
-                    tracing::warn!(epoch, "the relay's lease was not renewed");
+                    tracing::warn!(epoch, "lease not renewed");
                     return;
                 }
                 Err(error) => Err(error),
@@ -284,13 +281,13 @@ impl Relay {
         }
     }
 
-    /// Waits, and keeps the lease meanwhile.
+    /// Waits, and renews the lease meanwhile.
     async fn wait_leading(&self, lease: &mut Lease, delay: Duration, stop: &CancellationToken) {
         let until = Instant::now() + delay;
         while Instant::now() < until && !stop.is_cancelled() {
             wait((until - Instant::now()).min(self.options.lease / 3), stop).await;
             if let Err(error) = lease.renew_when_due().await {
-                tracing::warn!(error = &error as &dyn Error, "the relay's lease was not renewed");
+                tracing::warn!(error = &error as &dyn Error, "lease not renewed");
                 return;
             }
         }
@@ -306,7 +303,7 @@ impl Relay {
         gauge!("lablet_relay_hindered").set(if hindrance.is_some() { 1.0 } else { 0.0 });
         match &hindrance {
             Some(hindrance) => {
-                tracing::error!(stream = streams::EVENTS, hindrance, "stream of events cannot store; waiting for it");
+                tracing::error!(stream = streams::EVENTS, hindrance, "stream of events cannot store, waiting");
             }
             None if troubles.hindrance.is_some() => {
                 tracing::info!(stream = streams::EVENTS, "stream of events stores again");
@@ -327,7 +324,7 @@ impl Relay {
         }
         let since = *troubles.missing_since.get_or_insert_with(Instant::now);
         if since.elapsed() < self.options.confirm_loss {
-            tracing::warn!(stream = streams::EVENTS, "stream misses messages that it counts; looking again");
+            tracing::warn!(stream = streams::EVENTS, "stream misses messages that it counts, checking again");
             return Ok(());
         }
         if !lease.may_replace_the_stream().await? {
@@ -337,7 +334,7 @@ impl Relay {
             );
             return Ok(self.note_hindrance(lease, troubles, Some(hindrance)).await?);
         }
-        tracing::error!(stream = streams::EVENTS, "stream has lost messages that it counts; replacing it");
+        tracing::error!(stream = streams::EVENTS, "stream lost messages that it counts, replacing it");
         streams::replace(&self.bus, streams::EVENTS, &self.options.bounds).await?;
         troubles.missing_since = None;
         Ok(())
@@ -459,15 +456,18 @@ impl Relay {
         if let Err(error) = streams::ensure_records(&self.bus).await {
             let cause = in_words(&error);
             if troubles.records_cause.as_ref() != Some(&cause) {
-                tracing::warn!(error = &error as &dyn Error, "no stream of records, read models follow the log");
+                tracing::warn!(
+                    error = &error as &dyn Error,
+                    "stream of records unavailable, read models follow the log"
+                );
                 troubles.records_cause = Some(cause);
             }
         }
         self.look_for_lost_messages(lease, troubles).await?;
         let info = streams::ensure_events(&self.bus, &self.options.bounds).await?;
         let last_sequence = info.state.last_sequence;
-        let seen = audit::look(&self.bus, &info, lease.checkpoint()).await.map_err(RelayError::Audit)?;
-        let finding = audit::judge(lease.checkpoint(), &seen);
+        let state = audit::look(&self.bus, &info, lease.checkpoint()).await.map_err(RelayError::Audit)?;
+        let finding = audit::judge(lease.checkpoint(), &state);
         let resume_from = match finding {
             Finding::Intact => return Ok(Look { last_sequence, begun_again: false }),
             Finding::Unused | Finding::Lost => Position::START,
@@ -483,10 +483,10 @@ impl Relay {
                 ?finding,
                 published = %lease.checkpoint().position,
                 from = %resume_from,
-                "the stream of events lost what was acknowledged; publishing again from the log"
+                "stream lost acknowledged events, publishing again from the log"
             );
         }
-        lease.begin_again(resume_from, &seen, finding != Finding::Unused).await?;
+        lease.begin_again(resume_from, &state, finding != Finding::Unused).await?;
         Ok(Look { last_sequence, begun_again: true })
     }
 }

@@ -51,7 +51,7 @@ fn generate(public_url: &PublicUrl, settings: &SchemaSettings) -> Vec<MessageSch
         schema["title"] = title.into();
         schema
     };
-    let published = notice::kinds().into_iter().map(|kind| {
+    let published = notice::schemas().into_iter().map(|kind| {
         let cloud_event_type = kind.cloud_event_type();
         let name = schema_name(&cloud_event_type);
         let mut generator = settings.clone().for_serialize().into_generator();
@@ -128,7 +128,7 @@ mod tests {
         let messages = all(&PublicUrl::default());
         let names: BTreeSet<&str> = messages.iter().map(|message| message.name.as_str()).collect();
         assert_eq!(names.len(), messages.len());
-        assert_eq!(messages.len(), notice::kinds().len() + Command::NAMES.len());
+        assert_eq!(messages.len(), notice::schemas().len() + Command::NAMES.len());
         for message in &messages {
             assert_eq!(message.schema["type"], "object", "{}", message.name);
             assert!(!message.says.is_empty(), "{}", message.name);

@@ -8,7 +8,7 @@ use async_nats::{Client, ConnectOptions, Event};
 use tokio::sync::watch;
 
 use super::access::{self, BusTls, SignIn};
-use super::deviation::Told;
+use super::deviation::ReportedDeviations;
 
 /// Longest wait for the answer to a request, an acknowledgement or a flush.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -94,7 +94,7 @@ pub enum BusError {
     },
     /// No connection was there in time.
     #[error("the bus did not answer within {} s", .0.as_secs())]
-    Away(Duration),
+    Unreachable(Duration),
 }
 
 /// A connection to the bus. Cloning shares it.
@@ -106,7 +106,7 @@ pub struct Bus {
     connects: watch::Receiver<u64>,
     last_failure: watch::Receiver<Option<String>>,
     tls: bool,
-    told: Told,
+    reported: ReportedDeviations,
 }
 
 impl std::fmt::Debug for Bus {
@@ -163,7 +163,7 @@ impl Bus {
             connects,
             last_failure,
             tls: options.tls.is_required(),
-            told: Told::default(),
+            reported: ReportedDeviations::default(),
         })
     }
 
@@ -171,14 +171,14 @@ impl Bus {
     /// while this one is away: the library would go on trying to connect after everybody has let go of it.
     ///
     /// # Errors
-    /// [`BusError::Away`], or as [`Bus::connect`].
+    /// [`BusError::Unreachable`], or as [`Bus::connect`].
     pub async fn another(&self, purpose: &str) -> Result<Self, BusError> {
         let there = async {
             while !self.is_connected() {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         };
-        tokio::time::timeout(REQUEST_TIMEOUT, there).await.map_err(|_| BusError::Away(REQUEST_TIMEOUT))?;
+        tokio::time::timeout(REQUEST_TIMEOUT, there).await.map_err(|_| BusError::Unreachable(REQUEST_TIMEOUT))?;
         let options = BusOptions { name: format!("{}-{purpose}", self.options.name), ..self.options.as_ref().clone() };
         Self::connect(&options).await
     }
@@ -193,9 +193,9 @@ impl Bus {
         &self.jetstream
     }
 
-    /// What was told of streams and consumers that are not as they have to be.
-    pub(super) fn told(&self) -> &Told {
-        &self.told
+    /// What was reported of streams and consumers that are not as they have to be.
+    pub(super) fn reported(&self) -> &ReportedDeviations {
+        &self.reported
     }
 
     /// Counts connections: a change is a sign that streams and consumers may be gone.
@@ -211,13 +211,13 @@ impl Bus {
     /// Waits until the first connection is there.
     ///
     /// # Errors
-    /// After `patience`: [`BusError::Refused`] where a server did not let this client in, else [`BusError::Failed`] or
-    /// [`BusError::Away`].
-    pub async fn connected(&self, patience: Duration) -> Result<(), BusError> {
+    /// After `timeout`: [`BusError::Refused`] where a server did not let this client in, else [`BusError::Failed`] or
+    /// [`BusError::Unreachable`].
+    pub async fn connected(&self, timeout: Duration) -> Result<(), BusError> {
         let mut connects = self.connects.clone();
-        match tokio::time::timeout(patience, connects.wait_for(|count| *count > 0)).await {
+        match tokio::time::timeout(timeout, connects.wait_for(|count| *count > 0)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(self.trouble(patience)),
+            Ok(Err(_)) | Err(_) => Err(self.trouble(timeout)),
         }
     }
 
@@ -228,18 +228,18 @@ impl Bus {
                 BusError::Refused(failure)
             }
             Some(failure) => BusError::Failed { waited, failure, tls: self.tls },
-            None => BusError::Away(waited),
+            None => BusError::Unreachable(waited),
         }
     }
 
-    /// Rings a bell: an empty core message. Nobody may be listening, and a lost one is made up for by a slow poll.
+    /// Sends a wake-up signal: an empty core message. Nobody may be listening, and a lost one is made up for by a slow poll.
     pub async fn nudge(&self, subject: &'static str) {
         if !self.is_connected() {
             // The client would keep it until it is connected again; by then the poll has long seen what it tells.
             return;
         }
         if let Err(error) = self.client.publish(subject, bytes::Bytes::new()).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, subject, "a nudge was not sent");
+            tracing::debug!(error = &error as &dyn std::error::Error, subject, "wake-up signal not sent");
         }
     }
 
@@ -247,7 +247,9 @@ impl Bus {
     pub async fn close(&self) {
         match tokio::time::timeout(REQUEST_TIMEOUT, self.client.drain()).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, "the bus was closed already"),
+            Ok(Err(error)) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "NATS connection was closed already")
+            }
             Err(_) => tracing::warn!("closing the bus took longer than {} s", REQUEST_TIMEOUT.as_secs()),
         }
     }
@@ -256,22 +258,22 @@ impl Bus {
 fn note(name: &str, event: &Event, connected: &watch::Sender<u64>, failed: &watch::Sender<Option<String>>) {
     match event {
         Event::Connected => {
-            tracing::info!(connection = name, "connected to the bus");
+            tracing::info!(connection = name, "NATS connected");
             connected.send_modify(|count| *count += 1);
             failed.send_replace(None);
         }
-        Event::Disconnected => tracing::warn!(connection = name, "the bus is away; reconnecting"),
+        Event::Disconnected => tracing::warn!(connection = name, "NATS disconnected, reconnecting"),
         // A publish or a subscription that permissions forbid shows here and as a timeout only.
-        Event::ServerError(error) => tracing::error!(connection = name, %error, "the bus refused something"),
+        Event::ServerError(error) => tracing::error!(connection = name, %error, "NATS refused an operation"),
         Event::ClientError(error) => {
-            tracing::warn!(connection = name, %error, "the bus cannot be reached");
+            tracing::warn!(connection = name, %error, "NATS unreachable");
             failed.send_replace(Some(error.to_string()));
         }
         Event::SlowConsumer(id) => {
-            tracing::warn!(connection = name, subscription = id, "messages were dropped: slow consumer")
+            tracing::warn!(connection = name, subscription = id, "messages dropped: slow consumer")
         }
-        Event::LameDuckMode => tracing::warn!(connection = name, "the bus is about to shut down"),
-        Event::Draining | Event::Closed => tracing::debug!(connection = name, %event, "the connection ends"),
+        Event::LameDuckMode => tracing::warn!(connection = name, "NATS is about to shut down"),
+        Event::Draining | Event::Closed => tracing::debug!(connection = name, %event, "NATS connection closes"),
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::deviation::{self, Deviation};
 use super::{Bus, StreamBounds, streams};
 
-/// Most consumers of a stream that are told of.
+/// Most consumers of a stream that are listed.
 const MOST_CONSUMERS: usize = 200;
 
 /// How far one consumer of a stream is.
@@ -34,15 +34,15 @@ pub struct ConsumerState {
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumersUnknown {
     /// There is no connection.
-    #[error("the bus is away")]
-    Away,
+    #[error("there is no connection to the bus")]
+    Unreachable,
     /// The server did not answer, as it does where the user may not ask.
-    #[error("the bus did not answer within {} s; its user may not be allowed to list the consumers of {stream}", .patience.as_secs())]
+    #[error("the bus did not answer within {} s; its user may not be allowed to list the consumers of {stream}", .timeout.as_secs())]
     Silent {
         /// The stream.
         stream: &'static str,
         /// How long was waited.
-        patience: Duration,
+        timeout: Duration,
     },
     /// The server refused.
     #[error("the bus does not tell the consumers of {stream}")]
@@ -63,10 +63,10 @@ impl Bus {
     pub async fn consumers(
         &self,
         stream: &'static str,
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<ConsumerState>, ConsumersUnknown> {
         if !self.is_connected() {
-            return Err(ConsumersUnknown::Away);
+            return Err(ConsumersUnknown::Unreachable);
         }
         let refused = |source: Box<dyn std::error::Error + Send + Sync>| ConsumersUnknown::Refused { stream, source };
         let ask = async {
@@ -88,7 +88,7 @@ impl Bus {
             states.sort_by(|one: &ConsumerState, other| one.name.cmp(&other.name));
             Ok(states)
         };
-        tokio::time::timeout(patience, ask).await.unwrap_or(Err(ConsumersUnknown::Silent { stream, patience }))
+        tokio::time::timeout(timeout, ask).await.unwrap_or(Err(ConsumersUnknown::Silent { stream, timeout }))
     }
 }
 
@@ -108,7 +108,7 @@ pub struct ConsumerUnavailable {
 }
 
 impl Bus {
-    /// The durable consumer with this configuration: made where it is missing, and where it is otherwise, told and, as
+    /// The durable consumer with this configuration: made where it is missing, and where it is otherwise, reported and, as
     /// far as server and rights allow, changed. Where it is there and right, this takes no more than the right to read.
     ///
     /// # Errors
@@ -130,7 +130,7 @@ impl Bus {
             return created.map_err(|error| failed("created")(Box::new(error)));
         };
         let mut found = deviation::of_consumer(stream, wanted, &info.config);
-        if self.told().is_worth_mending(stream, Some(&name), &found) {
+        if self.reported().is_worth_changing(stream, Some(&name), &found) {
             // What the server never changes has to be sent as it is, or it refuses the rest.
             let changed = pull::Config {
                 ack_policy: info.config.ack_policy,
@@ -155,7 +155,7 @@ impl Bus {
             }
         }
         found.extend(info.paused.then(|| deviation::paused(stream, &name)));
-        self.told().tell(stream, Some(&name), &found);
+        self.reported().report(stream, Some(&name), &found);
         handle.get_consumer(&name).await.map_err(failed("read"))
     }
 
@@ -167,10 +167,10 @@ impl Bus {
     pub async fn deviations(
         &self,
         consumers: &[(&'static str, pull::Config)],
-        patience: Duration,
+        timeout: Duration,
     ) -> Result<Vec<Deviation>, ConsumersUnknown> {
         if !self.is_connected() {
-            return Err(ConsumersUnknown::Away);
+            return Err(ConsumersUnknown::Unreachable);
         }
         let bounds = StreamBounds::default();
         let ask = async {
@@ -200,8 +200,8 @@ impl Bus {
             }
             Ok(found)
         };
-        let silent = ConsumersUnknown::Silent { stream: streams::EVENTS, patience };
-        tokio::time::timeout(patience, ask).await.unwrap_or(Err(silent))
+        let silent = ConsumersUnknown::Silent { stream: streams::EVENTS, timeout };
+        tokio::time::timeout(timeout, ask).await.unwrap_or(Err(silent))
     }
 }
 

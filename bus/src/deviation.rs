@@ -201,46 +201,54 @@ fn limit(value: i64) -> String {
     if value <= 0 { "-1".to_owned() } else { value.to_string() }
 }
 
-/// How long it takes until something that could not be mended is tried, and told, again.
+/// How long it takes until something that could not be changed is tried, and reported, again.
 const AGAIN_AFTER: Duration = Duration::from_secs(300);
 
-/// What was told of streams and consumers, so that each deviation is told once in a while and not at each look.
+/// What was reported of streams and consumers, so that each deviation is reported once in a while and not at each look.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Told(Arc<Mutex<HashMap<Place, LastTold>>>);
+pub(crate) struct ReportedDeviations(Arc<Mutex<HashMap<Target, LastReport>>>);
 
 /// A stream, or a consumer of one.
-type Place = (String, Option<String>);
+type Target = (String, Option<String>);
 
-/// What was told, and when.
-type LastTold = (Vec<Deviation>, Instant);
+/// What was reported, and when.
+type LastReport = (Vec<Deviation>, Instant);
 
-impl Told {
+impl ReportedDeviations {
     /// Whether changing it may help: something differs that can be changed, and the last try was not just now.
-    pub(super) fn is_worth_mending(&self, stream: &str, consumer: Option<&str>, found: &[Deviation]) -> bool {
+    pub(super) fn is_worth_changing(&self, stream: &str, consumer: Option<&str>, found: &[Deviation]) -> bool {
         let key = (stream.to_owned(), consumer.map(str::to_owned));
-        let told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_news = told.get(&key).is_none_or(|(known, at)| known != found || at.elapsed() > AGAIN_AFTER);
+        let known_reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_news = known_reports.get(&key).is_none_or(|(known, at)| known != found || at.elapsed() > AGAIN_AFTER);
         is_news && found.iter().any(|deviation| deviation.remedy.is_none())
     }
 
-    /// Tells what is left, where it is news.
-    pub(super) fn tell(&self, stream: &str, consumer: Option<&str>, found: &[Deviation]) {
+    /// Reports what is left, where it is news.
+    pub(super) fn report(&self, stream: &str, consumer: Option<&str>, found: &[Deviation]) {
         let labels = [("stream", stream.to_owned()), ("consumer", consumer.unwrap_or_default().to_owned())];
         gauge!("lablet_bus_deviations", &labels).set(found.len() as f64);
         let key = (stream.to_owned(), consumer.map(str::to_owned));
-        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known_reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if found.is_empty() {
-            told.remove(&key);
+            known_reports.remove(&key);
             return;
         }
-        let is_news = told.get(&key).is_none_or(|(known, at)| known != found || at.elapsed() > AGAIN_AFTER);
+        let is_news = known_reports.get(&key).is_none_or(|(known, at)| known != found || at.elapsed() > AGAIN_AFTER);
         if !is_news {
             return;
         }
         for Deviation { stream, consumer, field, wanted, found, remedy } in found {
-            tracing::error!(stream, consumer, field, wanted, found, remedy, "bus is not configured as it has to be");
+            tracing::error!(
+                stream,
+                consumer,
+                field,
+                wanted,
+                found,
+                remedy,
+                "NATS deviates from the required configuration"
+            );
         }
-        told.insert(key, (found.to_vec(), Instant::now()));
+        known_reports.insert(key, (found.to_vec(), Instant::now()));
     }
 }
 
@@ -285,11 +293,11 @@ mod tests {
             deliver_policy: wanted.deliver_policy,
             ..consumer::Config::default()
         };
-        let told = of_consumer("LABLET_COMMANDS", &wanted, &found);
-        assert_eq!(fields(&told), ["ack_policy", "max_deliver"]);
-        assert!(told[0].remedy.as_ref().unwrap().contains("nats consumer rm LABLET_COMMANDS lablet_commands"));
+        let known_reports = of_consumer("LABLET_COMMANDS", &wanted, &found);
+        assert_eq!(fields(&known_reports), ["ack_policy", "max_deliver"]);
+        assert!(known_reports[0].remedy.as_ref().unwrap().contains("nats consumer rm LABLET_COMMANDS lablet_commands"));
         assert_eq!(
-            told[1].to_string(),
+            known_reports[1].to_string(),
             "consumer lablet_commands of LABLET_COMMANDS: max_deliver is 5, and has to be -1"
         );
     }

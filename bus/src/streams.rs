@@ -125,7 +125,7 @@ fn shared(bounds: &StreamBounds, description: &str) -> Config {
 }
 
 /// Makes sure that the stream of events is there, and as far as it can be changed, as it has to be. It is never deleted
-/// here. What cannot be mended is told, and no error.
+/// here. What cannot be changed is reported, and no error.
 ///
 /// # Errors
 /// [`EnsureError`]; trying again with back-off is right.
@@ -192,7 +192,7 @@ async fn ensure(bus: &Bus, stream: &'static str, wanted: Config) -> Result<Info,
         None => create(jetstream, stream, &wanted).await?,
     };
     let mut found = deviations(&wanted, &info.config);
-    if bus.told().is_worth_mending(stream, None, &found) {
+    if bus.reported().is_worth_changing(stream, None, &found) {
         // What is a matter of capacity stays as the operator has it, and what the server never changes as it is.
         let changed = Config {
             subjects: wanted.subjects.clone(),
@@ -224,11 +224,11 @@ async fn ensure(bus: &Bus, stream: &'static str, wanted: Config) -> Result<Info,
             Ok(true) => found.push(deviation::lost_messages(stream, info.state.messages)),
             Ok(false) => {}
             Err(error) => {
-                tracing::debug!(error = &*error as &dyn std::error::Error, stream, "its first message is unknown")
+                tracing::debug!(error = &*error as &dyn std::error::Error, stream, "first message not readable")
             }
         }
     }
-    bus.told().tell(stream, None, &found);
+    bus.reported().report(stream, None, &found);
     Ok(info)
 }
 
@@ -266,7 +266,7 @@ pub async fn misses_its_first_message(
 /// Deletes a stream and makes it anew, empty, together with the durable consumers that it had. Answers their names.
 ///
 /// # Errors
-/// [`EnsureError`]. Consumers that cannot be had again are told, and no error.
+/// [`EnsureError`]. Consumers that cannot be had again are logged, and no error.
 pub async fn replace(bus: &Bus, stream: &'static str, bounds: &StreamBounds) -> Result<Vec<String>, EnsureError> {
     let wanted = match stream {
         COMMANDS => commands(bounds),
@@ -281,7 +281,7 @@ pub async fn replace(bus: &Bus, stream: &'static str, bounds: &StreamBounds) -> 
             tracing::error!(
                 error = &*error as &dyn std::error::Error,
                 stream,
-                "consumers of a lost stream are not known"
+                "consumers of a lost stream are unknown"
             );
             Vec::new()
         });
@@ -299,21 +299,21 @@ pub async fn replace(bus: &Bus, stream: &'static str, bounds: &StreamBounds) -> 
     create(jetstream, stream, &config).await?;
     let handle =
         jetstream.get_stream_no_info(stream).await.map_err(|error| unavailable(stream, "read")(error.into()))?;
-    let mut kept = Vec::new();
+    let mut restored = Vec::new();
     for consumer in durables {
         let name = consumer.durable_name.clone().unwrap_or_default();
         match handle.create_consumer(consumer).await {
-            Ok(_) => kept.push(name),
+            Ok(_) => restored.push(name),
             Err(error) => tracing::error!(
                 error = &error as &dyn std::error::Error,
                 stream,
                 consumer = name,
-                "consumer lost with its stream"
+                "consumer not created again"
             ),
         }
     }
-    tracing::error!(stream, consumers = ?kept, "stream replaced, its consumers were made again");
-    Ok(kept)
+    tracing::error!(stream, consumers = ?restored, "stream replaced, its consumers were made again");
+    Ok(restored)
 }
 
 /// The configurations of a stream's durable consumers, fit for a stream that begins anew.

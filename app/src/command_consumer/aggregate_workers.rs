@@ -1,4 +1,4 @@
-//! AggregateWorkers keep commands about the same thing in their order while others go on beside them.
+//! Workers keep commands about the same thing in their order while others go on beside them.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -12,14 +12,14 @@ use super::delivery::Delivery;
 use super::{Handler, Rejection};
 
 /// Commands that wait in a worker. More stay with the server.
-const LANE: usize = 2;
+const WORKER_QUEUE: usize = 2;
 /// How long the workers may take to finish what they have begun. Whatever is left is delivered again.
 const FINISH: Duration = Duration::from_secs(25);
 
 /// A message, and the command that it was understood as.
 type Understood = (Delivery, Result<DecodedCommand, Rejection>);
 
-/// The workers of one door.
+/// The workers of one process.
 pub(super) struct AggregateWorkers {
     senders: Vec<mpsc::Sender<Understood>>,
     tasks: JoinSet<()>,
@@ -31,11 +31,11 @@ impl AggregateWorkers {
         let mut tasks = JoinSet::new();
         let senders = (0..count.max(1))
             .map(|_| {
-                let (sender, mut receiver) = mpsc::channel::<Understood>(LANE);
+                let (sender, mut receiver) = mpsc::channel::<Understood>(WORKER_QUEUE);
                 let handler = handler.clone();
                 tasks.spawn(async move {
-                    while let Some((delivery, taken)) = receiver.recv().await {
-                        handler.handle(delivery, taken).await;
+                    while let Some((delivery, decoded)) = receiver.recv().await {
+                        handler.handle(delivery, decoded).await;
                     }
                 });
                 sender
@@ -46,17 +46,17 @@ impl AggregateWorkers {
 
     /// Understands a message and puts it into the worker of what it is about; waits while that worker is full.
     pub(super) async fn put(&self, delivery: Delivery) {
-        let taken = delivery.decode();
+        let decoded = delivery.decode();
         let mut hasher = DefaultHasher::new();
-        match taken.as_ref().ok().and_then(|taken| taken.command.about()) {
+        match decoded.as_ref().ok().and_then(|decoded| decoded.command.about()) {
             Some(about) => about.hash(&mut hasher),
             None => delivery.sequence.hash(&mut hasher),
         }
         let worker = usize::try_from(hasher.finish() % self.senders.len() as u64).unwrap_or(0);
         if let Some(sender) = self.senders.get(worker)
-            && sender.send((delivery, taken)).await.is_err()
+            && sender.send((delivery, decoded)).await.is_err()
         {
-            tracing::error!(worker, "a worker of the command door has ended; its command is delivered again");
+            tracing::error!(worker, "worker of commands ended, its command is delivered again");
         }
     }
 
@@ -66,7 +66,7 @@ impl AggregateWorkers {
         drop(senders);
         let all = async { while tasks.join_next().await.is_some() {} };
         if tokio::time::timeout(FINISH, all).await.is_err() {
-            tracing::warn!("some commands were not finished; they are delivered again");
+            tracing::warn!("commands not finished in time, they are delivered again");
         }
     }
 }

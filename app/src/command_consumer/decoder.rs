@@ -102,13 +102,13 @@ impl CommandDecoder {
     ///
     /// # Errors
     /// [`Rejection`], which says whether the same command may work later.
-    pub async fn handle(&self, taken: DecodedCommand) -> Result<Answer, Rejection> {
-        let about = taken.command.about().map(|(what, id)| (what, id.to_owned()));
-        let handling = self.commands.handling().or_strict(taken.handling == Handling::Strict);
+    pub async fn handle(&self, decoded: DecodedCommand) -> Result<Answer, Rejection> {
+        let about = decoded.command.about().map(|(what, id)| (what, id.to_owned()));
+        let handling = self.commands.handling().or_strict(decoded.handling == Handling::Strict);
         let rejected = |why, warnings| Rejection { why: Box::new(why), about: about.clone(), warnings };
         let mut warnings =
-            taken.unknown.handled(handling).map_err(|refused| rejected(Why::Invalid(refused), Vec::new()))?;
-        match self.commands.handle(taken.command, &taken.origin).await {
+            decoded.unknown.handled(handling).map_err(|refused| rejected(Why::Invalid(refused), Vec::new()))?;
+        match self.commands.handle(decoded.command, &decoded.origin).await {
             Ok(mut answer) => {
                 warnings.append(&mut answer.warnings);
                 Ok(Answer { warnings, ..answer })
@@ -330,7 +330,7 @@ impl std::error::Error for Rejection {
     }
 }
 
-/// Whether an error of the database meets every command: it is away, cannot be written to, or refuses the role.
+/// Whether an error of the database meets every command: it is unreachable, cannot be written to, or refuses the role.
 fn is_about_all(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Database(error) => error.code().is_some_and(|code| {
@@ -361,10 +361,10 @@ mod tests {
     #[test]
     fn the_subject_says_who_and_the_key_is_source_and_id_of_that_team() {
         let data = json!({"session_id": "s1", "new_status": "ready"});
-        let taken = CommandDecoder::take(SUBJECT, None, &structured(TYPE, "e1", &data)).unwrap();
-        assert_eq!(taken.origin.actor, "team:grading");
-        assert_eq!(taken.origin.causation_id.as_deref(), Some("e1"));
-        assert_eq!(taken.command.about(), Some(("lablet_session", "s1")));
+        let decoded = CommandDecoder::take(SUBJECT, None, &structured(TYPE, "e1", &data)).unwrap();
+        assert_eq!(decoded.origin.actor, "team:grading");
+        assert_eq!(decoded.origin.causation_id.as_deref(), Some("e1"));
+        assert_eq!(decoded.command.about(), Some(("lablet_session", "s1")));
         let key = |subject: &str, id: &str, data: &Value| {
             CommandDecoder::take(subject, None, &structured(TYPE, id, data)).unwrap().origin.dedupe.unwrap()
         };

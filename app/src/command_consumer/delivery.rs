@@ -99,7 +99,7 @@ impl Delivery {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 subject = %self.subject,
-                "an acknowledgement was not confirmed"
+                "acknowledgement not confirmed"
             );
         }
     }
@@ -118,7 +118,7 @@ impl Delivery {
         if let Err(error) = bus.client().publish(self.acknowledgements.clone(), kind.into()).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
-                "the state of a command was not told; it comes again by itself"
+                "state of a command not sent, it is delivered again"
             );
         }
     }
@@ -143,6 +143,6 @@ fn acknowledgements(sequence: u64, consumer_sequence: u64) -> String {
 }
 
 /// A command's name for metrics.
-pub(super) fn name(taken: &Result<DecodedCommand, Rejection>) -> &'static str {
-    taken.as_ref().map_or("unknown", |taken| Command::name(&taken.command))
+pub(super) fn name(decoded: &Result<DecodedCommand, Rejection>) -> &'static str {
+    decoded.as_ref().map_or("unknown", |decoded| Command::name(&decoded.command))
 }

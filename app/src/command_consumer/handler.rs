@@ -1,4 +1,4 @@
-//! What becomes of one command: acknowledged, put off, held while the database is away, or a dead letter.
+//! What becomes of one command: acknowledged, delayed, held while the database is unreachable, or a dead letter.
 
 use std::error::Error;
 use std::panic::AssertUnwindSafe;
@@ -12,15 +12,15 @@ use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use super::decoder::DecodedCommand;
+use super::delayed::{DelayedCommands, WaitsFor};
 use super::delivery::{self, Delivery};
-use super::put_off::{PutOff, WaitsFor};
 use super::recovery::InHand;
 use super::{CommandDecoder, Rejection, TIMEOUT};
 use crate::commands::Answer;
 use crate::dead_letters::DeadLetters;
 use bus::{Backoff, Bus, subjects};
 
-/// So often is a command put off that refers to something unknown.
+/// So often is a command delayed that refers to something unknown.
 const GRACE: i64 = 2;
 /// Deliveries after which a command that fails for a reason in its aggregate, or in us, goes to the dead letters: with
 /// these delays between them that is about a minute.
@@ -28,9 +28,9 @@ const DELAYS_OF_INTERNAL: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15), Duration::from_secs(40)];
 /// Deliveries after which one goes there that the database refuses, though it answers others.
 const MOST_DELIVERIES: i64 = 20;
-/// Longest time that a command is put off.
+/// Longest time that command delayed.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// A command that was delivered more often than this, and not because it was put off here, may have ended a process.
+/// A command that was delivered more often than this, and not because it was delayed here, may have ended a process.
 const SUSPECT_AFTER: i64 = 2;
 /// So often may a command that is handled alone end the process.
 const MOST_TRIALS: i64 = 3;
@@ -43,14 +43,14 @@ pub(super) struct Handler {
     pub(super) decoder: CommandDecoder,
     pub(super) dead_letters: DeadLetters,
     pub(super) in_hand: InHand,
-    pub(super) put_off: PutOff,
+    pub(super) delayed: DelayedCommands,
     /// Read by each command, written by one that has to be alone.
     alone: RwLock<()>,
     stop: CancellationToken,
 }
 
 /// What becomes of a message.
-enum Verdict {
+enum Disposition {
     Done(Answer),
     Never(Rejection),
     /// It is tried again after the delay.
@@ -66,49 +66,51 @@ impl Handler {
             decoder,
             dead_letters,
             in_hand: InHand::default(),
-            put_off: PutOff::default(),
+            delayed: DelayedCommands::default(),
             alone: RwLock::new(()),
             stop,
         }
     }
 
     /// Handles one message to its end.
-    pub(super) async fn handle(&self, delivery: Delivery, taken: Result<DecodedCommand, Rejection>) {
-        let name = delivery::name(&taken);
-        let was_put_off = self.put_off.remove(delivery.sequence);
-        let verdict = match taken {
-            Err(rejection) => Verdict::Never(rejection),
-            Ok(taken) if delivery.delivered > SUSPECT_AFTER && !was_put_off => self.try_alone(&delivery, taken).await,
-            Ok(taken) => {
+    pub(super) async fn handle(&self, delivery: Delivery, decoded: Result<DecodedCommand, Rejection>) {
+        let name = delivery::name(&decoded);
+        let was_delayed = self.delayed.remove(delivery.sequence);
+        let disposition = match decoded {
+            Err(rejection) => Disposition::Never(rejection),
+            Ok(decoded) if delivery.delivered > SUSPECT_AFTER && !was_delayed => {
+                self.try_alone(&delivery, decoded).await
+            }
+            Ok(decoded) => {
                 let _together = self.alone.read().await;
-                self.work(&delivery, taken).await
+                self.work(&delivery, decoded).await
             }
         };
-        match verdict {
-            Verdict::Done(answer) => {
+        match disposition {
+            Disposition::Done(answer) => {
                 counter!("lablet_command_consumer_commands_total", "command" => name, "outcome" => answer.status)
                     .increment(1);
                 delivery.settle(&self.bus, AckKind::Ack).await;
                 self.reply(&delivery, serde_json::to_vec(&answer)).await;
             }
-            Verdict::Never(rejection) => {
+            Disposition::Never(rejection) => {
                 self.dead_letter(&delivery, name, &rejection).await;
             }
-            Verdict::Later(rejection, waits_for, delay) => {
-                if self.put_off.admit(delivery.sequence, waits_for, delay) {
+            Disposition::Later(rejection, waits_for, delay) => {
+                if self.delayed.admit(delivery.sequence, waits_for, delay) {
                     self.nak(&delivery, name, &rejection, delay).await;
                 } else {
                     self.dead_letter(&delivery, name, &rejection.among_many()).await;
                 }
             }
-            Verdict::Stopped => delivery.nak(&self.bus, Duration::ZERO).await,
+            Disposition::Stopped => delivery.nak(&self.bus, Duration::ZERO).await,
         }
         self.in_hand.release(delivery.sequence);
     }
 
     /// Handles a command that may have ended a process: nothing else is handled meanwhile, and what was begun and never
     /// ended is counted in the database.
-    async fn try_alone(&self, delivery: &Delivery, taken: DecodedCommand) -> Verdict {
+    async fn try_alone(&self, delivery: &Delivery, decoded: DecodedCommand) -> Disposition {
         let _alone = self.alone.write().await;
         let unfinished = Rejection::unfinished(delivery.delivered);
         let trial = delivery.undeliverable(&unfinished);
@@ -117,44 +119,44 @@ impl Handler {
             match self.dead_letters.begin_trial(&trial).await {
                 Ok(begun) => break begun,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "commands are held: the database is away");
+                    tracing::warn!(error = &error as &dyn Error, "database unreachable, command waits");
                     if !self.hold(delivery, &mut backoff).await {
-                        return Verdict::Stopped;
+                        return Disposition::Stopped;
                     }
                 }
             }
         };
-        let verdict = if begun >= MOST_TRIALS {
-            Verdict::Never(Rejection::ended_the_process(begun))
+        let disposition = if begun >= MOST_TRIALS {
+            Disposition::Never(Rejection::ended_the_process(begun))
         } else {
             tracing::warn!(
                 subject = %delivery.subject,
                 delivered = delivery.delivered,
-                "a command was delivered again and again; it is handled alone"
+                "command was delivered repeatedly, handled alone"
             );
-            self.work(delivery, taken).await
+            self.work(delivery, decoded).await
         };
         if let Err(error) = self.dead_letters.end_trial(&trial).await {
-            tracing::warn!(error = &error as &dyn Error, "the end of a command's trial was not noted");
+            tracing::warn!(error = &error as &dyn Error, "end of a trial not recorded");
         }
-        verdict
+        disposition
     }
 
-    /// Tries a command until it is decided what becomes of it. While the database is away it stays in hand, so that
-    /// nothing more is taken than can be worked on.
-    async fn work(&self, delivery: &Delivery, taken: DecodedCommand) -> Verdict {
+    /// Tries a command until it is decided what becomes of it. While the database is unreachable it stays in hand, so that
+    /// nothing more is decoded than can be worked on.
+    async fn work(&self, delivery: &Delivery, decoded: DecodedCommand) -> Disposition {
         let mut backoff = hold_backoff();
-        let mut next = Some(taken);
+        let mut next = Some(decoded);
         let mut held = 0;
         loop {
             let decoded = match next.take() {
-                Some(taken) => Ok(taken),
+                Some(decoded) => Ok(decoded),
                 None => delivery.decode(),
             };
             let rejection = match decoded {
-                Err(rejection) => return Verdict::Never(rejection),
-                Ok(taken) => match self.attempt(taken).await {
-                    Ok(answer) => return Verdict::Done(answer),
+                Err(rejection) => return Disposition::Never(rejection),
+                Ok(decoded) => match self.attempt(decoded).await {
+                    Ok(answer) => return Disposition::Done(answer),
                     Err(rejection) => rejection,
                 },
             };
@@ -166,15 +168,15 @@ impl Handler {
                 return later(delivery, rejection);
             }
             held = if is_away { 0 } else { held + 1 };
-            tracing::warn!(error = &rejection as &dyn Error, "commands are held: the database is away");
+            tracing::warn!(error = &rejection as &dyn Error, "database unreachable, command waits");
             if !self.hold(delivery, &mut backoff).await {
-                return Verdict::Stopped;
+                return Disposition::Stopped;
             }
         }
     }
 
-    async fn attempt(&self, taken: DecodedCommand) -> Result<Answer, Rejection> {
-        let handled = AssertUnwindSafe(self.decoder.handle(taken)).catch_unwind();
+    async fn attempt(&self, decoded: DecodedCommand) -> Result<Answer, Rejection> {
+        let handled = AssertUnwindSafe(self.decoder.handle(decoded)).catch_unwind();
         match tokio::time::timeout(TIMEOUT, handled).await {
             Ok(Ok(handled)) => handled,
             Ok(Err(_)) => Err(Rejection::panicked()),
@@ -199,11 +201,11 @@ impl Handler {
         loop {
             match self.dead_letters.keep(&undeliverable).await {
                 Ok(id) => {
-                    tracing::warn!(%id, subject = %delivery.subject, reason = %rejection, "a command went to the dead letters");
+                    tracing::warn!(%id, subject = %delivery.subject, reason = %rejection, "command dead-lettered");
                     break;
                 }
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn Error, "a dead letter was not kept; trying again");
+                    tracing::warn!(error = &error as &dyn Error, "dead letter not written, retrying");
                     if !self.hold(delivery, &mut backoff).await {
                         delivery.nak(&self.bus, Duration::ZERO).await;
                         return false;
@@ -225,9 +227,9 @@ impl Handler {
             reason = %rejection,
             delivered = delivery.delivered,
             delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
-            "a command is put off"
+            "command delayed"
         );
-        counter!("lablet_command_consumer_commands_total", "command" => name, "outcome" => "put_off").increment(1);
+        counter!("lablet_command_consumer_commands_total", "command" => name, "outcome" => "delayed").increment(1);
         delivery.nak(&self.bus, delay).await;
     }
 
@@ -235,18 +237,18 @@ impl Handler {
     async fn reply(&self, delivery: &Delivery, answer: serde_json::Result<Vec<u8>>) {
         let Some(subject) = delivery.header(subjects::REPLY_TO) else { return };
         if !is_reply_subject(&subject) {
-            tracing::warn!(%subject, "no answer is sent to this subject; expected _INBOX… or lablet.replies.…");
+            tracing::warn!(%subject, "reply subject refused, expected _INBOX… or lablet.replies.…");
             return;
         }
         let answer = match answer {
             Ok(answer) => Bytes::from(answer),
             Err(error) => {
-                tracing::error!(error = &error as &dyn Error, "an answer cannot be written as JSON");
+                tracing::error!(error = &error as &dyn Error, "answer cannot be written as JSON");
                 return;
             }
         };
         if let Err(error) = self.bus.client().publish(subject, answer).await {
-            tracing::warn!(error = &error as &dyn Error, "an answer was not sent");
+            tracing::warn!(error = &error as &dyn Error, "answer not sent");
         }
     }
 }
@@ -256,26 +258,26 @@ fn hold_backoff() -> Backoff {
 }
 
 /// What a command refers to may be on its way in another worker: a definition and its first session, say.
-fn grace(delivery: &Delivery, rejection: Rejection) -> Verdict {
+fn grace(delivery: &Delivery, rejection: Rejection) -> Disposition {
     if rejection.is_about_something_unknown() && delivery.delivered <= GRACE {
         let team = subjects::team(&delivery.subject).unwrap_or_default().to_owned();
-        return Verdict::Later(rejection, WaitsFor::Team(team), doubled(delivery.delivered));
+        return Disposition::Later(rejection, WaitsFor::Team(team), doubled(delivery.delivered));
     }
-    Verdict::Never(rejection)
+    Disposition::Never(rejection)
 }
 
 /// A command that fails while others work: it has little time, and little room.
-fn later(delivery: &Delivery, rejection: Rejection) -> Verdict {
+fn later(delivery: &Delivery, rejection: Rejection) -> Disposition {
     let delay = if rejection.is_internal() {
         let tries = usize::try_from(delivery.delivered - 1).unwrap_or(0);
         DELAYS_OF_INTERNAL.get(tries).copied()
     } else {
         (delivery.delivered < MOST_DELIVERIES).then(|| doubled(delivery.delivered))
     };
-    let Some(delay) = delay else { return Verdict::Never(rejection) };
+    let Some(delay) = delay else { return Disposition::Never(rejection) };
     let (what, id) = rejection.about().unwrap_or(("", ""));
     let waits_for = WaitsFor::Aggregate(what.to_owned(), id.to_owned());
-    Verdict::Later(rejection, waits_for, delay)
+    Disposition::Later(rejection, waits_for, delay)
 }
 
 fn doubled(delivered: i64) -> Duration {

@@ -12,7 +12,7 @@ use super::raw_message::{RawMessage, RawMessageError};
 use super::{CONSUMER, CommandConsumerError, Handler, Rejection};
 use bus::streams;
 
-/// The messages that this process has taken and not settled, by their place in the stream.
+/// The messages that this process has decoded and not settled, by their place in the stream.
 #[derive(Debug, Default)]
 pub(super) struct InHand(Mutex<HashSet<u64>>);
 
@@ -68,7 +68,7 @@ impl Recovery {
         let mut next = info.ack_floor.stream_sequence + 1;
         self.readable = self.readable.split_off(&next);
         while next <= last {
-            if self.readable.contains(&next) || handler.in_hand.holds(next) || handler.put_off.holds(next) {
+            if self.readable.contains(&next) || handler.in_hand.holds(next) || handler.delayed.holds(next) {
                 next += 1;
                 continue;
             }
@@ -79,7 +79,7 @@ impl Recovery {
             }
             next = sequence + 1;
             let is_known =
-                self.readable.contains(&sequence) || handler.in_hand.holds(sequence) || handler.put_off.holds(sequence);
+                self.readable.contains(&sequence) || handler.in_hand.holds(sequence) || handler.delayed.holds(sequence);
             if is_known {
                 continue;
             }

@@ -57,7 +57,7 @@ pub async fn retry(
         return Err(RetryError::NotKept { id, kept: letter.payload_kept });
     }
     let handled = match CommandDecoder::take(&letter.source, Some(&header_map(&letter.headers)), &payload) {
-        Ok(taken) => decoder.handle(taken).await,
+        Ok(decoded) => decoder.handle(decoded).await,
         Err(rejection) => Err(rejection),
     };
     match handled {

@@ -35,7 +35,7 @@ pub(super) async fn run(bus: Bus, decoder: CommandDecoder, concurrency: usize, s
             tracing::warn!(
                 error = &error as &dyn Error,
                 advice = "if this goes on, see in the server's monitoring who publishes to lablet.requests.> and take that right away",
-                "the micro service is offered again"
+                "micro service starts again"
             );
         }
         if began.elapsed() > STEADY {
@@ -102,7 +102,7 @@ async fn offer(
     }
     tasks.close();
     if tokio::time::timeout(TIMEOUT, tasks.wait()).await.is_err() {
-        tracing::warn!("some requests were not answered");
+        tracing::warn!("requests not answered in time");
     }
     if is_broken {
         return Err(CommandConsumerError::Broken { what: "requests" });
@@ -113,7 +113,7 @@ async fn offer(
 async fn answer(decoder: &CommandDecoder, request: Request) {
     let message = &request.message;
     let handled = match CommandDecoder::take(&message.subject, message.headers.as_ref(), &message.payload) {
-        Ok(taken) => match tokio::time::timeout(TIMEOUT, decoder.handle(taken)).await {
+        Ok(decoded) => match tokio::time::timeout(TIMEOUT, decoder.handle(decoded)).await {
             Ok(handled) => handled,
             Err(_) => Err(Rejection::timed_out(TIMEOUT)),
         },
@@ -131,11 +131,11 @@ async fn answer(decoder: &CommandDecoder, request: Request) {
     let body = match body {
         Ok(body) => body,
         Err(error) => {
-            tracing::error!(error = &error as &dyn Error, "an answer cannot be written as JSON");
+            tracing::error!(error = &error as &dyn Error, "answer cannot be written as JSON");
             return;
         }
     };
     if let Err(error) = request.respond_with_headers(Ok(body.into()), headers).await {
-        tracing::warn!(error = &error as &dyn Error, "a request was not answered");
+        tracing::warn!(error = &error as &dyn Error, "request not answered");
     }
 }

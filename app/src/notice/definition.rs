@@ -6,7 +6,7 @@ use domain::{DefinitionId, EventId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Draft, Notice, NoticeError, NoticeType};
+use super::{Draft, Notice, NoticeError, NoticeSchema};
 
 /// A definition began to exist, at revision 1.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -111,12 +111,12 @@ pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Resul
     }
 }
 
-pub(super) fn kinds() -> Vec<NoticeType> {
-    fn kind<T: JsonSchema>(event_type: &'static str, says: &'static str) -> NoticeType {
-        NoticeType { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
+pub(super) fn schemas() -> Vec<NoticeSchema> {
+    fn schema<T: JsonSchema>(event_type: &'static str, says: &'static str) -> NoticeSchema {
+        NoticeSchema { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
     }
     vec![
-        kind::<DefinitionCreated>("lablet_definition.created", "A definition began to exist, at revision 1."),
-        kind::<DefinitionRevised>("lablet_definition.revised", "A definition's content changed."),
+        schema::<DefinitionCreated>("lablet_definition.created", "A definition began to exist, at revision 1."),
+        schema::<DefinitionRevised>("lablet_definition.revised", "A definition's content changed."),
     ]
 }

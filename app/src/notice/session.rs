@@ -12,7 +12,7 @@ use domain::{LabId, RawJson, RequestId, WorkerId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Draft, Notice, NoticeError, NoticeType};
+use super::{Draft, Notice, NoticeError, NoticeSchema};
 
 /// A session began to exist.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -322,32 +322,32 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
     }
 }
 
-pub(super) fn kinds() -> Vec<NoticeType> {
-    fn kind<T: JsonSchema>(event_type: &'static str, says: &'static str) -> NoticeType {
-        NoticeType { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
+pub(super) fn schemas() -> Vec<NoticeSchema> {
+    fn schema<T: JsonSchema>(event_type: &'static str, says: &'static str) -> NoticeSchema {
+        NoticeSchema { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
     }
     vec![
-        kind::<SessionCreated>("lablet_session.created", "A session began to exist."),
-        kind::<SessionMoved>("lablet_session.scheduled", "A worker and ports were allocated."),
-        kind::<SessionMoved>("lablet_session.instantiating", "The lab is being brought up."),
-        kind::<SessionMoved>("lablet_session.ready", "The lab is up."),
-        kind::<SessionMoved>("lablet_session.running", "The learner works, in a CML lab."),
-        kind::<SessionMoved>("lablet_session.collecting", "Evidence for grading is collected."),
-        kind::<SessionMoved>("lablet_session.grading", "The work is being graded."),
-        kind::<SessionMoved>("lablet_session.stopping", "The lab is being stopped."),
-        kind::<SessionMoved>("lablet_session.stopped", "The lab is stopped."),
-        kind::<SessionMoved>("lablet_session.archived", "Nothing is left but the record."),
-        kind::<SessionMoved>("lablet_session.terminated", "The session ended before its natural end."),
-        kind::<SessionMoved>("lablet_session.expired", "The end of its timeslot overtook the session."),
-        kind::<ObservationRequested>(
+        schema::<SessionCreated>("lablet_session.created", "A session began to exist."),
+        schema::<SessionMoved>("lablet_session.scheduled", "A worker and ports were allocated."),
+        schema::<SessionMoved>("lablet_session.instantiating", "The lab is being brought up."),
+        schema::<SessionMoved>("lablet_session.ready", "The lab is up."),
+        schema::<SessionMoved>("lablet_session.running", "The learner works, in a CML lab."),
+        schema::<SessionMoved>("lablet_session.collecting", "Evidence for grading is collected."),
+        schema::<SessionMoved>("lablet_session.grading", "The work is being graded."),
+        schema::<SessionMoved>("lablet_session.stopping", "The lab is being stopped."),
+        schema::<SessionMoved>("lablet_session.stopped", "The lab is stopped."),
+        schema::<SessionMoved>("lablet_session.archived", "Nothing is left but the record."),
+        schema::<SessionMoved>("lablet_session.terminated", "The session ended before its natural end."),
+        schema::<SessionMoved>("lablet_session.expired", "The end of its timeslot overtook the session."),
+        schema::<ObservationRequested>(
             "lablet_session.observe_resources_requested",
             "Somebody asked for an observation.",
         ),
-        kind::<ResourcesObserved>("lablet_session.resources_observed", "A lab was observed."),
-        kind::<PortDriftDetected>(
+        schema::<ResourcesObserved>("lablet_session.resources_observed", "A lab was observed."),
+        schema::<PortDriftDetected>(
             "lablet_session.port_drift_detected",
             "The observed ports are not the allocated ones.",
         ),
-        kind::<ObservationFailed>("lablet_session.observation_failed", "An observation failed or was skipped."),
+        schema::<ObservationFailed>("lablet_session.observation_failed", "An observation failed or was skipped."),
     ]
 }

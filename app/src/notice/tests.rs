@@ -59,7 +59,7 @@ fn announced(event_type: &str, event_version: &str, payload: &Value) -> (Notice,
 
 #[test]
 fn every_event_version_has_a_notice_with_its_own_data_and_a_kind() {
-    let kinds: BTreeSet<String> = kinds().iter().map(NoticeType::cloud_event_type).collect();
+    let kinds: BTreeSet<String> = schemas().iter().map(NoticeSchema::cloud_event_type).collect();
     let mut told = BTreeSet::new();
     for (event_type, version, payload) in samples() {
         let (notice, event) = announced(&event_type, &version, &payload);

@@ -6,7 +6,7 @@ use domain::worker::{WorkerEvent, WorkerProfile};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use super::{Draft, Notice, NoticeError, NoticeType};
+use super::{Draft, Notice, NoticeError, NoticeSchema};
 
 /// A worker began to exist.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -53,12 +53,12 @@ pub(super) fn announce(event: WorkerEvent, draft: &Draft<'_>) -> Result<Notice, 
     }
 }
 
-pub(super) fn kinds() -> Vec<NoticeType> {
-    fn kind<T: JsonSchema>(event_type: &'static str, says: &'static str) -> NoticeType {
-        NoticeType { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
+pub(super) fn schemas() -> Vec<NoticeSchema> {
+    fn schema<T: JsonSchema>(event_type: &'static str, says: &'static str) -> NoticeSchema {
+        NoticeSchema { event_type, event_version: "1", says, schema: |generator| generator.root_schema_for::<T>() }
     }
     vec![
-        kind::<WorkerRegistered>("worker.registered", "A worker began to exist."),
-        kind::<WorkerChanged>("worker.changed", "A worker is different from now on."),
+        schema::<WorkerRegistered>("worker.registered", "A worker began to exist."),
+        schema::<WorkerChanged>("worker.changed", "A worker is different from now on."),
     ]
 }

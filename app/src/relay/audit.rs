@@ -11,7 +11,7 @@ use bus::{Bus, streams};
 
 /// The stream as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct StreamState {
     /// When it was created, in nanoseconds since 1970.
     pub(super) created: String,
     /// Its first sequence.
@@ -41,20 +41,20 @@ pub enum Finding {
 }
 
 /// Compares. Pure, so that every case can be tested.
-pub(super) fn judge(checkpoint: &Checkpoint, seen: &Seen) -> Finding {
+pub(super) fn judge(checkpoint: &Checkpoint, state: &StreamState) -> Finding {
     let Some(created) = &checkpoint.stream_created else { return Finding::Unused };
-    if *created != seen.created {
+    if *created != state.created {
         return Finding::Lost;
     }
     let Some(acked) = checkpoint.acked_sequence else { return Finding::Intact };
-    if seen.last < acked {
-        return Finding::RolledBack { last_event: seen.at_last };
+    if state.last < acked {
+        return Finding::RolledBack { last_event: state.at_last };
     }
-    if seen.first > acked {
+    if state.first > acked {
         // Removed by the stream's limits, or purged by an operator, who meant it.
         return Finding::Intact;
     }
-    if seen.at_acked == checkpoint.event_id { Finding::Intact } else { Finding::Lost }
+    if state.at_acked == checkpoint.event_id { Finding::Intact } else { Finding::Lost }
 }
 
 /// Looks at the stream, as far as the checkpoint makes it necessary.
@@ -62,27 +62,27 @@ pub(super) async fn look(
     bus: &Bus,
     info: &Info,
     checkpoint: &Checkpoint,
-) -> Result<Seen, Box<dyn Error + Send + Sync>> {
+) -> Result<StreamState, Box<dyn Error + Send + Sync>> {
     let sequence = |number: u64| i64::try_from(number);
-    let mut seen = Seen {
+    let mut state = StreamState {
         created: info.created.unix_timestamp_nanos().to_string(),
         first: sequence(info.state.first_sequence)?,
         last: sequence(info.state.last_sequence)?,
         at_acked: None,
         at_last: None,
     };
-    if checkpoint.stream_created.as_ref() != Some(&seen.created) {
-        return Ok(seen);
+    if checkpoint.stream_created.as_ref() != Some(&state.created) {
+        return Ok(state);
     }
-    let Some(acked) = checkpoint.acked_sequence else { return Ok(seen) };
-    if seen.last < acked {
+    let Some(acked) = checkpoint.acked_sequence else { return Ok(state) };
+    if state.last < acked {
         if info.state.messages > 0 {
-            seen.at_last = event_at(bus, info.state.last_sequence).await?;
+            state.at_last = event_at(bus, info.state.last_sequence).await?;
         }
-    } else if seen.first <= acked {
-        seen.at_acked = event_at(bus, u64::try_from(acked)?).await?;
+    } else if state.first <= acked {
+        state.at_acked = event_at(bus, u64::try_from(acked)?).await?;
     }
-    Ok(seen)
+    Ok(state)
 }
 
 /// The id of the event at a sequence; `None` where there is no message, or one that is no event of ours.
@@ -113,27 +113,33 @@ mod tests {
         }
     }
 
-    fn seen() -> Seen {
-        Seen { created: "1000".to_owned(), first: 1, last: 50, at_acked: Some(Uuid::from_u128(5)), at_last: None }
+    fn state() -> StreamState {
+        StreamState {
+            created: "1000".to_owned(),
+            first: 1,
+            last: 50,
+            at_acked: Some(Uuid::from_u128(5)),
+            at_last: None,
+        }
     }
 
     #[test]
     fn what_was_acknowledged_and_is_there_is_intact() {
-        assert_eq!(judge(&checkpoint(), &seen()), Finding::Intact);
-        assert_eq!(judge(&checkpoint(), &Seen { last: 60, ..seen() }), Finding::Intact);
-        let aged = Seen { first: 51, at_acked: None, ..seen() };
+        assert_eq!(judge(&checkpoint(), &state()), Finding::Intact);
+        assert_eq!(judge(&checkpoint(), &StreamState { last: 60, ..state() }), Finding::Intact);
+        let aged = StreamState { first: 51, at_acked: None, ..state() };
         assert_eq!(judge(&checkpoint(), &aged), Finding::Intact, "its limits took it");
     }
 
     #[test]
     fn every_loss_is_told_apart() {
         let never = Checkpoint { stream_created: None, acked_sequence: None, event_id: None, ..checkpoint() };
-        assert_eq!(judge(&never, &seen()), Finding::Unused);
-        assert_eq!(judge(&checkpoint(), &Seen { created: "2000".to_owned(), ..seen() }), Finding::Lost);
+        assert_eq!(judge(&never, &state()), Finding::Unused);
+        assert_eq!(judge(&checkpoint(), &StreamState { created: "2000".to_owned(), ..state() }), Finding::Lost);
         let at_last = Some(Uuid::from_u128(3));
-        let shorter = Seen { last: 49, at_acked: None, at_last, ..seen() };
+        let shorter = StreamState { last: 49, at_acked: None, at_last, ..state() };
         assert_eq!(judge(&checkpoint(), &shorter), Finding::RolledBack { last_event: at_last });
-        let other = Seen { at_acked: Some(Uuid::from_u128(6)), ..seen() };
+        let other = StreamState { at_acked: Some(Uuid::from_u128(6)), ..state() };
         assert_eq!(judge(&checkpoint(), &other), Finding::Lost, "it was rolled back and written to since");
     }
 }

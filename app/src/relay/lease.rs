@@ -9,7 +9,7 @@ use sqlx::{PgPool, Row as _};
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use super::audit::Seen;
+use super::audit::StreamState;
 use crate::log::Position;
 
 /// The name of the one relay there is.
@@ -134,11 +134,16 @@ impl Lease {
     }
 
     /// Begins again from a position, on the stream as it is now.
-    pub(super) async fn begin_again(&mut self, from: Position, seen: &Seen, is_loss: bool) -> Result<(), LeaseError> {
+    pub(super) async fn begin_again(
+        &mut self,
+        from: Position,
+        state: &StreamState,
+        is_loss: bool,
+    ) -> Result<(), LeaseError> {
         self.save(Checkpoint {
             position: from,
             event_id: None,
-            stream_created: Some(seen.created.clone()),
+            stream_created: Some(state.created.clone()),
             acked_sequence: None,
         })
         .await?;
@@ -147,7 +152,7 @@ impl Lease {
         )
         .bind(NAME)
         .bind(self.epoch)
-        .bind(seen.first)
+        .bind(state.first)
         .bind(i64::from(is_loss))
         .execute(&self.pool)
         .await?
@@ -235,7 +240,7 @@ fn position(text: Option<String>) -> Result<Position, sqlx::Error> {
 pub struct Progress {
     /// Every event up to here is on the bus.
     pub position: Position,
-    /// Which relay works; `None` where none does.
+    /// Which relay is active; `None` where none is.
     pub holder: Option<String>,
     /// Until when it may.
     pub leased_until: Option<DateTime<Utc>>,

@@ -10,7 +10,7 @@ use bus::{Bus, subjects};
 /// Appends within this time share a nudge.
 const GATHER: Duration = Duration::from_millis(2);
 
-/// Rings `lablet.nudge.log` after every append of this process.
+/// Sends the wake-up signal `lablet.nudge.log` after every append of this process.
 pub struct Nudger {
     log: Log,
     bus: Bus,

@@ -86,7 +86,7 @@ impl ConsumerWatch {
             Err(error) => {
                 let serves = match error {
                     ConsumersUnknown::Silent { .. } => SILENCE_SERVES,
-                    ConsumersUnknown::Away | ConsumersUnknown::Refused { .. } => SERVES,
+                    ConsumersUnknown::Unreachable | ConsumersUnknown::Refused { .. } => SERVES,
                 };
                 (serves, BusDeviations { deviations: None, unknown_because: Some(error.to_string()) })
             }
@@ -105,7 +105,7 @@ async fn look_at(kept: &mut Option<CachedAnswer>, stream: &'static str, bus: &Bu
         Ok(consumers) => (SERVES, Some(consumers), None),
         Err(error) => {
             let serves = match error {
-                ConsumersUnknown::Away => Duration::ZERO,
+                ConsumersUnknown::Unreachable => Duration::ZERO,
                 ConsumersUnknown::Silent { .. } => SILENCE_SERVES,
                 ConsumersUnknown::Refused { .. } => SERVES,
             };

@@ -210,7 +210,7 @@ impl Shell {
 
 /// Every event's type, separated by spaces: an `EventSource` has to be told each by name.
 static EVENT_TYPES: LazyLock<String> = LazyLock::new(|| {
-    let types: Vec<&str> = app::notice::kinds().into_iter().map(|kind| kind.event_type).collect();
+    let types: Vec<&str> = app::notice::schemas().into_iter().map(|notice| notice.event_type).collect();
     types.join(" ")
 });
 

@@ -27,7 +27,7 @@ async fn operators_see_how_far_everything_is() {
             (&json!(stream), &json!(null)),
             "unknown is not none"
         );
-        assert_eq!(consumers["unknown_because"], "the bus is away");
+        assert_eq!(consumers["unknown_because"], "there is no connection to the bus");
     }
 }
 

@@ -185,7 +185,7 @@ async fn operations_say_how_far_everything_is() {
         "Nothing is stuck",
         "not on the bus yet",
         "not connected",
-        "the bus is away",
+        "there is no connection to the bus",
         "Nobody has verified yet",
         "as this build knows it",
         "observation_requests",

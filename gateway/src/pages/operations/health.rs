@@ -252,12 +252,12 @@ mod tests {
         let streams = [StreamConsumers {
             stream: "EVENTS",
             consumers: None,
-            unknown_because: Some("the bus is away".to_owned()),
+            unknown_because: Some("there is no connection to the bus".to_owned()),
             asked_at: DateTime::UNIX_EPOCH,
         }];
         let rows = consumer_rows(&streams);
         assert_eq!(rows.len(), 1);
-        assert_eq!(rows[0].state.as_ref().unwrap_err(), "the bus is away");
+        assert_eq!(rows[0].state.as_ref().unwrap_err(), "there is no connection to the bus");
     }
 
     #[test]

@@ -29,11 +29,11 @@ impl WaitsFor {
     }
 }
 
-/// The commands that this process has put off, by their place in the stream.
+/// The commands that this process has delayed, by their place in the stream.
 #[derive(Debug, Default)]
-pub(super) struct PutOff(Mutex<HashMap<u64, (WaitsFor, Instant)>>);
+pub(super) struct DelayedCommands(Mutex<HashMap<u64, (WaitsFor, Instant)>>);
 
-impl PutOff {
+impl DelayedCommands {
     /// Notes that a command waits; `false` where there is no room for it.
     pub(super) fn admit(&self, sequence: u64, waits_for: WaitsFor, delay: Duration) -> bool {
         let now = Instant::now();
@@ -54,13 +54,13 @@ impl PutOff {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&sequence)
     }
 
-    /// Forgets a command that has come again, or is done with; answers whether it had been put off.
+    /// Forgets a command that has come again, or is done with; answers whether it had been delayed.
     pub(super) fn remove(&self, sequence: u64) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&sequence).is_some()
     }
 }
 
-/// So long after its time a command that was put off is not waited for any more.
+/// So long after its time a command that was delayed is not waited for any more.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
@@ -69,17 +69,17 @@ mod tests {
 
     #[test]
     fn one_broken_aggregate_has_little_room_and_another_its_own() {
-        let put_off = PutOff::default();
+        let delayed = DelayedCommands::default();
         let broken = |id: &str| WaitsFor::Aggregate("lablet_session".to_owned(), id.to_owned());
         let admitted =
-            (0..600).filter(|sequence| put_off.admit(*sequence, broken("s1"), Duration::from_secs(60))).count();
+            (0..600).filter(|sequence| delayed.admit(*sequence, broken("s1"), Duration::from_secs(60))).count();
         assert_eq!(admitted, MOST_OF_AN_AGGREGATE);
-        assert!(put_off.admit(1_000, broken("s2"), Duration::from_secs(60)));
-        assert!(put_off.admit(0, broken("s1"), Duration::from_secs(60)), "one that waits already may go on to");
+        assert!(delayed.admit(1_000, broken("s2"), Duration::from_secs(60)));
+        assert!(delayed.admit(0, broken("s1"), Duration::from_secs(60)), "one that waits already may go on to");
         let all = (2_000..4_000_u64)
-            .filter(|sequence| put_off.admit(*sequence, broken(&sequence.to_string()), FORGOTTEN_AFTER));
+            .filter(|sequence| delayed.admit(*sequence, broken(&sequence.to_string()), FORGOTTEN_AFTER));
         assert_eq!(all.count(), MOST - MOST_OF_AN_AGGREGATE - 1);
-        assert!(put_off.remove(0));
-        assert!(!put_off.remove(0));
+        assert!(delayed.remove(0));
+        assert!(!delayed.remove(0));
     }
 }
