@@ -29,6 +29,7 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use futures_util::StreamExt as _;
 use metrics::{Unit, counter, describe_counter};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::aggregate_workers::AggregateWorkers;
@@ -46,6 +47,12 @@ use bus::{Backoff, Bus, streams, subjects};
 
 /// The durable consumer that all processes share.
 pub const CONSUMER: &str = "lablet_commands";
+/// What the durable consumer was called before. The stream refuses a second one for the same subjects.
+const FORMER_CONSUMER: &str = "lablet_door";
+/// Most bytes of one request for commands: the server refuses one that the largest command would not fit in.
+const REQUESTED_BYTES: usize = 2 * streams::LARGEST_COMMAND;
+/// Most bytes of commands that wait for their worker or are being handled.
+const BYTES_IN_HAND: usize = 4 * streams::LARGEST_COMMAND;
 /// A command that is neither acknowledged nor delayed within this time is delivered again.
 const ACK_WAIT: Duration = Duration::from_secs(60);
 /// Longest time that handling one command may take.
@@ -205,6 +212,7 @@ impl CommandConsumer {
         let mut messages = consumer
             .stream()
             .max_messages_per_batch(self.options.concurrency * 2)
+            .max_bytes_per_batch(REQUESTED_BYTES)
             .expires(Duration::from_secs(20))
             // Without it a consumer whose stream was wiped is silent for ever.
             .heartbeat(Duration::from_secs(3))
@@ -212,6 +220,7 @@ impl CommandConsumer {
             .await
             .map_err(|error| silent(Some(Box::new(error))))?;
         tracing::debug!("commands are decoded");
+        let room = Arc::new(Semaphore::new(BYTES_IN_HAND));
         let mut look_again = tokio::time::interval(LOOK_AGAIN);
         look_again.tick().await;
         loop {
@@ -228,10 +237,16 @@ impl CommandConsumer {
             match message {
                 Some(Ok(message)) => {
                     backoff.reset();
-                    let delivery = Delivery::from_message(message)?;
+                    let bytes = u32::try_from(message.length.clamp(1, BYTES_IN_HAND)).unwrap_or(u32::MAX);
+                    let mut delivery = Delivery::from_message(message)?;
                     handler.in_hand.take(delivery.sequence);
+                    let put = async {
+                        // The semaphore is never closed; were it, going on without it would be no harm.
+                        delivery.room = room.clone().acquire_many_owned(bytes).await.ok();
+                        workers.put(delivery).await;
+                    };
                     tokio::select! {
-                        () = workers.put(delivery) => {}
+                        () = put => {}
                         () = stop.cancelled() => return Ok(()),
                     }
                 }
@@ -282,9 +297,33 @@ async fn sweep(dead_letters: DeadLetters, stop: CancellationToken) {
 /// [`CommandConsumerError::Stream`], [`CommandConsumerError::Consumer`].
 pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> Result<PullConsumer, CommandConsumerError> {
     streams::ensure_commands(bus, bounds).await?;
-    bus.ensure_consumer(streams::COMMANDS, &consumer_config())
-        .await
-        .map_err(|error| CommandConsumerError::Consumer(Box::new(error)))
+    let wanted = consumer_config();
+    let unavailable = |error| CommandConsumerError::Consumer(Box::new(error));
+    match bus.ensure_consumer(streams::COMMANDS, &wanted).await {
+        Ok(consumer) => Ok(consumer),
+        Err(error) => {
+            if !remove_former_consumer(bus).await {
+                return Err(unavailable(error));
+            }
+            bus.ensure_consumer(streams::COMMANDS, &wanted).await.map_err(unavailable)
+        }
+    }
+}
+
+/// Removes the consumer of an earlier release, where it is there. What it had delivered is delivered again by its
+/// successor: a command that took effect is known by its key.
+async fn remove_former_consumer(bus: &Bus) -> bool {
+    let Ok(stream) = bus.jetstream().get_stream_no_info(streams::COMMANDS).await else { return false };
+    match stream.delete_consumer(FORMER_CONSUMER).await {
+        Ok(_) => {
+            tracing::warn!(consumer = FORMER_CONSUMER, "consumer of an earlier release removed");
+            true
+        }
+        Err(error) => {
+            tracing::debug!(error = &error as &dyn Error, consumer = FORMER_CONSUMER, "no former consumer removed");
+            false
+        }
+    }
 }
 
 /// The configuration of the shared consumer, for whoever may create it.

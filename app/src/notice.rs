@@ -105,6 +105,8 @@ pub struct Notice {
     pub event_id: Uuid,
     /// The event's position.
     pub position: Position,
+    /// The trace that began it.
+    pub traceparent: Option<String>,
     /// Headers, the message's id among them.
     pub headers: HeaderMap,
     /// The structured CloudEvent.
@@ -212,6 +214,7 @@ impl Draft<'_> {
             subject: subjects::event(&event.event_type, &event.aggregate_id),
             event_id: event.event_id,
             position: event.position,
+            traceparent: event.metadata.traceparent.clone(),
             headers,
             payload: payload.into(),
         })

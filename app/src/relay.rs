@@ -388,11 +388,7 @@ impl Relay {
         let mut look_at = Instant::now() + self.options.audit_every;
         let mut save_at = Instant::now();
         loop {
-            while window.has_room()
-                && let Some(notice) = unsent.pop_front()
-            {
-                window.send(&self.bus, notice).await?;
-            }
+            window.send_all(&self.bus, &mut unsent).await?;
             if unsent.is_empty() {
                 drop(room.take());
             }

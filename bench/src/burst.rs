@@ -57,7 +57,7 @@ async fn compare(roles: &str, database: &Database, nats_url: &str, effort: Effor
         history.write_at_once(&database.pool).await?;
         let committed = Instant::now();
         let head = log.head().await?;
-        bus.nudge(subjects::NUDGE_LOG).await;
+        bus.nudge(subjects::NUDGE_LOG);
         let followed = follow(&projections, head, committed).await?;
         nothing_failed(&projections).await?;
         let reading = log_reading::measure(&database.pool).await?;

@@ -1,11 +1,13 @@
 //! One connection to NATS, that waits for a server that is away and says so.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
+use tokio::task::JoinHandle;
 
 use super::access::{self, BusTls, SignIn};
 use super::deviation::ReportedDeviations;
@@ -14,6 +16,9 @@ use super::deviation::ReportedDeviations;
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most publishes whose acknowledgement is awaited at a time; the relay keeps below it.
 pub const MOST_IN_FLIGHT: usize = 2_000;
+
+/// Wake-up signals on one subject within this time are sent as one.
+const SIGNALS_APART: Duration = Duration::from_millis(5);
 
 /// How to reach the bus.
 #[derive(Clone)]
@@ -104,6 +109,8 @@ pub struct Bus {
     client: Client,
     jetstream: jetstream::Context,
     connects: watch::Receiver<u64>,
+    is_up: watch::Receiver<bool>,
+    signals: Arc<Signals>,
     last_failure: watch::Receiver<Option<String>>,
     tls: bool,
     reported: ReportedDeviations,
@@ -133,6 +140,7 @@ impl Bus {
             }
         };
         let (connected, connects) = watch::channel(0_u64);
+        let (up, is_up) = watch::channel(false);
         let (failed, last_failure) = watch::channel(None);
         let name = options.name.clone();
         let mut connect = ConnectOptions::new()
@@ -142,7 +150,7 @@ impl Bus {
             .ping_interval(Duration::from_secs(10))
             .retry_on_initial_connect()
             .event_callback(move |event| {
-                note(&name, &event, &connected, &failed);
+                note(&name, &event, &connected, &up, &failed);
                 std::future::ready(())
             });
         connect = access::sign_in(connect, &sign_in).await?;
@@ -158,6 +166,8 @@ impl Bus {
         };
         Ok(Self {
             options: Arc::new(options.clone()),
+            signals: Arc::new(Signals::start(client.clone(), is_up.clone())),
+            is_up,
             client,
             jetstream,
             connects,
@@ -173,12 +183,11 @@ impl Bus {
     /// # Errors
     /// [`BusError::Unreachable`], or as [`Bus::connect`].
     pub async fn another(&self, purpose: &str) -> Result<Self, BusError> {
-        let there = async {
-            while !self.is_connected() {
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        };
-        tokio::time::timeout(REQUEST_TIMEOUT, there).await.map_err(|_| BusError::Unreachable(REQUEST_TIMEOUT))?;
+        let mut is_up = self.is_up.clone();
+        match tokio::time::timeout(REQUEST_TIMEOUT, is_up.wait_for(|is_up| *is_up)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return Err(BusError::Unreachable(REQUEST_TIMEOUT)),
+        }
         let options = BusOptions { name: format!("{}-{purpose}", self.options.name), ..self.options.as_ref().clone() };
         Self::connect(&options).await
     }
@@ -233,14 +242,10 @@ impl Bus {
     }
 
     /// Sends a wake-up signal: an empty core message. Nobody may be listening, and a lost one is made up for by a slow poll.
-    pub async fn nudge(&self, subject: &'static str) {
-        if !self.is_connected() {
-            // The client would keep it until it is connected again; by then the poll has long seen what it tells.
-            return;
-        }
-        if let Err(error) = self.client.publish(subject, bytes::Bytes::new()).await {
-            tracing::debug!(error = &error as &dyn std::error::Error, subject, "wake-up signal not sent");
-        }
+    /// Returns at once; signals that come quickly one after another are sent as one.
+    pub fn nudge(&self, subject: &'static str) {
+        self.signals.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(subject);
+        self.signals.wake.notify_one();
     }
 
     /// Sends everything that is buffered and closes, bounded in time.
@@ -255,7 +260,67 @@ impl Bus {
     }
 }
 
-fn note(name: &str, event: &Event, connected: &watch::Sender<u64>, failed: &watch::Sender<Option<String>>) {
+/// Wake-up signals that wait to be sent, and the task that sends them.
+#[derive(Debug)]
+struct Signals {
+    waiting: Arc<Mutex<BTreeSet<&'static str>>>,
+    wake: Arc<Notify>,
+    task: JoinHandle<()>,
+}
+
+impl Signals {
+    fn start(client: Client, is_up: watch::Receiver<bool>) -> Self {
+        let (waiting, wake) = (Arc::<Mutex<BTreeSet<&'static str>>>::default(), Arc::new(Notify::new()));
+        let task = tokio::spawn({
+            let (waiting, wake) = (waiting.clone(), wake.clone());
+            async move {
+                loop {
+                    wake.notified().await;
+                    let subjects = std::mem::take(&mut *waiting.lock().unwrap_or_else(PoisonError::into_inner));
+                    for subject in subjects {
+                        // The client would keep it until it is connected again; by then the poll has looked.
+                        if !*is_up.borrow() {
+                            continue;
+                        }
+                        if let Err(error) = client.publish(subject, bytes::Bytes::new()).await {
+                            tracing::debug!(
+                                error = &error as &dyn std::error::Error,
+                                subject,
+                                "wake-up signal not sent"
+                            );
+                        }
+                    }
+                    tokio::time::sleep(SIGNALS_APART).await;
+                }
+            }
+        });
+        Self { waiting, wake, task }
+    }
+}
+
+impl Drop for Signals {
+    fn drop(&mut self) {
+        // The task holds the client, which would never end.
+        self.task.abort();
+    }
+}
+
+fn note(
+    name: &str,
+    event: &Event,
+    connected: &watch::Sender<u64>,
+    up: &watch::Sender<bool>,
+    failed: &watch::Sender<Option<String>>,
+) {
+    match event {
+        Event::Connected => {
+            up.send_replace(true);
+        }
+        Event::Disconnected | Event::Closed => {
+            up.send_replace(false);
+        }
+        _ => {}
+    }
     match event {
         Event::Connected => {
             tracing::info!(connection = name, "NATS connected");

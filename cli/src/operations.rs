@@ -165,7 +165,7 @@ fn is_lock_timeout(error: &sqlx::migrate::MigrateError) -> bool {
     false
 }
 
-/// Makes the streams and the door's consumer, for deployments whose roles may not.
+/// Makes the streams and their consumers, for deployments whose roles may not.
 async fn ensure_streams(arguments: &BusArguments) -> anyhow::Result<()> {
     let bus = crate::roles::connect_bus(arguments, "lablet-migrate").await?;
     let bounds = StreamBounds::default();
@@ -174,6 +174,10 @@ async fn ensure_streams(arguments: &BusArguments) -> anyhow::Result<()> {
     loop {
         let ensured = async {
             bus::streams::ensure_events(&bus, &bounds).await?;
+            if let Err(error) = bus::streams::ensure_records(&bus).await {
+                // A server without memory for it: read models follow the log.
+                tracing::warn!(error = &error as &dyn std::error::Error, "stream of records not created");
+            }
             app::command_consumer::ensure_consumer(&bus, &bounds).await?;
             controller::requests::ensure_consumer(&bus, &bounds).await.map_err(anyhow::Error::msg)?;
             anyhow::Ok(())

@@ -27,7 +27,7 @@ pub(crate) const BODY_ROOM_KIB: usize = 16 * 1024;
 /// A body below this needs no room.
 const SMALL_BODY_KIB: u32 = 64;
 /// What a body of unknown length counts as: no route takes more.
-const LARGEST_BODY: usize = 4 << 20;
+const LARGEST_BODY: usize = bus::streams::LARGEST_COMMAND;
 /// How long a request waits for a permit before it is refused.
 const LONGEST_QUEUE: Duration = Duration::from_secs(2);
 

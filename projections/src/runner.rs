@@ -120,7 +120,7 @@ impl Runner {
                     looks.reset();
                     self.projections.announce_move();
                     if let Some(bus) = &self.bus {
-                        bus.nudge(subjects::NUDGE_PROJECTIONS).await;
+                        bus.nudge(subjects::NUDGE_PROJECTIONS);
                     }
                 }
                 Ok(Step::Idle | Step::Elsewhere) => {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_nats::HeaderMap;
 use async_nats::jetstream::{AckKind, Message};
 use bytes::Bytes;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::raw_message::RawMessage;
 use super::{CONSUMER, CommandConsumerError, CommandDecoder, Rejection};
@@ -27,6 +28,8 @@ pub(super) struct Delivery {
     /// How often it was delivered, this time included.
     pub(super) delivered: i64,
     acknowledgements: String,
+    /// What it takes of the room for commands in hand.
+    pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
 impl Delivery {
@@ -46,6 +49,7 @@ impl Delivery {
             sequence,
             delivered,
             acknowledgements: message.reply.map(|reply| reply.to_string()).unwrap_or_default(),
+            room: None,
         })
     }
 
@@ -59,6 +63,7 @@ impl Delivery {
             payload: message.payload.into(),
             sequence: message.sequence,
             delivered: 1,
+            room: None,
         }
     }
 

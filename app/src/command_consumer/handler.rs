@@ -73,6 +73,16 @@ impl Handler {
     }
 
     /// Handles one message to its end.
+    #[tracing::instrument(
+        name = "bus.command",
+        skip_all,
+        fields(
+            command = delivery::name(&decoded),
+            subject = %delivery.subject,
+            delivered = delivery.delivered,
+            traceparent = decoded.as_ref().ok().and_then(|decoded| decoded.origin.traceparent.as_deref()),
+        )
+    )]
     pub(super) async fn handle(&self, delivery: Delivery, decoded: Result<DecodedCommand, Rejection>) {
         let name = delivery::name(&decoded);
         let was_delayed = self.delayed.remove(delivery.sequence);

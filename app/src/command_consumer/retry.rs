@@ -27,8 +27,8 @@ pub enum RetryError {
         kept: PayloadKept,
     },
     /// It does not work now either.
-    #[error("{0}")]
-    Rejected(#[source] Rejection),
+    #[error(transparent)]
+    Rejected(Rejection),
     /// Postgres did not answer.
     #[error("the dead letters cannot be read")]
     Unavailable(#[from] sqlx::Error),

@@ -1,14 +1,9 @@
 //! Tells other processes that this one has appended.
 
-use std::time::Duration;
-
 use tokio_util::sync::CancellationToken;
 
 use crate::log::Log;
 use bus::{Bus, subjects};
-
-/// Appends within this time share a nudge.
-const GATHER: Duration = Duration::from_millis(2);
 
 /// Sends the wake-up signal `lablet.nudge.log` after every append of this process.
 pub struct Nudger {
@@ -30,8 +25,7 @@ impl Nudger {
                 () = stop.cancelled() => return,
                 changed = appended.changed() => if changed.is_err() { return },
             }
-            self.bus.nudge(subjects::NUDGE_LOG).await;
-            tokio::time::sleep(GATHER).await;
+            self.bus.nudge(subjects::NUDGE_LOG);
         }
     }
 }

@@ -12,6 +12,7 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use futures_util::future::BoxFuture;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::RelayError;
@@ -68,7 +69,7 @@ impl Window {
     }
 
     /// Whether another notice may be sent.
-    pub(super) fn has_room(&self) -> bool {
+    fn has_room(&self) -> bool {
         self.in_flight.len() < self.most && self.bytes < MOST_BYTES
     }
 
@@ -82,9 +83,35 @@ impl Window {
         &self.acknowledged
     }
 
-    /// Sends a notice.
-    pub(super) async fn send(&mut self, bus: &Bus, notice: Notice) -> Result<(), RelayError> {
-        let Notice { subject, event_id, position, headers, payload } = notice;
+    /// Sends notices while there is room, and leaves the rest.
+    ///
+    /// # Errors
+    /// One could not be sent; what was sent before it is in flight.
+    pub(super) async fn send_all(&mut self, bus: &Bus, unsent: &mut VecDeque<Notice>) -> Result<(), RelayError> {
+        let Some(first) = unsent.front().filter(|_| self.has_room()) else { return Ok(()) };
+        let span = tracing::info_span!(
+            "relay.publish",
+            first = %first.position,
+            traceparent = first.traceparent.as_deref(),
+            events = tracing::field::Empty,
+        );
+        let send = async {
+            let mut events = 0_u64;
+            while self.has_room()
+                && let Some(notice) = unsent.pop_front()
+            {
+                self.send(bus, notice).await?;
+                events += 1;
+            }
+            Ok::<u64, RelayError>(events)
+        };
+        let events = send.instrument(span.clone()).await?;
+        span.record("events", events);
+        Ok(())
+    }
+
+    async fn send(&mut self, bus: &Bus, notice: Notice) -> Result<(), RelayError> {
+        let Notice { subject, event_id, position, headers, payload, .. } = notice;
         let bytes = payload.len();
         let message = PublishMessage::build().headers(headers).expected_stream(streams::EVENTS).payload(payload);
         let message = match self.last {

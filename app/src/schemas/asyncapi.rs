@@ -57,6 +57,11 @@ pub fn document(public_url: &PublicUrl) -> Value {
             "description": "Events of lab sessions, definitions and workers, and the commands that services may send. CloudEvents 1.0 over NATS JetStream.",
         },
         "defaultContentType": "application/cloudevents+json",
+        "x-internal": {
+            "description": "Not for services: what Lablet's processes tell each other. Its form may change with any release.",
+            "streams": { streams::RECORDS: { "subjects": [subjects::RECORDS] } },
+            "subjects": [subjects::NUDGE_LOG, subjects::NUDGE_PROJECTIONS],
+        },
         "channels": channels,
         "operations": operations,
         "components": { "messages": messages },
