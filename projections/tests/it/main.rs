@@ -15,5 +15,6 @@ mod parking;
 mod queries;
 mod rebuilding;
 mod running;
+mod speed;
 mod unreadable;
 mod verifying;
