@@ -27,7 +27,7 @@ impl AllocationAdvisor for Projections {
             match self.allocation_warnings(session, position).await {
                 Ok(warnings) => warnings,
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "an allocation cannot be looked at");
+                    tracing::warn!(error = &error as &dyn std::error::Error, "allocation cannot be checked");
                     Vec::new()
                 }
             }
@@ -46,7 +46,7 @@ impl Projections {
         let Some(worker) = session.assignment.worker().filter(|_| allocated) else { return Ok(Vec::new()) };
         // What others allocated just before is shown by then. Of two at the same moment at least the later one hears.
         if let Err(behind) = self.wait_for(&[ReadModel::Workers, ReadModel::Sessions], position, SHOWN_WITHIN).await {
-            tracing::debug!(error = &behind as &dyn std::error::Error, "an allocation is looked at as far as it shows");
+            tracing::debug!(error = &behind as &dyn std::error::Error, "allocation is checked against older rows");
         }
         let held = self.port_map(worker).await?;
         let warnings = warnings(&held, session);

@@ -23,7 +23,7 @@ use crate::{Projections, ReadError};
 
 /// An event that is not applied.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct DeadLetter {
+pub struct ParkedEvent {
     /// Which read model lacks it.
     pub read_model: ReadModel,
     /// The event.
@@ -89,7 +89,7 @@ impl Projections {
         model: ReadModel,
         only_first: bool,
         request: &PageRequest,
-    ) -> Result<Page<DeadLetter>, ReadError> {
+    ) -> Result<Page<ParkedEvent>, ReadError> {
         let after = request.position().map_err(ReadError::Invalid)?;
         let mut query = select(model);
         if only_first {
@@ -106,7 +106,7 @@ impl Projections {
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn dead_letter(&self, model: ReadModel, event_id: Uuid) -> Result<Option<DeadLetter>, ReadError> {
+    pub async fn dead_letter(&self, model: ReadModel, event_id: Uuid) -> Result<Option<ParkedEvent>, ReadError> {
         let mut query = select(model);
         query.push(" AND event_id = ").push_bind(event_id).push(") r");
         self.row_of(LIST, query).await

@@ -1,19 +1,28 @@
 //! The log, read and decoded once for all read models of a process.
 //!
-//! The feed is a window of decoded events that ends at the newest one that was read. Whoever follows the log asks for what
-//! comes after a position. Within the window it gets what is there; at its end one reads on, and all share it; before it,
-//! lagging or rebuilding, one reads for oneself.
+//! The feed is a window of decoded events that ends at the newest one that was read. A read model asks for what comes
+//! after a position. Within the window it gets what is there; at its end one reads on, and all share it; before it, lagging
+//! or rebuilding, one reads for oneself. Behind a burst the fast ones wait for the slow ones for a moment, so that the
+//! window does not leave those behind, which would read and decode everything again.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use app::log::{Log, LogError, Position};
 use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio::time::Instant;
 
 use crate::projector::Recorded;
+use crate::read_models::ReadModel;
 
 /// Payloads of the window, in bytes as text. Decoded they take several times that.
-const WINDOW_BYTES: usize = 4 * 1024 * 1024;
+const WINDOW_BYTES: usize = 6 * 1024 * 1024;
+/// Bytes that a read adds, about.
+const READ_BYTES: usize = 2 * 1024 * 1024;
+/// How long the window's end waits for a read model that still needs its beginning. One that takes longer, or has failed,
+/// is left behind and reads for itself.
+const WAIT_FOR_SLOW: Duration = Duration::from_millis(200);
 /// What an event takes beside its payload.
 const EVENT_BYTES: usize = 512;
 /// Most events read at once.
@@ -27,11 +36,26 @@ struct Window {
     end: Position,
     events: VecDeque<Arc<Recorded>>,
     bytes: usize,
+    /// Up to where each read model has applied, and when it asked last.
+    followers: BTreeMap<ReadModel, (Position, Instant)>,
 }
 
 impl Window {
     fn reset(&mut self, position: Position) {
-        *self = Self { start: position, end: position, events: VecDeque::new(), bytes: 0 };
+        (self.start, self.end, self.bytes) = (position, position, 0);
+        self.events.clear();
+    }
+
+    /// Whether reading on would take events from the window that a read model still needs, which has asked lately.
+    fn is_needed(&self, now: Instant) -> bool {
+        let lately = |asked: Instant| now.saturating_duration_since(asked) < WAIT_FOR_SLOW;
+        let slow = self.followers.values().filter(|(position, asked)| *position >= self.start && lately(*asked));
+        let Some(slowest) = slow.map(|(position, _)| *position).min().filter(|position| *position < self.end) else {
+            return false;
+        };
+        let first = self.events.partition_point(|event| event.position() <= slowest);
+        let needed: usize = self.events.iter().skip(first).map(|event| weight(event)).sum();
+        needed + READ_BYTES > WINDOW_BYTES
     }
 
     fn append(&mut self, events: impl IntoIterator<Item = Arc<Recorded>>) {
@@ -84,13 +108,21 @@ pub struct Feed {
     /// Held by the one who reads at the window's end.
     reading: AsyncMutex<()>,
     end: watch::Sender<Position>,
+    /// Changes whenever a read model has applied what it was given.
+    applied: watch::Sender<u64>,
 }
 
 impl Default for Feed {
     fn default() -> Self {
         let start = Position::START;
-        let window = Window { start, end: start, events: VecDeque::new(), bytes: 0 };
-        Self { window: Mutex::new(window), reading: AsyncMutex::default(), end: watch::Sender::new(start) }
+        let (events, followers) = (VecDeque::new(), BTreeMap::new());
+        let window = Window { start, end: start, events, bytes: 0, followers };
+        Self {
+            window: Mutex::new(window),
+            reading: AsyncMutex::default(),
+            end: watch::Sender::new(start),
+            applied: watch::Sender::new(0),
+        }
     }
 }
 
@@ -118,11 +150,20 @@ impl Feed {
         true
     }
 
-    /// Events after a position, in the order of the log; none: the log ends there, for now.
+    /// Events after the position to which a read model has applied them, in the order of the log; none: the log ends
+    /// there, for now.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn after(&self, log: &Log, position: Position, limits: Limits) -> Result<Vec<Arc<Recorded>>, LogError> {
+    pub async fn after(
+        &self,
+        log: &Log,
+        model: ReadModel,
+        position: Position,
+        limits: Limits,
+    ) -> Result<Vec<Arc<Recorded>>, LogError> {
+        self.window().followers.insert(model, (position, Instant::now()));
+        self.applied.send_modify(|count| *count = count.wrapping_add(1));
         if let Some(events) = self.at_hand(position, limits) {
             return Ok(events);
         }
@@ -131,6 +172,7 @@ impl Feed {
             return read(log, position, limits.events).await;
         }
         let _reading = self.reading.lock().await;
+        self.wait_for_slow().await;
         // Another may have read meanwhile, or somebody pushed.
         if let Some(events) = self.at_hand(position, limits) {
             return Ok(events);
@@ -155,6 +197,17 @@ impl Feed {
             self.end.send_replace(end);
         }
         Ok(events)
+    }
+
+    async fn wait_for_slow(&self) {
+        let mut applied = self.applied.subscribe();
+        let until = Instant::now() + WAIT_FOR_SLOW;
+        while self.window().is_needed(Instant::now()) {
+            // At the end of the time the slow ones are left behind.
+            if !matches!(tokio::time::timeout_at(until, applied.changed()).await, Ok(Ok(()))) {
+                break;
+            }
+        }
     }
 
     fn at_hand(&self, position: Position, limits: Limits) -> Option<Vec<Arc<Recorded>>> {

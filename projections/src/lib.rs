@@ -1,7 +1,8 @@
 //! Read models: rows derived from the log, kept by projectors that follow it, and the queries on them.
 //!
-//! One file per read model under [`read_models`] holds its rows, its fold and its queries. [`Runner`] moves them,
-//! [`rebuild`] makes them anew, [`verify`] compares them with the log. The history of a session needs no read model: it
+//! One file per read model under [`read_models`] holds its rows, its fold and its queries. A fold is a function of rows in
+//! memory and an event; how rows come from Postgres and go there is the same for all. [`Runner`] moves them along the
+//! [`Feed`], [`rebuild`] makes them anew, [`verify`] compares them with the log. The history of a session needs no read model: it
 //! is the log's own rows in the order of its primary key, see [`read_models::session_history`].
 
 mod advice;

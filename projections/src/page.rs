@@ -175,7 +175,7 @@ fn decode<T: DeserializeOwned>(row: &PgRow) -> sqlx::Result<ListRow<T>> {
     Ok(ListRow { cursor: cursor.unwrap_or_default(), value })
 }
 
-/// Longest reason that is told.
+/// Characters of a reason that are shown.
 const LONGEST_REASON: usize = 300;
 
 /// A value that Postgres wrote as JSON, or what cannot be read of it.
@@ -203,21 +203,21 @@ pub(crate) fn flattened<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserial
     })
 }
 
-/// Rows that have been told about.
+/// Rows that have been reported.
 #[derive(Debug, Default)]
 pub(crate) struct UnreadableWatch {
-    told: Mutex<HashSet<(&'static str, String)>>,
+    reported: Mutex<HashSet<(&'static str, String)>>,
 }
 
-/// Rows that are remembered as told; beyond, none is told a second time and new ones are not told either.
-const MOST_TOLD: usize = 10_000;
+/// Rows that are remembered as reported. Beyond, no further ones are.
+const MOST_REPORTED: usize = 10_000;
 
 impl UnreadableWatch {
     /// Alarms, once for each row.
-    pub(crate) fn tell(&self, list: &'static str, row: &UnreadableRow) {
+    pub(crate) fn report(&self, list: &'static str, row: &UnreadableRow) {
         let is_new = {
-            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-            told.len() < MOST_TOLD && told.insert((list, row.id.clone()))
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            reported.len() < MOST_REPORTED && reported.insert((list, row.id.clone()))
         };
         if is_new {
             describe_counter!(
@@ -226,7 +226,7 @@ impl UnreadableWatch {
                 "Rows that were found and could not be read, each counted once"
             );
             counter!("lablet_unreadable_rows_total", "list" => list).increment(1);
-            tracing::error!(list, row.id = row.id, reason = row.reason, "a row cannot be read");
+            tracing::error!(list, row.id = row.id, reason = row.reason, "row cannot be read");
         }
     }
 }
@@ -242,7 +242,7 @@ impl Projections {
         let rows = rows.iter().map(decode).collect::<sqlx::Result<Vec<ListRow<T>>>>()?;
         for row in &rows {
             if let Err(unreadable) = &row.value {
-                self.unreadable.tell(list, unreadable);
+                self.unreadable.report(list, unreadable);
             }
         }
         Ok(rows)

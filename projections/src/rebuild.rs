@@ -75,7 +75,7 @@ pub enum RebuildError {
     /// The log does not answer.
     #[error("the log cannot be read")]
     Log(#[from] LogError),
-    /// It was told to stop.
+    /// Its token was cancelled.
     #[error("the rebuild was stopped")]
     Stopped,
     /// Somebody uses the tables, for longer than a moment.

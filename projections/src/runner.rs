@@ -15,6 +15,7 @@ use futures_util::future::join_all;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use self::batch::{BatchError, Moved};
 use crate::Projections;
@@ -208,7 +209,7 @@ impl Projections {
             }
         }
         let limits = Limits { events: *size, bytes: BATCH_BYTES };
-        let events = self.feed.after(&self.log, from.position, limits).await.map_err(BatchError::Log)?;
+        let events = self.feed.after(&self.log, model, from.position, limits).await.map_err(BatchError::Log)?;
         if events.is_empty() {
             // Nothing to see is not yet nothing to do: an open transaction may keep events from every reader.
             let visibility = self.log.visibility().await.map_err(BatchError::Log)?;
@@ -216,8 +217,10 @@ impl Projections {
             return Ok(Step::Idle);
         }
         let started = tokio::time::Instant::now();
-        let moved = batch::apply(&self.pool, model, Tables::Live, from, &events).await?;
+        let span = batch_span(model, &events);
+        let moved = batch::apply(&self.pool, model, Tables::Live, from, &events).instrument(span.clone()).await?;
         let Moved::To { events: handled, parked, written_in, .. } = moved else { return Ok(Step::Elsewhere) };
+        span.record("handled", handled);
         *size = next_size(*size, most, written_in);
         self.record(model, &events[..handled], parked, started.elapsed());
         Ok(Step::Moved)
@@ -234,6 +237,26 @@ impl Projections {
             gauge!("lablet_projection_lag_seconds", "projection" => name).set(age.as_secs_f64());
         }
     }
+}
+
+/// The span of a batch, which belongs to the trace of its events where they are all of one.
+fn batch_span(model: ReadModel, events: &[Arc<Recorded>]) -> tracing::Span {
+    let position = events.last().map(|event| event.position());
+    let span = tracing::info_span!(
+        "projection.batch",
+        projection = model.name(),
+        events = events.len(),
+        position = position.map(tracing::field::display),
+        handled = tracing::field::Empty,
+        traceparent = tracing::field::Empty,
+    );
+    let mut traces = events.iter().map(|event| event.log.metadata.traceparent.as_deref());
+    if let Some(Some(first)) = traces.next()
+        && traces.all(|trace| trace == Some(first))
+    {
+        span.record("traceparent", first);
+    }
+    span
 }
 
 /// Bounds how long a transaction is open by how long the one before was.

@@ -1,7 +1,7 @@
 //! Proves that log and read models hold the same events.
 //!
-//! Each read model keeps a ledger beside its rows, moved in the same transaction: of each aggregate the last sequence,
-//! the number of events applied and a fingerprint of their ids. Verifying compares the ledger and the dead letters with
+//! Each read model has an applied-events table beside its rows, written in the same transaction: of each aggregate the last
+//! sequence, the number of events applied and a fingerprint of their ids. Verifying compares it and the dead letters with
 //! the log up to the checkpoint, aggregate by aggregate, in short statements. Whether the rows are what the events make
 //! of them, the comparison of a rebuild tells.
 
@@ -90,8 +90,8 @@ pub enum Finding {
         aggregate_id: String,
         /// Sequence of the row; null: there is none.
         row: Option<i64>,
-        /// Sequence in the ledger; null: it has none.
-        ledger: Option<i64>,
+        /// Sequence in the applied-events table; null: it has none.
+        applied: Option<i64>,
     },
 }
 
@@ -205,7 +205,7 @@ impl Projections {
         Ok(report)
     }
 
-    /// Compares the aggregates after an id. Checkpoint and ledger are of one snapshot, and the log up to that
+    /// Compares the aggregates after an id. Checkpoint and applied-events table are of one snapshot, and the log up to that
     /// checkpoint never changes.
     async fn verify_page(
         &self,
@@ -252,11 +252,11 @@ impl Projections {
         Ok((done, last))
     }
 
-    /// Compares the rows that carry their aggregate's sequence with the ledger, in one statement and one snapshot.
+    /// Compares the rows that carry their aggregate's sequence with the applied-events table, in one statement and one snapshot.
     async fn verify_rows(&self, model: ReadModel, report: &mut ModelReport) -> Result<(), ReadError> {
         let Some((kind, table)) = model.projector().keyed_by else { return Ok(()) };
         let schema = model.schema();
-        // A discarded event moves the ledger on and leaves the row.
+        // A discarded event moves the applied-events table on and leaves the row.
         let statement = format!(
             "SELECT coalesce(r.id, a.aggregate_id), r.sequence, a.sequence
                FROM {schema}.{table} r
@@ -273,14 +273,14 @@ impl Projections {
             .bind(model.name())
             .fetch_all(&self.pool)
             .await?;
-        for (aggregate_id, row, ledger) in elsewhere {
-            report.find(Finding::RowElsewhere { aggregate_id, row, ledger });
+        for (aggregate_id, row, applied) in elsewhere {
+            report.find(Finding::RowElsewhere { aggregate_id, row, applied });
         }
         Ok(())
     }
 }
 
-/// What the ledger, the dead letters and the discards account for, of aggregates after an id and up to another.
+/// What the applied-events table, the dead letters and the discards account for, of aggregates after an id and up to another.
 async fn accounts(
     connection: &mut PgConnection,
     model: ReadModel,
@@ -292,8 +292,8 @@ async fn accounts(
     let schema = model.schema();
     let range = "aggregate_type = $1 AND aggregate_id > $2 AND ($3::text IS NULL OR aggregate_id <= $3)";
     let mut accounts = BTreeMap::new();
-    let ledger = format!("SELECT aggregate_id, sequence, events, fingerprint FROM {schema}.applied WHERE {range}");
-    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(AssertSqlSafe(ledger))
+    let applied = format!("SELECT aggregate_id, sequence, events, fingerprint FROM {schema}.applied WHERE {range}");
+    let rows: Vec<(String, i64, i64, i64)> = sqlx::query_as(AssertSqlSafe(applied))
         .bind(kind.as_str())
         .bind(after)
         .bind(up_to)
@@ -302,7 +302,7 @@ async fn accounts(
     for (aggregate_id, sequence, events, fingerprint) in rows {
         accounts.insert(aggregate_id, Account { sequence, events, fingerprint });
     }
-    // A discard whose event was applied after all is in the ledger. One whose event waits again is a dead letter.
+    // A discard whose event was applied after all is in the applied-events table. One whose event waits again is a dead letter.
     let missing = format!(
         "SELECT aggregate_id, event_id, sequence, true FROM {schema}.dead_letters WHERE {range}
          UNION ALL

@@ -6,7 +6,7 @@ use app::log::Position;
 use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
-use projections::dead_letters::DeadLetter as DeadEvent;
+use projections::dead_letters::ParkedEvent;
 use projections::{PageRequest, ReadModel, UnreadableRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -93,8 +93,8 @@ impl From<DeadCommand> for Letter {
     }
 }
 
-impl From<DeadEvent> for Letter {
-    fn from(letter: DeadEvent) -> Self {
+impl From<ParkedEvent> for Letter {
+    fn from(letter: ParkedEvent) -> Self {
         Self {
             id: LetterId::Event(letter.read_model, letter.event_id).to_string(),
             kind: LetterKind::Event,

@@ -145,14 +145,14 @@ pub enum PortComparison {
 }
 
 /// Puts allocated beside observed ports. `None` observed: no observation could read the tags. What is named otherwise is
-/// in the drift, which was told when the observation was recorded.
+/// in the drift, which was stated when the observation was recorded.
 pub fn compare_ports(
     allocated: Option<&PortMap>,
     observed: Option<&PortMap>,
     drift: Option<&PortDrift>,
 ) -> Vec<PortRow> {
     let renamed = drift.map(|drift| &drift.renamed);
-    let told_with_another: std::collections::BTreeSet<&PortName> =
+    let observed_otherwise: std::collections::BTreeSet<&PortName> =
         renamed.into_iter().flatten().map(|(_, renamed)| &renamed.observed_name).collect();
     let nothing_allocated = allocated.is_none_or(PortMap::is_empty);
     let empty = PortMap::new();
@@ -160,7 +160,7 @@ pub fn compare_ports(
     let names: std::collections::BTreeSet<&PortName> = allocated.keys().chain(observed.keys()).collect();
     names
         .into_iter()
-        .filter(|name| allocated.contains_key(*name) || !told_with_another.contains(name))
+        .filter(|name| allocated.contains_key(*name) || !observed_otherwise.contains(name))
         .flat_map(|name| {
             let (allocated, observed) = (allocated.get(name).copied(), observed.get(name).copied());
             if let Some(renamed) = renamed.and_then(|renamed| renamed.get(name)) {
@@ -172,7 +172,7 @@ pub fn compare_ports(
                     comparison: PortComparison::Renamed,
                 };
                 // Its name may have gone to another port, which nobody allocated.
-                let other = observed.filter(|_| !told_with_another.contains(name)).map(|observed| PortRow {
+                let other = observed.filter(|_| !observed_otherwise.contains(name)).map(|observed| PortRow {
                     name: name.clone(),
                     allocated: None,
                     observed: Some(observed),
@@ -181,7 +181,7 @@ pub fn compare_ports(
                 });
                 return [Some(same), other];
             }
-            let observed = observed.filter(|_| !told_with_another.contains(name));
+            let observed = observed.filter(|_| !observed_otherwise.contains(name));
             let comparison = match (allocated, observed) {
                 _ if !known => PortComparison::Unknown,
                 (Some(allocated), Some(observed)) if allocated == observed => PortComparison::AsPlanned,
@@ -252,7 +252,7 @@ impl Projections {
         let Some(event) = self.log.event(event_id).await? else { return Ok(None) };
         let observed: Observed = event.payload.read().map_err(|error| {
             let row = UnreadableRow { id: id.to_string(), reason: format!("observed_event_id: {error}") };
-            self.unreadable.tell(LIST, &row);
+            self.unreadable.report(LIST, &row);
             ReadError::Unreadable { list: LIST, row }
         })?;
         Ok(Some(observed.observed_resources))

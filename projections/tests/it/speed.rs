@@ -1,5 +1,6 @@
 //! How fast it is: `cargo test --release -p projections --test it speed -- --ignored --nocapture`.
 
+use std::io::Write as _;
 use std::time::Instant;
 
 use app::log::Position;
@@ -64,7 +65,7 @@ async fn fill(world: &World) {
 }
 
 fn tell(what: &str, took: std::time::Duration) {
-    println!("{what:40} {:9.0} events/s", EVENTS as f64 / took.as_secs_f64());
+    writeln!(std::io::stdout(), "{what:40} {:9.0} events/s", EVENTS as f64 / took.as_secs_f64()).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
