@@ -12,7 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
 use super::entry::{Entry, Filter};
-use super::follower::{self, Follower};
+use super::follower::{self, Follower, Live};
 use crate::authentication::Principal;
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -119,8 +119,10 @@ impl Client {
                     () = self.queue.closed() => return Over::Gone,
                 };
                 match received {
-                    Ok(entry) if entry.position <= self.cursor => {}
-                    Ok(entry) => {
+                    Ok(Live::From(position)) if position > self.cursor => break,
+                    Ok(Live::From(_)) => {}
+                    Ok(Live::Entry(entry)) if entry.position <= self.cursor => {}
+                    Ok(Live::Entry(entry)) => {
                         if let Err(over) = self.send(entry).await {
                             return over;
                         }

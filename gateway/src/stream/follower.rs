@@ -1,4 +1,4 @@
-//! The one reader of the log that all clients of the stream go along with.
+//! The one reader of the log that all clients of the stream go along with. While there are none, it reads nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use app::log::{Log, LogError, Position, RecordedEvent};
 use app::notice::{PublicUrl, announce};
 use projections::Projections;
-use tokio::sync::{Semaphore, broadcast};
+use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use super::entry::Entry;
@@ -34,14 +34,29 @@ const AFTER_FAILURE: Duration = Duration::from_secs(2);
 /// Fans the log out.
 #[derive(Clone)]
 pub(crate) struct Follower {
-    sender: broadcast::Sender<Arc<Entry>>,
+    sender: broadcast::Sender<Live>,
+    /// Somebody listens.
+    subscribed: Arc<Notify>,
     catching_up: Arc<Semaphore>,
+}
+
+/// What those who listen get.
+#[derive(Debug, Clone)]
+pub(crate) enum Live {
+    /// The follower reads on from here: what a client misses before it, the log has.
+    From(Position),
+    /// The next event.
+    Entry(Arc<Entry>),
 }
 
 impl Follower {
     /// A follower that nobody goes along with yet.
     pub(crate) fn new() -> Self {
-        Self { sender: broadcast::Sender::new(BUFFER), catching_up: Arc::new(Semaphore::new(CATCHING_UP)) }
+        Self {
+            sender: broadcast::Sender::new(BUFFER),
+            subscribed: Arc::default(),
+            catching_up: Arc::new(Semaphore::new(CATCHING_UP)),
+        }
     }
 
     /// The next entries for a client that catches up.
@@ -60,8 +75,10 @@ impl Follower {
     }
 
     /// What comes from now on.
-    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Entry>> {
-        self.sender.subscribe()
+    pub(crate) fn subscribe(&self) -> broadcast::Receiver<Live> {
+        let live = self.sender.subscribe();
+        self.subscribed.notify_one();
+        live
     }
 
     /// Follows the log until told to stop. It waits for a log that cannot be reached.
@@ -75,6 +92,11 @@ impl Follower {
         let (mut appended, mut moved) = (log.appended(), reads.moved());
         let mut cursor = None;
         loop {
+            if self.sender.receiver_count() == 0 {
+                cursor = None;
+                self.subscribed.notified().await;
+                continue;
+            }
             appended.mark_unchanged();
             moved.mark_unchanged();
             match self.advance(log, public_url, cursor).await {
@@ -109,15 +131,23 @@ impl Follower {
         public_url: &PublicUrl,
         cursor: Option<Position>,
     ) -> Result<(Position, bool), LogError> {
-        let Some(mut cursor) = cursor else { return Ok((log.head().await?, true)) };
+        let Some(mut cursor) = cursor else {
+            let head = log.head().await?;
+            self.send(Live::From(head));
+            return Ok((head, true));
+        };
         let page = page(log, cursor, public_url).await?;
         let more = !page.is_empty();
         for entry in page {
             cursor = entry.position;
-            // Nobody listens: then nobody misses anything.
-            drop(self.sender.send(Arc::new(entry)));
+            self.send(Live::Entry(Arc::new(entry)));
         }
         Ok((cursor, more))
+    }
+
+    fn send(&self, live: Live) {
+        // Nobody listens any more: then nobody misses anything.
+        drop(self.sender.send(live));
     }
 }
 
