@@ -6,8 +6,10 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use app::log::{Log, LogOptions};
 use async_nats::HeaderMap;
-use async_nats::header::{NATS_EXPECTED_STREAM, NATS_MESSAGE_ID};
-use async_nats::jetstream::stream::Config;
+use async_nats::header::{
+    NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE, NATS_EXPECTED_STREAM, NATS_MESSAGE_ID,
+};
+use async_nats::jetstream::stream::{Config, Info, LastRawMessageErrorKind};
 use bus::clock::{Clock, IdGenerator};
 use bus::{Bus, BusOptions};
 use bytes::Bytes;
@@ -25,8 +27,11 @@ const SESSIONS: usize = 1_000;
 const TARGET: f64 = 0.7;
 /// Publishes whose acknowledgement is awaited at a time.
 const IN_FLIGHT: usize = 1_000;
-/// Messages of each stream that are taken as examples of all.
+/// Bytes of them.
+const BYTES_IN_FLIGHT: usize = 16 * 1024 * 1024;
+/// Messages of each stream that are taken as examples of all, and their bytes.
 const EXAMPLES: u64 = 500;
+const EXAMPLE_BYTES: u64 = 64 * 1024 * 1024;
 const RELAY_TIMEOUT: Duration = Duration::from_secs(300);
 const POLL: Duration = Duration::from_millis(10);
 
@@ -107,7 +112,16 @@ struct Examples {
     config: Config,
     /// How many messages the stream got.
     messages: u64,
-    examples: Vec<(String, HeaderMap, Bytes)>,
+    examples: Vec<Example>,
+}
+
+struct Example {
+    subject: String,
+    /// Without those that are made anew for each message.
+    headers: HeaderMap,
+    /// Whether the message names the one before it.
+    names_previous: bool,
+    payload: Bytes,
 }
 
 /// Publishes as many messages of the same sizes as all streams got, each to a stream of the same configuration.
@@ -115,49 +129,78 @@ async fn publish_again(bus: &Bus) -> anyhow::Result<Duration> {
     let mut all = Vec::new();
     let infos: Vec<_> = bus.jetstream().streams().try_collect().await?;
     for info in infos {
-        if info.state.last_sequence == 0 {
-            continue;
+        if info.state.last_sequence > 0 {
+            all.push(examples(bus, info).await?);
         }
-        let stream = bus.jetstream().get_stream(&info.config.name).await?;
-        let (first, last) = (info.state.first_sequence, info.state.last_sequence);
-        let step = ((last - first) / EXAMPLES).max(1);
-        let mut examples = Vec::new();
-        for sequence in (first..=last).step_by(usize::try_from(step)?) {
-            let message = stream.get_raw_message(sequence).await?;
-            examples.push((format!("bench.{}", message.subject), message.headers, message.payload));
-        }
-        let config = Config {
-            name: format!("BENCH_{}", info.config.name),
-            subjects: info.config.subjects.iter().map(|subject| format!("bench.{subject}")).collect(),
-            ..info.config
-        };
-        all.push(Examples { config, messages: last, examples });
     }
     for Examples { config, .. } in &all {
         bus.jetstream().create_stream(config.clone()).await?;
     }
     let began = Instant::now();
-    let mut in_flight = VecDeque::new();
-    for Examples { config, messages, examples } in &all {
+    let (mut in_flight, mut bytes_in_flight) = (VecDeque::new(), 0);
+    for Examples { config: _, messages, examples } in &all {
         for number in 0..*messages {
             let at = usize::try_from(number)? % examples.len();
-            let (subject, headers, payload) = examples.get(at).context("a stream without messages")?;
+            let Example { subject, headers, names_previous, payload } =
+                examples.get(at).context("a stream without messages")?;
             let mut headers = headers.clone();
-            headers.insert(NATS_MESSAGE_ID, format!("{}-{number}", config.name));
-            if headers.get(NATS_EXPECTED_STREAM).is_some() {
-                headers.insert(NATS_EXPECTED_STREAM, config.name.as_str());
+            headers.insert(NATS_MESSAGE_ID, message_id(number));
+            if *names_previous && let Some(previous) = number.checked_sub(1) {
+                headers.insert(NATS_EXPECTED_LAST_MESSAGE_ID, message_id(previous));
             }
             let sent = bus.jetstream().publish_with_headers(subject.clone(), headers, payload.clone()).await?;
-            in_flight.push_back(sent);
-            if in_flight.len() >= IN_FLIGHT
-                && let Some(oldest) = in_flight.pop_front()
+            bytes_in_flight += payload.len();
+            in_flight.push_back((sent, payload.len()));
+            while (in_flight.len() >= IN_FLIGHT || bytes_in_flight >= BYTES_IN_FLIGHT)
+                && let Some((oldest, bytes)) = in_flight.pop_front()
             {
                 oldest.await?;
+                bytes_in_flight -= bytes;
             }
         }
     }
-    for sent in in_flight {
+    for (sent, _) in in_flight {
         sent.await?;
     }
     Ok(began.elapsed())
+}
+
+/// As long as an event's id.
+fn message_id(number: u64) -> String {
+    format!("{number:036}")
+}
+
+/// Messages of a stream from its first to its last, at even distances.
+async fn examples(bus: &Bus, info: Info) -> anyhow::Result<Examples> {
+    let name = format!("BENCH_{}", info.config.name);
+    let stream = bus.jetstream().get_stream(&info.config.name).await?;
+    let (first, last) = (info.state.first_sequence, info.state.last_sequence);
+    let average = info.state.bytes / info.state.messages.max(1);
+    let count = EXAMPLES.min(EXAMPLE_BYTES / average.max(1)).max(1);
+    let step = usize::try_from(((last - first) / count).max(1))?;
+    let mut examples = Vec::new();
+    for sequence in (first..=last).step_by(step) {
+        let message = match stream.get_raw_message(sequence).await {
+            Ok(message) => message,
+            // It grew too old meanwhile.
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => continue,
+            Err(error) => return Err(error.into()),
+        };
+        let mut headers = HeaderMap::new();
+        let mut names_previous = false;
+        for (header, values) in message.headers.iter() {
+            names_previous |= *header == NATS_EXPECTED_LAST_MESSAGE_ID;
+            if [NATS_MESSAGE_ID, NATS_EXPECTED_LAST_MESSAGE_ID, NATS_EXPECTED_LAST_SEQUENCE].contains(header) {
+                continue;
+            }
+            for value in values {
+                let value = if *header == NATS_EXPECTED_STREAM { name.as_str() } else { value.as_str() };
+                headers.append(header.clone(), value);
+            }
+        }
+        let subject = format!("bench.{}", message.subject);
+        examples.push(Example { subject, headers, names_previous, payload: message.payload });
+    }
+    let subjects = info.config.subjects.iter().map(|subject| format!("bench.{subject}")).collect();
+    Ok(Examples { config: Config { name, subjects, ..info.config }, messages: last, examples })
 }

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 const ROLE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long read models and relay may take to reach the end of the log.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(900);
-/// How often they are asked.
+/// How often that is checked.
 const SETTLE_POLL: Duration = Duration::from_millis(100);
 
 /// The key with which load is put on a gateway of its own, and its SHA-256.
@@ -173,7 +173,7 @@ impl Role {
     /// Ends it with SIGTERM.
     pub(crate) async fn stop(self) -> anyhow::Result<()> {
         let sent = Command::new("kill").args(["-TERM", &self.pid()?.to_string()]).status().await?;
-        ensure!(sent.success(), "the process cannot be told to end");
+        ensure!(sent.success(), "SIGTERM cannot be sent");
         self.ended(ROLE_TIMEOUT).await
     }
 

@@ -45,7 +45,7 @@ pub enum ServerError {
     #[error("{program} did not answer within {waited:?} ({last_answer}); the end of {log}:\n{tail}")]
     NotReady { program: &'static str, waited: Duration, last_answer: String, log: PathBuf, tail: String },
 
-    /// The server did not end when it was told to, and was killed.
+    /// The server did not end in time and was killed.
     #[error("{program} did not end within {waited:?} and was killed")]
     Killed { program: &'static str, waited: Duration },
 

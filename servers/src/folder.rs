@@ -1,4 +1,4 @@
-//! A server's data folder: held by one process at a time; secrets and the port are kept in it.
+//! A server's data folder: held by one process at a time; it stores secrets and the port.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Write};
@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use crate::ServerError;
 
 /// A killed process may take a moment to be gone, and its lock with it.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The folder, while this process holds it.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl DataFolder {
                 Err(TryLockError::Error(source)) => {
                     return Err(ServerError::io("lock", &lock_path)(source));
                 }
-                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_PATIENCE => {
+                Err(TryLockError::WouldBlock) if begun.elapsed() < LOCK_TIMEOUT => {
                     tokio::time::sleep(Duration::from_millis(50)).await;
                 }
                 Err(TryLockError::WouldBlock) => {
@@ -81,13 +81,13 @@ impl DataFolder {
         self.privileged
     }
 
-    /// The secret kept under this name, made on first use. 48 hexadecimal digits.
+    /// The secret stored under this name, made on first use. 48 hexadecimal digits.
     pub(crate) fn secret(&self, name: &str) -> Result<String, ServerError> {
         let path = self.join(name);
-        if let Some(kept) = read_if_there(&path)? {
-            let kept = kept.trim();
-            if kept.len() == 48 && kept.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                return Ok(kept.to_owned());
+        if let Some(stored) = read_if_there(&path)? {
+            let stored = stored.trim();
+            if stored.len() == 48 && stored.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                return Ok(stored.to_owned());
             }
         }
         let secret = random_hex::<24>()?;
@@ -100,8 +100,8 @@ impl DataFolder {
         if let Some(port) = wanted {
             return Ok(port);
         }
-        let kept = read_if_there(&self.join("port"))?.and_then(|text| text.trim().parse().ok());
-        if let Some(port) = kept
+        let last = read_if_there(&self.join("port"))?.and_then(|text| text.trim().parse().ok());
+        if let Some(port) = last
             && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
         {
             return Ok(port);
@@ -109,7 +109,7 @@ impl DataFolder {
         free_port()
     }
 
-    pub(crate) fn keep_port(&self, port: u16) -> Result<(), ServerError> {
+    pub(crate) fn store_port(&self, port: u16) -> Result<(), ServerError> {
         write_private(&self.join("port"), &port.to_string())
     }
 }

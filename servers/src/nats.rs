@@ -76,7 +76,7 @@ impl NatsServer {
             let started = launch(&program, &folder, port, &password, options.accounts).await;
             match started {
                 Ok(process) => {
-                    folder.keep_port(port)?;
+                    folder.store_port(port)?;
                     tracing::info!(port, folder = %folder.path().display(), "nats-server is ready");
                     return Ok(Self { process, folder, port, password, accounts: options.accounts });
                 }
@@ -196,7 +196,7 @@ async fn launch(
 
 /// Signs in and asks JetStream for the account's state.
 async fn probe(url: &str) -> Result<(), String> {
-    let asked = tokio::time::timeout(Duration::from_secs(5), async {
+    let answer = tokio::time::timeout(Duration::from_secs(5), async {
         let client = connect(url).await.map_err(|error| error.to_string())?;
         let answer = client.request("$JS.API.INFO", "".into()).await.map_err(|error| error.to_string())?;
         let answer: serde_json::Value = serde_json::from_slice(&answer.payload).map_err(|error| error.to_string())?;
@@ -206,7 +206,7 @@ async fn probe(url: &str) -> Result<(), String> {
         }
     })
     .await;
-    asked.unwrap_or_else(|_| Err("no answer within 5 s".to_owned()))
+    answer.unwrap_or_else(|_| Err("no answer within 5 s".to_owned()))
 }
 
 /// Connects with the user and password of the URL, which async-nats reads but does not use.

@@ -73,7 +73,7 @@ impl PostgresServer {
             let started = Self::launch(&cluster, &folder, port, &password, options.fsync).await;
             match started {
                 Ok(process) => {
-                    folder.keep_port(port)?;
+                    folder.store_port(port)?;
                     tracing::info!(port, folder = %folder.path().display(), "Postgres is ready");
                     return Ok(Self { process, folder, port, password });
                 }

@@ -15,7 +15,7 @@ use crate::ServerError;
 pub(crate) const HELD_FOLDER: &str = "/proc/self/fd/9";
 
 /// How long a server may take to end before it is killed. Postgres writes a checkpoint in this time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const END_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A log larger than this is moved aside (one generation) when the server starts.
 const LOG_LIMIT: u64 = 4 * 1024 * 1024;
@@ -88,7 +88,7 @@ impl Launch<'_> {
             .arg(include_str!("watchdog.sh"))
             .arg(self.name)
             .arg(self.ends_on.name())
-            .arg((PATIENCE.as_millis() / 100).to_string())
+            .arg((END_TIMEOUT.as_millis() / 100).to_string())
             .arg(self.program)
             .args(&self.arguments)
             .stdin(stdin)
@@ -142,11 +142,11 @@ impl ServerProcess {
         }
         // Not yet waited for, so its number cannot belong to anybody else.
         send(self.child.id(), self.ends_on.name())?;
-        if self.ended_within(PATIENCE).await? {
+        if self.ended_within(END_TIMEOUT).await? {
             return Ok(());
         }
         self.kill().await?;
-        Err(ServerError::Killed { program: self.name, waited: PATIENCE })
+        Err(ServerError::Killed { program: self.name, waited: END_TIMEOUT })
     }
 
     /// SIGKILL, and waits until the process is gone.
@@ -155,7 +155,7 @@ impl ServerProcess {
             return Ok(());
         }
         self.child.kill().map_err(ServerError::io("kill", Path::new(self.name)))?;
-        self.ended_within(PATIENCE).await?;
+        self.ended_within(END_TIMEOUT).await?;
         Ok(())
     }
 
@@ -271,7 +271,7 @@ pub(crate) fn running(pid: u32) -> Option<Running> {
     }
 }
 
-/// Ends a server that an earlier run left behind. `is_ours` is asked again before every signal.
+/// Ends a server that an earlier run left behind. `is_ours` is checked again before every signal.
 pub(crate) async fn end_left_over(
     pid: u32,
     folder: &Path,
@@ -284,11 +284,11 @@ pub(crate) async fn end_left_over(
         send(pid, signal.name())?;
     }
     while is_ours(pid) {
-        if !killed && begun.elapsed() > PATIENCE {
+        if !killed && begun.elapsed() > END_TIMEOUT {
             send(pid, "KILL")?;
             killed = true;
         }
-        if begun.elapsed() > PATIENCE + Duration::from_secs(5) {
+        if begun.elapsed() > END_TIMEOUT + Duration::from_secs(5) {
             return Err(ServerError::LeftOver { folder: folder.to_path_buf(), pid, waited: begun.elapsed() });
         }
         tokio::time::sleep(Duration::from_millis(20)).await;

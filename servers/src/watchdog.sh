@@ -1,6 +1,6 @@
 # Starts a server so that it ends with the process that started it, however that process ends.
 #
-#   sh -c THIS name signal patience command...
+#   sh -c THIS name signal timeout command...
 #
 #   stdin   a folder to keep open for the server as descriptor 9 (or /dev/null)
 #   stdout  the reading end of a pipe that the parent holds; the parent writes "ended" into it once it has
@@ -13,7 +13,7 @@ set -u
 exec 9<&0 3<&1 0</dev/null 1>&2
 
 signal=$1
-patience=$2
+timeout=$2
 shift 2
 
 # When a process began, as proof that its number was not given to another one; empty once it has ended.
@@ -42,9 +42,9 @@ watch() {
     while [ "$(birth "$server")" = "$born" ]; do
         if [ "$ticks" -eq 0 ]; then
             kill -s "$signal" "$server"
-        elif [ "$ticks" -eq "$patience" ]; then
+        elif [ "$ticks" -eq "$timeout" ]; then
             kill -s KILL "$server"
-        elif [ "$ticks" -gt "$((patience + 50))" ]; then
+        elif [ "$ticks" -gt "$((timeout + 50))" ]; then
             exit 1
         fi
         ticks=$((ticks + 1))

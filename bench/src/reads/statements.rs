@@ -19,9 +19,9 @@ where
 {
     set_logging(pool, "all").await?;
     let before = std::fs::read(log)?.len();
-    let asked = requests(REQUESTS).await;
+    let outcome = requests(REQUESTS).await;
     set_logging(pool, "none").await?;
-    asked?;
+    outcome?;
     let log = std::fs::read(log)?;
     let text = String::from_utf8_lossy(log.get(before..).unwrap_or_default());
     let mut counted: BTreeMap<String, (usize, String)> = BTreeMap::new();
