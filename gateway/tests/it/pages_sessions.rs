@@ -142,7 +142,7 @@ async fn an_observation_is_asked_for_once_however_often_the_button_is_pressed() 
     assert_eq!(places[0], places[1]);
     let shown = page(&world, places[0].split_once('#').unwrap().0).await;
     let shown = html(&shown);
-    assert_eq!(shown.matches("a controller has to take it").count(), 1);
+    assert_eq!(shown.matches("waiting for a controller").count(), 1);
     assert!(shown.contains("yours") && shown.contains("admin:oli"), "{shown}");
 }
 
