@@ -6,6 +6,7 @@
 //! errors look in [`problem`], how browsers sign in in [`sign_in`].
 
 mod answer;
+mod answer_cache;
 mod assets;
 pub mod authentication;
 mod body;
@@ -63,6 +64,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use crate::answer_cache::AnswerCache;
 use crate::authentication::{AdminToken, Authenticator, InternalKey};
 use crate::fair_share::FairShare;
 pub use crate::fair_share::Room;
@@ -233,6 +235,8 @@ impl Gateway {
         let shared = Shared::new(Inner {
             authenticator,
             sign_in: SignIn::new(site, keys, sessions, provider, (pool, clock)),
+            overview: AnswerCache::new(&parts.projections, log.clock()),
+            overview_page: AnswerCache::new(&parts.projections, log.clock()),
             log,
             commands: parts.commands,
             reads: parts.projections,

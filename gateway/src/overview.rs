@@ -16,8 +16,9 @@ pub(crate) async fn show(
     _: Caller<Viewing>,
     since: Since,
 ) -> Result<Json<Overview>, Problem> {
-    since.reached(&shared, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
-    Ok(Json(shared.reads.overview().await?))
+    let reached = since.reached(&shared, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
+    let overview = shared.overview.get(reached.0, shared.reads.overview()).await?;
+    Ok(Json(Overview::clone(&overview)))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -9,6 +9,7 @@ use axum::extract::FromRequestParts;
 use domain::Invalid;
 use http::request::Parts;
 use projections::ReadModel;
+use tokio::time::Instant;
 
 use crate::problem::Problem;
 use crate::state::Shared;
@@ -29,15 +30,19 @@ impl Since {
     ///
     /// # Errors
     /// 400 when the log has not come to it, 503 when the read models do not in time.
-    pub(crate) async fn reached(self, shared: &Shared, models: &[ReadModel]) -> Result<(), Problem> {
-        let Some((position, field)) = self.0 else { return Ok(()) };
-        if shared.have_reached(models, position).await? {
-            return Ok(());
+    pub(crate) async fn reached(self, shared: &Shared, models: &[ReadModel]) -> Result<Reached, Problem> {
+        let Some((position, field)) = self.0 else { return Ok(Reached(None)) };
+        if !shared.have_reached(models, position).await? {
+            let position = shared.issued(field, position).await?;
+            shared.wait_for(models, position).await?;
         }
-        let position = shared.issued(field, position).await?;
-        shared.wait_for(models, position).await
+        Ok(Reached(Some(Instant::now())))
     }
 }
+
+/// When the read models were seen to show what a read has to show; an answer that was begun earlier may lack it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Reached(pub(crate) Option<Instant>);
 
 /// Reads a position.
 ///

@@ -12,16 +12,19 @@ use bus::Bus;
 use chrono::SecondsFormat;
 use domain::{Decide, Invalid};
 use metrics_exporter_prometheus::PrometheusHandle;
+use projections::overview::Overview;
 use projections::{Behind, Parked, Projections, ReadError, ReadModel};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::GatewayOptions;
+use crate::answer_cache::AnswerCache;
 use crate::authentication::Authenticator;
 use crate::exchange;
 use crate::fair_share::FairShare;
 use crate::operations::consumers::ConsumerWatch;
 use crate::pages::freshness::FreshnessWatch;
+use crate::pages::overview::OverviewContent;
 use crate::problem::{Problem, ProblemKind};
 use crate::request_metrics::RequestMetrics;
 use crate::sign_in::SignIn;
@@ -49,6 +52,10 @@ pub(crate) struct Inner {
     pub(crate) request_metrics: RequestMetrics,
     pub(crate) public_url: PublicUrl,
     pub(crate) follower: Follower,
+    /// The numbers of everything at once, for the API and for the start page.
+    pub(crate) overview: AnswerCache<Overview>,
+    /// What the start page shows.
+    pub(crate) overview_page: AnswerCache<OverviewContent>,
     /// How far the read models are, for every page.
     pub(crate) freshness: FreshnessWatch,
     /// How far the consumers on the bus are.

@@ -40,7 +40,8 @@ pub const MOST_COUNTED: i64 = 10_000;
 
 /// What is asked of a checkpoint.
 #[derive(Deserialize)]
-struct Checkpoint {
+struct ModelState {
+    read_model: ReadModel,
     position: Position,
     revision: i32,
     moved_at: DateTime<Utc>,
@@ -56,24 +57,21 @@ impl Projections {
     /// The database does not answer.
     pub async fn freshness(&self) -> Result<Listed<Freshness>, ReadError> {
         let head = self.log.newest().await?;
-        let mut all = Listed::default();
-        for model in ReadModel::ALL {
-            let schema = model.schema();
-            let mut query = QueryBuilder::new(page::select("read_model", "position"));
+        let mut query = QueryBuilder::new(page::select("read_model", "position"));
+        for (place, model) in ReadModel::ALL.into_iter().enumerate() {
+            let (schema, union) = (model.schema(), if place == 0 { "" } else { " UNION ALL " });
             query.push(format!(
-                "SELECT '{model}' AS read_model, position, revision, moved_at,
+                "{union}SELECT {place} AS place, '{model}' AS read_model, position, revision, moved_at,
                         (SELECT count(*) FROM {schema}.dead_letters WHERE reason IS NOT NULL) AS parked,
                         (SELECT count(*) FROM {schema}.dead_letters) AS letters,
                         to_regclass('{schema}_next.checkpoint') IS NOT NULL AS rebuilding
-                   FROM {schema}.checkpoint) r"
+                   FROM {schema}.checkpoint"
             ));
-            let Listed { items, unreadable } = self.list_of::<Checkpoint>("checkpoints", query).await?;
-            all.unreadable.extend(unreadable);
-            let Some(Checkpoint { position, revision, moved_at, parked, letters, rebuilding }) =
-                items.into_iter().next()
-            else {
-                continue;
-            };
+        }
+        query.push(") r ORDER BY r.place");
+        let Listed { items, unreadable } = self.list_of::<ModelState>("checkpoints", query).await?;
+        let mut all = Listed { items: Vec::with_capacity(items.len()), unreadable };
+        for ModelState { read_model: model, position, revision, moved_at, parked, letters, rebuilding } in items {
             let events_behind = if position >= head { 0 } else { self.log.count_after(position, MOST_COUNTED).await? };
             let rebuilding = if rebuilding { self.rebuild_position(model).await? } else { None };
             metrics::gauge!("lablet_projection_parked_aggregates", "projection" => model.name()).set(parked as f64);

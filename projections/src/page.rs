@@ -159,6 +159,8 @@ pub(crate) struct ListRow<T> {
     /// Where a page after this row begins.
     pub(crate) cursor: String,
     pub(crate) value: Result<T, UnreadableRow>,
+    /// Whether a statement that asks for it found anything parked, of whatever row.
+    pub(crate) is_something_parked: bool,
 }
 
 /// Begins a statement that ends in `) r`: each row of what is between as JSON, with its id and its place in the list as
@@ -167,12 +169,27 @@ pub(crate) fn select(id: &str, cursor: &str) -> String {
     format!("SELECT r.{id}::text AS row_id, r.{cursor}::text AS row_cursor, to_json(r)::text AS row FROM (")
 }
 
+/// The same, with `parked`: a JSON text that becomes the member `parked` of the row, or null where nothing is parked.
+pub(crate) fn select_with_parked(id: &str, cursor: &str, parked: &str) -> String {
+    format!(
+        "SELECT r.{id}::text AS row_id, r.{cursor}::text AS row_cursor, to_json(r)::text AS row, {parked} AS parked FROM ("
+    )
+}
+
+/// Columns of [`select`]; one more has [`select_with_parked`].
+const PLAIN_COLUMNS: usize = 3;
+
 fn decode<T: DeserializeOwned>(row: &PgRow) -> sqlx::Result<ListRow<T>> {
     let id: Option<String> = row.try_get("row_id")?;
     let cursor: Option<String> = row.try_get("row_cursor")?;
     let text: &str = row.try_get("row")?;
-    let value = from_text(text).map_err(|reason| UnreadableRow { id: id.unwrap_or_default(), reason });
-    Ok(ListRow { cursor: cursor.unwrap_or_default(), value })
+    let parked: Option<&str> = if row.len() > PLAIN_COLUMNS { row.try_get("parked")? } else { None };
+    let read = match parked {
+        None => from_text(text),
+        Some(parked) => from_text(&format!("{},\"parked\":{parked}}}", text.strip_suffix('}').unwrap_or(text))),
+    };
+    let value = read.map_err(|reason| UnreadableRow { id: id.unwrap_or_default(), reason });
+    Ok(ListRow { cursor: cursor.unwrap_or_default(), value, is_something_parked: parked.is_some() })
 }
 
 /// Characters of a reason that are shown.
@@ -302,7 +319,7 @@ mod tests {
 
     fn row(cursor: &str, value: Result<u32, &str>) -> ListRow<u32> {
         let unreadable = |reason: &str| UnreadableRow { id: cursor.to_owned(), reason: reason.to_owned() };
-        ListRow { cursor: cursor.to_owned(), value: value.map_err(unreadable) }
+        ListRow { cursor: cursor.to_owned(), value: value.map_err(unreadable), is_something_parked: false }
     }
 
     #[test]

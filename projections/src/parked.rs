@@ -1,7 +1,5 @@
 //! What a read model does not show as it is, because an event of it could not be applied.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use domain::DefinitionId;
 use schemars::JsonSchema;
@@ -37,28 +35,6 @@ pub struct Parked {
 }
 
 impl Projections {
-    /// The aggregates among these that are parked in some read model, by their ids.
-    pub(crate) async fn parked(
-        &self,
-        kind: AggregateKind,
-        ids: Vec<String>,
-    ) -> Result<HashMap<String, Vec<Parked>>, ReadError> {
-        let mut query = QueryBuilder::new(page::select("aggregate_id", "event_id"));
-        let following = ReadModel::ALL.into_iter().filter(|model| model.projector().follows.contains(&kind));
-        for (index, model) in following.enumerate() {
-            query.push(if index == 0 { "" } else { " UNION ALL " });
-            query.push(select(model)).push(" AND d.aggregate_type = ").push_bind(kind.as_str());
-            query.push(" AND d.aggregate_id = ANY(").push_bind(ids.clone()).push(")");
-        }
-        query.push(") r");
-        let Listed { items, .. } = self.list_of::<Parked>("parked", query).await?;
-        let mut parked: HashMap<String, Vec<Parked>> = HashMap::new();
-        for item in items {
-            parked.entry(item.aggregate_id.clone()).or_default().push(item);
-        }
-        Ok(parked)
-    }
-
     /// Whether an aggregate is parked in a read model. It may have no row there: its first event could not be applied.
     ///
     /// # Errors
@@ -100,6 +76,30 @@ impl Projections {
         query.push_bind(MOST_OF_A_DEFINITION).push(") r");
         Ok(self.list_of::<Parked>("parked", query).await?.items)
     }
+}
+
+/// The column of [`page::select_with_parked`] for aggregates of this kind, with the id in `id`. Where nothing at all is
+/// parked, which is the rule, Postgres looks once a statement and not once a row.
+pub(crate) fn column(kind: AggregateKind, id: &str) -> String {
+    let following = || ReadModel::ALL.into_iter().filter(|model| model.projector().follows.contains(&kind));
+    let anything: Vec<String> = following().map(anything_in).collect();
+    let of_row: Vec<String> = following()
+        .map(|model| format!("{} AND d.aggregate_type = '{}' AND d.aggregate_id = {id}", select(model), kind.as_str()))
+        .collect();
+    format!(
+        "CASE WHEN EXISTS ({}) THEN (SELECT json_agg(p)::text FROM ({}) p) END",
+        anything.join(" UNION ALL "),
+        of_row.join(" UNION ALL ")
+    )
+}
+
+/// The column of [`page::select_with_parked`] that only says whether anything is parked in a read model.
+pub(crate) fn anything_column(model: ReadModel) -> String {
+    format!("CASE WHEN EXISTS ({}) THEN '[]' END", anything_in(model))
+}
+
+fn anything_in(model: ReadModel) -> String {
+    format!("SELECT FROM {}.dead_letters WHERE reason IS NOT NULL", model.schema())
 }
 
 fn select(model: ReadModel) -> String {

@@ -44,8 +44,12 @@ pub(crate) async fn observations(
         return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
     }
     since.reached(&shared, &[ReadModel::Observations, ReadModel::Definitions]).await?;
-    super::show::row(&shared, &id).await?;
-    Ok(Json(shared.reads.definition_observations(&id, limit).await?))
+    let observed = shared.reads.definition_observations(&id, limit).await?;
+    // What was observed is of a definition that there is.
+    if observed.sessions.is_empty() {
+        super::show::row(&shared, &id).await?;
+    }
+    Ok(Json(observed))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -1,5 +1,6 @@
 //! How far the read models are, for every page, asked of the database at most once a second.
 
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use app::log::Position;
@@ -14,10 +15,14 @@ const SERVES: Duration = Duration::from_secs(1);
 /// What was written so long ago a read model should show: else it counts as late.
 const TOLERATED: Duration = Duration::from_secs(5);
 
-/// Keeps the newest answer, and one old enough to tell whether a read model is late.
+/// How long an answer serves those who come while one asks for the next.
+const SERVES_MEANWHILE: Duration = Duration::from_secs(5);
+
+/// Holds the newest answer, and one old enough to tell whether a read model is late.
 #[derive(Debug, Default)]
 pub(crate) struct FreshnessWatch {
-    kept: Mutex<Option<FreshnessReading>>,
+    newest: std::sync::Mutex<Option<Arc<FreshnessReading>>>,
+    asking: Mutex<()>,
 }
 
 #[derive(Debug)]
@@ -43,25 +48,45 @@ impl FreshnessWatch {
     /// # Errors
     /// The database does not answer.
     pub(crate) async fn look(&self, reads: &Projections) -> Result<State, ReadError> {
-        // Whoever comes while one asks waits for that answer.
-        let mut kept = self.kept.lock().await;
-        if kept.as_ref().is_none_or(|kept| kept.at.elapsed() >= SERVES) {
-            let all = reads.freshness().await?.items;
-            let now = Instant::now();
-            let mut heads = kept.take().map(|kept| kept.heads).unwrap_or_default();
-            heads.extend(all.first().map(|model| (now, model.head)));
-            let settled = heads.iter().rposition(|(at, _)| now.duration_since(*at) >= TOLERATED).unwrap_or(0);
-            heads.drain(..settled);
-            *kept = Some(FreshnessReading { at: now, all, heads });
+        let is_younger = |reading: &Arc<FreshnessReading>, than| reading.at.elapsed() < than;
+        let known = self.newest();
+        if let Some(reading) = known.as_ref().filter(|reading| is_younger(reading, SERVES)) {
+            return Ok(reading.state());
         }
-        let Some(kept) = kept.as_ref() else {
-            return Ok(State { position: Position::START, late: Vec::new() });
+        // One asks. The others go on with the last answer, or wait where it is too old.
+        let asking = match (self.asking.try_lock(), known) {
+            (Ok(asking), _) => asking,
+            (Err(_), Some(reading)) if is_younger(&reading, SERVES_MEANWHILE) => return Ok(reading.state()),
+            (Err(_), _) => self.asking.lock().await,
         };
-        let written = kept.heads.first().filter(|(at, _)| kept.at.duration_since(*at) >= TOLERATED);
+        let known = self.newest();
+        if let Some(reading) = known.as_ref().filter(|reading| is_younger(reading, SERVES)) {
+            return Ok(reading.state());
+        }
+        let all = reads.freshness().await?.items;
+        let now = Instant::now();
+        let mut heads = known.map(|reading| reading.heads.clone()).unwrap_or_default();
+        heads.extend(all.first().map(|model| (now, model.head)));
+        let settled = heads.iter().rposition(|(at, _)| now.duration_since(*at) >= TOLERATED).unwrap_or(0);
+        heads.drain(..settled);
+        let reading = Arc::new(FreshnessReading { at: now, all, heads });
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&reading));
+        drop(asking);
+        Ok(reading.state())
+    }
+
+    fn newest(&self) -> Option<Arc<FreshnessReading>> {
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl FreshnessReading {
+    fn state(&self) -> State {
+        let written = self.heads.first().filter(|(at, _)| self.at.duration_since(*at) >= TOLERATED);
         let late = |model: &&Freshness| written.is_some_and(|(_, head)| model.position < *head);
-        Ok(State {
-            position: kept.all.iter().map(|model| model.position).min().unwrap_or(Position::START),
-            late: kept.all.iter().filter(late).cloned().collect(),
-        })
+        State {
+            position: self.all.iter().map(|model| model.position).min().unwrap_or(Position::START),
+            late: self.all.iter().filter(late).cloned().collect(),
+        }
     }
 }

@@ -1,14 +1,16 @@
 //! `GET /`: what runs now, what drifted, which requests are open or failed, how fresh everything is.
 
+use std::sync::Arc;
+
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use projections::freshness::Freshness;
-use projections::overview::RequestCounts;
+use projections::overview::{Overview, RequestCounts};
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
 use projections::read_models::observations::deviations::{DefinitionDeviation, Deviation, Resource};
 use projections::read_models::sessions::{SessionFilter, SessionRow};
-use projections::{PageRequest, ReadModel};
+use projections::{Listed, Page, PageRequest, ReadError, ReadModel, UnreadableRow};
 use serde::Deserialize;
 
 use super::parts::{self, Badge, SessionLink, Tone, When};
@@ -19,7 +21,7 @@ use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, csv, csv_without, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
-use crate::position::Since;
+use crate::position::{Reached, Since};
 use crate::problem::Problem;
 use crate::state::Shared;
 
@@ -50,19 +52,61 @@ enum Table {
 
 #[derive(Template)]
 #[template(path = "overview.html")]
-struct OverviewPage {
+struct OverviewPage<'a> {
     shell: Shell,
     up: u64,
     drifted: u64,
     drift_unknown: u64,
     in_all: u64,
-    running: Vec<SessionRow>,
-    drifts: Vec<SessionRow>,
-    open: Vec<ObservationRequestRow>,
-    failed: Vec<ObservationRequestRow>,
-    off: Vec<DefinitionDeviation>,
-    fresh: Vec<Freshness>,
-    requests: RequestCounts,
+    running: &'a [SessionRow],
+    drifts: &'a [SessionRow],
+    open: &'a [ObservationRequestRow],
+    failed: &'a [ObservationRequestRow],
+    off: &'a [DefinitionDeviation],
+    fresh: &'a [Freshness],
+    requests: &'a RequestCounts,
+}
+
+/// What the page shows to everybody.
+#[derive(Debug)]
+pub(crate) struct OverviewContent {
+    overview: Arc<Overview>,
+    running: Page<SessionRow>,
+    drifts: Page<SessionRow>,
+    open: Page<ObservationRequestRow>,
+    failed: Page<ObservationRequestRow>,
+    off: Listed<DefinitionDeviation>,
+}
+
+impl OverviewContent {
+    async fn read(shared: &Shared, reached: Reached) -> Result<Self, ReadError> {
+        let request = PageRequest::first(ROWS);
+        let up = SessionFilter { status: UP.to_vec(), ..SessionFilter::default() };
+        let drifted = SessionFilter { drift: Some(true), ..up.clone() };
+        let with = |outcome| RequestFilter { outcome: Some(outcome), ..RequestFilter::default() };
+        let reads = &shared.reads;
+        Ok(Self {
+            overview: shared.overview.get(reached.0, reads.overview()).await?,
+            running: reads.sessions(&up, &request).await?,
+            drifts: reads.sessions(&drifted, &request).await?,
+            open: reads.observation_requests(&with(RequestOutcome::Open), &request).await?,
+            failed: reads.observation_requests(&with(RequestOutcome::Failed), &request).await?,
+            off: reads.definitions_off(OFF).await?,
+        })
+    }
+
+    /// Rows that belong on the page and cannot be read.
+    fn unreadable(&self) -> impl Iterator<Item = &UnreadableRow> {
+        let parts = [
+            &self.overview.unreadable,
+            &self.running.unreadable,
+            &self.drifts.unreadable,
+            &self.open.unreadable,
+            &self.failed.unreadable,
+            &self.off.unreadable,
+        ];
+        parts.into_iter().flatten()
+    }
 }
 
 pub(crate) async fn show(
@@ -72,46 +116,31 @@ pub(crate) async fn show(
     visit: Visit,
     PageQuery(query): PageQuery<OverviewQuery>,
 ) -> Result<Response, Problem> {
-    since.reached(&shared, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
+    let reached = since.reached(&shared, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
     if query.format == Some(Format::Csv) {
         return as_csv(&shared, query.table.unwrap_or(Table::Requests)).await;
     }
-    let request = PageRequest::first(ROWS);
-    let up = SessionFilter { status: UP.to_vec(), ..SessionFilter::default() };
-    let drifted = SessionFilter { drift: Some(true), ..up.clone() };
-    let of = |outcome| RequestFilter { outcome: Some(outcome), ..RequestFilter::default() };
-    let reads = &shared.reads;
-    let overview = reads.overview().await?;
-    let counts = &overview.sessions;
+    let content = shared.overview_page.get(reached.0, OverviewContent::read(&shared, reached)).await?;
+    let counts = &content.overview.sessions;
     let over_those_up = |count: fn(&projections::read_models::sessions::SessionCount) -> u64| {
         counts.iter().filter(|counted| UP.contains(&counted.status)).map(count).sum()
     };
-    let running = reads.sessions(&up, &request).await?;
-    let drifts = reads.sessions(&drifted, &request).await?;
-    let open = reads.observation_requests(&of(RequestOutcome::Open), &request).await?;
-    let failed = reads.observation_requests(&of(RequestOutcome::Failed), &request).await?;
-    let off = reads.definitions_off(OFF).await?;
     page(&OverviewPage {
         shell: Shell::new(&visit, Section::Overview)
             .twin("/api/overview")
             .live("/api/stream")
-            .without(overview.unreadable.clone())
-            .without(running.unreadable)
-            .without(drifts.unreadable)
-            .without(open.unreadable)
-            .without(failed.unreadable)
-            .without(off.unreadable),
+            .without(content.unreadable().cloned()),
         up: over_those_up(|count| count.sessions),
         drifted: over_those_up(|count| count.drifted),
         drift_unknown: over_those_up(|count| count.drift_unknown),
         in_all: counts.iter().map(|count| count.sessions).sum(),
-        running: running.items,
-        drifts: drifts.items,
-        open: open.items,
-        failed: failed.items,
-        off: off.items,
-        fresh: overview.read_models,
-        requests: overview.requests,
+        running: &content.running.items,
+        drifts: &content.drifts.items,
+        open: &content.open.items,
+        failed: &content.failed.items,
+        off: &content.off.items,
+        fresh: &content.overview.read_models,
+        requests: &content.overview.requests,
     })
 }
 

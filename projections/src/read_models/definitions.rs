@@ -16,6 +16,7 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
+use crate::parked;
 use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded, Refused, integer, jsonb};
 use crate::table::cell::Jsonb;
 use crate::table::{AnyTable, Table, rows};
@@ -145,7 +146,15 @@ const SELECT: &str = "
      WHERE true";
 
 fn select(cursor: &str) -> QueryBuilder<Postgres> {
-    QueryBuilder::new(page::select("id", cursor) + SELECT)
+    let parked = parked::column(AggregateKind::Definition, "r.id");
+    QueryBuilder::new(page::select_with_parked("id", cursor, &parked) + SELECT)
+}
+
+/// No change can rest on the version of a definition that is parked.
+fn withhold_version(row: &mut DefinitionRow) {
+    if !row.parked.is_empty() {
+        row.etag.clear();
+    }
 }
 
 impl Projections {
@@ -193,7 +202,7 @@ impl Projections {
         };
         query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(request.fetch()).push(") r");
         let mut page: Page<DefinitionRow> = self.page_of(LIST, query, request).await?;
-        self.mark_definitions(page.items.iter_mut()).await?;
+        page.items.iter_mut().for_each(withhold_version);
         Ok(page)
     }
 
@@ -205,22 +214,8 @@ impl Projections {
         let mut query = select(BY_AGE);
         query.push(" AND d.id = ").push_bind(id.as_str().to_owned()).push(") r");
         let mut row: Option<DefinitionRow> = self.row_of(LIST, query).await?;
-        self.mark_definitions(row.iter_mut()).await?;
+        row.iter_mut().for_each(withhold_version);
         Ok(row)
-    }
-
-    /// Marks those that are parked, and takes their version from them.
-    async fn mark_definitions<'a>(&self, rows: impl Iterator<Item = &'a mut DefinitionRow>) -> Result<(), ReadError> {
-        let rows: Vec<&mut DefinitionRow> = rows.collect();
-        let ids = rows.iter().map(|row| row.id.to_string()).collect();
-        let mut parked = self.parked(AggregateKind::Definition, ids).await?;
-        for row in rows {
-            row.parked = parked.remove(row.id.as_str()).unwrap_or_default();
-            if !row.parked.is_empty() {
-                row.etag.clear();
-            }
-        }
-        Ok(())
     }
 
     /// The revisions of a definition, newest first. The cursor is a revision.

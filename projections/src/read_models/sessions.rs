@@ -23,6 +23,7 @@ pub use port_map::{HeldPort, PortHolder, WorkerPorts};
 pub use worker_load::{Load, WorkerLoad};
 
 use crate::page::{self, Listed};
+use crate::parked;
 use crate::projector::{AggregateKind, Projector};
 use crate::{Parked, Projections, ReadError, UnreadableRow};
 
@@ -221,6 +222,11 @@ const COLUMNS: &str = "id, definition_id, definition_version, definition_revisio
          ELSE json_build_object('start', timeslot_start, 'end', timeslot_end) END AS timeslot,
     created_at, updated_at, position, '\"' || sequence || '\"' AS etag";
 
+/// Begins a statement that selects sessions; `) r` ends it.
+fn select(cursor: &str) -> String {
+    page::select_with_parked("id", cursor, &parked::column(AggregateKind::Session, "r.id"))
+}
+
 impl Projections {
     /// One session, with its newest observation as the log has it.
     ///
@@ -263,23 +269,10 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn session_summary(&self, id: &SessionId) -> Result<Option<SessionRow>, ReadError> {
-        let mut query = QueryBuilder::new(page::select("id", "id"));
+        let mut query = QueryBuilder::new(select("id"));
         query.push(format!("SELECT {COLUMNS} FROM read_sessions.sessions WHERE id = "));
         query.push_bind(id.as_str().to_owned()).push(") r");
-        let mut row: Option<SessionRow> = self.row_of(LIST, query).await?;
-        self.mark_sessions(row.iter_mut()).await?;
-        Ok(row)
-    }
-
-    /// Marks those that are parked.
-    async fn mark_sessions<'a>(&self, rows: impl Iterator<Item = &'a mut SessionRow>) -> Result<(), ReadError> {
-        let rows: Vec<&mut SessionRow> = rows.collect();
-        let ids = rows.iter().map(|row| row.id.to_string()).collect();
-        let mut parked = self.parked(AggregateKind::Session, ids).await?;
-        for row in rows {
-            row.parked = parked.remove(row.id.as_str()).unwrap_or_default();
-        }
-        Ok(())
+        self.row_of(LIST, query).await
     }
 
     /// How many sessions are in each state, in the order of a life.

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
 
 use crate::page::{self, Page, PageRequest};
+use crate::parked;
 use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded, Refused, integer};
 use crate::table::{AnyTable, Table, rows};
 use crate::{Parked, Projections, ReadError};
@@ -47,7 +48,8 @@ const SELECT: &str = "
 
 /// Begins a statement that selects workers; `) r` ends it.
 pub(crate) fn select() -> QueryBuilder<Postgres> {
-    QueryBuilder::new(page::select("id", "created_position") + SELECT)
+    let parked = parked::column(AggregateKind::Worker, "r.id");
+    QueryBuilder::new(page::select_with_parked("id", "created_position", &parked) + SELECT)
 }
 
 impl Projections {
@@ -62,9 +64,7 @@ impl Projections {
             query.push(" AND created_position < ").push_bind(after);
         }
         query.push(" ORDER BY created_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
-        let mut page: Page<WorkerRow> = self.page_of(LIST, query, request).await?;
-        self.mark_workers(page.items.iter_mut()).await?;
-        Ok(page)
+        self.page_of(LIST, query, request).await
     }
 
     /// One worker.
@@ -74,20 +74,7 @@ impl Projections {
     pub async fn worker(&self, id: &WorkerId) -> Result<Option<WorkerRow>, ReadError> {
         let mut query = select();
         query.push(" AND id = ").push_bind(id.as_str().to_owned()).push(") r");
-        let mut row: Option<WorkerRow> = self.row_of(LIST, query).await?;
-        self.mark_workers(row.iter_mut()).await?;
-        Ok(row)
-    }
-
-    /// Marks those that are parked.
-    async fn mark_workers<'a>(&self, rows: impl Iterator<Item = &'a mut WorkerRow>) -> Result<(), ReadError> {
-        let rows: Vec<&mut WorkerRow> = rows.collect();
-        let ids = rows.iter().map(|row| row.id.to_string()).collect();
-        let mut parked = self.parked(AggregateKind::Worker, ids).await?;
-        for row in rows {
-            row.parked = parked.remove(row.id.as_str()).unwrap_or_default();
-        }
-        Ok(())
+        self.row_of(LIST, query).await
     }
 }
 

@@ -11,6 +11,7 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use crate::page::{self, Listed};
+use crate::parked;
 use crate::projector::AggregateKind;
 use crate::{Parked, Projections, ReadError};
 
@@ -135,7 +136,11 @@ fn statement(limit: u32) -> String {
                       ORDER BY abs(ln(off.ratio)) DESC, d.created_position DESC LIMIT {limit}) d
               CROSS JOIN LATERAL (SELECT count(*) AS sessions, {sums} FROM ({all}) newest) s
               ORDER BY abs(ln(d.ratio)) DESC, d.created_position DESC) r",
-        begin = page::select("definition_id", "definition_id"),
+        begin = page::select_with_parked(
+            "definition_id",
+            "definition_id",
+            &parked::column(AggregateKind::Definition, "r.definition_id")
+        ),
         objects = objects.join(", "),
         greatest = greatest.join(", "),
         ratios = ratios.join(", "),
@@ -153,12 +158,6 @@ impl Projections {
     /// The database does not answer.
     pub async fn definitions_off(&self, limit: u32) -> Result<Listed<DefinitionDeviation>, ReadError> {
         let query = QueryBuilder::new(statement(limit.clamp(1, MOST_DEVIATIONS)));
-        let mut off: Listed<DefinitionDeviation> = self.list_of("definition_deviations", query).await?;
-        let ids = off.items.iter().map(|row| row.definition_id.to_string()).collect();
-        let mut parked = self.parked(AggregateKind::Definition, ids).await?;
-        for row in &mut off.items {
-            row.parked = parked.remove(row.definition_id.as_str()).unwrap_or_default();
-        }
-        Ok(off)
+        self.list_of("definition_deviations", query).await
     }
 }

@@ -11,7 +11,8 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 use crate::page::{self, Listed};
-use crate::{Parked, Projections, ReadError, UnreadableRow};
+use crate::parked;
+use crate::{Parked, Projections, ReadError, ReadModel, UnreadableRow};
 
 /// Most sessions that are added up.
 pub const MOST_SESSIONS: u32 = 1_000;
@@ -186,7 +187,11 @@ impl Projections {
         id: &DefinitionId,
         limit: u32,
     ) -> Result<DefinitionObservations, ReadError> {
-        let mut query = QueryBuilder::new(page::select("session_id", "position"));
+        let mut query = QueryBuilder::new(page::select_with_parked(
+            "session_id",
+            "position",
+            &parked::anything_column(ReadModel::Observations),
+        ));
         query.push(
             "
                  SELECT session_id, definition_version, definition_revision, worker_id, observation_count, observed_at,
@@ -198,15 +203,20 @@ impl Projections {
         query.push_bind(id.as_str().to_owned());
         query.push(" ORDER BY observed_at DESC, position DESC LIMIT ");
         query.push_bind(i64::from(limit.clamp(1, MOST_SESSIONS))).push(") r");
-        let Listed { items: sessions, unreadable }: Listed<ObservedSession> =
-            self.list_of("observed_sessions", query).await?;
+        let rows = self.rows("observed_sessions", query).await?;
+        // Where rows say that nothing is parked, nothing has to be asked.
+        let parked = match rows.first() {
+            Some(row) if !row.is_something_parked => Vec::new(),
+            Some(_) | None => self.parked_sessions_of(id).await?,
+        };
+        let Listed { items: sessions, unreadable }: Listed<ObservedSession> = Listed::from_rows(rows);
         Ok(DefinitionObservations {
             definition_id: id.clone(),
             observation_count: sessions.iter().map(|session| session.observation_count).sum(),
             aggregate: Aggregate::over(&sessions),
             sessions,
             unreadable,
-            parked: self.parked_sessions_of(id).await?,
+            parked,
         })
     }
 }

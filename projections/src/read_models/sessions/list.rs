@@ -187,9 +187,7 @@ impl Projections {
     /// The cursor is none of this list's in this order, or the database does not answer.
     pub async fn sessions(&self, filter: &SessionFilter, request: &PageRequest) -> Result<Page<SessionRow>, ReadError> {
         let found = self.page_of(LIST, list_query("", filter, request)?, request).await;
-        let mut page: Page<SessionRow> = found.map_err(refused_time)?;
-        self.mark_sessions(page.items.iter_mut()).await?;
-        Ok(page)
+        found.map_err(refused_time)
     }
 }
 
@@ -201,7 +199,7 @@ fn list_query(
 ) -> Result<QueryBuilder<Postgres>, ReadError> {
     let mut query = QueryBuilder::new(format!(
         "{prefix}{}SELECT {} AS cursor, {COLUMNS} FROM read_sessions.sessions WHERE true",
-        page::select("id", "cursor"),
+        super::select("cursor"),
         filter.sort.cursor()
     ));
     match filter.status.as_slice() {
