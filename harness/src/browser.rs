@@ -11,6 +11,7 @@ mod element;
 mod keyboard;
 mod line;
 mod network;
+mod webdriver;
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -19,8 +20,6 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use thirtyfour::WebDriver;
-use thirtyfour::error::WebDriverErrorInner;
 use tokio::time::Instant;
 use url::Url;
 
@@ -33,6 +32,7 @@ pub use self::network::Weight;
 use self::chromium::Chromium;
 use self::console::Console;
 use self::line::Line;
+use self::webdriver::{WebDriver, WebDriverError};
 
 /// How long a page may take to show what it will show, on a busy machine.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -121,7 +121,7 @@ impl Browser {
     /// # Errors
     /// The browser does not answer.
     pub async fn title(&self) -> anyhow::Result<String> {
-        Ok(self.driver.title().await?)
+        self.driver.title().await
     }
 
     /// Path and query of the page.
@@ -129,7 +129,7 @@ impl Browser {
     /// # Errors
     /// The browser does not answer.
     pub async fn url(&self) -> anyhow::Result<String> {
-        let url = self.driver.current_url().await?;
+        let url = Url::parse(&self.driver.current_url().await?)?;
         Ok(url[url::Position::BeforePath..].to_owned())
     }
 
@@ -214,8 +214,7 @@ impl Browser {
     /// # Errors
     /// The script fails or returns something else.
     pub async fn run<T: DeserializeOwned>(&self, script: &str, arguments: Vec<Value>) -> anyhow::Result<T> {
-        let returned = self.driver.execute(script, arguments).await?;
-        Ok(returned.convert()?)
+        self.driver.execute(script, arguments).await
     }
 
     /// Ends the browser, and fails where the page complained of something that nobody expected: a script that failed,
@@ -232,7 +231,7 @@ impl Browser {
 
     /// A command of the DevTools protocol.
     async fn devtools(&self, method: &str, parameters: Value) -> anyhow::Result<Value> {
-        self.driver.cdp().send_raw(method, parameters).await.with_context(|| method.to_owned())
+        self.driver.devtools(method, parameters).await.with_context(|| method.to_owned())
     }
 
     /// That something is not on the page, with the page.
@@ -269,23 +268,7 @@ impl Drop for Browser {
     }
 }
 
-/// Whether an error only tells that the page changed under the hand, so that looking again helps.
+/// Whether an error only says that the page changed meanwhile, so that looking again helps.
 fn passes(error: &anyhow::Error) -> bool {
-    let Some(error) = error.chain().find_map(|cause| cause.downcast_ref::<thirtyfour::error::WebDriverError>()) else {
-        return false;
-    };
-    match error.as_inner() {
-        WebDriverErrorInner::StaleElementReference(_)
-        | WebDriverErrorInner::NoSuchElement(_)
-        | WebDriverErrorInner::ElementClickIntercepted(_)
-        | WebDriverErrorInner::ElementNotInteractable(_) => true,
-        // What the DevTools protocol says of a node or a document that has just been replaced: its code for a command
-        // that fits nothing there is, and chromedriver's words where the document went before it could ask.
-        other => {
-            let said = other.to_string();
-            ["\"code\":-32000", "no such execution context", "detached", "navigat"]
-                .iter()
-                .any(|word| said.contains(word))
-        }
-    }
+    error.chain().find_map(|cause| cause.downcast_ref::<WebDriverError>()).is_some_and(WebDriverError::passes)
 }

@@ -8,15 +8,15 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use serde_json::{Value, json};
 use tempfile::TempDir;
-use thirtyfour::{ChromeCapabilities, ChromiumLikeCapabilities as _, LoggingPrefsLogLevel, WebDriver};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, ChildStdout, Command};
 
+use super::webdriver::WebDriver;
+
 /// How long chromedriver may take to listen, and Chromium to start.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
-/// How long one command to the browser may take.
-const ANSWERED_WITHIN: Duration = Duration::from_secs(60);
 /// How long the end of a browser may hold up whoever drops it.
 const ENDED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -66,13 +66,10 @@ impl Chromium {
             .await
             .context("chromedriver does not say its port")??;
         let capabilities = capabilities(folder.path(), proxy)?;
-        let driver = WebDriver::builder(format!("http://127.0.0.1:{port}"), capabilities)
-            .request_timeout(ANSWERED_WITHIN)
+        let driver = WebDriver::start(&format!("http://127.0.0.1:{port}"), capabilities)
             .await
             .context("Chromium cannot be started")?;
-        let session = driver.session_id().to_string();
-        // Our own end (below) knows how to end it in a test that failed; the library's would only warn and wait.
-        driver.clone().leak()?;
+        let session = driver.id().to_owned();
         Ok((Self { chromedriver, _output: output, port, session, _folder: folder }, driver))
     }
 
@@ -118,13 +115,11 @@ async fn port_of(output: &mut BufReader<ChildStdout>) -> anyhow::Result<u16> {
     }
 }
 
-fn capabilities(folder: &Path, proxy: u16) -> anyhow::Result<ChromeCapabilities> {
+fn capabilities(folder: &Path, proxy: u16) -> anyhow::Result<Value> {
     let browser = find(&BROWSERS).context("Chromium is missing; scripts/setup.sh test brings it")?;
     let profile = folder.join("profile");
     std::fs::create_dir(&profile)?;
-    let mut capabilities = ChromeCapabilities::new();
-    capabilities.set_binary(browser.to_str().context("the path of Chromium is no text")?)?;
-    for argument in [
+    let mut arguments = [
         "--headless=new",
         "--disable-gpu",
         "--disable-quic",
@@ -138,19 +133,23 @@ fn capabilities(folder: &Path, proxy: u16) -> anyhow::Result<ChromeCapabilities>
         "--force-color-profile=srgb",
         "--hide-scrollbars",
         "--lang=en-GB",
-    ] {
-        capabilities.add_arg(argument)?;
-    }
-    capabilities.add_arg(&format!("--proxy-server=socks5://127.0.0.1:{proxy}"))?;
-    // By itself it would go to this machine directly.
-    capabilities.add_arg("--proxy-bypass-list=<-loopback>")?;
-    capabilities.add_arg(&format!("--user-data-dir={}", profile.display()))?;
+        // By itself it would go to this machine directly.
+        "--proxy-bypass-list=<-loopback>",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    arguments.push(format!("--proxy-server=socks5://127.0.0.1:{proxy}"));
+    arguments.push(format!("--user-data-dir={}", profile.display()));
     // Chromium refuses to start its sandbox as root, whom the folder that we just made tells.
     if std::fs::metadata(&profile)?.uid() == 0 {
-        capabilities.add_arg("--no-sandbox")?;
+        arguments.push("--no-sandbox".to_owned());
     }
-    capabilities.set_browser_log_level(LoggingPrefsLogLevel::All)?;
-    Ok(capabilities)
+    let binary = browser.to_str().context("the path of Chromium is no text")?;
+    Ok(json!({
+        "browserName": "chrome",
+        "goog:chromeOptions": { "binary": binary, "args": arguments },
+        "goog:loggingPrefs": { "browser": "ALL" },
+    }))
 }
 
 /// The first of these programs that is there, on the PATH or by its full name.

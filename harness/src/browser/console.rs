@@ -21,14 +21,14 @@ impl Browser {
     /// # Errors
     /// The browser does not answer.
     pub async fn console_errors(&self) -> anyhow::Result<Vec<String>> {
-        let entries = self.driver.browser_log().await?;
+        let entries = self.driver.console().await?;
         let mut console = self.console();
         // Chromedriver tells each entry once.
         console.complaints.extend(
             entries
                 .into_iter()
-                .filter(|entry| matches!(entry.level.as_str(), "SEVERE" | "WARNING"))
-                .map(|entry| format!("{}: {}", entry.level, entry.message)),
+                .filter(|(level, _)| matches!(level.as_str(), "SEVERE" | "WARNING"))
+                .map(|(level, message)| format!("{level}: {message}")),
         );
         let unexpected = |complaint: &&String| !console.expected.iter().any(|text| complaint.contains(text.as_str()));
         Ok(console.complaints.iter().filter(unexpected).cloned().collect())

@@ -3,8 +3,8 @@
 use anyhow::{Context as _, bail};
 use serde::Deserialize;
 use serde_json::json;
-use thirtyfour::WebElement;
 
+use super::webdriver::WebElement;
 use super::{Browser, passes};
 
 const BUTTON: &[&str] = &["button", "DisclosureTriangle"];
@@ -238,7 +238,7 @@ impl<'b> Element<'b> {
     /// # Errors
     /// It is no longer there.
     pub async fn text(&self) -> anyhow::Result<String> {
-        Ok(self.element.text().await?)
+        self.browser.driver.text(&self.element).await
     }
 
     /// Waits until it holds this text.
@@ -255,7 +255,7 @@ impl<'b> Element<'b> {
     /// # Errors
     /// It is no longer there.
     pub async fn attribute(&self, name: &str) -> anyhow::Result<Option<String>> {
-        Ok(self.element.attr(name).await?)
+        self.browser.driver.attribute(&self.element, name).await
     }
 
     /// What a field holds.
@@ -263,7 +263,7 @@ impl<'b> Element<'b> {
     /// # Errors
     /// It is no longer there.
     pub async fn value(&self) -> anyhow::Result<String> {
-        Ok(self.element.value().await?.unwrap_or_default())
+        Ok(self.browser.driver.value(&self.element).await?.unwrap_or_default())
     }
 
     /// Clicks it with the mouse.
@@ -271,7 +271,7 @@ impl<'b> Element<'b> {
     /// # Errors
     /// It is no longer there, or something lies over it.
     pub async fn click(&self) -> anyhow::Result<()> {
-        self.element.click().await.with_context(|| format!("{} {:?}", self.role, self.name))
+        self.browser.driver.click(&self.element).await.with_context(|| format!("{} {:?}", self.role, self.name))
     }
 
     /// Clicks it twice, as fast as it goes.
@@ -279,8 +279,8 @@ impl<'b> Element<'b> {
     /// # Errors
     /// It is no longer there.
     pub async fn double_click(&self) -> anyhow::Result<()> {
-        let twice = self.browser.driver.action_chain().double_click_element(&self.element);
-        twice.perform().await.with_context(|| format!("{} {:?}", self.role, self.name))
+        let twice = self.browser.driver.double_click(&self.element);
+        twice.await.with_context(|| format!("{} {:?}", self.role, self.name))
     }
 
     /// Clicks it, where it can be used.
@@ -299,8 +299,8 @@ impl<'b> Element<'b> {
     /// # Errors
     /// It is no longer there, or holds no text.
     pub async fn enter(&self, text: &str) -> anyhow::Result<()> {
-        self.element.clear().await?;
-        Ok(self.element.send_keys(text).await?)
+        self.browser.driver.clear(&self.element).await?;
+        self.browser.driver.enter(&self.element, text).await
     }
 
     /// Chooses from the list.
@@ -308,8 +308,10 @@ impl<'b> Element<'b> {
     /// # Errors
     /// It is no longer there, or has no such option.
     pub async fn select(&self, option: &str) -> anyhow::Result<()> {
-        let list = thirtyfour::components::SelectElement::new(&self.element).await?;
-        list.select_by_exact_text(option).await.with_context(|| format!("{:?} has no option {option:?}", self.name))
+        let find = "return [...arguments[0].options].find(option => option.text === arguments[1]) ?? null";
+        let driver = &self.browser.driver;
+        let found = driver.execute_for_element(find, vec![self.element.as_json(), json!(option)]).await;
+        driver.click(&found.with_context(|| format!("{:?} has no option {option:?}", self.name))?).await
     }
 }
 
@@ -345,7 +347,7 @@ impl<'b> Scope<'b> {
         });
         self.browser.devtools("Runtime.callFunctionOn", hand_over).await?;
         let take = "const found = window.labletFound; delete window.labletFound; return found;";
-        let element = self.browser.driver.execute(take, vec![]).await?.element()?;
+        let element = self.browser.driver.execute_for_element(take, vec![]).await?;
         Ok(Element {
             browser: self.browser,
             element,

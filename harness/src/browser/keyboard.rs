@@ -1,9 +1,6 @@
 //! What a person does with the keyboard alone.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, bail};
-use thirtyfour::Key;
 
 use super::Browser;
 
@@ -28,14 +25,9 @@ impl Browser {
         for stroke in keys.split(' ') {
             let parts = if stroke == "+" { vec!["+"] } else { stroke.split('+').collect() };
             let pressed = parts.into_iter().map(key).collect::<anyhow::Result<Vec<char>>>()?;
-            let mut chain = self.driver.action_chain_with_delay(Some(Duration::ZERO), Some(Duration::ZERO));
-            for key in &pressed {
-                chain = chain.key_down(*key);
-            }
-            for key in pressed.iter().rev() {
-                chain = chain.key_up(*key);
-            }
-            chain.perform().await.with_context(|| format!("pressing {stroke}"))?;
+            let down = pressed.iter().map(|key| (*key, true));
+            let up = pressed.iter().rev().map(|key| (*key, false));
+            self.driver.keys(down.chain(up)).await.with_context(|| format!("pressing {stroke}"))?;
         }
         Ok(())
     }
@@ -45,8 +37,8 @@ impl Browser {
     /// # Errors
     /// The browser does not answer.
     pub async fn type_text(&self, text: &str) -> anyhow::Result<()> {
-        let chain = self.driver.action_chain_with_delay(Some(Duration::ZERO), Some(Duration::ZERO));
-        chain.send_keys(text).perform().await.with_context(|| format!("typing {text:?}"))
+        let strokes = text.chars().flat_map(|key| [(key, true), (key, false)]);
+        self.driver.keys(strokes).await.with_context(|| format!("typing {text:?}"))
     }
 
     /// What has the focus.
@@ -100,23 +92,23 @@ impl Browser {
     }
 }
 
-/// A key by its name, or the one that types this character.
+/// A key by its name, or the one that types this character, as the WebDriver protocol writes it.
 fn key(name: &str) -> anyhow::Result<char> {
     let key = match name {
-        "Tab" => Key::Tab,
-        "Enter" => Key::Enter,
-        "Escape" => Key::Escape,
-        "Space" => Key::Space,
-        "Backspace" => Key::Backspace,
-        "Home" => Key::Home,
-        "End" => Key::End,
-        "ArrowUp" => Key::Up,
-        "ArrowDown" => Key::Down,
-        "ArrowLeft" => Key::Left,
-        "ArrowRight" => Key::Right,
-        "Shift" => Key::Shift,
-        "Control" => Key::Control,
-        "Alt" => Key::Alt,
+        "Tab" => '\u{e004}',
+        "Enter" => '\u{e007}',
+        "Escape" => '\u{e00c}',
+        "Space" => '\u{e00d}',
+        "Backspace" => '\u{e003}',
+        "Home" => '\u{e011}',
+        "End" => '\u{e010}',
+        "ArrowUp" => '\u{e013}',
+        "ArrowDown" => '\u{e015}',
+        "ArrowLeft" => '\u{e012}',
+        "ArrowRight" => '\u{e014}',
+        "Shift" => '\u{e008}',
+        "Control" => '\u{e009}',
+        "Alt" => '\u{e00a}',
         other => {
             let mut characters = other.chars();
             return match (characters.next(), characters.next()) {
@@ -125,5 +117,5 @@ fn key(name: &str) -> anyhow::Result<char> {
             };
         }
     };
-    Ok(key.into())
+    Ok(key)
 }

@@ -1,5 +1,6 @@
 //! Rules of the repository, so that plain `cargo test` tells.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -68,16 +69,52 @@ fn the_domain_is_pure() {
     assert!(domain.iter().all(|name| !forbidden.contains(&name.as_str())), "{domain:?}");
 }
 
-/// Names of everything that a crate is linked with, the dependencies of its dependencies included.
-fn linked_with(name: &str) -> Vec<String> {
+/// What `cargo tree` prints, a line a crate: name, version and, after a bar, features.
+fn tree(selection: &[&str], edges: &str) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--package", name, "--edges", "normal,build", "--prefix", "none", "--locked", "--offline"])
+        .args(["tree", "--edges", edges, "--prefix", "none", "--format", "{p}|{f}", "--locked", "--offline"])
+        .args(selection)
         .current_dir(repository())
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let lines = String::from_utf8(output.stdout).unwrap();
-    lines.lines().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+    String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+/// Names of everything that a crate is linked with, the dependencies of its dependencies included.
+fn linked_with(name: &str) -> Vec<String> {
+    let lines = tree(&["--package", name], "normal,build");
+    lines.iter().filter_map(|line| Some(line.split_whitespace().next()?.to_owned())).collect()
+}
+
+/// The features of each crate, by its name and version.
+fn features(selection: &[&str], edges: &str) -> BTreeMap<String, BTreeSet<String>> {
+    let mut features: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in tree(selection, edges) {
+        let Some((package, list)) = line.split_once('|') else { continue };
+        let name = package.split_whitespace().take(2).collect::<Vec<_>>().join(" ");
+        let list = list.trim_end_matches(" (*)").split(',').filter(|feature| !feature.is_empty());
+        features.entry(name).or_default().extend(list.map(str::to_owned));
+    }
+    features
+}
+
+#[test]
+fn what_is_tested_is_what_ships() {
+    // The bench's older sqlx, which stock postgres-es needs, brings these. They add functions and change none.
+    let accepted = ["futures-util channel", "futures-util futures-channel", "hmac reset"];
+    let shipped = features(&["--package", "cli"], "normal,build");
+    let tested = features(&["--workspace"], "normal,build,dev");
+    for name in ["serde_json ", "tokio ", "sqlx ", "hyper ", "axum ", "reqwest ", "async-nats "] {
+        assert!(shipped.keys().any(|package| package.starts_with(name)), "{name}");
+    }
+    let mut differences = Vec::new();
+    for (package, features) in &shipped {
+        let name = package.split(' ').next().unwrap();
+        let more = tested[package].difference(features).map(|feature| format!("{name} {feature}"));
+        differences.extend(more.filter(|difference| !accepted.contains(&difference.as_str())));
+    }
+    assert!(differences.is_empty(), "only where everything is built together: {differences:?}");
 }
 
 #[test]
