@@ -179,7 +179,7 @@ async fn ensure_streams(arguments: &BusArguments) -> anyhow::Result<()> {
                 tracing::warn!(error = &error as &dyn std::error::Error, "stream of records not created");
             }
             app::command_consumer::ensure_consumer(&bus, &bounds).await?;
-            controller::requests::ensure_consumer(&bus, &bounds).await.map_err(anyhow::Error::msg)?;
+            controller::requests::ensure_consumer(&bus, &bounds).await?;
             anyhow::Ok(())
         };
         match ensured.await {

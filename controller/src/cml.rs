@@ -86,7 +86,7 @@ enum Trust {
     Only(Vec<Certificate>),
 }
 
-/// What is kept of one worker.
+/// What is known of one worker, and the connections to it.
 struct WorkerConnection {
     access: WorkerAccess,
     http: Result<reqwest::Client, CmlError>,
@@ -130,7 +130,7 @@ impl CmlClient {
                 // A small image has no certificates at all. Every worker is then refused, by name and with the reason,
                 // and the rest of the controller works.
                 Err(error) => {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "the system vouches for no certificate");
+                    tracing::warn!(error = &error as &dyn std::error::Error, "system certificates cannot be used");
                     Trust::Only(Vec::new())
                 }
             },
@@ -409,6 +409,7 @@ impl WorkerReader {
         url
     }
 
+    #[tracing::instrument(name = "cml.read", skip_all, fields(worker.id = %self.connection.access.worker(), read, outcome))]
     async fn measured<T>(
         &self,
         read: &'static str,
@@ -417,10 +418,11 @@ impl WorkerReader {
         let began = Instant::now();
         let answer = self.bounded(call).await;
         let outcome = answer.as_ref().err().map_or("ok", CmlError::kind);
+        tracing::Span::current().record("outcome", outcome);
         metrics::counter!("lablet_cml_requests_total", "read" => read, "outcome" => outcome).increment(1);
         metrics::histogram!("lablet_cml_request_seconds", "read" => read).record(began.elapsed().as_secs_f64());
         if let Err(error) = &answer {
-            tracing::debug!(worker.id = %self.connection.access.worker(), read, error = %error, "a read of CML failed");
+            tracing::debug!(error = %error, "CML read failed");
         }
         answer
     }

@@ -217,7 +217,7 @@ impl Gateway {
     pub async fn workers(&self) -> Result<BTreeMap<WorkerId, Worker>, GatewayError> {
         let rows: Rows<Worker> = self.list(&["workers"], &[]).await?;
         for reason in rows.unreadable {
-            tracing::warn!(reason, "a worker in the gateway's list cannot be read");
+            tracing::warn!(reason, "listed worker cannot be read");
         }
         Ok(rows.items.into_iter().map(|worker| (worker.id.clone(), worker)).collect())
     }

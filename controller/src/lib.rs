@@ -4,7 +4,7 @@
 //!
 //! - [`requests`] answers observation requests from the bus, each with exactly one outcome;
 //! - [`reconciler`] reads the running sessions, [`plan`]s, and ends timeslots: observe first, then move on;
-//! - [`workers`] greets the CML workers, so that it shows when one cannot be used.
+//! - [`workers`] probes the CML workers, so that it shows when one cannot be used.
 //!
 //! Read [`observer`] for how a lab is read and [`observation`] for what is made of it.
 
@@ -18,6 +18,7 @@ pub mod plan;
 pub mod reconciler;
 pub mod reports;
 pub mod requests;
+pub mod wake_ups;
 pub mod workers;
 
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub struct ControllerOptions {
     pub observation_timeout: Duration,
     /// How long after its last node booted a lab counts as steady.
     pub settling: Duration,
-    /// Longest time between two looks at the running sessions.
+    /// Longest time between two lists of the running sessions.
     pub poll: Duration,
     /// Observation requests that are answered at a time.
     pub concurrent_requests: usize,
@@ -105,7 +106,7 @@ impl Controller {
         Self { options, bus, gateway, workers, observer, clock }
     }
 
-    /// Works until `stop`. Waits with back-off while the bus, the gateway or a worker is away.
+    /// Runs until `stop`. Waits with back-off while the bus, the gateway or a worker cannot be reached.
     ///
     /// # Errors
     /// [`ControllerError`] when one of its tasks panicked.
@@ -122,7 +123,7 @@ impl Controller {
         for _ in 0..options.concurrent_requests.max(1) {
             tasks.spawn(requests.clone().run(stop.clone()));
         }
-        tracing::info!("the controller works");
+        tracing::info!("controller started");
         let mut ended = Ok(());
         while let Some(task) = tasks.join_next().await {
             let error = match task {
@@ -134,7 +135,7 @@ impl Controller {
             stop.cancel();
             ended = Err(error);
         }
-        tracing::info!("the controller has ended");
+        tracing::info!("controller ended");
         ended
     }
 }

@@ -25,16 +25,6 @@ impl Observer {
         Self { client, timeout, settling }
     }
 
-    /// Longest time an observation takes.
-    pub fn timeout(&self) -> Duration {
-        self.timeout
-    }
-
-    /// The client that it reads with.
-    pub fn client(&self) -> &CmlClient {
-        &self.client
-    }
-
     /// Reads the lab and says what was seen, at the time `now`.
     ///
     /// Five requests whatever the lab's size; beside them a sign-in and the version when they are not known yet, and
@@ -42,7 +32,7 @@ impl Observer {
     ///
     /// # Errors
     /// [`ObservationImpossible`] when the sign-in failed, the lab does not exist, or its nodes could not be read.
-    #[tracing::instrument(name = "controller.observe", skip_all, fields(worker.id = %access.worker(), lab.id = %lab))]
+    #[tracing::instrument(name = "controller.observe", skip_all, fields(worker.id = %access.worker(), lab.id = %lab, outcome))]
     pub async fn observe(
         &self,
         access: &WorkerAccess,
@@ -60,6 +50,7 @@ impl Observer {
             Ok(_) => "partial",
             Err(_) => "failed",
         };
+        tracing::Span::current().record("outcome", word);
         metrics::histogram!("lablet_observation_seconds", "outcome" => word).record(began.elapsed().as_secs_f64());
         outcome
     }

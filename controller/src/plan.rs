@@ -120,6 +120,14 @@ pub fn derived(purpose: &str, parts: &[&str]) -> Uuid {
     Uuid::new_v5(&IDS, format!("{purpose}\n{}", parts.join("\n")).as_bytes())
 }
 
+/// The trace of everything that the end of a timeslot causes, the same for every controller, as W3C Trace Context writes
+/// it.
+pub fn traceparent(session: &SessionId, end: DateTime<Utc>) -> String {
+    let parts = [session.as_str(), &end.to_rfc3339()];
+    let (trace, span) = (derived("trace", &parts), derived("span", &parts));
+    format!("00-{}-{}-01", trace.simple(), &span.simple().to_string()[..16])
+}
+
 /// The steps to take at `now`: what to do for each session that is due, and at most one wait, the earliest.
 pub fn plan(snapshot: &Snapshot, now: DateTime<Utc>, options: &PlanOptions) -> Vec<Step> {
     if now - snapshot.read_at > STALE_AFTER {
@@ -156,20 +164,20 @@ fn next(snapshot: &Snapshot, session: &RunningSession, now: DateTime<Utc>, optio
     if !options.observe || !session.has_lab {
         return move_on();
     }
-    let ask = derived("request observation", &[request_id.as_str()]);
-    let asked_at = match (session.request, snapshot.sent.get(&ask)) {
+    let command_id = derived("request observation", &[request_id.as_str()]);
+    let requested_at = match (session.request, snapshot.sent.get(&command_id)) {
         (Some(request), _) if request.answered => return move_on(),
         (Some(request), _) => request.requested_at,
         (None, Some(sent)) => sent.first,
-        (None, None) => return Step::RequestObservation { session: id.clone(), request_id, command_id: ask },
+        (None, None) => return Step::RequestObservation { session: id.clone(), request_id, command_id },
     };
-    let patience = TimeDelta::from_std(options.observation_timeout * 2).unwrap_or(TimeDelta::MAX);
-    let deadline = asked_at.max(session.end).checked_add_signed(patience).unwrap_or(DateTime::<Utc>::MAX_UTC);
+    let timeout = TimeDelta::from_std(options.observation_timeout * 2).unwrap_or(TimeDelta::MAX);
+    let deadline = requested_at.max(session.end).checked_add_signed(timeout).unwrap_or(DateTime::<Utc>::MAX_UTC);
     if now >= deadline {
         return move_on();
     }
     if session.request.is_none() {
-        return sending(ask, Step::RequestObservation { session: id.clone(), request_id, command_id: ask });
+        return sending(command_id, Step::RequestObservation { session: id.clone(), request_id, command_id });
     }
     Step::Wait { until: deadline, reason: WaitReason::Outcome(id.clone()) }
 }
@@ -239,7 +247,7 @@ mod tests {
     #[test]
     fn a_request_that_never_shows_holds_nothing_up_either() {
         let request = request_id(&SessionId::parse("s").unwrap(), at(0)).unwrap();
-        let ask = derived("request observation", &[request.as_str()]);
+        let command_id = derived("request observation", &[request.as_str()]);
         let with = |now, last| Snapshot {
             sent: BTreeMap::from([(ask, SendTimes { first: at(1), last: at(last) })]),
             ..snapshot(now, vec![session("s", 0)])
@@ -250,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn a_controller_that_was_away_still_observes() {
+    fn a_controller_that_was_down_still_observes() {
         assert_eq!(words(&plan(&snapshot(9_000, vec![session("s", 0)]), at(9_000), &OPTIONS)), ["observe s"]);
     }
 
@@ -269,6 +277,12 @@ mod tests {
         assert_eq!(one, other);
         assert_ne!(one, plan(&snapshot(9, vec![session("s", 1)]), at(9), &OPTIONS));
         assert_ne!(derived("a", &["b", "c"]), derived("a", &["b"]));
+        let session = SessionId::parse("s").unwrap();
+        let trace = traceparent(&session, at(0));
+        assert_eq!(trace, traceparent(&session, at(0)));
+        assert_ne!(trace, traceparent(&session, at(1)));
+        let lengths: Vec<usize> = trace.split('-').map(str::len).collect();
+        assert_eq!(lengths, [2, 32, 16, 2]);
     }
 
     /// A world in which every command takes effect.

@@ -1,4 +1,4 @@
-//! What the controller says: commands as CloudEvents on the bus.
+//! What the controller reports: commands as CloudEvents on the bus.
 //!
 //! Their ids are derived, so that a command that is sent twice, or by two controllers, is recorded once.
 
@@ -27,7 +27,7 @@ pub const TEAM: &str = "controller";
 pub const SOURCE: &str = "/lablet/controller";
 /// Left of a message for headers and subject.
 const ROOM_FOR_HEADERS: usize = 1_024;
-/// How long the door's answer is awaited. Without it the outcome is looked up later.
+/// How long the command consumer's reply is awaited. Without it the outcome is looked up later.
 const REPLY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A command to be sent.
@@ -38,6 +38,7 @@ pub struct Report {
     session: SessionId,
     data: Value,
     correlation: Option<String>,
+    traceparent: Option<String>,
 }
 
 /// What became of a command that reached the bus.
@@ -88,6 +89,7 @@ impl Report {
             session: session.clone(),
             data: serde_json::to_value(report)?,
             correlation: None,
+            traceparent: None,
         })
     }
 
@@ -110,6 +112,7 @@ impl Report {
             session: session.clone(),
             data: serde_json::to_value(failure)?,
             correlation: None,
+            traceparent: None,
         })
     }
 
@@ -121,6 +124,7 @@ impl Report {
             session: session.clone(),
             data: json!({"request_id": request, "requested_by": "timeslot end"}),
             correlation: None,
+            traceparent: None,
         }
     }
 
@@ -137,6 +141,7 @@ impl Report {
             session: session.clone(),
             data: serde_json::to_value(transition)?,
             correlation: None,
+            traceparent: None,
         })
     }
 
@@ -144,6 +149,13 @@ impl Report {
     #[must_use]
     pub fn part_of(mut self, correlation_id: &str) -> Self {
         self.correlation = Some(correlation_id.to_owned());
+        self
+    }
+
+    /// Names the trace that the command belongs to, as W3C Trace Context writes it.
+    #[must_use]
+    pub fn in_trace(mut self, traceparent: Option<&str>) -> Self {
+        self.traceparent = traceparent.map(str::to_owned);
         self
     }
 
@@ -177,7 +189,9 @@ impl Sender {
     ///
     /// # Errors
     /// [`SendError`]; sending it again is always right.
-    #[tracing::instrument(name = "controller.report", skip_all, fields(session.id = %report.session, command = report.command))]
+    #[tracing::instrument(name = "controller.report", skip_all, fields(
+        session.id = %report.session, command = report.command, traceparent = report.traceparent
+    ))]
     pub async fn send(&self, report: &Report) -> Result<CommandOutcome, SendError> {
         let unwritable = |error: Box<dyn std::error::Error + Send + Sync>| SendError::Unwritable(error);
         let mut builder = EventBuilderV10::new()
@@ -188,6 +202,9 @@ impl Sender {
             .data("application/json", report.data.clone());
         if let Some(correlation) = &report.correlation {
             builder = builder.extension("correlationid", correlation.clone());
+        }
+        if let Some(traceparent) = &report.traceparent {
+            builder = builder.extension("traceparent", traceparent.clone());
         }
         let event = builder.build().map_err(|error| unwritable(error.into()))?;
         let (mut headers, payload) = cloud_event::structured(&event).map_err(|error| unwritable(error.into()))?;
@@ -209,7 +226,7 @@ impl Sender {
         let sent = async { self.bus.jetstream().publish_with_headers(subject, headers, payload).await?.await };
         match sent.await {
             Ok(confirmed) if confirmed.duplicate => {
-                tracing::debug!("the bus has the command already");
+                tracing::debug!("command already on the bus");
             }
             Ok(_) => {}
             Err(error) => {
@@ -239,7 +256,7 @@ impl Sender {
     }
 }
 
-/// Reads the door's answer: `{"status": "recorded" | "already_done" | "repeated", …}`, or
+/// Reads the command consumer's reply: `{"status": "recorded" | "already_done" | "repeated", …}`, or
 /// `{"status": "refused", "error": {"code", "message"}}`. What cannot be read says nothing.
 fn outcome_from_reply(payload: &[u8]) -> CommandOutcome {
     let Ok(answer) = serde_json::from_slice::<Value>(payload) else { return CommandOutcome::Unknown };
@@ -255,7 +272,7 @@ fn outcome_from_reply(payload: &[u8]) -> CommandOutcome {
                     .to_owned()
             };
             match text("code").as_str() {
-                // The door gave up for reasons of its own; sent again, it may work.
+                // The consumer gave up for reasons of its own; sent again, it may work.
                 "unavailable" | "broken" | "timed_out" | "exhausted" => CommandOutcome::Unknown,
                 code => CommandOutcome::Rejected { code: code.to_owned(), reason: text("message") },
             }

@@ -1,13 +1,14 @@
 //! Answers observation requests: each ends as recorded, failed or skipped.
 //!
 //! A durable pull consumer, shared by all controllers, hands each request to one of them. It is acknowledged when its
-//! outcome is known to be in the log, and comes back after a while otherwise. A report that was made already is kept
+//! outcome is known to be in the log, and redelivered after a while otherwise. A report that was made already is kept
 //! and sent again, so that CML is not read twice for one request while the gateway or Postgres is away.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use anyhow::Context as _;
 use async_nats::jetstream::consumer::pull::{Config, Stream};
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::{AckKind, Message};
@@ -22,7 +23,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{Gateway, GatewayError, Request, Session};
 use crate::observer::Observer;
-use crate::reconciler::describe;
 use crate::reports::{CommandOutcome, Report, Sender};
 use crate::workers::{AccessError, Workers};
 
@@ -36,7 +36,7 @@ const ACK_WAIT: Duration = Duration::from_secs(60);
 const PROGRESS_EVERY: Duration = Duration::from_secs(15);
 /// Most reports that are kept until their outcome shows; the oldest goes first.
 const MAX_PENDING: usize = 32;
-/// First and longest wait before a request comes back.
+/// First and longest wait before a request is redelivered.
 const REDELIVERY_DELAY: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(60));
 /// A session that the gateway does not know even after this many deliveries does not exist.
 const DELIVERIES_OF_UNKNOWN: i64 = 20;
@@ -64,15 +64,15 @@ pub fn consumer_config() -> Config {
 /// Where it is there, this takes no more than the right to read it.
 ///
 /// # Errors
-/// Why neither could be had, in words.
-pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> Result<PullConsumer, String> {
+/// Stream or consumer can be neither read nor made.
+pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> anyhow::Result<PullConsumer> {
     let wanted = consumer_config();
     if let Ok(consumer) = bus.ensure_consumer(streams::EVENTS, &wanted).await {
         return Ok(consumer);
     }
     // Whether the stream is missing or could not be read.
-    streams::ensure_events(bus, bounds).await.map_err(|error| describe(&error))?;
-    bus.ensure_consumer(streams::EVENTS, &wanted).await.map_err(|error| describe(&error))
+    streams::ensure_events(bus, bounds).await.context("the stream of events cannot be used")?;
+    bus.ensure_consumer(streams::EVENTS, &wanted).await.context("the consumer of observation requests cannot be used")
 }
 
 /// One observation request.
@@ -87,6 +87,16 @@ struct ObservationRequest {
     /// The request's own correlation, else its event.
     #[serde(skip)]
     correlation: String,
+    /// The trace that the request belongs to.
+    #[serde(skip)]
+    traceparent: Option<String>,
+}
+
+impl ObservationRequest {
+    /// A report as a part of what the request belongs to.
+    fn part_of_request(&self, report: Report) -> Report {
+        report.part_of(&self.correlation).in_trace(self.traceparent.as_deref())
+    }
 }
 
 /// What becomes of a message.
@@ -133,12 +143,15 @@ impl Requests {
         let mut connects = self.bus.connects();
         loop {
             connects.mark_unchanged();
-            let subscribed = match stop.run_until_cancelled(self.subscribe()).await {
-                None => return,
-                Some(subscribed) => subscribed,
+            let subscribed = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                // What was asked over the old connection gets no answer.
+                Ok(()) = connects.changed() => continue,
+                subscribed = self.subscribe() => subscribed,
             };
-            let why = match subscribed {
-                Err(error) => error,
+            let reason = match subscribed {
+                Err(error) => format!("{error:#}"),
                 Ok(mut messages) => {
                     backoff.reset();
                     loop {
@@ -147,7 +160,7 @@ impl Requests {
                             () = stop.cancelled() => return,
                             next = messages.next() => match next {
                                 Some(Ok(message)) => self.serve(&message, &stop).await,
-                                Some(Err(error)) => break describe(&error),
+                                Some(Err(error)) => break format!("{:#}", anyhow::Error::new(error)),
                                 None => break "the stream of messages ended".to_owned(),
                             },
                             changed = connects.changed() => match changed {
@@ -159,29 +172,34 @@ impl Requests {
                 }
             };
             let wait = backoff.next_wait();
-            tracing::info!(why, wait_ms = wait.as_millis() as u64, "subscribing to observation requests again");
+            tracing::info!(
+                reason,
+                wait_ms = wait.as_millis() as u64,
+                "subscription to observation requests lost, retrying"
+            );
             tokio::select! {
                 () = stop.cancelled() => return,
+                Ok(()) = connects.changed() => {}
                 () = tokio::time::sleep(wait) => {}
             }
         }
     }
 
-    async fn subscribe(&self) -> Result<Stream, String> {
+    async fn subscribe(&self) -> anyhow::Result<Stream> {
         let consumer = ensure_consumer(&self.bus, &self.bounds).await?;
         let taken = &consumer.cached_info().config.filter_subject;
         if taken != FILTER {
-            return Err(format!("the consumer {CONSUMER} takes {taken:?}, not {FILTER:?}"));
+            anyhow::bail!("the consumer {CONSUMER} takes {taken:?}, not {FILTER:?}");
         }
-        consumer
+        let messages = consumer
             .stream()
             // One at a time: nothing waits in this process while another controller is idle.
             .max_messages_per_batch(1)
             .expires(Duration::from_secs(30))
             .heartbeat(Duration::from_secs(5))
             .messages()
-            .await
-            .map_err(|error| describe(&error))
+            .await?;
+        Ok(messages)
     }
 
     async fn serve(&self, message: &Message, stop: &CancellationToken) {
@@ -201,21 +219,26 @@ impl Requests {
             }
         };
         let (word, acked) = match &disposition {
-            Disposition::Acknowledge => ("done", bounded(message.double_ack()).await),
+            Disposition::Acknowledge => ("acknowledged", bounded(message.double_ack()).await),
             Disposition::Retry(reason) => {
                 let wait = if stop.is_cancelled() { Duration::ZERO } else { redelivery_delay(delivered) };
-                tracing::info!(reason, delivered, wait_s = wait.as_secs(), "an observation request comes back later");
-                ("later", bounded(message.ack_with(AckKind::Nak(Some(wait)))).await)
+                tracing::info!(
+                    reason,
+                    delivered,
+                    wait_s = wait.as_secs(),
+                    "observation request negatively acknowledged"
+                );
+                ("retried", bounded(message.ack_with(AckKind::Nak(Some(wait)))).await)
             }
             Disposition::Terminate(reason) => {
-                tracing::error!(reason, subject = %message.subject, "an observation request can have no outcome");
-                ("never", bounded(message.double_ack_with(AckKind::Term)).await)
+                tracing::error!(reason, subject = %message.subject, "observation request terminated");
+                ("terminated", bounded(message.double_ack_with(AckKind::Term)).await)
             }
         };
         metrics::counter!("lablet_observation_requests_total", "disposition" => word).increment(1);
         if let Err(error) = acked {
             // It is delivered again, and its outcome will be found in place.
-            tracing::warn!(error, "an observation request could not be acknowledged");
+            tracing::warn!(error, "acknowledgement failed, the request is redelivered");
         }
     }
 
@@ -227,14 +250,16 @@ impl Requests {
                 disposition = &mut work => return disposition,
                 () = tokio::time::sleep(PROGRESS_EVERY) => {
                     if let Err(error) = message.ack_with(AckKind::Progress).await {
-                        tracing::debug!(error, "a sign of progress was not sent");
+                        tracing::debug!(error, "progress acknowledgement failed");
                     }
                 }
             }
         }
     }
 
-    #[tracing::instrument(name = "controller.request", skip_all, fields(session.id = %request.session_id, request.id = %request.request_id, delivered))]
+    #[tracing::instrument(name = "controller.request", skip_all, fields(
+        session.id = %request.session_id, request.id = %request.request_id, delivered, traceparent = request.traceparent
+    ))]
     async fn outcome_of(&self, request: &ObservationRequest, delivered: i64) -> Disposition {
         let session = match self.gateway.session(&request.session_id, request.position.as_deref()).await {
             Ok(session) => session,
@@ -286,12 +311,12 @@ impl Requests {
         let report = match observation {
             Ok(observation) => Report::observation(&request.session_id, &request.request_id, observation),
             Err((outcome, reason)) => {
-                tracing::info!(?outcome, reason, "a session was not observed");
+                tracing::info!(?outcome, reason, "session not observed");
                 Report::failure(&request.session_id, &request.request_id, outcome, &reason)
             }
         };
         report
-            .map(|report| report.part_of(&request.correlation))
+            .map(|report| request.part_of_request(report))
             .map_err(|error| Disposition::Terminate(format!("the report cannot be written: {error}")))
     }
 
@@ -303,7 +328,7 @@ impl Requests {
         loop {
             let outcome = match self.sender.send(&report).await {
                 Ok(outcome) => outcome,
-                Err(error) => return Disposition::Retry(describe(&error)),
+                Err(error) => return Disposition::Retry(format!("{:#}", anyhow::Error::new(error))),
             };
             match outcome {
                 CommandOutcome::Recorded => {
@@ -321,7 +346,7 @@ impl Requests {
                     };
                 }
                 CommandOutcome::Rejected { code, reason } if report.is_observation() => {
-                    tracing::warn!(code, reason, "an observation was refused");
+                    tracing::warn!(code, reason, "observation rejected");
                     let session = match self.gateway.session(&request.session_id, None).await {
                         Ok(session) => session,
                         Err(error) => return Disposition::Retry(error.to_string()),
@@ -336,7 +361,7 @@ impl Requests {
                         (FailureOutcome::Skipped, format!("the session had moved on: it is {}", session.status))
                     };
                     match Report::failure(&request.session_id, &request.request_id, outcome, &reason) {
-                        Ok(failure) => report = failure.part_of(&request.correlation),
+                        Ok(failure) => report = request.part_of_request(failure),
                         Err(error) => return Disposition::Terminate(error.to_string()),
                     }
                     self.keep(request, &report);
@@ -394,6 +419,7 @@ fn read(message: &Message) -> Result<ObservationRequest, String> {
     Ok(ObservationRequest {
         position: cloud_event::extension(&event, "position"),
         correlation: cloud_event::extension(&event, "correlationid").unwrap_or_else(|| event.id().to_owned()),
+        traceparent: cloud_event::extension(&event, "traceparent"),
         ..request
     })
 }
@@ -417,7 +443,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_request_comes_back_sooner_first_and_later_ever_later() {
+    fn a_request_is_redelivered_after_ever_longer_waits() {
         let waits: Vec<u64> = [1, 2, 3, 6, 7, 900].map(|delivered| redelivery_delay(delivered).as_secs()).to_vec();
         assert_eq!(waits, [2, 4, 8, 60, 60, 60]);
     }

@@ -15,11 +15,11 @@ use crate::gateway::{Gateway, GatewayError, Worker};
 
 /// How long the list of workers is taken from memory.
 const LIST_LASTS: Duration = Duration::from_secs(10);
-/// How often every worker is greeted.
+/// How often every worker is probed.
 const PROBE_INTERVAL: Duration = Duration::from_secs(300);
-/// How many workers are greeted at a time.
+/// Workers that are probed at a time.
 const CONCURRENCY: usize = 8;
-/// Longest time of one greeting.
+/// Longest time of one probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why there is no way into a worker.
@@ -97,16 +97,15 @@ impl Workers {
                         PROBE_INTERVAL
                     }
                     Err(error) => {
-                        tracing::debug!(%error, "the workers could not be listed");
+                        tracing::debug!(%error, "workers could not be listed");
                         LIST_LASTS
                     }
                 };
                 tokio::time::sleep(again).await;
             }
         };
-        if stop.run_until_cancelled(probe_all).await.is_none() {
-            tracing::debug!("no more probes");
-        }
+        // `None` is the end that was asked for; the loop has no other.
+        let _stopped: Option<()> = stop.run_until_cancelled(probe_all).await;
     }
 
     /// The version of a worker that lets this controller in, or why it cannot be used.
@@ -122,11 +121,11 @@ impl Workers {
     async fn probe(&self, worker: Worker) {
         let reached = match self.version_of(&worker).await {
             Ok(version) => {
-                tracing::debug!(worker.id = %worker.id, version, "the worker answers");
+                tracing::debug!(worker.id = %worker.id, version, "worker reachable");
                 1.0
             }
             Err(reason) => {
-                tracing::warn!(worker.id = %worker.id, reason, "the worker cannot be used");
+                tracing::warn!(worker.id = %worker.id, reason, "worker cannot be used");
                 0.0
             }
         };

@@ -48,7 +48,7 @@ fn allowed(
         match hosts.check_address(name, address.ip(), port) {
             Ok(()) => allowed.push(address),
             Err(error) => {
-                tracing::warn!(host = name, address = %address.ip(), "a worker's name leads to an address that is not allowed");
+                tracing::warn!(host = name, address = %address.ip(), "worker address not allowed");
                 refused = Some(error);
             }
         }

@@ -104,10 +104,12 @@ async fn the_lab_of_302_nodes_is_observed_in_at_most_six_requests() {
     let yaml = std::fs::read_to_string(std::path::Path::new(&folder).join("14_300_node_lab.yaml")).unwrap();
     let simulator = simulator(fast()).await;
     let lab = running_lab(&simulator, &yaml);
-    let observer = long_timeout(&simulator);
-    // As the controller greets its workers before anybody asks.
-    observer.client().reader(&access(&simulator, "simulator"), Duration::from_secs(30)).sign_in().await.unwrap();
-    observer.client().reader(&access(&simulator, "simulator"), Duration::from_secs(30)).version().await.unwrap();
+    let client = CmlClient::new(&cml_options(&simulator)).unwrap();
+    let observer = Observer::new(client.clone(), Duration::from_secs(30), SETTLING);
+    // As the controller probes its workers before anybody asks.
+    let reader = client.reader(&access(&simulator, "simulator"), Duration::from_secs(30));
+    reader.sign_in().await.unwrap();
+    reader.version().await.unwrap();
     simulator.reset_requests();
     let began = std::time::Instant::now();
     let seen = observe(&observer, &simulator, &lab).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use app::command_consumer::{CommandConsumer, CommandConsumerOptions};
 use app::commands::Commands;
 use app::dead_letters::DeadLetters;
-use app::log::{Log, LogOptions, MIGRATOR, Origin};
+use app::log::{Log, LogOptions, MIGRATOR, Origin, Position};
 use bus::clock::{Clock, IdGenerator};
 use bus::{Bus, BusOptions, StreamBounds, streams};
 use controller::Gateway;
@@ -17,7 +17,7 @@ use domain::{RequestId, SessionId};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use crate::surroundings::install_tls;
+use crate::surroundings::{TRACEPARENT, install_tls};
 
 #[tokio::test]
 async fn the_command_consumer_records_the_controllers_commands_once_and_replies() {
@@ -61,8 +61,11 @@ async fn the_command_consumer_records_the_controllers_commands_once_and_replies(
     let gateway = Gateway::new("http://127.0.0.1:9", "key").unwrap();
     let sender = Sender::new(bus, gateway, StreamBounds::default(), streams::LARGEST_COMMAND);
     let request = RequestId::parse("r1").unwrap();
-    let ask = Report::request_observation(&session, &request, derived("test", &["ask"]));
+    let ask = Report::request_observation(&session, &request, derived("test", &["ask"])).in_trace(Some(TRACEPARENT));
     assert_eq!(sender.send(&ask).await.unwrap(), CommandOutcome::Recorded);
+    let events = log.read(Position::START, 100).await.unwrap();
+    let requested = events.iter().find(|event| event.event_type == "lablet_session.observe_resources_requested");
+    assert_eq!(requested.unwrap().metadata.traceparent.as_deref(), Some(TRACEPARENT), "the event is part of the trace");
     let unknown = RequestId::parse("r9").unwrap();
     let failure = Report::failure(&session, &unknown, FailureOutcome::Failed, "no reason").unwrap();
     assert!(matches!(sender.send(&failure).await.unwrap(), CommandOutcome::Rejected { code, .. } if code == "invalid"));

@@ -8,3 +8,4 @@ mod destinations;
 mod requests;
 mod surroundings;
 mod timeslots;
+mod wake_ups;

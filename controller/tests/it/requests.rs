@@ -7,7 +7,7 @@ use domain::WorkerId;
 use serde_json::Value;
 use simulator::{Fault, FaultKind, Simulator};
 
-use crate::surroundings::{SMALL_LAB, World, eventually, fast, running_lab, simulator};
+use crate::surroundings::{SMALL_LAB, TRACEPARENT, World, eventually, fast, running_lab, simulator};
 
 fn options() -> ControllerOptions {
     ControllerOptions { observation_timeout: Duration::from_secs(5), ..ControllerOptions::default() }
@@ -39,6 +39,12 @@ async fn a_request_is_answered_with_an_observation() {
     assert_eq!(reports[0]["request_id"], "r1");
     assert_eq!(reports[0]["observed_resources"]["observer"], "controller");
     assert_eq!(reports[0]["observed_ports"]["R1_serial"], 5041);
+    let traceparent = Some(TRACEPARENT.to_owned());
+    assert_eq!(
+        world.traceparents("record_resource_observation"),
+        [traceparent],
+        "the observation is part of the trace"
+    );
     controller.stop().await;
 }
 

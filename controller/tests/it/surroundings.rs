@@ -1,7 +1,7 @@
 //! What surrounds a controller: the gateway's internal API and the command consumer, as a small model in the test's own
 //! process, and a CML simulator. The real ones meet the controller in the harness' journeys.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +30,9 @@ use uuid::Uuid;
 pub(crate) const KEY: &str = "internal-key";
 /// When the tests' observations are made.
 pub(crate) const NOON: DateTime<Utc> = DateTime::from_timestamp(1_772_000_000, 0).expect("a time");
+
+/// The trace of every request in the tests.
+pub(crate) const TRACEPARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 const TIMEOUT: Duration = Duration::from_secs(40);
 
@@ -105,11 +108,19 @@ struct Known {
     refusals: usize,
     /// Commands that took effect, once each: name and data.
     recorded: Vec<(String, Value)>,
+    /// The `traceparent` of each of them.
+    traceparents: Vec<(String, Option<String>)>,
     /// Ids of CloudEvents that were seen.
     seen: BTreeMap<String, usize>,
     refuse_observations: bool,
     /// Requests are recorded and not announced.
     mute: bool,
+    /// Sessions that are answered with 500, and those that are never answered.
+    failing: BTreeSet<String>,
+    stalled: BTreeSet<String>,
+    /// How often the sessions were listed, and how often each was read.
+    lists: usize,
+    reads: BTreeMap<String, usize>,
 }
 
 /// The model of everything but the controller.
@@ -209,6 +220,28 @@ impl World {
 
     pub(crate) fn refusals(&self) -> usize {
         self.known().refusals
+    }
+
+    /// The traces of the commands of this name.
+    pub(crate) fn traceparents(&self, command: &str) -> Vec<Option<String>> {
+        let known = self.known();
+        known.traceparents.iter().filter(|(name, _)| name == command).map(|(_, trace)| trace.clone()).collect()
+    }
+
+    /// Whoever reads this session is answered with 500.
+    pub(crate) fn fail_reads_of(&self, session: &str) {
+        self.known().failing.insert(session.to_owned());
+    }
+
+    /// Whoever reads this session is never answered.
+    pub(crate) fn stall_reads_of(&self, session: &str) {
+        self.known().stalled.insert(session.to_owned());
+    }
+
+    /// How often the sessions were listed, and how often this one was read.
+    pub(crate) fn lists_and_reads_of(&self, session: &str) -> (usize, usize) {
+        let known = self.known();
+        (known.lists, known.reads.get(session).copied().unwrap_or_default())
     }
 
     pub(crate) fn refuse_observations(&self) {
@@ -361,8 +394,9 @@ async fn list_sessions(
     Query(query): Query<BTreeMap<String, String>>,
 ) -> Result<Json<Value>, StatusCode> {
     guarded(&known, &headers)?;
-    let known = known.lock().unwrap();
+    let mut known = known.lock().unwrap();
     let after = query.get("cursor").cloned().unwrap_or_default();
+    known.lists += usize::from(after.is_empty());
     let horizon: DateTime<Utc> = query["timeslot_ended_before"].parse().unwrap();
     let ends_before = |session: &Value| {
         let end = session["timeslot"]["end"].as_str().map(|end| end.parse::<DateTime<Utc>>().unwrap());
@@ -383,7 +417,17 @@ async fn one_session(
     Path(id): Path<String>,
 ) -> Result<Json<Value>, StatusCode> {
     guarded(&known, &headers)?;
-    let found = known.lock().unwrap().sessions.get(&id).cloned();
+    let (found, failing, stalled) = {
+        let mut known = known.lock().unwrap();
+        *known.reads.entry(id.clone()).or_default() += 1;
+        (known.sessions.get(&id).cloned(), known.failing.contains(&id), known.stalled.contains(&id))
+    };
+    if stalled {
+        std::future::pending::<()>().await;
+    }
+    if failing {
+        return Err(StatusCode::INTERNAL_SERVER_ERROR);
+    }
     found.map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
@@ -419,6 +463,7 @@ async fn announce(bus: &Bus, session: &str, event: &Value) {
         .ty("io.lablet.lablet_session.observe_resources_requested.v1")
         .subject(session)
         .data("application/json", event.clone())
+        .extension("traceparent", TRACEPARENT)
         .extension("position", "0000000001-00000000000000000001-0000000000000000001")
         .build()
         .unwrap();
@@ -482,6 +527,7 @@ fn handle(known: &Shared, message: &async_nats::jetstream::Message) -> (Value, O
         }
     }
     known.recorded.push((name.clone(), data.clone()));
+    known.traceparents.push((name.clone(), cloud_event::extension(&event, "traceparent")));
     let mut announced = None;
     match name.as_str() {
         "record_resource_observation" => known.answer(&session, &data["request_id"], "recorded", &Value::Null),

@@ -1,5 +1,6 @@
 //! Ends of timeslots: observe first, then move on, and never be held up.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use controller::ControllerOptions;
@@ -48,6 +49,9 @@ async fn sessions_are_observed_at_their_end_and_moved_on_afterwards() {
     assert_eq!(world.recorded("request_resource_observation").len(), 6, "two controllers ask once");
     assert_eq!(world.recorded("record_resource_observation").len(), 6);
     assert_eq!(world.recorded("transition_lablet_session").len(), 6);
+    let traces = |command: &str| BTreeSet::from_iter(world.traceparents(command));
+    assert_eq!(traces("request_resource_observation").len(), 6, "each end begins a trace");
+    assert_eq!(traces("request_resource_observation"), traces("transition_lablet_session"), "and stays in it");
     assert_eq!(world.recorded("record_observation_failure").len(), 0, "each was observed before it was moved on");
     first.stop().await;
     second.stop().await;
@@ -89,7 +93,7 @@ async fn an_observation_that_never_comes_does_not_hold_the_session_up() {
 }
 
 #[tokio::test]
-async fn a_gateway_that_is_away_is_waited_for() {
+async fn a_gateway_that_cannot_be_reached_is_waited_for() {
     let (world, simulator, lab) = world().await;
     world.add_session("s1", "w1", lab.as_str(), Some(-5));
     world.set_unreachable(true);
@@ -115,4 +119,52 @@ async fn a_controller_in_the_middle_of_an_observation_ends_cleanly_and_another_g
     let second = world.controller(&simulator, long_timeout).await;
     assert_eq!(world.outcome("s1", "r1").await.0, "recorded");
     second.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_cannot_be_read_delays_no_other() {
+    let (world, simulator, lab) = world().await;
+    for (session, fail) in [("failing", World::fail_reads_of as fn(&World, &str)), ("stalled", World::stall_reads_of)] {
+        fail(&world, session);
+        world.add_session(session, "w1", lab.as_str(), Some(-5));
+    }
+    let controller = world.controller(&simulator, options()).await;
+    let reads = |session: &str| world.lists_and_reads_of(session).1;
+    eventually("one has failed several times", || async { (reads("failing") > 3).then_some(()) }).await;
+    eventually("one is stalled", || async { (reads("stalled") > 0).then_some(()) }).await;
+    let before = (world.lists_and_reads_of("failing"), world.lists_and_reads_of("stalled"));
+    for number in 0..3 {
+        world.add_session(&format!("good{number}"), "w1", lab.as_str(), Some(-5));
+    }
+    for number in 0..3 {
+        collecting(&world, &format!("good{number}")).await;
+    }
+    let after = (world.lists_and_reads_of("failing"), world.lists_and_reads_of("stalled"));
+    for ((lists_before, reads_before), (lists, reads)) in [(before.0, after.0), (before.1, after.1)] {
+        let (lists, reads) = (lists - lists_before, reads - reads_before);
+        assert!(reads < lists, "listed {lists} times meanwhile, and read {reads} times: its back-off is its own");
+    }
+    assert_eq!((world.status("failing"), world.status("stalled")), ("running".into(), "running".into()));
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_lab_that_does_not_answer_delays_the_end_of_no_other_timeslot() {
+    let (world, simulator, lab) = world().await;
+    let silent = running_lab(&simulator, SMALL_LAB);
+    simulator.fault(Fault::new(FaultKind::Slow { milliseconds: 120_000 }).on_path(silent.as_str())).unwrap();
+    world.add_session("silent", "w1", silent.as_str(), Some(-5));
+    let long_timeout = ControllerOptions { observation_timeout: Duration::from_secs(50), ..options() };
+    let controller = world.controller(&simulator, long_timeout).await;
+    let reads = || simulator.requests().count("GET /api/v0/labs/{id}/topology");
+    eventually("the silent lab is being read", || async { (reads() == 1).then_some(()) }).await;
+    for number in 0..3 {
+        world.add_session(&format!("good{number}"), "w1", lab.as_str(), Some(-5));
+    }
+    for number in 0..3 {
+        collecting(&world, &format!("good{number}")).await;
+    }
+    assert_eq!(world.status("silent"), "running", "it is still being observed");
+    assert_eq!(world.recorded("record_resource_observation").len(), 3, "each was observed before it was moved on");
+    controller.stop().await;
 }
