@@ -102,13 +102,14 @@ pub(crate) fn worker(id: &str) -> NewWorker {
     .unwrap()
 }
 
-/// Polls until `look` answers something, and fails after half a minute with what it was waiting for.
+/// Polls until `look` answers something, and fails after a minute with what it was waiting for.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
-    for _ in 0..600 {
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
         if let Some(found) = look().await {
             return found;
         }
+        assert!(tokio::time::Instant::now() < end, "waited in vain for {what}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    panic!("waited in vain for {what}");
 }

@@ -3,9 +3,9 @@
 use futures_util::future::join_all;
 use gateway::{GatewayOptions, Room};
 use reqwest::Method;
-use tokio::time::{Duration, Instant};
+use tokio::time::Duration;
 
-use crate::world::{ADMIN, KEY, OPERATOR, VIEWER, World, definition, worker};
+use crate::world::{ADMIN, KEY, OPERATOR, VIEWER, World, definition, until, worker};
 
 /// A position that the log has not come to.
 const NOWHERE: &str = "0000000001-09999999999999999999-0000000000000000001";
@@ -60,14 +60,9 @@ async fn a_position_that_was_lost_with_a_restored_dump_is_neither_refused_nor_wa
 async fn who_waits_keeps_nobody_from_working() {
     let requests = Room { all: 8, person: 3, service: 4, reserved: 2 };
     let waits = Room { all: 16, person: 8, service: 8, reserved: 4 };
-    let patient = Duration::from_secs(60);
-    let options = GatewayOptions {
-        longest_wait: patient,
-        longest_request: 2 * patient,
-        requests,
-        waits,
-        ..GatewayOptions::default()
-    };
+    let long = Duration::from_secs(60);
+    let options =
+        GatewayOptions { longest_wait: long, longest_request: 2 * long, requests, waits, ..GatewayOptions::default() };
     let mut world = World::start_with(options).await;
     world.settle().await;
     world.stand_still().await;
@@ -112,14 +107,10 @@ async fn a_principal_has_so_many_streams_and_leaves_the_others_theirs() {
     assert_eq!(service.status(), 200, "people leave room to services");
     // A stream that is closed makes room.
     drop(held);
-    let until = Instant::now() + Duration::from_secs(30);
-    loop {
+    until("room for a stream", async || {
         let again = world.request(Method::GET, "/api/stream").bearer_auth(VIEWER).send().await.unwrap();
-        if again.status() == 200 {
-            break;
-        }
-        assert!(Instant::now() < until, "{}", again.status());
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+        if again.status() == 200 { Ok(()) } else { Err(again.status().to_string()) }
+    })
+    .await;
     drop((others, service));
 }

@@ -1,12 +1,10 @@
 //! What operators see and do.
 
-use std::time::Duration;
-
 use app::dead_letters::{DeadLetterKind, Undeliverable};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{KEY, OPERATOR, World, worker};
+use crate::world::{KEY, OPERATOR, World, until, worker};
 
 #[tokio::test]
 async fn operators_see_how_far_everything_is() {
@@ -59,13 +57,11 @@ async fn what_an_open_transaction_keeps_from_readers_is_told_wherever_somebody_a
     let first = ready().await;
     assert_eq!(first["held_back_events"], 1);
     assert!(first["visibility_lag_seconds"].as_f64().unwrap() > 0.0);
-    let until = tokio::time::Instant::now() + Duration::from_secs(60);
-    let mut late = first;
-    while late["behind"].as_array().unwrap().is_empty() {
-        assert!(tokio::time::Instant::now() < until, "{late}");
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        late = ready().await;
-    }
+    let late = until("a read model that is behind", async || {
+        let late = ready().await;
+        if late["behind"].as_array().unwrap().is_empty() { Err(late.to_string()) } else { Ok(late) }
+    })
+    .await;
     assert_eq!(late["status"], "degraded");
     assert_eq!(late["behind"].as_array().unwrap().len(), 5, "{late}");
     let metrics = world.send(world.request(Method::GET, "/metrics")).await.expect(200);

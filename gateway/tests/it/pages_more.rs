@@ -4,7 +4,7 @@ use app::dead_letters::{DeadLetterKind, Undeliverable};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{ADMIN, Answer, OPERATOR, VIEWER, World, observation, worker};
+use crate::world::{ADMIN, Answer, OPERATOR, VIEWER, World, observation, until, worker};
 
 /// The most that a first view may weigh.
 const LIGHT: usize = 100 * 1024;
@@ -283,14 +283,11 @@ async fn an_event_that_a_read_model_cannot_apply_is_decided_on_from_its_page() {
     step(json!({"new_status": "scheduled", "worker_id": "w1"})).await;
     step(json!({"new_status": "instantiating"})).await;
     world.project();
-    let until = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
-    let list = loop {
+    let list = until("two events that wait", async || {
         let list = page_as(&world, OPERATOR, "/operations?kind=event").await.expect(200);
-        if html(&list).contains("2 events wait") || tokio::time::Instant::now() > until {
-            break list;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
-    };
+        if html(&list).contains("2 events wait") { Ok(list) } else { Err(html(&list).to_owned()) }
+    })
+    .await;
     let letters = world.send(world.request(Method::GET, "/api/dead-letters").bearer_auth(OPERATOR)).await.expect(200);
     let id = letters.body["items"][0]["id"].as_str().unwrap();
     assert!(id.starts_with("sessions:") && html(&list).contains(id), "{}", html(&list));

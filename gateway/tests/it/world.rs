@@ -250,14 +250,11 @@ impl World {
 
     /// The answer to a read that is repeated until it is 200: the read models may need longer than a read waits.
     pub(crate) async fn get_in_time(&self, path: &str) -> Answer {
-        let until = tokio::time::Instant::now() + Duration::from_secs(60);
-        loop {
+        until(path, async || {
             let answer = self.get(path).await;
-            if answer.status == 200 || tokio::time::Instant::now() > until {
-                return answer.expect(200);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
+            if answer.status == 200 { Ok(answer) } else { Err(format!("{} {}", answer.status, answer.body)) }
+        })
+        .await
     }
 
     pub(crate) async fn get_internally(&self, path: &str) -> Answer {
@@ -344,4 +341,16 @@ pub(crate) fn observation(nodes: usize, ports: &Value) -> Value {
         },
         "observed_ports": ports,
     })
+}
+
+/// Looks until `look` finds something, and fails after a minute with what it was waiting for and what it saw last.
+pub(crate) async fn until<T>(what: &str, look: impl AsyncFn() -> Result<T, String>) -> T {
+    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(seen) => assert!(tokio::time::Instant::now() < end, "waited in vain for {what}: {seen}"),
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
