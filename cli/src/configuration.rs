@@ -100,7 +100,7 @@ impl AuthorityArguments {
     }
 }
 
-/// How bodies of commands are read, by whatever door they come.
+/// How bodies of commands are read, over HTTP and over the bus.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct BodyArguments {
     /// Refuse commands with members that are not known, instead of naming them in the answer's warnings.
@@ -327,7 +327,7 @@ impl ControllerArguments {
         let credentials =
             credentials.with_hosts(self.cml_hosts.clone()).with_insecure_tls(self.cml_insecure_tls.clone());
         if credentials.lacks_hosts() {
-            tracing::warn!("CML credentials are sent nowhere: LABLET_CML_HOSTS names no host");
+            tracing::warn!("CML credentials not used, LABLET_CML_HOSTS names no host");
         }
         let cml = CmlOptions { ca_pem, ..CmlOptions::default() };
         Ok(Some(ControllerSettings { options: self.options(), cml, credentials }))

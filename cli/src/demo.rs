@@ -56,7 +56,7 @@ impl Demo {
             };
             match set_up {
                 Ok(()) => break,
-                Err(error) => tracing::warn!(error = format!("{error:#}"), "the demonstration cannot be set up yet"),
+                Err(error) => tracing::warn!(error = format!("{error:#}"), "demonstration setup failed, retrying"),
             }
             tokio::select! {
                 () = tokio::time::sleep(set_up_pause) => set_up_pause = (set_up_pause * 2).min(Duration::from_secs(30)),
@@ -105,7 +105,7 @@ impl Demo {
             let pause = match played {
                 Ok(()) => Duration::from_secs(rand::rng().random_range(2..6)),
                 Err(error) => {
-                    tracing::warn!(error = format!("{error:#}"), lab = lab.id, "a demonstration session was given up");
+                    tracing::warn!(error = format!("{error:#}"), lab = lab.id, "demonstration session abandoned");
                     Duration::from_secs(10)
                 }
             };

@@ -53,7 +53,7 @@ pub fn main() -> ExitCode {
         );
     }
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::debug!("a TLS provider was installed already");
+        tracing::debug!("TLS provider already installed");
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

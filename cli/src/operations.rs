@@ -145,7 +145,7 @@ async fn apply_migrations(pool: &sqlx::PgPool) -> anyhow::Result<()> {
             Ok(()) => return Ok(()),
             Err(error) if attempt < LOCK_ATTEMPTS && is_lock_timeout(&error) => {
                 let wait = backoff.next_wait();
-                tracing::warn!(attempt, wait_ms = wait.as_millis(), "tables are in use, waiting to migrate them");
+                tracing::warn!(attempt, wait_ms = wait.as_millis(), "migration could not lock its tables, retrying");
                 tokio::time::sleep(wait).await;
             }
             Err(error) => return Err(error).context("the database cannot be brought to this version"),

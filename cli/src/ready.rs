@@ -1,4 +1,4 @@
-//! What `lablet up` tells once it is ready: a line for programs, a few for people, a file for the client commands.
+//! What `lablet up` prints once it is ready: a line for programs, a few for people, a file for the client commands.
 
 use std::path::Path;
 
@@ -22,7 +22,7 @@ pub(crate) struct Ready {
     pub(crate) nats_url: Secret,
     /// Bearer token of an admin.
     pub(crate) admin_token: Secret,
-    /// Link that signs a browser in, once, within a day; null where a version without pages told.
+    /// Link that signs a browser in, once, within a day; null where a version without pages wrote it.
     pub(crate) sign_in_url: Option<Secret>,
     /// Key for `X-API-Key`.
     pub(crate) internal_api_key: Secret,
@@ -38,7 +38,7 @@ impl Ready {
         write_private(&data_dir.join(FILE), &serde_json::to_string(self)?)
     }
 
-    /// What the newest `lablet up` on this data folder told, if there was one.
+    /// What the newest `lablet up` on this data folder wrote, if there was one.
     pub(crate) fn read(data_dir: &Path) -> anyhow::Result<Option<Self>> {
         let file = data_dir.join(FILE);
         match std::fs::read_to_string(&file) {

@@ -1,4 +1,4 @@
-//! The roles of the product: each a task that ends cleanly when it is told to, alone in a process or all in one.
+//! The roles of the product: each a task that ends cleanly on request, alone in a process or all in one.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -131,7 +131,7 @@ impl Roles {
     }
 
     /// Takes commands from the bus.
-    pub(crate) fn start_door(&mut self, store: &Store, bus: &Bus) {
+    pub(crate) fn start_command_consumer(&mut self, store: &Store, bus: &Bus) {
         let consumer = CommandConsumer::new(
             bus.clone(),
             store.commands.clone(),
@@ -217,7 +217,7 @@ impl Roles {
         match self.tasks.join_next().await {
             None => Ok(()),
             Some(Ok((name, Ok(())))) if self.stop.is_cancelled() => {
-                tracing::debug!(role = name, "ended");
+                tracing::debug!(role = name, "role ended");
                 Ok(())
             }
             Some(Ok((name, Ok(())))) => bail!("the {name} ended by itself"),
@@ -233,7 +233,7 @@ impl Roles {
             let mut first_failure = Ok(());
             while let Some(ended) = self.tasks.join_next().await {
                 let (name, result) = ended.context("a role ended in a panic")?;
-                tracing::debug!(role = name, "ended");
+                tracing::debug!(role = name, "role ended");
                 if first_failure.is_ok() {
                     first_failure = result.with_context(|| format!("the {name} ended badly"));
                 }
@@ -245,7 +245,7 @@ impl Roles {
             .with_context(|| format!("the roles did not end within {} s", within.as_secs()))?
     }
 
-    /// Runs until the process is told to end.
+    /// Runs until the process is asked to end.
     async fn run(mut self, cancelled: CancellationToken) -> anyhow::Result<()> {
         let ended = tokio::select! {
             ended = self.first_to_end() => ended,
@@ -262,7 +262,7 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
     let metrics = telemetry::start_metrics()?;
     let access = arguments.gateway.access()?;
     if access.internal_keys.is_empty() {
-        tracing::warn!("no service can use the gateway: LABLET_INTERNAL_API_KEY_HASHES is not set");
+        tracing::warn!("no internal API key is valid, LABLET_INTERNAL_API_KEY_HASHES is not set");
     }
     let authorities = arguments.gateway.authority.authorities(&access.internal_keys)?;
     let store = Store::open(&arguments.database.url()?, &Clock::system())?.with_authorities(authorities);
@@ -270,10 +270,10 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
         store.handling_bodies(arguments.bodies.handling()).bounding_dead_letters(arguments.dead_letters.bounds());
     let bus = connect_bus(&arguments.bus, "lablet-serve").await?;
     let mut roles = Roles::new(cancelled.child_token());
-    roles.start_door(&store, &bus);
+    roles.start_command_consumer(&store, &bus);
     let public = arguments.gateway.public_url.as_deref();
     let http = roles.start_gateway(arguments.gateway.http, public, &store, &bus, access, metrics).await?;
-    tracing::info!(http, "the gateway serves");
+    tracing::info!(http, "gateway started");
     roles.run(cancelled).await
 }
 

@@ -1,4 +1,4 @@
-//! Being told to end.
+//! Shutdown on a signal.
 
 use anyhow::Context as _;
 use tokio::signal::unix::{SignalKind, signal};
@@ -11,11 +11,11 @@ pub(crate) fn on_signal() -> anyhow::Result<CancellationToken> {
     let token = CancellationToken::new();
     let cancelled = token.clone();
     tokio::spawn(async move {
-        let told = tokio::select! {
+        let signal_name = tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
         };
-        tracing::info!(signal = told, "ending");
+        tracing::info!(signal = signal_name, "shutdown requested");
         cancelled.cancel();
     });
     Ok(token)

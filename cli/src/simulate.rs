@@ -52,7 +52,7 @@ enum Api {
     V2_10,
 }
 
-/// Simulates until told to end.
+/// Simulates until it is asked to end.
 pub(crate) async fn run(arguments: SimulateArguments) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
     let options = SimulatorOptions {
@@ -76,7 +76,7 @@ pub(crate) async fn run(arguments: SimulateArguments) -> anyhow::Result<()> {
     if let Some(file) = &arguments.certificate_file {
         crate::secret::write_private(file, &simulator.certificate_pem())?;
     }
-    tracing::info!(url = simulator.url(), labs = simulator.labs().len(), "the simulator is ready");
+    tracing::info!(url = simulator.url(), labs = simulator.labs().len(), "simulator started");
     cancelled.cancelled().await;
     simulator.stop().await;
     Ok(())

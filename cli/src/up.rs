@@ -122,7 +122,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         let http = roles.start_gateway(arguments.http, public, &store, &bus, access, metrics).await?;
         let site = roles::public_url(public, &http)?;
         roles.start_relay(&store, &bus, site.clone());
-        roles.start_door(&store, &bus);
+        roles.start_command_consumer(&store, &bus);
         roles.start_projections(&store, &bus);
         roles.start_watcher(&store, &arguments.watcher);
         let settings = match &simulated {
@@ -133,9 +133,9 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         };
         match settings {
             Some(settings) => roles.start_controller(settings, &http, &internal_api_key, &bus, &clock)?,
-            None => tracing::warn!(
-                "no controller runs: no CML credentials are configured (LABLET_CML_USERNAME or LABLET_CML_CREDENTIALS)"
-            ),
+            None => {
+                tracing::warn!("controller not started, neither LABLET_CML_USERNAME nor LABLET_CML_CREDENTIALS is set")
+            }
         }
         if let Some((simulator, _)) = &simulated {
             let demo =
@@ -182,6 +182,6 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
     {
         simulator.stop().await;
     }
-    tracing::info!("ended");
+    tracing::info!("shutdown complete");
     watched.and(ended).and(stopped)
 }

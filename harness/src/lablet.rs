@@ -1,4 +1,4 @@
-//! One `lablet up`: started, used through its doors, killed, started again.
+//! One `lablet up`: started, used over HTTP, bus and command line, killed, started again.
 
 pub(crate) mod people;
 
@@ -79,7 +79,7 @@ impl Lablet {
         Ok(Self { options, folder, process, ready, http })
     }
 
-    /// What it told when it was ready.
+    /// What it printed when it was ready.
     pub fn ready(&self) -> &Ready {
         &self.ready
     }
@@ -130,8 +130,8 @@ impl Lablet {
     /// As [`Lablet::stop`].
     pub async fn terminate(&mut self) -> anyhow::Result<()> {
         let id = self.process.id().context("it has ended already")?.to_string();
-        let told = Command::new("kill").args(["-TERM", &id]).status().await?;
-        anyhow::ensure!(told.success(), "it cannot be told to end");
+        let signalled = Command::new("kill").args(["-TERM", &id]).status().await?;
+        anyhow::ensure!(signalled.success(), "it cannot be signalled");
         let status = tokio::time::timeout(ENDED_WITHIN, self.process.wait())
             .await
             .with_context(|| format!("it did not end: {}", tail(&self.log())))??;

@@ -38,8 +38,8 @@ pub async fn schemathesis(http: &str, header: &str, paths: &str) -> anyhow::Resu
         .kill_on_drop(true)
         .output();
     let output = tokio::time::timeout(WITHIN, output).await.context("Schemathesis did not end")??;
-    let (told, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    ensure!(output.status.success(), "{told}{failed}");
-    ensure!(told.contains("generated"), "Schemathesis sent nothing: {told}");
+    let (output_text, failed) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    ensure!(output.status.success(), "{output_text}{failed}");
+    ensure!(output_text.contains("generated"), "Schemathesis sent nothing: {output_text}");
     Ok(())
 }

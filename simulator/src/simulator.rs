@@ -169,7 +169,7 @@ impl Simulator {
             (tokio::spawn(server.serve(service)), None)
         };
         let simulator = Self { world, address, certificate_pem, handle, server };
-        info!(url = simulator.url(), labs = simulator.labs().len(), "the simulator listens");
+        info!(url = simulator.url(), labs = simulator.labs().len(), "simulator listening");
         Ok(simulator)
     }
 
@@ -193,8 +193,8 @@ impl Simulator {
         self.handle.graceful_shutdown(Some(GRACE));
         match (&mut self.server).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "the simulator ended badly"),
-            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the simulator panicked"),
+            Ok(Err(error)) => tracing::error!(error = &error as &dyn std::error::Error, "simulator failed"),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "simulator panicked"),
         }
     }
 
@@ -385,7 +385,7 @@ fn load(world: &mut World, path: &Path) -> Result<(), SimulatorError> {
     for file in files {
         if let Err(error) = load_file(world, &file) {
             let reason = with_causes(&error);
-            tracing::error!(file = %file.display(), reason, "a topology cannot be loaded; the others are served");
+            tracing::error!(file = %file.display(), reason, "topology not loaded, serving the others");
             world.unreadable.push(UnreadableTopology { path: file, reason });
             first.get_or_insert(error);
         }
@@ -414,7 +414,7 @@ fn load_file(world: &mut World, file: &Path) -> Result<(), SimulatorError> {
     match world.import(&yaml, None) {
         Ok((_, warnings)) => {
             for warning in warnings {
-                tracing::warn!(file = %file.display(), warning, "imported with a warning");
+                tracing::warn!(file = %file.display(), warning, "topology imported with a warning");
             }
             Ok(())
         }

@@ -58,7 +58,7 @@ pub(crate) struct BusAccessArguments {
 }
 
 impl BusArguments {
-    /// The bus at an address that something else than the configuration told.
+    /// The bus at an address that does not come from the configuration.
     pub(crate) fn at(url: Secret, access: BusAccessArguments) -> Self {
         Self { nats_url: Some(url), nats_inbox_prefix: None, access }
     }

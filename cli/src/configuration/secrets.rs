@@ -1,7 +1,7 @@
 //! Secrets come from the environment or from files, never from the arguments, which everybody on the machine can read.
 //!
 //! Each secret `NAME` may be given as `NAME_FILE`, a file that holds it. Its flag is not offered any more; where one is
-//! used all the same, that is told.
+//! used all the same, that is logged.
 
 use std::path::{Path, PathBuf};
 

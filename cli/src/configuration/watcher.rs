@@ -9,7 +9,7 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct WatcherArguments {
     /// How long another's transaction may delay the readers of the log before its session is ended, in seconds; 0: it is
-    /// only told.
+    /// only reported.
     #[arg(long, env = "LABLET_LONGEST_FOREIGN_TRANSACTION_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=86_400))]
     longest_foreign_transaction_seconds: u64,
 }

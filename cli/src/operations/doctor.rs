@@ -167,7 +167,7 @@ async fn what_is_parked(projections: &Projections) -> anyhow::Result<Usable> {
 fn where_credentials_go(settings: &ControllerSettings) -> anyhow::Result<Usable> {
     anyhow::ensure!(
         !settings.credentials.lacks_hosts(),
-        "there are credentials that are sent nowhere: LABLET_CML_HOSTS names no host"
+        "there are CML credentials, but LABLET_CML_HOSTS names no host that they may go to"
     );
     Ok(Usable { found: "credentials go to named hosts alone".to_owned(), notes: Vec::new() })
 }

@@ -21,7 +21,7 @@ pub(crate) enum BusCommand {
     Replace {
         /// Which.
         stream: StreamName,
-        /// Do it. Without, it is only told what would be lost.
+        /// Do it. Without, only what would be lost is printed.
         #[arg(long)]
         yes: bool,
         #[command(flatten)]
@@ -70,8 +70,8 @@ pub(super) async fn run(command: BusCommand) -> anyhow::Result<()> {
         say(&loss)?;
         bail!("nothing was done; --yes replaces the stream");
     }
-    let kept = streams::replace(&bus, name, &StreamBounds::default()).await?;
-    say(&format!("{name} was replaced, with its durable consumers: {}", list(&kept)))
+    let consumers = streams::replace(&bus, name, &StreamBounds::default()).await?;
+    say(&format!("{name} was replaced, with its durable consumers: {}", list(&consumers)))
 }
 
 fn list(names: &[String]) -> String {

@@ -28,15 +28,15 @@ pub(super) async fn run(arguments: StoresArguments, rows: bool) -> anyhow::Resul
     let cancelled = shutdown::on_signal()?;
     let report = store.projections().verify_all(Some(&bus), rows, &cancelled).await?;
 
-    // The verdict does not depend on whether it can be kept.
+    // The result does not depend on whether it can be stored.
     if let Err(error) = store.projections().keep_verification(&report, &who()).await {
-        tracing::warn!(error = &error as &dyn std::error::Error, "what was found cannot be kept");
+        tracing::warn!(error = &error as &dyn std::error::Error, "verification result not stored");
     }
 
     if let Some(bus) = &report.bus {
         say(&format!(
             "bus          {}: {} events of the log in {} messages, {} missing, {} unknown, {} aged out",
-            verdict(bus.holds()),
+            holds_or_differs(bus.holds()),
             bus.events,
             bus.messages,
             bus.missing,
@@ -54,7 +54,7 @@ pub(super) async fn run(arguments: StoresArguments, rows: bool) -> anyhow::Resul
         say(&format!(
             "{:<21}{}: {} events of {} aggregates, {} dead letters, {} contradictions",
             model.read_model.name(),
-            verdict(model.holds()),
+            holds_or_differs(model.holds()),
             model.events,
             model.aggregates,
             model.dead_letters,
@@ -66,7 +66,11 @@ pub(super) async fn run(arguments: StoresArguments, rows: bool) -> anyhow::Resul
     }
     for rebuilt in report.rebuilt.iter().flatten() {
         let differing = rebuilt.differing_tables.clone().unwrap_or_default();
-        say(&format!("{:<21}rows {}: {differing:?}", rebuilt.read_model.name(), verdict(differing.is_empty())))?;
+        say(&format!(
+            "{:<21}rows {}: {differing:?}",
+            rebuilt.read_model.name(),
+            holds_or_differs(differing.is_empty())
+        ))?;
     }
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -78,7 +82,7 @@ fn who() -> String {
     name.map_or_else(|| "shell".to_owned(), |name| format!("shell:{}", name.chars().take(64).collect::<String>()))
 }
 
-fn verdict(holds: bool) -> &'static str {
+fn holds_or_differs(holds: bool) -> &'static str {
     if holds { "holds" } else { "DIFFERS" }
 }
 

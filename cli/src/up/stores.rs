@@ -126,7 +126,7 @@ impl PrivateNats {
         }
         self.restarts += 1;
         anyhow::ensure!(self.restarts <= MOST_RESTARTS, "the private nats-server ended {MOST_RESTARTS} times");
-        tracing::warn!(?ended, store_is_there, "the private nats-server has to be started again");
+        tracing::warn!(?ended, store_is_there, "private nats-server lost, starting it again");
         if ended.is_none() {
             server.kill_now().await?;
         }
@@ -143,10 +143,7 @@ async fn analyst_of_named(data_dir: &Path, database_url: &Secret) -> Option<Secr
     match give_analyst_a_password(data_dir, database_url).await {
         Ok(url) => Some(url),
         Err(error) => {
-            tracing::warn!(
-                error = format!("{error:#}"),
-                "the role lablet_analyst was given no password here; do so as the database's owner"
-            );
+            tracing::warn!(error = format!("{error:#}"), "analyst password not set, set it as the database's owner");
             None
         }
     }

@@ -176,9 +176,9 @@ async fn what_never_comes_is_told_with_the_page() {
     let browser = serve().await.with_timeout(std::time::Duration::from_millis(300));
     browser.goto("/").await.unwrap();
     let missing = format!("{:#}", browser.button("Coffee").await.err().unwrap());
-    for told in ["no button \"Coffee\" among [\"Look\", \"Look\", \"Send\", \"Revise\"]", "PC_serial", "failed-browser"]
+    for text in ["no button \"Coffee\" among [\"Look\", \"Look\", \"Send\", \"Revise\"]", "PC_serial", "failed-browser"]
     {
-        assert!(missing.contains(told), "{missing}");
+        assert!(missing.contains(text), "{missing}");
     }
     browser.expect_console("status of 404");
     browser.goto("/nothing").await.unwrap();

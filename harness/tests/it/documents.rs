@@ -13,9 +13,9 @@ fn the_catalogue_of_events_is_the_one_that_the_samples_give() {
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         std::fs::write(&file, &made).unwrap();
     }
-    let kept = std::fs::read_to_string(&file).unwrap();
+    let committed = std::fs::read_to_string(&file).unwrap();
     assert!(
-        kept == made,
+        committed == made,
         "docs/events.md is not what the samples give; UPDATE_SNAPSHOTS=1 cargo test -p harness writes it again"
     );
 }

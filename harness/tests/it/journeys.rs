@@ -1,4 +1,4 @@
-//! The whole system, through its doors, as its users meet it.
+//! The whole system, as its users meet it.
 
 mod description;
 mod faults;
@@ -36,6 +36,6 @@ pub(crate) async fn verify(lablet: &Lablet) {
     assert!(holds, "{report}");
     let operations = lablet.get("/api/operations").await.unwrap();
     assert_eq!(operations["last_verify"]["held"], true, "what was found can be looked up later");
-    let door = operations["consumers"][1]["consumers"][0]["name"].as_str();
-    assert_eq!(door, Some("lablet_commands"), "{}", operations["consumers"]);
+    let consumer = operations["consumers"][1]["consumers"][0]["name"].as_str();
+    assert_eq!(consumer, Some("lablet_commands"), "{}", operations["consumers"]);
 }

@@ -39,7 +39,7 @@ async fn look_at(browser: &Browser, page: &str) {
         }
     }
     browser.appear(DESKTOP).await.unwrap();
-    let told: Vec<String> =
+    let violations: Vec<String> =
         faults.into_iter().map(|(fault, appearances)| format!("[{}] {fault}", appearances.join(", "))).collect();
-    assert!(told.is_empty(), "{page}, {}:\n{}", browser.url().await.unwrap(), told.join(""));
+    assert!(violations.is_empty(), "{page}, {}:\n{}", browser.url().await.unwrap(), violations.join(""));
 }

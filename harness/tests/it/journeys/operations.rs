@@ -81,14 +81,14 @@ async fn an_analyst_who_holds_everybody_up_is_named_by_doctor_and_ended() {
     }
     lablet.define("ospf").await.unwrap();
 
-    let told = eventually("what doctor says", SOON, || async {
+    let said = eventually("what doctor says", SOON, || async {
         let (healthy, said) = lablet.run(&["doctor"]).await.unwrap();
         (!healthy).then_some(said)
     })
     .await;
     assert!(
-        told.contains("readers do not see 1 of the committed events") && told.contains("role \"lablet_analyst\""),
-        "{told}"
+        said.contains("readers do not see 1 of the committed events") && said.contains("role \"lablet_analyst\""),
+        "{said}"
     );
     assert_eq!(lablet.get("/readyz").await.unwrap()["status"], "degraded");
 

@@ -82,8 +82,8 @@ async fn drift_is_seen(world: &World, browser: &Browser) {
     browser.wait_until_text("ports drifted").await.unwrap();
     let ports = browser.part("Ports: allocated and observed").await.unwrap();
     let row = ports.row("PC_serial").await.unwrap().text().await.unwrap();
-    for told in ["5041", "5999", "changed"] {
-        assert!(row.contains(told), "{row}");
+    for text in ["5041", "5999", "changed"] {
+        assert!(row.contains(text), "{row}");
     }
     look_at(browser, "session-drifted").await;
 }
@@ -128,8 +128,8 @@ async fn maximum_is_applied(world: &World, browser: &Browser) {
     browser.notice("Revision 2 is recorded").await.unwrap();
     let revisions = browser.part("Revisions").await.unwrap();
     let row = revisions.text().await.unwrap();
-    for told in ["measured, <b>not</b> guessed", "admin:Ada"] {
-        assert!(row.contains(told), "{row}");
+    for text in ["measured, <b>not</b> guessed", "admin:Ada"] {
+        assert!(row.contains(text), "{row}");
     }
     look_at(browser, "definition-revised").await;
     let definition = world.lablet.get("/api/lablet-definitions/ospf").await.unwrap();
@@ -240,7 +240,7 @@ async fn live_updates_pause_and_a_lost_line_is_mended() {
     let load = browser.page_load().await.unwrap();
     browser.wait_until_text("Live").await.unwrap();
 
-    // Rows do not jump: what is new is told, and shown when asked for.
+    // Rows do not jump: what is new is announced, and shown when asked for.
     create("second").await;
     browser.press_button("1 new").await.unwrap();
     browser.row("second").await.unwrap();
