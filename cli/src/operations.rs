@@ -155,14 +155,9 @@ async fn apply_migrations(pool: &sqlx::PgPool) -> anyhow::Result<()> {
 }
 
 fn is_lock_timeout(error: &sqlx::migrate::MigrateError) -> bool {
-    let mut cause = Some(error as &(dyn std::error::Error + 'static));
-    while let Some(error) = cause {
-        if error.downcast_ref::<sqlx::Error>().is_some_and(app::database::is_lock_timeout) {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
+    std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source())
+        .filter_map(|error| error.downcast_ref::<sqlx::Error>())
+        .any(app::database::is_lock_timeout)
 }
 
 /// Makes the streams and their consumers, for deployments whose roles may not.

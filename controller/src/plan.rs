@@ -249,7 +249,7 @@ mod tests {
         let request = request_id(&SessionId::parse("s").unwrap(), at(0)).unwrap();
         let command_id = derived("request observation", &[request.as_str()]);
         let with = |now, last| Snapshot {
-            sent: BTreeMap::from([(ask, SendTimes { first: at(1), last: at(last) })]),
+            sent: BTreeMap::from([(command_id, SendTimes { first: at(1), last: at(last) })]),
             ..snapshot(now, vec![session("s", 0)])
         };
         assert_eq!(words(&plan(&with(10, 1), at(10), &OPTIONS)), ["wait until 16 for Effect(SessionId(\"s\"))"]);

@@ -61,7 +61,7 @@ impl fmt::Display for PortRange {
 enum Treatment {
     Forwarded,
     OutOfRange,
-    Taken,
+    InUse,
 }
 
 /// A tag of a running node and what became of it.
@@ -87,7 +87,7 @@ pub(crate) fn forwards(labs: &[Lab], range: PortRange, now: DateTime<Utc>) -> Ve
                 } else if taken.insert((protocol, outside)) {
                     Treatment::Forwarded
                 } else {
-                    Treatment::Taken
+                    Treatment::InUse
                 };
                 forwards.push(Forward { lab: lab.id, node: node.id, tag, protocol, outside, treatment });
             }

@@ -456,7 +456,7 @@ mod tests {
     }
 
     #[test]
-    fn answers_of_another_shape_are_garbage() {
+    fn answers_of_another_shape_are_invalid() {
         assert!(matches!(nodes(&json!({})), Err(CmlError::InvalidResponse { .. })));
         assert!(matches!(topology(&json!([])), Err(CmlError::InvalidResponse { .. })));
         assert!(matches!(element_states(&json!("x")), Err(CmlError::InvalidResponse { .. })));

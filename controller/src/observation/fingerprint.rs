@@ -1,7 +1,6 @@
 //! A topology's fingerprint: equal for equal topologies, also when they were imported twice and so have other ids.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use sha2::{Digest, Sha256};
 
@@ -51,11 +50,7 @@ pub(super) fn from_topology(topology: &Topology) -> String {
             add(text);
         }
     }
-    hash.finalize().iter().fold(String::from("sha256:"), |mut text, byte| {
-        // Writing to a String cannot fail.
-        let _infallible = write!(text, "{byte:02x}");
-        text
-    })
+    format!("sha256:{:x}", hash.finalize())
 }
 
 #[cfg(test)]

@@ -216,7 +216,7 @@ async fn with_half_its_reads_failing_a_lab_is_observed_in_part() {
 }
 
 #[tokio::test]
-async fn garbage_half_answers_and_cut_connections_are_told_apart() {
+async fn invalid_answers_half_answers_and_cut_connections_are_told_apart() {
     for (kind, expected) in [
         (FaultKind::InvalidBody, "CML gave an invalid response: no JSON"),
         (FaultKind::Truncate, "CML gave an invalid response: no JSON"),

@@ -487,7 +487,9 @@ async fn command_consumer(known: Shared, bus: Bus, mut is_open: tokio::sync::wat
         };
         let mut messages = consumer.fetch().max_messages(10).messages().await.unwrap();
         let mut handled = 0;
-        while let Some(Ok(message)) = messages.next().await {
+        // A server that goes away in the middle never says that there are no more messages.
+        let within = Duration::from_secs(2);
+        while let Ok(Some(Ok(message))) = tokio::time::timeout(within, messages.next()).await {
             handled += 1;
             let (answer, announced) = handle(&known, &message);
             if let Some((session, event)) = announced {

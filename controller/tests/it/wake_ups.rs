@@ -26,10 +26,10 @@ async fn signals_that_nobody_waits_for_are_read_all_the_same_and_become_one() {
         .await
         .unwrap();
     let wake_ups = WakeUps::subscribe(&listening, NUDGE_PROJECTIONS).await;
-    // What comes after this on the same connection finds the subscription in place.
+    let mut acknowledged = listening.subscribe("acknowledged").await.unwrap();
+    // The server knows both subscriptions before the first message comes.
     listening.flush().await.unwrap();
     let sending = nats.connect().await;
-    let mut acknowledged = listening.subscribe("acknowledged").await.unwrap();
     for _ in 0..500 {
         sending.publish(NUDGE_PROJECTIONS, "".into()).await.unwrap();
         sending.publish("acknowledged", "".into()).await.unwrap();

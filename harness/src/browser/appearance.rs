@@ -61,16 +61,6 @@ impl Browser {
         Ok(())
     }
 
-    /// Shows the page as it would be printed, or on the screen again.
-    ///
-    /// # Errors
-    /// The browser does not answer.
-    pub async fn as_printed(&self, printed: bool) -> anyhow::Result<()> {
-        let media = if printed { "print" } else { "" };
-        self.devtools("Emulation.setEmulatedMedia", json!({ "media": media })).await?;
-        Ok(())
-    }
-
     /// A picture of the whole page, at `screenshots/{page}-{desktop|phone}-{light|dark}.png` in the target folder.
     ///
     /// # Errors

@@ -23,13 +23,13 @@ pub struct Violation {
     /// What would be right.
     pub help: String,
     /// Each place.
-    pub nodes: Vec<Place>,
+    pub nodes: Vec<AffectedNode>,
 }
 
 /// A place where a rule is broken.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Place {
+pub struct AffectedNode {
     /// Selectors that lead there.
     pub target: Value,
     /// What is there.

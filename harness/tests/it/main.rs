@@ -10,3 +10,4 @@ mod pages;
 mod sign_in;
 mod tidy;
 mod vendored;
+mod words;

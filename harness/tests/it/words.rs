@@ -1,0 +1,331 @@
+//! Words that the code no longer uses, as rules: what a thing is called is found by one search, and a log line is a short
+//! constant sentence.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::LazyLock;
+
+use crate::tidy::{repository, rust_files};
+
+/// Parts of identifiers, each with what is said instead.
+const RETIRED_PARTS: [(&str, &str); 16] = [
+    ("door", "command consumer"),
+    ("doors", "command consumer, HTTP and bus"),
+    ("bell", "wake-up signal"),
+    ("bells", "wake-up signals"),
+    ("ringer", "wake-up signal"),
+    ("bury", "dead-letter"),
+    ("buried", "dead-lettered"),
+    ("intake", "command decoder"),
+    ("lanes", "per-aggregate workers"),
+    ("mint", "id generator"),
+    ("mints", "ids"),
+    ("minted", "generated"),
+    ("blame", "error class"),
+    ("patience", "timeout"),
+    ("desk", "the noun that is meant"),
+    ("garbage", "invalid response"),
+];
+
+/// Names of types that say nothing of what the thing is.
+const RETIRED_TYPES: [&str; 17] = [
+    "Told",
+    "Telling",
+    "Asked",
+    "Seen",
+    "Kept",
+    "Wish",
+    "Place",
+    "Care",
+    "Taken",
+    "Away",
+    "Turns",
+    "Together",
+    "EachForItself",
+    "Verdict",
+    "Sent",
+    "Why",
+    "Desk",
+];
+
+/// Names that one type of the workspace may have, not two.
+const ONCE: [&str; 4] = ["Kind", "Page", "Form", "DeadLetter"];
+
+/// What a log message does not say, each with what is said instead.
+const RETIRED_PHRASES: [(&str, &str); 10] = [
+    ("door", "command consumer"),
+    ("bell", "wake-up signal"),
+    ("greeting", "probe"),
+    ("is away", "cannot be reached"),
+    ("buried", "dead-lettered"),
+    ("lanes", "per-aggregate workers"),
+    ("the relay works", "relay started"),
+    ("begins again", "restarted"),
+    ("trying again", "retrying"),
+    ("was not noted", "not stored"),
+];
+
+/// Most lines of a file; beyond it there is a noun to split along.
+const MOST_LINES: usize = 700;
+
+/// Not yet: each of these goes with the next change of its file.
+const NOT_YET: &[(&str, &str)] = &[
+    (
+        "app/src/command_consumer/aggregate_workers.rs",
+        "a worker of the command door has ended; its command is delivered again",
+    ),
+    ("app/src/command_consumer/decoder.rs", "Why"),
+    ("app/src/command_consumer/handler.rs", "Verdict"),
+    ("app/src/command_consumer/handler.rs", "a dead letter was not kept; trying again"),
+    ("app/src/command_consumer/handler.rs", "commands are held: the database is away"),
+    ("app/src/command_consumer/handler.rs", "the end of a command's trial was not noted"),
+    ("app/src/database.rs", "Away"),
+    ("app/src/dead_letters.rs", "DeadLetter"),
+    ("app/src/dead_letters.rs", "Kept"),
+    ("app/src/records.rs", "Place"),
+    ("app/src/relay.rs", "the relay begins again from its checkpoint"),
+    ("app/src/relay.rs", "the relay cannot ask for its lease; trying again"),
+    ("app/src/relay.rs", "the relay works"),
+    ("app/src/relay.rs", "the relay's trouble was not noted"),
+    ("app/src/relay/audit.rs", "Seen"),
+    ("app/src/relay/lease.rs", "Seen"),
+    ("app/src/relay/window.rs", "Sent"),
+    ("app/src/watcher.rs", "Seen"),
+    ("app/src/watcher.rs", "Verdict"),
+    ("app/src/watcher/session.rs", "Verdict"),
+    ("app/tests/it/authority.rs", "door"),
+    ("app/tests/it/bodies.rs", "door"),
+    ("app/tests/it/bus_configuration.rs", "PATIENCE"),
+    ("app/tests/it/bus_sign_in.rs", "PATIENCE"),
+    ("app/tests/it/command_consumer.rs", "door"),
+    ("app/tests/it/command_consumer.rs", "the_door_opens_again_after_the_stream_or_the_server_was_lost"),
+    ("app/tests/it/command_consumer/hostile.rs", "door"),
+    ("app/tests/it/consumers.rs", "patience"),
+    ("bus/src/clock.rs", "a_manual_clock_moves_only_when_told_and_a_seeded_mint_repeats_itself"),
+    ("bus/src/clock.rs", "mints"),
+    ("bus/src/connect.rs", "Away"),
+    ("bus/src/connect.rs", "Told"),
+    ("bus/src/connect.rs", "patience"),
+    ("bus/src/connect.rs", "the bus is away; reconnecting"),
+    ("bus/src/consumers.rs", "Away"),
+    ("bus/src/consumers.rs", "patience"),
+    ("bus/src/deviation.rs", "Place"),
+    ("bus/src/deviation.rs", "Told"),
+    ("domain/src/observation.rs", "long"),
+    ("domain/src/ports.rs", "fn of"),
+    ("gateway/src/command.rs", "both_doors_tell_a_failure_in_the_same_words"),
+    ("gateway/src/operations/consumers.rs", "Away"),
+    ("gateway/src/pages/definition/suggestion.rs", "fn of"),
+    ("gateway/src/state.rs", "Away"),
+    ("gateway/tests/it/pages_definitions.rs", "Seen"),
+    ("gateway/tests/it/sign_in.rs", "a_minted_token_works_until_it_is_revoked_and_its_sessions_end_with_it"),
+    ("gateway/tests/it/sign_in.rs", "minted"),
+    ("projections/src/read_models/session_history.rs", "fn of"),
+    ("projections/src/read_models/sessions/fold.rs", "Verdict"),
+];
+
+fn is_not_yet(file: &str, finding: &str) -> bool {
+    NOT_YET.contains(&(file, finding))
+}
+
+/// A Rust file without its comments, and with the contents of its texts cut out and given apart, where each began.
+struct Source {
+    code: String,
+    texts: Vec<(usize, String)>,
+}
+
+impl Source {
+    fn read(text: &str) -> Self {
+        let bytes = text.as_bytes();
+        let (mut code, mut texts, mut at) = (String::new(), Vec::new(), 0);
+        while at < text.len() {
+            let rest = &text[at..];
+            let after_word = at > 0 && (bytes[at - 1].is_ascii_alphanumeric() || bytes[at - 1] == b'_');
+            let raw = rest.strip_prefix('r').filter(|_| !after_word).and_then(|rest| {
+                let hashes = rest.bytes().take_while(|byte| *byte == b'#').count();
+                rest[hashes..].starts_with('"').then_some(hashes)
+            });
+            if rest.starts_with("//") {
+                at += rest.find('\n').unwrap_or(rest.len());
+            } else if let Some(hashes) = raw {
+                let begin = at + hashes + 2;
+                let end = format!("\"{}", "#".repeat(hashes));
+                let length = text[begin..].find(&end).unwrap_or(text.len() - begin);
+                texts.push((code.len(), text[begin..begin + length].to_owned()));
+                code.push_str("\"\"");
+                at = begin + length + end.len();
+            } else if rest.starts_with('"') {
+                let mut length = 1;
+                while rest.as_bytes().get(length).is_some_and(|byte| *byte != b'"') {
+                    length += if rest.as_bytes()[length] == b'\\' { 2 } else { 1 };
+                }
+                texts.push((code.len(), rest[1..length].to_owned()));
+                code.push_str("\"\"");
+                at += length + 1;
+            } else {
+                let length = character_literal(rest).unwrap_or_else(|| rest.chars().next().map_or(1, char::len_utf8));
+                if length == rest.chars().next().map_or(1, char::len_utf8) {
+                    code.push_str(&rest[..length]);
+                }
+                at += length;
+            }
+        }
+        Self { code, texts }
+    }
+
+    fn words(&self) -> impl Iterator<Item = &str> {
+        self.code
+            .split(|character: char| !character.is_alphanumeric() && character != '_')
+            .filter(|word| !word.is_empty())
+    }
+
+    /// The texts in calls of macros of tracing.
+    fn messages(&self) -> Vec<&str> {
+        let mut messages = Vec::new();
+        for level in ["trace!(", "debug!(", "info!(", "warn!(", "error!("] {
+            for (begin, _) in self.code.match_indices(level) {
+                let mut depth = 1;
+                let inner = &self.code[begin + level.len()..];
+                let end = inner.char_indices().find(|(_, character)| {
+                    depth += match character {
+                        '(' => 1,
+                        ')' => -1,
+                        _ => 0,
+                    };
+                    depth == 0
+                });
+                let end = begin + level.len() + end.map_or(inner.len(), |(end, _)| end);
+                let within = self.texts.iter().filter(|(at, _)| (begin..end).contains(at));
+                messages.extend(within.map(|(_, text)| text.as_str()));
+            }
+        }
+        messages
+    }
+}
+
+/// The length of a literal such as `'"'` or `'\n'`, which is not the beginning of a text; none for a lifetime.
+fn character_literal(text: &str) -> Option<usize> {
+    let inner = text.strip_prefix('\'')?;
+    let mut characters = inner.char_indices();
+    let (_, first) = characters.next()?;
+    if first == '\\' {
+        return inner[2..].find('\'').map(|end| end + 4);
+    }
+    let (second, next) = characters.next()?;
+    (next == '\'').then_some(second + 2)
+}
+
+/// `door_open`, `DoorOpen` and `DOOR_OPEN` in parts: `door`, `open`.
+fn parts(word: &str) -> Vec<String> {
+    let mut parts = vec![String::new()];
+    let mut before = ' ';
+    for character in word.chars() {
+        if character == '_' || (character.is_uppercase() && before.is_lowercase()) {
+            parts.push(String::new());
+        }
+        if character != '_' {
+            parts.last_mut().unwrap().extend(character.to_lowercase());
+        }
+        before = character;
+    }
+    parts
+}
+
+/// Every Rust file by its path in the repository, but for this one, which names the words that it forbids.
+static SOURCES: LazyLock<BTreeMap<String, Source>> = LazyLock::new(|| {
+    let mut files = Vec::new();
+    rust_files(repository(), &mut files);
+    let name = |file: &Path| file.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned();
+    let mut sources: BTreeMap<String, Source> =
+        files.iter().map(|file| (name(file), Source::read(&std::fs::read_to_string(file).unwrap()))).collect();
+    assert!(sources.remove("harness/tests/it/words.rs").is_some());
+    sources
+});
+
+#[test]
+fn nothing_is_called_by_a_retired_word() {
+    let mut found = BTreeSet::new();
+    for (file, source) in &*SOURCES {
+        for word in source.words() {
+            if RETIRED_TYPES.contains(&word) && !is_not_yet(file, word) {
+                found.insert(format!("{file}: {word} says nothing of what it is"));
+            }
+            let parts = parts(word);
+            let retired = RETIRED_PARTS.iter().find(|(retired, _)| parts.iter().any(|part| part == retired));
+            if let Some((_, instead)) = retired
+                && !is_not_yet(file, word)
+            {
+                found.insert(format!("{file}: {word}; say {instead}"));
+            }
+        }
+    }
+    assert!(found.is_empty(), "\n{}", Vec::from_iter(found).join("\n"));
+}
+
+#[test]
+fn log_messages_are_sentences_of_the_field() {
+    let mut found = BTreeSet::new();
+    for (file, source) in &*SOURCES {
+        for message in source.messages() {
+            for (retired, instead) in RETIRED_PHRASES {
+                if message.contains(retired) && !is_not_yet(file, message) {
+                    found.insert(format!("{file}: {message:?}; say {instead}"));
+                }
+            }
+        }
+    }
+    assert!(found.is_empty(), "\n{}", Vec::from_iter(found).join("\n"));
+}
+
+#[test]
+fn a_name_that_says_little_is_given_once_and_no_function_is_called_of() {
+    let mut definitions: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let mut found = Vec::new();
+    for (file, source) in &*SOURCES {
+        if file.contains("/tests/") {
+            continue;
+        }
+        let words: Vec<&str> = source.words().collect();
+        for pair in words.windows(2) {
+            if ["struct", "enum", "type", "trait"].contains(&pair[0])
+                && let Some(name) = ONCE.iter().find(|name| **name == pair[1])
+            {
+                definitions.entry(name).or_default().push(file);
+            }
+            if pair == ["fn", "of"] && !is_not_yet(file, "fn of") {
+                found.push(format!("{file}: fn of; say from_…, new or between"));
+            }
+        }
+    }
+    for (name, files) in definitions {
+        if files.len() > 1 && !files.iter().any(|file| is_not_yet(file, name)) {
+            found.push(format!("{name} is defined in {files:?}; say which one"));
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn no_file_is_longer_than_one_noun_needs() {
+    let mut files = Vec::new();
+    rust_files(repository(), &mut files);
+    let mut found = Vec::new();
+    for file in files {
+        let name = file.strip_prefix(repository()).unwrap().to_str().unwrap();
+        let lines = std::fs::read_to_string(&file).unwrap().lines().count();
+        if lines > MOST_LINES && !is_not_yet(name, "long") {
+            found.push(format!("{name} has {lines} lines; split it along a noun"));
+        }
+    }
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn a_source_is_told_apart_into_code_and_texts() {
+    let source =
+        Source::read("let door = '\"'; // bell\nwarn!(id = f(\"a\"), \"the \\\"mint\\\"\"); r#\"desk\"#; &'a str");
+    let words: Vec<&str> = source.words().collect();
+    assert_eq!(words, ["let", "door", "warn", "id", "f", "a", "str"]);
+    assert_eq!(source.messages(), ["a", "the \\\"mint\\\""]);
+    assert_eq!(parts("aDoor_OPEN"), ["a", "door", "open"]);
+}
