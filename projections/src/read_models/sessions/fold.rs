@@ -84,15 +84,15 @@ impl StoredSession {
     }
 }
 
-/// What an observation says of the ports, as it is stored.
-struct Verdict {
+/// What an observation says of the ports, as the row keeps it.
+struct StoredPorts {
     observed_ports: Option<Jsonb>,
     unallocated: Option<Jsonb>,
     /// Without what the event that follows tells of a drift.
     details: Jsonb,
 }
 
-impl Verdict {
+impl StoredPorts {
     fn from_contribution(contribution: &Contribution<'_>) -> Result<Self, Refused> {
         let details = PortDrift { renamed: contribution.renamed_ports.clone(), ..PortDrift::default() };
         Ok(Self {
@@ -189,7 +189,7 @@ impl Fold for Rows {
                 let Some(contribution) = recorded.contribution() else {
                     return Err(Refused::new("an observation contributes nothing"));
                 };
-                let verdict = Verdict::from_contribution(&contribution)?;
+                let verdict = StoredPorts::from_contribution(&contribution)?;
                 let ports = Some(&observed_resources.ports).filter(|ports| !ports.is_empty()).map(jsonb).transpose()?;
                 let row = self.touch(recorded, *recorded_at, "a session is observed")?;
                 row.open_requests -= i64::from(request_id.is_some());
