@@ -3,10 +3,17 @@
 //! Three quantities, never mixed. *Configured* is what the definition says and is not here. *Nominal* is what CML gave
 //! each node when it started. *Used* is what was measured. Absent means unknown, and unknown is not zero.
 
+mod coverage;
+mod node;
+mod usage;
+
 use chrono::{DateTime, Utc};
 use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 
+pub use self::coverage::{Coverage, FailedRead, Phase};
+pub use self::node::{InterfaceObservation, NodeObservation, NodeUsage};
+pub use self::usage::{Quantities, Usage};
 use crate::Invalid;
 use crate::actor::Actor;
 use crate::invalid::{Checked, Checking};
@@ -28,11 +35,6 @@ pub const MOST_STATS_BYTES: usize = 1 << 20;
 pub const GREATEST_TOTAL: f64 = 1e9;
 /// Greatest count of bytes or seconds: every reader of JSON has it exactly, and a column of Postgres holds it.
 pub const GREATEST_COUNT: u64 = 9_007_199_254_740_991;
-/// Greatest memory of a node, in MB.
-const GREATEST_RAM_MB: u64 = 100_000_000;
-/// Most virtual CPUs of a node.
-const MOST_CPUS: u64 = 1_024;
-
 fn state_label(schema: &mut Schema) {
     LABEL.state(schema);
 }
@@ -124,218 +126,6 @@ pub struct ResourceObservation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(transform = state_name)]
     pub topology_fingerprint: Option<String>,
-}
-
-/// Amounts of the three resources and how many nodes' share of each is unknown.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Quantities {
-    /// Cores. Null when any node's share is unknown.
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub cpu_cores: Option<f64>,
-    /// MB. Null when any node's share is unknown.
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub memory_mb: Option<f64>,
-    /// MB. Null when any node's share is unknown.
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub storage_mb: Option<f64>,
-    /// Nodes whose CPU is unknown.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = MOST_NODES))]
-    pub unknown_cpu_nodes: u32,
-    /// Nodes whose memory is unknown.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = MOST_NODES))]
-    pub unknown_memory_nodes: u32,
-    /// Nodes whose storage is unknown.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = MOST_NODES))]
-    pub unknown_storage_nodes: u32,
-}
-
-/// Measured use in total.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Usage {
-    /// Amounts in use.
-    #[serde(flatten)]
-    pub used: Quantities,
-    /// Highest `cpu_usage` of a node as CML states it: a percentage that may exceed 100.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub highest_cpu_percent: Option<f64>,
-}
-
-/// How much of the lab an observation saw.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct Coverage {
-    /// Nodes of the lab. Null is unknown.
-    #[schemars(range(min = 0, max = MOST_NODES))]
-    pub nodes_total: Option<u32>,
-    /// Nodes in state BOOTED (nodes without a machine count once started). Null is unknown.
-    #[schemars(range(min = 0, max = MOST_NODES))]
-    pub nodes_booted: Option<u32>,
-    /// What the lab was doing.
-    #[serde(default)]
-    pub phase: Phase,
-    /// Reads that failed, with the reason.
-    #[serde(default)]
-    #[schemars(length(max = MOST_SMALL))]
-    pub failed_reads: Vec<FailedRead>,
-    /// Entries of CML's answers that could not be read, by place and reason.
-    #[serde(default)]
-    #[schemars(length(max = MOST_SMALL))]
-    pub unreadable_entries: Vec<FailedRead>,
-}
-
-impl Coverage {
-    /// Every read answered, every entry was readable and every node had booted.
-    pub fn is_complete(&self) -> bool {
-        self.failed_reads.is_empty()
-            && self.unreadable_entries.is_empty()
-            && self.nodes_total.is_some()
-            && self.nodes_total == self.nodes_booted
-    }
-}
-
-/// What a lab was doing when it was observed. Devices burn CPU while they boot, then calm down.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// At least one node had not booted, or only just had.
-    Boot,
-    /// All nodes had booted a while ago.
-    Steady,
-    /// The lab was not running.
-    Stopped,
-    /// Cannot be told.
-    #[default]
-    Unknown,
-}
-
-/// A read of the controller that failed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FailedRead {
-    /// Which read or entry, e.g. `simulation_stats`.
-    #[schemars(transform = state_explanation)]
-    pub read: String,
-    /// Why, e.g. `timed out after 30 s`.
-    #[schemars(transform = state_explanation)]
-    pub reason: String,
-}
-
-/// One node of a lab.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct NodeObservation {
-    /// CML's id, a UUID.
-    #[schemars(transform = state_token)]
-    pub node_id: String,
-    /// The node's label, which may be blank.
-    #[serde(default)]
-    #[schemars(transform = state_label)]
-    pub label: String,
-    /// E.g. `iosv`.
-    #[serde(default)]
-    #[schemars(transform = state_label)]
-    pub node_definition: String,
-    /// DEFINED_ON_CORE, QUEUED, STARTED, BOOTED, STOPPED or DISCONNECTED.
-    #[serde(default)]
-    #[schemars(transform = state_token)]
-    pub state: Option<String>,
-    /// Percentage of each virtual CPU, 20 to 100. Not cores.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = 100))]
-    pub cpu_limit: Option<u32>,
-    /// Nominal memory in MB.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = GREATEST_RAM_MB))]
-    pub ram_mb: Option<u64>,
-    /// The tags as they are.
-    #[serde(default)]
-    #[schemars(length(max = MOST_SMALL), transform = state_label)]
-    pub tags: Vec<String>,
-    /// The interfaces.
-    #[serde(default)]
-    #[schemars(length(max = MOST_INTERFACES))]
-    pub interfaces: Vec<InterfaceObservation>,
-
-    /// Number of virtual CPUs.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = MOST_CPUS))]
-    pub cpus: Option<u32>,
-    /// Nominal cores: `cpus × cpu_limit / 100`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub nominal_cpu_cores: Option<f64>,
-    /// Image in use.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = state_label)]
-    pub image_definition: Option<String>,
-    /// What was measured.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub usage: Option<NodeUsage>,
-}
-
-/// Measured use of one node.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct NodeUsage {
-    /// `cpu_usage` as CML states it: a percentage that may exceed 100; its meaning over several CPUs is undocumented.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub cpu_percent: Option<f64>,
-    /// Cores in use, by the one rule that turns the percentage into cores.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub cpu_cores: Option<f64>,
-    /// MB in use. Controllers before 2.10 do not tell.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub memory_mb: Option<f64>,
-    /// MB on disk. Controllers before 2.10 do not tell.
-    #[serde(default)]
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub disk_mb: Option<f64>,
-    /// Bytes read from the first disk since the node started.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = GREATEST_COUNT))]
-    pub disk_read_bytes: Option<u64>,
-    /// Bytes written to the first disk since the node started.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = GREATEST_COUNT))]
-    pub disk_written_bytes: Option<u64>,
-    /// Seconds since the node had booted. Null: not booted, or unknown.
-    #[serde(default)]
-    #[schemars(range(min = 0, max = GREATEST_COUNT))]
-    pub booted_seconds: Option<u64>,
-}
-
-/// One interface of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct InterfaceObservation {
-    /// CML's id, a UUID.
-    #[schemars(transform = state_token)]
-    pub interface_id: String,
-    /// E.g. `GigabitEthernet0/0`.
-    #[serde(default)]
-    #[schemars(transform = state_label)]
-    pub label: String,
-    /// Null for loopbacks.
-    #[serde(default)]
-    pub slot: Option<i32>,
-    /// DEFINED_ON_CORE, STARTED or STOPPED.
-    #[serde(default)]
-    #[schemars(transform = state_token)]
-    pub state: Option<String>,
-    /// The deployed MAC address.
-    #[serde(default)]
-    #[schemars(transform = state_token)]
-    pub mac_address: Option<String>,
-    /// IPv4 addresses that CML learnt.
-    #[serde(default)]
-    #[schemars(length(max = MOST_SMALL), transform = state_token)]
-    pub ip4: Vec<String>,
-    /// IPv6 addresses that CML learnt.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = MOST_SMALL), transform = state_token)]
-    pub ip6: Vec<String>,
 }
 
 impl ResourceObservation {
@@ -472,97 +262,6 @@ impl Checked for ResourceObservation {
         checking.each("unreadable_tags", unreadable_tags, MOST_NODES, Checked::check);
         checking.optional_text("cml_version", cml_version.as_ref(), NAME);
         checking.optional_text("topology_fingerprint", topology_fingerprint.as_ref(), NAME);
-    }
-}
-
-impl Checked for NodeObservation {
-    fn check(&self, checking: &mut Checking) {
-        let Self {
-            node_id,
-            label,
-            node_definition,
-            state,
-            cpu_limit,
-            ram_mb,
-            tags,
-            interfaces,
-            cpus,
-            nominal_cpu_cores,
-            image_definition,
-            usage,
-        } = self;
-        checking.text("node_id", node_id, TOKEN);
-        checking.text("label", label, LABEL);
-        checking.text("node_definition", node_definition, LABEL);
-        checking.optional_text("state", state.as_ref(), TOKEN);
-        checking.whole("cpu_limit", *cpu_limit, 100);
-        checking.whole("ram_mb", *ram_mb, GREATEST_RAM_MB);
-        texts(checking, "tags", tags, MOST_SMALL, LABEL);
-        checking.each("interfaces", interfaces, MOST_INTERFACES, Checked::check);
-        checking.whole("cpus", *cpus, MOST_CPUS);
-        checking.amount("nominal_cpu_cores", *nominal_cpu_cores, GREATEST_TOTAL);
-        checking.optional_text("image_definition", image_definition.as_ref(), LABEL);
-        if let Some(usage) = usage {
-            checking.field("usage", |checking| usage.check(checking));
-        }
-    }
-}
-
-impl Checked for NodeUsage {
-    fn check(&self, checking: &mut Checking) {
-        let Self { cpu_percent, cpu_cores, memory_mb, disk_mb, disk_read_bytes, disk_written_bytes, booted_seconds } =
-            self;
-        checking.amount("cpu_percent", *cpu_percent, GREATEST_TOTAL);
-        checking.amount("cpu_cores", *cpu_cores, GREATEST_TOTAL);
-        checking.amount("memory_mb", *memory_mb, GREATEST_TOTAL);
-        checking.amount("disk_mb", *disk_mb, GREATEST_TOTAL);
-        checking.whole("disk_read_bytes", *disk_read_bytes, GREATEST_COUNT);
-        checking.whole("disk_written_bytes", *disk_written_bytes, GREATEST_COUNT);
-        checking.whole("booted_seconds", *booted_seconds, GREATEST_COUNT);
-    }
-}
-
-impl Checked for InterfaceObservation {
-    fn check(&self, checking: &mut Checking) {
-        // Every slot fits: an observation is kept as JSON, and no column holds it.
-        let Self { interface_id, label, slot: _, state, mac_address, ip4, ip6 } = self;
-        checking.text("interface_id", interface_id, TOKEN);
-        checking.text("label", label, LABEL);
-        checking.optional_text("state", state.as_ref(), TOKEN);
-        checking.optional_text("mac_address", mac_address.as_ref(), TOKEN);
-        texts(checking, "ip4", ip4, MOST_SMALL, TOKEN);
-        texts(checking, "ip6", ip6, MOST_SMALL, TOKEN);
-    }
-}
-
-impl Checked for Quantities {
-    fn check(&self, checking: &mut Checking) {
-        let Self { cpu_cores, memory_mb, storage_mb, unknown_cpu_nodes, unknown_memory_nodes, unknown_storage_nodes } =
-            self;
-        checking.amount("cpu_cores", *cpu_cores, GREATEST_TOTAL);
-        checking.amount("memory_mb", *memory_mb, GREATEST_TOTAL);
-        checking.amount("storage_mb", *storage_mb, GREATEST_TOTAL);
-        checking.whole("unknown_cpu_nodes", Some(*unknown_cpu_nodes), MOST_NODES as u64);
-        checking.whole("unknown_memory_nodes", Some(*unknown_memory_nodes), MOST_NODES as u64);
-        checking.whole("unknown_storage_nodes", Some(*unknown_storage_nodes), MOST_NODES as u64);
-    }
-}
-
-impl Checked for Coverage {
-    fn check(&self, checking: &mut Checking) {
-        let Self { nodes_total, nodes_booted, phase: _, failed_reads, unreadable_entries } = self;
-        checking.whole("nodes_total", *nodes_total, MOST_NODES as u64);
-        checking.whole("nodes_booted", *nodes_booted, MOST_NODES as u64);
-        checking.each("failed_reads", failed_reads, MOST_SMALL, Checked::check);
-        checking.each("unreadable_entries", unreadable_entries, MOST_SMALL, Checked::check);
-    }
-}
-
-impl Checked for FailedRead {
-    fn check(&self, checking: &mut Checking) {
-        let Self { read, reason } = self;
-        checking.text("read", read, EXPLANATION);
-        checking.text("reason", reason, EXPLANATION);
     }
 }
 

@@ -111,8 +111,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ("bus/src/consumers.rs", "patience"),
     ("bus/src/deviation.rs", "Place"),
     ("bus/src/deviation.rs", "Told"),
-    ("domain/src/observation.rs", "long"),
-    ("domain/src/ports.rs", "fn of"),
     ("gateway/src/command.rs", "both_doors_tell_a_failure_in_the_same_words"),
     ("gateway/src/operations/consumers.rs", "Away"),
     ("gateway/src/pages/definition/suggestion.rs", "fn of"),
