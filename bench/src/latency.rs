@@ -72,7 +72,7 @@ async fn compare(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<
 
 /// What an answer to a command says of its place in the log.
 #[derive(Deserialize)]
-struct Recorded {
+struct CommandAnswer {
     position: String,
 }
 
@@ -91,8 +91,8 @@ async fn visible_after(lablet: &Lablet, database: &Database, duration: Duration)
             let answer = connection.send(&request).await?;
             let answered = Instant::now();
             ensure!(answer.status == 200, "{}: {}", answer.status, String::from_utf8_lossy(answer.body));
-            let Recorded { position } = serde_json::from_slice(answer.body)?;
-            Ok((connection, Answered { at: answered, position }))
+            let CommandAnswer { position } = serde_json::from_slice(answer.body)?;
+            Ok((connection, Acknowledgement { at: answered, position }))
         }
     };
     let position = move || {
@@ -103,7 +103,7 @@ async fn visible_after(lablet: &Lablet, database: &Database, duration: Duration)
 }
 
 /// Something was written and answered.
-struct Answered {
+struct Acknowledgement {
     at: Instant,
     /// Its place; sorts as text.
     position: String,
@@ -119,7 +119,7 @@ async fn measure<C, S, F, P, G>(
 where
     C: Send + 'static,
     S: Fn(C, usize) -> F + Send + Sync + 'static,
-    F: Future<Output = anyhow::Result<(C, Answered)>> + Send,
+    F: Future<Output = anyhow::Result<(C, Acknowledgement)>> + Send,
     P: Fn() -> G + Send + Sync + 'static,
     G: Future<Output = anyhow::Result<String>> + Send,
 {
@@ -154,7 +154,7 @@ where
     let reached = reached.lock().await;
     let mut waits: Vec<Duration> = answered
         .iter()
-        .filter_map(|Answered { at, position }| {
+        .filter_map(|Acknowledgement { at, position }| {
             let first = reached.partition_point(|(_, reached)| reached < position);
             reached.get(first).map(|(visible, _)| visible.saturating_duration_since(*at))
         })
@@ -164,11 +164,11 @@ where
 }
 
 /// Sends each at its time. One whose senders are all busy is sent late: its own wait begins with its answer.
-async fn send_at_rate<C, S, F>(senders: Vec<C>, duration: Duration, send: S) -> anyhow::Result<Vec<Answered>>
+async fn send_at_rate<C, S, F>(senders: Vec<C>, duration: Duration, send: S) -> anyhow::Result<Vec<Acknowledgement>>
 where
     C: Send + 'static,
     S: Fn(C, usize) -> F + Send + Sync + 'static,
-    F: Future<Output = anyhow::Result<(C, Answered)>> + Send,
+    F: Future<Output = anyhow::Result<(C, Acknowledgement)>> + Send,
 {
     let (send, next) = (Arc::new(send), Arc::new(AtomicUsize::new(0)));
     let interval = Duration::from_secs(1) / u32::try_from(PER_SECOND)?;

@@ -14,7 +14,7 @@ use sqlx::postgres::PgPoolOptions;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::{Answered, SENDERS, measure};
+use super::{Acknowledgement, SENDERS, measure};
 use crate::history;
 
 const STREAM: &str = "BARE_EVENTS";
@@ -34,7 +34,7 @@ pub(super) struct BarePipeline {
 
 /// What is read of an event.
 #[derive(Deserialize)]
-struct Observed {
+struct ObservedEvent {
     definition_id: String,
     observed_resources: Resources,
 }
@@ -74,7 +74,7 @@ impl BarePipeline {
                     let (mut definitions, mut memory, mut newest) = (Vec::new(), Vec::new(), 0_i64);
                     for message in arrived {
                         let message = message?;
-                        let observed: Observed = serde_json::from_slice(&message.payload)?;
+                        let observed: ObservedEvent = serde_json::from_slice(&message.payload)?;
                         definitions.push(observed.definition_id);
                         memory.push(observed.observed_resources.total_memory_mb);
                         let position = message.headers.as_ref().and_then(|headers| headers.get(POSITION));
@@ -106,7 +106,7 @@ impl BarePipeline {
                 let mut headers = async_nats::HeaderMap::new();
                 headers.insert(POSITION, position.to_string());
                 bus.jetstream().publish_with_headers(SUBJECT, headers, payload.into()).await?.await?;
-                Ok(((), Answered { at, position: format!("{position:020}") }))
+                Ok(((), Acknowledgement { at, position: format!("{position:020}") }))
             }
         };
         let pool = self.pool.clone();

@@ -25,7 +25,7 @@ where
     let log = std::fs::read(log)?;
     let text = String::from_utf8_lossy(log.get(before..).unwrap_or_default());
     let mut counted: BTreeMap<String, (usize, String)> = BTreeMap::new();
-    for Logged { statement, parameters } in entries(&text) {
+    for LogEntry { statement, parameters } in entries(&text) {
         let written = with_parameters(&statement, &parameters).context("a logged statement cannot be read")?;
         let (count, last) = counted.entry(statement).or_default();
         *count += 1;
@@ -45,7 +45,7 @@ async fn set_logging(pool: &PgPool, which: &'static str) -> anyhow::Result<()> {
 
 /// A statement that was run.
 #[derive(Debug, PartialEq)]
-struct Logged {
+struct LogEntry {
     statement: String,
     /// As SQL literals.
     parameters: Vec<String>,
@@ -53,7 +53,7 @@ struct Logged {
 
 /// Reads the lines `… LOG:  execute name: statement` and `… DETAIL:  parameters: $1 = '…', $2 = NULL`. Further lines of a
 /// text begin with a tab.
-fn entries(log: &str) -> Vec<Logged> {
+fn entries(log: &str) -> Vec<LogEntry> {
     let mut entries: Vec<String> = Vec::new();
     for line in log.lines() {
         match (line.strip_prefix('\t'), entries.last_mut()) {
@@ -64,11 +64,11 @@ fn entries(log: &str) -> Vec<Logged> {
             _ => entries.push(line.to_owned()),
         }
     }
-    let mut logged: Vec<Logged> = Vec::new();
+    let mut logged: Vec<LogEntry> = Vec::new();
     for entry in entries {
         if let Some((_, executed)) = entry.split_once(" LOG:  execute ") {
             if let Some((_, statement)) = executed.split_once(": ") {
-                logged.push(Logged { statement: statement.to_owned(), parameters: Vec::new() });
+                logged.push(LogEntry { statement: statement.to_owned(), parameters: Vec::new() });
             }
         } else if let Some((_, parameters)) = entry.split_once(" DETAIL:  parameters: ")
             && let Some(last) = logged.last_mut()

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
+mod stock_program;
+
 use std::collections::HashMap;
 
 use app::log::{Log, LogOptions, MIGRATOR};
