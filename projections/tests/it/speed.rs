@@ -1,6 +1,5 @@
 //! How fast it is: `cargo test --release -p projections --test it speed -- --ignored --nocapture`.
 
-use std::io::Write as _;
 use std::time::Instant;
 
 use app::log::Position;
@@ -65,7 +64,7 @@ async fn fill(world: &World) {
 }
 
 fn tell(what: &str, took: std::time::Duration) {
-    writeln!(std::io::stdout(), "{what:40} {:9.0} events/s", EVENTS as f64 / took.as_secs_f64()).unwrap();
+    eprintln!("{what:40} {:9.0} events/s", EVENTS as f64 / took.as_secs_f64());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
