@@ -23,8 +23,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::{AssertSqlSafe, Connection as _};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -112,10 +112,6 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// How long a connection may have been idle to be used without asking it whether it lives. Asking is a round trip, which
-/// under load every statement would pay; whoever meets one that died meanwhile is told that the database is away.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
-
 /// A pool of connections to the database, opened as they are needed.
 ///
 /// # Errors
@@ -130,15 +126,9 @@ pub fn pool(database_url: &str, most_connections: u32) -> Result<PgPool, sqlx::E
         .max_connections(most_connections)
         .acquire_timeout(Duration::from_secs(5))
         .idle_timeout(Duration::from_secs(300))
-        .test_before_acquire(false)
-        .before_acquire(|connection, about| {
-            Box::pin(async move {
-                if about.idle_for > TRUSTED_FOR {
-                    connection.ping().await?;
-                }
-                Ok(true)
-            })
-        })
+        // A round trip for each use, and not to be saved: a statement that was dropped half-way leaves a connection
+        // that answers the next one with what belongs to the last.
+        .test_before_acquire(true)
         .connect_lazy_with(options.application_name("lablet")))
 }
 

@@ -495,7 +495,10 @@ async fn command_consumer(known: Shared, bus: Bus, mut is_open: tokio::sync::wat
             if let Some((session, event)) = announced {
                 announce(&bus, &session, &event).await;
             }
-            message.double_ack().await.unwrap();
+            // Unacknowledged, it is delivered again.
+            if message.double_ack().await.is_err() {
+                break;
+            }
             let reply = message.headers.as_ref().and_then(|headers| headers.get(subjects::REPLY_TO));
             if let Some(reply) = reply {
                 bus.client().publish(reply.to_string(), answer.to_string().into()).await.unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use app::log::{Log, LogError, Position};
 use sqlx::postgres::PgConnection;
+use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -81,6 +82,9 @@ impl Projections {
         let mut checkpoint = from;
         let mut nothing_stored = from.position == Position::START;
         let mut set = WorkingSet::new(model, Tables::Next);
+        // A connection of its own, which ends with this future: a `COPY` that is dropped half-way would leave one of the
+        // pool with answers that its next user takes for theirs.
+        let mut writer = self.pool.connect_options().connect().await?;
         let (mut written, mut size) = (0, FIRST_WRITE);
         let (mut pending, mut bytes, mut reached) = (0, 0, from.position);
         loop {
@@ -99,7 +103,7 @@ impl Projections {
                 bytes += events.iter().map(|event| event.bytes).sum::<usize>();
             }
             if pending > 0 && (is_last || pending >= size || bytes >= MOST_BYTES) {
-                let mut transaction = app::log::begin(&self.pool).await?;
+                let mut transaction = writer.begin().await?;
                 let started = Instant::now();
                 let Some(moved) = checkpoint.advance(&mut *transaction, set.schema(), reached).await? else {
                     return Err(RebuildError::Database(sqlx::Error::Protocol("another rebuild is under way".into())));
