@@ -19,7 +19,7 @@ use bus::clock::{Clock, IdGenerator};
 use controller::{CmlClient, Controller};
 use gateway::{Gateway, GatewayOptions, GatewayParts};
 use metrics_exporter_prometheus::PrometheusHandle;
-use projections::{Projections, Runner, RunnerOptions};
+use projections::{FeedSource, Projections, Runner, RunnerOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -152,8 +152,9 @@ impl Roles {
     }
 
     /// Folds the log into the read models.
-    pub(crate) fn start_projections(&mut self, store: &Store, bus: &Bus) {
-        let runner = Runner::new(store.projections.clone(), Some(bus.clone()), RunnerOptions::default());
+    pub(crate) fn start_projections(&mut self, store: &Store, bus: &Bus, source: FeedSource) {
+        let options = RunnerOptions { source, ..RunnerOptions::default() };
+        let runner = Runner::new(store.projections.clone(), Some(bus.clone()), options);
         self.start("projections", |stop| async move {
             runner.run(stop).await;
             Ok(())
@@ -283,7 +284,7 @@ pub(crate) async fn project(arguments: ProjectArguments) -> anyhow::Result<()> {
     let store = Store::open(&arguments.database.url()?, &Clock::system())?;
     let bus = connect_bus(&arguments.bus, "lablet-project").await?;
     let mut roles = Roles::new(cancelled.child_token());
-    roles.start_projections(&store, &bus);
+    roles.start_projections(&store, &bus, arguments.feed.source());
     roles.start_watcher(&store, &arguments.watcher);
     roles.run(cancelled).await
 }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::stores::Stores;
 use crate::configuration::bus::BusAccessArguments;
+use crate::configuration::roles::FeedArguments;
 use crate::configuration::sign_in::SignInArguments;
 use crate::configuration::watcher::WatcherArguments;
 use crate::configuration::{
@@ -54,6 +55,8 @@ pub(crate) struct UpArguments {
     nats_url: Option<Secret>,
     #[command(flatten)]
     bus_access: BusAccessArguments,
+    #[command(flatten)]
+    feed: FeedArguments,
     /// How the gateway is reached from outside, where that is not where it listens.
     #[arg(long, env = "LABLET_PUBLIC_URL")]
     public_url: Option<String>,
@@ -123,7 +126,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         let site = roles::public_url(public, &http)?;
         roles.start_relay(&store, &bus, site.clone());
         roles.start_command_consumer(&store, &bus);
-        roles.start_projections(&store, &bus);
+        roles.start_projections(&store, &bus, arguments.feed.source());
         roles.start_watcher(&store, &arguments.watcher);
         let settings = match &simulated {
             Some((simulator, credentials)) => {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use app::log::{Log, LogError, Position};
+use app::records::RecordBatch;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use tokio::time::Instant;
 
@@ -136,18 +137,50 @@ impl Feed {
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds events that somebody else read, if `previous` is the window's end: they follow it without a hole. `false`:
-    /// it is not, and nothing was added.
-    pub fn push(&self, previous: Position, events: Vec<Recorded>) -> bool {
-        let mut window = self.window();
-        if window.end != previous {
+    /// Adds those of a batch of records that lie after the window's end, if the window's end stands directly before them.
+    /// `false`: it does not, and nothing was added.
+    pub fn push_records(&self, batch: RecordBatch) -> bool {
+        let RecordBatch { mut previous, mut events } = batch;
+        let end = self.end_position();
+        let known = events.partition_point(|event| event.position <= end);
+        if let Some(last) = events.drain(..known).next_back() {
+            previous = last.position;
+        }
+        if events.is_empty() {
+            return true;
+        }
+        // Between other positions lie the events of another log, or a hole.
+        if previous != end {
             return false;
         }
-        window.append(events.into_iter().map(Arc::new));
+        let events: Vec<_> = events.into_iter().map(|event| Arc::new(Recorded::from_log(event))).collect();
+        let mut window = self.window();
+        // Meanwhile some of them may have been read from the log.
+        let known = events.partition_point(|event| event.position() <= window.end);
+        let (known, news) = events.split_at(known);
+        if !news.is_empty() && known.last().map_or(previous, |event| event.position()) != window.end {
+            return false;
+        }
+        window.append(news.iter().cloned());
         let end = window.end;
         drop(window);
-        self.end.send_replace(end);
+        if !news.is_empty() {
+            self.end.send_replace(end);
+        }
         true
+    }
+
+    /// Has the window begin at a position, where nothing was read yet.
+    pub(crate) fn begin(&self, position: Position) {
+        let mut window = self.window();
+        if window.events.is_empty() && window.end < position {
+            window.reset(position);
+        }
+    }
+
+    /// The position of the newest event that is known here.
+    pub(crate) fn end_position(&self) -> Position {
+        self.window().end
     }
 
     /// Events after the position to which a read model has applied them, in the order of the log; none: the log ends
@@ -219,4 +252,77 @@ impl Feed {
 pub(crate) async fn read(log: &Log, position: Position, most: usize) -> Result<Vec<Arc<Recorded>>, LogError> {
     let events = log.read(position, i64::try_from(most).unwrap_or(i64::MAX)).await?;
     Ok(events.into_iter().map(|event| Arc::new(Recorded::from_log(event))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use app::log::{Metadata, RecordedEvent};
+    use chrono::DateTime;
+    use domain::RawJson;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn position(number: i64) -> Position {
+        format!("0000000001-00000000000000000007-{number:019}").parse().unwrap()
+    }
+
+    fn batch(previous: i64, numbers: &[i64]) -> RecordBatch {
+        let event = |number: &i64| RecordedEvent {
+            position: position(*number),
+            event_id: Uuid::from_u128(number.unsigned_abs().into()),
+            aggregate_type: "worker".to_owned(),
+            aggregate_id: format!("w{number}"),
+            sequence: 1,
+            event_type: "worker.unknown".to_owned(),
+            event_version: "1".to_owned(),
+            payload: RawJson::trusted("{}"),
+            metadata: Metadata::default(),
+            recorded_at: DateTime::UNIX_EPOCH,
+        };
+        RecordBatch { previous: position(previous), events: numbers.iter().map(event).collect() }
+    }
+
+    fn holds(feed: &Feed, after: i64, numbers: &[i64]) {
+        let events = feed.window().after(position(after), Limits { events: 100, bytes: 1_000 }).unwrap();
+        let found: Vec<_> = events.iter().map(|event| event.position()).collect();
+        assert_eq!(found, numbers.iter().map(|number| position(*number)).collect::<Vec<_>>());
+    }
+
+    fn feed_from(number: i64) -> Feed {
+        let feed = Feed::default();
+        feed.begin(position(number));
+        feed
+    }
+
+    #[test]
+    fn records_follow_the_checkpoint_before_the_log_was_ever_read() {
+        let feed = feed_from(3);
+        let end = feed.end();
+        assert!(feed.push_records(batch(3, &[4, 6])));
+        assert!(feed.push_records(batch(6, &[7])));
+        holds(&feed, 3, &[4, 6, 7]);
+        assert!(end.has_changed().unwrap());
+    }
+
+    #[test]
+    fn of_records_that_repeat_what_is_known_only_the_rest_is_added() {
+        let feed = feed_from(3);
+        assert!(feed.push_records(batch(0, &[1, 3, 4])));
+        holds(&feed, 3, &[4]);
+        let end = feed.end();
+        assert!(feed.push_records(batch(0, &[1, 3, 4])));
+        assert!(!end.has_changed().unwrap(), "nobody is woken for what is known");
+        holds(&feed, 3, &[4]);
+    }
+
+    #[test]
+    fn records_behind_a_hole_or_of_another_log_are_left_to_the_log() {
+        let feed = feed_from(3);
+        assert!(!feed.push_records(batch(4, &[5])));
+        assert!(!feed.push_records(batch(1, &[2, 5])), "they pass over what is known");
+        holds(&feed, 3, &[]);
+        assert!(feed.push_records(batch(3, &[4, 5])));
+        holds(&feed, 3, &[4, 5]);
+    }
 }

@@ -38,7 +38,7 @@ pub use feed::Feed;
 pub use page::{Listed, Page, PageRequest, UnreadableRow};
 pub use parked::Parked;
 pub use read_models::ReadModel;
-pub use runner::{Runner, RunnerOptions};
+pub use runner::{FeedSource, Runner, RunnerOptions};
 
 /// A read failed.
 #[derive(Debug, thiserror::Error)]

@@ -5,6 +5,7 @@
 //! costs time and nothing else.
 
 pub(crate) mod batch;
+mod records;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,11 +35,23 @@ pub struct RunnerOptions {
     pub batch: usize,
     /// How long it sleeps at most without a wake-up signal.
     pub poll: Duration,
+    /// Where events come from while read models are up to date.
+    pub source: FeedSource,
+}
+
+/// Where events come from while read models are up to date. What is missing is read from the log in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum FeedSource {
+    /// The stream of records.
+    #[default]
+    Bus,
+    /// The log alone.
+    Log,
 }
 
 impl Default for RunnerOptions {
     fn default() -> Self {
-        Self { models: ReadModel::ALL.to_vec(), batch: 1_000, poll: Duration::from_secs(1) }
+        Self { models: ReadModel::ALL.to_vec(), batch: 1_000, poll: Duration::from_secs(1), source: FeedSource::Bus }
     }
 }
 
@@ -51,6 +64,9 @@ const BATCH_BYTES: usize = 2 * 1024 * 1024;
 const LONG_TRANSACTION: Duration = Duration::from_millis(100);
 /// The first look after a wake-up signal that found nothing yet: the event may wait for an older transaction to end.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
+
+/// Records of an event are waited for so long after a signal that it was appended, before the log is read.
+const RECORDS_WITHIN: Duration = Duration::from_millis(100);
 
 /// Keeps read models up to date. Any number of runners may run: a checkpoint is moved by one at a time.
 #[derive(Debug)]
@@ -79,9 +95,17 @@ impl Runner {
     /// Runs until the token is cancelled. A batch that is under way then is rolled back, and begun again next time.
     pub async fn run(self, token: CancellationToken) {
         let wake = watch::Sender::new(0_u64);
-        let follow = join_all(self.options.models.iter().map(|model| self.follow(*model, wake.subscribe(), &token)));
+        let is_fed = watch::Sender::new(false);
+        let models = self.options.models.iter();
+        let follow = join_all(models.map(|model| self.follow(*model, wake.subscribe(), is_fed.subscribe(), &token)));
         let work = async {
-            tokio::join!(follow, self.pass_on_appends(&wake), self.pass_on_nudges(&wake), self.listen(&token));
+            tokio::join!(
+                follow,
+                self.pass_on_appends(&wake),
+                self.pass_on_nudges(&wake),
+                self.listen(&token),
+                self.feed_from_bus(&is_fed),
+            );
         };
         if token.run_until_cancelled(work).await.is_none() {
             tracing::info!("projections stopped");
@@ -101,21 +125,36 @@ impl Runner {
         }
     }
 
+    async fn feed_from_bus(&self, is_fed: &watch::Sender<bool>) {
+        if let Some(bus) = self.bus.as_ref().filter(|_| self.options.source == FeedSource::Bus) {
+            self.projections.follow_records(bus, &self.options.models, is_fed).await;
+        }
+    }
+
     async fn listen(&self, token: &CancellationToken) {
         if let Some(bus) = &self.bus {
             self.projections.listen(bus, token.clone()).await;
         }
     }
 
-    async fn follow(&self, model: ReadModel, mut wake: watch::Receiver<u64>, token: &CancellationToken) {
+    async fn follow(
+        &self,
+        model: ReadModel,
+        mut wake: watch::Receiver<u64>,
+        mut is_fed: watch::Receiver<bool>,
+        token: &CancellationToken,
+    ) {
         let mut failures = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         let mut looks = Backoff::new(FIRST_LOOK, self.options.poll);
         let mut size = FIRST_BATCH.min(self.options.batch);
         let mut fed = self.projections.feed.end();
+        // Until the log was found to end somewhere, it is read.
+        let mut reads_log = true;
         loop {
             wake.mark_unchanged();
             fed.mark_unchanged();
-            match self.projections.step(model, &mut size, self.options.batch, token).await {
+            let goes_by_bus = *is_fed.borrow_and_update();
+            match self.projections.step(model, &mut size, self.options.batch, reads_log, token).await {
                 Ok(Step::Moved) => {
                     failures.reset();
                     looks.reset();
@@ -126,6 +165,11 @@ impl Runner {
                 }
                 Ok(Step::Idle | Step::Elsewhere) => {
                     failures.reset();
+                    if goes_by_bus {
+                        reads_log = !is_fed_within(self.options.poll, &mut wake, &mut fed, &mut is_fed).await;
+                        continue;
+                    }
+                    reads_log = true;
                     if is_woken(looks.next_wait(), &mut wake, &mut fed).await {
                         looks.reset();
                     }
@@ -140,10 +184,11 @@ impl Runner {
                         "projection batch failed, retrying"
                     );
                     // What is added to the feed can be applied although the log cannot be read.
-                    tokio::select! {
-                        () = tokio::time::sleep(wait) => {}
-                        Ok(()) = fed.changed() => {}
-                    }
+                    let is_of_log = matches!(error, StepError::Batch(BatchError::Log(_)));
+                    reads_log = tokio::select! {
+                        () = tokio::time::sleep(wait) => true,
+                        Ok(()) = fed.changed(), if is_of_log => false,
+                    };
                 }
             }
         }
@@ -156,6 +201,28 @@ async fn is_woken(most: Duration, wake: &mut watch::Receiver<u64>, fed: &mut wat
         () = tokio::time::sleep(most) => false,
         Ok(()) = wake.changed() => true,
         Ok(()) = fed.changed() => true,
+    }
+}
+
+/// Waits until something is added to the feed; `false`: nothing was, or it would leave a hole, and the log has to be read. A
+/// signal alone says that an event was appended, which the records bring too.
+async fn is_fed_within(
+    most: Duration,
+    wake: &mut watch::Receiver<u64>,
+    fed: &mut watch::Receiver<Position>,
+    is_fed: &mut watch::Receiver<bool>,
+) -> bool {
+    let woken = async {
+        match wake.changed().await {
+            Ok(()) => tokio::time::sleep(RECORDS_WITHIN).await,
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = tokio::time::sleep(most) => false,
+        () = woken => false,
+        Ok(()) = fed.changed() => true,
+        Ok(()) = is_fed.changed() => false,
     }
 }
 
@@ -178,7 +245,7 @@ impl Projections {
     pub async fn catch_up(&self, model: ReadModel) -> Result<(), CatchUpError> {
         let mut size = FIRST_BATCH;
         let token = CancellationToken::new();
-        while self.step(model, &mut size, RunnerOptions::default().batch, &token).await.map_err(CatchUpError)?
+        while self.step(model, &mut size, RunnerOptions::default().batch, true, &token).await.map_err(CatchUpError)?
             == Step::Moved
         {
             self.announce_move();
@@ -186,12 +253,14 @@ impl Projections {
         Ok(())
     }
 
-    /// One look at the log, and one batch.
+    /// One look at what comes after the checkpoint, and one batch. Only with `reads_log` the log is asked for more where the
+    /// feed ends; events that the feed has left behind are read from it in any case.
     pub(crate) async fn step(
         &self,
         model: ReadModel,
         size: &mut usize,
         most: usize,
+        reads_log: bool,
         token: &CancellationToken,
     ) -> Result<Step, StepError> {
         let from = Checkpoint::read(&self.pool, model.schema()).await.map_err(BatchError::Database)?;
@@ -207,6 +276,9 @@ impl Projections {
                 self.rebuild(model, RebuildOptions::default(), token).await.map_err(StepError::Rebuild)?;
                 return Ok(Step::Moved);
             }
+        }
+        if !reads_log && self.feed.end_position() <= from.position {
+            return Ok(Step::Idle);
         }
         let limits = Limits { events: *size, bytes: BATCH_BYTES };
         let events = self.feed.after(&self.log, model, from.position, limits).await.map_err(BatchError::Log)?;

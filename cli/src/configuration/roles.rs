@@ -1,6 +1,7 @@
 //! What each role is started with.
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use projections::FeedSource;
 
 use super::bus::BusArguments;
 use super::watcher::WatcherArguments;
@@ -22,6 +23,32 @@ pub(crate) struct ServeArguments {
     pub(crate) dead_letters: DeadLetterArguments,
 }
 
+/// How read models follow what happens.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct FeedArguments {
+    /// Where read models take events from while they are up to date. What is missing on the bus is read from the log in any
+    /// case.
+    #[arg(long, env = "LABLET_PROJECTION_FEED", value_enum, default_value_t = Feed::Bus)]
+    projection_feed: Feed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Feed {
+    /// From the stream of records on the bus: the log is not read.
+    Bus,
+    /// From the log.
+    Log,
+}
+
+impl FeedArguments {
+    pub(crate) fn source(self) -> FeedSource {
+        match self.projection_feed {
+            Feed::Bus => FeedSource::Bus,
+            Feed::Log => FeedSource::Log,
+        }
+    }
+}
+
 /// Projections.
 #[derive(Debug, Args)]
 pub(crate) struct ProjectArguments {
@@ -29,6 +56,8 @@ pub(crate) struct ProjectArguments {
     pub(crate) database: DatabaseArguments,
     #[command(flatten)]
     pub(crate) bus: BusArguments,
+    #[command(flatten)]
+    pub(crate) feed: FeedArguments,
     #[command(flatten)]
     pub(crate) watcher: WatcherArguments,
 }

@@ -3,6 +3,7 @@
 
 mod analytics;
 mod any_command;
+mod fed_by_the_bus;
 mod given;
 #[path = "../../../domain/tests/it/hostile.rs"]
 mod hostile;
