@@ -23,8 +23,10 @@ use crate::table::{self, Comparison, Target, Unit};
 const EVENT_BYTES: usize = 2_000;
 const CLIENTS: [usize; 4] = [1, 8, 32, 64];
 const TARGETS: [f64; 4] = [0.95, 1.1, 1.7, 1.9];
-/// Connections of each store: stock postgres-es holds one for the whole of an append.
-const CONNECTIONS: u32 = 70;
+/// Connections of stock postgres-es, which holds one for the whole of an append.
+const STOCK_CONNECTIONS: u32 = 70;
+/// Connections of the log for reading; its writers have their own.
+const LOG_CONNECTIONS: u32 = 20;
 
 /// Measures and prints.
 pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
@@ -36,10 +38,10 @@ pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
 
 async fn compare(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     let database = surroundings.database("append").await?;
-    let pool = app::log::pool(&database.url, CONNECTIONS)?;
+    let pool = app::log::pool(&database.url, LOG_CONNECTIONS)?;
     let log = Log::new(pool.clone(), Clock::system(), IdGenerator::random(), LogOptions::default());
     let stock_pool =
-        sqlx_08::postgres::PgPoolOptions::new().max_connections(CONNECTIONS).connect(&database.url).await?;
+        sqlx_08::postgres::PgPoolOptions::new().max_connections(STOCK_CONNECTIONS).connect(&database.url).await?;
     let stock = Arc::new(Stock::new_event_store(PostgresEventRepository::new(stock_pool.clone())));
     let payload = serde_json::to_string(&Added { amount: 1, note: note(EVENT_BYTES, 7) })?;
     let row = Row { aggregate_type: "counter", event_type: "counter.added", payload: &payload, with_key: false };
