@@ -1,6 +1,5 @@
 //! The structure of the tables: making those of the next one, and letting them take the place of the live ones.
 
-use std::hash::{BuildHasher as _, Hasher as _, RandomState};
 use std::time::Duration;
 
 use app::log::Position;
@@ -135,7 +134,7 @@ impl Projections {
             if attempts >= most {
                 return Err(RebuildError::InUse { model, attempts, holders });
             }
-            let wait = jittered(backoff.next_wait());
+            let wait = backoff.next_wait();
             tracing::info!(
                 projection = model.name(),
                 attempts,
@@ -193,13 +192,6 @@ impl std::fmt::Display for Holder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(formatter, "process {} of {}", self.pid, self.role)
     }
-}
-
-/// A wait of half its length to all of it, so that several do not come at the same moment again.
-fn jittered(wait: Duration) -> Duration {
-    // Every new state of the standard hasher is a random one.
-    let random = RandomState::new().build_hasher().finish();
-    wait / 2 + wait / 2 * u32::try_from(random % 1_000).unwrap_or(0) / 1_000
 }
 
 /// Takes every lock that a swap needs, or none: each within a moment, all within two. A view is locked for itself, as
