@@ -140,9 +140,9 @@ pub struct Watcher {
     holder: String,
     /// Its own: readers that wait must not keep it from ending what they wait for.
     connection: Option<PgConnection>,
-    /// Since when each was seen to hold its transaction, and when it was told last. How old a transaction is does not
+    /// Since when each was seen to hold its transaction, and when it was reported last. How old a transaction is does not
     /// matter: it delays nobody before it has an id.
-    seen: HashMap<Holding, Seen>,
+    seen: HashMap<Holding, Hold>,
     /// How often somebody of a role was ended lately, and when last.
     offences: HashMap<String, (u32, Instant)>,
     confine_at: Instant,
@@ -150,9 +150,9 @@ pub struct Watcher {
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct Hold {
     since: Instant,
-    told: Option<Instant>,
+    reported_at: Option<Instant>,
 }
 
 impl std::fmt::Debug for Watcher {
@@ -259,20 +259,21 @@ impl Watcher {
         let mut seen = HashMap::with_capacity(sessions.len());
         for session in sessions {
             let key = holding(session);
-            let mut of_session = self.seen.get(&key).copied().unwrap_or(Seen { since: now, told: None });
+            let mut of_session = self.seen.get(&key).copied().unwrap_or(Hold { since: now, reported_at: None });
             let held = now.duration_since(of_session.since);
             let verdict = session.judge(held, visibility.lag, self.allowed(session, now));
-            let is_news = of_session.told.is_none_or(|told| now.duration_since(told) >= 6 * TELL_AFTER);
+            let is_news =
+                of_session.reported_at.is_none_or(|reported_at| now.duration_since(reported_at) >= 6 * TELL_AFTER);
             match verdict {
                 Verdict::Leave => {}
                 Verdict::Tell if is_news => {
-                    of_session.told = Some(now);
+                    of_session.reported_at = Some(now);
                     tell(session, held, visibility);
                 }
                 Verdict::Tell => {}
                 Verdict::End => {
                     if let Some(problem) = self.end(connection, session, held, is_news).await? {
-                        of_session.told = if is_news { Some(now) } else { of_session.told };
+                        of_session.reported_at = if is_news { Some(now) } else { of_session.reported_at };
                         problems.push(problem);
                     }
                 }

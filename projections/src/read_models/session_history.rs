@@ -111,7 +111,7 @@ pub struct LifeRow {
 
 impl LifeRow {
     /// The step of a recorded event; none where the type is no step.
-    fn of(recorded: RecordedEvent) -> Option<Self> {
+    fn from_recorded(recorded: RecordedEvent) -> Option<Self> {
         let status = status_of(&recorded.event_type)?;
         let event = recorded.decode::<LabletSessionEvent>().ok();
         let step = event.as_ref().and_then(|event| event.life_step()).map(|(_, step)| step);
@@ -152,7 +152,7 @@ impl Projections {
     pub async fn session_life(&self, id: &SessionId) -> Result<Vec<LifeRow>, ReadError> {
         let types = SessionStatus::ALL.map(life_event);
         let steps = self.log.history_of_types(AggregateKind::Session.as_str(), id.as_str(), &types, MOST_STEPS).await?;
-        Ok(steps.into_iter().filter_map(LifeRow::of).collect())
+        Ok(steps.into_iter().filter_map(LifeRow::from_recorded).collect())
     }
 
     /// The events of a session. The cursor is a sequence, of one order. With what happened, a page ends early where its

@@ -30,7 +30,7 @@ impl Source {
         }
     }
 
-    fn of<T: Copy>(self, spread: &Spread<T>) -> Option<(T, Option<Uuid>)> {
+    fn select<T: Copy>(self, spread: &Spread<T>) -> Option<(T, Option<Uuid>)> {
         match self {
             Self::Max => spread.max.map(|value| (value, spread.max_event_id)),
             Self::Latest => spread.latest.map(|value| (value, spread.latest_event_id)),
@@ -66,7 +66,7 @@ impl Suggestions {
     pub(crate) fn new(source: Source, configured: &ResourceRequirements, observed: &DefinitionObservations) -> Self {
         let aggregate = &observed.aggregate;
         let suggest = |spread: &Spread<f64>, unit: Unit, configured: u32| match source {
-            Source::Max | Source::Latest => from_observed(source.of(spread), unit, configured),
+            Source::Max | Source::Latest => from_observed(source.select(spread), unit, configured),
             Source::Custom => by_hand(spread, unit, configured),
         };
         Self {
