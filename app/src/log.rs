@@ -150,7 +150,7 @@ impl Log {
             "Committed events that an open transaction keeps from readers"
         );
         let appended = watch::Sender::new(0);
-        let appender = append::Appender::start(&pool, options.writers, &appended);
+        let appender = append::Appender::new(&pool, options.writers, &appended);
         let cache = Arc::new(cache::Cache::new(options.cached_aggregates, options.cached_bytes));
         Self { pool, clock, id_generator, options, appender, cache, conflict_locks: Arc::default(), appended }
     }

@@ -260,3 +260,30 @@ async fn a_new_epoch_does_not_wait_for_long_for_somebody_elses_transaction() {
     open.rollback().await.unwrap();
     assert_eq!(begin_epoch(&database.pool()).await.unwrap(), 2);
 }
+
+#[tokio::test]
+async fn a_statement_is_finished_also_where_the_command_that_sent_it_is_given_up() {
+    let (database, _) = start().await;
+    let options = LogOptions { writers: 1, ..LogOptions::default() };
+    let log = Log::new(database.pool(), Clock::system(), IdGenerator::random(), options);
+    log.execute::<Counter>("first", Count::times(1, ""), &anybody()).await.unwrap();
+    let mut locked = app::log::begin(&database.pool()).await.unwrap();
+    sqlx::query("LOCK TABLE events IN EXCLUSIVE MODE").execute(&mut *locked).await.unwrap();
+    let execute = |id: &'static str| {
+        let log = log.clone();
+        tokio::spawn(async move { log.execute::<Counter>(id, Count::times(1, ""), &anybody()).await })
+    };
+    let given_up = execute("first");
+    let held_up =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    while sqlx::query_scalar::<_, i64>(held_up).fetch_one(&database.pool()).await.unwrap() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let queued = execute("second");
+    given_up.abort();
+    assert!(given_up.await.unwrap_err().is_cancelled());
+    locked.rollback().await.unwrap();
+    assert_eq!(queued.await.unwrap().unwrap().outcome, Outcome::Recorded);
+    assert_eq!(log.load::<Counter>("first").await.unwrap().unwrap().1, 2, "what was sent is recorded, once");
+    assert_eq!(log.execute::<Counter>("first", Count::times(1, ""), &anybody()).await.unwrap().sequence, 3);
+}
