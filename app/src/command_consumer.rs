@@ -37,7 +37,7 @@ pub use self::decoder::{CommandDecoder, Rejection};
 use self::delivery::Delivery;
 use self::handler::Handler;
 pub use self::raw_message::RawMessageError;
-use self::recovery::{Found, Recovery};
+use self::recovery::{Recovery, RecoveryOutcome};
 pub use self::retry::{RetryError, retry};
 use crate::commands::Commands;
 use crate::dead_letters::DeadLetters;
@@ -257,12 +257,16 @@ impl CommandConsumer {
     }
 }
 
-async fn recover(recovery: &mut Recovery, handler: &Handler, after_break: bool) -> Result<Found, CommandConsumerError> {
+async fn recover(
+    recovery: &mut Recovery,
+    handler: &Handler,
+    after_break: bool,
+) -> Result<RecoveryOutcome, CommandConsumerError> {
     let found = recovery.run(handler, after_break).await?;
     if found.unreadable > 0 {
         counter!("lablet_command_consumer_unreadable_total").increment(found.unreadable as u64);
     }
-    if found != Found::default() {
+    if found != RecoveryOutcome::default() {
         tracing::warn!(unreadable = found.unreadable, redelivered = found.redelivered, "outstanding commands examined");
     }
     Ok(found)

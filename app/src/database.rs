@@ -4,13 +4,13 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseFailure {
     /// It does not answer, refuses the connection, or has no room at the moment: the same question may work later.
-    Away,
+    Unreachable,
     /// It gave up on the question after the time that a statement may take.
-    TookTooLong,
+    TimedOut,
     /// What it was told to store cannot be stored: an exception of the data, a violated constraint, a limit.
     Data,
     /// A mistake of ours: the question is wrong, or the answer is of a shape that this build does not know.
-    Ours,
+    Internal,
 }
 
 impl DatabaseFailure {
@@ -21,24 +21,24 @@ impl DatabaseFailure {
             | sqlx::Error::Tls(_)
             | sqlx::Error::PoolTimedOut
             | sqlx::Error::PoolClosed
-            | sqlx::Error::WorkerCrashed => Self::Away,
+            | sqlx::Error::WorkerCrashed => Self::Unreachable,
             sqlx::Error::Encode(_) => Self::Data,
-            sqlx::Error::Database(error) => error.code().map_or(Self::Ours, |code| Self::from_code(&code)),
-            _ => Self::Ours,
+            sqlx::Error::Database(error) => error.code().map_or(Self::Internal, |code| Self::from_code(&code)),
+            _ => Self::Internal,
         }
     }
 
     fn from_code(code: &str) -> Self {
         match code {
-            "57014" => Self::TookTooLong,
+            "57014" => Self::TimedOut,
             // A primary that became a replica.
-            "25006" => Self::Away,
+            "25006" => Self::Unreachable,
             _ => match code.get(..2) {
                 // connection failures, authorisation, no such database; serialisation and deadlock; resources; locks;
                 // shutdown and start-up of the server; its disks
-                Some("08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58") => Self::Away,
+                Some("08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58") => Self::Unreachable,
                 Some("22" | "23" | "54") => Self::Data,
-                _ => Self::Ours,
+                _ => Self::Internal,
             },
         }
     }
@@ -46,8 +46,8 @@ impl DatabaseFailure {
     /// Whether the same statement may work later.
     pub fn may_pass(self) -> bool {
         match self {
-            Self::Away | Self::TookTooLong => true,
-            Self::Data | Self::Ours => false,
+            Self::Unreachable | Self::TimedOut => true,
+            Self::Data | Self::Internal => false,
         }
     }
 }
@@ -64,30 +64,30 @@ mod tests {
     #[test]
     fn what_cannot_be_decoded_is_no_database_that_is_away() {
         let decode = || sqlx::Error::ColumnDecode { index: "at".to_owned(), source: "is infinity".into() };
-        for ours in [decode(), sqlx::Error::Decode("x".into()), sqlx::Error::ColumnNotFound("x".to_owned())] {
-            assert_eq!(DatabaseFailure::from_error(&ours), DatabaseFailure::Ours, "{ours}");
+        for internal in [decode(), sqlx::Error::Decode("x".into()), sqlx::Error::ColumnNotFound("x".to_owned())] {
+            assert_eq!(DatabaseFailure::from_error(&internal), DatabaseFailure::Internal, "{internal}");
         }
-        for away in [sqlx::Error::PoolTimedOut, sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())] {
-            assert_eq!(DatabaseFailure::from_error(&away), DatabaseFailure::Away, "{away}");
+        for unreachable in [sqlx::Error::PoolTimedOut, sqlx::Error::Io(std::io::ErrorKind::ConnectionReset.into())] {
+            assert_eq!(DatabaseFailure::from_error(&unreachable), DatabaseFailure::Unreachable, "{unreachable}");
         }
     }
 
     #[test]
     fn a_code_of_postgres_says_whose_fault_it_is() {
         for (code, failure) in [
-            ("57014", DatabaseFailure::TookTooLong),
-            ("57P01", DatabaseFailure::Away),
-            ("57P03", DatabaseFailure::Away),
-            ("53300", DatabaseFailure::Away),
-            ("55P03", DatabaseFailure::Away),
-            ("40001", DatabaseFailure::Away),
-            ("28P01", DatabaseFailure::Away),
+            ("57014", DatabaseFailure::TimedOut),
+            ("57P01", DatabaseFailure::Unreachable),
+            ("57P03", DatabaseFailure::Unreachable),
+            ("53300", DatabaseFailure::Unreachable),
+            ("55P03", DatabaseFailure::Unreachable),
+            ("40001", DatabaseFailure::Unreachable),
+            ("28P01", DatabaseFailure::Unreachable),
             ("22P02", DatabaseFailure::Data),
             ("23505", DatabaseFailure::Data),
-            ("42P01", DatabaseFailure::Ours),
-            ("42501", DatabaseFailure::Ours),
-            ("XX000", DatabaseFailure::Ours),
-            ("", DatabaseFailure::Ours),
+            ("42P01", DatabaseFailure::Internal),
+            ("42501", DatabaseFailure::Internal),
+            ("XX000", DatabaseFailure::Internal),
+            ("", DatabaseFailure::Internal),
         ] {
             assert_eq!(DatabaseFailure::from_code(code), failure, "{code}");
         }

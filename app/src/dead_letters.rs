@@ -18,7 +18,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 pub use self::bounds::{DeadLetterBounds, PayloadPolicy};
-use self::bounds::{Filled, Room};
+use self::bounds::{LettersInUse, Room};
 pub(crate) use self::headers::from_wire;
 pub use self::headers::{header_map, plain_headers};
 pub use self::payload::{PayloadKept, names_a_secret};
@@ -140,7 +140,7 @@ pub struct OpenedLetter {
 
 /// What a sweep did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Swept {
+pub struct SweepOutcome {
     /// Settled letters that are gone.
     pub removed: u64,
     /// Letters that waited for too long and are discarded.
@@ -189,16 +189,16 @@ impl DeadLetters {
             DeadLetterKind::Projection => String::new(),
         };
         let source = storable(message.source, LONGEST_TEXT);
-        let mut room = self.bounds.room(&self.filled(message.kind, &team).await?);
+        let mut room = self.bounds.room(&self.in_use(message.kind, &team).await?);
         if room != Room::Enough && self.remove_settled(message.kind, &team).await? > 0 {
-            room = self.bounds.room(&self.filled(message.kind, &team).await?);
+            room = self.bounds.room(&self.in_use(message.kind, &team).await?);
         }
-        let kept = match room {
-            Room::Enough => Kept::within(&self.bounds, message),
+        let stored = match room {
+            Room::Enough => StoredMessage::within(&self.bounds, message),
             Room::ForReasons => {
                 counter!("lablet_dead_letters_without_message_total").increment(1);
                 tracing::warn!(team, "the dead letters are full; one is kept without its message");
-                Kept::without_message(message)
+                StoredMessage::without_message(message)
             }
             Room::None => {
                 // The same letter again needs no room.
@@ -210,7 +210,7 @@ impl DeadLetters {
                 return self.count_overflow(message, &team).await;
             }
         };
-        self.insert(message, &team, &source, &fingerprint(message), kept).await
+        self.insert(message, &team, &source, &fingerprint(message), stored).await
     }
 
     /// Makes room at the cost of what was decided about, the oldest first: what the team left, or else all.
@@ -233,7 +233,7 @@ impl DeadLetters {
         team: &str,
         source: &str,
         fingerprint: &[u8],
-        kept: Kept,
+        stored: StoredMessage,
     ) -> sqlx::Result<Uuid> {
         let (aggregate_type, aggregate_id) = message.aggregate.unzip();
         let (event_id, position) = message.event.clone().unzip();
@@ -251,25 +251,25 @@ impl DeadLetters {
         .bind(self.id_generator.uuid())
         .bind(message.kind)
         .bind(source)
-        .bind(&kept.reason)
+        .bind(&stored.reason)
         .bind(fingerprint)
         .bind(aggregate_type.map(text))
         .bind(aggregate_id.map(text))
         .bind(event_id)
         .bind(position.as_deref().map(text))
-        .bind(Json(&kept.headers))
-        .bind(&kept.payload)
+        .bind(Json(&stored.headers))
+        .bind(&stored.payload)
         .bind(self.clock.now())
         .bind(team)
-        .bind(kept.payload_kept)
+        .bind(stored.payload_kept)
         .bind(i64::try_from(message.payload.len()).unwrap_or(i64::MAX))
-        .bind(kept.bytes())
-        .bind(&kept.raw_headers)
+        .bind(stored.bytes())
+        .bind(&stored.raw_headers)
         .fetch_one(&self.pool)
         .await
     }
 
-    async fn filled(&self, kind: DeadLetterKind, team: &str) -> sqlx::Result<Filled> {
+    async fn in_use(&self, kind: DeadLetterKind, team: &str) -> sqlx::Result<LettersInUse> {
         sqlx::query_as(
             "select count(*) as letters, coalesce(sum(kept_bytes), 0)::bigint as bytes, \
              count(*) filter (where team = $2) as team_letters, \
@@ -297,22 +297,22 @@ impl DeadLetters {
 
     /// One letter of the team stands for all that there is no room for; how often it came is their number.
     async fn count_overflow(&self, message: &Undeliverable<'_>, team: &str) -> sqlx::Result<Uuid> {
-        let mut kept = Kept::without_message(message);
-        kept.headers.clear();
-        kept.reason = format!(
+        let mut stored = StoredMessage::without_message(message);
+        stored.headers.clear();
+        stored.reason = format!(
             "more commands failed than dead letters are kept; how often this one came is their number. The newest, to {}: {}",
             storable(message.source, SHORT),
-            kept.reason
+            stored.reason
         );
         let nameless = Undeliverable { aggregate: None, event: None, ..message.clone() };
-        self.insert(&nameless, team, OVERFLOW, team.as_bytes(), kept).await
+        self.insert(&nameless, team, OVERFLOW, team.as_bytes(), stored).await
     }
 
     /// Removes settled letters after their time, and discards those that nobody decided about in theirs.
     ///
     /// # Errors
     /// sqlx's error; what was done stays done.
-    pub async fn sweep(&self) -> sqlx::Result<Swept> {
+    pub async fn sweep(&self) -> sqlx::Result<SweepOutcome> {
         let now = self.clock.now();
         let before = |age: std::time::Duration| {
             TimeDelta::from_std(age)
@@ -320,7 +320,7 @@ impl DeadLetters {
                 .and_then(|age| now.checked_sub_signed(age))
                 .unwrap_or(DateTime::<Utc>::MIN_UTC)
         };
-        let mut swept = Swept::default();
+        let mut swept = SweepOutcome::default();
         loop {
             let removed = sqlx::query(
                 "delete from dead_letters where id in \
@@ -478,7 +478,7 @@ impl DeadLetters {
 }
 
 /// What is kept of one message.
-struct Kept {
+struct StoredMessage {
     reason: String,
     headers: BTreeMap<String, String>,
     raw_headers: Option<Vec<u8>>,
@@ -486,7 +486,7 @@ struct Kept {
     payload: Vec<u8>,
 }
 
-impl Kept {
+impl StoredMessage {
     fn within(bounds: &DeadLetterBounds, message: &Undeliverable<'_>) -> Self {
         let (payload_kept, payload) = payload::keep(bounds.payloads, message.payload);
         let mut headers = headers::bounded(&message.headers);

@@ -1,5 +1,5 @@
-//! The only crate that appends to the log or reads it: commands, the event store, the relay, the CloudEvents binding,
-//! JetStream, and the door for commands that arrive by NATS.
+//! The only crate that appends to the log or reads it: commands, the event store, the relay,
+//! and the consumer of commands that arrive by NATS.
 
 pub mod authority;
 pub mod body;

@@ -71,17 +71,17 @@ pub enum RecordFeedError {
 
 #[derive(Serialize, Deserialize)]
 struct Batch<'a> {
-    previous: Place,
+    previous: PositionParts,
     #[serde(borrow)]
     events: Vec<Record<'a>>,
 }
 
 /// A position as its parts.
-type Place = (i32, u64, i64);
+type PositionParts = (i32, u64, i64);
 
 #[derive(Serialize, Deserialize)]
 struct Record<'a> {
-    position: Place,
+    position: PositionParts,
     event_id: [u8; 16],
     aggregate_type: &'a str,
     aggregate_id: &'a str,
@@ -97,18 +97,18 @@ struct Record<'a> {
     recorded_at: i64,
 }
 
-fn place(position: Position) -> Place {
+fn position_parts(position: Position) -> PositionParts {
     (position.epoch, position.written_by, position.position)
 }
 
-fn position((epoch, written_by, position): Place) -> Position {
+fn position((epoch, written_by, position): PositionParts) -> Position {
     Position { epoch, written_by, position }
 }
 
 impl<'a> From<&'a RecordedEvent> for Record<'a> {
     fn from(event: &'a RecordedEvent) -> Self {
         Self {
-            position: place(event.position),
+            position: position_parts(event.position),
             event_id: event.event_id.into_bytes(),
             aggregate_type: &event.aggregate_type,
             aggregate_id: &event.aggregate_id,
@@ -171,7 +171,7 @@ impl RecordBatch {
 /// [`RecordError::Encoding`], which no event should cause.
 pub fn encode(previous: Position, events: &[RecordedEvent]) -> Result<Vec<Bytes>, RecordError> {
     let mut messages = Vec::new();
-    let mut batch = Batch { previous: place(previous), events: Vec::new() };
+    let mut batch = Batch { previous: position_parts(previous), events: Vec::new() };
     let mut bytes = 0;
     let mut finish = |batch: &mut Batch<'_>, bytes: &mut usize, next: Position| -> Result<(), RecordError> {
         if !batch.events.is_empty() {
@@ -179,7 +179,7 @@ pub fn encode(previous: Position, events: &[RecordedEvent]) -> Result<Vec<Bytes>
             message.push(FORMAT);
             messages.push(postcard::to_extend(batch, message)?.into());
         }
-        *batch = Batch { previous: place(next), events: Vec::new() };
+        *batch = Batch { previous: position_parts(next), events: Vec::new() };
         *bytes = 0;
         Ok(())
     };

@@ -32,8 +32,8 @@ pub use self::comparison::{Comparison, ComparisonError, compare};
 pub use self::lease::{Checkpoint, Progress, progress};
 use self::lease::{Lease, LeaseError, Saving};
 pub use self::nudger::Nudger;
-use self::read_ahead::{Ahead, ReadAhead};
-use self::window::{Settled, Window};
+use self::read_ahead::{Prepared, ReadAhead};
+use self::window::{Acknowledgements, Window};
 use crate::log::{Log, LogError, Position};
 use crate::notice::{NoticeError, PublicUrl};
 use bus::streams::{EnsureError, StreamBounds};
@@ -151,15 +151,15 @@ pub struct Relay {
 /// What ends an undisturbed stretch of publishing.
 enum Pause {
     Stopped,
-    LookAtTheStream,
+    CheckStream,
     /// The stream lost something: the checkpoint was moved back.
-    BegunAgain,
+    Restarted,
 }
 
 /// What a look at the stream found.
-struct Look {
+struct StreamCheck {
     last_sequence: u64,
-    begun_again: bool,
+    restarted: bool,
 }
 
 /// What an active relay remembers of the stream's troubles.
@@ -240,7 +240,7 @@ impl Relay {
                         }
                         return;
                     }
-                    Ok(Pause::LookAtTheStream | Pause::BegunAgain) => {}
+                    Ok(Pause::CheckStream | Pause::Restarted) => {}
                     Err(RelayError::Lease(LeaseError::Lost { epoch })) => {
                         tracing::warn!(epoch, "relay lost its lease");
                         return;
@@ -350,7 +350,7 @@ impl Relay {
     ) -> Result<Pause, RelayError> {
         let mut connects = self.bus.connects();
         connects.mark_unchanged();
-        let look = self.look_at_the_stream(lease, troubles).await?;
+        let look = self.check_stream(lease, troubles).await?;
         let most = self.options.in_flight.min(bus::connect::MOST_IN_FLIGHT);
         let again_until = troubles.again_until.unwrap_or(Position::START);
         let mut window = Window::new(most, lease.checkpoint().clone(), look.last_sequence, again_until);
@@ -361,8 +361,8 @@ impl Relay {
             Some(saving) => lease.saved(saving.await),
             None => Ok(()),
         };
-        let begun_again = matches!(ended, Ok(Pause::BegunAgain));
-        if saved.is_ok() && !begun_again && window.acknowledged().position != lease.checkpoint().position {
+        let restarted = matches!(ended, Ok(Pause::Restarted));
+        if saved.is_ok() && !restarted && window.acknowledged().position != lease.checkpoint().position {
             saved = lease.save(window.acknowledged().clone()).await;
         }
         let pause = ended?;
@@ -401,7 +401,7 @@ impl Relay {
                     }
                     return Ok(Pause::Stopped);
                 }
-                _ = connects.changed() => return Ok(Pause::LookAtTheStream),
+                _ = connects.changed() => return Ok(Pause::CheckStream),
                 saved = outcome(saving), if saving.is_some() => {
                     *saving = None;
                     lease.saved(saved)?;
@@ -416,38 +416,38 @@ impl Relay {
                         lease.save(window.acknowledged().clone()).await?;
                     }
                     // What is in flight meanwhile only adds to the stream, which no finding is about.
-                    if self.look_at_the_stream(lease, troubles).await?.begun_again {
-                        return Ok(Pause::BegunAgain);
+                    if self.check_stream(lease, troubles).await?.restarted {
+                        return Ok(Pause::Restarted);
                     }
                     look_at = Instant::now() + self.options.audit_every;
                 }
-                settled = window.settle(), if !window.is_empty() => {
-                    count(settled?);
+                acknowledgements = window.settle(), if !window.is_empty() => {
+                    count(acknowledgements?);
                     backoff.reset();
                     if troubles.missing_since.is_none() && troubles.hindrance.is_some() {
                         self.note_hindrance(lease, troubles, None).await?;
                     }
                 }
                 next = ahead.next(), if unsent.is_empty() => match next {
-                    Some(Ok(Ahead::Notices(notices, permit))) => {
+                    Some(Ok(Prepared::Notices(notices, permit))) => {
                         unsent = notices.into();
                         room = Some(permit);
                     }
-                    Some(Ok(Ahead::CaughtUp)) => backoff.reset(),
+                    Some(Ok(Prepared::CaughtUp)) => backoff.reset(),
                     Some(Err(error)) => {
                         while !window.is_empty() {
                             count(window.settle().await?);
                         }
                         return Err(error);
                     }
-                    None => return Ok(Pause::LookAtTheStream),
+                    None => return Ok(Pause::CheckStream),
                 },
             }
         }
     }
 
     /// Makes sure that the stream is there, and moves the checkpoint back where events are missing from it.
-    async fn look_at_the_stream(&self, lease: &mut Lease, troubles: &mut Troubles) -> Result<Look, RelayError> {
+    async fn check_stream(&self, lease: &mut Lease, troubles: &mut Troubles) -> Result<StreamCheck, RelayError> {
         streams::ensure_events(&self.bus, &self.options.bounds).await?;
         if let Err(error) = streams::ensure_records(&self.bus).await {
             let cause = in_words(&error);
@@ -465,7 +465,7 @@ impl Relay {
         let state = audit::look(&self.bus, &info, lease.checkpoint()).await.map_err(RelayError::Audit)?;
         let finding = audit::judge(lease.checkpoint(), &state);
         let resume_from = match finding {
-            Finding::Intact => return Ok(Look { last_sequence, begun_again: false }),
+            Finding::Intact => return Ok(StreamCheck { last_sequence, restarted: false }),
             Finding::Unused | Finding::Lost => Position::START,
             Finding::RolledBack { last_event } => match last_event {
                 Some(event_id) => self.log.event(event_id).await?.map_or(Position::START, |event| event.position),
@@ -483,14 +483,14 @@ impl Relay {
             );
         }
         lease.begin_again(resume_from, &state, finding != Finding::Unused).await?;
-        Ok(Look { last_sequence, begun_again: true })
+        Ok(StreamCheck { last_sequence, restarted: true })
     }
 }
 
-fn count(settled: Settled) {
-    counter!("lablet_relay_published_total").increment(settled.events);
-    if settled.again > 0 {
-        counter!("lablet_relay_republished_total").increment(settled.again);
+fn count(acknowledgements: Acknowledgements) {
+    counter!("lablet_relay_published_total").increment(acknowledgements.events);
+    if acknowledgements.again > 0 {
+        counter!("lablet_relay_republished_total").increment(acknowledgements.again);
     }
 }
 

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use self::analysts::{Deviation, confine_analysts, keep_analyst_password, problem_lines};
 pub use self::session::WatchedSession;
-use self::session::{TELL_AFTER, Verdict};
+use self::session::{REPORT_AFTER, SessionAction};
 use crate::log::{Log, Visibility};
 use bus::Backoff;
 
@@ -38,7 +38,7 @@ const MOST_KEPT: i64 = 1_000;
 /// How a watcher works.
 #[derive(Debug, Clone)]
 pub struct WatcherOptions {
-    /// How long a stranger's transaction may delay the log's readers; `None`: it is told and never ended.
+    /// How long a stranger's transaction may delay the log's readers; `None`: it is reported and never ended.
     pub longest_delay: Option<Duration>,
     /// Sessions are looked at this often.
     pub look_every: Duration,
@@ -261,17 +261,17 @@ impl Watcher {
             let key = holding(session);
             let mut of_session = self.seen.get(&key).copied().unwrap_or(Hold { since: now, reported_at: None });
             let held = now.duration_since(of_session.since);
-            let verdict = session.judge(held, visibility.lag, self.allowed(session, now));
+            let action = session.action(held, visibility.lag, self.allowed(session, now));
             let is_news =
-                of_session.reported_at.is_none_or(|reported_at| now.duration_since(reported_at) >= 6 * TELL_AFTER);
-            match verdict {
-                Verdict::Leave => {}
-                Verdict::Tell if is_news => {
+                of_session.reported_at.is_none_or(|reported_at| now.duration_since(reported_at) >= 6 * REPORT_AFTER);
+            match action {
+                SessionAction::Ignore => {}
+                SessionAction::Report if is_news => {
                     of_session.reported_at = Some(now);
-                    tell(session, held, visibility);
+                    report(session, held, visibility);
                 }
-                Verdict::Tell => {}
-                Verdict::End => {
+                SessionAction::Report => {}
+                SessionAction::End => {
                     if let Some(problem) = self.end(connection, session, held, is_news).await? {
                         of_session.reported_at = if is_news { Some(now) } else { of_session.reported_at };
                         problems.push(problem);
@@ -350,7 +350,7 @@ impl Watcher {
         );
         let offences = self.offences.entry(session.role_name.clone()).or_insert((0, Instant::now()));
         *offences = (offences.0.saturating_add(1), Instant::now());
-        let keep = "WITH told AS (
+        let keep = "WITH recorded AS (
                         INSERT INTO ended_sessions (pid, role_name, database_name, application_name, seconds, reason)
                         VALUES ($1, $2, $3, $4, $5, $6)
                     ), aged AS (
@@ -379,7 +379,7 @@ async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
     Ok(connection)
 }
 
-fn tell(session: &WatchedSession, held: Duration, visibility: Visibility) {
+fn report(session: &WatchedSession, held: Duration, visibility: Visibility) {
     tracing::warn!(
         pid = session.pid,
         user = ?session.role_name,

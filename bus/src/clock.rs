@@ -21,7 +21,7 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still until it is told to move. Its clones share the time.
+    /// A clock that stands still until `advance` moves it. Its clones share the time.
     pub fn manual(start: DateTime<Utc>) -> Self {
         Self(Source::Manual(Arc::new(Mutex::new(start))))
     }
@@ -39,7 +39,7 @@ impl Clock {
         now.trunc_subsecs(6)
     }
 
-    /// Moves a manual clock on; the machine's own clock does not listen.
+    /// Moves a manual clock on; the machine's own clock is not moved.
     pub fn advance(&self, by: TimeDelta) {
         if let Source::Manual(time) = &self.0 {
             *time.lock().unwrap_or_else(PoisonError::into_inner) += by;
@@ -47,7 +47,7 @@ impl Clock {
     }
 }
 
-/// Mints identifiers: UUIDs of version 7, whose first bits are the time.
+/// Generates identifiers: UUIDs of version 7, whose first bits are the time.
 #[derive(Debug, Clone)]
 pub struct IdGenerator(Chance);
 
@@ -58,12 +58,12 @@ enum Chance {
 }
 
 impl IdGenerator {
-    /// Mints from the machine's clock and randomness.
+    /// Ids from the machine's clock and randomness.
     pub fn random() -> Self {
         Self(Chance::Random)
     }
 
-    /// Mints the same sequence each time: `seed` and a counter in place of randomness, on the given clock.
+    /// The same sequence each time: `seed` and a counter in place of randomness, on the given clock.
     pub fn seeded(seed: u64, clock: Clock) -> Self {
         Self(Chance::Counted { clock, next: Arc::new(Mutex::new(seed << 32)) })
     }
@@ -93,15 +93,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_manual_clock_moves_only_when_told_and_a_seeded_mint_repeats_itself() {
+    fn a_manual_clock_moves_only_by_advance_and_a_seeded_generator_repeats_itself() {
         let clock = Clock::manual(DateTime::from_timestamp(1_772_000_000, 123_456_789).unwrap());
         assert_eq!(clock.now().timestamp_subsec_nanos(), 123_456_000);
         let other = clock.clone();
         other.advance(TimeDelta::seconds(5));
         assert_eq!(clock.now().timestamp(), 1_772_000_005);
-        let mints = [IdGenerator::seeded(7, clock.clone()), IdGenerator::seeded(7, clock)];
-        assert_eq!(mints[0].uuid(), mints[1].uuid());
-        assert_ne!(mints[0].uuid(), mints[0].uuid());
-        assert_eq!(mints[0].uuid().get_version_num(), 7);
+        let generators = [IdGenerator::seeded(7, clock.clone()), IdGenerator::seeded(7, clock)];
+        assert_eq!(generators[0].uuid(), generators[1].uuid());
+        assert_ne!(generators[0].uuid(), generators[0].uuid());
+        assert_eq!(generators[0].uuid().get_version_num(), 7);
     }
 }

@@ -1,7 +1,7 @@
 //! The demonstration: a simulated CML controller, five sample labs, and sessions that live through their life in about
 //! a minute and begin again, so that a new user sees observations, drift, requests and aggregates come to life.
 //!
-//! It plays the services around Lablet (booking, lab start and stop, grading) through the same doors that they use.
+//! It plays the services around Lablet (booking, lab start and stop, grading) through the same interfaces that they use.
 
 mod labs;
 mod services;

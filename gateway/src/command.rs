@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_doors_tell_a_failure_in_the_same_words() {
+    fn http_and_bus_word_a_failure_the_same_way() {
         let id = || "s1".to_owned();
         let elsewhere = LabletSessionError::BoundElsewhere { what: "lab", bound: id(), refused: id() };
         let step = LabletSessionError::TransitionNotAllowed { from: SessionStatus::Ready, to: SessionStatus::Stopped };

@@ -213,16 +213,16 @@ impl From<ReadError> for Problem {
 impl From<sqlx::Error> for Problem {
     fn from(error: sqlx::Error) -> Self {
         match DatabaseFailure::from_error(&error) {
-            DatabaseFailure::Away => {
+            DatabaseFailure::Unreachable => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "database unavailable");
                 Self::unavailable("The database does not answer at the moment.", COME_BACK)
             }
-            DatabaseFailure::TookTooLong => {
+            DatabaseFailure::TimedOut => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "database query cancelled");
                 let detail = "The database gave up on this question, which took too long. Ask for less at once.";
                 Self::new(ProblemKind::TimedOut, detail).retry_after(COME_BACK)
             }
-            DatabaseFailure::Data | DatabaseFailure::Ours => {
+            DatabaseFailure::Data | DatabaseFailure::Internal => {
                 Self::internal("an answer of the database is not understood", &error)
             }
         }

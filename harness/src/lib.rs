@@ -1,4 +1,4 @@
-//! The whole system behind verbs of its domain, for journeys: the real executable, its real servers, through its doors.
+//! The whole system behind verbs of its domain, for journeys: the real executable, its real servers, through its HTTP and bus interfaces.
 //!
 //! For development only.
 

@@ -16,12 +16,12 @@ const WORKER_QUEUE: usize = 2;
 /// How long the workers may take to finish what they have begun. Whatever is left is delivered again.
 const FINISH: Duration = Duration::from_secs(25);
 
-/// A message, and the command that it was understood as.
-type Understood = (Delivery, Result<DecodedCommand, Rejection>);
+/// A message and the command decoded from it, or why none was.
+type DecodedDelivery = (Delivery, Result<DecodedCommand, Rejection>);
 
 /// The workers of one process.
 pub(super) struct AggregateWorkers {
-    senders: Vec<mpsc::Sender<Understood>>,
+    senders: Vec<mpsc::Sender<DecodedDelivery>>,
     tasks: JoinSet<()>,
 }
 
@@ -31,7 +31,7 @@ impl AggregateWorkers {
         let mut tasks = JoinSet::new();
         let senders = (0..count.max(1))
             .map(|_| {
-                let (sender, mut receiver) = mpsc::channel::<Understood>(WORKER_QUEUE);
+                let (sender, mut receiver) = mpsc::channel::<DecodedDelivery>(WORKER_QUEUE);
                 let handler = handler.clone();
                 tasks.spawn(async move {
                     while let Some((delivery, decoded)) = receiver.recv().await {
@@ -44,7 +44,7 @@ impl AggregateWorkers {
         Self { senders, tasks }
     }
 
-    /// Understands a message and puts it into the worker of what it is about; waits while that worker is full.
+    /// Decodes a message and puts it into the worker of what it is about; waits while that worker is full.
     pub(super) async fn put(&self, delivery: Delivery) {
         let decoded = delivery.decode();
         let mut hasher = DefaultHasher::new();

@@ -18,17 +18,17 @@ use crate::log::{DedupeKey, Origin};
 use bus::cloud_event::{self, NotAnEvent};
 use bus::{streams, subjects};
 
-/// Why a message did not take effect.
+/// RejectionReason a message did not take effect.
 #[derive(Debug)]
 pub struct Rejection {
-    why: Box<Why>,
+    reason: Box<RejectionReason>,
     about: Option<(&'static str, String)>,
     /// What of the command was not used: a name that is misspelt may be the reason.
     warnings: Vec<Warning>,
 }
 
 #[derive(Debug)]
-enum Why {
+enum RejectionReason {
     Subject,
     NotAnEvent(NotAnEvent),
     OtherType { expected: String, got: String },
@@ -75,8 +75,9 @@ impl CommandDecoder {
     /// # Errors
     /// [`Rejection`], which never works later.
     pub fn take(subject: &str, headers: Option<&HeaderMap>, payload: &[u8]) -> Result<DecodedCommand, Rejection> {
-        let (team, name) = subjects::sender(subject).ok_or(Why::Subject)?;
-        let event = cloud_event::read(headers, payload, streams::LARGEST_COMMAND).map_err(Why::NotAnEvent)?;
+        let (team, name) = subjects::sender(subject).ok_or(RejectionReason::Subject)?;
+        let event =
+            cloud_event::read(headers, payload, streams::LARGEST_COMMAND).map_err(RejectionReason::NotAnEvent)?;
         let expected = Command::event_type(name);
         if !Command::NAMES.contains(&name) || event.ty() != expected {
             let known = Command::NAMES.contains(&name);
@@ -86,13 +87,13 @@ impl CommandDecoder {
             } else {
                 format!("the subject's command is {name}")
             };
-            return Err(Why::OtherType { expected, got }.into());
+            return Err(RejectionReason::OtherType { expected, got }.into());
         }
-        let data = cloud_event::json_data(&event).map_err(Why::NotAnEvent)?;
+        let data = cloud_event::json_data(&event).map_err(RejectionReason::NotAnEvent)?;
         let origin = origin(team, &event, &data, headers);
         // A tree has each name once: which of two was meant, only the bytes can tell.
-        body::check_json_of(payload).map_err(Why::Invalid)?;
-        let command = Command::parse(name, event.subject(), data).map_err(Why::Invalid)?;
+        body::check_json_of(payload).map_err(RejectionReason::Invalid)?;
+        let command = Command::parse(name, event.subject(), data).map_err(RejectionReason::Invalid)?;
         let strict = cloud_event::extension(&event, HANDLING).is_some_and(|handling| handling == "strict");
         let handling = Handling::default().or_strict(strict);
         Ok(DecodedCommand { command: command.value, origin, unknown: command.unknown, handling })
@@ -105,15 +106,17 @@ impl CommandDecoder {
     pub async fn handle(&self, decoded: DecodedCommand) -> Result<Answer, Rejection> {
         let about = decoded.command.about().map(|(what, id)| (what, id.to_owned()));
         let handling = self.commands.handling().or_strict(decoded.handling == Handling::Strict);
-        let rejected = |why, warnings| Rejection { why: Box::new(why), about: about.clone(), warnings };
-        let mut warnings =
-            decoded.unknown.handled(handling).map_err(|refused| rejected(Why::Invalid(refused), Vec::new()))?;
+        let rejected = |reason, warnings| Rejection { reason: Box::new(reason), about: about.clone(), warnings };
+        let mut warnings = decoded
+            .unknown
+            .handled(handling)
+            .map_err(|refused| rejected(RejectionReason::Invalid(refused), Vec::new()))?;
         match self.commands.handle(decoded.command, &decoded.origin).await {
             Ok(mut answer) => {
                 warnings.append(&mut answer.warnings);
                 Ok(Answer { warnings, ..answer })
             }
-            Err(error) => Err(rejected(Why::Command(error), warnings)),
+            Err(error) => Err(rejected(RejectionReason::Command(error), warnings)),
         }
     }
 }
@@ -148,46 +151,46 @@ fn is_traceparent(text: &str) -> bool {
         if hex(version, 2) && hex(trace, 32) && hex(span, 16) && hex(flags, 2))
 }
 
-impl From<Why> for Rejection {
-    fn from(why: Why) -> Self {
-        let warnings = match &why {
-            Why::Invalid(refused) => refused.warnings().to_vec(),
+impl From<RejectionReason> for Rejection {
+    fn from(reason: RejectionReason) -> Self {
+        let warnings = match &reason {
+            RejectionReason::Invalid(refused) => refused.warnings().to_vec(),
             _ => Vec::new(),
         };
-        Self { why: Box::new(why), about: None, warnings }
+        Self { reason: Box::new(reason), about: None, warnings }
     }
 }
 
 impl Rejection {
     pub(super) fn timed_out(timeout: Duration) -> Self {
-        Why::TimedOut(timeout).into()
+        RejectionReason::TimedOut(timeout).into()
     }
 
     pub(super) fn unreadable(because: String) -> Self {
-        Why::Unreadable(because).into()
+        RejectionReason::Unreadable(because).into()
     }
 
     pub(super) fn panicked() -> Self {
-        Why::Panicked.into()
+        RejectionReason::Panicked.into()
     }
 
     pub(super) fn unfinished(deliveries: i64) -> Self {
-        Why::Unfinished(deliveries).into()
+        RejectionReason::Unfinished(deliveries).into()
     }
 
     pub(super) fn ended_the_process(times: i64) -> Self {
-        Why::EndedTheProcess(times).into()
+        RejectionReason::EndedTheProcess(times).into()
     }
 
     /// The same, for one that is not tried again as too many wait for that already.
     pub(super) fn among_many(self) -> Self {
         let (about, warnings) = (self.about.clone(), self.warnings.clone());
-        Self { why: Box::new(Why::AmongMany(Box::new(self))), about, warnings }
+        Self { reason: Box::new(RejectionReason::AmongMany(Box::new(self))), about, warnings }
     }
 
     /// Whether it speaks of the database as a whole, and not of this command.
     pub(super) fn is_about_the_database(&self) -> bool {
-        let Why::Command(error) = &*self.why else { return false };
+        let RejectionReason::Command(error) = &*self.reason else { return false };
         let mut next = error.source();
         while let Some(error) = next {
             let shared = error.downcast_ref::<Arc<sqlx::Error>>().map(AsRef::as_ref);
@@ -201,58 +204,62 @@ impl Rejection {
 
     /// Whether a mistake of ours, or in what is stored, is the reason: somebody has to look at it.
     pub(super) fn is_internal(&self) -> bool {
-        match &*self.why {
-            Why::Command(error) => error.class() == ErrorClass::Internal,
-            Why::Panicked | Why::TimedOut(_) => true,
+        match &*self.reason {
+            RejectionReason::Command(error) => error.class() == ErrorClass::Internal,
+            RejectionReason::Panicked | RejectionReason::TimedOut(_) => true,
             _ => false,
         }
     }
 
     /// Whether the same message may work later.
     pub fn may_work_later(&self) -> bool {
-        match &*self.why {
+        match &*self.reason {
             // A mistake of ours, a missing right say, may be mended meanwhile; the tries are counted.
-            Why::Command(error) => matches!(error.class(), ErrorClass::Dependency | ErrorClass::Internal),
-            Why::TimedOut(_) | Why::Panicked => true,
-            Why::Subject
-            | Why::NotAnEvent(_)
-            | Why::OtherType { .. }
-            | Why::Invalid(_)
-            | Why::Unreadable(_)
-            | Why::Unfinished(_)
-            | Why::EndedTheProcess(_)
-            | Why::AmongMany(_) => false,
+            RejectionReason::Command(error) => matches!(error.class(), ErrorClass::Dependency | ErrorClass::Internal),
+            RejectionReason::TimedOut(_) | RejectionReason::Panicked => true,
+            RejectionReason::Subject
+            | RejectionReason::NotAnEvent(_)
+            | RejectionReason::OtherType { .. }
+            | RejectionReason::Invalid(_)
+            | RejectionReason::Unreadable(_)
+            | RejectionReason::Unfinished(_)
+            | RejectionReason::EndedTheProcess(_)
+            | RejectionReason::AmongMany(_) => false,
         }
     }
 
     pub(super) fn is_about_something_unknown(&self) -> bool {
-        matches!(&*self.why, Why::Command(CommandError::NotFound { .. }))
+        matches!(&*self.reason, RejectionReason::Command(CommandError::NotFound { .. }))
     }
 
     /// A short name of the reason.
     pub fn code(&self) -> &'static str {
-        match &*self.why {
-            Why::Subject => "unknown_subject",
-            Why::NotAnEvent(_) => "not_an_event",
-            Why::OtherType { .. } => "unknown_type",
-            Why::Invalid(_) => ErrorCode::Invalid.as_str(),
-            Why::Command(error) => error.code(),
-            Why::TimedOut(_) => ErrorCode::TimedOut.as_str(),
-            Why::Unreadable(_) => "unreadable",
-            Why::Panicked | Why::EndedTheProcess(_) => "crashed",
-            Why::Unfinished(_) => "unfinished",
-            Why::AmongMany(rejection) => rejection.code(),
+        match &*self.reason {
+            RejectionReason::Subject => "unknown_subject",
+            RejectionReason::NotAnEvent(_) => "not_an_event",
+            RejectionReason::OtherType { .. } => "unknown_type",
+            RejectionReason::Invalid(_) => ErrorCode::Invalid.as_str(),
+            RejectionReason::Command(error) => error.code(),
+            RejectionReason::TimedOut(_) => ErrorCode::TimedOut.as_str(),
+            RejectionReason::Unreadable(_) => "unreadable",
+            RejectionReason::Panicked | RejectionReason::EndedTheProcess(_) => "crashed",
+            RejectionReason::Unfinished(_) => "unfinished",
+            RejectionReason::AmongMany(rejection) => rejection.code(),
         }
     }
 
     /// The code of a micro service's error, which is that of HTTP.
     pub fn status(&self) -> u16 {
-        match &*self.why {
-            Why::Subject | Why::NotAnEvent(_) | Why::OtherType { .. } | Why::Invalid(_) | Why::Unreadable(_) => 400,
-            Why::Command(error) => error.error_code().status(),
-            Why::TimedOut(_) => ErrorCode::TimedOut.status(),
-            Why::Panicked | Why::Unfinished(_) | Why::EndedTheProcess(_) => 500,
-            Why::AmongMany(rejection) => rejection.status(),
+        match &*self.reason {
+            RejectionReason::Subject
+            | RejectionReason::NotAnEvent(_)
+            | RejectionReason::OtherType { .. }
+            | RejectionReason::Invalid(_)
+            | RejectionReason::Unreadable(_) => 400,
+            RejectionReason::Command(error) => error.error_code().status(),
+            RejectionReason::TimedOut(_) => ErrorCode::TimedOut.status(),
+            RejectionReason::Panicked | RejectionReason::Unfinished(_) | RejectionReason::EndedTheProcess(_) => 500,
+            RejectionReason::AmongMany(rejection) => rejection.status(),
         }
     }
 
@@ -263,14 +270,14 @@ impl Rejection {
 
     /// What the sender is told.
     pub fn answer(&self) -> Value {
-        let why = match &*self.why {
-            Why::AmongMany(rejection) => &*rejection.why,
-            why => why,
+        let reason = match &*self.reason {
+            RejectionReason::AmongMany(rejection) => &*rejection.reason,
+            reason => reason,
         };
-        let complaints: Cow<'_, [Invalid]> = match why {
-            Why::Invalid(refused) => refused.complaints().into(),
-            Why::Command(CommandError::Invalid(invalid)) => std::slice::from_ref(invalid).into(),
-            Why::Command(CommandError::Refused(refused)) => refused.invalid().into_iter().collect(),
+        let complaints: Cow<'_, [Invalid]> = match reason {
+            RejectionReason::Invalid(refused) => refused.complaints().into(),
+            RejectionReason::Command(CommandError::Invalid(invalid)) => std::slice::from_ref(invalid).into(),
+            RejectionReason::Command(CommandError::Refused(refused)) => refused.invalid().into_iter().collect(),
             _ => Cow::default(),
         };
         let mut error = json!({ "code": self.code(), "message": self.to_string() });
@@ -288,14 +295,14 @@ impl Rejection {
 
 impl fmt::Display for Rejection {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.why {
-            Why::Subject => formatter.write_str(
+        match &*self.reason {
+            RejectionReason::Subject => formatter.write_str(
                 "the subject is not lablet.commands.<team>.<command>, the team of 1 to 64 printable ASCII characters",
             ),
-            Why::NotAnEvent(error) => error.fmt(formatter),
-            Why::OtherType { expected, got } => write!(formatter, "{got}; expected {expected}"),
-            Why::Invalid(invalid) => invalid.fmt(formatter),
-            Why::Command(error) => {
+            RejectionReason::NotAnEvent(error) => error.fmt(formatter),
+            RejectionReason::OtherType { expected, got } => write!(formatter, "{got}; expected {expected}"),
+            RejectionReason::Invalid(invalid) => invalid.fmt(formatter),
+            RejectionReason::Command(error) => {
                 error.fmt(formatter)?;
                 // What is wrong with what is stored is for whoever looks at the dead letter.
                 if error.class() == ErrorClass::Internal {
@@ -307,14 +314,20 @@ impl fmt::Display for Rejection {
                 }
                 Ok(())
             }
-            Why::TimedOut(timeout) => write!(formatter, "it was not handled within {} s", timeout.as_secs()),
-            Why::Unreadable(because) => write!(formatter, "the message cannot be read: {because}"),
-            Why::Panicked => formatter.write_str("handling it ended in a panic; the log of the process has it"),
-            Why::Unfinished(deliveries) => write!(formatter, "it was delivered {deliveries} times and never finished"),
-            Why::EndedTheProcess(times) => {
+            RejectionReason::TimedOut(timeout) => {
+                write!(formatter, "it was not handled within {} s", timeout.as_secs())
+            }
+            RejectionReason::Unreadable(because) => write!(formatter, "the message cannot be read: {because}"),
+            RejectionReason::Panicked => {
+                formatter.write_str("handling it ended in a panic; the log of the process has it")
+            }
+            RejectionReason::Unfinished(deliveries) => {
+                write!(formatter, "it was delivered {deliveries} times and never finished")
+            }
+            RejectionReason::EndedTheProcess(times) => {
                 write!(formatter, "it was handled alone {times} times, and the process ended each time")
             }
-            Why::AmongMany(rejection) => {
+            RejectionReason::AmongMany(rejection) => {
                 write!(formatter, "{rejection}; as many others wait for the same already, it was not tried again")
             }
         }
@@ -323,8 +336,8 @@ impl fmt::Display for Rejection {
 
 impl std::error::Error for Rejection {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &*self.why {
-            Why::Command(error) => error.source(),
+        match &*self.reason {
+            RejectionReason::Command(error) => error.source(),
             _ => None,
         }
     }

@@ -67,7 +67,7 @@ impl Delivery {
         }
     }
 
-    /// Understands the command in it. A message that ends in a panic is refused, as it would be each time.
+    /// Decodes the command. A message whose decoding panics is refused: it would panic each time.
     pub(super) fn decode(&self) -> Result<DecodedCommand, Rejection> {
         let decode = || CommandDecoder::take(&self.subject, self.headers.as_ref(), &self.payload);
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(decode)).unwrap_or_else(|_| Err(Rejection::panicked()))
@@ -111,15 +111,15 @@ impl Delivery {
 
     /// Has the message delivered again after a while.
     pub(super) async fn nak(&self, bus: &Bus, delay: Duration) {
-        self.tell(bus, AckKind::Nak(Some(delay))).await;
+        self.publish_ack(bus, AckKind::Nak(Some(delay))).await;
     }
 
     /// Says that the message is being handled still.
     pub(super) async fn in_progress(&self, bus: &Bus) {
-        self.tell(bus, AckKind::Progress).await;
+        self.publish_ack(bus, AckKind::Progress).await;
     }
 
-    async fn tell(&self, bus: &Bus, kind: AckKind) {
+    async fn publish_ack(&self, bus: &Bus, kind: AckKind) {
         if let Err(error) = bus.client().publish(self.acknowledgements.clone(), kind.into()).await {
             tracing::warn!(
                 error = &error as &dyn std::error::Error,

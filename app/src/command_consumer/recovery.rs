@@ -36,7 +36,7 @@ impl InHand {
 
 /// What a look at the outstanding messages found.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Found {
+pub(super) struct RecoveryOutcome {
     /// Messages that cannot be read, and are dead letters now.
     pub(super) unreadable: usize,
     /// Messages that are delivered again.
@@ -55,8 +55,12 @@ impl Recovery {
     ///
     /// # Errors
     /// [`CommandConsumerError::Recovery`]; what was done stays done.
-    pub(super) async fn run(&mut self, handler: &Handler, after_break: bool) -> Result<Found, CommandConsumerError> {
-        let mut found = Found::default();
+    pub(super) async fn run(
+        &mut self,
+        handler: &Handler,
+        after_break: bool,
+    ) -> Result<RecoveryOutcome, CommandConsumerError> {
+        let mut found = RecoveryOutcome::default();
         let stream = handler.bus.jetstream().get_stream_no_info(streams::COMMANDS).await;
         let stream = stream.map_err(|error| CommandConsumerError::Consumer(Box::new(error)))?;
         let info =

@@ -56,11 +56,11 @@ impl DeadLetterBounds {
     pub const TEAMS: u64 = 4;
 
     /// What there is room for, where so much is there.
-    pub(super) fn room(&self, filled: &Filled) -> Room {
+    pub(super) fn room(&self, in_use: &LettersInUse) -> Room {
         let is_full = |used: i64, bound: u64| u64::try_from(used).is_ok_and(|used| used >= bound);
-        if is_full(filled.letters, self.letters) || is_full(filled.team_letters, self.letters / Self::TEAMS) {
+        if is_full(in_use.letters, self.letters) || is_full(in_use.team_letters, self.letters / Self::TEAMS) {
             Room::None
-        } else if is_full(filled.bytes, self.bytes) || is_full(filled.team_bytes, self.bytes / Self::TEAMS) {
+        } else if is_full(in_use.bytes, self.bytes) || is_full(in_use.team_bytes, self.bytes / Self::TEAMS) {
             Room::ForReasons
         } else {
             Room::Enough
@@ -81,7 +81,7 @@ pub(super) enum Room {
 
 /// Letters and bytes that there are, of all and of one team.
 #[derive(Debug, Clone, Copy, sqlx::FromRow)]
-pub(super) struct Filled {
+pub(super) struct LettersInUse {
     pub(super) letters: i64,
     pub(super) bytes: i64,
     pub(super) team_letters: i64,
@@ -108,11 +108,12 @@ mod tests {
     #[test]
     fn a_team_fills_a_quarter_and_messages_go_before_letters() {
         let bounds = DeadLetterBounds { bytes: 400, letters: 40, ..DeadLetterBounds::default() };
-        let filled = |letters, bytes, team_letters, team_bytes| Filled { letters, bytes, team_letters, team_bytes };
-        assert_eq!(bounds.room(&filled(39, 399, 9, 99)), Room::Enough);
-        assert_eq!(bounds.room(&filled(9, 100, 9, 100)), Room::ForReasons);
-        assert_eq!(bounds.room(&filled(20, 400, 0, 0)), Room::ForReasons);
-        assert_eq!(bounds.room(&filled(10, 0, 10, 0)), Room::None);
-        assert_eq!(bounds.room(&filled(40, 0, 0, 0)), Room::None);
+        let in_use =
+            |letters, bytes, team_letters, team_bytes| LettersInUse { letters, bytes, team_letters, team_bytes };
+        assert_eq!(bounds.room(&in_use(39, 399, 9, 99)), Room::Enough);
+        assert_eq!(bounds.room(&in_use(9, 100, 9, 100)), Room::ForReasons);
+        assert_eq!(bounds.room(&in_use(20, 400, 0, 0)), Room::ForReasons);
+        assert_eq!(bounds.room(&in_use(10, 0, 10, 0)), Room::None);
+        assert_eq!(bounds.room(&in_use(40, 0, 0, 0)), Room::None);
     }
 }

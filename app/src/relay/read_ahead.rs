@@ -28,7 +28,7 @@ const CHUNK: usize = 64;
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
 /// What comes next, in the log's order.
-pub(super) enum Ahead {
+pub(super) enum Prepared {
     /// Notices to publish. The permit bounds what is in hand; it is shared by the chunks of a page.
     Notices(Vec<Notice>, Arc<OwnedSemaphorePermit>),
     /// Everything that readers of the log may see was handed over.
@@ -43,7 +43,7 @@ enum Read {
 
 /// The tasks that read and write ahead. They end with this value.
 pub(super) struct ReadAhead {
-    ahead: mpsc::Receiver<Result<Ahead, RelayError>>,
+    ahead: mpsc::Receiver<Result<Prepared, RelayError>>,
     _tasks: JoinSet<()>,
 }
 
@@ -60,7 +60,7 @@ impl ReadAhead {
     }
 
     /// What comes next. `None` only where a task was ended from outside.
-    pub(super) async fn next(&mut self) -> Option<Result<Ahead, RelayError>> {
+    pub(super) async fn next(&mut self) -> Option<Result<Prepared, RelayError>> {
         self.ahead.recv().await
     }
 }
@@ -135,14 +135,14 @@ impl Reader {
 /// Writes notices of pages until there are no more pages, or nobody takes notices any more.
 async fn write(
     mut pages: mpsc::Receiver<Result<Read, RelayError>>,
-    written: mpsc::Sender<Result<Ahead, RelayError>>,
+    written: mpsc::Sender<Result<Prepared, RelayError>>,
     public_url: PublicUrl,
 ) {
     while let Some(read) = pages.recv().await {
         let (mut previous, events, room) = match read {
             Ok(Read::Page { previous, events, room }) => (previous, events, Arc::new(room)),
             Ok(Read::CaughtUp) => {
-                if written.send(Ok(Ahead::CaughtUp)).await.is_err() {
+                if written.send(Ok(Prepared::CaughtUp)).await.is_err() {
                     return;
                 }
                 continue;
@@ -160,14 +160,14 @@ async fn write(
                     Err(source) => {
                         let error = RelayError::Notice { event_id: event.event_id, source };
                         // What is before it can be published all the same.
-                        let _ = written.send(Ok(Ahead::Notices(notices, room))).await;
+                        let _ = written.send(Ok(Prepared::Notices(notices, room))).await;
                         let _ = written.send(Err(error)).await;
                         return;
                     }
                 }
                 previous = event.position;
             }
-            if written.send(Ok(Ahead::Notices(notices, room.clone()))).await.is_err() {
+            if written.send(Ok(Prepared::Notices(notices, room.clone()))).await.is_err() {
                 return;
             }
         }

@@ -33,7 +33,7 @@ enum Last {
 }
 
 /// A notice that was sent and not yet acknowledged.
-struct Sent {
+struct PendingPublish {
     position: Position,
     event_id: Uuid,
     bytes: usize,
@@ -45,14 +45,14 @@ pub(super) struct Window {
     most: usize,
     bytes: usize,
     last: Last,
-    in_flight: VecDeque<Sent>,
+    in_flight: VecDeque<PendingPublish>,
     acknowledged: Checkpoint,
     again_until: Position,
 }
 
 /// How many notices were acknowledged at once.
 #[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Settled {
+pub(super) struct Acknowledgements {
     /// All of them.
     pub(super) events: u64,
     /// Those that had been published before a loss.
@@ -126,7 +126,7 @@ impl Window {
             .into_future();
         self.last = Last::Event(event_id);
         self.bytes += bytes;
-        self.in_flight.push_back(Sent { position, event_id, bytes, acknowledgement });
+        self.in_flight.push_back(PendingPublish { position, event_id, bytes, acknowledgement });
         Ok(())
     }
 
@@ -135,12 +135,12 @@ impl Window {
     ///
     /// # Errors
     /// The oldest was refused, or its outcome is unknown.
-    pub(super) async fn settle(&mut self) -> Result<Settled, RelayError> {
+    pub(super) async fn settle(&mut self) -> Result<Acknowledgements, RelayError> {
         poll_fn(|context| {
-            let mut settled = Settled::default();
+            let mut acknowledgements = Acknowledgements::default();
             while let Some(oldest) = self.in_flight.front_mut() {
                 match Pin::new(&mut oldest.acknowledgement).poll(context) {
-                    Poll::Pending if settled.events == 0 => return Poll::Pending,
+                    Poll::Pending if acknowledgements.events == 0 => return Poll::Pending,
                     Poll::Pending => break,
                     Poll::Ready(outcome) => {
                         let (position, event_id, bytes) = (oldest.position, oldest.event_id, oldest.bytes);
@@ -149,12 +149,12 @@ impl Window {
                         if let Err(error) = accept(outcome, position, event_id, &mut self.acknowledged) {
                             return Poll::Ready(Err(error));
                         }
-                        settled.events += 1;
-                        settled.again += u64::from(position <= self.again_until);
+                        acknowledgements.events += 1;
+                        acknowledgements.again += u64::from(position <= self.again_until);
                     }
                 }
             }
-            Poll::Ready(Ok(settled))
+            Poll::Ready(Ok(acknowledgements))
         })
         .await
     }

@@ -38,11 +38,11 @@ pub struct WatchedSession {
 
 /// What to do with a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum SessionAction {
     /// It harms nobody yet.
-    Leave,
-    /// It has to be told about, and is not ours to end.
-    Tell,
+    Ignore,
+    /// It has to be reported, and is not ours to end.
+    Report,
     /// It has to be ended.
     End,
 }
@@ -63,20 +63,20 @@ impl WatchedSession {
     }
 
     /// What to do with it, having watched it hold its transaction id for `held`, while the log's readers are behind by
-    /// `lag`. `longest` is how long a stranger may delay them; `None`: for ever, but it is told.
-    pub(super) fn judge(&self, held: Duration, lag: Option<Duration>, longest: Option<Duration>) -> Verdict {
+    /// `lag`. `longest` is how long a stranger may delay them; `None`: for ever, but it is reported.
+    pub(super) fn action(&self, held: Duration, lag: Option<Duration>, longest: Option<Duration>) -> SessionAction {
         let may_be_ended = self.kind == "client backend" && !self.is_own && longest.is_some();
         let delays =
             |than: Duration| self.transaction_id.is_some() && held >= than && lag.is_some_and(|lag| lag >= than);
-        if self.beyond_limit.is_some() || delays(longest.unwrap_or(TELL_AFTER)) {
-            return if may_be_ended { Verdict::End } else { Verdict::Tell };
+        if self.beyond_limit.is_some() || delays(longest.unwrap_or(REPORT_AFTER)) {
+            return if may_be_ended { SessionAction::End } else { SessionAction::Report };
         }
-        if delays(TELL_AFTER) { Verdict::Tell } else { Verdict::Leave }
+        if delays(REPORT_AFTER) { SessionAction::Report } else { SessionAction::Ignore }
     }
 }
 
 /// A delay of the log's readers that is worth a warning, whoever causes it.
-pub(super) const TELL_AFTER: Duration = Duration::from_secs(10);
+pub(super) const REPORT_AFTER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]
 mod tests {
@@ -106,21 +106,29 @@ mod tests {
 
     #[test]
     fn a_stranger_that_delays_readers_for_too_long_is_ended() {
-        let judge = |held, lag| session().judge(seconds(held), lag, Some(seconds(30)));
-        assert_eq!(judge(31, Some(seconds(31))), Verdict::End);
-        assert_eq!(judge(31, None), Verdict::Leave, "nothing was written, so nobody waits");
-        assert_eq!(judge(5, Some(seconds(60))), Verdict::Leave, "somebody else causes the delay");
-        assert_eq!(judge(12, Some(seconds(12))), Verdict::Tell, "it is told before it is ended");
+        let action = |held, lag| session().action(seconds(held), lag, Some(seconds(30)));
+        assert_eq!(action(31, Some(seconds(31))), SessionAction::End);
+        assert_eq!(action(31, None), SessionAction::Ignore, "nothing was written, so nobody waits");
+        assert_eq!(action(5, Some(seconds(60))), SessionAction::Ignore, "somebody else causes the delay");
+        assert_eq!(action(12, Some(seconds(12))), SessionAction::Report, "it is reported before it is ended");
     }
 
     #[test]
-    fn what_is_ours_or_no_client_is_told_and_never_ended() {
+    fn what_is_ours_or_no_client_is_reported_and_never_ended() {
         let of_kind = |kind: &str| WatchedSession { kind: kind.to_owned(), ..session() };
         let own = WatchedSession { is_own: true, ..session() };
         for spared in [own, of_kind("prepared transaction"), of_kind("autovacuum worker"), of_kind("walsender")] {
-            assert_eq!(spared.judge(seconds(90), Some(seconds(90)), Some(seconds(30))), Verdict::Tell, "{spared:?}");
+            assert_eq!(
+                spared.action(seconds(90), Some(seconds(90)), Some(seconds(30))),
+                SessionAction::Report,
+                "{spared:?}"
+            );
         }
-        assert_eq!(session().judge(seconds(90), Some(seconds(90)), None), Verdict::Tell, "nobody is to be ended");
+        assert_eq!(
+            session().action(seconds(90), Some(seconds(90)), None),
+            SessionAction::Report,
+            "nobody is to be ended"
+        );
     }
 
     #[test]
@@ -131,15 +139,15 @@ mod tests {
             beyond_seconds: Some(400.0),
             ..session()
         };
-        assert_eq!(reader.judge(Duration::ZERO, None, Some(seconds(30))), Verdict::End);
+        assert_eq!(reader.action(Duration::ZERO, None, Some(seconds(30))), SessionAction::End);
     }
 
     proptest! {
         #[test]
         fn who_has_no_transaction_id_and_keeps_the_limits_is_left_alone(held in 0_u64..9_999, lag in 0_u64..9_999) {
             let reader = WatchedSession { transaction_id: None, ..session() };
-            let verdict = reader.judge(seconds(held), Some(seconds(lag)), Some(seconds(30)));
-            prop_assert_eq!(verdict, Verdict::Leave);
+            let action = reader.action(seconds(held), Some(seconds(lag)), Some(seconds(30)));
+            prop_assert_eq!(action, SessionAction::Ignore);
         }
     }
 }

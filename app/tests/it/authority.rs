@@ -58,13 +58,13 @@ async fn a_team_that_was_not_named_for_workers_cannot_move_one() {
     stage.commands.register_worker(worker("w1"), &Origin::from_actor("test")).await.unwrap();
     let commands = with_teams(&stage, "operations=default,workers");
     let stop = CancellationToken::new();
-    let door = CommandConsumer::new(
+    let consumer = CommandConsumer::new(
         stage.bus.clone(),
         commands.clone(),
         dead_letters(&stage),
         CommandConsumerOptions::default(),
     );
-    let door = tokio::spawn(door.run(stop.clone()));
+    let consumer = tokio::spawn(consumer.run(stop.clone()));
     until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
 
     // By the stream: a dead letter and an answer, both with the reason.
@@ -104,7 +104,7 @@ async fn a_team_that_was_not_named_for_workers_cannot_move_one() {
     let allowed: Value = serde_json::from_slice(&allowed.payload).unwrap();
     assert_eq!(allowed["status"], "already_done");
     stop.cancel();
-    door.await.unwrap().unwrap();
+    consumer.await.unwrap().unwrap();
 }
 
 #[tokio::test]

@@ -38,9 +38,9 @@ impl AtWork {
         let all = Authorities::new(Grants::parse(TEAM_SETTING, "*=all").unwrap(), Grants::default());
         let commands = change(stage.commands.clone().with_authorities(all).handling_bodies(handling));
         let stop = CancellationToken::new();
-        let door =
+        let consumer =
             CommandConsumer::new(stage.bus.clone(), commands, dead_letters(&stage), CommandConsumerOptions::default());
-        let task = tokio::spawn(door.run(stop.clone()));
+        let task = tokio::spawn(consumer.run(stop.clone()));
         until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() })
             .await;
         Self { stage, stop, task }

@@ -10,10 +10,10 @@ use proptest::prelude::*;
 
 use crate::stage::Stage;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 async fn told(stage: &Stage) -> Vec<Deviation> {
-    stage.bus.deviations(&[(streams::COMMANDS, command_consumer::consumer_config())], PATIENCE).await.unwrap()
+    stage.bus.deviations(&[(streams::COMMANDS, command_consumer::consumer_config())], TIMEOUT).await.unwrap()
 }
 
 fn fields(deviations: &[Deviation]) -> Vec<&str> {

@@ -11,7 +11,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer};
 use serde_json::json;
 use servers::testing::{ConfiguredNats, configured_nats};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn options(server: &ConfiguredNats) -> BusOptions {
     BusOptions::new(format!("nats://127.0.0.1:{}", server.port()), "test")
@@ -19,7 +19,7 @@ fn options(server: &ConfiguredNats) -> BusOptions {
 
 async fn comes_in(options: BusOptions) {
     let bus = Bus::connect(&options).await.unwrap();
-    bus.connected(PATIENCE).await.unwrap();
+    bus.connected(TIMEOUT).await.unwrap();
     bus.client().flush().await.unwrap();
 }
 
@@ -186,11 +186,11 @@ async fn the_jetstream_of_a_domain_is_used() {
         configured_nats(|folder| format!("jetstream {{ store_dir: {:?}, domain: hub }}", folder.join("jetstream")))
             .await;
     let bus = Bus::connect(&BusOptions { jetstream_domain: Some("hub".to_owned()), ..options(&server) }).await.unwrap();
-    bus.connected(PATIENCE).await.unwrap();
+    bus.connected(TIMEOUT).await.unwrap();
     streams::ensure_events(&bus, &StreamBounds::default()).await.unwrap();
     app::command_consumer::ensure_consumer(&bus, &StreamBounds::default()).await.unwrap();
     let elsewhere = BusOptions { jetstream_domain: Some("elsewhere".to_owned()), ..options(&server) };
     let bus = Bus::connect(&elsewhere).await.unwrap();
-    bus.connected(PATIENCE).await.unwrap();
+    bus.connected(TIMEOUT).await.unwrap();
     assert!(streams::ensure_events(&bus, &StreamBounds::default()).await.is_err());
 }

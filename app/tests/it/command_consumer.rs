@@ -1,4 +1,4 @@
-//! The command door against real Postgres and NATS.
+//! The command consumer against real Postgres and NATS.
 
 use std::time::Duration;
 
@@ -28,13 +28,13 @@ struct Running {
 impl Running {
     fn start(stage: &Stage) -> Self {
         let stop = CancellationToken::new();
-        let door = CommandConsumer::new(
+        let consumer = CommandConsumer::new(
             stage.bus.clone(),
             stage.commands.clone(),
             dead_letters(stage),
             CommandConsumerOptions::default(),
         );
-        let task = tokio::spawn(door.run(stop.clone()));
+        let task = tokio::spawn(consumer.run(stop.clone()));
         Self { stop, task }
     }
 
@@ -48,7 +48,7 @@ fn dead_letters(stage: &Stage) -> DeadLetters {
     DeadLetters::new(stage.log.pool().clone(), Clock::system(), IdGenerator::random())
 }
 
-/// A running session `s1`, and an open door.
+/// A running session `s1`, and a running consumer.
 async fn running_session(stage: &Stage) {
     let origin = Origin::from_actor("test");
     stage.commands.register_worker(worker("w1"), &origin).await.unwrap();
@@ -130,7 +130,7 @@ async fn handled(stage: &Stage) {
     .await;
 }
 
-/// The command's answer, which the door sends to an inbox.
+/// The command's answer, which the consumer sends to an inbox.
 async fn answered(stage: &Stage, command: &str, id: &str, data: &Value) -> Value {
     let inbox = stage.bus.client().new_inbox();
     let mut answers = stage.bus.client().subscribe(inbox.clone()).await.unwrap();
@@ -145,7 +145,7 @@ async fn answered(stage: &Stage, command: &str, id: &str, data: &Value) -> Value
 async fn an_observation_sent_three_times_is_recorded_once_in_either_mode() {
     let stage = Stage::new().await;
     running_session(&stage).await;
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
     let command = "record_resource_observation";
     let subject = || subjects::command("grading", command);
@@ -160,14 +160,14 @@ async fn an_observation_sent_three_times_is_recorded_once_in_either_mode() {
     let last = recorded.last().unwrap();
     assert_eq!(last.metadata.actor.as_deref(), Some("team:grading"));
     assert_eq!(dead_letters(&stage).waiting(DeadLetterKind::Command).await.unwrap(), 0);
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
 async fn a_sender_is_answered_where_it_wants_to_be() {
     let stage = Stage::new().await;
     running_session(&stage).await;
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
     let answer = answered(&stage, "record_resource_observation", "e-1", &report()).await;
     assert_eq!(answer["status"], "recorded");
@@ -187,14 +187,14 @@ async fn a_sender_is_answered_where_it_wants_to_be() {
     let created_again = answered(&stage, "create_lablet_session", "e-9", &json!({"definition_id": "d1"})).await;
     assert_eq!(created["session_id"], created_again["session_id"]);
     assert_eq!(created_again["status"], "repeated");
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
 async fn a_step_to_the_status_that_a_session_has_records_what_is_new() {
     let stage = Stage::new().await;
     running_session(&stage).await;
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
     let step = "transition_lablet_session";
     let body = json!({"session_id": "s1", "new_status": "running", "allocated_ports": {"PC_serial": 5050}});
@@ -211,14 +211,14 @@ async fn a_step_to_the_status_that_a_session_has_records_what_is_new() {
     );
     assert_eq!(refused["error"]["errors"][0]["problem"], "is lab-2, while the session is bound to lab lab-1");
     assert_eq!(refused["error"]["errors"][0]["expected"], "lab-1, or nothing");
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
 async fn what_can_never_work_goes_to_the_dead_letters_with_its_reason() {
     let stage = Stage::new().await;
     running_session(&stage).await;
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
     let subject = |command: &str| subjects::command("grading", command);
     let record = "record_resource_observation";
@@ -255,13 +255,13 @@ async fn what_can_never_work_goes_to_the_dead_letters_with_its_reason() {
     2x the message is no CloudEvent: it has neither the header ce-specversion nor the content type application/cloudevents+json nor a JSON object with specversion
     ");
     assert_eq!(session(&stage).await.observations.count, 0);
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
 async fn a_dead_command_can_be_handled_again_or_discarded() {
     let stage = Stage::new().await;
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
     let command = "record_resource_observation";
     send(&stage.bus, subjects::command("grading", command), binary(command, "e-1"), report().to_string().into_bytes())
@@ -278,14 +278,14 @@ async fn a_dead_command_can_be_handled_again_or_discarded() {
     let id = waiting(&stage, 1).await[0].id;
     assert!(letters.settle(id, Status::Discarded, "operator", Some("a test")).await.unwrap());
     assert!(!letters.settle(id, Status::Discarded, "operator", Some("a test")).await.unwrap());
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
 async fn commands_wait_while_postgres_is_away() {
     let stage = Stage::new().await;
     running_session(&stage).await;
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
     stage.refuse_connections(true).await;
     let command = "record_resource_observation";
@@ -299,14 +299,14 @@ async fn commands_wait_while_postgres_is_away() {
     let letters = dead_letters(&stage).list(None, None, 10).await.unwrap();
     assert!(letters.is_empty(), "{letters:?}");
     assert_eq!(session(&stage).await.observations.count, 5);
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
 async fn commands_about_one_session_keep_their_order() {
     let stage = Stage::new().await;
     running_session(&stage).await;
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
     let command = "transition_lablet_session";
     for (number, status) in ["collecting", "grading", "stopping", "stopped", "archived"].into_iter().enumerate() {
@@ -316,15 +316,15 @@ async fn commands_about_one_session_keep_their_order() {
     }
     handled(&stage).await;
     assert_eq!(session(&stage).await.status, SessionStatus::Archived);
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
-async fn the_door_opens_again_after_the_stream_or_the_server_was_lost() {
+async fn the_consumer_goes_on_after_the_stream_or_the_server_was_lost() {
     let mut nats = servers::testing::private_nats().await;
     let stage = Stage::on(nats.url()).await;
     running_session(&stage).await;
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     let command = "record_resource_observation";
     for (before, loss) in ["none", "stream", "consumer", "everything"].into_iter().enumerate() {
         let expected = before as u64 + 1;
@@ -348,14 +348,14 @@ async fn the_door_opens_again_after_the_stream_or_the_server_was_lost() {
         })
         .await;
     }
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
 async fn the_same_commands_are_served_as_request_and_reply() {
     let stage = Stage::new().await;
     running_session(&stage).await;
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     let command = "record_resource_observation";
     let request = |id: &'static str, data: Value| {
         let client = stage.bus.client().clone();
@@ -374,14 +374,14 @@ async fn the_same_commands_are_served_as_request_and_reply() {
     let body: Value = serde_json::from_slice(&refused.payload).unwrap();
     assert_eq!(body["error"]["message"], "there is no session s2");
     assert_eq!(dead_letters(&stage).waiting(DeadLetterKind::Command).await.unwrap(), 0, "its sender knows");
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
 async fn what_cannot_be_stored_or_shown_becomes_a_dead_letter_that_names_the_field() {
     let stage = Stage::new().await;
     running_session(&stage).await;
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
     let record = "record_resource_observation";
     let fields = [
@@ -407,5 +407,5 @@ async fn what_cannot_be_stored_or_shown_becomes_a_dead_letter_that_names_the_fie
     }
     assert!(letters.iter().all(|letter| letter.attempts == 1), "{letters:#?}");
     assert_eq!(session(&stage).await.observations.count, 0);
-    door.stop().await;
+    consumer.stop().await;
 }

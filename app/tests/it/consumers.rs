@@ -11,13 +11,13 @@ use crate::stage::Stage;
 #[tokio::test]
 async fn consumers_are_told_and_a_stream_that_is_missing_is_no_stream_without_consumers() {
     let stage = Stage::new().await;
-    let patience = Duration::from_secs(30);
-    let missing = stage.bus.consumers(streams::COMMANDS, patience).await.unwrap_err();
+    let timeout = Duration::from_secs(30);
+    let missing = stage.bus.consumers(streams::COMMANDS, timeout).await.unwrap_err();
     assert!(matches!(missing, ConsumersUnknown::Refused { stream: streams::COMMANDS, .. }), "{missing:?}");
     command_consumer::ensure_consumer(&stage.bus, &StreamBounds::default()).await.unwrap();
     let publish = stage.bus.jetstream().publish("lablet.commands.grading.nothing", "{}".into());
     publish.await.unwrap().await.unwrap();
-    let consumers = stage.bus.consumers(streams::COMMANDS, patience).await.unwrap();
+    let consumers = stage.bus.consumers(streams::COMMANDS, timeout).await.unwrap();
     let told: Vec<_> = consumers.iter().map(|state| (state.name.as_str(), state.pending, state.ack_pending)).collect();
     assert_eq!(told, [(command_consumer::CONSUMER, 1, 0)]);
 }

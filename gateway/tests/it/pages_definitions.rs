@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::world::{ADMIN, Answer, OPERATOR, VIEWER, World, definition, observation};
 
-/// What one session is seen to need.
-struct Seen {
+/// What one session was observed to need.
+struct Reading {
     session: &'static str,
     minute: u32,
     cores: Option<f64>,
@@ -17,7 +17,7 @@ struct Seen {
     ports: Value,
 }
 
-impl Seen {
+impl Reading {
     fn new(session: &'static str, minute: u32) -> Self {
         let ports = json!({"PC_serial": 5041, "PC_vnc": 5042});
         Self { session, minute, cores: Some(4.0), memory_mb: Some(8192.0), storage_mb: None, ports }
@@ -25,19 +25,19 @@ impl Seen {
 }
 
 /// A session that runs and was observed; answers the observation's position.
-async fn observed(world: &World, seen: &Seen) -> String {
-    world.session(seen.session, "running").await;
-    let mut report = observation(3, &seen.ports);
+async fn observed(world: &World, reading: &Reading) -> String {
+    world.session(reading.session, "running").await;
+    let mut report = observation(3, &reading.ports);
     let resources = &mut report["observed_resources"];
-    resources["observed_at"] = format!("2026-03-01T10:{:02}:00Z", seen.minute).into();
-    resources["total_cpu_cores"] = json!(seen.cores);
-    resources["total_memory_mb"] = json!(seen.memory_mb);
-    resources["total_storage_mb"] = json!(seen.storage_mb);
+    resources["observed_at"] = format!("2026-03-01T10:{:02}:00Z", reading.minute).into();
+    resources["total_cpu_cores"] = json!(reading.cores);
+    resources["total_memory_mb"] = json!(reading.memory_mb);
+    resources["total_storage_mb"] = json!(reading.storage_mb);
     // What each node has is not told, so that any total may be right.
     for node in resources["nodes"].as_array_mut().unwrap() {
         node["ram_mb"] = Value::Null;
     }
-    let path = format!("/api/internal/lablet-sessions/{}/resource-observations", seen.session);
+    let path = format!("/api/internal/lablet-sessions/{}/resource-observations", reading.session);
     let answer = world.post(&path, &report).await.expect(200);
     answer.body["position"].as_str().unwrap().to_owned()
 }
@@ -121,9 +121,9 @@ async fn reviewed(world: &World, from: &str, change: impl FnOnce(&mut BTreeMap<S
 }
 
 async fn two_sessions(world: &World) -> String {
-    observed(world, &Seen { cores: Some(2.5), memory_mb: Some(8448.0), ..Seen::new("s1", 1) }).await;
+    observed(world, &Reading { cores: Some(2.5), memory_mb: Some(8448.0), ..Reading::new("s1", 1) }).await;
     let drifted = json!({"PC_serial": 5041, "PC_vnc": 6000});
-    observed(world, &Seen { cores: None, memory_mb: Some(6144.0), ports: drifted, ..Seen::new("s2", 2) }).await
+    observed(world, &Reading { cores: None, memory_mb: Some(6144.0), ports: drifted, ..Reading::new("s2", 2) }).await
 }
 
 #[tokio::test]
@@ -218,7 +218,7 @@ async fn before_anything_is_observed_there_is_nothing_to_apply_but_a_number_by_h
 async fn applying_the_greatest_goes_through_a_review_to_a_revision_with_its_evidence() {
     let world = World::start().await;
     two_sessions(&world).await;
-    let position = observed(&world, &Seen { cores: Some(5.1), ..Seen::new("s3", 3) }).await;
+    let position = observed(&world, &Reading { cores: Some(5.1), ..Reading::new("s3", 3) }).await;
     let edit = page(&world, ADMIN, &format!("/definitions/d1/edit?from=max&position={position}")).await;
     assert!(edit.contains("8448 MB = 8.25 GB, rounded up to 9 GB"), "{edit}");
     assert!(edit.contains("5.1 cores, rounded up to 6 cores") && edit.contains("unknown: stays 20 GB"), "{edit}");
@@ -379,9 +379,9 @@ async fn only_admins_revise_and_the_others_are_told_why() {
     for (token, role) in [(VIEWER, "viewer"), (OPERATOR, "operator")] {
         let refused = submit(&world, token, "/definitions/d1/revise", &form).await.expect(403);
         assert!(html(&refused).contains("admin"), "{}", html(&refused));
-        let mut seen = form.clone();
-        seen.retain(|name, _| !["csrf_token", "idempotency_key", "form_page"].contains(&name.as_str()));
-        let looked = page(&world, token, &with_query("/definitions/d1/review", &seen)).await;
+        let mut reading = form.clone();
+        reading.retain(|name, _| !["csrf_token", "idempotency_key", "form_page"].contains(&name.as_str()));
+        let looked = page(&world, token, &with_query("/definitions/d1/review", &reading)).await;
         assert!(looked.contains("disabled aria-describedby=\"confirm-why\">Apply this revision"), "{looked}");
         assert!(looked.contains(&format!("This needs the role admin; you are signed in as {role}.")));
     }

@@ -299,22 +299,22 @@ async fn nobody_is_signed_in_by_another_site_nor_sent_to_one() {
 }
 
 #[tokio::test]
-async fn a_minted_token_works_until_it_is_revoked_and_its_sessions_end_with_it() {
+async fn a_generated_token_works_until_it_is_revoked_and_its_sessions_end_with_it() {
     let clock = start_of_time();
     let world = World::start_at(clock.clone(), GatewayOptions::default()).await;
     let (tokens, id_generator) = (Tokens::new(world.log.pool().clone(), clock.clone()), IdGenerator::random());
-    let (minted, secret) = tokens.create(&id_generator, &name("eve"), Role::Operator, None).await.unwrap();
+    let (token, secret) = tokens.create(&id_generator, &name("eve"), Role::Operator, None).await.unwrap();
     assert!(secret.starts_with("lablet_token_"));
     let by_token = || world.send(world.request(Method::GET, "/api/operations").bearer_auth(&secret));
     by_token().await.expect(200);
     let listed = tokens.list().await.unwrap();
-    assert_eq!((listed[0].id, listed[0].last_used_at), (minted.id, Some(clock.now())));
+    assert_eq!((listed[0].id, listed[0].last_used_at), (token.id, Some(clock.now())));
 
     let (mut browser, mut other) = (Browser::new(&world), Browser::new(&world));
     browser.sign_in(&secret).await.expect(303);
     other.sign_in(OPERATOR).await.expect(303);
     assert!(browser.is_signed_in().await);
-    let revoked = tokens.revoke(minted.id).await.unwrap().unwrap();
+    let revoked = tokens.revoke(token.id).await.unwrap().unwrap();
     assert_eq!(revoked.revoked_at, Some(clock.now()));
     by_token().await.problem(401, "unauthenticated", None);
     assert!(!browser.is_signed_in().await);
@@ -354,10 +354,10 @@ async fn without_a_database_nobody_signs_in_and_configured_tokens_work_on() {
     let name = format!("lablet_session_{tag}");
     let mut browser = Browser::with(&world, BTreeMap::from([(name, "a".repeat(43))]));
     browser.get("/api/workers").await.problem(503, "unavailable", None);
-    let minted = world.request(Method::GET, "/api/schemas").bearer_auth("lablet_token_x");
-    world.send(minted).await.expect(200);
-    let minted = world.request(Method::GET, "/api/workers").bearer_auth("lablet_token_x");
-    world.send(minted).await.problem(503, "unavailable", None);
+    let request = world.request(Method::GET, "/api/schemas").bearer_auth("lablet_token_x");
+    world.send(request).await.expect(200);
+    let request = world.request(Method::GET, "/api/workers").bearer_auth("lablet_token_x");
+    world.send(request).await.problem(503, "unavailable", None);
     let body = json!({"definition_id": "d1"});
     let forbidden = world.request(Method::POST, "/api/internal/lablet-sessions").bearer_auth(VIEWER).json(&body);
     world.send(forbidden).await.problem(403, "forbidden", None);
@@ -373,7 +373,7 @@ async fn a_page_without_a_session_leads_to_signing_in_and_back_a_form_with_what_
     let by_htmx = browser.send(by_htmx.header("hx-current-url", "http://elsewhere/workers?a=b")).await.expect(401);
     assert_eq!(by_htmx.header("hx-redirect"), "/sign-in?return_to=%2Fworkers%3Fa%3Db");
 
-    // Every form of a page goes through the same door; signing out is one. A form that was never served here is not kept.
+    // Every form of a page has the same entrance; signing out is one. A form that was never served here is not kept.
     let fields = |token, page| {
         let own = [("csrf_token", token), ("idempotency_key", "1"), ("form_page", page)];
         [own.as_slice(), &[("cpu_cores", "8"), ("reason", "<b>ü & more")]].concat()

@@ -68,60 +68,6 @@ const RETIRED_PHRASES: [(&str, &str); 10] = [
 /// Most lines of a file; beyond it there is a noun to split along.
 const MOST_LINES: usize = 700;
 
-/// Not yet: each of these goes with the next change of its file.
-const NOT_YET: &[(&str, &str)] = &[
-    (
-        "app/src/command_consumer/aggregate_workers.rs",
-        "a worker of the command door has ended; its command is delivered again",
-    ),
-    ("app/src/command_consumer/decoder.rs", "Why"),
-    ("app/src/command_consumer/handler.rs", "Verdict"),
-    ("app/src/command_consumer/handler.rs", "a dead letter was not kept; trying again"),
-    ("app/src/command_consumer/handler.rs", "commands are held: the database is away"),
-    ("app/src/command_consumer/handler.rs", "the end of a command's trial was not noted"),
-    ("app/src/database.rs", "Away"),
-    ("app/src/dead_letters.rs", "DeadLetter"),
-    ("app/src/dead_letters.rs", "Kept"),
-    ("app/src/records.rs", "Place"),
-    ("app/src/relay.rs", "the relay begins again from its checkpoint"),
-    ("app/src/relay.rs", "the relay cannot ask for its lease; trying again"),
-    ("app/src/relay.rs", "the relay works"),
-    ("app/src/relay.rs", "the relay's trouble was not noted"),
-    ("app/src/relay/audit.rs", "Seen"),
-    ("app/src/relay/lease.rs", "Seen"),
-    ("app/src/relay/window.rs", "Sent"),
-    ("app/src/watcher.rs", "Verdict"),
-    ("app/src/watcher/session.rs", "Verdict"),
-    ("app/tests/it/authority.rs", "door"),
-    ("app/tests/it/bodies.rs", "door"),
-    ("app/tests/it/bus_configuration.rs", "PATIENCE"),
-    ("app/tests/it/bus_sign_in.rs", "PATIENCE"),
-    ("app/tests/it/command_consumer.rs", "door"),
-    ("app/tests/it/command_consumer.rs", "the_door_opens_again_after_the_stream_or_the_server_was_lost"),
-    ("app/tests/it/command_consumer/hostile.rs", "door"),
-    ("app/tests/it/consumers.rs", "patience"),
-    ("bus/src/clock.rs", "a_manual_clock_moves_only_when_told_and_a_seeded_mint_repeats_itself"),
-    ("bus/src/clock.rs", "mints"),
-    ("bus/src/connect.rs", "Away"),
-    ("bus/src/connect.rs", "Told"),
-    ("bus/src/connect.rs", "patience"),
-    ("bus/src/connect.rs", "the bus is away; reconnecting"),
-    ("bus/src/consumers.rs", "Away"),
-    ("bus/src/consumers.rs", "patience"),
-    ("bus/src/deviation.rs", "Place"),
-    ("bus/src/deviation.rs", "Told"),
-    ("gateway/src/command.rs", "both_doors_tell_a_failure_in_the_same_words"),
-    ("gateway/src/operations/consumers.rs", "Away"),
-    ("gateway/src/state.rs", "Away"),
-    ("gateway/tests/it/pages_definitions.rs", "Seen"),
-    ("gateway/tests/it/sign_in.rs", "a_minted_token_works_until_it_is_revoked_and_its_sessions_end_with_it"),
-    ("gateway/tests/it/sign_in.rs", "minted"),
-];
-
-fn is_not_yet(file: &str, finding: &str) -> bool {
-    NOT_YET.contains(&(file, finding))
-}
-
 /// A Rust file without its comments, and with the contents of its texts cut out and given apart, where each began.
 struct Source {
     code: String,
@@ -241,14 +187,12 @@ fn nothing_is_called_by_a_retired_word() {
     let mut found = BTreeSet::new();
     for (file, source) in &*SOURCES {
         for word in source.words() {
-            if RETIRED_TYPES.contains(&word) && !is_not_yet(file, word) {
+            if RETIRED_TYPES.contains(&word) {
                 found.insert(format!("{file}: {word} says nothing of what it is"));
             }
             let parts = parts(word);
             let retired = RETIRED_PARTS.iter().find(|(retired, _)| parts.iter().any(|part| part == retired));
-            if let Some((_, instead)) = retired
-                && !is_not_yet(file, word)
-            {
+            if let Some((_, instead)) = retired {
                 found.insert(format!("{file}: {word}; say {instead}"));
             }
         }
@@ -262,7 +206,7 @@ fn log_messages_are_sentences_of_the_field() {
     for (file, source) in &*SOURCES {
         for message in source.messages() {
             for (retired, instead) in RETIRED_PHRASES {
-                if message.contains(retired) && !is_not_yet(file, message) {
+                if message.contains(retired) {
                     found.insert(format!("{file}: {message:?}; say {instead}"));
                 }
             }
@@ -286,13 +230,13 @@ fn a_name_that_says_little_is_given_once_and_no_function_is_called_of() {
             {
                 definitions.entry(name).or_default().push(file);
             }
-            if pair == ["fn", "of"] && !is_not_yet(file, "fn of") {
+            if pair == ["fn", "of"] {
                 found.push(format!("{file}: fn of; say from_…, new or between"));
             }
         }
     }
     for (name, files) in definitions {
-        if files.len() > 1 && !files.iter().any(|file| is_not_yet(file, name)) {
+        if files.len() > 1 {
             found.push(format!("{name} is defined in {files:?}; say which one"));
         }
     }
@@ -307,7 +251,7 @@ fn no_file_is_longer_than_one_noun_needs() {
     for file in files {
         let name = file.strip_prefix(repository()).unwrap().to_str().unwrap();
         let lines = std::fs::read_to_string(&file).unwrap().lines().count();
-        if lines > MOST_LINES && !is_not_yet(name, "long") {
+        if lines > MOST_LINES {
             found.push(format!("{name} has {lines} lines; split it along a noun"));
         }
     }

@@ -72,9 +72,9 @@ async fn stage_with_url() -> (Stage, String) {
 }
 
 async fn open(stage: &Stage) -> Running {
-    let door = Running::start(stage);
+    let consumer = Running::start(stage);
     until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
-    door
+    consumer
 }
 
 async fn observations(stage: &Stage, count: u64) {
@@ -89,7 +89,7 @@ async fn a_message_that_the_client_cannot_read_becomes_a_dead_letter_with_its_by
     let (stage, url) = stage_with_url().await;
     running_session(&stage).await;
     let connects = *stage.bus.connects().borrow();
-    let door = open(&stage).await;
+    let consumer = open(&stage).await;
     let subject = subjects::command("grading", RECORD);
     let mut sender = RawSender::connect(&url).await;
     let event = |id: &str| structured(RECORD, id, &report());
@@ -142,7 +142,7 @@ async fn a_message_that_the_client_cannot_read_becomes_a_dead_letter_with_its_by
     let decoder = CommandDecoder::new(stage.commands.clone());
     retry(&decoder, &dead_letters(&stage), letter.id, "operator").await.unwrap();
     observations(&stage, 9).await;
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
@@ -164,14 +164,14 @@ async fn more_unreadable_messages_than_the_consumer_has_room_for_stop_nobody() {
             .await;
         }
     }
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     observations(&stage, 6).await;
     until("600 dead letters", || async {
         (dead_letters(&stage).waiting(DeadLetterKind::Command).await.ok()? == 600).then_some(())
     })
     .await;
     handled(&stage).await;
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn an_unreadable_request_ends_only_the_connection_for_requests() {
     let (stage, url) = stage_with_url().await;
     running_session(&stage).await;
     let connects = *stage.bus.connects().borrow();
-    let door = open(&stage).await;
+    let consumer = open(&stage).await;
     let mut sender = RawSender::connect(&url).await;
     let subject = subjects::request("grading", RECORD);
     for (number, headers) in
@@ -199,7 +199,7 @@ async fn an_unreadable_request_ends_only_the_connection_for_requests() {
     }
     assert_eq!(answered(&stage, RECORD, "by-stream", &report()).await["status"], "recorded");
     assert_eq!(*stage.bus.connects().borrow(), connects, "nobody else's connection was ended");
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
@@ -228,7 +228,7 @@ async fn commands_about_a_session_that_cannot_be_read_leave_room_for_others() {
         )
         .await;
     }
-    let door = Running::start(&stage);
+    let consumer = Running::start(&stage);
     let transition = "transition_lablet_session";
     let move_on = json!({"session_id": "s2", "new_status": "terminated"});
     assert_eq!(answered(&stage, transition, "other", &move_on).await["status"], "recorded");
@@ -241,7 +241,7 @@ async fn commands_about_a_session_that_cannot_be_read_leave_room_for_others() {
     let letters = dead_letters(&stage).list(None, None, 1).await.unwrap();
     assert!(letters[0].reason.contains("of lablet_session s1 cannot be understood"), "{}", letters[0].reason);
     assert_eq!(letters[0].aggregate_id.as_deref(), Some("s1"));
-    door.stop().await;
+    consumer.stop().await;
 }
 
 #[tokio::test]
@@ -274,11 +274,11 @@ async fn a_command_that_ends_the_process_each_time_is_given_up_and_its_neighbour
     for before in 0..3 {
         assert_eq!(dead_letters(&stage).begin_trial(&deadly).await.unwrap(), before);
     }
-    let door = open(&stage).await;
+    let consumer = open(&stage).await;
     let letters = waiting(&stage, 1).await;
     assert_eq!(letters[0].reason, "it was handled alone 3 times, and the process ended each time");
     observations(&stage, 1).await;
     handled(&stage).await;
     assert_eq!(dead_letters(&stage).begin_trial(&deadly).await.unwrap(), 0, "what came to an end is forgotten");
-    door.stop().await;
+    consumer.stop().await;
 }

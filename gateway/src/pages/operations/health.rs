@@ -237,7 +237,7 @@ mod tests {
     #[test]
     fn a_consumer_that_is_behind_and_that_nobody_feeds_is_told_apart() {
         let state = |pending, waiting| ConsumerState {
-            name: "door".to_owned(),
+            name: "lablet_commands".to_owned(),
             pending,
             ack_pending: 0,
             redelivered: 0,
