@@ -1,4 +1,4 @@
-//! One connection to NATS, that waits for a server that is away and says so.
+//! A connection to NATS that keeps reconnecting while no server can be reached, and logs it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,9 +29,9 @@ pub struct BusOptions {
     pub name: String,
     /// Prefix of the inboxes, where the user may only subscribe below it (see docs/nats-permissions.md).
     pub inbox_prefix: Option<String>,
-    /// Who asks.
+    /// How the client signs in.
     pub sign_in: SignIn,
-    /// By what the bus is trusted.
+    /// TLS settings.
     pub tls: BusTls,
     /// The domain whose JetStream is used, where that is not the one that the server belongs to.
     pub jetstream_domain: Option<String>,
@@ -62,7 +62,7 @@ impl std::fmt::Debug for BusOptions {
     }
 }
 
-/// The bus cannot be used at all, or not now.
+/// The bus cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BusError {
     /// The address cannot be read. The address itself is not shown: it may hold a password.
@@ -76,7 +76,7 @@ pub enum BusError {
     File {
         /// What it is for.
         what: &'static str,
-        /// Which.
+        /// The file.
         file: std::path::PathBuf,
         /// Why.
         why: String,
@@ -84,10 +84,10 @@ pub enum BusError {
     /// The first connection could not be set up.
     #[error("the bus could not be connected to")]
     Connect(#[source] Box<async_nats::ConnectError>),
-    /// A server answered and did not let this client in.
+    /// A server refused this client's sign-in.
     #[error("the bus refuses this client ({0}): its user, password, token, key or certificate is not the right one")]
     Refused(String),
-    /// No connection could be used, for a reason that is not the answer of a server.
+    /// No connection was made in time, with the last failure.
     #[error("the bus could not be used within {} s: {failure}{}", waited.as_secs(), if *tls { "; TLS is asked for: is the server's certificate trusted, and does it take this client's?" } else { "" })]
     Failed {
         /// How long was waited.
@@ -97,7 +97,7 @@ pub enum BusError {
         /// Whether TLS was asked for.
         tls: bool,
     },
-    /// No connection was there in time.
+    /// No connection was made in time, and no failure is known.
     #[error("the bus did not answer within {} s", .0.as_secs())]
     Unreachable(Duration),
 }
@@ -126,8 +126,8 @@ impl Bus {
     /// Connects in the background: returns at once, and keeps trying with back-off while no server answers.
     ///
     /// # Errors
-    /// [`BusError`] when a setting cannot be used. That no server answers, or none lets this client in, is no error here:
-    /// [`Bus::connected`] tells.
+    /// [`BusError`] when a setting cannot be used. An unreachable server or a refused sign-in is reported by
+    /// [`Bus::connected`].
     pub async fn connect(options: &BusOptions) -> Result<Self, BusError> {
         let (addresses, said) = access::addresses(&options.url)?;
         let sign_in = match (&options.sign_in, said) {
@@ -177,17 +177,13 @@ impl Bus {
         })
     }
 
-    /// Another connection to the same bus, for what must not end this one. It ends with its last clone. None is begun
-    /// while this one is away: the library would go on trying to connect after everybody has let go of it.
+    /// Another connection to the same bus, isolated from this one. It ends with its last clone. It is only made while this
+    /// one is connected: the library would keep trying to connect after the last clone is dropped.
     ///
     /// # Errors
-    /// [`BusError::Unreachable`], or as [`Bus::connect`].
+    /// As [`Bus::connected`], or as [`Bus::connect`].
     pub async fn another(&self, purpose: &str) -> Result<Self, BusError> {
-        let mut is_up = self.is_up.clone();
-        match tokio::time::timeout(REQUEST_TIMEOUT, is_up.wait_for(|is_up| *is_up)).await {
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) | Err(_) => return Err(BusError::Unreachable(REQUEST_TIMEOUT)),
-        }
+        self.connected(REQUEST_TIMEOUT).await?;
         let options = BusOptions { name: format!("{}-{purpose}", self.options.name), ..self.options.as_ref().clone() };
         Self::connect(&options).await
     }
@@ -202,7 +198,7 @@ impl Bus {
         &self.jetstream
     }
 
-    /// What was reported of streams and consumers that are not as they have to be.
+    /// Deviations of streams and consumers that were reported.
     pub(super) fn reported(&self) -> &ReportedDeviations {
         &self.reported
     }
@@ -212,26 +208,26 @@ impl Bus {
         self.connects.clone()
     }
 
-    /// Whether a connection is there right now.
+    /// Whether this is connected now.
     pub fn is_connected(&self) -> bool {
-        self.client.connection_state() == async_nats::connection::State::Connected
+        *self.is_up.borrow()
     }
 
-    /// Waits until the first connection is there.
+    /// Waits until this is connected.
     ///
     /// # Errors
     /// After `timeout`: [`BusError::Refused`] where a server did not let this client in, else [`BusError::Failed`] or
     /// [`BusError::Unreachable`].
     pub async fn connected(&self, timeout: Duration) -> Result<(), BusError> {
-        let mut connects = self.connects.clone();
-        match tokio::time::timeout(timeout, connects.wait_for(|count| *count > 0)).await {
+        let mut is_up = self.is_up.clone();
+        match tokio::time::timeout(timeout, is_up.wait_for(|is_up| *is_up)).await {
             Ok(Ok(_)) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(self.trouble(timeout)),
+            Ok(Err(_)) | Err(_) => Err(self.no_connection(timeout)),
         }
     }
 
-    /// Why there is no connection, as far as it is known.
-    fn trouble(&self, waited: Duration) -> BusError {
+    /// The reason for the missing connection, as far as it is known.
+    fn no_connection(&self, waited: Duration) -> BusError {
         match self.last_failure.borrow().clone() {
             Some(failure) if failure.contains("authorization") || failure.contains("signing nonce") => {
                 BusError::Refused(failure)
@@ -241,8 +237,8 @@ impl Bus {
         }
     }
 
-    /// Sends a wake-up signal: an empty core message. Nobody may be listening, and a lost one is made up for by a slow poll.
-    /// Returns at once; signals that come quickly one after another are sent as one.
+    /// Sends a wake-up signal: an empty core message. It may be lost; receivers also poll slowly. Returns at once; signals
+    /// in quick succession are sent as one.
     pub fn nudge(&self, subject: &'static str) {
         self.signals.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(subject);
         self.signals.wake.notify_one();
@@ -278,7 +274,7 @@ impl Signals {
                     wake.notified().await;
                     let subjects = std::mem::take(&mut *waiting.lock().unwrap_or_else(PoisonError::into_inner));
                     for subject in subjects {
-                        // The client would keep it until it is connected again; by then the poll has looked.
+                        // The client would buffer it until it is connected again; polling is faster.
                         if !*is_up.borrow() {
                             continue;
                         }
@@ -300,7 +296,7 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // The task holds the client, which would never end.
+        // The task holds the client, which would otherwise never be dropped.
         self.task.abort();
     }
 }
@@ -312,20 +308,16 @@ fn note(
     up: &watch::Sender<bool>,
     failed: &watch::Sender<Option<String>>,
 ) {
-    match event {
-        Event::Connected => {
-            up.send_replace(true);
-        }
-        Event::Disconnected | Event::Closed => {
-            up.send_replace(false);
-        }
-        _ => {}
+    if matches!(event, Event::Disconnected | Event::Closed) {
+        up.send_replace(false);
     }
     match event {
         Event::Connected => {
             tracing::info!(connection = name, "NATS connected");
-            connected.send_modify(|count| *count += 1);
             failed.send_replace(None);
+            // Counted first: whoever has waited for the connection takes a later count for another one.
+            connected.send_modify(|count| *count += 1);
+            up.send_replace(true);
         }
         Event::Disconnected => tracing::warn!(connection = name, "NATS disconnected, reconnecting"),
         // A publish or a subscription that permissions forbid shows here and as a timeout only.
