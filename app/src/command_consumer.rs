@@ -12,7 +12,9 @@
 //! Commands about the same thing that reach one process are handled one after another in the stream's order, as long as
 //! none of them has to be delayed; nothing is promised about the order across things, across processes, or after a delay.
 
+mod acknowledgement;
 mod aggregate_workers;
+mod byte_bound;
 mod decoder;
 mod delayed;
 mod delivery;
@@ -29,10 +31,11 @@ use std::time::Duration;
 use async_nats::jetstream::consumer::{AckPolicy, PullConsumer, pull};
 use futures_util::StreamExt as _;
 use metrics::{Unit, counter, describe_counter};
-use tokio::sync::Semaphore;
+use tokio::sync::AcquireError;
 use tokio_util::sync::CancellationToken;
 
 use self::aggregate_workers::AggregateWorkers;
+use self::byte_bound::ByteBound;
 pub use self::decoder::{CommandDecoder, Rejection};
 use self::delivery::Delivery;
 use self::handler::Handler;
@@ -47,7 +50,7 @@ use bus::{Backoff, Bus, streams, subjects};
 
 /// The durable consumer that all processes share.
 pub const CONSUMER: &str = "lablet_commands";
-/// What the durable consumer was called before. The stream refuses a second one for the same subjects.
+/// Former name of the durable consumer. The stream refuses two consumers of the same subjects.
 const FORMER_CONSUMER: &str = "lablet_door";
 /// Most bytes of one request for commands: the server refuses one that the largest command would not fit in.
 const REQUESTED_BYTES: usize = 2 * streams::LARGEST_COMMAND;
@@ -57,9 +60,9 @@ const BYTES_IN_HAND: usize = 4 * streams::LARGEST_COMMAND;
 const ACK_WAIT: Duration = Duration::from_secs(60);
 /// Longest time that handling one command may take.
 const TIMEOUT: Duration = Duration::from_secs(20);
-/// The stream and the consumer are looked at this often, beside every connect and failure.
+/// Interval of checks of the stream and the consumer, beside every connect and failure.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
-/// How often settled dead letters are looked through for what has had its time.
+/// Interval of sweeps of dead letters.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
 /// Settings of the command consumer.
@@ -77,19 +80,19 @@ impl Default for CommandConsumerOptions {
     }
 }
 
-/// Why the consumer had to start again. Handled inside: it never gives up.
+/// Why the consumer has to restart; [`CommandConsumer::run`] handles it and never gives up.
 #[derive(Debug, thiserror::Error)]
 pub enum CommandConsumerError {
     /// The stream is not as it should be.
     #[error("the stream of commands cannot be ensured")]
     Stream(#[from] EnsureError),
-    /// The consumer cannot be had.
+    /// The consumer could not be created or read.
     #[error("the consumer of commands cannot be ensured")]
     Consumer(#[source] Box<dyn Error + Send + Sync>),
-    /// The consumer went silent, or is gone.
+    /// The consumer sends no heartbeats, or was deleted.
     #[error("no commands are coming any more")]
     Silent(#[source] Option<Box<dyn Error + Send + Sync>>),
-    /// The connection of its own cannot be had.
+    /// The consumer's own connection could not be made.
     #[error("there is no connection for commands")]
     Connection(#[from] BusError),
     /// The connection ended while commands were awaited on it.
@@ -100,7 +103,7 @@ pub enum CommandConsumerError {
         /// `commands` or `requests`.
         what: &'static str,
     },
-    /// What was delivered and never arrived cannot be read.
+    /// Commands that were delivered and never arrived cannot be read from the stream.
     #[error("outstanding commands cannot be looked at; the user needs $JS.API.STREAM.MSG.GET.LABLET_COMMANDS")]
     Recovery(#[source] RawMessageError),
     /// The micro service cannot be offered.
@@ -153,11 +156,8 @@ impl CommandConsumer {
         Self { bus, commands, dead_letters, options }
     }
 
-    /// Works until `stop` is cancelled; then finishes what it has begun. What fails is logged and tried again.
-    ///
-    /// # Errors
-    /// None at present; the type leaves room.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), CommandConsumerError> {
+    /// Runs until `stop` is cancelled, then finishes the commands in hand. Failures are logged and retried.
+    pub async fn run(self, stop: CancellationToken) {
         let decoder = CommandDecoder::new(self.commands.clone());
         let requests =
             tokio::spawn(service::run(self.bus.clone(), decoder.clone(), self.options.concurrency, stop.clone()));
@@ -186,7 +186,6 @@ impl CommandConsumer {
                 );
             }
         }
-        Ok(())
     }
 
     /// Takes commands until something is wrong with the connection, the stream or its consumer.
@@ -205,7 +204,7 @@ impl CommandConsumer {
         let consumer = ensure_consumer(&bus, &self.options.bounds).await?;
         let mut recovery = Recovery::default();
         if recover(&mut recovery, handler, after_break).await?.unreadable > 0 {
-            // The cause of the break is gone.
+            // The unreadable messages that broke the connection are dead-lettered now.
             backoff.reset();
         }
         let silent = |error: Option<Box<dyn Error + Send + Sync>>| CommandConsumerError::Silent(error);
@@ -214,13 +213,13 @@ impl CommandConsumer {
             .max_messages_per_batch(self.options.concurrency * 2)
             .max_bytes_per_batch(REQUESTED_BYTES)
             .expires(Duration::from_secs(20))
-            // Without it a consumer whose stream was wiped is silent for ever.
+            // Without a heartbeat, a consumer whose stream was wiped stays silent for ever.
             .heartbeat(Duration::from_secs(3))
             .messages()
             .await
             .map_err(|error| silent(Some(Box::new(error))))?;
         tracing::debug!("commands are decoded");
-        let room = Arc::new(Semaphore::new(BYTES_IN_HAND));
+        let room = ByteBound::new(BYTES_IN_HAND);
         let mut look_again = tokio::time::interval(LOOK_AGAIN);
         look_again.tick().await;
         loop {
@@ -237,16 +236,17 @@ impl CommandConsumer {
             match message {
                 Some(Ok(message)) => {
                     backoff.reset();
-                    let bytes = u32::try_from(message.length.clamp(1, BYTES_IN_HAND)).unwrap_or(u32::MAX);
+                    let bytes = message.length;
                     let mut delivery = Delivery::from_message(message)?;
+                    handler.acknowledgements.adopt(&delivery.acknowledgements);
                     handler.in_hand.take(delivery.sequence);
                     let put = async {
-                        // The semaphore is never closed; were it, going on without it would be no harm.
-                        delivery.room = room.clone().acquire_many_owned(bytes).await.ok();
+                        delivery.room = Some(room.reserve(bytes).await?);
                         workers.put(delivery).await;
+                        Ok(())
                     };
                     tokio::select! {
-                        () = put => {}
+                        put = put => put.map_err(|error: AcquireError| silent(Some(Box::new(error))))?,
                         () = stop.cancelled() => return Ok(()),
                     }
                 }
@@ -314,7 +314,7 @@ pub async fn ensure_consumer(bus: &Bus, bounds: &StreamBounds) -> Result<PullCon
     }
 }
 
-/// Removes the consumer of an earlier release, where it is there. What it had delivered is delivered again by its
+/// Removes the consumer of an earlier release, if there is one. What it had delivered is delivered again by its
 /// successor: a command that took effect is known by its key.
 async fn remove_former_consumer(bus: &Bus) -> bool {
     let Ok(stream) = bus.jetstream().get_stream_no_info(streams::COMMANDS).await else { return false };
@@ -337,8 +337,8 @@ pub fn consumer_config() -> pull::Config {
         description: Some("Hands commands to the log".to_owned()),
         ack_policy: AckPolicy::Explicit,
         ack_wait: ACK_WAIT,
-        // Without a limit here: past it the server would keep the command, undelivered and unseen. This process has its
-        // own limit and writes what passes it to the dead letters.
+        // No limit: beyond it the server would keep the command without delivering it. The handler has its own limit and
+        // dead-letters what exceeds it.
         max_deliver: -1,
         max_ack_pending: 512,
         filter_subject: subjects::COMMANDS.to_owned(),

@@ -54,14 +54,14 @@ pub struct RelayOptions {
     pub bounds: StreamBounds,
     /// Most publishes whose acknowledgement is awaited at a time.
     pub in_flight: usize,
-    /// The log is looked at this often, with or without a wake-up signal.
+    /// Interval at which the log is read without a wake-up signal.
     pub poll: Duration,
-    /// A relay that is silent for this long loses its lease.
+    /// A relay loses its lease after this time without renewal.
     pub lease: Duration,
-    /// The stream is compared with what is remembered of it this often, beside every connect and failure.
+    /// Interval at which the stream is compared with the checkpoint, beside every connect and failure.
     pub audit_every: Duration,
-    /// For how long a stream has to miss messages that it counts before they are taken to be lost: a server under
-    /// pressure may fail to find a message for a while.
+    /// How long a stream has to miss messages that it counts before they are considered lost: a server under pressure may
+    /// fail to find a message for a while.
     pub confirm_loss: Duration,
 }
 
@@ -79,19 +79,19 @@ impl Default for RelayOptions {
     }
 }
 
-/// Why the relay had to stop and begin again. Handled inside: the relay never gives up.
+/// Why the relay has to restart; [`Relay::run`] handles it and never gives up.
 #[derive(Debug, thiserror::Error)]
 pub enum RelayError {
     /// The log cannot be read.
     #[error("the log cannot be read")]
     Log(#[from] LogError),
-    /// Postgres refused, or the lease is another's.
+    /// Postgres refused, or another relay holds the lease.
     #[error("the lease cannot be held")]
     Lease(#[from] LeaseError),
-    /// The stream is not as it should be.
+    /// The stream could not be ensured.
     #[error("the stream of events cannot be ensured")]
     Stream(#[from] EnsureError),
-    /// The stream cannot be compared with what is remembered of it.
+    /// The stream cannot be compared with the checkpoint.
     #[error("the stream of events cannot be looked at")]
     Audit(#[source] Box<dyn Error + Send + Sync>),
     /// A publish failed, or its outcome is unknown. It is sent again with the same message id.
@@ -129,7 +129,7 @@ pub enum RelayError {
         /// The one before.
         last: i64,
     },
-    /// An event cannot be told of.
+    /// No notice can be made of an event.
     #[error("no notice can be made of event {event_id}")]
     Notice {
         /// The event.
@@ -148,7 +148,7 @@ pub struct Relay {
     holder: String,
 }
 
-/// What ends an undisturbed stretch of publishing.
+/// Why publishing paused.
 enum Pause {
     Stopped,
     CheckStream,
@@ -156,22 +156,22 @@ enum Pause {
     Restarted,
 }
 
-/// What a look at the stream found.
+/// Outcome of a check of the stream.
 struct StreamCheck {
     last_sequence: u64,
     restarted: bool,
 }
 
-/// What an active relay remembers of the stream's troubles.
+/// The stream's faults, as the active relay knows them.
 #[derive(Default)]
 struct Troubles {
     /// Since when the stream misses messages that it counts.
     missing_since: Option<Instant>,
-    /// What was noted to hinder it.
+    /// The recorded hindrance.
     hindrance: Option<String>,
-    /// Up to here events are published again, as the stream lost them.
+    /// Events up to this position were published before the stream lost them.
     again_until: Option<Position>,
-    /// Why there is no stream of records, as it was logged last.
+    /// Why there is no stream of records, as last logged.
     records_cause: Option<String>,
 }
 
@@ -197,11 +197,8 @@ impl Relay {
         Self { log, bus, options, holder }
     }
 
-    /// Works until `stop` is cancelled. Everything that fails is logged and tried again with back-off.
-    ///
-    /// # Errors
-    /// None at present; the type leaves room.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), RelayError> {
+    /// Runs until `stop` is cancelled. Failures are logged and retried with back-off.
+    pub async fn run(self, stop: CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         while !stop.is_cancelled() {
             let lease = match Lease::acquire(self.log.pool(), &self.holder, self.options.lease).await {
@@ -221,7 +218,6 @@ impl Relay {
             self.lead(lease, &mut backoff, &stop).await;
             gauge!("lablet_relay_leading").set(0.0);
         }
-        Ok(())
     }
 
     /// Publishes as long as the lease is held.
@@ -229,7 +225,7 @@ impl Relay {
         let mut troubles = Troubles::default();
         let mut cannot_store = Backoff::new(WHILE_IT_CANNOT_STORE.0, WHILE_IT_CANNOT_STORE.1);
         let mut acknowledged = lease.checkpoint().position;
-        // A relay before this one may have left its note.
+        // The relay before this one may have recorded a hindrance.
         let mut noted = self.note_hindrance(&mut lease, &mut troubles, None).await;
         loop {
             if noted.is_ok() {
@@ -251,7 +247,7 @@ impl Relay {
                             cannot_store.reset();
                         }
                         let delay = match &error {
-                            // The stream is there and says that it cannot: it is waited for, and never thrown away.
+                            // The stream exists and refuses: wait for it, never replace it.
                             RelayError::Refused { source, .. } => {
                                 noted = self.note_hindrance(&mut lease, &mut troubles, Some(in_words(&**source))).await;
                                 cannot_store.next_wait()
@@ -293,7 +289,7 @@ impl Relay {
         }
     }
 
-    /// Notes what hinders, for operators, where that is news; raises the alarm, and ends it.
+    /// Records the hindrance for operators and sets the alarm, or clears both.
     async fn note_hindrance(
         &self,
         lease: &mut Lease,
@@ -340,7 +336,7 @@ impl Relay {
         Ok(())
     }
 
-    /// Looks at the stream, then publishes until something asks for another look.
+    /// Checks the stream, then publishes until another check is due.
     async fn publish(
         &self,
         lease: &mut Lease,

@@ -118,7 +118,10 @@ impl Roles {
     /// Publishes the log to the bus.
     pub(crate) fn start_relay(&mut self, store: &Store, bus: &Bus, public_url: PublicUrl) {
         let relay = Relay::new(store.log.clone(), bus.clone(), RelayOptions { public_url, ..RelayOptions::default() });
-        self.start("relay", |stop| async move { Ok(relay.run(stop).await?) });
+        self.start("relay", |stop| async move {
+            relay.run(stop).await;
+            Ok(())
+        });
     }
 
     /// Watches over the log's readers; one of a deployment does so at a time.
@@ -138,7 +141,10 @@ impl Roles {
             store.dead_letters.clone(),
             CommandConsumerOptions::default(),
         );
-        self.start("command consumer", |stop| async move { Ok(consumer.run(stop).await?) });
+        self.start("command consumer", |stop| async move {
+            consumer.run(stop).await;
+            Ok(())
+        });
         self.start_nudger(store, bus);
     }
 

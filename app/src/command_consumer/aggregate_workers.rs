@@ -1,4 +1,4 @@
-//! Workers keep commands about the same thing in their order while others go on beside them.
+//! Per-aggregate workers: commands about one aggregate keep their order while others run concurrently.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
@@ -11,9 +11,9 @@ use super::decoder::DecodedCommand;
 use super::delivery::Delivery;
 use super::{Handler, Rejection};
 
-/// Commands that wait in a worker. More stay with the server.
+/// Queue length of a worker; further commands stay with the server.
 const WORKER_QUEUE: usize = 2;
-/// How long the workers may take to finish what they have begun. Whatever is left is delivered again.
+/// Timeout for workers to finish at shutdown; unfinished commands are delivered again.
 const FINISH: Duration = Duration::from_secs(25);
 
 /// A message and the command decoded from it, or why none was.
@@ -60,7 +60,7 @@ impl AggregateWorkers {
         }
     }
 
-    /// Lets no more in and waits for what has begun.
+    /// Closes the queues and waits for the commands in hand.
     pub(super) async fn finish(self) {
         let Self { senders, mut tasks } = self;
         drop(senders);

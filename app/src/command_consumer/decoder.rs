@@ -1,4 +1,4 @@
-//! From a message to a command and to its answer. The same for the stream, the micro service and a retry.
+//! Decodes messages into commands and handles them; shared by the stream, the micro service and retries.
 
 use std::borrow::Cow;
 use std::error::Error as _;
@@ -18,12 +18,12 @@ use crate::log::{DedupeKey, Origin};
 use bus::cloud_event::{self, NotAnEvent};
 use bus::{streams, subjects};
 
-/// RejectionReason a message did not take effect.
+/// A command that did not take effect, with its reason.
 #[derive(Debug)]
 pub struct Rejection {
     reason: Box<RejectionReason>,
     about: Option<(&'static str, String)>,
-    /// What of the command was not used: a name that is misspelt may be the reason.
+    /// Warnings about unused members: a misspelt name may be the reason of the rejection.
     warnings: Vec<Warning>,
 }
 
@@ -42,38 +42,38 @@ enum RejectionReason {
     AmongMany(Box<Rejection>),
 }
 
-/// A command that was understood.
+/// A command decoded from a message.
 #[derive(Debug, Clone)]
 pub struct DecodedCommand {
     /// The command.
     pub command: Command,
     /// Where it comes from, with the key under which it takes effect once.
     pub origin: Origin,
-    /// What of its data was not used.
+    /// Members of its data that were not used.
     pub unknown: UnknownMembers,
-    /// Whether its sender wants it refused then.
+    /// Whether its sender wants it refused for unknown members.
     pub handling: Handling,
 }
 
 /// The extension attribute by which a sender has unknown members refused: `strict`, as in HTTP's `Prefer: handling=strict`.
 const HANDLING: &str = "handling";
 
-/// Understands and handles commands.
+/// Decodes and handles commands.
 #[derive(Clone)]
 pub struct CommandDecoder {
     commands: Commands,
 }
 
 impl CommandDecoder {
-    /// An decoder for these handlers.
+    /// A decoder for these handlers.
     pub fn new(commands: Commands) -> Self {
         Self { commands }
     }
 
-    /// Understands a message.
+    /// Decodes a message.
     ///
     /// # Errors
-    /// [`Rejection`], which never works later.
+    /// [`Rejection`]; the same message never succeeds.
     pub fn take(subject: &str, headers: Option<&HeaderMap>, payload: &[u8]) -> Result<DecodedCommand, Rejection> {
         let (team, name) = subjects::sender(subject).ok_or(RejectionReason::Subject)?;
         let event =
@@ -128,7 +128,7 @@ fn origin(team: &str, event: &Event, data: &Value, headers: Option<&HeaderMap>) 
         let headers = crate::dead_letters::plain_headers(headers);
         headers.into_iter().find(|(name, _)| name.eq_ignore_ascii_case("traceparent")).map(|(_, value)| value)
     };
-    // One team's ids do not meet another's. A separator that no team's name contains.
+    // Ids of different teams must not collide: the separator occurs in no team's name.
     let key = format!("nats:{team}:{}\n{}", event.source(), event.id());
     let content = format!("{}\n{data}", event.ty());
     Origin {
@@ -141,7 +141,7 @@ fn origin(team: &str, event: &Event, data: &Value, headers: Option<&HeaderMap>) 
     }
 }
 
-/// W3C trace context, version 00: anything else would travel on as if it were one.
+/// Only a W3C trace context of version 00 is passed on.
 fn is_traceparent(text: &str) -> bool {
     let hex = |part: &str, length: usize| {
         part.len() == length && part.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
@@ -182,13 +182,13 @@ impl Rejection {
         RejectionReason::EndedTheProcess(times).into()
     }
 
-    /// The same, for one that is not tried again as too many wait for that already.
+    /// The rejection of a command that is not delayed because too many wait for the same already.
     pub(super) fn among_many(self) -> Self {
         let (about, warnings) = (self.about.clone(), self.warnings.clone());
         Self { reason: Box::new(RejectionReason::AmongMany(Box::new(self))), about, warnings }
     }
 
-    /// Whether it speaks of the database as a whole, and not of this command.
+    /// Whether the cause is the database as a whole, not this command.
     pub(super) fn is_about_the_database(&self) -> bool {
         let RejectionReason::Command(error) = &*self.reason else { return false };
         let mut next = error.source();
@@ -202,7 +202,7 @@ impl Rejection {
         false
     }
 
-    /// Whether a mistake of ours, or in what is stored, is the reason: somebody has to look at it.
+    /// Whether the cause is a bug or unreadable stored data, which an engineer has to examine.
     pub(super) fn is_internal(&self) -> bool {
         match &*self.reason {
             RejectionReason::Command(error) => error.class() == ErrorClass::Internal,
@@ -214,7 +214,7 @@ impl Rejection {
     /// Whether the same message may work later.
     pub fn may_work_later(&self) -> bool {
         match &*self.reason {
-            // A mistake of ours, a missing right say, may be mended meanwhile; the tries are counted.
+            // An internal error, e.g. a missing right, may be mended meanwhile; the tries are bounded.
             RejectionReason::Command(error) => matches!(error.class(), ErrorClass::Dependency | ErrorClass::Internal),
             RejectionReason::TimedOut(_) | RejectionReason::Panicked => true,
             RejectionReason::Subject
@@ -268,7 +268,7 @@ impl Rejection {
         self.about.as_ref().map(|(what, id)| (*what, id.as_str()))
     }
 
-    /// What the sender is told.
+    /// The reply to the sender.
     pub fn answer(&self) -> Value {
         let reason = match &*self.reason {
             RejectionReason::AmongMany(rejection) => &*rejection.reason,
@@ -304,7 +304,7 @@ impl fmt::Display for Rejection {
             RejectionReason::Invalid(invalid) => invalid.fmt(formatter),
             RejectionReason::Command(error) => {
                 error.fmt(formatter)?;
-                // What is wrong with what is stored is for whoever looks at the dead letter.
+                // The causes of an internal error are for whoever examines the dead letter.
                 if error.class() == ErrorClass::Internal {
                     let mut next = error.source();
                     while let Some(error) = next {

@@ -1,4 +1,4 @@
-//! How many commands may wait for a later try: what fails for one thing never uses up the room of all.
+//! Bounds of delayed commands: those of one aggregate or team cannot use up the room of all.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 /// Most commands that wait because of one broken aggregate. The others go to the dead letters at once.
 const MOST_OF_AN_AGGREGATE: usize = 8;
-/// Most commands of one team that wait for something to come to be.
+/// Most commands of one team that wait for something that does not exist yet.
 const MOST_OF_A_TEAM: usize = 128;
 /// Most commands that wait at all: a part of what the consumer may have outstanding.
 const MOST: usize = 256;
@@ -14,7 +14,7 @@ const MOST: usize = 256;
 /// What a command waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) enum WaitsFor {
-    /// Its aggregate cannot be worked with: type and id.
+    /// Its aggregate, which fails: type and id.
     Aggregate(String, String),
     /// Something that does not exist yet; the team that sent it.
     Team(String),
@@ -34,11 +34,11 @@ impl WaitsFor {
 pub(super) struct DelayedCommands(Mutex<HashMap<u64, (WaitsFor, Instant)>>);
 
 impl DelayedCommands {
-    /// Notes that a command waits; `false` where there is no room for it.
+    /// Adds a delayed command; `false` if there is no room for it.
     pub(super) fn admit(&self, sequence: u64, waits_for: WaitsFor, delay: Duration) -> bool {
         let now = Instant::now();
         let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // One that is long due was handled elsewhere.
+        // One that is overdue was delivered to another process.
         waiting.retain(|_, (_, due)| *due + FORGOTTEN_AFTER > now);
         waiting.remove(&sequence);
         let of_the_same = waiting.values().filter(|(other, _)| *other == waits_for).count();
@@ -54,13 +54,13 @@ impl DelayedCommands {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).contains_key(&sequence)
     }
 
-    /// Forgets a command that has come again, or is done with; answers whether it had been delayed.
+    /// Removes a command that was delivered again or settled; returns whether it had been delayed.
     pub(super) fn remove(&self, sequence: u64) -> bool {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&sequence).is_some()
     }
 }
 
-/// So long after its time a command that was delayed is not waited for any more.
+/// Time after its delay at which a command is taken to be with another process.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 
 #[cfg(test)]

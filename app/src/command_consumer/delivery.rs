@@ -9,11 +9,11 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::raw_message::RawMessage;
-use super::{CONSUMER, CommandConsumerError, CommandDecoder, Rejection};
+use super::{CommandConsumerError, CommandDecoder, Rejection};
 use crate::command_consumer::decoder::DecodedCommand;
 use crate::commands::Command;
 use crate::dead_letters::{DeadLetterKind, Undeliverable, from_wire, plain_headers};
-use bus::{Bus, streams};
+use bus::Bus;
 
 /// A message that was delivered and has to be acknowledged.
 #[derive(Debug)]
@@ -23,12 +23,13 @@ pub(super) struct Delivery {
     /// The headers as they came, where the client library cannot read them.
     raw_headers: Option<Vec<u8>>,
     payload: Bytes,
-    /// Its place in the stream.
+    /// Its sequence in the stream.
     pub(super) sequence: u64,
     /// How often it was delivered, this time included.
     pub(super) delivered: i64,
-    acknowledgements: String,
-    /// What it takes of the room for commands in hand.
+    /// The subject for its acknowledgement.
+    pub(super) acknowledgements: String,
+    /// Its share of the byte bound of commands in hand.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
 
@@ -54,9 +55,9 @@ impl Delivery {
     }
 
     /// A message that was delivered, and could only be read from the stream itself.
-    pub(super) fn from_raw(message: RawMessage, consumer_sequence: u64) -> Self {
+    pub(super) fn from_raw(message: RawMessage, acknowledgements: String) -> Self {
         Self {
-            acknowledgements: acknowledgements(message.sequence, consumer_sequence),
+            acknowledgements,
             subject: message.subject,
             headers: None,
             raw_headers: Some(message.headers),
@@ -96,11 +97,11 @@ impl Delivery {
         self.raw_headers.as_deref().map_or_else(|| plain_headers(self.headers.as_ref()), from_wire)
     }
 
-    /// Says that the message is done with, and waits for the server to know it.
+    /// Acknowledges or terminates the message, and waits for the server's confirmation.
     pub(super) async fn settle(&self, bus: &Bus, kind: AckKind) {
         let settled = bus.client().request(self.acknowledgements.clone(), kind.into()).await;
         if let Err(error) = settled {
-            // It comes again; its key tells that it took effect.
+            // It is delivered again; the command's key then shows that it took effect.
             tracing::warn!(
                 error = &error as &dyn std::error::Error,
                 subject = %self.subject,
@@ -109,12 +110,12 @@ impl Delivery {
         }
     }
 
-    /// Has the message delivered again after a while.
+    /// Has the message delivered again after the delay.
     pub(super) async fn nak(&self, bus: &Bus, delay: Duration) {
         self.publish_ack(bus, AckKind::Nak(Some(delay))).await;
     }
 
-    /// Says that the message is being handled still.
+    /// Extends the time for the acknowledgement.
     pub(super) async fn in_progress(&self, bus: &Bus) {
         self.publish_ack(bus, AckKind::Progress).await;
     }
@@ -133,18 +134,8 @@ impl Delivery {
 ///
 /// # Errors
 /// The connection is closed.
-pub(super) async fn redeliver(
-    bus: &Bus,
-    sequence: u64,
-    consumer_sequence: u64,
-) -> Result<(), async_nats::client::PublishError> {
-    bus.client().publish(acknowledgements(sequence, consumer_sequence), AckKind::Nak(None).into()).await
-}
-
-/// The subject for acknowledgements of a message, as the server makes it for a delivery. A consumer that acknowledges
-/// each message goes by the place in the stream; of the place among its deliveries it only checks that it is not past.
-fn acknowledgements(sequence: u64, consumer_sequence: u64) -> String {
-    format!("$JS.ACK.{}.{CONSUMER}.1.{sequence}.{consumer_sequence}.0.0", streams::COMMANDS)
+pub(super) async fn redeliver(bus: &Bus, acknowledgements: String) -> Result<(), async_nats::client::PublishError> {
+    bus.client().publish(acknowledgements, AckKind::Nak(None).into()).await
 }
 
 /// A command's name for metrics.

@@ -11,6 +11,7 @@ use metrics::counter;
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
+use super::acknowledgement::AcknowledgementForm;
 use super::decoder::DecodedCommand;
 use super::delayed::{DelayedCommands, WaitsFor};
 use super::delivery::{self, Delivery};
@@ -20,42 +21,43 @@ use crate::commands::Answer;
 use crate::dead_letters::DeadLetters;
 use bus::{Backoff, Bus, subjects};
 
-/// So often is a command delayed that refers to something unknown.
+/// Deliveries during which a command that refers to something unknown is delayed.
 const GRACE: i64 = 2;
 /// Deliveries after which a command that fails for a reason in its aggregate, or in us, goes to the dead letters: with
 /// these delays between them that is about a minute.
 const DELAYS_OF_INTERNAL: [Duration; 4] =
     [Duration::from_secs(1), Duration::from_secs(4), Duration::from_secs(15), Duration::from_secs(40)];
-/// Deliveries after which one goes there that the database refuses, though it answers others.
+/// Deliveries after which a command is dead-lettered that the database refuses although it accepts writes.
 const MOST_DELIVERIES: i64 = 20;
-/// Longest time that command delayed.
+/// Longest delay of a command.
 const LONGEST_DELAY: Duration = Duration::from_secs(30);
-/// A command that was delivered more often than this, and not because it was delayed here, may have ended a process.
+/// Deliveries, not caused by a delay, after which a command is suspected to end its process.
 const SUSPECT_AFTER: i64 = 2;
-/// So often may a command that is handled alone end the process.
+/// Times that a command, handled alone, may end the process before it is dead-lettered.
 const MOST_TRIALS: i64 = 3;
-/// So often is a command held that fails as if the database were away while others can write to it.
+/// Retries of a command that fails as if the database were unreachable although the database accepts writes.
 const MOST_HELD: u32 = 20;
 
-/// What handles one command, whichever worker it is in.
+/// Handles commands for all workers.
 pub(super) struct Handler {
     pub(super) bus: Bus,
     pub(super) decoder: CommandDecoder,
     pub(super) dead_letters: DeadLetters,
     pub(super) in_hand: InHand,
     pub(super) delayed: DelayedCommands,
-    /// Read by each command, written by one that has to be alone.
+    pub(super) acknowledgements: AcknowledgementForm,
+    /// Held for reading by each command, for writing by one that has to be alone.
     alone: RwLock<()>,
     stop: CancellationToken,
 }
 
-/// What becomes of a message.
+/// Outcome of one delivery.
 enum Disposition {
     Done(Answer),
     Never(Rejection),
-    /// It is tried again after the delay.
+    /// Nak with this delay.
     Later(Rejection, WaitsFor, Duration),
-    /// The process is to end; somebody else gets it.
+    /// The process stops; another one gets the command.
     Stopped,
 }
 
@@ -67,6 +69,7 @@ impl Handler {
             dead_letters,
             in_hand: InHand::default(),
             delayed: DelayedCommands::default(),
+            acknowledgements: AcknowledgementForm::default(),
             alone: RwLock::new(()),
             stop,
         }
@@ -152,7 +155,7 @@ impl Handler {
         disposition
     }
 
-    /// Tries a command until it is decided what becomes of it. While the database is unreachable it stays in hand, so that
+    /// Tries a command until its outcome is decided. While the database is unreachable it stays in hand, so that
     /// nothing more is decoded than can be worked on.
     async fn work(&self, delivery: &Delivery, decoded: DecodedCommand) -> Disposition {
         let mut backoff = hold_backoff();
@@ -194,7 +197,7 @@ impl Handler {
         }
     }
 
-    /// Waits with the command in hand; `false`: the process is to end.
+    /// Waits while keeping the command; `false`: the process stops.
     async fn hold(&self, delivery: &Delivery, backoff: &mut Backoff) -> bool {
         counter!("lablet_command_consumer_held_total").increment(1);
         delivery.in_progress(&self.bus).await;
@@ -204,7 +207,7 @@ impl Handler {
         }
     }
 
-    /// Writes a command that can never work to the dead letters, then terminates it. Answers whether it is there.
+    /// Writes a command that can never work to the dead letters, then terminates it. Returns whether it is stored there.
     pub(super) async fn dead_letter(&self, delivery: &Delivery, name: &'static str, rejection: &Rejection) -> bool {
         let undeliverable = delivery.undeliverable(rejection);
         let mut backoff = hold_backoff();
@@ -243,7 +246,7 @@ impl Handler {
         delivery.nak(&self.bus, delay).await;
     }
 
-    /// Answers on the subject that the sender named.
+    /// Publishes the reply to the subject that the sender named.
     async fn reply(&self, delivery: &Delivery, answer: serde_json::Result<Vec<u8>>) {
         let Some(subject) = delivery.header(subjects::REPLY_TO) else { return };
         if !is_reply_subject(&subject) {
@@ -267,7 +270,8 @@ fn hold_backoff() -> Backoff {
     Backoff::new(Duration::from_millis(250), Duration::from_secs(10))
 }
 
-/// What a command refers to may be on its way in another worker: a definition and its first session, say.
+/// Delays a command that refers to something unknown: another worker may be creating it, e.g. the definition of a first
+/// session.
 fn grace(delivery: &Delivery, rejection: Rejection) -> Disposition {
     if rejection.is_about_something_unknown() && delivery.delivered <= GRACE {
         let team = subjects::team(&delivery.subject).unwrap_or_default().to_owned();
@@ -276,7 +280,7 @@ fn grace(delivery: &Delivery, rejection: Rejection) -> Disposition {
     Disposition::Never(rejection)
 }
 
-/// A command that fails while others work: it has little time, and little room.
+/// Delays a command that fails while others succeed, within few tries and little room.
 fn later(delivery: &Delivery, rejection: Rejection) -> Disposition {
     let delay = if rejection.is_internal() {
         let tries = usize::try_from(delivery.delivered - 1).unwrap_or(0);

@@ -115,7 +115,7 @@ fn unreadable_headers(headers: &[u8]) -> Result<(), String> {
     Ok(())
 }
 
-/// The beginning of a name, to be told.
+/// The beginning of a name, for the error text.
 fn shown(name: &[u8]) -> String {
     String::from_utf8_lossy(name.get(..64).unwrap_or(name)).into_owned()
 }

@@ -1,4 +1,4 @@
-//! Finds what was delivered and never arrived.
+//! Finds commands that were delivered and never arrived.
 //!
 //! A message that the client library cannot read ends its connection, or is swallowed by it, and would come again for
 //! ever. So whatever is delivered, not acknowledged and not in hand here is read from the stream itself: what is
@@ -34,7 +34,7 @@ impl InHand {
     }
 }
 
-/// What a look at the outstanding messages found.
+/// Outcome of one pass over the outstanding messages.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RecoveryOutcome {
     /// Messages that cannot be read, and are dead letters now.
@@ -43,7 +43,7 @@ pub(super) struct RecoveryOutcome {
     pub(super) redelivered: usize,
 }
 
-/// Looks at outstanding messages, each once as long as it is outstanding.
+/// Examines outstanding messages, each once while it is outstanding.
 #[derive(Debug, Default)]
 pub(super) struct Recovery {
     readable: BTreeSet<u64>,
@@ -89,13 +89,13 @@ impl Recovery {
             }
             match message.unreadable_because() {
                 Some(because) => {
-                    let delivery = Delivery::from_raw(message, newest);
+                    let delivery = Delivery::from_raw(message, handler.acknowledgements.subject(sequence, newest));
                     if handler.dead_letter(&delivery, "unknown", &Rejection::unreadable(because)).await {
                         found.unreadable += 1;
                     }
                 }
                 None if after_break => {
-                    redeliver(&handler.bus, sequence, newest)
+                    redeliver(&handler.bus, handler.acknowledgements.subject(sequence, newest))
                         .await
                         .map_err(|error| CommandConsumerError::Consumer(Box::new(error)))?;
                     found.redelivered += 1;

@@ -1,4 +1,4 @@
-//! A dead command handled again, through the same decoder.
+//! Retry of a dead-lettered command, through the same decoder.
 
 use uuid::Uuid;
 
@@ -6,19 +6,19 @@ use super::{CommandDecoder, Rejection};
 use crate::commands::Answer;
 use crate::dead_letters::{DeadLetterKind, DeadLetters, OpenedLetter, PayloadKept, Status, header_map};
 
-/// Why a dead letter was not handled again.
+/// A dead letter was not retried.
 #[derive(Debug, thiserror::Error)]
 pub enum RetryError {
     /// There is none with this id.
     #[error("there is no dead letter {0}")]
     NotFound(Uuid),
-    /// It is no command: its projection retries it.
+    /// It is an event; its projection retries it.
     #[error("the dead letter {0} belongs to a projection")]
     OtherKind(Uuid),
-    /// It was settled before.
+    /// It is settled already.
     #[error("the dead letter {0} was settled before")]
     Settled(Uuid),
-    /// Its message is not there as it came.
+    /// Its message was not stored whole.
     #[error("the message of the dead letter {id} was not kept as it came (kept: {}); have its sender send it again", .kept.as_str())]
     NotKept {
         /// The letter.
@@ -26,7 +26,7 @@ pub enum RetryError {
         /// What is kept.
         kept: PayloadKept,
     },
-    /// It does not work now either.
+    /// The command was rejected again.
     #[error(transparent)]
     Rejected(Rejection),
     /// Postgres did not answer.
@@ -34,9 +34,8 @@ pub enum RetryError {
     Unavailable(#[from] sqlx::Error),
 }
 
-/// Handles a dead command again, as the team that sent it and with its authority, so that nobody gets a command through
-/// here that neither may send; `actor` is who asks for it. It took effect once at most:
-/// its key is the same as before.
+/// Retries a dead-lettered command as the team that sent it, with that team's authority; `actor` asked for the retry.
+/// The command keeps its key, so it takes effect at most once.
 ///
 /// # Errors
 /// [`RetryError`].

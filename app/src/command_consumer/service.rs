@@ -22,7 +22,7 @@ use bus::{Backoff, Bus, subjects};
 /// Name of the service and of its queue group.
 const SERVICE: &str = "lablet";
 
-/// A connection that held for so long was no victim of what somebody sends.
+/// A connection that lasted this long resets the back-off.
 const STEADY: Duration = Duration::from_secs(60);
 
 /// Offers the service until `stop` is cancelled, each time on a new connection of its own: what others send to its

@@ -104,7 +104,7 @@ async fn a_team_that_was_not_named_for_workers_cannot_move_one() {
     let allowed: Value = serde_json::from_slice(&allowed.payload).unwrap();
     assert_eq!(allowed["status"], "already_done");
     stop.cancel();
-    consumer.await.unwrap().unwrap();
+    consumer.await.unwrap();
 }
 
 #[tokio::test]

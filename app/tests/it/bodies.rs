@@ -24,7 +24,7 @@ const COMMAND: &str = "register_worker";
 pub(crate) struct AtWork {
     pub(crate) stage: Stage,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), app::command_consumer::CommandConsumerError>>,
+    task: JoinHandle<()>,
 }
 
 impl AtWork {
@@ -66,7 +66,7 @@ impl AtWork {
 
     pub(crate) async fn end(self) {
         self.stop.cancel();
-        self.task.await.unwrap().unwrap();
+        self.task.await.unwrap();
     }
 }
 

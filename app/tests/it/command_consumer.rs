@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use app::command_consumer::{
-    CommandConsumer, CommandConsumerError, CommandConsumerOptions, CommandDecoder, RetryError, retry,
-};
+use app::command_consumer::{CommandConsumer, CommandConsumerOptions, CommandDecoder, RetryError, retry};
 use app::dead_letters::{DeadLetter, DeadLetterKind, DeadLetters, Status};
 use app::log::{Origin, Position};
 use async_nats::HeaderMap;
@@ -22,7 +20,7 @@ mod hostile;
 
 struct Running {
     stop: CancellationToken,
-    task: JoinHandle<Result<(), CommandConsumerError>>,
+    task: JoinHandle<()>,
 }
 
 impl Running {
@@ -40,7 +38,7 @@ impl Running {
 
     async fn stop(self) {
         self.stop.cancel();
-        self.task.await.unwrap().unwrap();
+        self.task.await.unwrap();
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use app::log::{Log, Position};
-use app::relay::{Relay, RelayError, RelayOptions, progress};
+use app::relay::{Relay, RelayOptions, progress};
 use bus::{Bus, cloud_event, streams};
 use cloudevents::{AttributesReader as _, Event};
 
@@ -14,7 +14,7 @@ use crate::stage::{Stage, connect, until};
 
 pub(crate) struct Running {
     stop: CancellationToken,
-    task: JoinHandle<Result<(), RelayError>>,
+    task: JoinHandle<()>,
 }
 
 impl Running {
@@ -33,7 +33,7 @@ impl Running {
 
     pub(crate) async fn stop(self) {
         self.stop.cancel();
-        self.task.await.unwrap().unwrap();
+        self.task.await.unwrap();
     }
 }
 

@@ -88,5 +88,5 @@ async fn the_command_consumer_records_the_controllers_commands_once_and_replies(
     assert_eq!((state.status, state.observations.count), (SessionStatus::Collecting, 1));
     assert!(state.open_requests.is_empty());
     stop.cancel();
-    consumer.await.unwrap().unwrap();
+    consumer.await.unwrap();
 }

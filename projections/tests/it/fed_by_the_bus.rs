@@ -28,13 +28,12 @@ impl Roles {
     /// A relay, and a runner of these projections.
     fn start(world: &World, bus: &Bus, source: FeedSource) -> Self {
         let stop = CancellationToken::new();
-        let relay = Relay::new(world.log.clone(), bus.clone(), RelayOptions::default()).run(stop.clone());
+        let relay = tokio::spawn(Relay::new(world.log.clone(), bus.clone(), RelayOptions::default()).run(stop.clone()));
         let runner = Runner::new(
             world.projections.clone(),
             Some(bus.clone()),
             RunnerOptions { source, ..RunnerOptions::default() },
         );
-        let relay = tokio::spawn(async move { relay.await.unwrap() });
         let runner = tokio::spawn(runner.run(stop.clone()));
         Self { stop, tasks: vec![relay, runner] }
     }
