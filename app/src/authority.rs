@@ -2,8 +2,8 @@
 //!
 //! A team on the bus and an internal key of a service each have a set of commands that they may send. The sets are
 //! configuration: `booking=default,definitions;grading=observations;*=none`. [`Authorities`] holds them, and
-//! [`Commands`](crate::commands::Commands) asks it before anything else, whichever way a command came. People are not
-//! listed: what they may do is their role, which the gateway checks.
+//! [`Commands`](crate::commands::Commands) checks them before anything else, for HTTP and bus alike. People are not
+//! listed: the gateway checks their roles.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -24,7 +24,7 @@ const EVERYBODY_ELSE: &str = "*";
 /// Longest name of a team or a key.
 const LONGEST_NAME: usize = 128;
 
-/// Whose authority decides whether a command may be sent.
+/// Sender of a command, by whose authority it is allowed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sender {
     /// A team on the bus, as the subject says.
@@ -39,14 +39,14 @@ pub enum Sender {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandSet(BTreeSet<CommandName>);
 
-/// What every sender of one kind may send: those that are named, and everybody else.
+/// Command sets of one kind of sender: of those that are named, and of all others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Grants {
     named: BTreeMap<String, CommandSet>,
     others: CommandSet,
 }
 
-/// What teams and internal keys may send.
+/// Command sets of teams and internal keys.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Authorities {
     teams: Grants,
@@ -66,7 +66,7 @@ pub struct NotAuthorized {
     allowed: CommandSet,
 }
 
-/// Names for several commands. The narrow ones first: a refusal proposes the first that holds the command.
+/// Names of groups of commands, narrow ones first: a refusal proposes the first that holds the command.
 const GROUPS: [(&str, &[CommandName]); 7] = {
     use CommandName as C;
     [
@@ -76,7 +76,7 @@ const GROUPS: [(&str, &[CommandName]); 7] = {
         ("definitions", &[C::CreateLabletDefinition, C::ReviseLabletDefinition]),
         ("workers", &[C::RegisterWorker, C::ChangeWorker]),
         (
-            // Sessions and what is seen of them. Beginning one belongs to moving it on: it gives access to nothing.
+            // Sessions and observations. Creating a session is in: it gives access to nothing.
             "default",
             &[
                 C::CreateLabletSession,
@@ -142,7 +142,7 @@ impl fmt::Display for CommandSet {
 impl Grants {
     /// Reads `name=words;name=words`, where a word is a group (`observations`, `transitions`, `sessions`,
     /// `definitions`, `workers`, `default`, `all`, `none`) or a command, and the name `*` is everybody who is not named.
-    /// A name has what is listed for it and nothing else. An empty text leaves everybody the default.
+    /// A name has exactly what is listed for it. With an empty text everybody has the default.
     ///
     /// # Errors
     /// [`Invalid`] of the field `setting`.
@@ -240,13 +240,13 @@ fn narrowest_group(command: CommandName) -> &'static str {
     GROUPS.iter().find(|(_, commands)| commands.contains(&command)).map_or("all", |(group, _)| group)
 }
 
-/// What can be one token of a subject, and the name of a key.
+/// Whether a text is a valid name of a team (one token of a subject) or a key.
 fn is_name(text: &str) -> bool {
     (1..=LONGEST_NAME).contains(&text.len())
         && !text.chars().any(|letter| letter.is_control() || letter.is_whitespace() || ".*>".contains(letter))
 }
 
-/// A text from outside, escaped and short.
+/// An untrusted text, escaped and shortened.
 fn shown(text: &str) -> String {
     format!("{:?}", text.chars().take(LONGEST_NAME).collect::<String>())
 }

@@ -1,20 +1,20 @@
-//! What an error of the database means: the one place that tells a database that is away from a mistake of ours.
+//! Classification of database errors: unreachable, timed out, data or internal.
 
-/// What an error of the database means for whoever asked.
+/// Class of a database error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseFailure {
-    /// It does not answer, refuses the connection, or has no room at the moment: the same question may work later.
+    /// The database does not answer, refuses the connection, or lacks resources at the moment: a retry may succeed.
     Unreachable,
-    /// It gave up on the question after the time that a statement may take.
+    /// The statement exceeded its timeout.
     TimedOut,
-    /// What it was told to store cannot be stored: an exception of the data, a violated constraint, a limit.
+    /// The data cannot be stored: a data exception, a violated constraint, a limit.
     Data,
-    /// A mistake of ours: the question is wrong, or the answer is of a shape that this build does not know.
+    /// A bug: the statement is wrong, or the answer has a shape that this build does not know.
     Internal,
 }
 
 impl DatabaseFailure {
-    /// What this error means.
+    /// Classifies an error.
     pub fn from_error(error: &sqlx::Error) -> Self {
         match error {
             sqlx::Error::Io(_)
@@ -34,8 +34,8 @@ impl DatabaseFailure {
             // A primary that became a replica.
             "25006" => Self::Unreachable,
             _ => match code.get(..2) {
-                // connection failures, authorisation, no such database; serialisation and deadlock; resources; locks;
-                // shutdown and start-up of the server; its disks
+                // Connection failures, authorisation, no such database; serialisation and deadlock; resources; locks;
+                // shutdown and start-up of the server; I/O errors.
                 Some("08" | "28" | "3D" | "40" | "53" | "55" | "57" | "58") => Self::Unreachable,
                 Some("22" | "23" | "54") => Self::Data,
                 _ => Self::Internal,
@@ -52,7 +52,7 @@ impl DatabaseFailure {
     }
 }
 
-/// Whether a lock was not to be had in the time that was given for it.
+/// Whether a lock timeout expired.
 pub fn is_lock_timeout(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }

@@ -1,7 +1,7 @@
 //! Messages that could not be handled, with their reason, kept until somebody retries or discards them.
 //!
-//! Whatever a message holds, it can be kept: texts are escaped, and bounded. What there is no room for goes in this
-//! order: the message, its headers, the letter; the reason and the count stay.
+//! Every message can be stored: texts are escaped and bounded. Without room, first the payload is left out, then the
+//! headers, then the letter; the reason and the count stay.
 
 mod bounds;
 mod headers;
@@ -30,15 +30,15 @@ use bus::subjects;
 const LONGEST_REASON: usize = 4_000;
 /// Longest of all other texts, in bytes.
 const LONGEST_TEXT: usize = 512;
-/// Longest text, where there is hardly any room left.
+/// Longest text of a letter that is stored without its message, in bytes.
 const SHORT: usize = 256;
 /// Letters that are removed or discarded in one statement.
 const SWEPT_AT_ONCE: i64 = 1_000;
-/// Longest wait for the database when it is asked whether it can be written to.
+/// Timeout of the check whether the database accepts writes.
 const PROBE_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
 /// How long the trial of a command is remembered.
 const TRIALS_FOR: TimeDelta = TimeDelta::days(1);
-/// The source of the letter that counts what there was no room for.
+/// Source of the letter that counts messages for which there was no room.
 const OVERFLOW: &str = "(more than are kept)";
 
 /// What could not be handled.
@@ -52,23 +52,23 @@ pub enum DeadLetterKind {
     Projection,
 }
 
-/// What became of a dead letter.
+/// Status of a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// Nobody did anything yet.
+    /// Not settled.
     Waiting,
-    /// It was handled after all.
+    /// A retry succeeded.
     Retried,
-    /// Somebody decided that it need not be handled.
+    /// An operator decided that it need not be handled.
     Discarded,
 }
 
-/// A message that cannot be handled, on its way here.
+/// A message that could not be handled and has to be stored.
 #[derive(Debug, Clone)]
 pub struct Undeliverable<'a> {
-    /// What it is.
+    /// Kind of the message.
     pub kind: DeadLetterKind,
     /// A command's subject, or a projection's name.
     pub source: &'a str,
@@ -91,7 +91,7 @@ pub struct Undeliverable<'a> {
 pub struct DeadLetter {
     /// Its id.
     pub id: Uuid,
-    /// What it is.
+    /// Kind of the message.
     pub kind: DeadLetterKind,
     /// A command's subject, or a projection's name.
     pub source: String,
@@ -109,15 +109,15 @@ pub struct DeadLetter {
     pub headers: Json<BTreeMap<String, String>>,
     /// Size of the message as it came, in bytes.
     pub message_bytes: i64,
-    /// What is kept of it.
+    /// Which part of it is stored.
     pub payload_kept: PayloadKept,
-    /// How often it came here.
+    /// How often it failed.
     pub attempts: i64,
-    /// When it came first.
+    /// When it failed first.
     pub first_seen_at: DateTime<Utc>,
-    /// When it came last.
+    /// When it failed last.
     pub last_seen_at: DateTime<Utc>,
-    /// What became of it.
+    /// Its status.
     pub status: Status,
     /// Who settled it.
     pub settled_by: Option<String>,
@@ -127,23 +127,23 @@ pub struct DeadLetter {
     pub settled_reason: Option<String>,
 }
 
-/// A message that was kept, and the dead letter it was kept in.
+/// A dead letter with its message.
 #[derive(Debug, Clone)]
 pub struct OpenedLetter {
     /// The letter.
     pub letter: DeadLetter,
-    /// What is kept of the message.
+    /// The stored part of the message.
     pub payload: Vec<u8>,
     /// Its headers as they came, where they cannot be read as text.
     pub raw_headers: Option<Vec<u8>>,
 }
 
-/// What a sweep did.
+/// Outcome of a sweep.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SweepOutcome {
-    /// Settled letters that are gone.
+    /// Settled letters that were removed.
     pub removed: u64,
-    /// Letters that waited for too long and are discarded.
+    /// Undecided letters that were discarded after their time.
     pub expired: u64,
 }
 
@@ -166,7 +166,7 @@ impl DeadLetters {
         Self { pool, clock, id_generator, bounds: DeadLetterBounds::default() }
     }
 
-    /// The same within other bounds.
+    /// The same table with other bounds.
     #[must_use]
     pub fn bounded(self, bounds: DeadLetterBounds) -> Self {
         Self { bounds, ..self }
@@ -177,10 +177,10 @@ impl DeadLetters {
         &self.bounds
     }
 
-    /// Keeps a message. The same message of the same source again counts up, and waits again if it was settled.
+    /// Stores a message. A repetition of the same message from the same source counts up, and waits again if it was settled.
     ///
     /// # Errors
-    /// sqlx's error, never for what the message holds; it is not kept then, and must not be given up.
+    /// sqlx's error, never because of the message's content; the message is not stored then and must not be acknowledged.
     pub async fn keep(&self, message: &Undeliverable<'_>) -> sqlx::Result<Uuid> {
         let team = match message.kind {
             DeadLetterKind::Command => {
@@ -201,7 +201,7 @@ impl DeadLetters {
                 StoredMessage::without_message(message)
             }
             Room::None => {
-                // The same letter again needs no room.
+                // A repetition needs no room.
                 if let Some(id) = self.count_again(message, &source).await? {
                     return Ok(id);
                 }
@@ -213,7 +213,7 @@ impl DeadLetters {
         self.insert(message, &team, &source, &fingerprint(message), stored).await
     }
 
-    /// Makes room at the cost of what was decided about, the oldest first: what the team left, or else all.
+    /// Makes room by removing settled letters, the team's before others, the oldest first.
     async fn remove_settled(&self, kind: DeadLetterKind, team: &str) -> sqlx::Result<u64> {
         let removed = sqlx::query(
             "delete from dead_letters where id in (select id from dead_letters \
@@ -295,7 +295,7 @@ impl DeadLetters {
         .await
     }
 
-    /// One letter of the team stands for all that there is no room for; how often it came is their number.
+    /// One letter per team counts, by its attempts, the messages for which there is no room.
     async fn count_overflow(&self, message: &Undeliverable<'_>, team: &str) -> sqlx::Result<Uuid> {
         let mut stored = StoredMessage::without_message(message);
         stored.headers.clear();
@@ -308,10 +308,10 @@ impl DeadLetters {
         self.insert(&nameless, team, OVERFLOW, team.as_bytes(), stored).await
     }
 
-    /// Removes settled letters after their time, and discards those that nobody decided about in theirs.
+    /// Removes settled letters after their retention, and discards undecided ones after theirs.
     ///
     /// # Errors
-    /// sqlx's error; what was done stays done.
+    /// sqlx's error; earlier batches stay done.
     pub async fn sweep(&self) -> sqlx::Result<SweepOutcome> {
         let now = self.clock.now();
         let before = |age: std::time::Duration| {
@@ -361,7 +361,7 @@ impl DeadLetters {
         Ok(swept)
     }
 
-    /// Notes that a command is about to be handled alone; answers how often that was noted before without an end.
+    /// Records that a command is about to be handled alone; returns how many earlier trials never ended.
     ///
     /// # Errors
     /// sqlx's error.
@@ -377,10 +377,10 @@ impl DeadLetters {
         .await
     }
 
-    /// Notes that the command came to an end, whichever.
+    /// Records that the trial ended.
     ///
     /// # Errors
-    /// sqlx's error; the next trial counts one too many then.
+    /// sqlx's error; the next trial then counts one too many.
     pub async fn end_trial(&self, message: &Undeliverable<'_>) -> sqlx::Result<()> {
         sqlx::query("delete from command_trials where fingerprint = $1")
             .bind(fingerprint(message))
@@ -417,7 +417,7 @@ impl DeadLetters {
             .await
     }
 
-    /// One dead letter and what is kept of its message.
+    /// One dead letter and the stored part of its message.
     ///
     /// # Errors
     /// sqlx's error.
@@ -434,7 +434,7 @@ impl DeadLetters {
         Ok(row.map(|Row { letter, payload, raw_headers }| OpenedLetter { letter, payload, raw_headers }))
     }
 
-    /// Settles a waiting dead letter; answers whether there was one.
+    /// Settles a waiting dead letter; returns whether there was one.
     ///
     /// # Errors
     /// sqlx's error.
@@ -453,7 +453,7 @@ impl DeadLetters {
         Ok(settled.rows_affected() > 0)
     }
 
-    /// Notes that a retry failed again, with its reason.
+    /// Records that a retry failed, with its reason.
     ///
     /// # Errors
     /// sqlx's error.
@@ -467,7 +467,7 @@ impl DeadLetters {
             .map(drop)
     }
 
-    /// Whether the database can be written to now.
+    /// Whether the database accepts writes now.
     pub async fn is_writable(&self) -> bool {
         let read_only = sqlx::query_scalar::<_, String>("select current_setting('transaction_read_only')");
         match tokio::time::timeout(PROBE_TIMEOUT, read_only.fetch_one(&self.pool)).await {
@@ -477,7 +477,7 @@ impl DeadLetters {
     }
 }
 
-/// What is kept of one message.
+/// The parts of a message that are stored.
 struct StoredMessage {
     reason: String,
     headers: BTreeMap<String, String>,
@@ -505,7 +505,7 @@ impl StoredMessage {
         Self { reason: storable(&message.reason, LONGEST_REASON), headers, raw_headers, payload_kept, payload }
     }
 
-    /// What tells of a message without it: its reason, and the attributes by which its sender knows it.
+    /// The reason, and the attributes by which the sender identifies the message.
     fn without_message(message: &Undeliverable<'_>) -> Self {
         let is_known =
             |name: &str| ["ce-id", "ce-source", "ce-type"].iter().any(|known| name.eq_ignore_ascii_case(known));
@@ -540,7 +540,7 @@ fn fingerprint(message: &Undeliverable<'_>) -> Vec<u8> {
     if let Some((event_id, _)) = &message.event {
         hasher.update(event_id.as_bytes());
     }
-    // A source that is not stored as it is may look like another one.
+    // The stored form of an escaped or shortened source may equal that of another one.
     if storable(message.source, LONGEST_TEXT) != message.source {
         hasher.update([2]);
         hasher.update(message.source.as_bytes());

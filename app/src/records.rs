@@ -28,9 +28,9 @@ use bus::{Bus, streams, subjects};
 const BATCH_BYTES: usize = 256 * 1024;
 /// Events whose payload is larger are left to the log.
 const LARGEST_PAYLOAD: usize = streams::LARGEST_RECORDS - BATCH_BYTES - 1_024;
-/// What an event takes beside its payload, about.
+/// Approximate size of an event without its payload.
 const EVENT_BYTES: usize = 384;
-/// How the messages are written. A reader of another release takes others for a hole.
+/// Version of the messages' format. To a reader of another release a message is a hole.
 const FORMAT: u8 = 1;
 /// Messages that one request asks for.
 const MESSAGES_AT_ONCE: i64 = 16;
@@ -53,8 +53,8 @@ pub enum RecordError {
     /// It cannot be read or written.
     #[error("the records cannot be read or written")]
     Encoding(#[from] postcard::Error),
-    /// A time or number is none.
-    #[error("a record holds a time that is none: {0} microseconds since 1970")]
+    /// A time is out of range.
+    #[error("a record holds a time out of range: {0} microseconds since 1970")]
     Time(i64),
 }
 

@@ -28,14 +28,14 @@ use self::session::{REPORT_AFTER, SessionAction};
 use crate::log::{Log, Visibility};
 use bus::Backoff;
 
-/// How long one look may take.
+/// Timeout of one pass over the sessions.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
-/// Whoever was ended is held to less for so long.
+/// For this long, a role whose session was ended is allowed a shorter delay.
 const REMEMBERED: Duration = Duration::from_secs(600);
-/// Ended sessions that are kept for operators.
+/// Ended sessions kept in the table for operators.
 const MOST_KEPT: i64 = 1_000;
 
-/// How a watcher works.
+/// Settings of a watcher.
 #[derive(Debug, Clone)]
 pub struct WatcherOptions {
     /// How long a stranger's transaction may delay the log's readers; `None`: it is reported and never ended.
@@ -44,7 +44,7 @@ pub struct WatcherOptions {
     pub look_every: Duration,
     /// Analysts' rights and limits are looked at this often.
     pub confine_every: Duration,
-    /// A watcher that is silent for this long is taken to be dead.
+    /// A watcher loses its lease after this time without renewal.
     pub lease: Duration,
 }
 
@@ -59,18 +59,18 @@ impl Default for WatcherOptions {
     }
 }
 
-/// Who watches, and what was ended.
+/// State of the watcher and the sessions it ended.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct WatcherState {
     /// When a watcher looked last; null: none ever did.
     pub looked_at: Option<DateTime<Utc>>,
-    /// Whether one is at work.
+    /// Whether a watcher holds the lease.
     pub watching: bool,
     /// How many sessions it has ended so far.
     pub ended_sessions: i64,
     /// The session that was ended last; null: none was.
     pub last_ended: Option<EndedSession>,
-    /// What it cannot end or mend, and what would let it.
+    /// What the watcher cannot end or restore, and which right it lacks.
     pub problems: Vec<String>,
 }
 
@@ -87,13 +87,13 @@ pub struct EndedSession {
     pub database_name: String,
     /// What the client called itself.
     pub application_name: String,
-    /// How long it had been seen to delay readers, or had outlived its limit.
+    /// Seconds for which it had delayed readers, or had exceeded its limit.
     pub seconds: f64,
     /// Why it was ended.
     pub reason: String,
 }
 
-/// Who watches, and what was ended. The metric of the latter is set, too.
+/// Reads the state of the watcher, and sets the metric of ended sessions.
 ///
 /// # Errors
 /// sqlx's error.
@@ -126,24 +126,24 @@ pub async fn transactions_with_id(database: impl PgExecutor<'_>) -> sqlx::Result
     Ok(sessions)
 }
 
-/// A session with the transaction that it was seen to hold.
+/// Key of a session and its transaction: pid, start of the backend, transaction id.
 type Holding = (Option<i32>, Option<String>, Option<String>);
 
 fn holding(session: &WatchedSession) -> Holding {
     (session.pid, session.backend_start.clone(), session.transaction_id.clone())
 }
 
-/// Watches.
+/// Ends what delays the log's readers, and confines analysts.
 pub struct Watcher {
     log: Log,
     options: WatcherOptions,
     holder: String,
-    /// Its own: readers that wait must not keep it from ending what they wait for.
+    /// Not of the pool: readers that wait would otherwise keep the watcher from ending what they wait for.
     connection: Option<PgConnection>,
-    /// Since when each was seen to hold its transaction, and when it was reported last. How old a transaction is does not
-    /// matter: it delays nobody before it has an id.
+    /// When each transaction was first found with an id, and when it was last reported. The transaction's own age does not
+    /// count: it delays nobody before it has an id.
     seen: HashMap<Holding, Hold>,
-    /// How often somebody of a role was ended lately, and when last.
+    /// By role: sessions ended within [`REMEMBERED`], and when the last one was.
     offences: HashMap<String, (u32, Instant)>,
     confine_at: Instant,
     problems: Vec<String>,
@@ -178,7 +178,7 @@ impl Watcher {
         }
     }
 
-    /// Watches until `stop` is cancelled. What fails is logged and tried again with back-off.
+    /// Runs until `stop` is cancelled. A failed pass is logged and retried with back-off.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut backoff = Backoff::new(self.options.look_every, Duration::from_secs(30));
         loop {
@@ -215,7 +215,7 @@ impl Watcher {
         Ok(())
     }
 
-    /// One look at everything.
+    /// One pass over sessions and analysts' rights, by the watcher that holds the lease.
     async fn look(&mut self) -> sqlx::Result<()> {
         let mut connection = match self.connection.take() {
             Some(open) => open,
@@ -247,7 +247,7 @@ impl Watcher {
         Ok(lease.execute(connection).await?.rows_affected() > 0)
     }
 
-    /// Ends what has to end, and answers what it could not.
+    /// Ends sessions that delay readers for too long; returns the problems that are left.
     async fn look_at_sessions(
         &mut self,
         connection: &mut PgConnection,
@@ -285,8 +285,8 @@ impl Watcher {
         Ok(problems)
     }
 
-    /// How long a session may delay readers: who was ended and comes again is allowed half as long each time, down to a
-    /// second.
+    /// How long a session may delay readers: half as long after each session of the same role that was ended lately, but
+    /// at least a second.
     fn allowed(&self, session: &WatchedSession, now: Instant) -> Option<Duration> {
         let longest = self.options.longest_delay?;
         let offences = self.offences.get(&session.role_name);
@@ -295,7 +295,7 @@ impl Watcher {
         Some((longest / 2_u32.pow(halvings)).max(longest.min(Duration::from_secs(1))))
     }
 
-    /// Ends a session; answers why it could not.
+    /// Ends a session; returns the problem if it could not.
     async fn end(
         &mut self,
         connection: &mut PgConnection,
@@ -372,7 +372,7 @@ impl Watcher {
     }
 }
 
-/// A connection on which nothing takes long.
+/// A connection with short statement and lock timeouts.
 async fn connect(options: &PgConnectOptions) -> sqlx::Result<PgConnection> {
     let mut connection = options.connect().await?;
     sqlx::raw_sql("SET statement_timeout = '8s'; SET lock_timeout = '2s'").execute(&mut connection).await?;
@@ -395,7 +395,7 @@ fn report(session: &WatchedSession, held: Duration, visibility: Visibility) {
     );
 }
 
-/// Mends what analysts may do, and answers what could not be mended.
+/// Restores the limits of analysts; returns the problems that are left.
 async fn look_at_analysts(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
     let deviations = confine_analysts(&mut *connection, true).await?;
     for mended in deviations.iter().filter(|deviation| deviation.problem.is_none()) {
@@ -404,7 +404,7 @@ async fn look_at_analysts(connection: &mut PgConnection) -> sqlx::Result<Vec<Str
     Ok(problem_lines(&deviations))
 }
 
-/// Keeps for operators what cannot be ended or mended, and says what is new.
+/// Stores the problems for operators, and logs the new ones.
 async fn keep_problems(connection: &mut PgConnection, problems: &[String]) -> sqlx::Result<()> {
     let statement = "UPDATE log_watcher SET problems = $1 FROM log_watcher before
                       WHERE log_watcher.problems <> $1 AND before.only_row = log_watcher.only_row

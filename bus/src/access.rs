@@ -1,7 +1,7 @@
-//! How this client proves who it is to the bus, and by what it trusts the bus.
+//! Sign-in of this client to the bus, and TLS.
 //!
-//! Secrets are read before anything is connected, so that a file that cannot be used is told at the start. No error
-//! and no debug output shows one.
+//! Secrets are read before connecting, so that an unusable file is reported at the start. No error and no debug output
+//! shows a secret.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,10 +10,10 @@ use async_nats::{ConnectOptions, ServerAddr};
 
 use super::BusError;
 
-/// How this client signs in. One way: the server takes no two.
+/// How this client signs in: exactly one way.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub enum SignIn {
-    /// Not at all, or as the addresses say.
+    /// Without credentials, or with those in the addresses.
     #[default]
     AsTheAddressSays,
     /// By a token.
@@ -43,7 +43,7 @@ impl fmt::Debug for SignIn {
     }
 }
 
-/// By what the bus is trusted, and by what it trusts this client.
+/// TLS settings: trusted certificates and the client's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct BusTls {
     /// Whether a connection without TLS is refused. Any file below implies it.
@@ -61,7 +61,7 @@ impl BusTls {
     }
 }
 
-/// What a client shows to a server that asks for a certificate.
+/// The client's certificate, for servers that ask for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientCertificate {
     /// PEM file with the certificate, and those between it and its authority.
@@ -70,7 +70,7 @@ pub struct ClientCertificate {
     pub key: PathBuf,
 }
 
-/// What addresses say: where the servers are, and who asks.
+/// Splits addresses into servers and credentials.
 pub(super) fn addresses(url: &str) -> Result<(Vec<ServerAddr>, SignIn), BusError> {
     let addresses: Vec<ServerAddr> = url
         .split(',')
@@ -83,7 +83,7 @@ pub(super) fn addresses(url: &str) -> Result<(Vec<ServerAddr>, SignIn), BusError
             (Some(token), None) => SignIn::Token(decoded(token)?),
             (Some(user), Some(password)) => SignIn::Password { user: decoded(user)?, password: decoded(password)? },
         };
-        // One client signs in as one: another's secret must not be shown to a server.
+        // A client has one identity: a secret meant for one server must not be sent to another.
         if sign_in != SignIn::AsTheAddressSays && sign_in != said {
             return Err(BusError::Contradiction("the addresses of the bus name different users or tokens"));
         }
@@ -92,7 +92,7 @@ pub(super) fn addresses(url: &str) -> Result<(Vec<ServerAddr>, SignIn), BusError
     Ok((addresses, sign_in))
 }
 
-/// Adds what proves who this client is.
+/// Adds the credentials.
 pub(super) async fn sign_in(connect: ConnectOptions, sign_in: &SignIn) -> Result<ConnectOptions, BusError> {
     Ok(match sign_in {
         SignIn::AsTheAddressSays => connect,
@@ -116,7 +116,7 @@ pub(super) async fn sign_in(connect: ConnectOptions, sign_in: &SignIn) -> Result
     })
 }
 
-/// Adds by what the bus is trusted.
+/// Adds the TLS settings.
 pub(super) async fn tls(mut connect: ConnectOptions, tls: &BusTls) -> Result<ConnectOptions, BusError> {
     if let Some(ca) = &tls.ca {
         pem("the certificates that the bus is trusted by", ca, "CERTIFICATE").await?;

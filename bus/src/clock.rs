@@ -1,4 +1,4 @@
-//! Time and chance, handed to whoever needs them, so that tests can move the one and repeat the other.
+//! Time and ids, passed in explicitly, so that tests can move time and repeat ids.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

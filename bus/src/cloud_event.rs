@@ -30,7 +30,7 @@ pub const MOST_EXTENSIONS: usize = 64;
 /// Most headers of a message that is taken in.
 const MOST_HEADERS: usize = 128;
 
-/// A message that is no CloudEvent. Never worth a second try.
+/// A message is not a valid CloudEvent. Permanent: a retry never helps.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotAnEvent {
     /// It is larger than allowed.
@@ -84,7 +84,7 @@ impl NotAnEvent {
 /// # Errors
 /// serde_json's error, when the data cannot be JSON.
 pub fn structured(event: &Event) -> Result<(HeaderMap, Bytes), serde_json::Error> {
-    // By way of a value, whose members are ordered; the event keeps its extensions in no order.
+    // Through a JSON value, whose members are ordered: the event's extensions have no order.
     let payload = serde_json::to_vec(&serde_json::to_value(event)?)?;
     let mut headers = HeaderMap::new();
     headers.insert("Content-Type", STRUCTURED);
@@ -126,7 +126,7 @@ pub fn read(headers: Option<&HeaderMap>, payload: &[u8], most: usize) -> Result<
 pub fn json_data(event: &Event) -> Result<Value, NotAnEvent> {
     match event.data() {
         None => Err(NotAnEvent::attribute("data", "is absent; expected a JSON object")),
-        // A sender that serialised twice.
+        // Some senders serialise twice.
         Some(Data::Json(Value::String(text))) => {
             Ok(serde_json::from_str(text).unwrap_or_else(|_| Value::String(text.clone())))
         }
@@ -141,7 +141,7 @@ pub fn extension(event: &Event, name: &str) -> Option<String> {
     event.extension(name).map(ToString::to_string)
 }
 
-/// What some senders put before UTF-8.
+/// UTF-8 byte order mark, which some senders write.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Base64 with or without its padding.
@@ -160,7 +160,7 @@ fn is_json(content_type: &str) -> bool {
     matches!(essence.as_str(), "application/json" | "text/json") || essence.ends_with("+json")
 }
 
-/// A cheap look before anything is parsed: JSON that begins with this bracket and names a specversion.
+/// A cheap check before parsing: JSON that begins with this bracket and contains `specversion`.
 fn looks_structured(payload: &[u8], bracket: u8) -> bool {
     let first = payload.iter().find(|byte| !byte.is_ascii_whitespace());
     first == Some(&bracket) && payload.windows(13).any(|window| window == b"\"specversion\"")
@@ -173,7 +173,7 @@ fn parse_data(bytes: &[u8]) -> Result<Value, NotAnEvent> {
     })
 }
 
-/// Why bytes cannot be read as JSON. What is written in another encoding says so, as no position in it would help.
+/// Why bytes are not JSON; names another encoding where that is the cause, as a position would not help then.
 fn json_problem(bytes: &[u8], error: &serde_json::Error) -> String {
     if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
         return "it is UTF-16; expected UTF-8".to_owned();

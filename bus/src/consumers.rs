@@ -1,4 +1,4 @@
-//! How far the consumers of a stream are, as the server says.
+//! State of a stream's consumers, as the server reports it.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use super::{Bus, StreamBounds, streams};
 /// Most consumers of a stream that are listed.
 const MOST_CONSUMERS: usize = 200;
 
-/// How far one consumer of a stream is.
+/// State of one consumer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ConsumerState {
     /// Its name, e.g. `lablet_commands`.
@@ -24,19 +24,19 @@ pub struct ConsumerState {
     pub pending: u64,
     /// Messages that were delivered and not acknowledged yet.
     pub ack_pending: u64,
-    /// Of them, those that were delivered more than once.
+    /// Of these, those delivered more than once.
     pub redelivered: u64,
-    /// Requests for messages that wait for one: 0 may mean that nobody takes any.
+    /// Open pull requests: 0 may mean that nobody consumes.
     pub waiting: u64,
 }
 
-/// The consumers of a stream are not known.
+/// The state of a stream's consumers could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ConsumersUnknown {
     /// There is no connection.
     #[error("there is no connection to the bus")]
     Unreachable,
-    /// The server did not answer, as it does where the user may not ask.
+    /// The server did not answer; so it treats users without the right to ask, too.
     #[error("the bus did not answer within {} s; its user may not be allowed to list the consumers of {stream}", .timeout.as_secs())]
     Silent {
         /// The stream.
@@ -92,7 +92,7 @@ impl Bus {
     }
 }
 
-/// A consumer cannot be had.
+/// A consumer could not be read or created.
 #[derive(Debug, thiserror::Error)]
 #[error("the consumer {consumer} of {stream} could not be {done}")]
 pub struct ConsumerUnavailable {
@@ -112,7 +112,7 @@ impl Bus {
     /// far as server and rights allow, changed. Where it is there and right, this takes no more than the right to read.
     ///
     /// # Errors
-    /// [`ConsumerUnavailable`]; that it is not as it has to be is told, and no error.
+    /// [`ConsumerUnavailable`]; a deviation that cannot be changed is reported and is no error.
     pub async fn ensure_consumer(
         &self,
         stream: &'static str,
@@ -131,7 +131,7 @@ impl Bus {
         };
         let mut found = deviation::of_consumer(stream, wanted, &info.config);
         if self.reported().is_worth_changing(stream, Some(&name), &found) {
-            // What the server never changes has to be sent as it is, or it refuses the rest.
+            // Settings that the server never changes are sent as they are, or it refuses the update.
             let changed = pull::Config {
                 ack_policy: info.config.ack_policy,
                 deliver_policy: info.config.deliver_policy,

@@ -1,6 +1,6 @@
-//! Where a stream or a consumer on the server is not as it has to be.
+//! Deviations of a stream or consumer on the server from the required configuration.
 //!
-//! Only settings on which correctness rests are compared. What is a matter of capacity stays as the operator has it.
+//! Only settings that correctness depends on are compared; capacity is the operator's choice.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -14,7 +14,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-/// One setting that is not as it has to be.
+/// A setting that differs from the required one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Deviation {
     /// The stream, e.g. `LABLET_COMMANDS`.
@@ -23,11 +23,11 @@ pub struct Deviation {
     pub consumer: Option<String>,
     /// The setting as the server calls it, e.g. `max_deliver`.
     pub field: String,
-    /// What it has to be.
+    /// The required value.
     pub wanted: String,
-    /// What it is.
+    /// The value on the server.
     pub found: String,
-    /// What an operator can do about it, where Lablet cannot; null: it is changed by whoever may.
+    /// What an operator can do where Lablet cannot change it; null: Lablet changes it where it has the right.
     pub remedy: Option<String>,
 }
 
@@ -46,11 +46,11 @@ impl std::fmt::Display for Deviation {
     }
 }
 
-/// Whether a setting can be changed on a server that has it otherwise.
+/// Whether the server can change a setting.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Change {
     Possible,
-    /// Only what is made anew has another one.
+    /// Only by deleting and creating again.
     Never,
 }
 
@@ -201,10 +201,10 @@ fn limit(value: i64) -> String {
     if value <= 0 { "-1".to_owned() } else { value.to_string() }
 }
 
-/// How long it takes until something that could not be changed is tried, and reported, again.
+/// Interval after which a change that failed is tried and reported again.
 const AGAIN_AFTER: Duration = Duration::from_secs(300);
 
-/// What was reported of streams and consumers, so that each deviation is reported once in a while and not at each look.
+/// Deviations that were reported, so that each is logged once per interval and not at each check.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct ReportedDeviations(Arc<Mutex<HashMap<Target, LastReport>>>);
 
@@ -215,7 +215,7 @@ type Target = (String, Option<String>);
 type LastReport = (Vec<Deviation>, Instant);
 
 impl ReportedDeviations {
-    /// Whether changing it may help: something differs that can be changed, and the last try was not just now.
+    /// Whether to try a change: a changeable setting differs, and the last try is long enough ago.
     pub(super) fn is_worth_changing(&self, stream: &str, consumer: Option<&str>, found: &[Deviation]) -> bool {
         let key = (stream.to_owned(), consumer.map(str::to_owned));
         let known_reports = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -223,7 +223,7 @@ impl ReportedDeviations {
         is_news && found.iter().any(|deviation| deviation.remedy.is_none())
     }
 
-    /// Reports what is left, where it is news.
+    /// Logs the remaining deviations unless they were logged lately.
     pub(super) fn report(&self, stream: &str, consumer: Option<&str>, found: &[Deviation]) {
         let labels = [("stream", stream.to_owned()), ("consumer", consumer.unwrap_or_default().to_owned())];
         gauge!("lablet_bus_deviations", &labels).set(found.len() as f64);

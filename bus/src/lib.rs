@@ -22,8 +22,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 
-/// Waits between tries, for loops that must never give up and never spin: they double up to a cap, and each is drawn at
-/// random, so that many who failed together do not try together.
+/// Exponential back-off with a cap and jitter: many that failed together do not retry together.
 #[derive(Debug)]
 pub struct Backoff {
     waits: ExponentialBuilder,
@@ -48,7 +47,7 @@ impl Backoff {
         self.next.next().unwrap_or(self.most).min(self.most)
     }
 
-    /// Begins again after a success.
+    /// Resets to the first wait, after a success.
     pub fn reset(&mut self) {
         self.next = self.waits.build();
     }

@@ -178,9 +178,9 @@ async fn create(jetstream: &jetstream::Context, stream: &'static str, wanted: &C
     Ok(created.cached_info().clone())
 }
 
-/// What differs from what has to be.
+/// Deviations from the required configuration.
 pub(super) fn deviations(wanted: &Config, found: &Config) -> Vec<Deviation> {
-    // The only copy of a command is on its stream.
+    // The stream holds the only copy of a command.
     deviation::of_stream(wanted, found, wanted.name == COMMANDS)
 }
 
@@ -193,7 +193,7 @@ async fn ensure(bus: &Bus, stream: &'static str, wanted: Config) -> Result<Info,
     };
     let mut found = deviations(&wanted, &info.config);
     if bus.reported().is_worth_changing(stream, None, &found) {
-        // What is a matter of capacity stays as the operator has it, and what the server never changes as it is.
+        // Keeps the operator's capacity settings, and those that the server never changes.
         let changed = Config {
             subjects: wanted.subjects.clone(),
             duplicate_window: wanted.duplicate_window,
@@ -250,12 +250,12 @@ pub async fn misses_its_first_message(
         match stream.get_raw_message(state.first_sequence).await {
             Ok(_) => return Ok(false),
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
-            // Whatever else is wrong (a header that cannot be read, say), the message is there, or cannot be asked for.
+            // Any other error (e.g. unreadable headers) does not show that the message is lost.
             Err(error) => return Err(error.into()),
         }
         let now = stream.get_info().await?.state;
         if now.first_sequence != state.first_sequence {
-            // It moved on meanwhile, as it should.
+            // The first message was removed meanwhile, which is normal.
             return Ok(false);
         }
         state = now;
@@ -263,10 +263,10 @@ pub async fn misses_its_first_message(
     Ok(true)
 }
 
-/// Deletes a stream and makes it anew, empty, together with the durable consumers that it had. Answers their names.
+/// Deletes a stream and creates it again, empty, with its durable consumers. Returns their names.
 ///
 /// # Errors
-/// [`EnsureError`]. Consumers that cannot be had again are logged, and no error.
+/// [`EnsureError`]. Consumers that could not be created again are logged and are no error.
 pub async fn replace(bus: &Bus, stream: &'static str, bounds: &StreamBounds) -> Result<Vec<String>, EnsureError> {
     let wanted = match stream {
         COMMANDS => commands(bounds),
@@ -286,7 +286,7 @@ pub async fn replace(bus: &Bus, stream: &'static str, bounds: &StreamBounds) -> 
             Vec::new()
         });
         jetstream.delete_stream(stream).await.map_err(|error| unavailable(stream, "deleted")(error.into()))?;
-        // Capacity stays as the operator had it.
+        // Keeps the operator's capacity settings.
         config = Config {
             max_bytes: info.config.max_bytes,
             max_messages: info.config.max_messages,
@@ -316,7 +316,7 @@ pub async fn replace(bus: &Bus, stream: &'static str, bounds: &StreamBounds) -> 
     Ok(restored)
 }
 
-/// The configurations of a stream's durable consumers, fit for a stream that begins anew.
+/// Configurations of a stream's durable consumers, for an empty stream.
 async fn durable_consumers(
     jetstream: &jetstream::Context,
     stream: &str,
@@ -329,7 +329,7 @@ async fn durable_consumers(
         if config.durable_name.is_none() {
             continue;
         }
-        // A sequence of the old stream means nothing on the new one: from its beginning, then nothing is missed.
+        // Sequences of the old stream are meaningless on the new one; from its beginning nothing is missed.
         if matches!(config.deliver_policy, consumer::DeliverPolicy::ByStartSequence { .. }) {
             config.deliver_policy = consumer::DeliverPolicy::All;
         }

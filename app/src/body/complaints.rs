@@ -6,7 +6,7 @@ use domain::Invalid;
 
 use crate::commands::Warning;
 
-/// So many fields are named at once; of the others only the number.
+/// Most fields that are named; the others are only counted.
 const MOST_COMPLAINTS: usize = 25;
 
 /// Everything that is wrong with a body, at least one thing.
@@ -21,7 +21,7 @@ pub struct InvalidBody {
 }
 
 impl InvalidBody {
-    /// One of them more.
+    /// Adds a complaint.
     pub(super) fn add(&mut self, complaint: Invalid) {
         if self.complaints.len() < MOST_COMPLAINTS {
             self.complaints.push(complaint);
@@ -30,7 +30,7 @@ impl InvalidBody {
         }
     }
 
-    /// So many more, of which nothing else is known.
+    /// Adds to the number of complaints that are not named.
     #[must_use]
     pub(super) fn and_more(mut self, more: usize) -> Self {
         self.more += more;

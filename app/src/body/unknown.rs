@@ -7,7 +7,7 @@ use domain::Invalid;
 use super::{Handling, InvalidBody};
 use crate::commands::{Warning, WarningCode};
 
-/// So many are named; of the others only the number.
+/// Most members that are named; the others are only counted.
 const MOST_NAMED: usize = 25;
 
 /// Members of a body that its reader does not know, each once, in the body's order.

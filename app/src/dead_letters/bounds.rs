@@ -37,25 +37,25 @@ impl FromStr for PayloadPolicy {
 /// The bounds of the dead letters of commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeadLetterBounds {
-    /// What is kept of a message.
+    /// Which part of a message is stored.
     pub payloads: PayloadPolicy,
-    /// Bytes of all letters together. Beyond it a new letter is kept without its message.
+    /// Bytes of all letters together. Beyond it a new letter is stored without its message.
     pub bytes: u64,
-    /// Letters at all. Beyond it commands are only counted.
+    /// Number of letters. Beyond it messages are only counted.
     pub letters: u64,
-    /// How long a settled letter is kept.
+    /// Retention of a settled letter.
     pub settled_for: Duration,
-    /// How long a letter may wait before it is discarded, with an alarm.
+    /// Retention of an undecided letter, after which it is discarded with an alarm.
     pub waiting_for: Duration,
 }
 
 impl DeadLetterBounds {
     /// Most bytes of a message under [`PayloadPolicy::Limited`].
     pub const LARGEST_PAYLOAD: usize = 64 * 1024;
-    /// The part of the whole that one team may fill.
+    /// One team may fill one part in so many of the whole.
     pub const TEAMS: u64 = 4;
 
-    /// What there is room for, where so much is there.
+    /// What there is room for beside the letters that exist.
     pub(super) fn room(&self, in_use: &LettersInUse) -> Room {
         let is_full = |used: i64, bound: u64| u64::try_from(used).is_ok_and(|used| used >= bound);
         if is_full(in_use.letters, self.letters) || is_full(in_use.team_letters, self.letters / Self::TEAMS) {
@@ -79,7 +79,7 @@ pub(super) enum Room {
     None,
 }
 
-/// Letters and bytes that there are, of all and of one team.
+/// Existing letters and bytes, of all and of one team.
 #[derive(Debug, Clone, Copy, sqlx::FromRow)]
 pub(super) struct LettersInUse {
     pub(super) letters: i64,

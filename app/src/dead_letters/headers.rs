@@ -1,4 +1,4 @@
-//! Headers of a message as they are kept.
+//! Headers of a message, as they are stored.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ pub fn header_map(plain: &BTreeMap<String, String>) -> HeaderMap {
     headers
 }
 
-/// Headers as they came over the wire, as far as they can be made out; what is no text is escaped.
+/// Headers from their wire form, as far as it can be parsed; bytes that are no text are escaped.
 pub(crate) fn from_wire(wire: &[u8]) -> BTreeMap<String, String> {
     wire.split(|byte| *byte == b'\n')
         .skip(1)

@@ -1,16 +1,16 @@
-//! What is kept of a message.
+//! The part of a message that is stored.
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::bounds::{DeadLetterBounds, PayloadPolicy};
 
-/// What was kept of a message.
+/// The stored part of a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, sqlx::Type)]
 #[sqlx(type_name = "text", rename_all = "lowercase")]
 #[serde(rename_all = "lowercase")]
 pub enum PayloadKept {
-    /// All of it: it can be handled again.
+    /// All of it: it can be retried.
     Whole,
     /// All but what may be a secret.
     Masked,
@@ -18,17 +18,17 @@ pub enum PayloadKept {
     Beginning,
     /// Nothing, as the setting says or because there was no room.
     None,
-    /// Nothing any more.
+    /// Nothing: it was removed later.
     Removed,
 }
 
 impl PayloadKept {
-    /// Whether anything of the message is there.
+    /// Whether any part of the message is stored.
     pub fn holds_any(self) -> bool {
         matches!(self, Self::Whole | Self::Masked | Self::Beginning)
     }
 
-    /// What is kept, in a word.
+    /// Name of the part.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Whole => "whole",
@@ -40,12 +40,12 @@ impl PayloadKept {
     }
 }
 
-/// What stands in place of a secret.
+/// Replaces a secret.
 const MASK: &str = "(masked)";
-/// Longest text that is kept where secrets are masked, in bytes: a configuration is longer.
+/// Longest text that is not masked, in bytes: a longer one may be a configuration with secrets.
 const LONGEST_UNMASKED: usize = 256;
 
-/// What the policy keeps of a message.
+/// Applies the policy to a message.
 pub(super) fn keep(policy: PayloadPolicy, payload: &[u8]) -> (PayloadKept, Vec<u8>) {
     match policy {
         PayloadPolicy::None => (PayloadKept::None, Vec::new()),

@@ -29,9 +29,9 @@ pub(super) struct StreamState {
 pub enum Finding {
     /// Nothing was ever published to it.
     Unused,
-    /// It holds what was acknowledged, or let it go by its own limits.
+    /// It holds what was acknowledged, or removed it by its own limits.
     Intact,
-    /// It is another stream, or holds something else where the last event should be.
+    /// It is another stream, or holds another message at the last event's sequence.
     Lost,
     /// It ends before what was acknowledged.
     RolledBack {

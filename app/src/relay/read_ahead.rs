@@ -24,10 +24,10 @@ const PAGE: i64 = 1_000;
 const AHEAD_BYTES: usize = 8 * 1024 * 1024;
 /// Notices that are handed over together.
 const CHUNK: usize = 64;
-/// The first look after a wake-up signal that showed nothing: the event may wait for an older transaction to end.
+/// Wait before the log is read again after a wake-up signal without an event: it may wait for an older transaction.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
-/// What comes next, in the log's order.
+/// The next step of the relay, in the log's order.
 pub(super) enum Prepared {
     /// Notices to publish. The permit bounds what is in hand; it is shared by the chunks of a page.
     Notices(Vec<Notice>, Arc<OwnedSemaphorePermit>),
@@ -35,7 +35,7 @@ pub(super) enum Prepared {
     CaughtUp,
 }
 
-/// A page of the log on its way to be written down.
+/// A page of the log whose notices are to be written.
 enum Read {
     Page { previous: Position, events: Vec<RecordedEvent>, room: OwnedSemaphorePermit },
     CaughtUp,
@@ -116,7 +116,7 @@ impl Reader {
             }
             let wait = looks.next_wait();
             if wait >= self.poll / 2 {
-                // Nothing to see is not yet nothing to do: an open transaction may keep events from every reader.
+                // No visible event does not mean no event: an open transaction may keep events from every reader.
                 gauge!("lablet_relay_lag_seconds").set(self.log.visibility().await?.lag_seconds());
             }
             let signal = async {

@@ -50,12 +50,12 @@ pub(super) struct Window {
     again_until: Position,
 }
 
-/// How many notices were acknowledged at once.
+/// Numbers of notices that were acknowledged.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Acknowledgements {
     /// All of them.
     pub(super) events: u64,
-    /// Those that had been published before a loss.
+    /// Of these, those published again after a loss.
     pub(super) again: u64,
 }
 

@@ -1,18 +1,18 @@
-//! What analysts may do, kept as it should be. The rules are in the database, see `confine_analysts`.
+//! Rights and limits of analysts, compared with and restored to the rules in the database function `confine_analysts`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use sqlx::{FromRow, PgExecutor};
 
-/// Something that analysts may do and should not, or a limit that they lack.
+/// A right that analysts should not have, or a limit that they lack.
 #[derive(Debug, Clone, PartialEq, Eq, FromRow)]
 pub struct Deviation {
-    /// Of what: a role, a function, the database.
+    /// The role, function or database concerned.
     pub subject: String,
-    /// What is not as it should be.
+    /// The right or the missing limit.
     pub deviation: String,
-    /// Why it could not be mended, and what would do it; `None`: it was mended.
+    /// Why it could not be restored, and which right is needed for that; `None`: it was restored.
     pub problem: Option<String>,
 }
 
@@ -23,8 +23,8 @@ impl fmt::Display for Deviation {
     }
 }
 
-/// Compares what analysts may do with what they should; with `mend` makes it so, as far as the owner of the log has the
-/// rights.
+/// Compares the rights and limits of analysts with the rules; with `mend`, restores them as far as the owner of the log
+/// may.
 ///
 /// # Errors
 /// sqlx's error.
@@ -32,8 +32,8 @@ pub async fn confine_analysts(database: impl PgExecutor<'_>, mend: bool) -> sqlx
     sqlx::query_as("SELECT subject, deviation, problem FROM confine_analysts($1)").bind(mend).fetch_all(database).await
 }
 
-/// Keeps the password that a login of analysts has now: the watcher puts it back when somebody changes it. Answers whether
-/// it could be kept, which needs a superuser.
+/// Records the current password hash of an analysts' login, which the watcher restores after a change. Returns whether
+/// that was possible: it needs a superuser.
 ///
 /// # Errors
 /// sqlx's error.
@@ -41,7 +41,7 @@ pub async fn keep_analyst_password(database: impl PgExecutor<'_>, login: &str) -
     sqlx::query_scalar("SELECT keep_analyst_password($1)").bind(login).fetch_one(database).await
 }
 
-/// A line for each problem, however many functions or roles have it.
+/// One line per problem; subjects with the same problem share it.
 pub fn problem_lines(deviations: &[Deviation]) -> Vec<String> {
     let mut subjects: BTreeMap<(&str, &str), Vec<&str>> = BTreeMap::new();
     for deviation in deviations {

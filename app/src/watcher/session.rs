@@ -1,4 +1,4 @@
-//! A session of the cluster that somebody has to look at, and what to do with it.
+//! A session of the cluster that delays readers or exceeds a limit, and the action on it.
 
 use std::time::Duration;
 
@@ -36,19 +36,19 @@ pub struct WatchedSession {
     pub beyond_seconds: Option<f64>,
 }
 
-/// What to do with a session.
+/// Action on a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionAction {
-    /// It harms nobody yet.
+    /// It delays nobody.
     Ignore,
-    /// It has to be reported, and is not ours to end.
+    /// Warn: it delays readers, but may not or need not be ended.
     Report,
-    /// It has to be ended.
+    /// End it.
     End,
 }
 
 impl WatchedSession {
-    /// All of them.
+    /// Reads all sessions to watch.
     ///
     /// # Errors
     /// sqlx's error.
@@ -75,7 +75,7 @@ impl WatchedSession {
     }
 }
 
-/// A delay of the log's readers that is worth a warning, whoever causes it.
+/// Delay of the log's readers from which a session is reported.
 pub(super) const REPORT_AFTER: Duration = Duration::from_secs(10);
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ impl Attributes {
         if let Some(content_type) = optional("datacontenttype", self.datacontenttype)? {
             event.set_datacontenttype(Some(content_type));
         }
-        // Nothing here rests on the schema: one that is no absolute address is done without.
+        // The schema is not used here, so one that is not an absolute URI is left out.
         if let Some(schema) = optional("dataschema", self.dataschema)?.and_then(|schema| Url::parse(&schema).ok()) {
             event.set_dataschema(Some(schema));
         }

@@ -26,7 +26,7 @@ pub(super) fn read(payload: &[u8]) -> Result<Event, NotAnEvent> {
         subject: subject?,
         time: time?,
         datacontenttype: datacontenttype?,
-        // As nothing rests on it, neither does anything on its type.
+        // It is not used, so its type does not matter.
         dataschema: dataschema.unwrap_or_default(),
         extensions: Vec::new(),
     };
