@@ -225,6 +225,7 @@ impl Relay {
         let mut troubles = Troubles::default();
         let mut cannot_store = Backoff::new(WHILE_IT_CANNOT_STORE.0, WHILE_IT_CANNOT_STORE.1);
         let mut acknowledged = lease.checkpoint().position;
+        let mut out_of_order_at = None;
         // The relay before this one may have recorded a hindrance.
         let mut noted = self.note_hindrance(&mut lease, &mut troubles, None).await;
         loop {
@@ -251,6 +252,11 @@ impl Relay {
                             RelayError::Refused { source, .. } => {
                                 noted = self.note_hindrance(&mut lease, &mut troubles, Some(in_words(&**source))).await;
                                 cannot_store.next_wait()
+                            }
+                            // Somebody else published, or the stream was replaced: a look at it tells what comes next.
+                            RelayError::OutOfOrder { .. } if out_of_order_at != Some(lease.checkpoint().position) => {
+                                out_of_order_at = Some(lease.checkpoint().position);
+                                Duration::ZERO
                             }
                             _ => backoff.next_wait(),
                         };

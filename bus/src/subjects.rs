@@ -1,5 +1,10 @@
 //! The subjects of the bus. What a subject says about its sender is enforced by the server's permissions.
 
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use uuid::Uuid;
+
 /// Every published event: `lablet.events.<aggregate>.<event>.<aggregate id>`.
 pub const EVENTS: &str = "lablet.events.>";
 /// Every command: `lablet.commands.<team>.<command>`.
@@ -19,9 +24,34 @@ pub const REPLY_TO: &str = "Lablet-Reply-To";
 
 /// The subject of an event, e.g. `lablet.events.worker.changed.w1`.
 ///
-/// `event_type` is the type in the log, `<aggregate>.<event>`; identifiers are always fit to be one token.
+/// `event_type` is the type in the log, `<aggregate>.<event>`. Identifiers of Lablet's own are always fit to be one token;
+/// whatever else somebody wrote into the log is written so that it is: see [`token`].
 pub fn event(event_type: &str, aggregate_id: &str) -> String {
-    format!("lablet.events.{event_type}.{aggregate_id}")
+    let mut subject = String::with_capacity(EVENTS.len() + event_type.len() + aggregate_id.len() + 1);
+    subject.push_str("lablet.events");
+    for name in event_type.split('.').chain([aggregate_id]) {
+        subject.push('.');
+        subject.push_str(&token(name));
+    }
+    subject
+}
+
+/// Longest token: a subject of a few of them fits the 4,096 bytes that a server takes in one line.
+const LONGEST_TOKEN: usize = 512;
+/// What separates tokens, stands for any of them, ends a line, or begins an escape.
+const NO_TOKEN: &AsciiSet = &CONTROLS.add(b' ').add(b'.').add(b'*').add(b'>').add(b'%');
+
+/// A text as one token of a subject: percent-encoded where it has to be. An empty one is `%`, and one that is too long is
+/// `%v5-` with a UUID made from it; no encoded text looks like either.
+fn token(text: &str) -> Cow<'_, str> {
+    if text.is_empty() {
+        return Cow::Borrowed("%");
+    }
+    let encoded = Cow::from(utf8_percent_encode(text, NO_TOKEN));
+    if encoded.len() > LONGEST_TOKEN {
+        return Cow::Owned(format!("%v5-{}", Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes())));
+    }
+    encoded
 }
 
 /// The subject to which `team` publishes `command`.
@@ -79,5 +109,25 @@ mod tests {
         }
         assert_eq!(team("lablet.commands.gra\0ding.b"), Some("gra\0ding"));
         assert_eq!(event("worker.changed", "w1"), "lablet.events.worker.changed.w1");
+    }
+
+    #[test]
+    fn what_a_foreign_writer_calls_its_events_and_aggregates_is_encoded() {
+        for (event_type, id, subject) in [
+            ("order.placed", "a b.c", "lablet.events.order.placed.a%20b%2Ec"),
+            ("order.placed", "*", "lablet.events.order.placed.%2A"),
+            ("order.placed", ">", "lablet.events.order.placed.%3E"),
+            ("order.placed", "50%", "lablet.events.order.placed.50%25"),
+            ("order.placed", "a\r\nPUB x", "lablet.events.order.placed.a%0D%0APUB%20x"),
+            ("order.placed", "\u{e4}", "lablet.events.order.placed.%C3%A4"),
+            ("Order placed", "", "lablet.events.Order%20placed.%"),
+            ("", "o1", "lablet.events.%.o1"),
+            ("order..placed", "o1", "lablet.events.order.%.placed.o1"),
+        ] {
+            assert_eq!(event(event_type, id), subject);
+        }
+        let long = |end| event("order.placed", &format!("{}{end}", "x".repeat(600)));
+        assert!(long("a").starts_with("lablet.events.order.placed.%v5-") && long("a").len() < 100);
+        assert_ne!(long("a"), long("b"));
     }
 }

@@ -165,6 +165,35 @@ async fn a_message_of_somebody_else_on_the_stream_holds_nothing_up() {
 }
 
 #[tokio::test]
+async fn what_a_foreign_writer_calls_its_aggregates_stops_no_relay() {
+    let stage = Stage::new().await;
+    let relay = Running::start(&stage.log, &stage.bus);
+    let ids = ["two words", "a.b", "*", "lablet.>", "line\r\nend", "", "\u{e4}", &"long".repeat(500)];
+    for id in ids {
+        sqlx::query(
+            "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+             VALUES ('order', $1, 1, 'Order placed', '1', '{}', '{}')",
+        )
+        .bind(id)
+        .execute(&stage.database.pool())
+        .await
+        .unwrap();
+    }
+    stage.register_workers(0..1).await;
+    stage.database.settle().await;
+    let head = stage.log.head().await.unwrap();
+    let reached = || async { (progress(stage.log.pool()).await.unwrap().position >= head).then_some(()) };
+    until("the relay at the end of the log", reached).await;
+    let mut stream = stage.bus.jetstream().get_stream(streams::EVENTS).await.unwrap();
+    assert_eq!(stream.info().await.unwrap().state.messages, ids.len() as u64 + 1);
+    let first = stream.get_raw_message(1).await.unwrap();
+    assert_eq!(first.subject.as_str(), "lablet.events.Order%20placed.two%20words");
+    let notice = cloud_event::read(Some(&first.headers), &first.payload, streams::LARGEST_EVENT).unwrap();
+    assert_eq!(notice.subject(), Some("two words"), "the notice says the id as it is");
+    relay.stop().await;
+}
+
+#[tokio::test]
 async fn a_server_that_lost_everything_gets_everything_again() {
     let mut nats = servers::testing::private_nats().await;
     let stage = Stage::on(nats.url()).await;
