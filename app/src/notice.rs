@@ -12,9 +12,8 @@ use std::fmt::Display;
 use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 use domain::lablet_definition::LabletDefinitionEvent;
-use domain::lablet_session::LabletSessionEvent;
 use domain::worker::WorkerEvent;
 use schemars::{Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
@@ -130,7 +129,7 @@ pub fn announce(event: &RecordedEvent, previous: Position, public_url: &PublicUr
     // A stored event that cannot be read is one of a newer version: the samples prove that all older ones can.
     match event.aggregate_type.as_str() {
         "lablet_session" => {
-            if let Ok(decoded) = event.decode::<LabletSessionEvent>() {
+            if let Ok(decoded) = event.decode_session_event() {
                 return session::announce(decoded, &draft);
             }
         }
@@ -259,7 +258,7 @@ fn as_text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, 
 }
 
 fn to_the_microsecond<S: Serializer>(time: &DateTime<Utc>, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(&time.format("%Y-%m-%dT%H:%M:%S%.6fZ"))
+    serializer.serialize_str(&time.to_rfc3339_opts(SecondsFormat::Micros, true))
 }
 
 /// The schema of a notice's data, and the event that it is about.

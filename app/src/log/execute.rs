@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cqrs_es::DomainEvent as _;
+use domain::lablet_session::LabletSessionEvent;
 use domain::{Decide, Decision};
 use uuid::Uuid;
 
@@ -388,6 +389,16 @@ impl Log {
 }
 
 impl RecordedEvent {
+    /// As [`RecordedEvent::decode`], of a session's event.
+    ///
+    /// # Errors
+    /// [`LogError::Corrupt`] when it is none.
+    pub fn decode_session_event(&self) -> Result<LabletSessionEvent, LogError> {
+        let is_observation = self.event_type == "lablet_session.resources_observed" && self.event_version == "1";
+        let observation = is_observation.then(|| LabletSessionEvent::observation_from_stored(self.payload.text()));
+        observation.flatten().map_or_else(|| self.decode(), Ok)
+    }
+
     /// The event as the domain knows it.
     ///
     /// # Errors

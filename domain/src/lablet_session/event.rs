@@ -287,6 +287,61 @@ impl LabletSessionEvent {
     }
 }
 
+/// A stored observation as it is read where it is known to be one.
+#[derive(Deserialize)]
+struct StoredObservation {
+    #[serde(rename = "type")]
+    _type: ObservationType,
+    session_id: SessionId,
+    definition_id: DefinitionId,
+    definition_version: DefinitionVersion,
+    definition_revision: u32,
+    worker_id: Option<WorkerId>,
+    cml_lab_id: Option<LabId>,
+    observed_resources: Box<ResourceObservation>,
+    observed_ports: Option<PortMap>,
+    port_drift_detected: Option<bool>,
+    unallocated: Option<PortMap>,
+    #[serde(default)]
+    renamed_ports: BTreeMap<PortName, RenamedPort>,
+    request_id: Option<RequestId>,
+    observed_at: DateTime<Utc>,
+    recorded_at: DateTime<Utc>,
+}
+
+#[derive(Deserialize)]
+enum ObservationType {
+    #[serde(rename = "lablet_session.resources_observed.v1")]
+    ResourcesObserved,
+}
+
+impl LabletSessionEvent {
+    /// Reads a stored observation without serde's detour for a type that is a member among others: everything would be
+    /// copied into a tree first, and most events of a log are observations. `None` for whatever else it is, which says
+    /// nothing about the event.
+    pub fn observation_from_stored(json: &str) -> Option<Self> {
+        let stored: StoredObservation = serde_json::from_str(json).ok()?;
+        Some(Self::ResourcesObserved {
+            ids: SessionIds {
+                session_id: stored.session_id,
+                definition_id: stored.definition_id,
+                definition_version: stored.definition_version,
+                definition_revision: stored.definition_revision,
+            },
+            worker_id: stored.worker_id,
+            cml_lab_id: stored.cml_lab_id,
+            observed_resources: stored.observed_resources,
+            observed_ports: stored.observed_ports,
+            port_drift_detected: stored.port_drift_detected,
+            unallocated: stored.unallocated,
+            renamed_ports: stored.renamed_ports,
+            request_id: stored.request_id,
+            observed_at: stored.observed_at,
+            recorded_at: stored.recorded_at,
+        })
+    }
+}
+
 impl DomainEvent for LabletSessionEvent {
     fn event_type(&self) -> String {
         match self {
@@ -313,5 +368,31 @@ impl DomainEvent for LabletSessionEvent {
     /// Every event is in its first version; a second version becomes a variant of its own and says so here.
     fn event_version(&self) -> String {
         "1".to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stored_observation_is_the_same_event_whichever_way_it_is_read() {
+        let sample = include_str!("../../samples/lablet_session.resources_observed.v1.json");
+        let event: LabletSessionEvent = serde_json::from_str(sample).unwrap();
+        assert_eq!(LabletSessionEvent::observation_from_stored(sample), Some(event.clone()));
+        let written = serde_json::to_string(&event).unwrap();
+        assert_eq!(LabletSessionEvent::observation_from_stored(&written), Some(event));
+        let other = include_str!("../../samples/lablet_session.port_drift_detected.v1.json");
+        assert_eq!(LabletSessionEvent::observation_from_stored(other), None);
+        assert_eq!(LabletSessionEvent::observation_from_stored("{"), None);
+    }
+
+    #[test]
+    fn what_an_observation_lacks_is_unknown_whichever_way_it_is_read() {
+        let least = r#"{"type": "lablet_session.resources_observed.v1", "session_id": "s", "definition_id": "d",
+            "definition_version": "1", "definition_revision": 1, "observed_resources": {},
+            "observed_at": "2026-03-01T10:00:00Z", "recorded_at": "2026-03-01T10:00:01Z"}"#;
+        let event = serde_json::from_str::<LabletSessionEvent>(least).ok();
+        assert_eq!(LabletSessionEvent::observation_from_stored(least), event);
     }
 }
