@@ -49,7 +49,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(15);
 /// Settings of the log.
 #[derive(Debug, Clone)]
 pub struct LogOptions {
-    /// Tasks that append. Two use a small Postgres fully.
+    /// Connections that append. Two use a small Postgres fully.
     pub writers: usize,
     /// Aggregates kept in memory with their sequence.
     pub cached_aggregates: usize,

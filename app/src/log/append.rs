@@ -149,7 +149,8 @@ impl Writers {
     }
 }
 
-/// A writer at work. Where the work is dropped half-way, the writer is idle again.
+/// A writer at work. Where the work is dropped half-way, the writer is idle again, and the next command takes along what
+/// waits.
 struct Turn {
     writers: Arc<Writers>,
     writer: Option<Writer>,
