@@ -21,6 +21,11 @@ use clap::{CommandFactory as _, FromArgMatches as _};
 use self::arguments::{Arguments, Command};
 use self::terminal::complain;
 
+/// Of large commands the system's allocator keeps what was freed, spread over an arena a thread: 8 senders of observations of
+/// 2.8 MB left 335 MB resident where this one leaves under 300, and it takes a tenth less CPU.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Runs the executable: parses the command line and carries the command out.
 pub fn main() -> ExitCode {
     let command = match configuration::secrets::prepare(Arguments::command(), |name| std::env::var(name).ok()) {
