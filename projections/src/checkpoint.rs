@@ -2,7 +2,8 @@
 
 use app::log::Position;
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgConnection, PgRow};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::query::Query;
 use sqlx::{Executor, Postgres, Row as _};
 
 use crate::read_models::ReadModel;
@@ -59,31 +60,36 @@ impl Checkpoint {
         })
     }
 
-    /// Moves it on if it still is this one and nobody else is moving it, and sets what the transaction needs. `None`:
-    /// somebody else has moved it, or does so now.
-    ///
-    /// Losing the last commits in a crash of Postgres loses nothing: rows and checkpoint go back together.
-    pub(crate) async fn advance(
-        self,
-        database: impl Executor<'_, Database = Postgres>,
-        schema: &str,
-        to: Position,
-    ) -> sqlx::Result<Option<Self>> {
-        let statement = format!(
+    /// Parameters of [`Checkpoint::move_statement`].
+    pub(crate) const MOVE_PARAMETERS: usize = 4;
+
+    /// What the transaction that moves it sets. Losing the last commits in a crash of Postgres loses nothing: rows and
+    /// checkpoint go back together.
+    pub(crate) const SETTINGS: &str = "set_config('synchronous_commit', 'off', true), \
+                                       set_config('statement_timeout', '30s', true), \
+                                       set_config('idle_in_transaction_session_timeout', '30s', true)";
+
+    /// The statement that moves it on if it still is the expected one and nobody else is moving it; then it returns a row.
+    pub(crate) fn move_statement(schema: &str) -> String {
+        format!(
             "UPDATE {schema}.checkpoint c SET position = $1, changes = c.changes + 1, moved_at = clock_timestamp()
                FROM (SELECT only_row FROM {schema}.checkpoint
                       WHERE position = $2 AND revision = $3 AND changes = $4 FOR UPDATE SKIP LOCKED) held
-              WHERE c.only_row = held.only_row
-             RETURNING set_config('synchronous_commit', 'off', true), set_config('statement_timeout', '30s', true),
-                       set_config('idle_in_transaction_session_timeout', '30s', true)"
-        );
-        let moved = sqlx::query(AssertSqlSafe(statement))
-            .bind(to.to_string())
-            .bind(self.position.to_string())
-            .bind(self.revision)
-            .bind(self.changes)
-            .fetch_optional(database)
-            .await?;
-        Ok(moved.map(|_| Self { position: to, changes: self.changes + 1, ..self }))
+              WHERE c.only_row = held.only_row RETURNING 1"
+        )
+    }
+
+    /// Binds the parameters of a move to here.
+    pub(crate) fn bind_move(
+        self,
+        query: Query<'_, Postgres, PgArguments>,
+        to: Position,
+    ) -> Query<'_, Postgres, PgArguments> {
+        query.bind(to.to_string()).bind(self.position.to_string()).bind(self.revision).bind(self.changes)
+    }
+
+    /// What it is after a move.
+    pub(crate) fn moved(self, to: Position) -> Self {
+        Self { position: to, changes: self.changes + 1, ..self }
     }
 }

@@ -16,9 +16,8 @@ use crate::checkpoint::{Checkpoint, Tables};
 use crate::page::{self, Page, PageRequest};
 use crate::projector::{Recorded, Refused};
 use crate::read_models::ReadModel;
-use crate::runner::batch::refusal;
-use crate::table::WriteMode;
 use crate::working_set::{FoldError, WorkingSet, is_discarded};
+use crate::writer::refusal;
 use crate::{Projections, ReadError};
 
 /// An event that is not applied.
@@ -233,10 +232,19 @@ impl Projections {
             }
             done.push(event.event_id());
         }
-        if let Err(error) = set.write(&mut transaction, WriteMode::Insert).await {
-            let Some(refused) = refusal(&error) else { return Err(error.into()) };
-            transaction.rollback().await?;
-            return self.retry_refused(model, aggregate_type, aggregate_id, most, refused, retried).await;
+        // The checkpoint stays where it is, and counts a change: rows that somebody loaded before are no longer what is
+        // stored.
+        match set.write(&mut transaction, checkpoint, checkpoint.position).await {
+            Ok(Some(_)) => {}
+            Ok(None) => {
+                let text = "the checkpoint moved while it was locked";
+                return Err(ReadError::Database(sqlx::Error::Protocol(text.into())));
+            }
+            Err(error) => {
+                let Some(refused) = refusal(&error) else { return Err(error.into()) };
+                transaction.rollback().await?;
+                return self.retry_refused(model, aggregate_type, aggregate_id, most, refused, retried).await;
+            }
         }
         let settled = format!("DELETE FROM {schema}.dead_letters WHERE event_id = ANY($1)");
         sqlx::query(AssertSqlSafe(settled)).bind(done).execute(&mut *transaction).await?;
@@ -253,10 +261,6 @@ impl Projections {
               WHERE aggregate_type = $1 AND aggregate_id = $2"
         );
         sqlx::query(AssertSqlSafe(parked)).bind(aggregate_type).bind(aggregate_id).execute(&mut *transaction).await?;
-        // Rows that somebody loaded before are no longer what is stored.
-        if checkpoint.advance(&mut *transaction, schema, checkpoint.position).await?.is_none() {
-            return Err(ReadError::Database(sqlx::Error::Protocol("the checkpoint moved while it was locked".into())));
-        }
         transaction.commit().await?;
         retried.applied += batch.applied;
         retried.discarded += batch.discarded;

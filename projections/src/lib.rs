@@ -22,6 +22,7 @@ mod table;
 pub mod verifications;
 pub mod verify;
 mod working_set;
+mod writer;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::Projections;
 use crate::read_models::ReadModel;
-use crate::runner::batch::BatchError;
+use crate::writer::BatchError;
 
 /// How a rebuild is done.
 #[derive(Debug, Clone, Default)]

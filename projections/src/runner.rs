@@ -4,7 +4,6 @@
 //! is worth looking; a slow poll looks in any case. What is there is taken in order, after the checkpoint, so a lost signal
 //! costs time and nothing else.
 
-pub(crate) mod batch;
 mod records;
 
 use std::sync::Arc;
@@ -18,13 +17,13 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use self::batch::{BatchError, Moved};
 use crate::Projections;
-use crate::checkpoint::{Checkpoint, Tables};
+use crate::checkpoint::Tables;
 use crate::feed::Limits;
 use crate::projector::Recorded;
 use crate::read_models::ReadModel;
 use crate::rebuild::RebuildOptions;
+use crate::writer::{BatchError, Moved, Writer};
 
 /// Settings of the runner.
 #[derive(Debug, Clone)]
@@ -146,6 +145,7 @@ impl Runner {
     ) {
         let mut failures = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         let mut looks = Backoff::new(FIRST_LOOK, self.options.poll);
+        let mut writer = Writer::new(&self.projections.pool, model, Tables::Live);
         let mut size = FIRST_BATCH.min(self.options.batch);
         let mut fed = self.projections.feed.end();
         // Until the log was found to end somewhere, it is read.
@@ -154,7 +154,7 @@ impl Runner {
             wake.mark_unchanged();
             fed.mark_unchanged();
             let goes_by_bus = *is_fed.borrow_and_update();
-            match self.projections.step(model, &mut size, self.options.batch, reads_log, token).await {
+            match self.projections.step(model, &mut writer, &mut size, self.options.batch, reads_log, token).await {
                 Ok(Step::Moved) => {
                     failures.reset();
                     looks.reset();
@@ -243,36 +243,58 @@ impl Projections {
     /// # Errors
     /// The database or the log does not answer.
     pub async fn catch_up(&self, model: ReadModel) -> Result<(), CatchUpError> {
+        let mut writer = Writer::new(&self.pool, model, Tables::Live);
         let mut size = FIRST_BATCH;
+        let most = RunnerOptions::default().batch;
         let token = CancellationToken::new();
-        while self.step(model, &mut size, RunnerOptions::default().batch, true, &token).await.map_err(CatchUpError)?
-            == Step::Moved
-        {
-            self.announce_move();
+        loop {
+            match self.step(model, &mut writer, &mut size, most, true, &token).await.map_err(CatchUpError)? {
+                Step::Moved => self.announce_move(),
+                Step::Idle | Step::Elsewhere => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     /// One look at what comes after the checkpoint, and one batch. Only with `reads_log` the log is asked for more where the
     /// feed ends; events that the feed has left behind are read from it in any case.
-    pub(crate) async fn step(
+    async fn step(
         &self,
         model: ReadModel,
+        writer: &mut Writer,
         size: &mut usize,
         most: usize,
         reads_log: bool,
         token: &CancellationToken,
     ) -> Result<Step, StepError> {
-        let from = Checkpoint::read(&self.pool, model.schema()).await.map_err(BatchError::Database)?;
+        let step = self.try_step(model, writer, size, most, reads_log, token).await;
+        match step {
+            // The writer knew the checkpoint of its last batch; another may have moved it since.
+            Ok(Step::Elsewhere) => self.try_step(model, writer, size, most, reads_log, token).await,
+            step => step,
+        }
+    }
+
+    async fn try_step(
+        &self,
+        model: ReadModel,
+        writer: &mut Writer,
+        size: &mut usize,
+        most: usize,
+        reads_log: bool,
+        token: &CancellationToken,
+    ) -> Result<Step, StepError> {
+        let from = writer.checkpoint().await.map_err(BatchError::Database)?;
         let revision = from.revision;
         match revision.cmp(&model.projector().revision) {
             std::cmp::Ordering::Equal => {}
             std::cmp::Ordering::Greater => {
                 tracing::debug!(projection = model.name(), revision, "read model is of a newer revision");
+                writer.forget();
                 return Ok(Step::Elsewhere);
             }
             std::cmp::Ordering::Less => {
                 tracing::info!(projection = model.name(), revision, "read model is of an older revision, rebuilding");
+                writer.forget();
                 self.rebuild(model, RebuildOptions::default(), token).await.map_err(StepError::Rebuild)?;
                 return Ok(Step::Moved);
             }
@@ -290,8 +312,8 @@ impl Projections {
         }
         let started = tokio::time::Instant::now();
         let span = batch_span(model, &events);
-        let moved = batch::apply(&self.pool, model, Tables::Live, from, &events).instrument(span.clone()).await?;
-        let Moved::To { events: handled, parked, written_in, .. } = moved else { return Ok(Step::Elsewhere) };
+        let moved = writer.apply(&events).instrument(span.clone()).await?;
+        let Moved::To { events: handled, parked, written_in } = moved else { return Ok(Step::Elsewhere) };
         span.record("handled", handled);
         *size = next_size(*size, most, written_in);
         self.record(model, &events[..handled], parked, started.elapsed());

@@ -1,24 +1,23 @@
 //! Rows in memory, and the one way in which they come from Postgres and go there.
 //!
 //! A fold asks for rows by their keys before a batch, changes them, and knows no SQL. Whoever runs it loads what was asked
-//! for and writes what changed, one statement a table, or `COPY` where a rebuild makes rows that were not there.
+//! for and is not in memory, a statement a table, and writes what changed: all tables in one [`statement`], or by `COPY`
+//! where a rebuild makes rows that were not there.
 
 pub(crate) mod cell;
+pub(crate) mod statement;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt::Write as _;
 use std::hash::Hash;
 
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use sqlx::encode::{Encode, IsNull};
-use sqlx::error::BoxDynError;
-use sqlx::postgres::types::Oid;
-use sqlx::postgres::{PgArgumentBuffer, PgConnection, PgRow, PgTypeInfo};
-use sqlx::{AssertSqlSafe, Postgres, Row as _, Type};
+use sqlx::Row as _;
+use sqlx::postgres::{PgConnection, PgRow};
 
 use self::cell::{Cell, CellType, UnreadableCell, write_prefixed};
+use self::statement::WriteStatement;
 use crate::projector::Refused;
 
 /// A column of a table.
@@ -67,43 +66,6 @@ impl ColumnBuffer {
     pub(crate) fn push(&mut self, cell: &impl Cell) {
         self.count += 1;
         self.has_null |= !write_prefixed(cell, &mut self.values);
-    }
-}
-
-/// A [`ColumnBuffer`] with its type, to be bound.
-struct BoundArray {
-    cell_type: CellType,
-    buffer: ColumnBuffer,
-}
-
-impl Type<Postgres> for BoundArray {
-    fn type_info() -> PgTypeInfo {
-        PgTypeInfo::with_oid(Oid(cell::TEXT.array_oid))
-    }
-
-    fn compatible(_: &PgTypeInfo) -> bool {
-        true
-    }
-}
-
-impl Encode<'_, Postgres> for BoundArray {
-    fn produces(&self) -> Option<PgTypeInfo> {
-        Some(PgTypeInfo::with_oid(Oid(self.cell_type.array_oid)))
-    }
-
-    fn encode_by_ref(&self, out: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
-        // Dimensions, whether there are nulls, the type of the elements, their number, the index of the first.
-        let dimensions = i32::from(self.buffer.count > 0);
-        for number in [dimensions, i32::from(self.buffer.has_null)] {
-            out.extend_from_slice(&number.to_be_bytes());
-        }
-        out.extend_from_slice(&self.cell_type.oid.to_be_bytes());
-        if dimensions > 0 {
-            out.extend_from_slice(&self.buffer.count.to_be_bytes());
-            out.extend_from_slice(&1_i32.to_be_bytes());
-            out.extend_from_slice(&self.buffer.values);
-        }
-        Ok(IsNull::No)
     }
 }
 
@@ -211,23 +173,35 @@ impl RowState {
     }
 }
 
+/// Bytes of rows that stay in memory from batch to batch; with more of them all go, and the next batch loads what it needs.
+const KEPT_BYTES: usize = 1024 * 1024;
+
 /// Rows of a table by their keys.
 #[derive(Debug)]
 pub(crate) struct Table<R: StoredRow> {
     slots: HashMap<R::Key, Slot<R>>,
+    /// Asked for since the last load.
+    wanted: Vec<R::Key>,
+    /// Changed or new since the last write.
+    unwritten_keys: Vec<R::Key>,
     changes: u64,
+    /// What rows took in Postgres' form as they were loaded and written: at least what is in memory.
+    bytes: usize,
 }
 
 impl<R: StoredRow> Default for Table<R> {
     fn default() -> Self {
-        Self { slots: HashMap::new(), changes: 0 }
+        Self { slots: HashMap::new(), wanted: Vec::new(), unwritten_keys: Vec::new(), changes: 0, bytes: 0 }
     }
 }
 
 impl<R: StoredRow> Table<R> {
     /// Asks for a row.
     pub(crate) fn want(&mut self, key: R::Key) {
-        self.slots.entry(key).or_insert(Slot::Wanted);
+        if let Entry::Vacant(slot) = self.slots.entry(key) {
+            self.wanted.push(slot.key().clone());
+            slot.insert(Slot::Wanted);
+        }
     }
 
     /// Says that a row is to be made, of which there can be none yet: it need not be looked for.
@@ -256,6 +230,9 @@ impl<R: StoredRow> Table<R> {
         self.get(key)?;
         match self.slots.get_mut(key) {
             Some(Slot::Row(row, state)) => {
+                if *state == RowState::Stored {
+                    self.unwritten_keys.push(key.clone());
+                }
                 *state = state.after_change();
                 self.changes += 1;
                 Ok(row)
@@ -272,14 +249,12 @@ impl<R: StoredRow> Table<R> {
     /// There is one.
     pub(crate) fn insert(&mut self, row: R, fact: &str) -> Result<(), Refused> {
         match self.slots.entry(row.key()) {
-            Entry::Occupied(mut slot) if matches!(slot.get(), Slot::Absent) => {
-                slot.insert(Slot::Row(row, RowState::New));
-            }
-            Entry::Occupied(_) => {
+            Entry::Occupied(slot) if !matches!(slot.get(), Slot::Absent) => {
                 return Err(Refused::new(format!("{fact}: there is a row of {} already", R::TABLE)));
             }
-            Entry::Vacant(slot) => {
-                slot.insert(Slot::Row(row, RowState::New));
+            slot => {
+                self.unwritten_keys.push(slot.key().clone());
+                slot.insert_entry(Slot::Row(row, RowState::New));
             }
         }
         self.changes += 1;
@@ -291,9 +266,10 @@ impl<R: StoredRow> Table<R> {
     /// # Errors
     /// The one that is stored cannot be understood.
     pub(crate) fn put(&mut self, row: R) -> Result<(), Refused> {
-        self.get(&row.key())?;
-        let state = self.state_after_change(&row.key());
-        self.slots.insert(row.key(), Slot::Row(row, state));
+        let key = row.key();
+        self.get(&key)?;
+        let state = self.note_change(&key);
+        self.slots.insert(key, Slot::Row(row, state));
         self.changes += 1;
         Ok(())
     }
@@ -301,7 +277,7 @@ impl<R: StoredRow> Table<R> {
     /// Changes the row of this key, or else this one. What cannot be understood is replaced.
     pub(crate) fn change_or_insert(&mut self, none: R, change: impl FnOnce(&mut R)) {
         let key = none.key();
-        let state = self.state_after_change(&key);
+        let state = self.note_change(&key);
         let mut row = match self.slots.remove(&key) {
             Some(Slot::Row(row, _)) => row,
             Some(Slot::Wanted | Slot::Absent | Slot::Unreadable(_)) | None => none,
@@ -311,44 +287,66 @@ impl<R: StoredRow> Table<R> {
         self.changes += 1;
     }
 
-    fn state_after_change(&self, key: &R::Key) -> RowState {
-        match self.slots.get(key) {
-            Some(Slot::Row(_, state)) => state.after_change(),
-            Some(Slot::Unreadable(_)) => RowState::Changed,
-            Some(Slot::Wanted | Slot::Absent) | None => RowState::New,
+    /// Notes that the row of this key is written next time, and says what it is after the change.
+    fn note_change(&mut self, key: &R::Key) -> RowState {
+        let (state, is_noted) = match self.slots.get(key) {
+            Some(Slot::Row(_, state)) => (state.after_change(), *state != RowState::Stored),
+            Some(Slot::Unreadable(_)) => (RowState::Changed, false),
+            Some(Slot::Wanted | Slot::Absent) | None => (RowState::New, false),
+        };
+        if !is_noted {
+            self.unwritten_keys.push(key.clone());
         }
+        state
+    }
+
+    /// The rows that are not stored yet, and those that are and have changed.
+    fn unwritten(&self) -> (Vec<&R>, Vec<&R>) {
+        let (mut new, mut changed) = (Vec::new(), Vec::new());
+        for key in &self.unwritten_keys {
+            match self.slots.get(key) {
+                Some(Slot::Row(row, RowState::New)) => new.push(row),
+                Some(Slot::Row(row, RowState::Changed)) => changed.push(row),
+                Some(Slot::Row(_, RowState::Stored) | Slot::Wanted | Slot::Absent | Slot::Unreadable(_)) | None => {}
+            }
+        }
+        (new, changed)
     }
 
     /// The rows that changed or are new, for tests of folds.
     #[cfg(test)]
     pub(crate) fn rows(&self) -> Vec<&R> {
-        let written = self.slots.values().filter_map(|slot| match slot {
-            Slot::Row(_, RowState::Stored) | Slot::Wanted | Slot::Absent | Slot::Unreadable(_) => None,
-            Slot::Row(row, RowState::Changed | RowState::New) => Some(row),
-        });
-        written.collect()
+        let (mut rows, changed) = self.unwritten();
+        rows.extend(changed);
+        rows
     }
 }
 
 /// Rows that are made and never changed.
 #[derive(Debug)]
 pub(crate) struct AppendOnly<R: StoredRow> {
-    pub(crate) rows: Vec<R>,
+    rows: Vec<R>,
+    changes: u64,
 }
 
 impl<R: StoredRow> Default for AppendOnly<R> {
     fn default() -> Self {
-        Self { rows: Vec::new() }
+        Self { rows: Vec::new(), changes: 0 }
     }
 }
 
-/// How rows that are not stored yet are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WriteMode {
-    /// By a statement.
-    Insert,
-    /// By `COPY`, which pays where there are many.
-    Copy,
+impl<R: StoredRow> AppendOnly<R> {
+    /// A further row.
+    pub(crate) fn push(&mut self, row: R) {
+        self.rows.push(row);
+        self.changes += 1;
+    }
+
+    /// The rows that are not stored yet, for tests of folds.
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> &[R] {
+        &self.rows
+    }
 }
 
 /// A table of a read model, whatever its rows.
@@ -356,40 +354,38 @@ pub(crate) trait AnyTable: Send {
     /// Loads the rows that were asked for and are not in memory.
     fn load<'a>(&'a mut self, connection: &'a mut PgConnection, schema: &'a str) -> BoxFuture<'a, sqlx::Result<()>>;
 
-    /// Writes the rows that changed, in the connection's transaction.
-    fn write<'a>(
-        &'a mut self,
-        connection: &'a mut PgConnection,
-        schema: &'a str,
-        mode: WriteMode,
-    ) -> BoxFuture<'a, sqlx::Result<()>>;
+    /// Looks nothing up: nothing is stored yet.
+    fn expect_nothing_stored(&mut self);
+
+    /// Adds the rows that are new or changed to a statement that writes them.
+    fn add_to(&mut self, statement: &mut WriteStatement);
+
+    /// Writes the rows that are new by `COPY`, which pays where there are many; after it they count as stored.
+    fn copy<'a>(&'a mut self, connection: &'a mut PgConnection, schema: &'a str) -> BoxFuture<'a, sqlx::Result<()>>;
+
+    /// All rows are stored now as they are in memory.
+    fn mark_stored(&mut self);
 
     /// Rises with every change.
     fn changes(&self) -> u64;
-
-    /// Looks nothing up: nothing is stored yet.
-    fn expect_nothing_stored(&mut self);
 }
 
 impl<R: StoredRow> AnyTable for Table<R> {
     fn load<'a>(&'a mut self, connection: &'a mut PgConnection, schema: &'a str) -> BoxFuture<'a, sqlx::Result<()>> {
         async move {
             let mut keys = vec![ColumnBuffer::default(); R::KEY.len()];
-            for (key, slot) in &mut self.slots {
-                if let Slot::Wanted = slot {
-                    R::write_key(key, &mut keys);
+            for key in self.wanted.drain(..) {
+                if let Some(slot @ Slot::Wanted) = self.slots.get_mut(&key) {
+                    R::write_key(&key, &mut keys);
                     *slot = Slot::Absent;
                 }
             }
             if keys.first().is_none_or(|key| key.count == 0) {
                 return Ok(());
             }
-            let statement = AssertSqlSafe(select_statement::<R>(schema));
-            let mut query = sqlx::query(statement);
-            for (column, buffer) in R::KEY.iter().zip(keys) {
-                query = query.bind(BoundArray { cell_type: column.cell_type, buffer });
-            }
-            for row in query.fetch_all(connection).await? {
+            self.bytes += keys.iter().map(|key| key.values.len()).sum::<usize>();
+            for row in statement::select::<R>(connection, schema, keys).await? {
+                self.bytes += statement::bytes(&row)?;
                 match R::read(&row)? {
                     Ok(row) => {
                         self.slots.insert(row.key(), Slot::Row(row, RowState::Stored));
@@ -406,46 +402,47 @@ impl<R: StoredRow> AnyTable for Table<R> {
         .boxed()
     }
 
-    fn write<'a>(
-        &'a mut self,
-        connection: &'a mut PgConnection,
-        schema: &'a str,
-        mode: WriteMode,
-    ) -> BoxFuture<'a, sqlx::Result<()>> {
+    fn expect_nothing_stored(&mut self) {
+        for key in self.wanted.drain(..) {
+            if let Some(slot @ Slot::Wanted) = self.slots.get_mut(&key) {
+                *slot = Slot::Absent;
+            }
+        }
+    }
+
+    fn add_to(&mut self, statement: &mut WriteStatement) {
+        let (new, changed) = self.unwritten();
+        self.bytes += statement.insert(&new) + statement.update(&changed);
+    }
+
+    fn copy<'a>(&'a mut self, connection: &'a mut PgConnection, schema: &'a str) -> BoxFuture<'a, sqlx::Result<()>> {
         async move {
-            let (mut new, mut changed) = (Vec::new(), Vec::new());
-            for slot in self.slots.values() {
-                match slot {
-                    Slot::Row(row, RowState::New) => new.push(row),
-                    Slot::Row(row, RowState::Changed) => changed.push(row),
-                    Slot::Row(_, RowState::Stored) | Slot::Wanted | Slot::Absent | Slot::Unreadable(_) => {}
+            self.bytes += statement::copy(connection, schema, &self.unwritten().0).await?;
+            for key in &self.unwritten_keys {
+                if let Some(Slot::Row(_, state @ RowState::New)) = self.slots.get_mut(key) {
+                    *state = RowState::Stored;
                 }
-            }
-            write_new(connection, schema, &new, mode).await?;
-            if changed.is_empty() {
-                return Ok(());
-            }
-            let updated = execute(connection, update_statement::<R>(schema), &changed).await?;
-            if updated != changed.len() as u64 {
-                let text =
-                    format!("{updated} rows of {schema}.{} in place of {} were updated", R::TABLE, changed.len());
-                return Err(sqlx::Error::Protocol(text));
             }
             Ok(())
         }
         .boxed()
     }
 
-    fn changes(&self) -> u64 {
-        self.changes
-    }
-
-    fn expect_nothing_stored(&mut self) {
-        for slot in self.slots.values_mut() {
-            if let Slot::Wanted = slot {
-                *slot = Slot::Absent;
+    fn mark_stored(&mut self) {
+        if self.bytes > KEPT_BYTES {
+            (self.slots, self.bytes) = (HashMap::new(), 0);
+            self.unwritten_keys.clear();
+            return;
+        }
+        for key in self.unwritten_keys.drain(..) {
+            if let Some(Slot::Row(_, state)) = self.slots.get_mut(&key) {
+                *state = RowState::Stored;
             }
         }
+    }
+
+    fn changes(&self) -> u64 {
+        self.changes
     }
 }
 
@@ -454,20 +451,28 @@ impl<R: StoredRow> AnyTable for AppendOnly<R> {
         async { Ok(()) }.boxed()
     }
 
-    fn write<'a>(
-        &'a mut self,
-        connection: &'a mut PgConnection,
-        schema: &'a str,
-        mode: WriteMode,
-    ) -> BoxFuture<'a, sqlx::Result<()>> {
-        async move { write_new(connection, schema, &self.rows.iter().collect::<Vec<_>>(), mode).await }.boxed()
+    fn expect_nothing_stored(&mut self) {}
+
+    fn add_to(&mut self, statement: &mut WriteStatement) {
+        statement.insert(&self.rows.iter().collect::<Vec<_>>());
+    }
+
+    fn copy<'a>(&'a mut self, connection: &'a mut PgConnection, schema: &'a str) -> BoxFuture<'a, sqlx::Result<()>> {
+        async move {
+            statement::copy(connection, schema, &self.rows.iter().collect::<Vec<_>>()).await?;
+            self.rows.clear();
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn mark_stored(&mut self) {
+        self.rows.clear();
     }
 
     fn changes(&self) -> u64 {
-        self.rows.len() as u64
+        self.changes
     }
-
-    fn expect_nothing_stored(&mut self) {}
 }
 
 /// Finds whose row it is that cannot be read: its key is among those that were asked for.
@@ -485,101 +490,42 @@ fn read_key<R: StoredRow>(row: &PgRow, asked: &HashMap<R::Key, Slot<R>>) -> sqlx
     Ok(asked.keys().find(is_it).cloned())
 }
 
-async fn write_new<R: StoredRow>(
-    connection: &mut PgConnection,
-    schema: &str,
-    rows: &[&R],
-    mode: WriteMode,
-) -> sqlx::Result<()> {
-    if rows.is_empty() {
-        return Ok(());
-    }
-    match mode {
-        WriteMode::Insert => execute(connection, insert_statement::<R>(schema), rows).await.map(|_| ()),
-        WriteMode::Copy => {
-            let names = names(R::COLUMNS);
-            let statement = format!("COPY {schema}.{} ({names}) FROM STDIN (FORMAT binary)", R::TABLE);
-            let mut copying = connection.copy_in_raw(&statement).await?;
-            // The signature, no flags, no extension of the header.
-            let mut bytes = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec();
-            let columns = i16::try_from(R::COLUMNS.len()).unwrap_or(i16::MAX);
-            for row in rows {
-                bytes.extend_from_slice(&columns.to_be_bytes());
-                row.copy(&mut bytes);
-                if bytes.len() >= COPY_BYTES {
-                    copying.send(std::mem::take(&mut bytes)).await?;
-                }
-            }
-            bytes.extend_from_slice(&(-1_i16).to_be_bytes());
-            copying.send(bytes).await?;
-            copying.finish().await?;
-            Ok(())
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    rows! {
+        struct Note in "notes" by (id: String) {
+            id: String,
+            text: String,
         }
     }
-}
 
-/// Bytes that are sent at a time.
-const COPY_BYTES: usize = 256 * 1024;
-
-async fn execute<R: StoredRow>(connection: &mut PgConnection, statement: String, rows: &[&R]) -> sqlx::Result<u64> {
-    let mut columns = vec![ColumnBuffer::default(); R::COLUMNS.len()];
-    for row in rows {
-        row.write(&mut columns);
+    fn stored(table: &mut Table<Note>, text: &str) {
+        table
+            .change_or_insert(Note { id: "a".to_owned(), text: String::new() }, |note| text.clone_into(&mut note.text));
+        table.add_to(&mut WriteStatement::new("read_notes"));
+        table.mark_stored();
     }
-    let mut query = sqlx::query(AssertSqlSafe(statement));
-    for (column, buffer) in R::COLUMNS.iter().zip(columns) {
-        query = query.bind(BoundArray { cell_type: column.cell_type, buffer });
+
+    #[test]
+    fn a_row_that_was_written_is_not_loaded_again_and_not_written_again() {
+        let mut table = Table::default();
+        stored(&mut table, "first");
+        table.want(("a".to_owned(),));
+        assert!(table.wanted.is_empty());
+        assert_eq!(table.get(&("a".to_owned(),)).unwrap().unwrap().text, "first");
+        assert!(table.rows().is_empty());
+        table.change(&("a".to_owned(),), "it changes").unwrap().text.push('!');
+        assert_eq!(table.rows(), [&Note { id: "a".to_owned(), text: "first!".to_owned() }]);
     }
-    Ok(query.execute(connection).await?.rows_affected())
-}
 
-fn names(columns: &[Column]) -> String {
-    columns.iter().map(|column| column.name).collect::<Vec<_>>().join(", ")
-}
-
-/// `$1::text[], $2::bigint[], …`
-fn arrays(columns: &[Column]) -> String {
-    let mut arrays = String::new();
-    for (index, column) in columns.iter().enumerate() {
-        let comma = if index == 0 { "" } else { ", " };
-        let _ = write!(arrays, "{comma}${}::{}[]", index + 1, column.cell_type.name);
+    #[test]
+    fn rows_in_memory_are_bounded_in_bytes() {
+        let mut table = Table::default();
+        stored(&mut table, &"x".repeat(KEPT_BYTES + 1));
+        assert!(table.slots.is_empty());
+        table.want(("a".to_owned(),));
+        assert_eq!(table.wanted, [("a".to_owned(),)], "the next batch loads it");
     }
-    arrays
-}
-
-fn on_key<R: StoredRow>(left: &str, right: &str) -> String {
-    R::KEY.iter().map(|key| format!("{left}.{0} = {right}.{0}", key.name)).collect::<Vec<_>>().join(" AND ")
-}
-
-fn select_statement<R: StoredRow>(schema: &str) -> String {
-    let columns = R::COLUMNS.iter().map(|column| format!("t.{}", column.name)).collect::<Vec<_>>().join(", ");
-    if let [key] = R::KEY {
-        let (name, cell_type) = (key.name, key.cell_type.name);
-        return format!("SELECT {columns} FROM {schema}.{} t WHERE t.{name} = ANY($1::{cell_type}[])", R::TABLE);
-    }
-    format!(
-        "SELECT {columns} FROM {schema}.{} t JOIN unnest({}) AS wanted ({}) ON {}",
-        R::TABLE,
-        arrays(R::KEY),
-        names(R::KEY),
-        on_key::<R>("t", "wanted")
-    )
-}
-
-fn insert_statement<R: StoredRow>(schema: &str) -> String {
-    let names = names(R::COLUMNS);
-    format!("INSERT INTO {schema}.{} ({names}) SELECT * FROM unnest({})", R::TABLE, arrays(R::COLUMNS))
-}
-
-fn update_statement<R: StoredRow>(schema: &str) -> String {
-    let is_key = |column: &&Column| R::KEY.iter().any(|key| key.name == column.name);
-    let changes = R::COLUMNS.iter().filter(|column| !is_key(column));
-    let changes = changes.map(|column| format!("{0} = changed.{0}", column.name)).collect::<Vec<_>>().join(", ");
-    format!(
-        "UPDATE {schema}.{} t SET {changes} FROM unnest({}) AS changed ({}) WHERE {}",
-        R::TABLE,
-        arrays(R::COLUMNS),
-        names(R::COLUMNS),
-        on_key::<R>("t", "changed")
-    )
 }

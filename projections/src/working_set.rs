@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use app::log::fingerprint;
+use app::log::{Position, fingerprint};
 use metrics::counter;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use crate::checkpoint::Tables;
+use crate::checkpoint::{Checkpoint, Tables};
 use crate::projector::{Fold, Recorded, Refused};
 use crate::read_models::ReadModel;
-use crate::table::{AnyTable, AppendOnly, Table, WriteMode, rows};
+use crate::table::statement::WriteStatement;
+use crate::table::{AnyTable, AppendOnly, Table, rows};
 
 rows! {
     /// What has been applied of an aggregate.
@@ -30,7 +31,7 @@ rows! {
     /// An event that is not applied.
     pub(crate) struct StoredParkedEvent in "dead_letters" by (event_id: Uuid) {
         event_id: Uuid,
-        position: app::log::Position,
+        position: Position,
         aggregate_type: String,
         aggregate_id: String,
         sequence: i64,
@@ -59,7 +60,7 @@ pub(crate) enum FoldError {
     HalfFolded(#[source] Refused),
 }
 
-/// Rows of a read model in memory.
+/// Rows of a read model in memory. Written, they stay there, up to a number of bytes, for the events that come next.
 pub(crate) struct WorkingSet {
     model: ReadModel,
     schema: String,
@@ -78,11 +79,6 @@ impl WorkingSet {
             applied: Table::default(),
             parked: AppendOnly::default(),
         }
-    }
-
-    /// The schema of its tables.
-    pub(crate) fn schema(&self) -> &str {
-        &self.schema
     }
 
     /// Loads what these events of a parked aggregate need.
@@ -154,7 +150,7 @@ impl WorkingSet {
         let projector = self.model.projector();
         for event in events.iter().filter(|event| projector.follows(event)) {
             if self.is_parked(event) {
-                self.parked.rows.push(parked_event(event, None));
+                self.parked.push(parked_event(event, None));
                 outcome.parked += 1;
                 continue;
             }
@@ -187,7 +183,7 @@ impl WorkingSet {
             );
             counter!("lablet_projection_parked_aggregates_total", "projection" => projection).increment(1);
             self.note(event, |applied| applied.parked = true);
-            self.parked.rows.push(parked_event(event, Some(refused.to_string())));
+            self.parked.push(parked_event(event, Some(refused.to_string())));
             outcome.parked += 1;
         }
         Ok(outcome)
@@ -240,13 +236,49 @@ impl WorkingSet {
         self.applied.change_or_insert(none, change);
     }
 
-    /// Writes all that changed, in the connection's transaction.
-    pub(crate) async fn write(&mut self, connection: &mut PgConnection, mode: WriteMode) -> sqlx::Result<()> {
-        for table in self.rows.tables() {
-            table.write(connection, &self.schema, mode).await?;
+    /// Writes all that changed and moves the checkpoint, in one statement. `None`: the checkpoint is not `from` any more, or
+    /// somebody else is moving it, and nothing was written.
+    pub(crate) async fn write(
+        &mut self,
+        connection: &mut PgConnection,
+        from: Checkpoint,
+        to: Position,
+    ) -> sqlx::Result<Option<Checkpoint>> {
+        let mut statement = WriteStatement::new(&self.schema);
+        for table in self.all_tables() {
+            table.add_to(&mut statement);
         }
-        self.applied.write(connection, &self.schema, mode).await?;
-        self.parked.write(connection, &self.schema, mode).await
+        let moved = statement.execute(connection, from, to).await?;
+        if moved.is_some() {
+            self.mark_stored();
+        }
+        Ok(moved)
+    }
+
+    /// As [`WorkingSet::write`], with rows that are new by `COPY`, in the connection's transaction.
+    pub(crate) async fn copy(
+        &mut self,
+        connection: &mut PgConnection,
+        from: Checkpoint,
+        to: Position,
+    ) -> sqlx::Result<Option<Checkpoint>> {
+        let Some(moved) = WriteStatement::new(&self.schema).execute(connection, from, to).await? else {
+            return Ok(None);
+        };
+        let schema = self.schema.clone();
+        for table in self.all_tables() {
+            table.copy(connection, &schema).await?;
+        }
+        self.write(connection, moved, to).await
+    }
+
+    fn all_tables(&mut self) -> impl Iterator<Item = &mut dyn AnyTable> {
+        let own: [&mut dyn AnyTable; 2] = [&mut self.applied, &mut self.parked];
+        self.rows.tables().into_iter().chain(own)
+    }
+
+    fn mark_stored(&mut self) {
+        self.all_tables().for_each(AnyTable::mark_stored);
     }
 }
 

@@ -1,29 +1,33 @@
-//! One batch: rows, applied-events table, parked events and checkpoint move in one transaction.
+//! Writes one read model, a batch of events at a time: rows, applied events, parked events and the checkpoint's move in one
+//! statement.
 //!
-//! Rows are loaded and folded before the transaction begins: it holds a transaction id only while it writes, as nobody
-//! who reads the log in order passes an open one. The checkpoint tells whether the rows are still what was loaded.
+//! Rows are loaded and folded before it: a transaction id is held only while Postgres writes, as nobody who reads the log in
+//! order passes an open one. The checkpoint tells whether the rows are still what was loaded, so rows stay in memory from
+//! batch to batch and what is written often is read once.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use app::log::LogError;
-use sqlx::postgres::PgPool;
+use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::{ConnectOptions as _, Executor as _};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::checkpoint::{Checkpoint, Tables};
 use crate::projector::{Recorded, Refused};
 use crate::read_models::ReadModel;
-use crate::table::WriteMode;
 use crate::working_set::{FoldError, Outcome, WorkingSet};
+
+/// How long a batch may take with everything.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// How a batch went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moved {
-    /// The checkpoint is now here; so many events were handled, so many of them parked. The longest transaction took so
-    /// long.
-    To { checkpoint: Checkpoint, events: usize, parked: u64, written_in: Duration },
-    /// Somebody else is moving it, or has moved it since it was read.
+    /// So many events were handled, so many of them parked. The longest transaction took so long.
+    To { events: usize, parked: u64, written_in: Duration },
+    /// Somebody else is moving the checkpoint, or has moved it since it was read.
     Elsewhere,
 }
 
@@ -61,80 +65,127 @@ pub(crate) fn refusal(error: &sqlx::Error) -> Option<Refused> {
     }
 }
 
-/// Applies `events`, which follow the checkpoint, in one transaction; where that fails through one of them, one by one,
-/// each in a transaction of its own. Dropped half-way, whole transactions stay and nothing else.
-pub(crate) async fn apply(
-    pool: &PgPool,
+/// The writer of a read model's tables, over a connection of its own. Dropped half-way, whole transactions stay and nothing
+/// else.
+pub(crate) struct Writer {
     model: ReadModel,
     tables: Tables,
-    from: Checkpoint,
-    events: &[Arc<Recorded>],
-) -> Result<Moved, BatchError> {
-    if let Attempt::Moved(moved) = attempt(pool, model, tables, from, events, None).await? {
-        return Ok(moved);
-    }
-    tracing::debug!(projection = model.name(), events = events.len(), "applying events one by one");
-    let mut moved = Moved::Elsewhere;
-    let (mut at, mut handled, mut all_parked, mut all_written_in) = (from, 0, 0, Duration::ZERO);
-    for event in events {
-        let one = std::slice::from_ref(event);
-        let attempted = match attempt(pool, model, tables, at, one, None).await? {
-            Attempt::Faulty(refused) => match attempt(pool, model, tables, at, one, Some(&refused)).await? {
-                Attempt::Faulty(refused) => return Err(BatchError::CannotBeParked(event.event_id(), refused)),
-                Attempt::Moved(moved) => moved,
-            },
-            Attempt::Moved(moved) => moved,
-        };
-        let Moved::To { checkpoint, events, parked, written_in } = attempted else { break };
-        at = checkpoint;
-        handled += events;
-        all_parked += parked;
-        all_written_in = all_written_in.max(written_in);
-        moved = Moved::To { checkpoint, events: handled, parked: all_parked, written_in: all_written_in };
-    }
-    Ok(moved)
+    pool: PgPool,
+    /// Given back by whoever used it to the end: one that was dropped half-way, or failed, is closed.
+    connection: Option<PgConnection>,
+    /// Where the tables were when they were last read or written.
+    checkpoint: Option<Checkpoint>,
+    /// Rows as they are stored at the checkpoint.
+    rows: Option<WorkingSet>,
 }
 
-async fn attempt(
-    pool: &PgPool,
-    model: ReadModel,
-    tables: Tables,
-    from: Checkpoint,
-    events: &[Arc<Recorded>],
-    refused: Option<&Refused>,
-) -> Result<Attempt, BatchError> {
-    let Some(last) = events.last() else { return Ok(Attempt::Moved(Moved::Elsewhere)) };
-    let to = last.position();
-    let schema = tables.schema(model);
-    let mut connection = pool.acquire().await?;
-    if !events.iter().any(|event| model.projector().follows(event)) {
-        let started = Instant::now();
-        let moved = from.advance(&mut *connection, &schema, to).await?;
-        return Ok(Attempt::Moved(moved_to(moved, events.len(), 0, started)));
+impl Writer {
+    /// Opens its connection with the first use. The pool says where to.
+    pub(crate) fn new(pool: &PgPool, model: ReadModel, tables: Tables) -> Self {
+        Self { model, tables, pool: pool.clone(), connection: None, checkpoint: None, rows: None }
     }
-    let mut set = WorkingSet::new(model, tables);
-    set.load(&mut connection, events, false).await?;
-    let Outcome { parked, .. } = match set.fold(&mut connection, events, refused).await {
-        Ok(outcome) => outcome,
-        Err(FoldError::Database(error)) => return Err(error.into()),
-        Err(FoldError::HalfFolded(refused)) => return Ok(Attempt::Faulty(refused)),
-    };
-    drop(connection);
-    let mut transaction = app::log::begin(pool).await?;
-    let started = Instant::now();
-    let moved = from.advance(&mut *transaction, &schema, to).await?;
-    if moved.is_some() {
-        if let Err(error) = set.write(&mut transaction, WriteMode::Insert).await {
-            return refusal(&error).map(Attempt::Faulty).ok_or(BatchError::Database(error));
+
+    /// Where the tables are, as far as is known here.
+    pub(crate) async fn checkpoint(&mut self) -> sqlx::Result<Checkpoint> {
+        if let Some(checkpoint) = self.checkpoint {
+            return Ok(checkpoint);
         }
-        transaction.commit().await?;
+        let mut connection = self.take_connection().await?;
+        let checkpoint = Checkpoint::read(&mut connection, &self.tables.schema(self.model)).await?;
+        self.connection = Some(connection);
+        self.checkpoint = Some(checkpoint);
+        Ok(checkpoint)
     }
-    Ok(Attempt::Moved(moved_to(moved, events.len(), parked, started)))
-}
 
-fn moved_to(moved: Option<Checkpoint>, events: usize, parked: u64, started: Instant) -> Moved {
-    match moved {
-        Some(checkpoint) => Moved::To { checkpoint, events, parked, written_in: started.elapsed() },
-        None => Moved::Elsewhere,
+    /// Reads the checkpoint and every row again next time.
+    pub(crate) fn forget(&mut self) {
+        (self.checkpoint, self.rows) = (None, None);
+    }
+
+    /// Applies `events`, which follow the checkpoint, in one transaction; where that fails through one of them, one by one,
+    /// each in a transaction of its own.
+    pub(crate) async fn apply(&mut self, events: &[Arc<Recorded>]) -> Result<Moved, BatchError> {
+        if let Attempt::Moved(moved) = self.attempt(events, None).await? {
+            return Ok(moved);
+        }
+        tracing::debug!(projection = self.model.name(), events = events.len(), "applying events one by one");
+        let mut moved = Moved::Elsewhere;
+        let (mut handled, mut all_parked, mut all_written_in) = (0, 0, Duration::ZERO);
+        for event in events {
+            let one = std::slice::from_ref(event);
+            let attempted = match self.attempt(one, None).await? {
+                Attempt::Faulty(refused) => match self.attempt(one, Some(&refused)).await? {
+                    Attempt::Faulty(refused) => return Err(BatchError::CannotBeParked(event.event_id(), refused)),
+                    Attempt::Moved(moved) => moved,
+                },
+                Attempt::Moved(moved) => moved,
+            };
+            let Moved::To { events, parked, written_in } = attempted else { break };
+            handled += events;
+            all_parked += parked;
+            all_written_in = all_written_in.max(written_in);
+            moved = Moved::To { events: handled, parked: all_parked, written_in: all_written_in };
+        }
+        Ok(moved)
+    }
+
+    async fn attempt(&mut self, events: &[Arc<Recorded>], refused: Option<&Refused>) -> Result<Attempt, BatchError> {
+        let attempted = tokio::time::timeout(BATCH_TIMEOUT, self.try_once(events, refused)).await;
+        let attempted = attempted.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()));
+        if attempted.is_err() {
+            self.forget();
+        }
+        attempted
+    }
+
+    async fn try_once(&mut self, events: &[Arc<Recorded>], refused: Option<&Refused>) -> Result<Attempt, BatchError> {
+        let Some(last) = events.last() else { return Ok(Attempt::Moved(Moved::Elsewhere)) };
+        let from = self.checkpoint().await?;
+        let mut connection = self.take_connection().await?;
+        let mut rows = self.rows.take().unwrap_or_else(|| WorkingSet::new(self.model, self.tables));
+        rows.load(&mut connection, events, false).await?;
+        let parked = match rows.fold(&mut connection, events, refused).await {
+            Ok(Outcome { parked, .. }) => parked,
+            Err(FoldError::Database(error)) => return Err(error.into()),
+            Err(FoldError::HalfFolded(refused)) => {
+                self.connection = Some(connection);
+                return Ok(Attempt::Faulty(refused));
+            }
+        };
+        let started = Instant::now();
+        let moved = match rows.write(&mut connection, from, last.position()).await {
+            Ok(moved) => moved,
+            Err(error) => {
+                let refused = refusal(&error).ok_or(BatchError::Database(error))?;
+                self.connection = Some(connection);
+                return Ok(Attempt::Faulty(refused));
+            }
+        };
+        self.connection = Some(connection);
+        self.checkpoint = moved;
+        Ok(Attempt::Moved(match moved {
+            Some(_) => {
+                self.rows = Some(rows);
+                Moved::To { events: events.len(), parked, written_in: started.elapsed() }
+            }
+            None => Moved::Elsewhere,
+        }))
+    }
+
+    /// A connection of its own needs no look whether it lives before each use, and has settings that fit a writer: what is
+    /// lost in a crash of Postgres is lost with its checkpoint, and every statement goes by a key, also where a table was
+    /// empty when the statement was planned.
+    async fn take_connection(&mut self) -> sqlx::Result<PgConnection> {
+        if let Some(connection) = self.connection.take() {
+            return Ok(connection);
+        }
+        let mut connection = self.pool.connect_options().connect().await?;
+        connection
+            .execute(
+                "SET synchronous_commit = off; SET statement_timeout = '30s'; SET plan_cache_mode = force_generic_plan;
+                 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
+            )
+            .await?;
+        Ok(connection)
     }
 }

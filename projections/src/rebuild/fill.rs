@@ -17,9 +17,8 @@ use crate::checkpoint::{Checkpoint, Tables};
 use crate::feed;
 use crate::projector::Recorded;
 use crate::read_models::ReadModel;
-use crate::runner::batch::{self, Moved, refusal};
-use crate::table::WriteMode;
 use crate::working_set::{FoldError, WorkingSet};
+use crate::writer::{Moved, Writer, refusal};
 
 /// Events read at once.
 const PAGE: usize = 1_000;
@@ -105,20 +104,19 @@ impl Projections {
             if pending > 0 && (is_last || pending >= size || bytes >= MOST_BYTES) {
                 let mut transaction = writer.begin().await?;
                 let started = Instant::now();
-                let Some(moved) = checkpoint.advance(&mut *transaction, set.schema(), reached).await? else {
-                    return Err(RebuildError::Database(sqlx::Error::Protocol("another rebuild is under way".into())));
+                let moved = match set.copy(&mut transaction, checkpoint, reached).await {
+                    Ok(moved) => moved.ok_or_else(another_is_under_way)?,
+                    Err(error) => {
+                        return match refusal(&error) {
+                            Some(_) => Ok(Filled::Faulty { events: written, until: reached }),
+                            None => Err(error.into()),
+                        };
+                    }
                 };
-                if let Err(error) = set.write(&mut transaction, WriteMode::Copy).await {
-                    return match refusal(&error) {
-                        Some(_) => Ok(Filled::Faulty { events: written, until: reached }),
-                        None => Err(error.into()),
-                    };
-                }
                 transaction.commit().await?;
                 size = next_size(size, started.elapsed());
                 written += pending as u64;
                 (checkpoint, nothing_stored, pending, bytes) = (moved, false, 0, 0);
-                set = WorkingSet::new(model, Tables::Next);
             }
             if is_last {
                 return Ok(Filled::ToTheEnd { events: written });
@@ -137,21 +135,20 @@ impl Projections {
         token: &CancellationToken,
     ) -> Result<u64, RebuildError> {
         let mut applied = 0;
+        let mut writer = Writer::new(&self.pool, model, Tables::Next);
         loop {
             if token.is_cancelled() {
                 return Err(RebuildError::Stopped);
             }
-            let from = Checkpoint::read(&self.pool, &Tables::Next.schema(model)).await?;
+            let from = writer.checkpoint().await?;
             let mut events = feed::read(&self.log, from.position, PAGE).await?;
             events.retain(|event| event.position() <= until);
             if events.is_empty() {
                 return Ok(applied);
             }
-            match batch::apply(&self.pool, model, Tables::Next, from, &events).await? {
+            match writer.apply(&events).await? {
                 Moved::To { events, .. } => applied += events as u64,
-                Moved::Elsewhere => {
-                    return Err(RebuildError::Database(sqlx::Error::Protocol("another rebuild is under way".into())));
-                }
+                Moved::Elsewhere => return Err(another_is_under_way()),
             }
         }
     }
@@ -176,14 +173,13 @@ impl Projections {
             FoldError::Database(error) => error,
             FoldError::HalfFolded(_) => sqlx::Error::Protocol(error.to_string()),
         })?;
-        match from.advance(&mut *connection, set.schema(), last.position()).await? {
-            Some(moved) => {
-                set.write(connection, WriteMode::Insert).await?;
-                Ok(moved.position)
-            }
-            None => Err(RebuildError::Database(sqlx::Error::Protocol("another rebuild is under way".into()))),
-        }
+        let moved = set.write(connection, from, last.position()).await?;
+        Ok(moved.ok_or_else(another_is_under_way)?.position)
     }
+}
+
+fn another_is_under_way() -> RebuildError {
+    RebuildError::Database(sqlx::Error::Protocol("another rebuild is under way".into()))
 }
 
 fn next_size(size: usize, took: Duration) -> usize {

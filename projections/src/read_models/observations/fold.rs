@@ -197,7 +197,7 @@ impl Fold for Rows {
                 let nodes = observed.nodes(recorded)?;
                 let session = observed.session(recorded, self.sessions.get(&(observation.session_id.clone(),))?)?;
                 self.observations.insert(observation, "a lab is observed")?;
-                self.nodes.rows.extend(nodes);
+                nodes.into_iter().for_each(|node| self.nodes.push(node));
                 self.sessions.put(session)?;
                 Ok(Applied::Changed)
             }
@@ -474,10 +474,10 @@ mod tests {
         given(&mut rows, &observed(7, "2026-03-01T10:00:00Z", json!(1.5))).unwrap();
         let observation = rows.observations.rows()[0];
         assert_eq!((observation.nominal_cpu_cores, observation.node_count), (Some(1.5), Some(2)));
-        let nodes: Vec<_> = rows.nodes.rows.iter().map(|node| (node.ordinal, node.nominal_memory_mb)).collect();
+        let nodes: Vec<_> = rows.nodes.rows().iter().map(|node| (node.ordinal, node.nominal_memory_mb)).collect();
         assert_eq!(nodes, [(0, Some(512.0)), (1, Some(768.0))]);
-        assert_eq!(rows.nodes.rows[0].disk_read_bytes, Some(Count(46_081_024)));
-        assert_eq!(rows.nodes.rows[1].used_cpu_percent, None, "nobody measured");
+        assert_eq!(rows.nodes.rows()[0].disk_read_bytes, Some(Count(46_081_024)));
+        assert_eq!(rows.nodes.rows()[1].used_cpu_percent, None, "nobody measured");
         assert_eq!(rows.sessions.rows()[0].cpu_cores_event_id, Some(event_id(7)));
     }
 
