@@ -1,5 +1,9 @@
 //! Classification of database errors: unreachable, timed out, data or internal.
 
+mod stored_time;
+
+pub use self::stored_time::StoredTime;
+
 /// Class of a database error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatabaseFailure {

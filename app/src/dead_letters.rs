@@ -8,8 +8,10 @@ mod headers;
 mod payload;
 
 use std::collections::BTreeMap;
+use std::error::Error;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::StreamExt as _;
 use metrics::counter;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -22,6 +24,7 @@ use self::bounds::{LettersInUse, Room};
 pub(crate) use self::headers::from_wire;
 pub use self::headers::{header_map, plain_headers};
 pub use self::payload::{PayloadKept, names_a_secret};
+use crate::database::StoredTime;
 use crate::printable::storable;
 use bus::clock::{Clock, IdGenerator};
 use bus::subjects;
@@ -87,7 +90,7 @@ pub struct Undeliverable<'a> {
 }
 
 /// A message that could not be handled.
-#[derive(Debug, Clone, Serialize, sqlx::FromRow)]
+#[derive(Debug, Clone, Serialize)]
 pub struct DeadLetter {
     /// Its id.
     pub id: Uuid,
@@ -147,9 +150,55 @@ pub struct SweepOutcome {
     pub expired: u64,
 }
 
-/// The columns of [`DeadLetter`].
-const COLUMNS: &str = "id, kind, source, reason, aggregate_type, aggregate_id, event_id, position, headers, \
-     message_bytes, payload_kept, attempts, first_seen_at, last_seen_at, status, settled_by, settled_at, settled_reason";
+/// A row of the table.
+struct Row {
+    id: Uuid,
+    kind: DeadLetterKind,
+    source: String,
+    reason: String,
+    aggregate_type: Option<String>,
+    aggregate_id: Option<String>,
+    event_id: Option<Uuid>,
+    position: Option<String>,
+    headers: Json<BTreeMap<String, String>>,
+    message_bytes: i64,
+    payload_kept: PayloadKept,
+    attempts: i64,
+    first_seen_at: StoredTime,
+    last_seen_at: StoredTime,
+    status: Status,
+    settled_by: Option<String>,
+    settled_at: Option<StoredTime>,
+    settled_reason: Option<String>,
+    payload: Vec<u8>,
+    raw_headers: Option<Vec<u8>>,
+}
+
+impl From<Row> for OpenedLetter {
+    fn from(row: Row) -> Self {
+        let letter = DeadLetter {
+            id: row.id,
+            kind: row.kind,
+            source: row.source,
+            reason: row.reason,
+            aggregate_type: row.aggregate_type,
+            aggregate_id: row.aggregate_id,
+            event_id: row.event_id,
+            position: row.position,
+            headers: row.headers,
+            message_bytes: row.message_bytes,
+            payload_kept: row.payload_kept,
+            attempts: row.attempts,
+            first_seen_at: row.first_seen_at.into(),
+            last_seen_at: row.last_seen_at.into(),
+            status: row.status,
+            settled_by: row.settled_by,
+            settled_at: row.settled_at.map(DateTime::from),
+            settled_reason: row.settled_reason,
+        };
+        Self { letter, payload: row.payload, raw_headers: row.raw_headers }
+    }
+}
 
 /// The dead letters' table. Cloning shares the pool.
 #[derive(Clone)]
@@ -215,16 +264,15 @@ impl DeadLetters {
 
     /// Makes room by removing settled letters, the team's before others, the oldest first.
     async fn remove_settled(&self, kind: DeadLetterKind, team: &str) -> sqlx::Result<u64> {
-        let removed = sqlx::query(
-            "delete from dead_letters where id in (select id from dead_letters \
-             where kind = $1 and status <> 'waiting' order by team <> $2, settled_at limit $3)",
-        )
-        .bind(kind)
-        .bind(team)
-        .bind(SWEPT_AT_ONCE)
-        .execute(&self.pool)
-        .await?;
-        Ok(removed.rows_affected())
+        let removed = sqlx::query!(
+            "DELETE FROM dead_letters WHERE id IN (
+                 SELECT id FROM dead_letters WHERE kind = $1 AND status <> 'waiting'
+                  ORDER BY team <> $2, settled_at LIMIT $3)",
+            kind as _,
+            team,
+            SWEPT_AT_ONCE
+        );
+        Ok(removed.execute(&self.pool).await?.rows_affected())
     }
 
     async fn insert(
@@ -238,59 +286,63 @@ impl DeadLetters {
         let (aggregate_type, aggregate_id) = message.aggregate.unzip();
         let (event_id, position) = message.event.clone().unzip();
         let text = |text: &str| storable(text, LONGEST_TEXT);
-        sqlx::query_scalar(
-            "insert into dead_letters (id, kind, source, reason, fingerprint, aggregate_type, aggregate_id, event_id, \
-             position, headers, payload, first_seen_at, last_seen_at, team, payload_kept, message_bytes, kept_bytes, \
-             raw_headers) \
-             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15, $16, $17) \
-             on conflict (kind, source, fingerprint) do update set reason = excluded.reason, \
-             attempts = dead_letters.attempts + 1, last_seen_at = excluded.last_seen_at, status = 'waiting', \
-             settled_by = null, settled_at = null, settled_reason = null \
-             returning id",
+        sqlx::query_scalar!(
+            "INSERT INTO dead_letters (id, kind, source, reason, fingerprint, aggregate_type, aggregate_id, event_id,
+                                       position, headers, payload, first_seen_at, last_seen_at, team, payload_kept,
+                                       message_bytes, kept_bytes, raw_headers)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $12, $13, $14, $15, $16, $17)
+             ON CONFLICT (kind, source, fingerprint) DO UPDATE
+                SET reason = excluded.reason, attempts = dead_letters.attempts + 1,
+                    last_seen_at = excluded.last_seen_at, status = 'waiting', settled_by = NULL, settled_at = NULL,
+                    settled_reason = NULL
+             RETURNING id",
+            self.id_generator.uuid(),
+            message.kind as _,
+            source,
+            stored.reason,
+            fingerprint,
+            aggregate_type.map(text),
+            aggregate_id.map(text),
+            event_id,
+            position.as_deref().map(text),
+            Json(&stored.headers) as _,
+            stored.payload,
+            self.clock.now(),
+            team,
+            stored.payload_kept as _,
+            i64::try_from(message.payload.len()).unwrap_or(i64::MAX),
+            stored.bytes(),
+            stored.raw_headers.as_deref()
         )
-        .bind(self.id_generator.uuid())
-        .bind(message.kind)
-        .bind(source)
-        .bind(&stored.reason)
-        .bind(fingerprint)
-        .bind(aggregate_type.map(text))
-        .bind(aggregate_id.map(text))
-        .bind(event_id)
-        .bind(position.as_deref().map(text))
-        .bind(Json(&stored.headers))
-        .bind(&stored.payload)
-        .bind(self.clock.now())
-        .bind(team)
-        .bind(stored.payload_kept)
-        .bind(i64::try_from(message.payload.len()).unwrap_or(i64::MAX))
-        .bind(stored.bytes())
-        .bind(&stored.raw_headers)
         .fetch_one(&self.pool)
         .await
     }
 
     async fn in_use(&self, kind: DeadLetterKind, team: &str) -> sqlx::Result<LettersInUse> {
-        sqlx::query_as(
-            "select count(*) as letters, coalesce(sum(kept_bytes), 0)::bigint as bytes, \
-             count(*) filter (where team = $2) as team_letters, \
-             coalesce(sum(kept_bytes) filter (where team = $2), 0)::bigint as team_bytes \
-             from dead_letters where kind = $1",
+        sqlx::query_as!(
+            LettersInUse,
+            r#"SELECT count(*) AS "letters!", coalesce(sum(kept_bytes), 0)::bigint AS "bytes!",
+                      count(*) FILTER (WHERE team = $2) AS "team_letters!",
+                      coalesce(sum(kept_bytes) FILTER (WHERE team = $2), 0)::bigint AS "team_bytes!"
+                 FROM dead_letters WHERE kind = $1"#,
+            kind as _,
+            team
         )
-        .bind(kind)
-        .bind(team)
         .fetch_one(&self.pool)
         .await
     }
 
     async fn count_again(&self, message: &Undeliverable<'_>, source: &str) -> sqlx::Result<Option<Uuid>> {
-        sqlx::query_scalar(
-            "update dead_letters set attempts = attempts + 1, last_seen_at = $4, status = 'waiting', settled_by = null, \
-             settled_at = null, settled_reason = null where kind = $1 and source = $2 and fingerprint = $3 returning id",
+        sqlx::query_scalar!(
+            "UPDATE dead_letters
+                SET attempts = attempts + 1, last_seen_at = $4, status = 'waiting', settled_by = NULL,
+                    settled_at = NULL, settled_reason = NULL
+              WHERE kind = $1 AND source = $2 AND fingerprint = $3 RETURNING id",
+            message.kind as _,
+            source,
+            fingerprint(message),
+            self.clock.now()
         )
-        .bind(message.kind)
-        .bind(source)
-        .bind(fingerprint(message))
-        .bind(self.clock.now())
         .fetch_optional(&self.pool)
         .await
     }
@@ -322,12 +374,12 @@ impl DeadLetters {
         };
         let mut swept = SweepOutcome::default();
         loop {
-            let removed = sqlx::query(
-                "delete from dead_letters where id in \
-                 (select id from dead_letters where status <> 'waiting' and settled_at < $1 limit $2)",
+            let removed = sqlx::query!(
+                "DELETE FROM dead_letters WHERE id IN (
+                     SELECT id FROM dead_letters WHERE status <> 'waiting' AND settled_at < $1 LIMIT $2)",
+                before(self.bounds.settled_for),
+                SWEPT_AT_ONCE
             )
-            .bind(before(self.bounds.settled_for))
-            .bind(SWEPT_AT_ONCE)
             .execute(&self.pool)
             .await?
             .rows_affected();
@@ -337,15 +389,16 @@ impl DeadLetters {
             }
         }
         loop {
-            let expired = sqlx::query(
-                "update dead_letters set status = 'discarded', settled_by = 'lablet', settled_at = $3, \
-                 settled_reason = 'nobody decided about it in its time', payload = '', raw_headers = null, \
-                 payload_kept = 'removed', kept_bytes = 0 where id in \
-                 (select id from dead_letters where status = 'waiting' and last_seen_at < $1 limit $2)",
+            let expired = sqlx::query!(
+                "UPDATE dead_letters
+                    SET status = 'discarded', settled_by = 'lablet', settled_at = $3,
+                        settled_reason = 'nobody decided about it in its time', payload = '', raw_headers = NULL,
+                        payload_kept = 'removed', kept_bytes = 0
+                  WHERE id IN (SELECT id FROM dead_letters WHERE status = 'waiting' AND last_seen_at < $1 LIMIT $2)",
+                before(self.bounds.waiting_for),
+                SWEPT_AT_ONCE,
+                now
             )
-            .bind(before(self.bounds.waiting_for))
-            .bind(SWEPT_AT_ONCE)
-            .bind(now)
             .execute(&self.pool)
             .await?
             .rows_affected();
@@ -354,10 +407,7 @@ impl DeadLetters {
                 break;
             }
         }
-        sqlx::query("delete from command_trials where begun_at < $1")
-            .bind(now - TRIALS_FOR)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query!("DELETE FROM command_trials WHERE begun_at < $1", now - TRIALS_FOR).execute(&self.pool).await?;
         Ok(swept)
     }
 
@@ -366,13 +416,13 @@ impl DeadLetters {
     /// # Errors
     /// sqlx's error.
     pub async fn begin_trial(&self, message: &Undeliverable<'_>) -> sqlx::Result<i64> {
-        sqlx::query_scalar(
-            "insert into command_trials (fingerprint, begun, begun_at) values ($1, 1, $2) \
-             on conflict (fingerprint) do update set begun = command_trials.begun + 1, begun_at = excluded.begun_at \
-             returning begun - 1",
+        sqlx::query_scalar!(
+            r#"INSERT INTO command_trials (fingerprint, begun, begun_at) VALUES ($1, 1, $2)
+               ON CONFLICT (fingerprint) DO UPDATE SET begun = command_trials.begun + 1, begun_at = excluded.begun_at
+               RETURNING begun - 1 AS "earlier!""#,
+            fingerprint(message),
+            self.clock.now()
         )
-        .bind(fingerprint(message))
-        .bind(self.clock.now())
         .fetch_one(&self.pool)
         .await
     }
@@ -382,14 +432,14 @@ impl DeadLetters {
     /// # Errors
     /// sqlx's error; the next trial then counts one too many.
     pub async fn end_trial(&self, message: &Undeliverable<'_>) -> sqlx::Result<()> {
-        sqlx::query("delete from command_trials where fingerprint = $1")
-            .bind(fingerprint(message))
+        sqlx::query!("DELETE FROM command_trials WHERE fingerprint = $1", fingerprint(message))
             .execute(&self.pool)
             .await
             .map(drop)
     }
 
-    /// The dead letters with this status, newest first, at most `limit`. `None` for either means any.
+    /// The dead letters with this status, newest first, at most `limit`. `None` for either means any. A row that cannot
+    /// be read is logged and left out.
     ///
     /// # Errors
     /// sqlx's error.
@@ -399,11 +449,32 @@ impl DeadLetters {
         status: Option<Status>,
         limit: i64,
     ) -> sqlx::Result<Vec<DeadLetter>> {
-        let query = format!(
-            "select {COLUMNS} from dead_letters where ($1::text is null or kind = $1) and ($2::text is null or status = $2) \
-             order by last_seen_at desc, id limit $3"
-        );
-        sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(kind).bind(status).bind(limit).fetch_all(&self.pool).await
+        let mut rows = sqlx::query_as!(
+            Row,
+            r#"SELECT id, kind AS "kind: DeadLetterKind", source, reason, aggregate_type, aggregate_id, event_id, position,
+                      headers AS "headers: Json<BTreeMap<String, String>>", message_bytes,
+                      payload_kept AS "payload_kept: PayloadKept", attempts, first_seen_at AS "first_seen_at: StoredTime",
+                      last_seen_at AS "last_seen_at: StoredTime", status AS "status: Status", settled_by,
+                      settled_at AS "settled_at: StoredTime", settled_reason, ''::bytea AS "payload!",
+                      NULL::bytea AS raw_headers
+                 FROM dead_letters WHERE ($1::text IS NULL OR kind = $1) AND ($2::text IS NULL OR status = $2)
+                ORDER BY last_seen_at DESC, id LIMIT $3"#,
+            kind as _,
+            status as _,
+            limit
+        )
+        .fetch(&self.pool);
+        let mut letters = Vec::new();
+        while let Some(row) = rows.next().await {
+            match row {
+                Ok(row) => letters.push(OpenedLetter::from(row).letter),
+                Err(error @ sqlx::Error::ColumnDecode { .. }) => {
+                    tracing::error!(error = &error as &dyn Error, "dead letter unreadable, left out of the list");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(letters)
     }
 
     /// How many wait, by kind.
@@ -411,10 +482,11 @@ impl DeadLetters {
     /// # Errors
     /// sqlx's error.
     pub async fn waiting(&self, kind: DeadLetterKind) -> sqlx::Result<i64> {
-        sqlx::query_scalar("select count(*) from dead_letters where kind = $1 and status = 'waiting'")
-            .bind(kind)
-            .fetch_one(&self.pool)
-            .await
+        let waiting = sqlx::query_scalar!(
+            r#"SELECT count(*) AS "waiting!" FROM dead_letters WHERE kind = $1 AND status = 'waiting'"#,
+            kind as _
+        );
+        waiting.fetch_one(&self.pool).await
     }
 
     /// One dead letter and the stored part of its message.
@@ -422,16 +494,17 @@ impl DeadLetters {
     /// # Errors
     /// sqlx's error.
     pub async fn show(&self, id: Uuid) -> sqlx::Result<Option<OpenedLetter>> {
-        #[derive(sqlx::FromRow)]
-        struct Row {
-            #[sqlx(flatten)]
-            letter: DeadLetter,
-            payload: Vec<u8>,
-            raw_headers: Option<Vec<u8>>,
-        }
-        let query = format!("select {COLUMNS}, payload, raw_headers from dead_letters where id = $1");
-        let row: Option<Row> = sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(id).fetch_optional(&self.pool).await?;
-        Ok(row.map(|Row { letter, payload, raw_headers }| OpenedLetter { letter, payload, raw_headers }))
+        let row = sqlx::query_as!(
+            Row,
+            r#"SELECT id, kind AS "kind: DeadLetterKind", source, reason, aggregate_type, aggregate_id, event_id, position,
+                      headers AS "headers: Json<BTreeMap<String, String>>", message_bytes,
+                      payload_kept AS "payload_kept: PayloadKept", attempts, first_seen_at AS "first_seen_at: StoredTime",
+                      last_seen_at AS "last_seen_at: StoredTime", status AS "status: Status", settled_by,
+                      settled_at AS "settled_at: StoredTime", settled_reason, payload, raw_headers
+                 FROM dead_letters WHERE id = $1"#,
+            id
+        );
+        Ok(row.fetch_optional(&self.pool).await?.map(OpenedLetter::from))
     }
 
     /// Settles a waiting dead letter; returns whether there was one.
@@ -439,18 +512,16 @@ impl DeadLetters {
     /// # Errors
     /// sqlx's error.
     pub async fn settle(&self, id: Uuid, status: Status, settled_by: &str, reason: Option<&str>) -> sqlx::Result<bool> {
-        let settled = sqlx::query(
-            "update dead_letters set status = $2, settled_by = $3, settled_at = $4, settled_reason = $5 \
-             where id = $1 and status = 'waiting'",
-        )
-        .bind(id)
-        .bind(status)
-        .bind(settled_by)
-        .bind(self.clock.now())
-        .bind(reason.map(|reason| storable(reason, LONGEST_REASON)))
-        .execute(&self.pool)
-        .await?;
-        Ok(settled.rows_affected() > 0)
+        let settled = sqlx::query!(
+            "UPDATE dead_letters SET status = $2, settled_by = $3, settled_at = $4, settled_reason = $5
+              WHERE id = $1 AND status = 'waiting'",
+            id,
+            status as _,
+            settled_by,
+            self.clock.now(),
+            reason.map(|reason| storable(reason, LONGEST_REASON))
+        );
+        Ok(settled.execute(&self.pool).await?.rows_affected() > 0)
     }
 
     /// Records that a retry failed, with its reason.
@@ -458,13 +529,15 @@ impl DeadLetters {
     /// # Errors
     /// sqlx's error.
     pub async fn failed_again(&self, id: Uuid, reason: &str) -> sqlx::Result<()> {
-        sqlx::query("update dead_letters set reason = $2, attempts = attempts + 1, last_seen_at = $3 where id = $1")
-            .bind(id)
-            .bind(storable(reason, LONGEST_REASON))
-            .bind(self.clock.now())
-            .execute(&self.pool)
-            .await
-            .map(drop)
+        sqlx::query!(
+            "UPDATE dead_letters SET reason = $2, attempts = attempts + 1, last_seen_at = $3 WHERE id = $1",
+            id,
+            storable(reason, LONGEST_REASON),
+            self.clock.now()
+        )
+        .execute(&self.pool)
+        .await
+        .map(drop)
     }
 
     /// Whether the database accepts writes now.

@@ -18,13 +18,14 @@ use metrics::{Unit, counter, describe_counter};
 use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions as _, FromRow, PgExecutor};
+use sqlx::{ConnectOptions as _, PgExecutor};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 pub use self::analysts::{Deviation, confine_analysts, keep_analyst_password, problem_lines};
 pub use self::session::WatchedSession;
 use self::session::{REPORT_AFTER, SessionAction};
+use crate::database::StoredTime;
 use crate::log::{Log, Visibility};
 use bus::Backoff;
 
@@ -75,7 +76,7 @@ pub struct WatcherState {
 }
 
 /// A session that was ended.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema, FromRow)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct EndedSession {
     /// When.
     pub ended_at: DateTime<Utc>,
@@ -98,18 +99,36 @@ pub struct EndedSession {
 /// # Errors
 /// sqlx's error.
 pub async fn state(log: &Log) -> sqlx::Result<WatcherState> {
-    let statement =
-        "SELECT looked_at, coalesce(leased_until > clock_timestamp(), false), ended, problems FROM log_watcher";
-    let (looked_at, watching, ended_sessions, problems): (Option<DateTime<Utc>>, bool, i64, Vec<String>) =
-        sqlx::query_as(statement).fetch_one(log.pool()).await?;
-    let last_ended = sqlx::query_as(
-        "SELECT ended_at, pid, role_name, database_name, application_name, seconds, reason FROM ended_sessions
-          ORDER BY id DESC LIMIT 1",
+    // One statement: the number and the last of them are counted up together.
+    let row = sqlx::query!(
+        r#"SELECT looked_at AS "looked_at: StoredTime", coalesce(leased_until > clock_timestamp(), false) AS "watching!",
+                  ended, problems, ended_at AS "ended_at?: StoredTime", pid AS "pid?", role_name AS "role_name?",
+                  database_name AS "database_name?", application_name AS "application_name?", seconds AS "seconds?",
+                  reason AS "reason?"
+             FROM log_watcher
+             LEFT JOIN (SELECT * FROM ended_sessions ORDER BY id DESC LIMIT 1) last_ended ON true"#
     )
-    .fetch_optional(log.pool())
+    .fetch_one(log.pool())
     .await?;
-    counter!("lablet_log_ended_sessions_total").absolute(ended_sessions.unsigned_abs());
-    Ok(WatcherState { looked_at, watching, ended_sessions, last_ended, problems })
+    counter!("lablet_log_ended_sessions_total").absolute(row.ended.unsigned_abs());
+    let last_ended = (|| {
+        Some(EndedSession {
+            ended_at: row.ended_at?.into(),
+            pid: row.pid?,
+            role_name: row.role_name?,
+            database_name: row.database_name?,
+            application_name: row.application_name?,
+            seconds: row.seconds?,
+            reason: row.reason?,
+        })
+    })();
+    Ok(WatcherState {
+        looked_at: row.looked_at.map(DateTime::from),
+        watching: row.watching,
+        ended_sessions: row.ended,
+        last_ended,
+        problems: row.problems,
+    })
 }
 
 /// Sessions of the cluster that have a transaction id, the oldest transaction first: the readers of the log wait for
@@ -210,8 +229,9 @@ impl Watcher {
     }
 
     async fn release(&mut self) -> sqlx::Result<()> {
-        let statement = "UPDATE log_watcher SET holder = NULL, leased_until = NULL WHERE holder = $1";
-        sqlx::query(statement).bind(&self.holder).execute(self.log.pool()).await?;
+        sqlx::query!("UPDATE log_watcher SET holder = NULL, leased_until = NULL WHERE holder = $1", self.holder)
+            .execute(self.log.pool())
+            .await?;
         Ok(())
     }
 
@@ -240,10 +260,14 @@ impl Watcher {
 
     /// Takes or keeps the lease.
     async fn leads(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
-        let statement = "UPDATE log_watcher SET holder = $1, looked_at = clock_timestamp(),
-                                leased_until = clock_timestamp() + make_interval(secs => $2)
-                          WHERE holder = $1 OR leased_until IS NULL OR leased_until < clock_timestamp()";
-        let lease = sqlx::query(statement).bind(&self.holder).bind(self.options.lease.as_secs_f64());
+        let lease = sqlx::query!(
+            "UPDATE log_watcher
+                SET holder = $1, looked_at = clock_timestamp(),
+                    leased_until = clock_timestamp() + make_interval(secs => $2)
+              WHERE holder = $1 OR leased_until IS NULL OR leased_until < clock_timestamp()",
+            self.holder,
+            self.options.lease.as_secs_f64()
+        );
         Ok(lease.execute(connection).await?.rows_affected() > 0)
     }
 
@@ -307,12 +331,14 @@ impl Watcher {
             Some(limit) => (session.beyond_seconds.unwrap_or_default(), format!("outlived the analysts' {limit}")),
             None => (held.as_secs_f64(), "delayed the readers of the log".to_owned()),
         };
-        let ended = sqlx::query_scalar::<_, bool>("SELECT end_session($1, $2::timestamptz, $3)")
-            .bind(session.pid)
-            .bind(&session.backend_start)
-            .bind(&session.transaction_id)
-            .fetch_one(&mut *connection)
-            .await;
+        let ended = sqlx::query_scalar!(
+            r#"SELECT end_session($1, $2::text::timestamptz, $3) AS "ended!""#,
+            session.pid,
+            session.backend_start,
+            session.transaction_id
+        )
+        .fetch_one(&mut *connection)
+        .await;
         match ended {
             Ok(true) => {}
             // It has just ended by itself.
@@ -350,23 +376,24 @@ impl Watcher {
         );
         let offences = self.offences.entry(session.role_name.clone()).or_insert((0, Instant::now()));
         *offences = (offences.0.saturating_add(1), Instant::now());
-        let keep = "WITH recorded AS (
-                        INSERT INTO ended_sessions (pid, role_name, database_name, application_name, seconds, reason)
-                        VALUES ($1, $2, $3, $4, $5, $6)
-                    ), aged AS (
-                        DELETE FROM ended_sessions WHERE id <= (SELECT max(id) FROM ended_sessions) - $7
-                    )
-                    UPDATE log_watcher SET ended = ended + 1 RETURNING ended";
-        let total: i64 = sqlx::query_scalar(keep)
-            .bind(session.pid)
-            .bind(&session.role_name)
-            .bind(&session.database_name)
-            .bind(&session.application_name)
-            .bind(seconds)
-            .bind(&reason)
-            .bind(MOST_KEPT)
-            .fetch_one(connection)
-            .await?;
+        let total = sqlx::query_scalar!(
+            "WITH recorded AS (
+                 INSERT INTO ended_sessions (pid, role_name, database_name, application_name, seconds, reason)
+                 VALUES ($1, $2, $3, $4, $5, $6)
+             ), aged AS (
+                 DELETE FROM ended_sessions WHERE id <= (SELECT max(id) FROM ended_sessions) - $7
+             )
+             UPDATE log_watcher SET ended = ended + 1 RETURNING ended",
+            session.pid,
+            session.role_name,
+            session.database_name,
+            session.application_name,
+            seconds,
+            reason,
+            MOST_KEPT
+        )
+        .fetch_one(connection)
+        .await?;
         counter!("lablet_log_ended_sessions_total").absolute(total.unsigned_abs());
         Ok(None)
     }
@@ -406,10 +433,14 @@ async fn look_at_analysts(connection: &mut PgConnection) -> sqlx::Result<Vec<Str
 
 /// Stores the problems for operators, and logs the new ones.
 async fn keep_problems(connection: &mut PgConnection, problems: &[String]) -> sqlx::Result<()> {
-    let statement = "UPDATE log_watcher SET problems = $1 FROM log_watcher before
-                      WHERE log_watcher.problems <> $1 AND before.only_row = log_watcher.only_row
-                  RETURNING before.problems";
-    let before: Option<Vec<String>> = sqlx::query_scalar(statement).bind(problems).fetch_optional(connection).await?;
+    let before = sqlx::query_scalar!(
+        "UPDATE log_watcher SET problems = $1 FROM log_watcher before
+          WHERE log_watcher.problems <> $1 AND before.only_row = log_watcher.only_row
+      RETURNING before.problems",
+        problems
+    )
+    .fetch_optional(connection)
+    .await?;
     for problem in before.iter().flat_map(|before| problems.iter().filter(|problem| !before.contains(problem))) {
         tracing::warn!(problem = ?problem, "analysts are not confined as they should be");
     }

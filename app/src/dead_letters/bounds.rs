@@ -80,7 +80,7 @@ pub(super) enum Room {
 }
 
 /// Existing letters and bytes, of all and of one team.
-#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct LettersInUse {
     pub(super) letters: i64,
     pub(super) bytes: i64,

@@ -1,15 +1,16 @@
-//! Who may publish, and how far the log was published. Every write names the lease's epoch.
+//! The relay's lease and checkpoint. Every write names the lease's epoch.
 
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use futures_util::future::BoxFuture;
 use serde::Serialize;
-use sqlx::{PgPool, Row as _};
+use sqlx::PgPool;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use super::audit::StreamState;
+use crate::database::StoredTime;
 use crate::log::Position;
 
 /// The name of the one relay there is.
@@ -42,10 +43,10 @@ pub enum LeaseError {
     },
 }
 
-/// A checkpoint on its way to Postgres; answers it with the number of rows that took it.
+/// A save of a checkpoint; gives the checkpoint and the number of rows that were updated.
 pub(super) type Saving = BoxFuture<'static, Result<(Checkpoint, u64), LeaseError>>;
 
-/// The right to publish, for a while.
+/// The right to publish, until it expires.
 #[derive(Debug)]
 pub(super) struct Lease {
     pool: PgPool,
@@ -56,30 +57,31 @@ pub(super) struct Lease {
 }
 
 impl Lease {
-    /// Takes the lease where nobody holds it.
+    /// Takes the lease, unless another relay holds it.
     pub(super) async fn acquire(pool: &PgPool, holder: &str, time: Duration) -> Result<Option<Self>, LeaseError> {
-        let row = sqlx::query(
-            "update relays set lease_epoch = lease_epoch + 1, holder = $2, \
-             leased_until = clock_timestamp() + make_interval(secs => $3), updated_at = clock_timestamp() \
-             where name = $1 and (leased_until is null or leased_until < clock_timestamp()) \
-             returning lease_epoch, position, event_id, stream_created, acked_sequence",
+        let row = sqlx::query!(
+            "UPDATE relays
+                SET lease_epoch = lease_epoch + 1, holder = $2,
+                    leased_until = clock_timestamp() + make_interval(secs => $3), updated_at = clock_timestamp()
+              WHERE name = $1 AND (leased_until IS NULL OR leased_until < clock_timestamp())
+              RETURNING lease_epoch, position, event_id, stream_created, acked_sequence",
+            NAME,
+            holder,
+            time.as_secs_f64()
         )
-        .bind(NAME)
-        .bind(holder)
-        .bind(time.as_secs_f64())
         .fetch_optional(pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
         Ok(Some(Self {
             pool: pool.clone(),
-            epoch: row.try_get("lease_epoch")?,
+            epoch: row.lease_epoch,
             time,
             renew_at: Instant::now() + time / 3,
             checkpoint: Checkpoint {
-                position: position(row.try_get("position")?)?,
-                event_id: row.try_get("event_id")?,
-                stream_created: row.try_get("stream_created")?,
-                acked_sequence: row.try_get("acked_sequence")?,
+                position: position(row.position)?,
+                event_id: row.event_id,
+                stream_created: row.stream_created,
+                acked_sequence: row.acked_sequence,
             },
         }))
     }
@@ -98,22 +100,23 @@ impl Lease {
         self.saved(saved)
     }
 
-    /// A save that runs beside other work. Its outcome goes to [`Lease::saved`].
+    /// Begins a save that runs concurrently with other work. Its outcome goes to [`Lease::saved`].
     pub(super) fn saving(&self, checkpoint: Checkpoint) -> Saving {
         let (pool, epoch, time) = (self.pool.clone(), self.epoch, self.time);
         Box::pin(async move {
-            let query = sqlx::query(
-                "update relays set position = $3, event_id = $4, stream_created = $5, acked_sequence = $6, \
-                 leased_until = clock_timestamp() + make_interval(secs => $7), updated_at = clock_timestamp() \
-                 where name = $1 and lease_epoch = $2",
-            )
-            .bind(NAME)
-            .bind(epoch)
-            .bind(checkpoint.position.to_string())
-            .bind(checkpoint.event_id)
-            .bind(&checkpoint.stream_created)
-            .bind(checkpoint.acked_sequence)
-            .bind(time.as_secs_f64());
+            let query = sqlx::query!(
+                "UPDATE relays
+                    SET position = $3, event_id = $4, stream_created = $5, acked_sequence = $6,
+                        leased_until = clock_timestamp() + make_interval(secs => $7), updated_at = clock_timestamp()
+                  WHERE name = $1 AND lease_epoch = $2",
+                NAME,
+                epoch,
+                checkpoint.position.to_string(),
+                checkpoint.event_id,
+                checkpoint.stream_created,
+                checkpoint.acked_sequence,
+                time.as_secs_f64()
+            );
             // Past the lease's time the outcome means nothing.
             let saved = timeout(time, query.execute(&pool)).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
             Ok((checkpoint, saved.rows_affected()))
@@ -147,13 +150,13 @@ impl Lease {
             acked_sequence: None,
         })
         .await?;
-        let noted = sqlx::query(
-            "update relays set stream_first_sequence = $3, losses = losses + $4 where name = $1 and lease_epoch = $2",
+        let noted = sqlx::query!(
+            "UPDATE relays SET stream_first_sequence = $3, losses = losses + $4 WHERE name = $1 AND lease_epoch = $2",
+            NAME,
+            self.epoch,
+            state.first,
+            i64::from(is_loss)
         )
-        .bind(NAME)
-        .bind(self.epoch)
-        .bind(state.first)
-        .bind(i64::from(is_loss))
         .execute(&self.pool)
         .await?
         .rows_affected();
@@ -167,52 +170,57 @@ impl Lease {
 
     /// Renews the lease.
     pub(super) async fn renew(&mut self) -> Result<(), LeaseError> {
-        let renewed = sqlx::query(
-            "update relays set leased_until = clock_timestamp() + make_interval(secs => $3) \
-             where name = $1 and lease_epoch = $2",
+        let renewed = sqlx::query!(
+            "UPDATE relays SET leased_until = clock_timestamp() + make_interval(secs => $3)
+              WHERE name = $1 AND lease_epoch = $2",
+            NAME,
+            self.epoch,
+            self.time.as_secs_f64()
         )
-        .bind(NAME)
-        .bind(self.epoch)
-        .bind(self.time.as_secs_f64())
         .execute(&self.pool)
         .await?
         .rows_affected();
         self.held(renewed)
     }
 
-    /// Gives the lease back, so that another need not wait for it to run out.
+    /// Releases the lease, so that another relay need not wait until it expires.
     pub(super) async fn release(self) -> Result<(), LeaseError> {
-        sqlx::query("update relays set leased_until = null, holder = null where name = $1 and lease_epoch = $2")
-            .bind(NAME)
-            .bind(self.epoch)
-            .execute(&self.pool)
-            .await?;
+        sqlx::query!(
+            "UPDATE relays SET leased_until = NULL, holder = NULL WHERE name = $1 AND lease_epoch = $2",
+            NAME,
+            self.epoch
+        )
+        .execute(&self.pool)
+        .await?;
         Ok(())
     }
 
-    /// Asks for leave to replace the stream, which is given once an hour, to whichever relay.
+    /// Whether the stream may be replaced: once an hour, counted over all relays.
     pub(super) async fn may_replace_the_stream(&mut self) -> Result<bool, LeaseError> {
-        let given = sqlx::query(
-            "update relays set stream_replaced_at = clock_timestamp() where name = $1 and lease_epoch = $2 \
-             and (stream_replaced_at is null or stream_replaced_at < clock_timestamp() - interval '1 hour')",
+        let given = sqlx::query!(
+            "UPDATE relays SET stream_replaced_at = clock_timestamp()
+              WHERE name = $1 AND lease_epoch = $2
+                AND (stream_replaced_at IS NULL OR stream_replaced_at < clock_timestamp() - interval '1 hour')",
+            NAME,
+            self.epoch
         )
-        .bind(NAME)
-        .bind(self.epoch)
         .execute(&self.pool)
         .await?;
         Ok(given.rows_affected() > 0)
     }
 
-    /// Notes why nothing can be published, or that nothing hinders any more.
+    /// Records why nothing can be published, or that publishing is possible again.
     pub(super) async fn note_hindrance(&mut self, hindrance: Option<&str>) -> Result<(), LeaseError> {
-        let noted = sqlx::query(
-            "update relays set hindrance = $3, hindered_since = \
-             case when $3::text is null then null else coalesce(hindered_since, clock_timestamp()) end \
-             where name = $1 and lease_epoch = $2",
+        let noted = sqlx::query!(
+            "UPDATE relays
+                SET hindrance = $3,
+                    hindered_since = CASE WHEN $3::text IS NULL THEN NULL
+                                          ELSE coalesce(hindered_since, clock_timestamp()) END
+              WHERE name = $1 AND lease_epoch = $2",
+            NAME,
+            self.epoch,
+            hindrance
         )
-        .bind(NAME)
-        .bind(self.epoch)
-        .bind(hindrance)
         .execute(&self.pool)
         .await?
         .rows_affected();
@@ -263,22 +271,24 @@ pub struct Progress {
 /// # Errors
 /// sqlx's error.
 pub async fn progress(pool: &PgPool) -> sqlx::Result<Progress> {
-    let row = sqlx::query(
-        "select position, holder, leased_until, acked_sequence, losses, updated_at, hindrance, hindered_since, \
-         stream_replaced_at from relays where name = $1",
+    let row = sqlx::query!(
+        r#"SELECT position, holder, leased_until AS "leased_until: StoredTime", acked_sequence, losses,
+                  updated_at AS "updated_at: StoredTime", hindrance, hindered_since AS "hindered_since: StoredTime",
+                  stream_replaced_at AS "stream_replaced_at: StoredTime"
+             FROM relays WHERE name = $1"#,
+        NAME
     )
-    .bind(NAME)
     .fetch_one(pool)
     .await?;
     Ok(Progress {
-        position: position(row.try_get("position")?)?,
-        holder: row.try_get("holder")?,
-        leased_until: row.try_get("leased_until")?,
-        acked_sequence: row.try_get("acked_sequence")?,
-        losses: row.try_get("losses")?,
-        updated_at: row.try_get("updated_at")?,
-        hindrance: row.try_get("hindrance")?,
-        hindered_since: row.try_get("hindered_since")?,
-        stream_replaced_at: row.try_get("stream_replaced_at")?,
+        position: position(row.position)?,
+        holder: row.holder,
+        leased_until: row.leased_until.map(DateTime::from),
+        acked_sequence: row.acked_sequence,
+        losses: row.losses,
+        updated_at: row.updated_at.into(),
+        hindrance: row.hindrance,
+        hindered_since: row.hindered_since.map(DateTime::from),
+        stream_replaced_at: row.stream_replaced_at.map(DateTime::from),
     })
 }

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use sqlx::{FromRow, PgExecutor};
+use sqlx::PgExecutor;
 
 /// A right that analysts should not have, or a limit that they lack.
-#[derive(Debug, Clone, PartialEq, Eq, FromRow)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deviation {
     /// The role, function or database concerned.
     pub subject: String,
@@ -29,7 +29,13 @@ impl fmt::Display for Deviation {
 /// # Errors
 /// sqlx's error.
 pub async fn confine_analysts(database: impl PgExecutor<'_>, mend: bool) -> sqlx::Result<Vec<Deviation>> {
-    sqlx::query_as("SELECT subject, deviation, problem FROM confine_analysts($1)").bind(mend).fetch_all(database).await
+    sqlx::query_as!(
+        Deviation,
+        r#"SELECT subject AS "subject!", deviation AS "deviation!", problem FROM confine_analysts($1)"#,
+        mend
+    )
+    .fetch_all(database)
+    .await
 }
 
 /// Records the current password hash of an analysts' login, which the watcher restores after a change. Returns whether
@@ -38,7 +44,7 @@ pub async fn confine_analysts(database: impl PgExecutor<'_>, mend: bool) -> sqlx
 /// # Errors
 /// sqlx's error.
 pub async fn keep_analyst_password(database: impl PgExecutor<'_>, login: &str) -> sqlx::Result<bool> {
-    sqlx::query_scalar("SELECT keep_analyst_password($1)").bind(login).fetch_one(database).await
+    sqlx::query_scalar!(r#"SELECT keep_analyst_password($1) AS "recorded!""#, login).fetch_one(database).await
 }
 
 /// One line per problem; subjects with the same problem share it.

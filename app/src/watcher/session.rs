@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use schemars::JsonSchema;
 use serde::Serialize;
-use sqlx::{FromRow, PgExecutor};
+use sqlx::PgExecutor;
 
 /// A session of Postgres that has a transaction id, so that no reader of the log passes it, or an analyst's that has
 /// outlived one of its limits. The text of its query is no part of it.
-#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema, FromRow)]
+#[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct WatchedSession {
     /// Its process; null for a prepared transaction, which has none.
     pub pid: Option<i32>,
@@ -53,10 +53,12 @@ impl WatchedSession {
     /// # Errors
     /// sqlx's error.
     pub(super) async fn all(database: impl PgExecutor<'_>) -> sqlx::Result<Vec<Self>> {
-        sqlx::query_as(
-            "SELECT pid, backend_start::text AS backend_start, transaction_id, role_name, database_name,
-                    application_name, kind, is_own, transaction_seconds, beyond_limit, beyond_seconds
-               FROM sessions_to_watch()",
+        sqlx::query_as!(
+            Self,
+            r#"SELECT pid, backend_start::text AS backend_start, transaction_id, role_name AS "role_name!",
+                      database_name AS "database_name!", application_name AS "application_name!", kind AS "kind!",
+                      is_own AS "is_own!", transaction_seconds, beyond_limit, beyond_seconds
+                 FROM sessions_to_watch()"#
         )
         .fetch_all(database)
         .await

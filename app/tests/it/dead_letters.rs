@@ -165,3 +165,22 @@ async fn letters_go_after_their_time_and_the_reason_of_discarding_one_is_kept() 
     assert_eq!(expired.letter.settled_by.as_deref(), Some("lablet"));
     assert_eq!((expired.letter.payload_kept, expired.payload.len()), (PayloadKept::Removed, 0));
 }
+
+#[tokio::test]
+async fn a_time_that_cannot_be_read_harms_only_its_own_letter() {
+    let stage = Stage::new().await;
+    let letters = letters(&stage, DeadLetterBounds::default());
+    let broken = letters.keep(&undeliverable("lablet.commands.a.x", b"1")).await.unwrap();
+    let other = letters.keep(&undeliverable("lablet.commands.a.x", b"2")).await.unwrap();
+    sqlx::query("UPDATE dead_letters SET first_seen_at = '-infinity', settled_at = 'infinity' WHERE id = $1")
+        .bind(broken)
+        .execute(stage.log.pool())
+        .await
+        .unwrap();
+    let listed = letters.list(Some(DeadLetterKind::Command), None, 10).await.unwrap();
+    assert_eq!(listed.iter().map(|letter| letter.id).collect::<Vec<_>>(), [other]);
+    let unreadable = letters.show(broken).await.unwrap_err();
+    assert!(matches!(unreadable, sqlx::Error::ColumnDecode { .. }), "{unreadable}");
+    assert_eq!(letters.waiting(DeadLetterKind::Command).await.unwrap(), 2, "it is counted still");
+    assert!(letters.settle(broken, Status::Discarded, "admin:ada", None).await.unwrap(), "and can be settled");
+}

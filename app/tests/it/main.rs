@@ -15,5 +15,6 @@ mod log;
 mod records;
 mod relay;
 mod stage;
+mod statements;
 mod traces;
 mod watcher;

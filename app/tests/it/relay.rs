@@ -253,3 +253,20 @@ async fn a_bus_that_is_away_at_first_is_waited_for() {
     relay.stop().await;
     drop(connect(nats.url()).await);
 }
+
+#[tokio::test]
+async fn a_lease_whose_times_cannot_be_read_is_an_error_of_its_reader_alone() {
+    let stage = Stage::new().await;
+    sqlx::query("UPDATE relays SET leased_until = 'infinity', hindered_since = '-infinity'")
+        .execute(&stage.database.pool())
+        .await
+        .unwrap();
+    let unreadable = progress(stage.log.pool()).await.unwrap_err();
+    assert!(matches!(unreadable, sqlx::Error::ColumnDecode { .. }), "{unreadable}");
+    sqlx::query("UPDATE relays SET leased_until = '-infinity'").execute(&stage.database.pool()).await.unwrap();
+    let relay = Running::start(&stage.log, &stage.bus);
+    stage.register_workers(0..1).await;
+    // A lease that ended ever so long ago is taken over, and so its time is one again.
+    settled(&stage, "the event of a relay that took over").await;
+    relay.stop().await;
+}

@@ -99,7 +99,7 @@ async fn transaction_with_id(session: &mut PgConnection) {
 }
 
 #[tokio::test]
-async fn a_strangers_open_transaction_is_told_then_ended_and_everything_flows() {
+async fn a_strangers_open_transaction_is_reported_then_ended_and_everything_flows() {
     let cluster = Cluster::start().await;
     let mut analyst = cluster.analyst().await;
     transaction_with_id(&mut analyst).await;
@@ -115,7 +115,12 @@ async fn a_strangers_open_transaction_is_told_then_ended_and_everything_flows() 
 
     let watching = cluster.watch(Some(Duration::from_millis(300)));
     until("the event", async || cluster.is_visible(position).await.then_some(())).await;
-    let state = watcher::state(&cluster.log).await.unwrap();
+    // It is recorded after it was ended.
+    let state = until("the record of it", async || {
+        let state = watcher::state(&cluster.log).await.unwrap();
+        state.last_ended.is_some().then_some(state)
+    })
+    .await;
     let ended = state.last_ended.unwrap();
     assert_eq!(
         (state.ended_sessions, ended.role_name.as_str(), ended.pid),
@@ -163,7 +168,7 @@ async fn what_lablet_itself_leaves_open_and_what_is_prepared_is_told_and_not_end
 }
 
 #[tokio::test]
-async fn a_watcher_that_is_to_end_nobody_only_tells() {
+async fn a_watcher_that_is_to_end_nobody_only_reports() {
     let cluster = Cluster::start().await;
     let mut analyst = cluster.analyst().await;
     transaction_with_id(&mut analyst).await;

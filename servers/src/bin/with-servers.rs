@@ -58,7 +58,7 @@ async fn terminate(pid: Option<u32>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// As a shell tells it: 128 + n for a command that signal n ended.
+/// As in a shell: 128 + n for a command that signal n ended.
 fn exit_code(status: ExitStatus) -> ExitCode {
     let code = status
         .code()
