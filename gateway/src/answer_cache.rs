@@ -14,9 +14,12 @@ const SERVES: Duration = Duration::from_secs(1);
 /// The same by the clock that says what is recent.
 const SERVES_BY_CLOCK: TimeDelta = TimeDelta::seconds(1);
 
-/// The newest answer to one question.
+/// The newest answer to one question. Cheap to clone.
 #[derive(Debug)]
-pub(crate) struct AnswerCache<T> {
+pub(crate) struct AnswerCache<T>(Arc<Inner<T>>);
+
+#[derive(Debug)]
+struct Inner<T> {
     moved: watch::Receiver<u64>,
     clock: Clock,
     newest: Mutex<Option<CachedAnswer<T>>>,
@@ -31,10 +34,16 @@ struct CachedAnswer<T> {
     answer: Arc<T>,
 }
 
+impl<T> Clone for AnswerCache<T> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
 impl<T> AnswerCache<T> {
     /// An empty cache of an answer from these read models.
     pub(crate) fn new(reads: &Projections, clock: &Clock) -> Self {
-        Self { moved: reads.moved(), clock: clock.clone(), newest: Mutex::new(None) }
+        Self(Arc::new(Inner { moved: reads.moved(), clock: clock.clone(), newest: Mutex::new(None) }))
     }
 
     /// The answer. It is made anew where a read model moved since, where it is older than a second, and where it was
@@ -48,8 +57,8 @@ impl<T> AnswerCache<T> {
         make: impl Future<Output = Result<T, E>>,
     ) -> Result<Arc<T>, E> {
         // Whoever comes while one asks waits for that answer.
-        let mut newest = self.newest.lock().await;
-        let (moves, time) = (*self.moved.borrow(), self.clock.now());
+        let mut newest = self.0.newest.lock().await;
+        let (moves, time) = (*self.0.moved.borrow(), self.0.clock.now());
         let serves = |cached: &&CachedAnswer<T>| {
             cached.moves == moves
                 && cached.begun_at.elapsed() < SERVES
@@ -88,7 +97,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_answer_serves_until_a_read_model_moves_or_a_second_is_over_or_a_reader_needs_a_newer_one() {
         let moves = watch::Sender::new(0);
-        let cache = AnswerCache { moved: moves.subscribe(), clock: Clock::system(), newest: Mutex::new(None) };
+        let inner = Inner { moved: moves.subscribe(), clock: Clock::system(), newest: Mutex::new(None) };
+        let cache = AnswerCache(Arc::new(inner));
         let counted = Counted { cache, made: AtomicU32::new(0) };
         assert_eq!((counted.get(None).await, counted.get(None).await), (1, 1));
         moves.send_modify(|count| *count += 1);

@@ -20,15 +20,14 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Uri};
 use url::{Position, Url, form_urlencoded};
 
-use crate::authentication::{API_KEY, Authority, Principal, Role, SignedIn};
+use crate::authentication::{API_KEY, Authenticator, Authority, Principal, Role, SignedIn};
 use crate::position::LABLET_POSITION;
 use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::form::CSRF_TOKEN;
 use crate::sign_in::kept_forms::{KEPT_FORM, KeptForm};
 use crate::sign_in::local_path::LocalPath;
 use crate::sign_in::sessions::Use;
-use crate::sign_in::{FormFields, csrf_matches, sign_in_address, to_sign_in};
-use crate::state::Shared;
+use crate::sign_in::{FormFields, SignIn, csrf_matches, sign_in_address, to_sign_in};
 
 /// Header in which a script sends the session's token.
 const CSRF_HEADER: &str = "x-csrf-token";
@@ -89,16 +88,17 @@ pub(crate) struct Caller<N>(PhantomData<N>);
 /// A browser sends its cookie along whoever's page asks it to. So with a cookie, a change needs the session's token in
 /// `X-CSRF-Token` as well, which only a page of this site knows.
 pub(crate) async fn authenticate(
-    State(shared): State<Shared>,
+    State(authenticator): State<Authenticator>,
+    State(sign_in): State<SignIn>,
     mut request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let how_used = how_used(&request);
-    let signed_in = shared.authenticator.authenticate(request.headers(), how_used).await?;
+    let signed_in = authenticator.authenticate(request.headers(), how_used).await?;
     if let Some(session) = &signed_in.session
         && !request.method().is_safe()
     {
-        shared.sign_in.site.check(request.headers())?;
+        sign_in.site.check(request.headers())?;
         let presented = request.headers().get(CSRF_HEADER).and_then(|value| value.to_str().ok());
         if !csrf_matches(session, presented.unwrap_or_default()) {
             let detail = "A change that a browser asks for needs the session's token in the header X-CSRF-Token.";
@@ -109,7 +109,7 @@ pub(crate) async fn authenticate(
     remember(&mut request, &signed_in);
     let mut response = next.run(request).await;
     if let Some(headers) = of_stream {
-        response = ending_with_the_session(response, &shared, headers);
+        response = ending_with_the_session(response, authenticator, &sign_in, headers);
     }
     Ok(with_actor(response, signed_in.principal))
 }
@@ -120,18 +120,19 @@ pub(crate) async fn authenticate(
 /// A form that changes something has to hold the session's token in `csrf_token`. One that holds another (that of a
 /// session which has ended meanwhile) is shown again with what was filled in, and changes nothing.
 pub(crate) async fn authenticate_page(
-    State(shared): State<Shared>,
+    State(authenticator): State<Authenticator>,
+    State(sign_in): State<SignIn>,
     request: Request,
     next: Next,
 ) -> Result<Response, Problem> {
     let (is_change, how_used) = (!request.method().is_safe(), how_used(&request));
     let by_key = request.headers().contains_key(API_KEY) || request.headers().contains_key(AUTHORIZATION);
-    let signed_in = match shared.authenticator.authenticate(request.headers(), how_used).await {
+    let signed_in = match authenticator.authenticate(request.headers(), how_used).await {
         Ok(signed_in) => signed_in,
         Err(problem) if problem.kind() == ProblemKind::Unauthenticated && !by_key => {
             if is_change {
                 let (form, request) = FormFields::from_request(request).await?;
-                let page = shared.sign_in.kept_forms.page_of(&form, None).await?;
+                let page = sign_in.kept_forms.page_of(&form, None).await?;
                 return Ok(sent_to_sign_in(request.headers(), &page.unwrap_or_default()));
             }
             let asked_for = request.uri().path_and_query().map(|path| LocalPath::or_start(path.as_str()));
@@ -143,14 +144,14 @@ pub(crate) async fn authenticate_page(
     if let Some(session) = &signed_in.session
         && is_change
     {
-        shared.sign_in.site.check(request.headers())?;
+        sign_in.site.check(request.headers())?;
         let (form, read) = FormFields::from_request(request).await?;
         request = read;
         let in_header = request.headers().get(CSRF_HEADER).and_then(|value| value.to_str().ok());
         let presented = in_header.or(form.get(CSRF_TOKEN));
         if !csrf_matches(session, presented.unwrap_or_default()) {
             let page = match presented {
-                Some(_) => shared.sign_in.kept_forms.page_of(&form, Some(&session.name)).await?,
+                Some(_) => sign_in.kept_forms.page_of(&form, Some(&session.name)).await?,
                 None => None,
             };
             return match (presented, page) {
@@ -164,7 +165,7 @@ pub(crate) async fn authenticate_page(
         }
         request.extensions_mut().insert(form);
     }
-    if let Some(kept) = kept_form(&shared, request.uri(), &signed_in.principal).await? {
+    if let Some(kept) = kept_form(&sign_in, request.uri(), &signed_in.principal).await? {
         request.extensions_mut().insert(kept);
     }
     remember(&mut request, &signed_in);
@@ -172,12 +173,12 @@ pub(crate) async fn authenticate_page(
 }
 
 /// The form with which the page that is asked for is filled in, where its address names one of this person.
-async fn kept_form(shared: &Shared, uri: &Uri, principal: &Principal) -> Result<Option<KeptForm>, Problem> {
+async fn kept_form(sign_in: &SignIn, uri: &Uri, principal: &Principal) -> Result<Option<KeptForm>, Problem> {
     let Principal::Admin { name, .. } = principal else { return Ok(None) };
     let query = uri.query().unwrap_or_default();
     let named = form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == KEPT_FORM);
     let Some((_, id)) = named else { return Ok(None) };
-    Ok(shared.sign_in.kept_forms.find(&id, name).await?)
+    Ok(sign_in.kept_forms.find(&id, name).await?)
 }
 
 fn remember(request: &mut Request, signed_in: &SignedIn) {
@@ -225,20 +226,24 @@ fn sent_to_sign_in(headers: &HeaderMap, back: &LocalPath) -> Response {
 
 /// A stream lasts longer than its first look at who asks. It is looked again whenever a session or token was ended, and
 /// from time to time as others end by themselves; the stream ends with the session or token that opened it.
-fn ending_with_the_session(response: Response, shared: &Shared, headers: HeaderMap) -> Response {
+fn ending_with_the_session(
+    response: Response,
+    authenticator: Authenticator,
+    sign_in: &SignIn,
+    headers: HeaderMap,
+) -> Response {
     let media_type = response.headers().get(CONTENT_TYPE);
     if !media_type.is_some_and(|media_type| media_type.as_bytes().starts_with(b"text/event-stream")) {
         return response;
     }
-    let shared = shared.clone();
-    let mut ends = shared.sign_in.sessions.ends().listen();
+    let mut ends = sign_in.sessions.ends().listen();
     let ended = async move {
         loop {
             tokio::select! {
                 told = ends.changed() => if told.is_err() { return },
                 () = tokio::time::sleep(LOOK_AGAIN_EVERY) => {}
             }
-            let looked = shared.authenticator.authenticate(&headers, Use::ByPage).await;
+            let looked = authenticator.authenticate(&headers, Use::ByPage).await;
             if looked.is_err_and(|problem| problem.kind() == ProblemKind::Unauthenticated) {
                 tracing::info!("event stream ended with its session or token");
                 return;

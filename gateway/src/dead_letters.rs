@@ -8,3 +8,14 @@ pub(crate) mod letter_id;
 pub(crate) mod list;
 pub(crate) mod retry;
 pub(crate) mod show;
+
+use app::dead_letters::DeadLetters;
+
+use crate::queries::Queries;
+
+/// Both kinds, where they are kept. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct DeadLetterStores {
+    pub(crate) commands: DeadLetters,
+    pub(crate) queries: Queries,
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use app::notice::PublicUrl;
 use app::schemas;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::path::{Id, Name};
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::sign_in::Site;
 
 /// The API's description, rendered once.
 #[derive(Clone)]
@@ -24,13 +25,13 @@ pub(crate) async fn openapi(Extension(document): Extension<OpenApiDocument>) -> 
 }
 
 /// `GET /api/asyncapi.json`.
-pub(crate) async fn asyncapi(State(shared): State<Shared>) -> Json<Value> {
-    Json(schemas::asyncapi(&shared.public_url))
+pub(crate) async fn asyncapi(State(public_url): State<PublicUrl>) -> Json<Value> {
+    Json(schemas::asyncapi(&public_url))
 }
 
 /// `GET /api/schemas`: the names of all schemas.
-pub(crate) async fn schema_names(State(shared): State<Shared>) -> Json<Value> {
-    let (all, base) = (schemas::all(&shared.public_url), shared.sign_in.site.base_path());
+pub(crate) async fn schema_names(State(public_url): State<PublicUrl>, State(site): State<Site>) -> Json<Value> {
+    let (all, base) = (schemas::all(&public_url), site.base_path());
     let items: Vec<Value> = all
         .into_iter()
         .map(|message| {
@@ -42,15 +43,15 @@ pub(crate) async fn schema_names(State(shared): State<Shared>) -> Json<Value> {
 }
 
 /// `GET /api/schemas/{name}`.
-pub(crate) async fn schema(State(shared): State<Shared>, Id(name): Id<Name>) -> Result<Response, Problem> {
+pub(crate) async fn schema(State(public_url): State<PublicUrl>, Id(name): Id<Name>) -> Result<Response, Problem> {
     let schema =
-        schemas::find(name.as_str(), &shared.public_url).ok_or_else(|| Problem::not_found("schema", name.as_str()))?;
+        schemas::find(name.as_str(), &public_url).ok_or_else(|| Problem::not_found("schema", name.as_str()))?;
     Ok(([(CONTENT_TYPE, "application/schema+json")], schema.to_string()).into_response())
 }
 
 /// `GET /api`: where everything is.
-pub(crate) async fn index(State(shared): State<Shared>) -> Json<Value> {
-    let at = |path: &str| format!("{}{path}", shared.sign_in.site.base_path());
+pub(crate) async fn index(State(site): State<Site>) -> Json<Value> {
+    let at = |path: &str| format!("{}{path}", site.base_path());
     Json(json!({
         "name": "lablet",
         "version": env!("CARGO_PKG_VERSION"),

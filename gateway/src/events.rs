@@ -10,14 +10,14 @@ use projections::read_models::session_history::EventRow;
 use crate::caller::{Caller, Viewing};
 use crate::path::{Id, Uuid};
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     Id(Uuid(event_id)): Id<Uuid>,
 ) -> Result<Json<EventRow>, Problem> {
-    let event = shared.reads.event(event_id).await?;
+    let event = queries.event(event_id).await?;
     event.map(Json).ok_or_else(|| Problem::not_found("event", &event_id.to_string()))
 }
 

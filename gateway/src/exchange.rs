@@ -1,53 +1,63 @@
 //! What happens around every request, whatever it asks: correlation, one log line, metrics, bounds, and an answer even
 //! to a panic.
 
-use std::cell::RefCell;
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::HttpBody as _;
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use bus::clock::IdGenerator;
 use futures_util::FutureExt as _;
-use http::header::{CACHE_CONTROL, CONTENT_LENGTH, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
 
 use crate::authentication::Principal;
 use crate::client_address::{self, ClientAddress};
 use crate::correlation::{CORRELATION_ID, Correlation};
-use crate::fair_share::FairSharePermit;
+use crate::networks::Networks;
 use crate::preferences::Preferences;
 use crate::problem::{Problem, ProblemKind};
-use crate::state::Shared;
+use crate::request_metrics::RequestMetrics;
 
-/// Large bodies that are received or worked on at once, in KiB together.
-pub(crate) const BODY_ROOM_KIB: usize = 16 * 1024;
-/// A body below this needs no room.
-const SMALL_BODY_KIB: u32 = 64;
-/// What a body of unknown length counts as: no route takes more.
-const LARGEST_BODY: usize = bus::streams::LARGEST_COMMAND;
-/// How long a request waits for a permit before it is refused.
-const LONGEST_QUEUE: Duration = Duration::from_secs(2);
+/// What every request goes through.
+#[derive(Clone)]
+pub(crate) struct Exchange(Arc<Inner>);
+
+struct Inner {
+    /// Counts every request.
+    metrics: RequestMetrics,
+    trusted_proxies: Networks,
+    longest_request: Duration,
+    id_generator: IdGenerator,
+}
+
+impl Exchange {
+    /// An exchange that gives a request up after this time, and lets these proxies say where it comes from.
+    pub(crate) fn new(longest_request: Duration, trusted_proxies: Networks, id_generator: IdGenerator) -> Self {
+        Self(Arc::new(Inner { metrics: RequestMetrics::default(), trusted_proxies, longest_request, id_generator }))
+    }
+}
 
 /// Gives a request its correlation, runs it, and accounts for it.
-pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
+pub(crate) async fn account(State(Exchange(exchange)): State<Exchange>, mut request: Request, next: Next) -> Response {
     let started = Instant::now();
-    let correlation = Correlation::from_headers(request.headers(), || shared.new_correlation_id());
+    let correlation = Correlation::from_headers(request.headers(), || exchange.id_generator.uuid().to_string());
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
     let preferences = Preferences::from_headers(request.headers());
     let client = client_address::peer(request.extensions())
-        .map(|peer| ClientAddress::from_headers(peer, request.headers(), &shared.options.trusted_proxies));
+        .map(|peer| ClientAddress::from_headers(peer, request.headers(), &exchange.trusted_proxies));
     if let Some(client) = client {
         request.extensions_mut().insert(client);
     }
     request.extensions_mut().insert(correlation.clone());
     request.extensions_mut().insert(preferences.clone());
 
-    let mut response = answer(next.run(request), shared.options.longest_request, &route).await;
+    let mut response = answer(next.run(request), exchange.longest_request, &route).await;
     let actor = response.extensions().get::<Principal>().map(ToString::to_string);
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let allow = response.headers_mut().remove(http::header::ALLOW);
@@ -63,7 +73,7 @@ pub(crate) async fn account(State(shared): State<Shared>, mut request: Request, 
 
     let elapsed = started.elapsed();
     let status = response.status();
-    shared.request_metrics.count(&method, &route, status, elapsed);
+    exchange.metrics.count(&method, &route, status, elapsed);
     let asked = RequestLine { method: &method, path: &path, route: &route, client };
     log(status, &asked, elapsed, actor.as_deref(), &correlation.id);
     response
@@ -116,63 +126,6 @@ fn log(status: StatusCode, asked: &RequestLine<'_>, elapsed: Duration, actor: Op
     } else {
         line!(info);
     }
-}
-
-/// Bounds the bytes of large bodies that are received or worked on at once: in the forms that it passes through, a body
-/// takes several times its size. Who finds no room soon is told to come back. Small bodies need none.
-pub(crate) async fn room_for_body(
-    State(shared): State<Shared>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
-    let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    let bytes = match declared {
-        Some(declared) => declared,
-        None if request.body().is_end_stream() => 0,
-        None => LARGEST_BODY,
-    };
-    let kib = u32::try_from(bytes.min(LARGEST_BODY) / 1024).unwrap_or(u32::MAX);
-    if kib < SMALL_BODY_KIB {
-        return Ok(next.run(request).await);
-    }
-    let room = tokio::time::timeout(LONGEST_QUEUE, shared.body_room.acquire_many(kib)).await;
-    let _room = room.ok().and_then(Result::ok).ok_or_else(|| {
-        Problem::unavailable("There are too many large bodies at the moment.", Duration::from_secs(1))
-    })?;
-    Ok(next.run(request).await)
-}
-
-tokio::task_local! {
-    /// The permit of the request that this task works on; none while it waits.
-    static PERMIT: RefCell<Option<FairSharePermit>>;
-}
-
-/// Bounds how many requests are worked on at once, of all and of each. Who gets no permit soon is told to come back.
-pub(crate) async fn queue(State(shared): State<Shared>, request: Request, next: Next) -> Result<Response, Problem> {
-    let principal = request.extensions().get::<Principal>().cloned();
-    let principal =
-        principal.ok_or_else(|| Problem::new(ProblemKind::Unauthenticated, "This needs a key or a token."))?;
-    let permit = shared.request_permits.take(&principal, LONGEST_QUEUE).await?;
-    Ok(PERMIT.scope(RefCell::new(Some(permit)), next.run(request)).await)
-}
-
-/// Waits for something that others have to do first. Whoever waits does nothing, so it needs no permit: those who wait
-/// never keep out those who are waited for. Waits are bounded for themselves.
-///
-/// # Errors
-/// That of the wait; 429 and 503 when there is no room to wait, or no permit afterwards.
-pub(crate) async fn without_permit(
-    shared: &Shared,
-    wait: impl Future<Output = Result<(), Problem>>,
-) -> Result<(), Problem> {
-    let permit = PERMIT.try_with(|permit| permit.borrow_mut().take()).ok().flatten();
-    let Some(permit) = permit else { return wait.await };
-    let place = shared.wait_permits.take(&permit.holder, Duration::ZERO).await?;
-    drop(permit);
-    wait.await?;
-    let permit = shared.request_permits.take(&place.holder, LONGEST_QUEUE).await?;
-    PERMIT.with(|given| given.replace(Some(permit)));
-    Ok(())
 }
 
 #[cfg(test)]

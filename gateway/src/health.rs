@@ -2,21 +2,24 @@
 
 use std::time::Duration;
 
+use app::log::Log;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bus::Bus;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use metrics_exporter_prometheus::PrometheusHandle;
 use projections::ReadError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::GatewayOptions;
-use crate::authentication::{Authority, Role};
+use crate::authentication::{Authenticator, Authority, Role};
 use crate::client_address::ClientAddress;
+use crate::networks::Networks;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::sign_in::sessions::Use;
-use crate::state::Shared;
 
 /// How long Postgres may take to answer before it counts as unreachable.
 const LONGEST_PROBE: Duration = Duration::from_secs(2);
@@ -57,19 +60,41 @@ pub(crate) struct Readiness {
     pub(crate) held_back_events: Option<u64>,
 }
 
+/// What `/metrics` shows, and to whom without a key.
+#[derive(Clone)]
+pub(crate) struct MetricsPage {
+    recorder: PrometheusHandle,
+    open_to: Networks,
+}
+
+impl MetricsPage {
+    pub(crate) fn new(recorder: PrometheusHandle, open_to: Networks) -> Self {
+        Self { recorder, open_to }
+    }
+
+    fn is_open_to(&self, client: ClientAddress) -> bool {
+        is_open_to(client, &self.open_to)
+    }
+}
+
+/// A request that a proxy passes on counts as the client's, where the proxy is trusted to say who that is.
+fn is_open_to(client: ClientAddress, readers: &Networks) -> bool {
+    client.is_certain && readers.contain(client.ip)
+}
+
 /// `GET /livez`: this process answers. Asks nobody.
 pub(crate) async fn live() -> &'static str {
     "ok\n"
 }
 
 /// `GET /readyz`: 200 when requests can be served, 503 when not.
-pub(crate) async fn ready(State(shared): State<Shared>) -> Response {
+pub(crate) async fn ready(State(queries): State<Queries>, State(bus): State<Bus>) -> Response {
     let look = async {
-        let visibility = shared.log.visibility().await.map_err(ReadError::Log)?;
-        Ok::<_, ReadError>((shared.reads.freshness().await?, visibility))
+        let visibility = queries.log().visibility().await?;
+        Ok::<_, ReadError>((queries.freshness().await?, visibility))
     };
     let probe = tokio::time::timeout(LONGEST_PROBE, look).await;
-    let nats = if shared.bus.is_connected() { Health::Ok } else { Health::Degraded };
+    let nats = if bus.is_connected() { Health::Ok } else { Health::Degraded };
     let mut parked = Vec::new();
     let (postgres, behind, visibility) = match probe {
         Ok(Ok((freshness, visibility))) => {
@@ -113,24 +138,26 @@ pub(crate) async fn ready(State(shared): State<Shared>) -> Response {
 /// `GET /metrics`: Prometheus text. Open to callers in the networks of the settings, on this machine if nothing else is
 /// said; others need an internal key, or the token of somebody who may see.
 pub(crate) async fn metrics(
-    State(shared): State<Shared>,
+    State(page): State<MetricsPage>,
+    State(queries): State<Queries>,
+    State(authenticator): State<Authenticator>,
     client: ClientAddress,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    if !is_open_to(client, &shared.options) {
-        let signed_in = shared.authenticator.authenticate(&headers, Use::ByPage).await?;
+    if !page.is_open_to(client) {
+        let signed_in = authenticator.authenticate(&headers, Use::ByPage).await?;
         Authority::RoleOrInternal(Role::Viewer).check(&signed_in.principal)?;
     }
-    measure(&shared).await;
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], shared.metrics.render()).into_response())
+    measure(queries.log()).await;
+    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.recorder.render()).into_response())
 }
 
 /// Brings those metrics up to date that tell of the database and not of this process: the relay and the watcher may run
 /// elsewhere. A database that does not answer leaves them as they were.
-async fn measure(shared: &Shared) {
+async fn measure(log: &Log) {
     let look = async {
-        shared.log.visibility().await.map_err(ReadError::Log)?;
-        Ok::<_, ReadError>(app::watcher::state(&shared.log).await?)
+        log.visibility().await?;
+        Ok::<_, ReadError>(app::watcher::state(log).await?)
     };
     match tokio::time::timeout(LONGEST_PROBE, look).await {
         Ok(Ok(_)) => {}
@@ -141,14 +168,10 @@ async fn measure(shared: &Shared) {
     }
 }
 
-/// A request that a proxy passes on counts as the client's, where the proxy is trusted to say who that is.
-fn is_open_to(client: ClientAddress, options: &GatewayOptions) -> bool {
-    client.is_certain && options.metrics_readers.contain(client.ip)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::GatewayOptions;
 
     #[test]
     fn metrics_are_open_on_this_machine_but_not_through_its_proxy() {
@@ -156,7 +179,8 @@ mod tests {
             HeaderMap::from_iter([(http::HeaderName::from_static("x-forwarded-for"), from.parse().unwrap())])
         };
         let open = |peer: &str, headers: &HeaderMap, options: &GatewayOptions| {
-            is_open_to(ClientAddress::from_headers(peer.parse().unwrap(), headers, &options.trusted_proxies), options)
+            let client = ClientAddress::from_headers(peer.parse().unwrap(), headers, &options.trusted_proxies);
+            is_open_to(client, &options.metrics_readers)
         };
         let default = GatewayOptions::default();
         assert!(open("127.0.0.1", &HeaderMap::new(), &default));

@@ -32,10 +32,12 @@ mod overview;
 mod pages;
 pub mod paging;
 mod path;
+mod permits;
 mod position;
 mod preferences;
 pub mod problem;
 mod public_path;
+mod queries;
 mod query;
 mod request_metrics;
 mod router;
@@ -57,26 +59,30 @@ use std::time::Duration;
 use app::commands::Commands;
 use app::dead_letters::DeadLetters;
 use app::notice::PublicUrl;
+use axum::Router;
 use bus::Bus;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::Projections;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer_cache::AnswerCache;
 use crate::authentication::{AdminToken, Authenticator, InternalKey};
-use crate::fair_share::FairShare;
+use crate::dead_letters::DeadLetterStores;
+use crate::exchange::Exchange;
 pub use crate::fair_share::Room;
+use crate::health::MetricsPage;
 pub use crate::networks::Networks;
-use crate::operations::consumers::ConsumerWatch;
+use crate::operations::OperationsReader;
 use crate::pages::freshness::FreshnessWatch;
-use crate::request_metrics::RequestMetrics;
+use crate::permits::Permits;
+use crate::queries::Queries;
 use crate::sign_in::provider::Provider;
 use crate::sign_in::sessions::{SessionLimits, Sessions};
 use crate::sign_in::{Cookies, Keys, ProviderOptions, SignIn, Site, Tokens};
-use crate::state::{Inner, Shared};
-use crate::stream::follower::Follower;
+use crate::state::{Access, Caches, GatewayState, Parts};
+use crate::stream::Streams;
 
 /// Settings of the gateway.
 #[derive(Debug, Clone)]
@@ -184,7 +190,9 @@ pub enum GatewayError {
 pub struct Gateway {
     listener: std::net::TcpListener,
     address: SocketAddr,
-    shared: Shared,
+    router: Router,
+    options: GatewayOptions,
+    background: Background,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -232,30 +240,31 @@ impl Gateway {
             Cookies::for_site(&site),
             provider.clone(),
         );
-        let shared = Shared::new(Inner {
-            authenticator,
-            sign_in: SignIn::new(site, keys, sessions, provider, (pool, clock)),
-            overview: AnswerCache::new(&parts.projections, log.clock()),
-            overview_page: AnswerCache::new(&parts.projections, log.clock()),
-            log,
+        let stop = CancellationToken::new();
+        let permits = Permits::new(options.requests, options.waits);
+        let queries = Queries::new(parts.projections.clone(), log.clone(), permits.clone(), options.longest_wait);
+        let dead_letters = DeadLetterStores { commands: parts.dead_letters, queries: queries.clone() };
+        let exchange =
+            Exchange::new(options.longest_request, options.trusted_proxies.clone(), log.id_generator().clone());
+        let sign_in = SignIn::new(site, keys, sessions, provider, (pool, clock.clone()));
+        let streams = Streams::new(log, public_url, options.streams, stop.clone());
+        let state = GatewayState::new(Parts {
+            operations: OperationsReader::new(queries.clone(), dead_letters, parts.bus.clone()),
+            caches: Caches {
+                overview: AnswerCache::new(&parts.projections, &clock),
+                overview_page: AnswerCache::new(&parts.projections, &clock),
+                freshness: FreshnessWatch::new(parts.projections.clone()),
+            },
+            access: Access { authenticator, sign_in: sign_in.clone() },
+            metrics: MetricsPage::new(parts.metrics, options.metrics_readers.clone()),
             commands: parts.commands,
-            reads: parts.projections,
-            dead_letters: parts.dead_letters,
-            bus: parts.bus,
-            metrics: parts.metrics,
-            request_metrics: RequestMetrics::default(),
-            public_url,
-            follower: Follower::new(),
-            freshness: FreshnessWatch::default(),
-            consumers: ConsumerWatch::default(),
-            body_room: Semaphore::new(exchange::BODY_ROOM_KIB),
-            request_permits: FairShare::new("requests", options.requests),
-            wait_permits: FairShare::new("requests that wait for a read model", options.waits),
-            stream_permits: FairShare::new("open streams", options.streams),
-            stop: CancellationToken::new(),
-            options,
+            streams: streams.clone(),
+            queries,
+            clock,
         });
-        Ok(Self { listener, address, shared })
+        let router = router::router(&state, &exchange, &permits);
+        let background = Background { streams, projections: parts.projections, bus: parts.bus, sign_in, stop };
+        Ok(Self { listener, address, router, options, background })
     }
 
     /// Where it listens.
@@ -273,42 +282,48 @@ impl Gateway {
     /// # Errors
     /// [`GatewayError::Serve`].
     pub async fn run(self, stop: CancellationToken) -> Result<(), GatewayError> {
-        let Self { listener, shared, .. } = self;
-        let ending = shared.stop.clone().drop_guard();
-        let follower = tokio::spawn({
-            let shared = shared.clone();
-            let follower = shared.follower.clone();
-            async move {
-                follower
-                    .run(shared.log.clone(), shared.reads.clone(), shared.public_url.clone(), shared.stop.clone())
-                    .await;
-            }
-        });
-        let listening = tokio::spawn({
-            let shared = shared.clone();
-            async move { shared.reads.listen(&shared.bus, shared.stop.clone()).await }
-        });
-        let signing_in = tokio::spawn({
-            let shared = shared.clone();
-            async move { shared.sign_in.run(shared.stop.clone()).await }
-        });
+        let Self { listener, router, options, background, .. } = self;
+        let streams_stop = background.stop.clone();
+        let ending = streams_stop.clone().drop_guard();
+        let tasks = background.start();
         let end_streams = tokio::spawn({
-            let (stop, streams) = (stop.clone(), shared.stop.clone());
+            let stop = stop.clone();
             async move {
                 stop.cancelled().await;
-                streams.cancel();
+                streams_stop.cancel();
             }
         });
-        let (router, options) = (router::router(&shared), &shared.options);
-        let served = server::serve(listener, router, options, stop).await;
+        let served = server::serve(listener, router, &options, stop).await;
         drop(ending);
         end_streams.abort();
-        for task in [follower, listening, signing_in] {
+        for task in tasks {
             if let Err(error) = task.await {
                 tracing::error!(error = &error as &dyn std::error::Error, "gateway task failed");
             }
         }
         served.map_err(GatewayError::Serve)
+    }
+}
+
+/// What runs beside the requests.
+struct Background {
+    streams: Streams,
+    projections: Projections,
+    bus: Bus,
+    sign_in: SignIn,
+    /// Cancelled when the gateway ends.
+    stop: CancellationToken,
+}
+
+impl Background {
+    fn start(self) -> [JoinHandle<()>; 3] {
+        let Self { streams, projections, bus, sign_in, stop } = self;
+        let (reads, listening) = (projections.clone(), stop.clone());
+        [
+            tokio::spawn(streams.run(reads)),
+            tokio::spawn(async move { projections.listen(&bus, listening).await }),
+            tokio::spawn(async move { sign_in.run(stop).await }),
+        ]
     }
 }
 

@@ -13,8 +13,8 @@ use crate::caller::{Caller, Viewing};
 use crate::paging::{ListPage, Paging};
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// Which requests.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -33,15 +33,15 @@ pub(crate) struct RequestQuery {
 }
 
 pub(crate) async fn list(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<RequestQuery>,
 ) -> Result<Json<ListPage<ObservationRequestRow>>, Problem> {
     let filter = RequestFilter { session_id: query.session_id, outcome: query.status };
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
-    since.reached(&shared, &[ReadModel::ObservationRequests]).await?;
-    Ok(Json(shared.reads.observation_requests(&filter, &request).await?.into()))
+    since.reached(&queries, &[ReadModel::ObservationRequests]).await?;
+    Ok(Json(queries.observation_requests(&filter, &request).await?.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -2,12 +2,15 @@
 
 pub(crate) mod consumers;
 
+use std::sync::Arc;
+
 use aide::transform::TransformOperation;
 use app::dead_letters::DeadLetterKind;
 use app::log::Position;
 use app::watcher::{WatchedSession, WatcherState};
 use axum::Json;
 use axum::extract::State;
+use bus::Bus;
 use chrono::{DateTime, Utc};
 use projections::freshness::{Freshness, MOST_COUNTED};
 use projections::verifications::Verification;
@@ -15,10 +18,11 @@ use projections::{Listed, ReadError, UnreadableRow};
 use schemars::JsonSchema;
 use serde::Serialize;
 
-use self::consumers::{BusDeviations, StreamConsumers};
+use self::consumers::{BusDeviations, ConsumerWatch, StreamConsumers};
 use crate::caller::{Caller, Viewing};
+use crate::dead_letters::DeadLetterStores;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// How far everything is.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -92,58 +96,77 @@ pub(crate) struct Waiting {
     pub(crate) events: u64,
 }
 
-pub(crate) async fn show(State(shared): State<Shared>, _: Caller<Viewing>) -> Result<Json<Operations>, Problem> {
-    look(&shared).await.map(Json)
+pub(crate) async fn show(
+    State(reader): State<OperationsReader>,
+    _: Caller<Viewing>,
+) -> Result<Json<Operations>, Problem> {
+    reader.read().await.map(Json)
 }
 
-/// How far everything is.
-///
-/// # Errors
-/// 503 while the database is unreachable. An unreachable bus is part of the answer.
-pub(crate) async fn look(shared: &Shared) -> Result<Operations, Problem> {
-    let Listed { items: read_models, unreadable } = shared.reads.freshness().await?;
-    let relay = app::relay::progress(shared.log.pool()).await?;
-    let head = shared.log.newest().await.map_err(ReadError::Log)?;
-    let caught_up = relay.position >= head;
-    let behind = shared.log.count_after(relay.position, MOST_COUNTED);
-    let events_behind = if caught_up { 0 } else { behind.await.map_err(ReadError::Log)? };
-    let (schema_version, build_schema_version) = shared.log.schema_versions().await.map_err(ReadError::Log)?;
-    let visibility = shared.log.visibility().await.map_err(ReadError::Log)?;
-    let held_back_by = match visibility.lag {
-        Some(_) => app::watcher::transactions_with_id(shared.log.pool()).await?,
-        None => Vec::new(),
-    };
-    Ok(Operations {
-        version: env!("CARGO_PKG_VERSION"),
-        head,
-        relay: Relay {
-            position: relay.position,
-            caught_up,
-            events_behind: events_behind.unsigned_abs(),
-            holder: relay.holder,
-            leased_until: relay.leased_until,
-            losses: relay.losses,
-            updated_at: relay.updated_at,
-            hindrance: relay.hindrance,
-            hindered_since: relay.hindered_since,
-        },
-        bus_connected: shared.bus.is_connected(),
-        dead_letters: Waiting {
-            commands: shared.dead_letters.waiting(DeadLetterKind::Command).await?,
-            events: read_models.iter().map(|model| model.dead_letters).sum(),
-        },
-        read_models,
-        schema_version,
-        build_schema_version,
-        last_verify: shared.reads.last_verification().await?,
-        consumers: shared.consumers.look(&shared.bus, shared.log.clock()).await,
-        unreadable,
-        bus: shared.consumers.deviations(&shared.bus).await,
-        held_back_seconds: visibility.lag_seconds(),
-        held_back_events: visibility.held_back_events,
-        held_back_by,
-        watcher: app::watcher::state(&shared.log).await?,
-    })
+/// Reads how far everything is. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct OperationsReader {
+    pub(crate) queries: Queries,
+    pub(crate) dead_letters: DeadLetterStores,
+    pub(crate) bus: Bus,
+    consumers: Arc<ConsumerWatch>,
+}
+
+impl OperationsReader {
+    pub(crate) fn new(queries: Queries, dead_letters: DeadLetterStores, bus: Bus) -> Self {
+        Self { queries, dead_letters, bus, consumers: Arc::default() }
+    }
+
+    /// How far everything is.
+    ///
+    /// # Errors
+    /// 503 while the database is unreachable. An unreachable bus is part of the answer.
+    pub(crate) async fn read(&self) -> Result<Operations, Problem> {
+        let log = self.queries.log();
+        let Listed { items: read_models, unreadable } = self.queries.freshness().await?;
+        let relay = app::relay::progress(log.pool()).await?;
+        let head = log.newest().await.map_err(ReadError::Log)?;
+        let caught_up = relay.position >= head;
+        let behind = log.count_after(relay.position, MOST_COUNTED);
+        let events_behind = if caught_up { 0 } else { behind.await.map_err(ReadError::Log)? };
+        let (schema_version, build_schema_version) = log.schema_versions().await.map_err(ReadError::Log)?;
+        let visibility = log.visibility().await.map_err(ReadError::Log)?;
+        let held_back_by = match visibility.lag {
+            Some(_) => app::watcher::transactions_with_id(log.pool()).await?,
+            None => Vec::new(),
+        };
+        Ok(Operations {
+            version: env!("CARGO_PKG_VERSION"),
+            head,
+            relay: Relay {
+                position: relay.position,
+                caught_up,
+                events_behind: events_behind.unsigned_abs(),
+                holder: relay.holder,
+                leased_until: relay.leased_until,
+                losses: relay.losses,
+                updated_at: relay.updated_at,
+                hindrance: relay.hindrance,
+                hindered_since: relay.hindered_since,
+            },
+            bus_connected: self.bus.is_connected(),
+            dead_letters: Waiting {
+                commands: self.dead_letters.commands.waiting(DeadLetterKind::Command).await?,
+                events: read_models.iter().map(|model| model.dead_letters).sum(),
+            },
+            read_models,
+            schema_version,
+            build_schema_version,
+            last_verify: self.queries.last_verification().await?,
+            consumers: self.consumers.look(&self.bus, log.clock()).await,
+            unreadable,
+            bus: self.consumers.deviations(&self.bus).await,
+            held_back_seconds: visibility.lag_seconds(),
+            held_back_events: visibility.held_back_events,
+            held_back_by,
+            watcher: app::watcher::state(log).await?,
+        })
+    }
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -6,18 +6,20 @@ use axum::extract::State;
 use projections::ReadModel;
 use projections::overview::Overview;
 
+use crate::answer_cache::AnswerCache;
 use crate::caller::{Caller, Viewing};
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
+    State(cache): State<AnswerCache<Overview>>,
     _: Caller<Viewing>,
     since: Since,
 ) -> Result<Json<Overview>, Problem> {
-    let reached = since.reached(&shared, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
-    let overview = shared.overview.get(reached.0, shared.reads.overview()).await?;
+    let reached = since.reached(&queries, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
+    let overview = cache.get(reached.0, queries.overview()).await?;
     Ok(Json(Overview::clone(&overview)))
 }
 

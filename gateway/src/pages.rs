@@ -37,15 +37,16 @@ use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderName, HeaderValue};
 
 use crate::caller::authenticate_page;
-use crate::exchange;
-use crate::state::Shared;
+use crate::permits::{self, Permits};
+use crate::sign_in;
+use crate::state::GatewayState;
 
 /// Nothing from elsewhere, nothing inline, no frame around it.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
                       form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// Every page that needs somebody who is signed in.
-pub(crate) fn router(shared: &Shared) -> Router<Shared> {
+pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayState> {
     Router::new()
         .route("/", get(overview::show))
         .route("/events/{id}", get(event::show))
@@ -67,13 +68,27 @@ pub(crate) fn router(shared: &Shared) -> Router<Shared> {
         .route("/definitions/{id}/revise", post(definition::revise::revise))
         .route("/workers", get(workers::list))
         .route("/workers/{id}", get(worker::show))
-        .route_layer(from_fn_with_state(shared.clone(), exchange::queue))
-        .route_layer(from_fn_with_state(shared.clone(), authenticate_page))
+        .route_layer(from_fn_with_state(permits.clone(), permits::queue))
+        .route_layer(from_fn_with_state(state.clone(), authenticate_page))
+}
+
+/// The pages on which one signs in and out. All are open, as those who use them are not signed in yet; signing out is a
+/// change like any other.
+pub(crate) fn signing_in(state: &GatewayState) -> Router<GatewayState> {
+    use sign_in::{by_provider, link_page, page};
+    let sign_out = post(page::sign_out).route_layer(from_fn_with_state(state.clone(), authenticate_page));
+    Router::new()
+        .route("/sign-in", get(page::show))
+        .route("/sign-in/link", get(link_page::show).post(link_page::sign_in))
+        .route("/sign-in/token", post(page::by_token))
+        .route("/sign-in/oidc", get(by_provider::begin))
+        .route("/sign-in/oidc/callback", get(by_provider::come_back))
+        .route("/sign-out", sign_out)
 }
 
 /// What every answer with a page needs, whoever asks: errors as pages, and what browsers are told to forbid.
-pub(crate) fn dressed(router: Router<Shared>, shared: &Shared) -> Router<Shared> {
-    router.layer(from_fn_with_state(shared.clone(), error::as_page)).layer(from_fn(forbid))
+pub(crate) fn dressed(router: Router<GatewayState>, state: &GatewayState) -> Router<GatewayState> {
+    router.layer(from_fn_with_state(state.clone(), error::as_page)).layer(from_fn(forbid))
 }
 
 async fn forbid(request: Request, next: Next) -> Response {

@@ -12,7 +12,7 @@ use projections::ReadModel;
 use tokio::time::Instant;
 
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 use crate::version::header_parameter;
 
 /// Header that names a position, on reads and on the answers to writes.
@@ -30,11 +30,11 @@ impl Since {
     ///
     /// # Errors
     /// 400 when the log has not come to it, 503 when the read models do not in time.
-    pub(crate) async fn reached(self, shared: &Shared, models: &[ReadModel]) -> Result<Reached, Problem> {
+    pub(crate) async fn reached(self, queries: &Queries, models: &[ReadModel]) -> Result<Reached, Problem> {
         let Some((position, field)) = self.0 else { return Ok(Reached(None)) };
-        if !shared.have_reached(models, position).await? {
-            let position = shared.issued(field, position).await?;
-            shared.wait_for(models, position).await?;
+        if !queries.have_reached(models, position).await? {
+            let position = queries.issued(field, position).await?;
+            queries.wait_for(models, position).await?;
         }
         Ok(Reached(Some(Instant::now())))
     }

@@ -7,6 +7,8 @@
 //!  "errors": [{"field": "resource_requirements.cpu_cores", "problem": "is 0", "expected": "a whole number from 1 to 10000"}]}
 //! ```
 
+mod database;
+
 use std::time::Duration;
 
 use aide::generate::GenContext;
@@ -157,6 +159,23 @@ impl ProblemKind {
     }
 }
 
+impl From<ErrorCode> for ProblemKind {
+    fn from(code: ErrorCode) -> Self {
+        match code {
+            ErrorCode::Forbidden => Self::Forbidden,
+            ErrorCode::Invalid => Self::InvalidInput,
+            ErrorCode::NotFound => Self::NotFound,
+            ErrorCode::Exists | ErrorCode::BoundElsewhere => Self::Conflict,
+            ErrorCode::Refused => Self::WrongState,
+            ErrorCode::Stale => Self::StaleVersion,
+            ErrorCode::KeyReused => Self::KeyReused,
+            ErrorCode::Unavailable => Self::Unavailable,
+            ErrorCode::TimedOut => Self::TimedOut,
+            ErrorCode::Broken => Self::Internal,
+        }
+    }
+}
+
 /// One field of the input: what is wrong with it, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FieldProblem {
@@ -265,7 +284,7 @@ impl Problem {
     /// There is no `what` with this id.
     pub fn not_found(what: &str, id: &str) -> Self {
         let shown: String = id.chars().take(80).collect();
-        Self::new(ProblemKind::NotFound, format!("There is no {what} {shown:?}."))
+        Self::new(ProblemKind::NotFound, format!("There is no {what} {shown}."))
     }
 
     /// A dependency is unreachable; ask again after `retry_after`.
@@ -418,6 +437,15 @@ mod tests {
           ]
         }
         "#);
+    }
+
+    #[test]
+    fn every_code_of_a_command_has_the_class_and_the_status_of_the_one_table() {
+        for code in ErrorCode::ALL {
+            let document = Problem::new(code.into(), "…").document();
+            let kind = format!("urn:lablet:problem:{}", code.problem());
+            assert_eq!((document.kind, document.status), (kind, code.status()), "{code:?}");
+        }
     }
 
     #[test]

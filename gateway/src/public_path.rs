@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use url::{Position, Url};
 
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::sign_in::Site;
 
 /// Headers that lead elsewhere.
 const LEADING: [HeaderName; 2] = [LOCATION, HeaderName::from_static("hx-redirect")];
@@ -25,8 +25,8 @@ const ATTRIBUTES: [&str; 8] = ["href", "src", "action", "formaction", "hx-get", 
 const LARGEST_PAGE: usize = 64 << 20;
 
 /// Puts the site's path before what leaves, and takes it from what htmx says about the open page.
-pub(crate) async fn below(State(shared): State<Shared>, mut request: Request, next: Next) -> Response {
-    let base = shared.sign_in.site.base_path();
+pub(crate) async fn below(State(site): State<Site>, mut request: Request, next: Next) -> Response {
+    let base = site.base_path();
     let open = request.headers().get(HX_CURRENT_URL).and_then(|url| Url::parse(url.to_str().ok()?).ok());
     let open = open.and_then(|mut url| {
         let path = url.path().strip_prefix(base)?.to_owned();

@@ -8,45 +8,51 @@ use std::sync::Arc;
 use aide::axum::ApiRouter;
 use aide::axum::routing::{delete_with, get_with, patch_with, post_with};
 use aide::openapi::OpenApi;
-use axum::extract::State;
+use axum::extract::{FromRef as _, State};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
+use bus::clock::Clock;
 use http::request::Parts;
 
+use crate::authentication::Authenticator;
 use crate::caller::authenticate;
 use crate::documents::{self, OpenApiDocument};
+use crate::exchange::Exchange;
+use crate::permits::{self, Permits};
 use crate::problem::{Problem, ProblemKind};
-use crate::state::Shared;
+use crate::sign_in::Site;
+use crate::state::GatewayState;
 use crate::{
     assets, dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions,
-    observation_requests, operations, overview, pages, public_path, search, sign_in, sign_ins, stream, workers,
+    observation_requests, operations, overview, pages, public_path, search, sign_ins, stream, workers,
 };
 
 /// The whole API, ready to be served.
-pub(crate) fn router(shared: &Shared) -> Router {
+pub(crate) fn router(state: &GatewayState, exchange: &Exchange, permits: &Permits) -> Router {
     let (api, mut document) = api();
-    description::below(&mut document, shared.sign_in.site.base_path());
+    let site = Site::from_ref(state);
+    description::below(&mut document, site.base_path());
     let guarded = api
-        .route_layer(from_fn_with_state(shared.clone(), exchange::queue))
-        .route_layer(from_fn_with_state(shared.clone(), exchange::room_for_body))
-        .route_layer(from_fn_with_state(shared.clone(), authenticate));
+        .route_layer(from_fn_with_state(permits.clone(), permits::queue))
+        .route_layer(from_fn_with_state(permits.clone(), permits::room_for_body))
+        .route_layer(from_fn_with_state(state.clone(), authenticate));
     let rendered = serde_json::to_vec(&document).unwrap_or_default();
     let router = Router::new()
         .merge(guarded)
-        .merge(pages::dressed(pages::router(shared).merge(sign_in::routes(shared)), shared))
+        .merge(pages::dressed(pages::router(state, permits).merge(pages::signing_in(state)), state))
         .merge(open())
         .layer(Extension(OpenApiDocument(Arc::new(rendered.into()))))
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
-        .layer(from_fn_with_state(shared.clone(), exchange::account));
-    let router = if shared.sign_in.site.base_path().is_empty() {
+        .layer(from_fn_with_state(exchange.clone(), exchange::account));
+    let router = if site.base_path().is_empty() {
         router
     } else {
-        router.layer(from_fn_with_state(shared.clone(), public_path::below))
+        router.layer(from_fn_with_state(state.clone(), public_path::below))
     };
-    router.with_state(shared.clone())
+    router.with_state(state.clone())
 }
 
 /// The API's description.
@@ -54,7 +60,7 @@ pub(crate) fn document() -> OpenApi {
     api().1
 }
 
-fn open() -> Router<Shared> {
+fn open() -> Router<GatewayState> {
     Router::new()
         .route("/api", get(documents::index))
         .route("/assets/{file}", get(assets::serve))
@@ -67,11 +73,11 @@ fn open() -> Router<Shared> {
         .route("/api/schemas/{name}", get(documents::schema))
 }
 
-fn api() -> (Router<Shared>, OpenApi) {
+fn api() -> (Router<GatewayState>, OpenApi) {
     description::describe(ApiRouter::new().merge(sessions()).merge(definitions_and_workers()).merge(operators()))
 }
 
-fn sessions() -> ApiRouter<Shared> {
+fn sessions() -> ApiRouter<GatewayState> {
     use lablet_sessions::{
         create, events, life, list, node, nodes, observations, record_observation, request_observation, show,
         transition,
@@ -107,7 +113,7 @@ fn sessions() -> ApiRouter<Shared> {
         .api_route("/api/observation-requests", get_with(observation_requests::list, observation_requests::describe))
 }
 
-fn definitions_and_workers() -> ApiRouter<Shared> {
+fn definitions_and_workers() -> ApiRouter<GatewayState> {
     use lablet_definitions::{create, deviations, list, observations, revise, revisions, show};
     use workers::{change, list as list_workers, load, port_map, register, show as show_worker};
     ApiRouter::new()
@@ -139,7 +145,7 @@ fn definitions_and_workers() -> ApiRouter<Shared> {
         .api_route("/api/internal/workers", get_with(list_workers::list_internally, list_workers::describe_internal))
 }
 
-fn operators() -> ApiRouter<Shared> {
+fn operators() -> ApiRouter<GatewayState> {
     use dead_letters::{discard, list, retry, show};
     ApiRouter::new()
         .api_route("/api/events/{id}", get_with(events::show, events::describe))
@@ -156,15 +162,23 @@ fn operators() -> ApiRouter<Shared> {
         .api_route("/api/dead-letters/{id}/discard", post_with(discard::discard, discard::describe))
 }
 
-async fn nothing_here(State(shared): State<Shared>, request: Parts) -> Response {
+async fn nothing_here(
+    State(authenticator): State<Authenticator>,
+    State(clock): State<Clock>,
+    request: Parts,
+) -> Response {
     let problem = Problem::new(ProblemKind::NotFound, format!("There is nothing at {}.", shown(&request)));
-    pages::error::answer(&shared, &request, problem).await
+    pages::error::answer((&authenticator, &clock), &request, problem).await
 }
 
-async fn other_method(State(shared): State<Shared>, request: Parts) -> Response {
+async fn other_method(
+    State(authenticator): State<Authenticator>,
+    State(clock): State<Clock>,
+    request: Parts,
+) -> Response {
     let (shown, method) = (shown(&request), &request.method);
     let detail = format!("{shown} does not take {method}; see the Allow header.");
-    pages::error::answer(&shared, &request, Problem::new(ProblemKind::MethodNotAllowed, detail)).await
+    pages::error::answer((&authenticator, &clock), &request, Problem::new(ProblemKind::MethodNotAllowed, detail)).await
 }
 
 fn shown(request: &Parts) -> String {

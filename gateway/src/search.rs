@@ -11,8 +11,8 @@ use serde::Deserialize;
 use crate::caller::{Caller, Viewing};
 use crate::paging::check_text;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// Hits of each kind unless the caller says otherwise.
 const DEFAULT_HITS: u32 = 20;
@@ -29,7 +29,7 @@ pub(crate) struct SearchQuery {
 }
 
 pub(crate) async fn search(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     Query(query): Query<SearchQuery>,
 ) -> Result<Json<SearchResults>, Problem> {
@@ -40,7 +40,7 @@ pub(crate) async fn search(
         let expected = format!("a whole number from 1 to {MOST_HITS}");
         return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
     }
-    Ok(Json(shared.reads.search(&text, limit).await?))
+    Ok(Json(queries.search(&text, limit).await?))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -5,16 +5,16 @@
 //! to [`page`].
 
 mod attempts;
-mod by_provider;
+pub(crate) mod by_provider;
 mod cookie;
 mod ends;
 pub(crate) mod form;
 pub(crate) mod kept_forms;
 mod keys;
-mod link_page;
+pub(crate) mod link_page;
 mod links;
 pub(crate) mod local_path;
-mod page;
+pub(crate) mod page;
 pub(crate) mod provider;
 mod secret;
 mod served;
@@ -24,14 +24,12 @@ mod tokens;
 mod wrong_tokens;
 
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
 use app::notice::PublicUrl;
-use axum::Router;
-use axum::middleware::from_fn_with_state;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use axum::routing::{get, post};
 use bus::clock::Clock;
 use domain::{ActorName, Invalid};
 use sqlx::postgres::PgPool;
@@ -51,9 +49,7 @@ pub(crate) use self::sessions::{BrowserSession, csrf_matches};
 pub(crate) use self::site::Site;
 pub use self::tokens::{StoredToken, Tokens};
 use self::wrong_tokens::WrongTokens;
-use crate::caller::authenticate_page;
 use crate::problem::Problem;
-use crate::state::Shared;
 
 /// How long the database may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
@@ -124,9 +120,13 @@ impl fmt::Display for AdminName {
     }
 }
 
-/// What signing in stands on.
+/// What signing in stands on. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct SignIn(Arc<Parts>);
+
+/// Its content.
 #[derive(Debug)]
-pub(crate) struct SignIn {
+pub(crate) struct Parts {
     pub(crate) site: Site,
     pub(crate) cookies: Cookies,
     pub(crate) sessions: Sessions,
@@ -135,6 +135,14 @@ pub(crate) struct SignIn {
     attempts: Attempts,
     provider: Option<Arc<Provider>>,
     wrong_tokens: WrongTokens,
+    clock: Clock,
+}
+
+impl Deref for SignIn {
+    type Target = Parts;
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl SignIn {
@@ -147,16 +155,17 @@ impl SignIn {
         (pool, clock): (PgPool, Clock),
     ) -> Self {
         let cookies = Cookies::for_site(&site);
-        Self {
+        Self(Arc::new(Parts {
             attempts: Attempts::new(keys.clone(), cookies.clone(), clock.clone()),
             links: SignInLinks::new(pool.clone(), clock.clone()),
-            kept_forms: KeptForms::new(pool, clock, keys),
+            kept_forms: KeptForms::new(pool, clock.clone(), keys),
             wrong_tokens: WrongTokens::default(),
             site,
             cookies,
             sessions,
             provider,
-        }
+            clock,
+        }))
     }
 
     /// Until it is told to stop: looks for sessions that other gateways ended. At first it asks the provider once, so
@@ -202,18 +211,6 @@ impl From<provider::ProviderFault> for ProviderCheckError {
 /// Where browsers come back to from the provider.
 pub(crate) fn redirect_address(site: &PublicUrl) -> String {
     format!("{}/sign-in/oidc/callback", site.as_str())
-}
-
-/// The routes. All are open, as those who use them are not signed in yet; signing out is a change like any other.
-pub(crate) fn routes(shared: &Shared) -> Router<Shared> {
-    let sign_out = post(page::sign_out).route_layer(from_fn_with_state(shared.clone(), authenticate_page));
-    Router::new()
-        .route("/sign-in", get(page::show))
-        .route("/sign-in/link", get(link_page::show).post(link_page::sign_in))
-        .route("/sign-in/token", post(page::by_token))
-        .route("/sign-in/oidc", get(by_provider::begin))
-        .route("/sign-in/oidc/callback", get(by_provider::come_back))
-        .route("/sign-out", sign_out)
 }
 
 /// Sends somebody to the sign-in page, from which they come back to `return_to`: a path with query on this site, the

@@ -9,10 +9,13 @@ pub(crate) mod entry;
 pub(crate) mod follower;
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aide::NoApi;
 use aide::transform::TransformOperation;
+use app::log::Log;
+use app::notice::PublicUrl;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -20,16 +23,20 @@ use axum::response::{IntoResponse, Response};
 use domain::{DefinitionId, Invalid, SessionId};
 use futures_util::StreamExt as _;
 use http::HeaderMap;
+use projections::Projections;
 use schemars::JsonSchema;
 use serde::Deserialize;
+use tokio_util::sync::CancellationToken;
 
 use self::client::Frame;
 use self::entry::Filter;
+use self::follower::Follower;
 use crate::authentication::Principal;
 use crate::caller::{Caller, Viewing};
+use crate::fair_share::{FairShare, Room};
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// How often a silent stream shows that it lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -74,9 +81,34 @@ impl AggregateKind {
     }
 }
 
+/// What streams are made of. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Streams {
+    log: Log,
+    follower: Follower,
+    pub(crate) public_url: PublicUrl,
+    permits: Arc<FairShare>,
+    /// Cancelled when the gateway ends: streams end with it.
+    stop: CancellationToken,
+}
+
+impl Streams {
+    /// So many streams at once, of notices that name this address, until told to stop.
+    pub(crate) fn new(log: Log, public_url: PublicUrl, room: Room, stop: CancellationToken) -> Self {
+        let permits = Arc::new(FairShare::new("open streams", room));
+        Self { log, follower: Follower::new(), public_url, permits, stop }
+    }
+
+    /// Follows the log for all streams, until told to stop.
+    pub(crate) async fn run(self, reads: Projections) {
+        self.follower.run(self.log, reads, self.public_url, self.stop).await;
+    }
+}
+
 /// Opens a stream.
 pub(crate) async fn open(
-    State(shared): State<Shared>,
+    State(streams): State<Streams>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     NoApi(Extension(principal)): NoApi<Extension<Principal>>,
     Query(query): Query<StreamQuery>,
@@ -84,7 +116,7 @@ pub(crate) async fn open(
 ) -> Result<Response, Problem> {
     let after = match from(&headers, &query)? {
         Some((field, after)) => {
-            shared.issued(field, after).await?;
+            queries.issued(field, after).await?;
             Some(after)
         }
         None => None,
@@ -94,7 +126,7 @@ pub(crate) async fn open(
         session_id: query.session_id.map(String::from),
         definition_id: query.definition_id.map(String::from),
     };
-    let frames = client::open(&shared, &principal, after, filter).await?.map(|frame| {
+    let frames = client::open(&streams, &principal, after, filter).await?.map(|frame| {
         Ok::<_, Infallible>(match frame {
             Frame::Hello => Event::default().retry(RETRY).comment("connected"),
             Frame::Entry(entry) => {

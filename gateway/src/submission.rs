@@ -6,9 +6,9 @@ use aide::openapi::{MediaType, Operation, RequestBody as DescribedBody, Response
 use aide::operation::{add_parameters, set_body};
 use app::authority::Sender;
 use app::body::Handling;
-use app::commands::{CommandError, Warning};
+use app::commands::{CommandError, Commands, Warning};
 use app::log::{DedupeKey, Origin};
-use axum::extract::{FromRequest, Request};
+use axum::extract::{FromRef, FromRequest, Request};
 use domain::Invalid;
 use http::HeaderMap;
 use http::request::Parts;
@@ -20,7 +20,6 @@ use crate::caller::{described_problems, principal};
 use crate::correlation::Correlation;
 use crate::preferences::Preferences;
 use crate::problem::{Problem, ProblemKind};
-use crate::state::Shared;
 use crate::version::header_parameter;
 
 /// Header that makes a repeated request the same request.
@@ -104,19 +103,25 @@ pub(crate) fn checked_key<'a>(field: &str, key: &'a str) -> Result<&'a str, Inva
     Err(Invalid::new(field, "is not usable", format!("1 to {LONGEST_KEY} visible ASCII characters")))
 }
 
-impl<B: RequestBody> FromRequest<Shared> for Submission<B> {
+impl<S, B> FromRequest<S> for Submission<B>
+where
+    S: Send + Sync,
+    B: RequestBody,
+    Commands: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request(request: Request, shared: &Shared) -> Result<Self, Problem> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, Problem> {
+        let commands = Commands::from_ref(state);
         let (parts, body) = request.into_parts();
         if let Some(command) = B::COMMAND {
             // What may not be sent is not read.
-            shared.commands.check_authority(&sender(&principal(&parts)?), command).map_err(CommandError::from)?;
+            commands.check_authority(&sender(&principal(&parts)?), command).map_err(CommandError::from)?;
         }
         idempotency_key(&parts.headers)?;
         let bytes = body::read(&parts, body, B::LONGEST).await?;
         let preferred = parts.extensions.get::<Preferences>().map(Preferences::handling).unwrap_or_default();
-        let handling = shared.commands.handling().or_strict(preferred == Handling::Strict);
+        let handling = commands.handling().or_strict(preferred == Handling::Strict);
         let (body, warnings) = body::parse(&bytes)?.handled(handling)?;
         Ok(Self { body, origin: origin(&parts, &bytes)?, warnings })
     }

@@ -31,9 +31,12 @@ pub(crate) struct TokenHolder {
     pub(crate) hash: SecretHash,
 }
 
-/// Turns the headers of a request into a [`Principal`].
+/// Turns the headers of a request into a [`Principal`]. Cheap to clone.
 #[derive(Debug, Clone)]
-pub(crate) struct Authenticator {
+pub(crate) struct Authenticator(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     internal_keys: Vec<InternalKey>,
     admin_tokens: Vec<AdminToken>,
     stored_tokens: Tokens,
@@ -53,12 +56,12 @@ impl Authenticator {
         cookies: Cookies,
         provider: Option<Arc<Provider>>,
     ) -> Self {
-        Self { internal_keys, admin_tokens, stored_tokens, sessions, cookies, provider }
+        Self(Arc::new(Inner { internal_keys, admin_tokens, stored_tokens, sessions, cookies, provider }))
     }
 
     /// Whether this is the hash of a token of the configuration.
     pub(crate) fn is_configured(&self, hash: &SecretHash) -> bool {
-        matching(&self.admin_tokens, |token| &token.hash, hash).is_some()
+        matching(&self.0.admin_tokens, |token| &token.hash, hash).is_some()
     }
 
     /// Who made the request with these headers. A key or a token that is there decides, whatever cookie is beside it.
@@ -72,7 +75,7 @@ impl Authenticator {
             (None, None) => self.by_cookie(headers, how_used).await,
             (Some(_), Some(_)) => Err(unauthenticated("Send either X-API-Key or Authorization, not both.")),
             (Some(key), None) => {
-                let key = matching(&self.internal_keys, |key| &key.hash, &SecretHash::from_secret(key.as_bytes()))
+                let key = matching(&self.0.internal_keys, |key| &key.hash, &SecretHash::from_secret(key.as_bytes()))
                     .ok_or_else(|| unauthenticated("The key in X-API-Key is not valid."))?;
                 Ok(admitted(Principal::Service { name: key.name.clone() }))
             }
@@ -83,7 +86,7 @@ impl Authenticator {
                     return Ok(admitted(Principal::Admin { name: holder.name, role: holder.role }));
                 }
                 let of_provider = std::str::from_utf8(token).ok().filter(|token| looks_like_one(token));
-                match (&self.provider, of_provider) {
+                match (&self.0.provider, of_provider) {
                     (Some(provider), Some(token)) => Ok(admitted(by_provider(provider, token).await?)),
                     _ => Err(unauthenticated("The bearer token is not valid.")),
                 }
@@ -97,24 +100,24 @@ impl Authenticator {
     /// A 503 problem when the database has to be asked and does not answer.
     pub(crate) async fn holder(&self, token: &[u8]) -> Result<Option<TokenHolder>, Problem> {
         let hash = SecretHash::from_secret(token);
-        if let Some(known) = matching(&self.admin_tokens, |token| &token.hash, &hash) {
+        if let Some(known) = matching(&self.0.admin_tokens, |token| &token.hash, &hash) {
             return Ok(Some(TokenHolder { name: known.name.clone(), role: known.role, hash }));
         }
         if !token.starts_with(Tokens::PREFIX.as_bytes()) {
             return Ok(None);
         }
-        let stored = self.stored_tokens.find(&hash).await?;
+        let stored = self.0.stored_tokens.find(&hash).await?;
         Ok(stored.map(|(name, role)| TokenHolder { name, role, hash }))
     }
 
     async fn by_cookie(&self, headers: &HeaderMap, how_used: Use) -> Result<SignedIn, Problem> {
-        let Some(secret) = self.cookies.session(headers) else {
+        let Some(secret) = self.0.cookies.session(headers) else {
             return Err(unauthenticated(
                 "Send an internal key in X-API-Key, or an admin's token as Authorization: Bearer <token>; a browser \
                  signs in at /sign-in.",
             ));
         };
-        let session = self.sessions.find(secret, how_used, |hash| self.is_configured(hash)).await?;
+        let session = self.0.sessions.find(secret, how_used, |hash| self.is_configured(hash)).await?;
         let session = session.ok_or_else(|| unauthenticated("The session has ended; sign in again at /sign-in."))?;
         let principal = Principal::Admin { name: session.name.clone(), role: session.role };
         Ok(SignedIn { principal, session: Some(session) })

@@ -16,10 +16,10 @@ use super::retry::Settled;
 use crate::answer::Written;
 use crate::body::RequestBody;
 use crate::caller::{Caller, Operating};
+use crate::dead_letters::DeadLetterStores;
 use crate::paging::check_text;
 use crate::path::Id;
 use crate::problem::Problem;
-use crate::state::Shared;
 use crate::submission::Submission;
 
 /// What a reason may be.
@@ -49,13 +49,13 @@ impl RequestBody for Discard {
 }
 
 pub(crate) async fn discard(
-    State(shared): State<Shared>,
+    State(stores): State<DeadLetterStores>,
     _: Caller<Operating>,
     Id(id): Id<LetterId>,
     submission: Submission<Discard>,
 ) -> Result<Json<Written<Settled>>, Problem> {
     let Submission { body: Discard { reason }, origin, warnings } = submission;
-    let settled = do_without(&shared, id, &origin.actor, Some(reason)).await?;
+    let settled = do_without(&stores, id, &origin.actor, Some(reason)).await?;
     Ok(Json(Written { body: settled, warnings }))
 }
 
@@ -64,7 +64,7 @@ pub(crate) async fn discard(
 /// # Errors
 /// 400 without a reason, 404 where no such letter waits.
 pub(crate) async fn do_without(
-    shared: &Shared,
+    stores: &DeadLetterStores,
     id: LetterId,
     actor: &str,
     reason: Option<String>,
@@ -74,13 +74,13 @@ pub(crate) async fn do_without(
     let absent = || Problem::not_found("waiting dead letter", &id.to_string());
     let applied = match id {
         LetterId::Command(command) => {
-            if !shared.dead_letters.settle(command, Status::Discarded, actor, Some(&reason)).await? {
+            if !stores.commands.settle(command, Status::Discarded, actor, Some(&reason)).await? {
                 return Err(absent());
             }
             0
         }
         LetterId::Event(model, event_id) => {
-            let retried = shared.reads.discard_dead_letter(model, event_id, actor, &reason).await?;
+            let retried = stores.queries.discard_dead_letter(model, event_id, actor, &reason).await?;
             retried.ok_or_else(absent)?.applied
         }
     };

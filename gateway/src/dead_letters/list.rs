@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use super::letter_id::LetterId;
 use crate::caller::{Caller, Operating};
+use crate::dead_letters::DeadLetterStores;
 use crate::paging;
 use crate::problem::Problem;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// Which dead letters.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -111,31 +111,33 @@ impl From<ParkedEvent> for Letter {
 }
 
 pub(crate) async fn list(
-    State(shared): State<Shared>,
+    State(stores): State<DeadLetterStores>,
     _: Caller<Operating>,
     Query(query): Query<LetterQuery>,
 ) -> Result<Json<Letters>, Problem> {
     let limit = paging::limit(query.limit)?;
-    Ok(Json(waiting(&shared, query.kind, limit).await?))
+    Ok(Json(waiting(&stores, query.kind, limit).await?))
 }
 
 /// What waits, of one kind or of both, at most `limit` of each place.
 ///
 /// # Errors
 /// The database does not answer.
-pub(crate) async fn waiting(shared: &Shared, kind: Option<LetterKind>, limit: u32) -> Result<Letters, Problem> {
+pub(crate) async fn waiting(
+    stores: &DeadLetterStores,
+    kind: Option<LetterKind>,
+    limit: u32,
+) -> Result<Letters, Problem> {
     let mut letters = Letters { items: Vec::new(), more: false, unreadable: Vec::new() };
     if kind != Some(LetterKind::Event) {
-        let commands = shared
-            .dead_letters
-            .list(Some(DeadLetterKind::Command), Some(Status::Waiting), i64::from(limit) + 1)
-            .await?;
+        let commands =
+            stores.commands.list(Some(DeadLetterKind::Command), Some(Status::Waiting), i64::from(limit) + 1).await?;
         letters.more |= commands.len() > limit as usize;
         letters.items.extend(commands.into_iter().take(limit as usize).map(Letter::from));
     }
     if kind != Some(LetterKind::Command) {
         for model in ReadModel::ALL {
-            let page = shared.reads.dead_letters(model, true, &PageRequest::first(limit)).await?;
+            let page = stores.queries.dead_letters(model, true, &PageRequest::first(limit)).await?;
             letters.more |= page.next.is_some();
             letters.unreadable.extend(page.unreadable);
             letters.items.extend(page.items.into_iter().map(Letter::from));

@@ -14,10 +14,11 @@ use super::letter_id::LetterId;
 use crate::answer::Written;
 use crate::body::RequestBody;
 use crate::caller::{Caller, Operating};
+use crate::dead_letters::DeadLetterStores;
 use crate::path::Id;
 use crate::problem::{Problem, ProblemKind};
-use crate::state::Shared;
 use crate::submission::Submission;
+use app::commands::Commands;
 
 /// Nothing has to be said.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -51,13 +52,14 @@ pub(crate) struct Settled {
 }
 
 pub(crate) async fn retry(
-    State(shared): State<Shared>,
+    State(stores): State<DeadLetterStores>,
+    State(commands): State<Commands>,
     _: Caller<Operating>,
     Id(id): Id<LetterId>,
     submission: Submission<Retry>,
 ) -> Result<Json<Written<Settled>>, Problem> {
     let Submission { body: Retry {}, origin, warnings } = submission;
-    let settled = try_again(&shared, id, &origin.actor).await?;
+    let settled = try_again(&stores, &commands, id, &origin.actor).await?;
     Ok(Json(Written { body: settled, warnings }))
 }
 
@@ -78,18 +80,23 @@ pub(crate) enum NotRetried {
 ///
 /// # Errors
 /// [`NotRetried`].
-pub(crate) async fn try_again(shared: &Shared, id: LetterId, actor: &str) -> Result<Settled, NotRetried> {
+pub(crate) async fn try_again(
+    stores: &DeadLetterStores,
+    commands: &Commands,
+    id: LetterId,
+    actor: &str,
+) -> Result<Settled, NotRetried> {
     match id {
         LetterId::Command(command) => {
-            let decoder = CommandDecoder::new(shared.commands.clone());
-            let answer = command_consumer::retry(&decoder, &shared.dead_letters, command, actor).await?;
+            let decoder = CommandDecoder::new(commands.clone());
+            let answer = command_consumer::retry(&decoder, &stores.commands, command, actor).await?;
             let answer = serde_json::to_value(answer).ok();
             Ok(Settled { id: id.to_string(), outcome: "retried", applied: 0, answer })
         }
         LetterId::Event(model, event_id) => {
-            let letter = shared.reads.dead_letter(model, event_id).await.map_err(Problem::from)?;
+            let letter = stores.queries.dead_letter(model, event_id).await.map_err(Problem::from)?;
             let letter = letter.ok_or(NotRetried::Absent(id))?;
-            let retried = shared.reads.retry_dead_letters(model, &letter.aggregate_type, &letter.aggregate_id).await;
+            let retried = stores.queries.retry_dead_letters(model, &letter.aggregate_type, &letter.aggregate_id).await;
             let retried = retried.map_err(Problem::from)?;
             match retried.stopped_at {
                 Some(event) if retried.applied == 0 => {

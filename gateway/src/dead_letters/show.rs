@@ -15,9 +15,9 @@ use serde::Serialize;
 use super::letter_id::LetterId;
 use super::list::Letter;
 use crate::caller::{Caller, Operating};
+use crate::dead_letters::DeadLetterStores;
 use crate::path::Id;
 use crate::problem::Problem;
-use crate::state::Shared;
 
 /// A dead letter and what is in it.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -56,11 +56,11 @@ pub(crate) struct Settlement {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(stores): State<DeadLetterStores>,
     _: Caller<Operating>,
     Id(id): Id<LetterId>,
 ) -> Result<Json<OpenedLetter>, Problem> {
-    let opened = open(&shared, id).await?;
+    let opened = open(&stores, id).await?;
     opened.map(Json).ok_or_else(|| Problem::not_found("dead letter", &id.to_string()))
 }
 
@@ -68,10 +68,10 @@ pub(crate) async fn show(
 ///
 /// # Errors
 /// The database does not answer.
-pub(crate) async fn open(shared: &Shared, id: LetterId) -> Result<Option<OpenedLetter>, Problem> {
+pub(crate) async fn open(stores: &DeadLetterStores, id: LetterId) -> Result<Option<OpenedLetter>, Problem> {
     Ok(match id {
-        LetterId::Command(command) => shared.dead_letters.show(command).await?.map(opened_command),
-        LetterId::Event(model, event_id) => match shared.reads.dead_letter(model, event_id).await? {
+        LetterId::Command(command) => stores.commands.show(command).await?.map(opened_command),
+        LetterId::Event(model, event_id) => match stores.queries.dead_letter(model, event_id).await? {
             None => None,
             Some(letter) => Some(OpenedLetter {
                 headers: None,
@@ -79,7 +79,7 @@ pub(crate) async fn open(shared: &Shared, id: LetterId) -> Result<Option<OpenedL
                 message_kept: None,
                 message_bytes: None,
                 raw_headers: None,
-                event: shared.reads.event(event_id).await?,
+                event: stores.queries.event(event_id).await?,
                 settled: None,
                 letter: letter.into(),
             }),

@@ -10,18 +10,18 @@ use crate::caller::{Caller, Viewing};
 use crate::path::{Id, Uuid};
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 pub(crate) async fn relations(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Id(Uuid(event_id)): Id<Uuid>,
 ) -> Result<Json<EventRelations>, Problem> {
-    since.reached(&shared, &[ReadModel::ObservationRequests, ReadModel::Definitions]).await?;
-    let event = shared.reads.event(event_id).await?;
+    since.reached(&queries, &[ReadModel::ObservationRequests, ReadModel::Definitions]).await?;
+    let event = queries.event(event_id).await?;
     let event = event.ok_or_else(|| Problem::not_found("event", &event_id.to_string()))?;
-    Ok(Json(shared.reads.event_relations(&event).await?))
+    Ok(Json(queries.event_relations(&event).await?))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -1,7 +1,7 @@
 //! `POST /api/lablet-definitions`: a definition begins to exist.
 
 use aide::transform::TransformOperation;
-use app::commands::CommandName;
+use app::commands::{CommandName, Commands};
 use axum::extract::State;
 use domain::lablet_definition::NewDefinition;
 
@@ -11,7 +11,6 @@ use crate::body::RequestBody;
 use crate::caller::{Administering, Caller};
 use crate::command::{present, settled, written};
 use crate::problem::Problem;
-use crate::state::Shared;
 use crate::submission::Submission;
 
 impl RequestBody for NewDefinition {
@@ -19,12 +18,12 @@ impl RequestBody for NewDefinition {
 }
 
 pub(crate) async fn create(
-    State(shared): State<Shared>,
+    State(commands): State<Commands>,
     _: Caller<Administering>,
     submission: Submission<NewDefinition>,
 ) -> Result<Created<Written<WrittenDefinition>>, Problem> {
     let Submission { body, origin, warnings } = submission;
-    let done = settled(shared.commands.create_definition(body, &origin).await, warnings)?;
+    let done = settled(commands.create_definition(body, &origin).await, warnings)?;
     let definition = WrittenDefinition::new(present(done.state.present())?, done.sequence, done.position);
     let path = format!("/api/lablet-definitions/{}", definition.id);
     Ok(written(&done, definition).located_at(&path))

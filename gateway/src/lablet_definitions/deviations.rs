@@ -12,8 +12,8 @@ use crate::caller::{Caller, Viewing};
 use crate::paging;
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// How many definitions.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -35,14 +35,14 @@ pub(crate) struct Deviations {
 }
 
 pub(crate) async fn deviations(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<DeviationQuery>,
 ) -> Result<Json<Deviations>, Problem> {
     let limit = paging::limit(query.limit)?;
-    since.reached(&shared, &[ReadModel::Observations, ReadModel::Definitions]).await?;
-    let Listed { items, unreadable } = shared.reads.definitions_off(limit).await?;
+    since.reached(&queries, &[ReadModel::Observations, ReadModel::Definitions]).await?;
+    let Listed { items, unreadable } = queries.definitions_off(limit).await?;
     Ok(Json(Deviations { items, unreadable }))
 }
 

@@ -12,8 +12,8 @@ use crate::caller::{Caller, Viewing};
 use crate::paging::{ListPage, Paging, check_text};
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// Which definitions.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -36,7 +36,7 @@ pub(crate) struct DefinitionQuery {
 }
 
 pub(crate) async fn list(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<DefinitionQuery>,
@@ -45,8 +45,8 @@ pub(crate) async fn list(
     let filter =
         DefinitionFilter { text, observed: query.observed, drift: query.drift, sort: query.sort.unwrap_or_default() };
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
-    since.reached(&shared, &[ReadModel::Definitions]).await?;
-    Ok(Json(shared.reads.definitions(&filter, &request).await?.into()))
+    since.reached(&queries, &[ReadModel::Definitions]).await?;
+    Ok(Json(queries.definitions(&filter, &request).await?.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

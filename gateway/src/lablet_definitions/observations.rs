@@ -13,8 +13,8 @@ use crate::caller::{Caller, Viewing};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// Sessions that count unless the caller says otherwise.
 const DEFAULT_SESSIONS: u32 = 20;
@@ -32,7 +32,7 @@ pub(crate) struct ObservationsQuery {
 }
 
 pub(crate) async fn observations(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<DefinitionId>,
@@ -43,11 +43,11 @@ pub(crate) async fn observations(
         let expected = format!("a whole number from 1 to {MOST_SESSIONS}");
         return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
     }
-    since.reached(&shared, &[ReadModel::Observations, ReadModel::Definitions]).await?;
-    let observed = shared.reads.definition_observations(&id, limit).await?;
+    since.reached(&queries, &[ReadModel::Observations, ReadModel::Definitions]).await?;
+    let observed = queries.definition_observations(&id, limit).await?;
     // What was observed is of a definition that there is.
     if observed.sessions.is_empty() {
-        super::show::row(&shared, &id).await?;
+        super::show::row(&queries, &id).await?;
     }
     Ok(Json(observed))
 }

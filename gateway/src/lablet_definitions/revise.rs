@@ -1,7 +1,7 @@
 //! `PATCH /api/lablet-definitions/{id}`: a definition's content changes, with why and on what evidence.
 
 use aide::transform::TransformOperation;
-use app::commands::CommandName;
+use app::commands::{CommandName, Commands};
 use axum::extract::State;
 use domain::DefinitionId;
 use domain::lablet_definition::DefinitionRevision;
@@ -13,7 +13,6 @@ use crate::caller::{Administering, Caller};
 use crate::command::{present, settled, written};
 use crate::path::Id;
 use crate::problem::Problem;
-use crate::state::Shared;
 use crate::submission::Submission;
 use crate::version::{IfMatch, REQUIRED};
 
@@ -22,14 +21,14 @@ impl RequestBody for DefinitionRevision {
 }
 
 pub(crate) async fn revise(
-    State(shared): State<Shared>,
+    State(commands): State<Commands>,
     _: Caller<Administering>,
     Id(id): Id<DefinitionId>,
     version: IfMatch<REQUIRED>,
     submission: Submission<DefinitionRevision>,
 ) -> Result<Found<Written<WrittenDefinition>>, Problem> {
     let Submission { body, origin, warnings } = submission;
-    let done = shared.commands.revise_definition(&id, body, version.expected, &origin).await;
+    let done = commands.revise_definition(&id, body, version.expected, &origin).await;
     let done = settled(done, warnings)?;
     let definition = WrittenDefinition::new(present(done.state.present())?, done.sequence, done.position);
     Ok(written(&done, definition))

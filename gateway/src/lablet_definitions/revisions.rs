@@ -12,20 +12,20 @@ use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 pub(crate) async fn revisions(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<DefinitionId>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<ListPage<RevisionRow>>, Problem> {
     let request = paging.request()?;
-    since.reached(&shared, &[ReadModel::Definitions]).await?;
-    super::show::row(&shared, &id).await?;
-    Ok(Json(shared.reads.definition_revisions(&id, &request).await?.into()))
+    since.reached(&queries, &[ReadModel::Definitions]).await?;
+    super::show::row(&queries, &id).await?;
+    Ok(Json(queries.definition_revisions(&id, &request).await?.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -12,16 +12,16 @@ use crate::caller::{Caller, Viewing};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<DefinitionId>,
 ) -> Result<Found<DefinitionRow>, Problem> {
-    since.reached(&shared, &[ReadModel::Definitions]).await?;
-    let row = row(&shared, &id).await?;
+    since.reached(&queries, &[ReadModel::Definitions]).await?;
+    let row = row(&queries, &id).await?;
     let etag = row.etag.clone();
     // One that is parked has no version that a change could rest on.
     let found = Found::new(row);
@@ -32,9 +32,9 @@ pub(crate) async fn show(
 ///
 /// # Errors
 /// 404, or 503 when the read model does not show it in time.
-pub(crate) async fn row(shared: &Shared, id: &DefinitionId) -> Result<DefinitionRow, Problem> {
-    let ask = || shared.reads.definition(id);
-    shared.row::<LabletDefinition, _, _>(ReadModel::Definitions, ("definition", id.as_str()), ask).await
+pub(crate) async fn row(queries: &Queries, id: &DefinitionId) -> Result<DefinitionRow, Problem> {
+    let ask = || queries.definition(id);
+    queries.row::<LabletDefinition, _, _>(ReadModel::Definitions, ("definition", id.as_str()), ask).await
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

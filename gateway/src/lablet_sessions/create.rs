@@ -1,7 +1,7 @@
 //! `POST /api/internal/lablet-sessions`: a session begins to exist.
 
 use aide::transform::TransformOperation;
-use app::commands::CommandName;
+use app::commands::{CommandName, Commands};
 use axum::extract::State;
 use domain::lablet_session::NewSession;
 
@@ -11,7 +11,6 @@ use crate::body::RequestBody;
 use crate::caller::{Caller, Internal};
 use crate::command::{present, settled, written};
 use crate::problem::Problem;
-use crate::state::Shared;
 use crate::submission::Submission;
 
 impl RequestBody for NewSession {
@@ -19,12 +18,12 @@ impl RequestBody for NewSession {
 }
 
 pub(crate) async fn create(
-    State(shared): State<Shared>,
+    State(commands): State<Commands>,
     _: Caller<Internal>,
     submission: Submission<NewSession>,
 ) -> Result<Created<Written<CreatedSession>>, Problem> {
     let Submission { body, origin, warnings } = submission;
-    let done = settled(shared.commands.create_session(body, &origin).await, warnings)?;
+    let done = settled(commands.create_session(body, &origin).await, warnings)?;
     let session = WrittenSession::new(present(done.state.present())?, done.sequence, done.position);
     let path = format!("/api/lablet-sessions/{}", session.id);
     Ok(written(&done, CreatedSession { session, observed_ports: None, observed_resources: None }).located_at(&path))

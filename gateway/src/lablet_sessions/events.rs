@@ -5,7 +5,6 @@ use axum::Json;
 use axum::extract::State;
 use domain::SessionId;
 use domain::lablet_session::LabletSession;
-use projections::ReadError;
 use projections::read_models::session_history::{EventOrder, EventRow, HistoryView};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,8 +13,8 @@ use crate::caller::{Caller, Viewing};
 use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// Which part of the history.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -34,15 +33,15 @@ pub(crate) struct HistoryQuery {
 }
 
 pub(crate) async fn events(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     Id(id): Id<SessionId>,
     Query(query): Query<HistoryQuery>,
 ) -> Result<Json<ListPage<EventRow>>, Problem> {
     let view = HistoryView { order: query.order.unwrap_or_default(), data: query.data.unwrap_or(true) };
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
-    let page = shared.reads.session_events(&id, view, &request).await?;
-    if page.items.is_empty() && shared.log.load::<LabletSession>(id.as_str()).await.map_err(ReadError::Log)?.is_none() {
+    let page = queries.session_events(&id, view, &request).await?;
+    if page.items.is_empty() && !queries.knows::<LabletSession>(id.as_str()).await? {
         return Err(Problem::not_found("session", id.as_str()));
     }
     Ok(Json(page.into()))

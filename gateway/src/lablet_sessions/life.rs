@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::caller::{Caller, Viewing};
 use crate::path::Id;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// A session's life so far.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -23,11 +23,11 @@ pub(crate) struct Life {
 }
 
 pub(crate) async fn life(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     Id(session_id): Id<SessionId>,
 ) -> Result<Json<Life>, Problem> {
-    let steps = shared.reads.session_life(&session_id).await?;
+    let steps = queries.session_life(&session_id).await?;
     if steps.is_empty() {
         return Err(Problem::not_found("session", session_id.as_str()));
     }

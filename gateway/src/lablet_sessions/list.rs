@@ -15,8 +15,8 @@ use crate::caller::{Caller, Internal, Viewing};
 use crate::paging::{ListPage, Paging, check_text};
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// Which sessions.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -63,28 +63,28 @@ impl SessionQuery {
 }
 
 pub(crate) async fn list(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<SessionQuery>,
 ) -> Result<Json<ListPage<SessionRow>>, Problem> {
-    page(&shared, since, query).await
+    page(&queries, since, query).await
 }
 
 pub(crate) async fn list_internally(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Internal>,
     since: Since,
     Query(query): Query<SessionQuery>,
 ) -> Result<Json<ListPage<SessionRow>>, Problem> {
-    page(&shared, since, query).await
+    page(&queries, since, query).await
 }
 
-async fn page(shared: &Shared, since: Since, query: SessionQuery) -> Result<Json<ListPage<SessionRow>>, Problem> {
+async fn page(queries: &Queries, since: Since, query: SessionQuery) -> Result<Json<ListPage<SessionRow>>, Problem> {
     let filter = query.filter()?;
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
-    since.reached(shared, &[ReadModel::Sessions]).await?;
-    Ok(Json(shared.reads.sessions(&filter, &request).await?.into()))
+    since.reached(queries, &[ReadModel::Sessions]).await?;
+    Ok(Json(queries.sessions(&filter, &request).await?.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -14,8 +14,8 @@ use crate::caller::{Caller, Viewing};
 use crate::path::{NodeId, Within};
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// Of which observation.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -26,14 +26,14 @@ pub(crate) struct OneNodeQuery {
 }
 
 pub(crate) async fn node(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Within(id, node_id): Within<SessionId, NodeId>,
     Query(query): Query<OneNodeQuery>,
 ) -> Result<Json<NodeDetail>, Problem> {
-    since.reached(&shared, &[ReadModel::Observations]).await?;
-    let node = shared.reads.session_node(&id, query.observation, node_id.as_str()).await?;
+    since.reached(&queries, &[ReadModel::Observations]).await?;
+    let node = queries.session_node(&id, query.observation, node_id.as_str()).await?;
     node.map(Json).ok_or_else(|| Problem::not_found("node", node_id.as_str()))
 }
 

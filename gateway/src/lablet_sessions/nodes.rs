@@ -5,8 +5,8 @@ use axum::Json;
 use axum::extract::State;
 use domain::SessionId;
 use domain::lablet_session::LabletSession;
+use projections::ReadModel;
 use projections::read_models::observations::{NodeFilter, NodeRow, NodesSource};
-use projections::{ReadError, ReadModel};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -16,8 +16,8 @@ use crate::paging::{ListPage, Paging, check_text};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// Which nodes.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -48,7 +48,7 @@ pub(crate) struct Nodes {
 }
 
 pub(crate) async fn nodes(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<SessionId>,
@@ -56,10 +56,10 @@ pub(crate) async fn nodes(
 ) -> Result<Json<Nodes>, Problem> {
     let filter = NodeFilter { observation: query.observation, text: check_text("text", query.text)? };
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
-    since.reached(&shared, &[ReadModel::Observations]).await?;
-    let nodes = shared.reads.session_nodes(&id, &filter, &request).await?;
+    since.reached(&queries, &[ReadModel::Observations]).await?;
+    let nodes = queries.session_nodes(&id, &filter, &request).await?;
     if nodes.observation.is_none() {
-        if shared.log.load::<LabletSession>(id.as_str()).await.map_err(ReadError::Log)?.is_none() {
+        if !queries.knows::<LabletSession>(id.as_str()).await? {
             return Err(Problem::not_found("session", id.as_str()));
         }
         if let Some(observation) = filter.observation.filter(|_| nodes.page.unreadable.is_empty()) {

@@ -5,29 +5,29 @@ use axum::Json;
 use axum::extract::State;
 use domain::SessionId;
 use domain::lablet_session::LabletSession;
+use projections::ReadModel;
 use projections::read_models::observations::{ObservationFilter, ObservationRow};
-use projections::{ReadError, ReadModel};
 
 use crate::caller::{Caller, Viewing};
 use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 pub(crate) async fn observations(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<SessionId>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<ListPage<ObservationRow>>, Problem> {
     let request = paging.request()?;
-    since.reached(&shared, &[ReadModel::Observations]).await?;
+    since.reached(&queries, &[ReadModel::Observations]).await?;
     let filter = ObservationFilter { session_id: Some(id.clone()), definition_id: None };
-    let page = shared.reads.observations(&filter, &request).await?;
-    if page.items.is_empty() && shared.log.load::<LabletSession>(id.as_str()).await.map_err(ReadError::Log)?.is_none() {
+    let page = queries.observations(&filter, &request).await?;
+    if page.items.is_empty() && !queries.knows::<LabletSession>(id.as_str()).await? {
         return Err(Problem::not_found("session", id.as_str()));
     }
     Ok(Json(page.into()))

@@ -1,7 +1,7 @@
 //! `POST /api/internal/lablet-sessions/{id}/resource-observations`: what was seen of a session's lab.
 
 use aide::transform::TransformOperation;
-use app::commands::CommandName;
+use app::commands::{CommandName, Commands};
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::SessionId;
@@ -15,7 +15,6 @@ use crate::caller::{Caller, Internal};
 use crate::command::{present, settled, written};
 use crate::path::Id;
 use crate::problem::Problem;
-use crate::state::Shared;
 use crate::submission::Submission;
 use crate::version::{IfMatch, OPTIONAL};
 
@@ -43,14 +42,14 @@ pub(crate) struct ObservationRecorded {
 }
 
 pub(crate) async fn record_observation(
-    State(shared): State<Shared>,
+    State(commands): State<Commands>,
     _: Caller<Internal>,
     Id(session_id): Id<SessionId>,
     version: IfMatch<OPTIONAL>,
     submission: Submission<ObservationReport>,
 ) -> Result<Found<Written<ObservationRecorded>>, Problem> {
     let Submission { body, origin, warnings } = submission;
-    let done = shared.commands.record_observation(&session_id, body, version.expected, &origin).await;
+    let done = commands.record_observation(&session_id, body, version.expected, &origin).await;
     let done = settled(done, warnings)?;
     let observations = &present(done.state.present())?.observations;
     let recorded = ObservationRecorded {

@@ -1,7 +1,7 @@
 //! `POST /api/lablet-sessions/{id}/observe-resources`: somebody asks for an observation.
 
 use aide::transform::TransformOperation;
-use app::commands::{CommandName, ObservationRequest};
+use app::commands::{CommandName, Commands, ObservationRequest};
 use axum::extract::State;
 use domain::{RequestId, SessionId};
 use schemars::JsonSchema;
@@ -13,7 +13,6 @@ use crate::caller::{Asking, Caller};
 use crate::command::{settled, written};
 use crate::path::Id;
 use crate::problem::Problem;
-use crate::state::Shared;
 use crate::submission::Submission;
 use crate::version::{IfMatch, OPTIONAL};
 
@@ -39,14 +38,14 @@ pub(crate) struct ObservationRequested {
 }
 
 pub(crate) async fn request_observation(
-    State(shared): State<Shared>,
+    State(commands): State<Commands>,
     _: Caller<Asking>,
     Id(session_id): Id<SessionId>,
     version: IfMatch<OPTIONAL>,
     submission: Submission<ObservationRequest>,
 ) -> Result<Accepted<Written<ObservationRequested>>, Problem> {
     let Submission { body, origin, warnings } = submission;
-    let done = shared.commands.request_observation(&session_id, body, version.expected, &origin).await;
+    let done = commands.request_observation(&session_id, body, version.expected, &origin).await;
     let (request_id, done) = settled(done, warnings)?;
     let message = format!(
         "The observation was asked for. Its outcome appears at /api/observation-requests?session_id={session_id}."

@@ -15,7 +15,7 @@ use crate::caller::{Caller, Internal, Viewing};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// Most requests that a controller is shown of one session.
 const MOST_REQUESTS: u32 = 200;
@@ -31,34 +31,34 @@ pub(crate) struct SessionForControllers {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<SessionId>,
 ) -> Result<Found<SessionDetail>, Problem> {
-    since.reached(&shared, &[ReadModel::Sessions]).await?;
-    let detail = detail(&shared, &id).await?;
+    since.reached(&queries, &[ReadModel::Sessions]).await?;
+    let detail = detail(&queries, &id).await?;
     let etag = detail.session.etag.clone();
     Ok(Found::new(detail).at_etag(&etag))
 }
 
 pub(crate) async fn show_internally(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Internal>,
     since: Since,
     Id(id): Id<SessionId>,
 ) -> Result<Found<SessionForControllers>, Problem> {
-    since.reached(&shared, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
-    let session = detail(&shared, &id).await?;
+    since.reached(&queries, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
+    let session = detail(&queries, &id).await?;
     let etag = session.session.etag.clone();
     let filter = RequestFilter { session_id: Some(id), outcome: None };
-    let requests = shared.reads.observation_requests(&filter, &PageRequest::first(MOST_REQUESTS)).await?;
+    let requests = queries.observation_requests(&filter, &PageRequest::first(MOST_REQUESTS)).await?;
     Ok(Found::new(SessionForControllers { session, observation_requests: requests.items }).at_etag(&etag))
 }
 
-async fn detail(shared: &Shared, id: &SessionId) -> Result<SessionDetail, Problem> {
-    let ask = || shared.reads.session(id);
-    shared.row::<LabletSession, _, _>(ReadModel::Sessions, ("session", id.as_str()), ask).await
+async fn detail(queries: &Queries, id: &SessionId) -> Result<SessionDetail, Problem> {
+    let ask = || queries.session(id);
+    queries.row::<LabletSession, _, _>(ReadModel::Sessions, ("session", id.as_str()), ask).await
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -1,7 +1,7 @@
 //! `POST /api/internal/lablet-sessions/{id}/transition`: a session goes on in its life.
 
 use aide::transform::TransformOperation;
-use app::commands::CommandName;
+use app::commands::{CommandName, Commands};
 use axum::extract::State;
 use domain::SessionId;
 use domain::lablet_session::Transition;
@@ -13,7 +13,6 @@ use crate::caller::{Caller, Internal};
 use crate::command::{present, settled, written};
 use crate::path::Id;
 use crate::problem::Problem;
-use crate::state::Shared;
 use crate::submission::Submission;
 use crate::version::{IfMatch, OPTIONAL};
 
@@ -22,14 +21,14 @@ impl RequestBody for Transition {
 }
 
 pub(crate) async fn transition(
-    State(shared): State<Shared>,
+    State(commands): State<Commands>,
     _: Caller<Internal>,
     Id(session_id): Id<SessionId>,
     version: IfMatch<OPTIONAL>,
     submission: Submission<Transition>,
 ) -> Result<Found<Written<WrittenSession>>, Problem> {
     let Submission { body, origin, warnings } = submission;
-    let done = shared.commands.transition_session(&session_id, body, version.expected, &origin).await;
+    let done = commands.transition_session(&session_id, body, version.expected, &origin).await;
     let done = settled(done, warnings)?;
     let session = WrittenSession::new(present(done.state.present())?, done.sequence, done.position);
     Ok(written(&done, session))

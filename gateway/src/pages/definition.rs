@@ -7,6 +7,7 @@ pub(crate) mod edit;
 pub(crate) mod observed;
 pub(crate) mod review;
 pub(crate) mod revise;
+mod stale;
 pub(crate) mod suggestion;
 
 use askama::Template;
@@ -37,7 +38,7 @@ use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// How many of the newest observed sessions count: unless stated, and those to choose from.
 const DEFAULT_SESSIONS: u32 = 20;
@@ -104,9 +105,9 @@ impl Basis {
     ///
     /// # Errors
     /// 404, and 503 where they cannot be read.
-    pub(crate) async fn read(shared: &Shared, id: &DefinitionId, sessions: u32) -> Result<Self, Problem> {
-        let now = row(shared, id).await?;
-        let observed = shared.reads.definition_observations(id, sessions).await?;
+    pub(crate) async fn read(queries: &Queries, id: &DefinitionId, sessions: u32) -> Result<Self, Problem> {
+        let now = row(queries, id).await?;
+        let observed = queries.definition_observations(id, sessions).await?;
         Ok(Self { now, observed })
     }
 }
@@ -180,7 +181,7 @@ struct DefinitionPage {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
@@ -188,8 +189,8 @@ pub(crate) async fn show(
     PageQuery(query): PageQuery<DefinitionQuery>,
 ) -> Result<Response, Problem> {
     let window = window(query.sessions)?;
-    since.reached(&shared, &[ReadModel::Definitions, ReadModel::Observations]).await?;
-    let Basis { now, observed } = Basis::read(&shared, &id, window).await?;
+    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations]).await?;
+    let Basis { now, observed } = Basis::read(&queries, &id, window).await?;
     if query.format == Some(Format::Csv) {
         return match query.table.unwrap_or(Table::Sessions) {
             Table::Sessions => {
@@ -197,7 +198,7 @@ pub(crate) async fn show(
                 csv_without(&name, &SESSION_COLUMNS, &observed.sessions, &observed.unreadable)
             }
             Table::Revisions => {
-                let (reads, id) = (&shared.reads, &id);
+                let (reads, id) = (&queries, &id);
                 csv(&format!("definition-{id}-revisions"), &REVISION_COLUMNS, |request| async move {
                     reads.definition_revisions(id, &request).await
                 })
@@ -206,7 +207,7 @@ pub(crate) async fn show(
         };
     }
     let request = Paging { limit: Some(REVISIONS), cursor: query.revisions.clone() }.request()?;
-    let revisions = ListPage::from(shared.reads.definition_revisions(&id, &request).await?);
+    let revisions = ListPage::from(queries.definition_revisions(&id, &request).await?);
     let path = format!("/definitions/{id}");
     let at_rest = DefinitionQuery { sessions: query.sessions, ..DefinitionQuery::default() };
     let part = |query: DefinitionQuery, part: &str| format!("{}#{part}", address(&path, &query));

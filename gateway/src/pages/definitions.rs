@@ -18,7 +18,7 @@ use crate::caller::{Caller, Viewing};
 use crate::paging::{ListPage, Paging, check_text};
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// What the page is asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -75,20 +75,20 @@ struct DefinitionsPage {
 }
 
 pub(crate) async fn list(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
     PageQuery(query): PageQuery<DefinitionsQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter()?;
-    since.reached(&shared, &[ReadModel::Definitions]).await?;
+    since.reached(&queries, &[ReadModel::Definitions]).await?;
     if query.format == Some(Format::Csv) {
-        let (reads, filter) = (&shared.reads, &filter);
+        let (reads, filter) = (&queries, &filter);
         return csv("definitions", &COLUMNS, |request| async move { reads.definitions(filter, &request).await }).await;
     }
     let request = Paging { limit: query.limit, cursor: query.cursor.clone() }.request()?;
-    let found = ListPage::from(shared.reads.definitions(&filter, &request).await?);
+    let found = ListPage::from(queries.definitions(&filter, &request).await?);
     let start = query.at_the_start();
     let at = |cursor| address("/definitions", &DefinitionsQuery { cursor: Some(cursor), ..start.clone() });
     let json = address("/api/lablet-definitions", &DefinitionsQuery { format: None, ..query.clone() });

@@ -4,18 +4,18 @@ use askama::Template;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use bus::clock::Clock;
 use http::HeaderValue;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE};
 use http::request::Parts;
 
 use super::forbidding;
 use super::shell::{Section, Shell, Visitor, page};
-use crate::authentication::{Principal, Role};
+use crate::authentication::{Authenticator, Principal, Role};
 use crate::correlation::Correlation;
 use crate::problem::{Document, Problem};
 use crate::sign_in::BrowserSession;
 use crate::sign_in::sessions::Use;
-use crate::state::Shared;
 
 #[derive(Template)]
 #[template(path = "error.html")]
@@ -26,27 +26,31 @@ struct ErrorPage {
 }
 
 /// Turns a problem on its way out into a page.
-pub(crate) async fn as_page(State(shared): State<Shared>, request: Request, next: Next) -> Response {
+pub(crate) async fn as_page(State(clock): State<Clock>, request: Request, next: Next) -> Response {
     let correlation = correlation(request.extensions());
     let asked_before = visitor(request.extensions());
     let mut response = next.run(request).await;
     let Some(problem) = response.extensions_mut().remove::<Problem>() else { return response };
     let visitor = asked_before.or_else(|| visitor(response.extensions()));
-    page_of(&shared, &problem, visitor, correlation, response)
+    page_of(&clock, &problem, visitor, correlation, response)
 }
 
 /// A problem with a path that is nobody's: a page for whoever looks with a browser, a document for programs.
-pub(crate) async fn answer(shared: &Shared, request: &Parts, problem: Problem) -> Response {
+pub(crate) async fn answer(
+    (authenticator, clock): (&Authenticator, &Clock),
+    request: &Parts,
+    problem: Problem,
+) -> Response {
     let is_api = request.uri.path().split('/').nth(1) == Some("api");
     let accepts = request.headers.get(ACCEPT).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if is_api || !accepts.contains("text/html") {
         return problem.into_response();
     }
     // Nobody has to be signed in to be told so, but who is keeps their navigation.
-    let signed_in = shared.authenticator.authenticate(&request.headers, Use::ByPerson).await.ok();
+    let signed_in = authenticator.authenticate(&request.headers, Use::ByPerson).await.ok();
     let visitor = signed_in.map(|signed_in| visitor_of(&signed_in.principal, signed_in.session.as_ref()));
     let response = (problem.kind().status(), ()).into_response();
-    forbidding(page_of(shared, &problem, visitor, correlation(&request.extensions), response))
+    forbidding(page_of(clock, &problem, visitor, correlation(&request.extensions), response))
 }
 
 fn correlation(extensions: &http::Extensions) -> String {
@@ -55,13 +59,13 @@ fn correlation(extensions: &http::Extensions) -> String {
 
 /// The response with the problem's page for a body.
 fn page_of(
-    shared: &Shared,
+    clock: &Clock,
     problem: &Problem,
     visitor: Option<Visitor>,
     correlation: String,
     response: Response,
 ) -> Response {
-    let mut shell = Shell { visitor, ..Shell::signed_out(shared.log.clock().now()) };
+    let mut shell = Shell { visitor, ..Shell::signed_out(clock.now()) };
     shell.section = Section::Elsewhere;
     match page(&ErrorPage { shell, problem: problem.document(), correlation }) {
         Ok(body) => {

@@ -20,7 +20,7 @@ use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
 use crate::path::{Id, Uuid};
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 #[derive(Template)]
 #[template(path = "event.html")]
@@ -36,29 +36,29 @@ struct EventPage {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     visit: Visit,
     Id(Uuid(event_id)): Id<Uuid>,
 ) -> Result<Response, Problem> {
-    let event = shared.reads.event(event_id).await?;
+    let event = queries.event(event_id).await?;
     let event = event.ok_or_else(|| Problem::not_found("event", &event_id.to_string()))?;
     page(&EventPage {
         shell: Shell::new(&visit, section(&event.aggregate_type)).twin(format!("/api/events/{event_id}")),
         description: EventDescription::from_event(&event),
         aggregate_page: aggregate_page(&event.aggregate_type, &event.aggregate_id),
         raw: Excerpt::from_json(&event),
-        earlier: neighbour(&shared, &event, true).await?,
-        later: neighbour(&shared, &event, false).await?,
-        relations: shared.reads.event_relations(&event).await?,
+        earlier: neighbour(&queries, &event, true).await?,
+        later: neighbour(&queries, &event, false).await?,
+        relations: queries.event_relations(&event).await?,
         event,
     })
 }
 
 /// The event of the same aggregate before or after this one.
-async fn neighbour(shared: &Shared, event: &EventRow, before: bool) -> Result<Option<EventRow>, Problem> {
+async fn neighbour(queries: &Queries, event: &EventRow, before: bool) -> Result<Option<EventRow>, Problem> {
     let next = HistoryPage { newest_first: before, beyond: Some(event.sequence), payloads: false, limit: 1 };
-    let found = shared.log.history_page(&event.aggregate_type, &event.aggregate_id, next).await;
+    let found = queries.log().history_page(&event.aggregate_type, &event.aggregate_id, next).await;
     Ok(found.map_err(ReadError::Log)?.events.pop().map(EventRow::from))
 }
 

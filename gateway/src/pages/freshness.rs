@@ -18,9 +18,13 @@ const TOLERATED: Duration = Duration::from_secs(5);
 /// How long an answer serves those who come while one asks for the next.
 const SERVES_MEANWHILE: Duration = Duration::from_secs(5);
 
-/// Holds the newest answer, and one old enough to tell whether a read model is late.
-#[derive(Debug, Default)]
-pub(crate) struct FreshnessWatch {
+/// Holds the newest answer, and one old enough to tell whether a read model is late. Cheap to clone.
+#[derive(Debug, Clone)]
+pub(crate) struct FreshnessWatch(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    reads: Projections,
     newest: std::sync::Mutex<Option<Arc<FreshnessReading>>>,
     asking: Mutex<()>,
 }
@@ -43,40 +47,45 @@ pub(crate) struct State {
 }
 
 impl FreshnessWatch {
+    /// Of these read models.
+    pub(crate) fn new(reads: Projections) -> Self {
+        Self(Arc::new(Inner { reads, newest: std::sync::Mutex::default(), asking: Mutex::default() }))
+    }
+
     /// How far the read models are, or were a second ago.
     ///
     /// # Errors
     /// The database does not answer.
-    pub(crate) async fn look(&self, reads: &Projections) -> Result<State, ReadError> {
+    pub(crate) async fn look(&self) -> Result<State, ReadError> {
         let is_younger = |reading: &Arc<FreshnessReading>, than| reading.at.elapsed() < than;
         let known = self.newest();
         if let Some(reading) = known.as_ref().filter(|reading| is_younger(reading, SERVES)) {
             return Ok(reading.state());
         }
         // One asks. The others go on with the last answer, or wait where it is too old.
-        let asking = match (self.asking.try_lock(), known) {
+        let asking = match (self.0.asking.try_lock(), known) {
             (Ok(asking), _) => asking,
             (Err(_), Some(reading)) if is_younger(&reading, SERVES_MEANWHILE) => return Ok(reading.state()),
-            (Err(_), _) => self.asking.lock().await,
+            (Err(_), _) => self.0.asking.lock().await,
         };
         let known = self.newest();
         if let Some(reading) = known.as_ref().filter(|reading| is_younger(reading, SERVES)) {
             return Ok(reading.state());
         }
-        let all = reads.freshness().await?.items;
+        let all = self.0.reads.freshness().await?.items;
         let now = Instant::now();
         let mut heads = known.map(|reading| reading.heads.clone()).unwrap_or_default();
         heads.extend(all.first().map(|model| (now, model.head)));
         let settled = heads.iter().rposition(|(at, _)| now.duration_since(*at) >= TOLERATED).unwrap_or(0);
         heads.drain(..settled);
         let reading = Arc::new(FreshnessReading { at: now, all, heads });
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&reading));
+        *self.0.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&reading));
         drop(asking);
         Ok(reading.state())
     }
 
     fn newest(&self) -> Option<Arc<FreshnessReading>> {
-        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 

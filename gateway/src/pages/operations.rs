@@ -23,9 +23,8 @@ use super::visit::Visit;
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
 use crate::dead_letters::list::{Letter, LetterKind, Letters, waiting};
-use crate::operations::{Operations, look};
+use crate::operations::{Operations, OperationsReader};
 use crate::problem::{Problem, ProblemKind};
-use crate::state::Shared;
 
 /// Dead letters of each place that are fetched, and of all places that are shown. Settle some, and others come.
 const LETTERS_OF_A_PLACE: u32 = 20;
@@ -79,19 +78,20 @@ struct OperationsPage {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(operations): State<OperationsReader>,
     _: Caller<Viewing>,
     visit: Visit,
     PageQuery(query): PageQuery<OperationsQuery>,
 ) -> Result<Response, Problem> {
     if query.format == Some(Format::Csv) {
-        return as_csv(&shared, &visit, &query).await;
+        return as_csv(&operations, &visit, &query).await;
     }
-    let operations = look(&shared).await?;
+    let stores = &operations.dead_letters;
+    let operations = operations.read().await?;
     let may_operate = visit.role >= Role::Operator;
     // Dead letters hold what senders sent: they are for those who may decide about them.
     let mut letters = match may_operate {
-        true => waiting(&shared, query.kind, LETTERS_OF_A_PLACE).await?,
+        true => waiting(stores, query.kind, LETTERS_OF_A_PLACE).await?,
         false => Letters { items: Vec::new(), more: false, unreadable: Vec::new() },
     };
     letters.more |= letters.items.len() > MOST_LETTERS;
@@ -111,7 +111,7 @@ pub(crate) async fn show(
         csrf_token: visit.csrf_token.clone(),
         idempotency_key: visit.idempotency_key,
         told: match may_operate {
-            true => settled_notice(&shared, query.retried.as_deref(), query.discarded.as_deref()).await?,
+            true => settled_notice(stores, query.retried.as_deref(), query.discarded.as_deref()).await?,
             false => None,
         },
         consumers,
@@ -124,21 +124,21 @@ pub(crate) async fn show(
     })
 }
 
-async fn as_csv(shared: &Shared, visit: &Visit, query: &OperationsQuery) -> Result<Response, Problem> {
+async fn as_csv(operations: &OperationsReader, visit: &Visit, query: &OperationsQuery) -> Result<Response, Problem> {
     match query.table.unwrap_or(Table::DeadLetters) {
         Table::DeadLetters => {
             if visit.role < Role::Operator {
                 return Err(Problem::new(ProblemKind::Forbidden, "Dead letters are for operators."));
             }
-            let letters = waiting(shared, query.kind, LETTERS_IN_A_FILE).await?;
+            let letters = waiting(&operations.dead_letters, query.kind, LETTERS_IN_A_FILE).await?;
             let name = if letters.more { "dead-letters-first" } else { "dead-letters" };
             csv_without(name, &LETTER_COLUMNS, &letters.items, &letters.unreadable)
         }
         Table::ReadModels => {
-            let operations = look(shared).await?;
+            let operations = operations.read().await?;
             csv_without("read-models", &READ_MODEL_COLUMNS, &operations.read_models, &operations.unreadable)
         }
-        Table::Consumers => csv_of("consumers", &CONSUMER_COLUMNS, &consumer_rows(&look(shared).await?.consumers)),
+        Table::Consumers => csv_of("consumers", &CONSUMER_COLUMNS, &consumer_rows(&operations.read().await?.consumers)),
     }
 }
 

@@ -1,16 +1,15 @@
 //! `GET /`: what runs now, what drifted, which requests are open or failed, how fresh everything is.
 
-use std::sync::Arc;
-
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use chrono::{DateTime, Utc};
 use projections::freshness::Freshness;
 use projections::overview::{Overview, RequestCounts};
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
 use projections::read_models::observations::deviations::{DefinitionDeviation, Deviation, Resource};
-use projections::read_models::sessions::{SessionFilter, SessionRow};
-use projections::{Listed, Page, PageRequest, ReadError, ReadModel, UnreadableRow};
+use projections::read_models::sessions::{SessionCount, SessionFilter, SessionRow};
+use projections::{PageRequest, ReadModel, UnreadableRow};
 use serde::Deserialize;
 
 use super::parts::{self, Badge, SessionLink, Tone, When};
@@ -20,10 +19,11 @@ use super::sessions::UP;
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, csv, csv_without, time};
 use super::visit::Visit;
+use crate::answer_cache::AnswerCache;
 use crate::caller::{Caller, Viewing};
 use crate::position::{Reached, Since};
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// Rows of each of the page's lists.
 const ROWS: u32 = 10;
@@ -54,6 +54,15 @@ enum Table {
 #[template(path = "overview.html")]
 struct OverviewPage<'a> {
     shell: Shell,
+    /// [`OverviewMain`], rendered.
+    main: &'a str,
+}
+
+/// What the page shows to everybody.
+#[derive(Template)]
+#[template(path = "overview/main.html")]
+struct OverviewMain<'a> {
+    now: DateTime<Utc>,
     up: u64,
     drifted: u64,
     drift_unknown: u64,
@@ -67,81 +76,76 @@ struct OverviewPage<'a> {
     requests: &'a RequestCounts,
 }
 
-/// What the page shows to everybody.
+/// The page but for its frame, made once for all who look within a second.
 #[derive(Debug)]
 pub(crate) struct OverviewContent {
-    overview: Arc<Overview>,
-    running: Page<SessionRow>,
-    drifts: Page<SessionRow>,
-    open: Page<ObservationRequestRow>,
-    failed: Page<ObservationRequestRow>,
-    off: Listed<DefinitionDeviation>,
+    main: String,
+    /// Rows that belong on the page and cannot be read.
+    unreadable: Vec<UnreadableRow>,
 }
 
 impl OverviewContent {
-    async fn read(shared: &Shared, reached: Reached) -> Result<Self, ReadError> {
+    async fn read(
+        reads: &Queries,
+        overview: &AnswerCache<Overview>,
+        (reached, now): (Reached, DateTime<Utc>),
+    ) -> Result<Self, Problem> {
         let request = PageRequest::first(ROWS);
         let up = SessionFilter { status: UP.to_vec(), ..SessionFilter::default() };
         let drifted = SessionFilter { drift: Some(true), ..up.clone() };
         let with = |outcome| RequestFilter { outcome: Some(outcome), ..RequestFilter::default() };
-        let reads = &shared.reads;
-        Ok(Self {
-            overview: shared.overview.get(reached.0, reads.overview()).await?,
-            running: reads.sessions(&up, &request).await?,
-            drifts: reads.sessions(&drifted, &request).await?,
-            open: reads.observation_requests(&with(RequestOutcome::Open), &request).await?,
-            failed: reads.observation_requests(&with(RequestOutcome::Failed), &request).await?,
-            off: reads.definitions_off(OFF).await?,
-        })
-    }
-
-    /// Rows that belong on the page and cannot be read.
-    fn unreadable(&self) -> impl Iterator<Item = &UnreadableRow> {
+        let overview = overview.get(reached.0, reads.overview()).await?;
+        let running = reads.sessions(&up, &request).await?;
+        let drifts = reads.sessions(&drifted, &request).await?;
+        let open = reads.observation_requests(&with(RequestOutcome::Open), &request).await?;
+        let failed = reads.observation_requests(&with(RequestOutcome::Failed), &request).await?;
+        let off = reads.definitions_off(OFF).await?;
+        let over_those_up = |count: fn(&SessionCount) -> u64| {
+            overview.sessions.iter().filter(|counted| UP.contains(&counted.status)).map(count).sum()
+        };
+        let main = OverviewMain {
+            now,
+            up: over_those_up(|count| count.sessions),
+            drifted: over_those_up(|count| count.drifted),
+            drift_unknown: over_those_up(|count| count.drift_unknown),
+            in_all: overview.sessions.iter().map(|count| count.sessions).sum(),
+            running: &running.items,
+            drifts: &drifts.items,
+            open: &open.items,
+            failed: &failed.items,
+            off: &off.items,
+            fresh: &overview.read_models,
+            requests: &overview.requests,
+        };
+        let main = main.render().map_err(|error| Problem::internal("a page cannot be rendered", &error))?;
         let parts = [
-            &self.overview.unreadable,
-            &self.running.unreadable,
-            &self.drifts.unreadable,
-            &self.open.unreadable,
-            &self.failed.unreadable,
-            &self.off.unreadable,
+            &overview.unreadable,
+            &running.unreadable,
+            &drifts.unreadable,
+            &open.unreadable,
+            &failed.unreadable,
+            &off.unreadable,
         ];
-        parts.into_iter().flatten()
+        Ok(Self { main, unreadable: parts.into_iter().flatten().cloned().collect() })
     }
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
+    State(overview): State<AnswerCache<Overview>>,
+    State(cache): State<AnswerCache<OverviewContent>>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
     PageQuery(query): PageQuery<OverviewQuery>,
 ) -> Result<Response, Problem> {
-    let reached = since.reached(&shared, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
+    let reached = since.reached(&queries, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
     if query.format == Some(Format::Csv) {
-        return as_csv(&shared, query.table.unwrap_or(Table::Requests)).await;
+        return as_csv(&queries, query.table.unwrap_or(Table::Requests)).await;
     }
-    let content = shared.overview_page.get(reached.0, OverviewContent::read(&shared, reached)).await?;
-    let counts = &content.overview.sessions;
-    let over_those_up = |count: fn(&projections::read_models::sessions::SessionCount) -> u64| {
-        counts.iter().filter(|counted| UP.contains(&counted.status)).map(count).sum()
-    };
-    page(&OverviewPage {
-        shell: Shell::new(&visit, Section::Overview)
-            .twin("/api/overview")
-            .live("/api/stream")
-            .without(content.unreadable().cloned()),
-        up: over_those_up(|count| count.sessions),
-        drifted: over_those_up(|count| count.drifted),
-        drift_unknown: over_those_up(|count| count.drift_unknown),
-        in_all: counts.iter().map(|count| count.sessions).sum(),
-        running: &content.running.items,
-        drifts: &content.drifts.items,
-        open: &content.open.items,
-        failed: &content.failed.items,
-        off: &content.off.items,
-        fresh: &content.overview.read_models,
-        requests: &content.overview.requests,
-    })
+    let content = cache.get(reached.0, OverviewContent::read(&queries, &overview, (reached, visit.now))).await?;
+    let shell = Shell::new(&visit, Section::Overview).twin("/api/overview").live("/api/stream");
+    page(&OverviewPage { shell: shell.without(content.unreadable.iter().cloned()), main: &content.main })
 }
 
 /// How a session's ports differ, in words.
@@ -196,7 +200,7 @@ fn observed(deviation: &DefinitionDeviation) -> String {
     }
 }
 
-async fn as_csv(shared: &Shared, table: Table) -> Result<Response, Problem> {
+async fn as_csv(reads: &Queries, table: Table) -> Result<Response, Problem> {
     const DEVIATIONS: [Column<DefinitionDeviation>; 7] = [
         ("definition_id", |row| row.definition_id.to_string()),
         ("name", |row| row.name.clone()),
@@ -213,7 +217,6 @@ async fn as_csv(shared: &Shared, table: Table) -> Result<Response, Problem> {
         ("updated_at", |row| time(&row.moved_at)),
         ("position", |row| row.position.to_string()),
     ];
-    let reads = &shared.reads;
     match table {
         Table::Requests => {
             let filter = &RequestFilter::default();

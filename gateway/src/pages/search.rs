@@ -14,7 +14,7 @@ use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
 use crate::paging::check_text;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// Most hits of each kind.
 const HITS: u32 = 20;
@@ -50,13 +50,13 @@ struct Group {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     visit: Visit,
     PageQuery(query): PageQuery<SearchQuery>,
 ) -> Result<Response, Problem> {
     let text = check_text("text", query.text.map(|text| text.trim().to_owned()))?.unwrap_or_default();
-    let results = shared.reads.search(&text, HITS).await?;
+    let results = queries.search(&text, HITS).await?;
     if query.format == Some(Format::Csv) {
         let rows: Vec<SearchHit> = results.exact.into_iter().chain(results.containing).collect();
         return csv_without("search", &COLUMNS, &rows, &results.unreadable);

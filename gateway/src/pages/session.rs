@@ -37,7 +37,7 @@ use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// Nodes, observations and events of a page. A session may have thousands.
 const NODES: u32 = 25;
@@ -103,20 +103,20 @@ struct SessionPage {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
     Id(id): Id<SessionId>,
     PageQuery(query): PageQuery<SessionQuery>,
 ) -> Result<Response, Problem> {
-    since.reached(&shared, &[ReadModel::Sessions, ReadModel::Observations, ReadModel::ObservationRequests]).await?;
-    let reads = &shared.reads;
+    since.reached(&queries, &[ReadModel::Sessions, ReadModel::Observations, ReadModel::ObservationRequests]).await?;
+    let reads = &queries;
     let ask = || reads.session_summary(&id);
-    let session = shared.row::<LabletSession, _, _>(ReadModel::Sessions, ("session", id.as_str()), ask).await?;
+    let session = queries.row::<LabletSession, _, _>(ReadModel::Sessions, ("session", id.as_str()), ask).await?;
     let of_session = ObservationFilter { session_id: Some(id.clone()), definition_id: None };
     if query.format == Some(Format::Csv) {
-        return downloads::csv(&shared, &session, query.table.unwrap_or(Table::Events)).await;
+        return downloads::csv(&queries, &session, query.table.unwrap_or(Table::Events)).await;
     }
     let cursor = |limit, cursor: &Option<String>| Paging { limit: Some(limit), cursor: cursor.clone() }.request();
     let observations =

@@ -18,7 +18,7 @@ use crate::caller::{Caller, Viewing};
 use crate::paging::{ListPage, Paging, check_text};
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// States in which a session's lab is up.
 pub(super) const UP: [SessionStatus; 6] = [
@@ -142,21 +142,21 @@ const SORTS: [(&str, &str); 6] = [
 ];
 
 pub(crate) async fn list(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
     PageQuery(query): PageQuery<SessionsQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter()?;
-    since.reached(&shared, &[ReadModel::Sessions]).await?;
+    since.reached(&queries, &[ReadModel::Sessions]).await?;
     let json = query.twin(&filter);
     let request = Paging { limit: query.limit, cursor: query.cursor.clone() }.request()?;
     if query.format == Some(Format::Csv) {
-        let (reads, filter) = (&shared.reads, &filter);
+        let (reads, filter) = (&queries, &filter);
         return csv("sessions", &COLUMNS, |request| async move { reads.sessions(filter, &request).await }).await;
     }
-    let found = ListPage::from(shared.reads.sessions(&filter, &request).await?);
+    let found = ListPage::from(queries.sessions(&filter, &request).await?);
     let start = query.at_the_start();
     let next =
         found.next_cursor.map(|cursor| address("/sessions", &SessionsQuery { cursor: Some(cursor), ..start.clone() }));

@@ -1,16 +1,16 @@
 //! Who visits a page, and what every page has to know besides.
 
-use axum::extract::FromRequestParts;
+use axum::extract::{FromRef, FromRequestParts};
 use chrono::{DateTime, Utc};
 use http::request::Parts;
 use uuid::Uuid;
 
-use super::freshness::State;
+use super::freshness::{FreshnessWatch, State};
 use crate::authentication::{Principal, Role};
 use crate::caller::principal;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::sign_in::BrowserSession;
-use crate::state::Shared;
 
 /// Somebody who is signed in, at a page.
 #[derive(Debug, Clone)]
@@ -71,10 +71,16 @@ impl Visit {
     }
 }
 
-impl FromRequestParts<Shared> for Visit {
+impl<S> FromRequestParts<S> for Visit
+where
+    S: Send + Sync,
+    Queries: FromRef<S>,
+    FreshnessWatch: FromRef<S>,
+{
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, shared: &Shared) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let (queries, freshness) = (Queries::from_ref(state), FreshnessWatch::from_ref(state));
         let principal = principal(parts)?;
         let role = match &principal {
             Principal::Service { .. } => Role::Viewer,
@@ -84,9 +90,9 @@ impl FromRequestParts<Shared> for Visit {
         Ok(Self {
             role,
             csrf_token: session.map(|session| session.csrf_token.clone()).unwrap_or_default(),
-            now: shared.log.clock().now(),
-            freshness: shared.freshness.look(&shared.reads).await?,
-            idempotency_key: shared.log.id_generator().uuid(),
+            now: queries.log().clock().now(),
+            freshness: freshness.look().await?,
+            idempotency_key: queries.log().id_generator().uuid(),
             principal,
         })
     }

@@ -29,7 +29,7 @@ use crate::caller::{Caller, Viewing};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// Sessions and events of a page.
 const SESSIONS: u32 = 10;
@@ -72,7 +72,7 @@ struct WorkerPage {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
@@ -80,10 +80,10 @@ pub(crate) async fn show(
     PageQuery(query): PageQuery<WorkerQuery>,
 ) -> Result<Response, Problem> {
     let filter = PortFilter::from_query(&query)?;
-    since.reached(&shared, &RESTS_ON).await?;
-    let reads = &shared.reads;
+    since.reached(&queries, &RESTS_ON).await?;
+    let reads = &queries;
     let ask = || reads.worker(&id);
-    let worker = shared.row::<Worker, _, _>(ReadModel::Workers, ("worker", id.as_str()), ask).await?;
+    let worker = queries.row::<Worker, _, _>(ReadModel::Workers, ("worker", id.as_str()), ask).await?;
     let held = reads.port_map(&id).await?;
     if query.format == Some(Format::Csv) {
         return ports_as_csv(&id, &held, &filter);
@@ -95,8 +95,11 @@ pub(crate) async fn show(
     let of_worker = SessionFilter { worker_id: Some(id.clone()), status, ..SessionFilter::default() };
     let sessions = reads.sessions(&of_worker, &PageRequest::first(SESSIONS)).await?;
     let newest = HistoryPage { newest_first: true, beyond: None, payloads: false, limit: EVENTS };
-    let events =
-        shared.log.history_page(AggregateKind::Worker.as_str(), id.as_str(), newest).await.map_err(ReadError::Log)?;
+    let events = queries
+        .log()
+        .history_page(AggregateKind::Worker.as_str(), id.as_str(), newest)
+        .await
+        .map_err(ReadError::Log)?;
     let mut loads = reads.worker_load(std::slice::from_ref(&id)).await?;
     page(&WorkerPage {
         shell: Shell::new(&visit, Section::Workers)

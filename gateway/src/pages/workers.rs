@@ -21,7 +21,7 @@ use crate::caller::{Caller, Viewing};
 use crate::paging::{self, Paging};
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// The read models that a worker's load rests on.
 pub(super) const RESTS_ON: [ReadModel; 3] = [ReadModel::Workers, ReadModel::Sessions, ReadModel::Observations];
@@ -61,19 +61,19 @@ struct WorkersPage {
 }
 
 pub(crate) async fn list(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
     PageQuery(query): PageQuery<WorkersQuery>,
 ) -> Result<Response, Problem> {
-    since.reached(&shared, &RESTS_ON).await?;
+    since.reached(&queries, &RESTS_ON).await?;
     if query.format == Some(Format::Csv) {
-        let shared = &shared;
-        return csv("workers", &COLUMNS, |request| async move { loaded(shared, &request).await }).await;
+        let queries = &queries;
+        return csv("workers", &COLUMNS, |request| async move { loaded(queries, &request).await }).await;
     }
     let request = Paging { limit: query.limit.or(Some(ROWS)), cursor: query.cursor.clone() }.request()?;
-    let found = paging::ListPage::from(loaded(&shared, &request).await?);
+    let found = paging::ListPage::from(loaded(&queries, &request).await?);
     let start = WorkersQuery { cursor: None, format: None, ..query.clone() };
     let at = |cursor| address("/workers", &WorkersQuery { cursor: Some(cursor), ..start.clone() });
     page(&WorkersPage {
@@ -91,10 +91,10 @@ pub(crate) async fn list(
     })
 }
 
-async fn loaded(shared: &Shared, request: &PageRequest) -> Result<Page<LoadedWorker>, ReadError> {
-    let workers = shared.reads.workers(request).await?;
+async fn loaded(queries: &Queries, request: &PageRequest) -> Result<Page<LoadedWorker>, ReadError> {
+    let workers = queries.workers(request).await?;
     let ids: Vec<WorkerId> = workers.items.iter().map(|worker| worker.id.clone()).collect();
-    let loads = shared.reads.worker_load(&ids).await?;
+    let loads = queries.worker_load(&ids).await?;
     let mut unreadable = workers.unreadable;
     unreadable.extend(loads.unreadable);
     let mut loads: HashMap<WorkerId, WorkerLoad> =

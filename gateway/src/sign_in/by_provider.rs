@@ -6,18 +6,20 @@ use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use http::{HeaderMap, Method, StatusCode, Uri};
 
+use super::SignIn;
 use super::attempts::Attempt;
 use super::local_path::LocalPath;
 use super::page::{SignInPage, is_only_looked_at, parameter, signed_in, with_cookies};
 use super::provider::{Provider, ProviderError, ProviderFault};
 use super::sessions::{Beginning, Way};
+use crate::authentication::Authenticator;
 use crate::client_address::ClientAddress;
 use crate::problem::Problem;
-use crate::state::Shared;
 
 /// `GET /sign-in/oidc?return_to=…`: to the provider.
-pub(super) async fn begin(
-    State(shared): State<Shared>,
+pub(crate) async fn begin(
+    State(sign_in): State<SignIn>,
+    State(authenticator): State<Authenticator>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -26,12 +28,12 @@ pub(super) async fn begin(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
-    let page = SignInPage::for_request(&shared, &headers, return_to.clone()).await?;
-    let provider = match provider(&shared) {
+    let page = SignInPage::for_request(&sign_in, &authenticator, &headers, return_to.clone()).await?;
+    let provider = match provider(&sign_in) {
         Ok(provider) => provider,
         Err(complaint) => return page.complaining(complaint).answer(StatusCode::NOT_FOUND),
     };
-    let (attempt, cookies) = shared.sign_in.attempts.begin(&headers, return_to).await?;
+    let (attempt, cookies) = sign_in.attempts.begin(&headers, return_to).await?;
     match provider.address(&attempt).await {
         Ok(address) => Ok(with_cookies(Redirect::to(address.as_str()).into_response(), cookies)),
         Err(fault) => refused(page, &fault.into()),
@@ -39,8 +41,9 @@ pub(super) async fn begin(
 }
 
 /// `GET /sign-in/oidc/callback`: back from the provider, with a code or with the reason why there is none.
-pub(super) async fn come_back(
-    State(shared): State<Shared>,
+pub(crate) async fn come_back(
+    State(sign_in): State<SignIn>,
+    State(authenticator): State<Authenticator>,
     client: ClientAddress,
     method: Method,
     uri: Uri,
@@ -50,16 +53,16 @@ pub(super) async fn come_back(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let state = parameter(&uri, "state").unwrap_or_default();
-    let (attempt, over) = shared.sign_in.attempts.take(&headers, &state).await?;
+    let (attempt, over) = sign_in.attempts.take(&headers, &state).await?;
     let Some(attempt) = attempt else {
-        let page = SignInPage::for_request(&shared, &headers, LocalPath::default()).await?;
+        let page = SignInPage::for_request(&sign_in, &authenticator, &headers, LocalPath::default()).await?;
         let complaint = "This sign-in was not begun in this browser, was finished already, or took longer than ten \
                          minutes. Begin again.";
         return Ok(with_cookies(page.complaining(complaint).answer(StatusCode::BAD_REQUEST)?, over));
     };
     let return_to = attempt.return_to.clone();
-    let page = SignInPage::for_request(&shared, &headers, return_to.clone()).await?;
-    let answered = match provider(&shared) {
+    let page = SignInPage::for_request(&sign_in, &authenticator, &headers, return_to.clone()).await?;
+    let answered = match provider(&sign_in) {
         Ok(provider) => account(provider, &uri, attempt).await,
         Err(complaint) => return page.complaining(complaint).answer(StatusCode::NOT_FOUND),
     };
@@ -68,10 +71,10 @@ pub(super) async fn come_back(
         Err(error) => return Ok(with_cookies(refused(page, &error)?, over)),
     };
     let (name, role) = (account.name.as_str(), account.role);
-    let begun = Beginning { way: &Way::Provider, address: client.ip, before: shared.sign_in.cookies.session(&headers) };
-    let secret = shared.sign_in.sessions.begin(name, role, &begun).await?;
+    let begun = Beginning { way: &Way::Provider, address: client.ip, before: sign_in.cookies.session(&headers) };
+    let secret = sign_in.sessions.begin(name, role, &begun).await?;
     tracing::info!(name, %role, "signed in at the OpenID provider");
-    Ok(with_cookies(signed_in(&shared, &secret, &return_to), over))
+    Ok(with_cookies(signed_in(&sign_in, &secret, &return_to), over))
 }
 
 async fn account(provider: &Provider, uri: &Uri, attempt: Attempt) -> Result<super::provider::Account, ProviderError> {
@@ -83,8 +86,8 @@ async fn account(provider: &Provider, uri: &Uri, attempt: Attempt) -> Result<sup
     }
 }
 
-fn provider(shared: &Shared) -> Result<&Arc<Provider>, &'static str> {
-    shared.sign_in.provider.as_ref().ok_or("Signing in at an OpenID provider is not set up here.")
+fn provider(sign_in: &SignIn) -> Result<&Arc<Provider>, &'static str> {
+    sign_in.provider.as_ref().ok_or("Signing in at an OpenID provider is not set up here.")
 }
 
 /// What went wrong, in words, and what to do.

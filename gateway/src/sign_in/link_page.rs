@@ -6,15 +6,14 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use http::{HeaderMap, StatusCode, Uri};
 
-use super::FormFields;
 use super::links::Useless;
 use super::local_path::LocalPath;
 use super::page::{SignInPage, parameter, signed_in, time};
-use crate::authentication::{Role, SecretHash};
+use super::{FormFields, SignIn};
+use crate::authentication::{Authenticator, Role, SecretHash};
 use crate::client_address::ClientAddress;
 use crate::pages::shell::{Shell, page};
 use crate::problem::Problem;
-use crate::state::Shared;
 
 #[derive(Template)]
 #[template(path = "sign_in_link.html")]
@@ -27,40 +26,47 @@ struct LinkPage {
 }
 
 /// `GET /sign-in/link?token=…`: whom the link signs in, and the button that does.
-pub(super) async fn show(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn show(
+    State(sign_in): State<SignIn>,
+    State(authenticator): State<Authenticator>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
     let token = parameter(&uri, "token").unwrap_or_default();
-    match shared.sign_in.links.look(&SecretHash::from_secret(&token)).await? {
+    match sign_in.links.look(&SecretHash::from_secret(&token)).await? {
         Ok((name, role)) => {
-            let shell = SignInPage::for_request(&shared, &headers, return_to.clone()).await?.shell;
+            let shell = SignInPage::for_request(&sign_in, &authenticator, &headers, return_to.clone()).await?.shell;
             page(&LinkPage { shell, name, role, token, return_to })
         }
-        Err(useless) => refused(&shared, &headers, return_to, useless).await,
+        Err(useless) => refused(&sign_in, &authenticator, &headers, return_to, useless).await,
     }
 }
 
 /// `POST /sign-in/link`: uses the link up, and signs in.
-pub(super) async fn sign_in(
-    State(shared): State<Shared>,
+pub(crate) async fn sign_in(
+    State(sign_in): State<SignIn>,
+    State(authenticator): State<Authenticator>,
     client: ClientAddress,
     request: Request,
 ) -> Result<Response, Problem> {
-    shared.sign_in.site.check(request.headers())?;
+    sign_in.site.check(request.headers())?;
     let (form, request) = FormFields::from_request(request).await?;
     let return_to = LocalPath::or_start(form.get("return_to").unwrap_or_default());
     let link = SecretHash::from_secret(form.get("token").unwrap_or_default());
-    let before = shared.sign_in.cookies.session(request.headers());
-    if let Some(secret) = shared.sign_in.sessions.begin_by_link(&link, client.ip, before).await? {
+    let before = sign_in.cookies.session(request.headers());
+    if let Some(secret) = sign_in.sessions.begin_by_link(&link, client.ip, before).await? {
         tracing::info!("signed in by link");
-        return Ok(signed_in(&shared, &secret, &return_to));
+        return Ok(signed_in(&sign_in, &secret, &return_to));
     }
-    let useless = shared.sign_in.links.look(&link).await?.err().unwrap_or(Useless::Unknown);
-    refused(&shared, request.headers(), return_to, useless).await
+    let useless = sign_in.links.look(&link).await?.err().unwrap_or(Useless::Unknown);
+    refused(&sign_in, &authenticator, request.headers(), return_to, useless).await
 }
 
 /// Why the link signs nobody in, and where there is another.
 async fn refused(
-    shared: &Shared,
+    sign_in: &SignIn,
+    authenticator: &Authenticator,
     headers: &HeaderMap,
     return_to: LocalPath,
     useless: Useless,
@@ -70,7 +76,7 @@ async fn refused(
         Useless::Expired(at) => format!("This link was valid until {}.", time(at)),
         Useless::Unknown => "This link is not known here: it is incomplete, or long out of date.".to_owned(),
     };
-    let page = SignInPage::for_request(shared, headers, return_to).await?;
+    let page = SignInPage::for_request(sign_in, authenticator, headers, return_to).await?;
     let advice = match &page.shell.visitor {
         Some(_) => "You are signed in all the same.",
         None => "Ask for another one: `lablet token link` makes it.",

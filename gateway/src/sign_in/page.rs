@@ -16,11 +16,11 @@ use url::form_urlencoded;
 use super::local_path::LocalPath;
 use super::provider::{Provider, ProviderFault};
 use super::sessions::{Beginning, Use, Way};
-use super::{BrowserSession, FormFields};
+use super::{BrowserSession, FormFields, SignIn};
+use crate::authentication::Authenticator;
 use crate::client_address::ClientAddress;
 use crate::pages::shell::{Shell, Visitor, page};
 use crate::problem::{Problem, ProblemKind};
-use crate::state::Shared;
 
 /// The page. `complaint` says what went wrong before, and what to do.
 #[derive(Template)]
@@ -42,17 +42,18 @@ struct ProviderButton {
 impl SignInPage {
     /// The page for whoever sent this request.
     pub(super) async fn for_request(
-        shared: &Shared,
+        sign_in: &SignIn,
+        authenticator: &Authenticator,
         headers: &HeaderMap,
         return_to: LocalPath,
     ) -> Result<Self, Problem> {
-        Ok(Self::new(shared, session(shared, headers).await?, return_to))
+        Ok(Self::new(sign_in, session(authenticator, headers).await?, return_to))
     }
 
-    fn new(shared: &Shared, signed_in: Option<BrowserSession>, return_to: LocalPath) -> Self {
+    fn new(sign_in: &SignIn, signed_in: Option<BrowserSession>, return_to: LocalPath) -> Self {
         let visitor =
             signed_in.map(|session| Visitor { name: session.name, role: session.role, csrf_token: session.csrf_token });
-        let shell = Shell { visitor, ..Shell::signed_out(shared.log.clock().now()) };
+        let shell = Shell { visitor, ..Shell::signed_out(sign_in.clock.now()) };
         let button = |provider: &Arc<Provider>| ProviderButton {
             host: provider.host().to_owned(),
             trouble: provider.fault().map(|fault| match fault {
@@ -64,7 +65,7 @@ impl SignInPage {
                 }
             }),
         };
-        Self { shell, complaint: None, return_to, provider: shared.sign_in.provider.as_ref().map(button) }
+        Self { shell, complaint: None, return_to, provider: sign_in.provider.as_ref().map(button) }
     }
 
     pub(super) fn complaining(self, complaint: impl Into<String>) -> Self {
@@ -79,42 +80,48 @@ impl SignInPage {
 }
 
 /// `GET /sign-in?return_to=…`.
-pub(super) async fn show(State(shared): State<Shared>, uri: Uri, headers: HeaderMap) -> Result<Response, Problem> {
+pub(crate) async fn show(
+    State(sign_in): State<SignIn>,
+    State(authenticator): State<Authenticator>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
-    SignInPage::for_request(&shared, &headers, return_to).await?.answer(StatusCode::OK)
+    SignInPage::for_request(&sign_in, &authenticator, &headers, return_to).await?.answer(StatusCode::OK)
 }
 
 /// `POST /sign-in/token`: signs in with the token that was pasted into the page.
-pub(super) async fn by_token(
-    State(shared): State<Shared>,
+pub(crate) async fn by_token(
+    State(sign_in): State<SignIn>,
+    State(authenticator): State<Authenticator>,
     client: ClientAddress,
     request: Request,
 ) -> Result<Response, Problem> {
     // Nobody must find themselves signed in as somebody else because another site sent a form of its own.
-    shared.sign_in.site.check(request.headers())?;
+    sign_in.site.check(request.headers())?;
     let (form, request) = FormFields::from_request(request).await?;
     let return_to = LocalPath::or_start(form.get("return_to").unwrap_or_default());
-    let page = SignInPage::new(&shared, None, return_to);
+    let page = SignInPage::new(&sign_in, None, return_to);
     let now = Instant::now();
     let token = form.get("token").unwrap_or_default().trim();
     if token.is_empty() {
         return page.complaining("Paste a token first.").answer(StatusCode::BAD_REQUEST);
     }
     // Looked at first: others behind the same address may have sent wrong ones, and that is not this sender's fault.
-    let Some(holder) = shared.authenticator.holder(token.as_bytes()).await? else {
-        if let Some(wait) = shared.sign_in.wrong_tokens.wait(client.ip, now) {
+    let Some(holder) = authenticator.holder(token.as_bytes()).await? else {
+        if let Some(wait) = sign_in.wrong_tokens.wait(client.ip, now) {
             return too_many(page, wait);
         }
-        shared.sign_in.wrong_tokens.count(client.ip, now);
+        sign_in.wrong_tokens.count(client.ip, now);
         let complaint =
             "This token is not valid: it is incomplete, revoked or expired. `lablet token create` makes one.";
         return page.complaining(complaint).answer(StatusCode::UNAUTHORIZED);
     };
-    let before = shared.sign_in.cookies.session(request.headers());
+    let before = sign_in.cookies.session(request.headers());
     let begun = Beginning { way: &Way::Token(holder.hash), address: client.ip, before };
-    let secret = shared.sign_in.sessions.begin(&holder.name, holder.role, &begun).await?;
+    let secret = sign_in.sessions.begin(&holder.name, holder.role, &begun).await?;
     tracing::info!(name = holder.name, role = %holder.role, "signed in by token");
-    Ok(signed_in(&shared, &secret, &page.return_to))
+    Ok(signed_in(&sign_in, &secret, &page.return_to))
 }
 
 fn too_many(page: SignInPage, wait: Duration) -> Result<Response, Problem> {
@@ -126,27 +133,27 @@ fn too_many(page: SignInPage, wait: Duration) -> Result<Response, Problem> {
 }
 
 /// `POST /sign-out`: ends the session. `caller::authenticate_page` has looked at the form.
-pub(super) async fn sign_out(
-    State(shared): State<Shared>,
+pub(crate) async fn sign_out(
+    State(sign_in): State<SignIn>,
     session: Option<Extension<BrowserSession>>,
 ) -> Result<Response, Problem> {
     if let Some(Extension(session)) = session {
-        shared.sign_in.sessions.end(session.id).await?;
+        sign_in.sessions.end(session.id).await?;
         tracing::info!(name = session.name, "signed out");
     }
-    Ok(with_cookies(Redirect::to("/sign-in").into_response(), shared.sign_in.cookies.clear_session()))
+    Ok(with_cookies(Redirect::to("/sign-in").into_response(), sign_in.cookies.clear_session()))
 }
 
 /// Gives the browser its session and sends it on.
-pub(super) fn signed_in(shared: &Shared, secret: &str, return_to: &LocalPath) -> Response {
-    with_cookies(Redirect::to(return_to.as_str()).into_response(), shared.sign_in.cookies.set_session(secret))
+pub(super) fn signed_in(sign_in: &SignIn, secret: &str, return_to: &LocalPath) -> Response {
+    with_cookies(Redirect::to(return_to.as_str()).into_response(), sign_in.cookies.set_session(secret))
 }
 
 /// The session whose cookie the browser sends, if it has not ended.
-async fn session(shared: &Shared, headers: &HeaderMap) -> Result<Option<BrowserSession>, Problem> {
+async fn session(authenticator: &Authenticator, headers: &HeaderMap) -> Result<Option<BrowserSession>, Problem> {
     let only_cookies: HeaderMap =
         headers.get_all(http::header::COOKIE).iter().map(|value| (http::header::COOKIE, value.clone())).collect();
-    match shared.authenticator.authenticate(&only_cookies, Use::ByPage).await {
+    match authenticator.authenticate(&only_cookies, Use::ByPage).await {
         Ok(signed_in) => Ok(signed_in.session),
         Err(problem) if problem.kind() == ProblemKind::Unauthenticated => Ok(None),
         Err(problem) => Err(problem),

@@ -12,7 +12,7 @@ use super::session_id::BrowserSessionId;
 use crate::caller::{Caller, Governing, principal};
 use crate::path::Id;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::sign_in::SignIn;
 
 /// A session that has ended.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -24,12 +24,12 @@ pub(crate) struct Ended {
 }
 
 pub(crate) async fn end(
-    State(shared): State<Shared>,
+    State(sign_in): State<SignIn>,
     _: Caller<Governing>,
     Id(BrowserSessionId(id)): Id<BrowserSessionId>,
     parts: Parts,
 ) -> Result<Json<Ended>, Problem> {
-    let name = sign_out(&shared, id, &principal(&parts)?.to_string()).await?;
+    let name = sign_out(&sign_in, id, &principal(&parts)?.to_string()).await?;
     Ok(Json(Ended { id, name }))
 }
 
@@ -37,8 +37,8 @@ pub(crate) async fn end(
 ///
 /// # Errors
 /// 404 where there is no such session (any more), 503 where the database does not answer.
-pub(crate) async fn sign_out(shared: &Shared, id: Uuid, actor: &str) -> Result<String, Problem> {
-    let ended = shared.sign_in.sessions.end(id).await?;
+pub(crate) async fn sign_out(sign_in: &SignIn, id: Uuid, actor: &str) -> Result<String, Problem> {
+    let ended = sign_in.sessions.end(id).await?;
     let name = ended.ok_or_else(|| Problem::not_found("session of a browser", &id.to_string()))?;
     tracing::warn!(name, actor, session = %id, "browser session ended by an admin");
     Ok(name)

@@ -6,10 +6,11 @@ use axum::extract::State;
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use crate::authentication::Authenticator;
 use crate::caller::{Caller, Governing};
 use crate::problem::Problem;
+use crate::sign_in::SignIn;
 use crate::sign_in::sessions::ListedSession;
-use crate::state::Shared;
 
 /// Browsers that are signed in.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
@@ -18,16 +19,20 @@ pub(crate) struct SignIns {
     pub(crate) items: Vec<ListedSession>,
 }
 
-pub(crate) async fn list(State(shared): State<Shared>, _: Caller<Governing>) -> Result<Json<SignIns>, Problem> {
-    Ok(Json(SignIns { items: living(&shared).await? }))
+pub(crate) async fn list(
+    State(sign_in): State<SignIn>,
+    State(authenticator): State<Authenticator>,
+    _: Caller<Governing>,
+) -> Result<Json<SignIns>, Problem> {
+    Ok(Json(SignIns { items: living(&sign_in, &authenticator).await? }))
 }
 
 /// The sessions that have not ended.
 ///
 /// # Errors
 /// 503 where the database does not answer.
-pub(crate) async fn living(shared: &Shared) -> Result<Vec<ListedSession>, Problem> {
-    Ok(shared.sign_in.sessions.list(|hash| shared.authenticator.is_configured(hash)).await?)
+pub(crate) async fn living(sign_in: &SignIn, authenticator: &Authenticator) -> Result<Vec<ListedSession>, Problem> {
+    Ok(sign_in.sessions.list(|hash| authenticator.is_configured(hash)).await?)
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

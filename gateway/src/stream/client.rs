@@ -11,11 +11,11 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use super::Streams;
 use super::entry::{Entry, Filter};
 use super::follower::{self, Follower, Live};
 use crate::authentication::Principal;
 use crate::problem::Problem;
-use crate::state::Shared;
 
 /// Entries that wait for a client to read them, of at most 64 KiB each.
 const QUEUE: usize = 8;
@@ -38,27 +38,27 @@ pub(crate) enum Frame {
 /// # Errors
 /// 429 when the principal has too many streams, 503 when all have, or the log cannot be read.
 pub(crate) async fn open(
-    shared: &Shared,
+    streams: &Streams,
     principal: &Principal,
     after: Option<Position>,
     filter: Filter,
 ) -> Result<impl Stream<Item = Frame> + Send + 'static, Problem> {
-    let place = shared.stream_permits.take(principal, Duration::ZERO).await?;
+    let place = streams.permits.take(principal, Duration::ZERO).await?;
     let after = match after {
         Some(after) => after,
-        None => follower::head(&shared.log).await?,
+        None => follower::head(&streams.log).await?,
     };
     let (queue, frames) = mpsc::channel(QUEUE);
     let farewell = Arc::new(OnceLock::new());
     let client = Client {
-        log: shared.log.clone(),
-        follower: shared.follower.clone(),
+        log: streams.log.clone(),
+        follower: streams.follower.clone(),
         filter,
         cursor: after,
-        public_url: shared.public_url.clone(),
+        public_url: streams.public_url.clone(),
         queue,
         farewell: Arc::clone(&farewell),
-        stop: shared.stop.clone(),
+        stop: streams.stop.clone(),
     };
     tokio::spawn(async move {
         let gauge = metrics::gauge!("lablet_http_streams");

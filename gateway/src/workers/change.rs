@@ -1,7 +1,7 @@
 //! `PATCH /api/workers/{id}`: a worker is different from now on.
 
 use aide::transform::TransformOperation;
-use app::commands::CommandName;
+use app::commands::{CommandName, Commands};
 use axum::extract::State;
 use domain::WorkerId;
 use domain::worker::WorkerChange;
@@ -13,7 +13,6 @@ use crate::caller::{Administering, Caller};
 use crate::command::{present, settled, written};
 use crate::path::Id;
 use crate::problem::Problem;
-use crate::state::Shared;
 use crate::submission::Submission;
 use crate::version::{IfMatch, REQUIRED};
 
@@ -22,14 +21,14 @@ impl RequestBody for WorkerChange {
 }
 
 pub(crate) async fn change(
-    State(shared): State<Shared>,
+    State(commands): State<Commands>,
     _: Caller<Administering>,
     Id(id): Id<WorkerId>,
     version: IfMatch<REQUIRED>,
     submission: Submission<WorkerChange>,
 ) -> Result<Found<Written<WrittenWorker>>, Problem> {
     let Submission { body, origin, warnings } = submission;
-    let done = shared.commands.change_worker(&id, body, version.expected, &origin).await;
+    let done = commands.change_worker(&id, body, version.expected, &origin).await;
     let done = settled(done, warnings)?;
     let worker = WrittenWorker::new(&done.state, done.sequence, done.position);
     let worker = present(worker.as_ref())?.clone();

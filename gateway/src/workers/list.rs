@@ -10,31 +10,31 @@ use crate::caller::{Caller, Internal, Viewing};
 use crate::paging::{ListPage, Paging};
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 pub(crate) async fn list(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Query(paging): Query<Paging>,
 ) -> Result<Json<ListPage<WorkerRow>>, Problem> {
-    page(&shared, since, paging).await
+    page(&queries, since, paging).await
 }
 
 pub(crate) async fn list_internally(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Internal>,
     since: Since,
     Query(paging): Query<Paging>,
 ) -> Result<Json<ListPage<WorkerRow>>, Problem> {
-    page(&shared, since, paging).await
+    page(&queries, since, paging).await
 }
 
-async fn page(shared: &Shared, since: Since, paging: Paging) -> Result<Json<ListPage<WorkerRow>>, Problem> {
+async fn page(queries: &Queries, since: Since, paging: Paging) -> Result<Json<ListPage<WorkerRow>>, Problem> {
     let request = paging.request()?;
-    since.reached(shared, &[ReadModel::Workers]).await?;
-    Ok(Json(shared.reads.workers(&request).await?.into()))
+    since.reached(queries, &[ReadModel::Workers]).await?;
+    Ok(Json(queries.workers(&request).await?.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -13,24 +13,24 @@ use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::query::Query;
-use crate::state::Shared;
 
 /// The read models that a load rests on.
 const RESTS_ON: [ReadModel; 3] = [ReadModel::Workers, ReadModel::Sessions, ReadModel::Observations];
 
 pub(crate) async fn load(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<WorkerId>,
 ) -> Result<Json<WorkerLoad>, Problem> {
-    since.reached(&shared, &RESTS_ON).await?;
-    let known = shared.log.load::<Worker>(id.as_str()).await.map_err(ReadError::Log)?.is_some();
+    since.reached(&queries, &RESTS_ON).await?;
+    let known = queries.knows::<Worker>(id.as_str()).await?;
     if !known {
         return Err(Problem::not_found("worker", id.as_str()));
     }
-    let Listed { mut items, mut unreadable } = shared.reads.worker_load(std::slice::from_ref(&id)).await?;
+    let Listed { mut items, mut unreadable } = queries.worker_load(std::slice::from_ref(&id)).await?;
     match (items.pop(), unreadable.pop()) {
         (Some(load), _) => Ok(Json(load)),
         (None, Some(row)) => Err(ReadError::Unreadable { list: "worker_load", row }.into()),
@@ -39,16 +39,16 @@ pub(crate) async fn load(
 }
 
 pub(crate) async fn list(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Query(paging): Query<Paging>,
 ) -> Result<Json<ListPage<WorkerLoad>>, Problem> {
     let request = paging.request()?;
-    since.reached(&shared, &RESTS_ON).await?;
-    let workers = shared.reads.workers(&request).await?;
+    since.reached(&queries, &RESTS_ON).await?;
+    let workers = queries.workers(&request).await?;
     let ids: Vec<WorkerId> = workers.items.into_iter().map(|worker| worker.id).collect();
-    let mut loads = shared.reads.worker_load(&ids).await?;
+    let mut loads = queries.worker_load(&ids).await?;
     loads.unreadable.extend(workers.unreadable);
     Ok(Json(projections::Page { items: loads.items, next: workers.next, unreadable: loads.unreadable }.into()))
 }

@@ -5,26 +5,26 @@ use axum::Json;
 use axum::extract::State;
 use domain::WorkerId;
 use domain::worker::Worker;
+use projections::ReadModel;
 use projections::read_models::sessions::WorkerPorts;
-use projections::{ReadError, ReadModel};
 
 use crate::caller::{Caller, Viewing};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 pub(crate) async fn port_map(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<WorkerId>,
 ) -> Result<Json<WorkerPorts>, Problem> {
-    since.reached(&shared, &[ReadModel::Workers, ReadModel::Sessions]).await?;
-    if shared.log.load::<Worker>(id.as_str()).await.map_err(ReadError::Log)?.is_none() {
+    since.reached(&queries, &[ReadModel::Workers, ReadModel::Sessions]).await?;
+    if !queries.knows::<Worker>(id.as_str()).await? {
         return Err(Problem::not_found("worker", id.as_str()));
     }
-    Ok(Json(shared.reads.port_map(&id).await?))
+    Ok(Json(queries.port_map(&id).await?))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -1,7 +1,7 @@
 //! `POST /api/workers`: a worker begins to exist.
 
 use aide::transform::TransformOperation;
-use app::commands::CommandName;
+use app::commands::{CommandName, Commands};
 use axum::extract::State;
 use domain::worker::NewWorker;
 
@@ -11,7 +11,6 @@ use crate::body::RequestBody;
 use crate::caller::{Administering, Caller};
 use crate::command::{present, settled, written};
 use crate::problem::Problem;
-use crate::state::Shared;
 use crate::submission::Submission;
 
 impl RequestBody for NewWorker {
@@ -19,12 +18,12 @@ impl RequestBody for NewWorker {
 }
 
 pub(crate) async fn register(
-    State(shared): State<Shared>,
+    State(commands): State<Commands>,
     _: Caller<Administering>,
     submission: Submission<NewWorker>,
 ) -> Result<Created<Written<WrittenWorker>>, Problem> {
     let Submission { body, origin, warnings } = submission;
-    let done = settled(shared.commands.register_worker(body, &origin).await, warnings)?;
+    let done = settled(commands.register_worker(body, &origin).await, warnings)?;
     let worker = WrittenWorker::new(&done.state, done.sequence, done.position);
     let worker = present(worker.as_ref())?.clone();
     let path = format!("/api/workers/{}", worker.id);

@@ -12,17 +12,17 @@ use crate::caller::{Caller, Viewing};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<WorkerId>,
 ) -> Result<Found<WorkerRow>, Problem> {
-    since.reached(&shared, &[ReadModel::Workers]).await?;
-    let ask = || shared.reads.worker(&id);
-    let row = shared.row::<Worker, _, _>(ReadModel::Workers, ("worker", id.as_str()), ask).await?;
+    since.reached(&queries, &[ReadModel::Workers]).await?;
+    let ask = || queries.worker(&id);
+    let row = queries.row::<Worker, _, _>(ReadModel::Workers, ("worker", id.as_str()), ask).await?;
     let etag = row.etag.clone();
     Ok(Found::new(row).at_etag(&etag))
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod browser;
+mod circles;
 mod compose;
 mod documents;
 mod journeys;

@@ -18,8 +18,8 @@ use crate::authentication::Principal;
 use crate::pages::query::address;
 use crate::pages::visit::Visit;
 use crate::problem::Problem;
+use crate::sign_in::SignIn;
 use crate::sign_in::kept_forms::KeptForm;
-use crate::state::Shared;
 
 /// Longest address that holds a draft: proxies refuse longer ones.
 const LONGEST_ADDRESS: usize = 2_000;
@@ -164,7 +164,7 @@ impl Draft {
     /// 503 where they cannot be kept.
     pub(crate) async fn fit_for_addresses(
         self,
-        shared: &Shared,
+        sign_in: &SignIn,
         visit: &Visit,
         id: &DefinitionId,
     ) -> Result<Self, Problem> {
@@ -174,7 +174,7 @@ impl Draft {
         }
         let fields = self.hidden(&[]);
         let fields = fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let kept_form = Some(shared.sign_in.kept_forms.keep(name, fields).await?);
+        let kept_form = Some(sign_in.kept_forms.keep(name, fields).await?);
         Ok(Self { kept_form, ..self })
     }
 

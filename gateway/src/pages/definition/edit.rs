@@ -20,8 +20,8 @@ use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::sign_in::kept_forms::KeptForm;
-use crate::state::Shared;
 
 /// A number to fill in.
 struct Field {
@@ -62,7 +62,7 @@ struct EditPage {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
@@ -72,8 +72,8 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let draft = draft.came_with(kept.as_deref());
     let window = window(draft.sessions)?;
-    since.reached(&shared, &[ReadModel::Definitions, ReadModel::Observations]).await?;
-    let basis = Basis::read(&shared, &id, window).await?;
+    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations]).await?;
+    let basis = Basis::read(&queries, &id, window).await?;
     let wrong = if draft.is_filled() { draft.parse(&basis.now).err().unwrap_or_default() } else { Vec::new() };
     form(&visit, basis, &draft, &wrong)
 }

@@ -14,8 +14,9 @@ use projections::read_models::observations::ObservedSession;
 use super::change::{Change, changes, content_of};
 use super::draft::{Draft, ParsedDraft};
 use super::observed::SourcedNumber;
+use super::stale::stale;
 use super::suggestion::{Source, Suggestions};
-use super::{Basis, ROWS, edit, may_revise, revise, window};
+use super::{Basis, ROWS, edit, may_revise, window};
 use crate::caller::{Caller, Viewing};
 use crate::pages::form::PageForm;
 use crate::pages::parts::{self, Badge, SessionLink, When};
@@ -25,8 +26,9 @@ use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
+use crate::queries::Queries;
+use crate::sign_in::SignIn;
 use crate::sign_in::kept_forms::KeptForm;
-use crate::state::Shared;
 
 /// Events that are listed at once; the others are behind a fold.
 const MOST_LISTED: usize = 10;
@@ -62,7 +64,7 @@ struct ReviewPage {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
@@ -75,11 +77,11 @@ pub(crate) async fn show(
         return Ok(Redirect::to(&draft.edit_address(&id)).into_response());
     }
     let window = window(draft.sessions)?;
-    since.reached(&shared, &[ReadModel::Definitions, ReadModel::Observations]).await?;
-    let basis = Basis::read(&shared, &id, window).await?;
+    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations]).await?;
+    let basis = Basis::read(&queries, &id, window).await?;
     match draft.parse(&basis.now) {
         Err(wrong) => edit::form(&visit, basis, &draft, &wrong),
-        Ok(parsed) if !draft.rests_on(&basis.now) => revise::stale(&shared, &visit, basis.now, &draft, &parsed).await,
+        Ok(parsed) if !draft.rests_on(&basis.now) => stale(&queries, &visit, basis.now, &draft, &parsed).await,
         Ok(parsed) => review(&visit, basis, &draft, &parsed, None),
     }
 }
@@ -87,13 +89,13 @@ pub(crate) async fn show(
 /// `POST /definitions/{id}/review`: to the review of what was filled in, which changes nothing. The address of the review
 /// holds it, or names it where it is long.
 pub(crate) async fn fill_in(
-    State(shared): State<Shared>,
+    State(sign_in): State<SignIn>,
     _: Caller<Viewing>,
     visit: Visit,
     Id(id): Id<DefinitionId>,
     form: PageForm<Draft>,
 ) -> Result<Response, Problem> {
-    let draft = form.fields.fit_for_addresses(&shared, &visit, &id).await?;
+    let draft = form.fields.fit_for_addresses(&sign_in, &visit, &id).await?;
     Ok(Redirect::to(&draft.review_address(&id)).into_response())
 }
 

@@ -3,6 +3,7 @@
 //! What came of it is told after a redirect, from what the database says then: a page that is loaded again tries and
 //! discards nothing once more, and a link that somebody made up tells nothing that is not so.
 
+use app::commands::Commands;
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
@@ -11,6 +12,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 
 use crate::caller::{Caller, Operating};
+use crate::dead_letters::DeadLetterStores;
 use crate::dead_letters::discard::do_without;
 use crate::dead_letters::letter_id::LetterId;
 use crate::dead_letters::list::{Letter, LetterKind};
@@ -26,7 +28,6 @@ use crate::pages::table::{Column, cell, time};
 use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
 use crate::problem::{Problem, ProblemKind};
-use crate::state::Shared;
 
 /// Longest reason in a table's row, in characters; the letter's own page has all of it.
 const LONGEST_EXCUSE: usize = 160;
@@ -71,13 +72,13 @@ struct Content {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(stores): State<DeadLetterStores>,
     _: Caller<Operating>,
     visit: Visit,
     Id(id): Id<LetterId>,
     PageQuery(query): PageQuery<LetterQuery>,
 ) -> Result<Response, Problem> {
-    let opened = open(&shared, id).await?.ok_or_else(|| Problem::not_found("dead letter", &id.to_string()))?;
+    let opened = open(&stores, id).await?.ok_or_else(|| Problem::not_found("dead letter", &id.to_string()))?;
     let mut letter = LetterPage::new(&visit, id, opened);
     letter.tried = query.tried == Some(true) && letter.settled.is_none();
     letter.reason = query.reason.unwrap_or_default();
@@ -89,17 +90,18 @@ pub(crate) async fn show(
 pub(crate) struct Retry {}
 
 pub(crate) async fn retry(
-    State(shared): State<Shared>,
+    State(stores): State<DeadLetterStores>,
+    State(commands): State<Commands>,
     _: Caller<Operating>,
     Id(id): Id<LetterId>,
     form: PageForm<Retry>,
 ) -> Result<Response, Problem> {
     let Retry {} = form.fields;
-    let to = match try_again(&shared, id, &form.origin.actor).await {
+    let to = match try_again(&stores, &commands, id, &form.origin.actor).await {
         Ok(_) | Err(NotRetried::SettledBefore) => format!("/operations?retried={id}"),
         Err(NotRetried::FailedAgain(_)) => format!("/operations/dead-letters/{id}?tried=true"),
         // The second of two clicks comes when the event is applied and its letter gone.
-        Err(NotRetried::Absent(_)) if is_event_of_the_log(&shared, id).await? => format!("/operations?retried={id}"),
+        Err(NotRetried::Absent(_)) if is_event_of_the_log(&stores, id).await? => format!("/operations?retried={id}"),
         Err(refusal @ (NotRetried::Absent(_) | NotRetried::NotTried(_))) => return Err(refusal.into()),
     };
     Ok(Redirect::to(&to).into_response())
@@ -112,17 +114,17 @@ pub(crate) struct Discard {
 }
 
 pub(crate) async fn discard(
-    State(shared): State<Shared>,
+    State(stores): State<DeadLetterStores>,
     _: Caller<Operating>,
     visit: Visit,
     Id(id): Id<LetterId>,
     form: PageForm<Discard>,
 ) -> Result<Response, Problem> {
     let reason = form.fields.reason;
-    match do_without(&shared, id, &form.origin.actor, reason.clone()).await {
+    match do_without(&stores, id, &form.origin.actor, reason.clone()).await {
         Ok(_) => Ok(Redirect::to(&format!("/operations?discarded={id}")).into_response()),
         Err(problem) if problem.kind() == ProblemKind::InvalidInput => {
-            let Some(opened) = open(&shared, id).await? else { return Err(problem) };
+            let Some(opened) = open(&stores, id).await? else { return Err(problem) };
             let mut letter = LetterPage::new(&visit, id, opened);
             letter.reason = reason.unwrap_or_default();
             letter.wrong = Some(problem.document().detail);
@@ -132,7 +134,7 @@ pub(crate) async fn discard(
         }
         // The second of two clicks finds what the first one did.
         Err(problem) if problem.kind() == ProblemKind::NotFound => {
-            match settled_notice(&shared, None, Some(&id.to_string())).await? {
+            match settled_notice(&stores, None, Some(&id.to_string())).await? {
                 Some(_) => Ok(Redirect::to(&format!("/operations?discarded={id}")).into_response()),
                 None => Err(problem),
             }
@@ -217,12 +219,12 @@ pub(super) struct SettledNotice {
 
 /// What came of the letter that was just retried or discarded; `None` where neither is so.
 pub(super) async fn settled_notice(
-    shared: &Shared,
+    stores: &DeadLetterStores,
     retried: Option<&str>,
     discarded: Option<&str>,
 ) -> Result<Option<SettledNotice>, Problem> {
     let Some(id) = retried.or(discarded).and_then(|id| id.parse::<LetterId>().ok()) else { return Ok(None) };
-    let opened = open(shared, id).await?;
+    let opened = open(stores, id).await?;
     match (id, opened) {
         (LetterId::Command(_), Some(OpenedLetter { settled: Some(settled), letter, .. })) => {
             let by = settled.by.unwrap_or_else(|| "somebody".to_owned());
@@ -232,7 +234,7 @@ pub(super) async fn settled_notice(
             };
             Ok(Some(SettledNotice { id, words, at: settled.at, page: Some(format!("/operations/dead-letters/{id}")) }))
         }
-        (LetterId::Event(model, event), None) if is_event_of_the_log(shared, id).await? => {
+        (LetterId::Event(model, event), None) if is_event_of_the_log(stores, id).await? => {
             let words = format!("The event {event} is no longer among the dead letters of the read model {model}");
             Ok(Some(SettledNotice { id, words, at: None, page: Some(format!("/events/{event}")) }))
         }
@@ -240,10 +242,10 @@ pub(super) async fn settled_notice(
     }
 }
 
-async fn is_event_of_the_log(shared: &Shared, id: LetterId) -> Result<bool, Problem> {
+async fn is_event_of_the_log(stores: &DeadLetterStores, id: LetterId) -> Result<bool, Problem> {
     Ok(match id {
         LetterId::Command(_) => false,
-        LetterId::Event(_, event) => shared.reads.event(event).await?.is_some(),
+        LetterId::Event(_, event) => stores.queries.event(event).await?.is_some(),
     })
 }
 

@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Redirect, Response};
 use serde::Deserialize;
 use uuid::Uuid;
 
+use crate::authentication::Authenticator;
 use crate::caller::{Caller, Governing};
 use crate::pages::form::PageForm;
 use crate::pages::parts::When;
@@ -16,11 +17,11 @@ use crate::pages::visit::Visit;
 use crate::path::Id;
 use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::BrowserSession;
+use crate::sign_in::SignIn;
 use crate::sign_in::sessions::ListedSession;
 use crate::sign_ins::end::sign_out;
 use crate::sign_ins::list::living;
 use crate::sign_ins::session_id::BrowserSessionId;
-use crate::state::Shared;
 
 /// What was done before.
 #[derive(Debug, Deserialize)]
@@ -56,7 +57,8 @@ impl SignInsPage {
 }
 
 pub(crate) async fn list(
-    State(shared): State<Shared>,
+    State(sign_in): State<SignIn>,
+    State(authenticator): State<Authenticator>,
     _: Caller<Governing>,
     visit: Visit,
     own: Option<Extension<BrowserSession>>,
@@ -67,7 +69,7 @@ pub(crate) async fn list(
         csrf_token: visit.csrf_token.clone(),
         ended: query.ended,
         own: own.map(|own| own.id),
-        sessions: living(&shared).await?,
+        sessions: living(&sign_in, &authenticator).await?,
     })
 }
 
@@ -76,13 +78,13 @@ pub(crate) async fn list(
 pub(crate) struct Nothing {}
 
 pub(crate) async fn end(
-    State(shared): State<Shared>,
+    State(sign_in): State<SignIn>,
     _: Caller<Governing>,
     Id(BrowserSessionId(id)): Id<BrowserSessionId>,
     form: PageForm<Nothing>,
 ) -> Result<Response, Problem> {
     let Nothing {} = form.fields;
-    let ended = match sign_out(&shared, id, &form.origin.actor).await {
+    let ended = match sign_out(&sign_in, id, &form.origin.actor).await {
         Ok(name) => name,
         // The second of two clicks finds what the first one did.
         Err(problem) if problem.kind() == ProblemKind::NotFound => {

@@ -12,14 +12,14 @@ use super::{HEADLINES, Table};
 use crate::pages::parts::{Badge, contradiction};
 use crate::pages::table::{Column, cell, csv as list_as_csv, csv_of, time};
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 /// One of the tables, from its first row on.
 ///
 /// # Errors
 /// 503 when the database does not answer.
-pub(super) async fn csv(shared: &Shared, session: &SessionRow, table: Table) -> Result<Response, Problem> {
-    let (reads, id) = (&shared.reads, &session.id);
+pub(super) async fn csv(queries: &Queries, session: &SessionRow, table: Table) -> Result<Response, Problem> {
+    let (reads, id) = (&queries, &session.id);
     let name = |what: &str| format!("{what}-of-{id}");
     match table {
         Table::Requests => {

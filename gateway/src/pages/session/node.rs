@@ -15,7 +15,7 @@ use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::Visit;
 use crate::path::{NodeId, Within};
 use crate::problem::Problem;
-use crate::state::Shared;
+use crate::queries::Queries;
 
 #[derive(Template)]
 #[template(path = "session/node.html")]
@@ -26,14 +26,14 @@ struct NodePage {
 }
 
 pub(crate) async fn show(
-    State(shared): State<Shared>,
+    State(queries): State<Queries>,
     _: Caller<Viewing>,
     visit: Visit,
     Within(session_id, node_id): Within<SessionId, NodeId>,
 ) -> Result<Response, Problem> {
-    let ask = || shared.reads.session_summary(&session_id);
-    shared.row::<LabletSession, _, _>(ReadModel::Sessions, ("session", session_id.as_str()), ask).await?;
-    let found = shared.reads.session_node(&session_id, None, node_id.as_str()).await?;
+    let ask = || queries.session_summary(&session_id);
+    queries.row::<LabletSession, _, _>(ReadModel::Sessions, ("session", session_id.as_str()), ask).await?;
+    let found = queries.session_node(&session_id, None, node_id.as_str()).await?;
     let node = found.ok_or_else(|| Problem::not_found("node of this session", node_id.as_str()))?.node;
     let twin = format!("/api/lablet-sessions/{session_id}/nodes/{}", parts::encoded(&node_id));
     page(&NodePage { shell: Shell::new(&visit, Section::Sessions).twin(twin), session_id, node })
