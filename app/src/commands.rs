@@ -131,7 +131,9 @@ pub enum CommandError {
     #[error("{0}")]
     Refused(LabletSessionError),
     /// The aggregate is not at the expected sequence.
-    #[error("the expected version is {expected}, the actual one {actual}")]
+    #[error(
+        "the expected version is \"{expected}\", the current one \"{actual}\"; read it again, and see whether the change still holds"
+    )]
     Stale {
         /// What the caller had seen.
         expected: i64,
@@ -139,13 +141,13 @@ pub enum CommandError {
         actual: i64,
     },
     /// The key was used before for another command.
-    #[error("this key was used before for another command")]
+    #[error("this key was used before for another command; use a new key for a new command")]
     KeyReused {
         /// The key.
         key: String,
     },
     /// The log did not answer, or was too busy. The same command may be sent again.
-    #[error("the log is not available")]
+    #[error("the log is not available, and nothing is known to be recorded; send the same again with the same key")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The log holds something that cannot be read.
     #[error("the log cannot be read")]
@@ -160,6 +162,21 @@ impl CommandError {
             Self::Exists { .. } | Self::Stale { .. } | Self::KeyReused { .. } => ErrorClass::Conflict,
             Self::Unavailable(_) => ErrorClass::Dependency,
             Self::Broken(_) => ErrorClass::Internal,
+        }
+    }
+
+    /// The field that is wrong, where it is one field.
+    pub fn invalid(&self) -> Option<Invalid> {
+        match self {
+            Self::Invalid(invalid) => Some(invalid.clone()),
+            Self::Refused(refused) => refused.invalid(),
+            Self::NotAuthorized(_)
+            | Self::NotFound { .. }
+            | Self::Exists { .. }
+            | Self::Stale { .. }
+            | Self::KeyReused { .. }
+            | Self::Unavailable(_)
+            | Self::Broken(_) => None,
         }
     }
 

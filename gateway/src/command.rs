@@ -5,47 +5,37 @@ use std::time::Duration;
 use app::commands::{CommandError, CompletedCommand, Warning};
 use app::log::Outcome;
 use domain::Decide;
-use domain::lablet_session::LabletSessionError;
 
 use crate::answer::{Answer, Written};
 use crate::problem::{Problem, ProblemKind};
-use crate::version::stale;
+use crate::version::etag;
+
+/// How long a sender waits before the log is asked again.
+const COME_BACK: Duration = Duration::from_secs(2);
 
 impl From<CommandError> for Problem {
+    /// The same words, code and field as on the bus.
     fn from(error: CommandError) -> Self {
-        let (text, code) = (sentence(&error.to_string()), error.error_code());
-        let problem = match error {
-            CommandError::NotAuthorized(_) => Self::new(ProblemKind::Forbidden, text),
-            CommandError::Invalid(invalid) => Self::invalid(invalid),
-            CommandError::NotFound { what, id } => Self::not_found(what, &id),
-            CommandError::Exists { .. } => Self::new(ProblemKind::Conflict, text),
-            CommandError::Refused(refused) => {
-                let kind = match refused {
-                    LabletSessionError::Invalid(_) | LabletSessionError::UnknownRequest { .. } => {
-                        ProblemKind::InvalidInput
-                    }
-                    LabletSessionError::TransitionNotAllowed { .. }
-                    | LabletSessionError::NotObservable { .. }
-                    | LabletSessionError::NothingToObserve { .. }
-                    | LabletSessionError::TooManyRequests { .. } => ProblemKind::WrongState,
-                    LabletSessionError::BoundElsewhere { .. } | LabletSessionError::Exists => ProblemKind::Conflict,
-                    LabletSessionError::Absent => ProblemKind::NotFound,
-                };
-                Self::new(kind, text).naming(refused.invalid())
-            }
-            CommandError::Stale { expected, actual } => stale(expected, actual),
-            CommandError::KeyReused { .. } => Self::new(
-                ProblemKind::KeyReused,
-                "This Idempotency-Key came before with another method, path or body. Use a new key for a new request.",
-            ),
+        let code = error.error_code();
+        let text = error.to_string();
+        // What begins with the name of a field stays as it is.
+        let detail =
+            if matches!(error, CommandError::Invalid(_)) { text.trim_start().to_owned() } else { sentence(&text) };
+        let problem = Self::new(code.into(), detail).naming(error.invalid());
+        let problem = match &error {
+            CommandError::Stale { actual, .. } => problem.with_etag(etag(*actual)),
             CommandError::Unavailable(source) => {
-                tracing::warn!(error = &*source as &dyn std::error::Error, "log unavailable");
-                Self::unavailable(
-                    "The log is not available; nothing is known to be recorded. Repeat the request with the same Idempotency-Key.",
-                    Duration::from_secs(2),
-                )
+                tracing::warn!(error = &**source as &dyn std::error::Error, "log unavailable");
+                problem.retry_after(COME_BACK)
             }
-            CommandError::Broken(source) => Self::internal("the log cannot be read", &*source),
+            // What is wrong with what is stored is for whoever reads the log lines.
+            CommandError::Broken(source) => Self::internal("the log cannot be read", &**source),
+            CommandError::NotAuthorized(_)
+            | CommandError::Invalid(_)
+            | CommandError::NotFound { .. }
+            | CommandError::Exists { .. }
+            | CommandError::Refused(_)
+            | CommandError::KeyReused { .. } => problem,
         };
         problem.coded(code)
     }
@@ -113,9 +103,17 @@ pub(crate) fn present<T>(state: Option<&T>) -> Result<&T, Problem> {
 #[cfg(test)]
 mod tests {
     use domain::Invalid;
-    use domain::lablet_session::SessionStatus;
+    use domain::lablet_session::{LabletSessionError, SessionStatus};
 
     use super::*;
+
+    #[test]
+    fn a_stale_version_names_both() {
+        let problem = Problem::from(CommandError::Stale { expected: 3, actual: 5 });
+        let document = problem.document();
+        assert!(document.detail.contains("\"3\"") && document.detail.contains("\"5\""), "{}", document.detail);
+        assert_eq!(document.status, 412);
+    }
 
     #[test]
     fn http_and_bus_word_a_failure_the_same_way() {
@@ -137,8 +135,11 @@ mod tests {
         ] {
             let code = error.error_code();
             let document = Problem::from(error).document();
-            let told = (document.code.as_str(), document.kind.as_str(), document.status);
-            assert_eq!(told, (code.as_str(), format!("urn:lablet:problem:{}", code.problem()).as_str(), code.status()));
+            let found = (document.code.as_str(), document.kind.as_str(), document.status);
+            assert_eq!(
+                found,
+                (code.as_str(), format!("urn:lablet:problem:{}", code.problem()).as_str(), code.status())
+            );
         }
     }
 }

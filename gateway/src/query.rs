@@ -1,15 +1,20 @@
 //! Query strings, parsed with a complaint that names the parameter.
 
+mod parameter;
+
+use std::borrow::Cow;
+
 use aide::OperationInput;
 use aide::generate::GenContext;
 use aide::openapi::Operation;
 use aide::operation::{ParamLocation, add_parameters, parameters_from_schema};
-use app::body::complaint;
 use axum::extract::FromRequestParts;
 use http::request::Parts;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
 
+use self::parameter::{InvalidParameter, Parameters};
 use crate::position::POSITION;
 use crate::problem::Problem;
 
@@ -31,21 +36,15 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 ///
 /// # Errors
 /// 400 naming the parameter.
-pub(crate) fn from_pairs<T, N, V>(pairs: impl Iterator<Item = (N, V)>) -> Result<T, Problem>
+pub(crate) fn from_pairs<'a, T, N, V>(pairs: impl Iterator<Item = (N, V)>) -> Result<T, Problem>
 where
     T: DeserializeOwned,
-    N: AsRef<str>,
-    V: AsRef<str>,
+    N: Into<Cow<'a, str>>,
+    V: Into<Cow<'a, str>>,
 {
-    // A form may be longer than any address.
-    let encoded = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
-    let fields = serde_urlencoded::Deserializer::new(url::form_urlencoded::parse(encoded.as_bytes()));
-    serde_path_to_error::deserialize(fields).map_err(|error| {
-        let message = error.to_string();
-        let is_name = |name: &str| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-        let (field, message) = message.split_once(": ").filter(|(name, _)| is_name(name)).unwrap_or(("", &message));
-        Problem::invalid(complaint(field, message))
-    })
+    let parameters = Parameters::new(pairs.map(|(name, value)| (name.into(), value.into())));
+    T::deserialize(MapAccessDeserializer::new(parameters))
+        .map_err(|InvalidParameter(invalid)| Problem::invalid(invalid))
 }
 
 impl<T: JsonSchema> OperationInput for Query<T> {
@@ -63,24 +62,57 @@ mod tests {
     use super::*;
 
     #[derive(Debug, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    enum Order {
+        Newest,
+        Oldest,
+    }
+
+    #[derive(Debug, Deserialize)]
     #[serde(deny_unknown_fields)]
     struct Sample {
-        #[expect(dead_code, reason = "only parsed")]
         limit: Option<u16>,
         #[expect(dead_code, reason = "only parsed")]
         worker_id: Option<domain::WorkerId>,
+        drift: Option<bool>,
+        order: Option<Order>,
+        name: Option<String>,
+    }
+
+    async fn read(query: &str) -> Result<Sample, Problem> {
+        let (mut parts, ()) = http::Request::builder().uri(format!("/x?{query}")).body(()).unwrap().into_parts();
+        Query::<Sample>::from_request_parts(&mut parts, &()).await.map(|Query(sample)| sample)
     }
 
     async fn refused(query: &str) -> String {
-        let (mut parts, ()) = http::Request::builder().uri(format!("/x?{query}")).body(()).unwrap().into_parts();
-        let problem = Query::<Sample>::from_request_parts(&mut parts, &()).await.unwrap_err();
-        problem.document().errors.into_iter().map(|error| format!("{} | {}", error.field, error.expected)).collect()
+        let problem = read(query).await.unwrap_err();
+        let errors = problem.document().errors;
+        errors.into_iter().map(|error| format!("{} | {} | {}", error.field, error.problem, error.expected)).collect()
     }
 
     #[tokio::test]
     async fn a_complaint_names_the_parameter() {
-        assert_eq!(refused("limit=many").await, "limit | a valid value");
-        assert_eq!(refused("stauts=running").await, "stauts | `limit` or `worker_id`");
-        assert!(refused("worker_id=a.b").await.starts_with("worker_id | an identifier: 1 to 64"));
+        assert_eq!(refused("limit=many").await, "limit | is \"many\" | a whole number, 0 or more");
+        assert_eq!(refused("limit=70000").await, "limit | is 70000 | a smaller whole number");
+        assert_eq!(refused("limit=-1").await, "limit | is \"-1\" | a whole number, 0 or more");
+        assert_eq!(refused("drift=yes").await, "drift | is \"yes\" | true or false");
+        assert_eq!(refused("order=best").await, "order | is \"best\" | one of newest, oldest");
+        assert_eq!(
+            refused("stauts=running").await,
+            "stauts | is not known | one of limit, worker_id, drift, order, name"
+        );
+        assert_eq!(refused("limit=1&limit=2").await, "limit | is given twice | each name once");
+        let identifier = refused("worker_id=a.b").await;
+        assert!(
+            identifier.starts_with("worker_id | ") && identifier.contains("| an identifier: 1 to 64"),
+            "{identifier}"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_value_is_what_its_parameter_takes_and_may_hold_anything_else() {
+        let read = read("limit=7&drift=true&order=oldest&name=a%3A+b%3B+expected+c").await.unwrap();
+        assert_eq!((read.limit, read.drift, read.name.as_deref()), (Some(7), Some(true), Some("a: b; expected c")));
+        assert!(matches!(read.order, Some(Order::Oldest)));
     }
 }

@@ -40,16 +40,6 @@ pub(crate) struct IfMatch<const IS_REQUIRED: bool> {
     pub(crate) expected: Expected,
 }
 
-/// The change rests on `expected`, while the thing is at `actual`.
-pub(crate) fn stale(expected: i64, actual: i64) -> Problem {
-    let detail = format!(
-        "If-Match names version {}, the current one is {}. Read it again, and decide whether the change still holds.",
-        etag(expected),
-        etag(actual)
-    );
-    Problem::new(ProblemKind::StaleVersion, detail).with_etag(etag(actual))
-}
-
 impl<S: Send + Sync, const IS_REQUIRED: bool> FromRequestParts<S> for IfMatch<IS_REQUIRED> {
     type Rejection = Problem;
 
@@ -160,12 +150,5 @@ mod tests {
         {
             assert_eq!(parse(other), None, "{other}");
         }
-    }
-
-    #[test]
-    fn a_stale_version_names_both() {
-        let document = stale(3, 5).document();
-        assert!(document.detail.contains("\"3\"") && document.detail.contains("\"5\""));
-        assert_eq!(document.status, 412);
     }
 }

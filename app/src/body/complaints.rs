@@ -46,6 +46,18 @@ impl InvalidBody {
         self
     }
 
+    /// The same complaints, of which those about a part of the member `name` name it as from within that member.
+    #[must_use]
+    pub fn from_within(mut self, name: &str) -> Self {
+        for complaint in &mut self.complaints {
+            let inner = complaint.field.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
+            if let Some(inner) = inner.map(str::to_owned) {
+                complaint.field = inner;
+            }
+        }
+        self
+    }
+
     /// The complaints, as many as are kept.
     pub fn complaints(&self) -> &[Invalid] {
         &self.complaints

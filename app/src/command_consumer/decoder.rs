@@ -92,7 +92,7 @@ impl CommandDecoder {
         let data = cloud_event::json_data(&event).map_err(RejectionReason::NotAnEvent)?;
         let origin = origin(team, &event, &data, headers);
         // A tree has each name once: which of two was meant, only the bytes can tell.
-        body::check_json_of(payload).map_err(RejectionReason::Invalid)?;
+        body::check_json_of(payload).map_err(|refused| RejectionReason::Invalid(refused.from_within("data")))?;
         let command = Command::parse(name, event.subject(), data).map_err(RejectionReason::Invalid)?;
         let strict = cloud_event::extension(&event, HANDLING).is_some_and(|handling| handling == "strict");
         let handling = Handling::default().or_strict(strict);
@@ -276,8 +276,7 @@ impl Rejection {
         };
         let complaints: Cow<'_, [Invalid]> = match reason {
             RejectionReason::Invalid(refused) => refused.complaints().into(),
-            RejectionReason::Command(CommandError::Invalid(invalid)) => std::slice::from_ref(invalid).into(),
-            RejectionReason::Command(CommandError::Refused(refused)) => refused.invalid().into_iter().collect(),
+            RejectionReason::Command(error) => error.invalid().into_iter().collect(),
             _ => Cow::default(),
         };
         let mut error = json!({ "code": self.code(), "message": self.to_string() });

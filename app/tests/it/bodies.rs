@@ -132,7 +132,7 @@ async fn reply_and_dead_letter_name_every_field_that_is_wrong() {
     ];
     assert_eq!(named, expected);
     let twice = at_work.answer(event("e2", "", &worker("w2", r#","name":"two""#))).await;
-    assert_eq!((fields(&twice["error"]["errors"]), &twice["error"]["code"]), (vec!["data.name"], &json!("invalid")));
+    assert_eq!((fields(&twice["error"]["errors"]), &twice["error"]["code"]), (vec!["name"], &json!("invalid")));
     let letters =
         dead_letters(&at_work.stage).list(Some(DeadLetterKind::Command), Some(Status::Waiting), 10).await.unwrap();
     let reason = letters.iter().map(|letter| letter.reason.as_str()).find(|reason| !reason.contains("twice")).unwrap();

@@ -30,7 +30,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for PageQuery<T> {
                 && !value.is_empty()
         };
         let asked = named.iter().chain(kept).filter(said);
-        from_pairs(asked.map(|(name, value)| (name, value))).map(Self)
+        from_pairs(asked.map(|(name, value)| (name.as_str(), value.as_str()))).map(Self)
     }
 }
 

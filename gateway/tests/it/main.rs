@@ -19,6 +19,7 @@ mod sessions;
 mod sign_in;
 mod sign_in_at_provider;
 mod stream;
+mod two_entrances;
 mod unshowable;
 mod what_is_accepted;
 mod who;
