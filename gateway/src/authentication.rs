@@ -82,12 +82,7 @@ impl SecretHash {
     /// A hash as configuration states it: 64 hexadecimal digits.
     pub fn from_hex(text: &str) -> Option<Self> {
         let mut bytes = [0; 32];
-        if text.len() != 64 || !text.is_ascii() {
-            return None;
-        }
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
+        hex::decode_to_slice(text, &mut bytes).ok()?;
         Some(Self(bytes))
     }
 }
@@ -214,5 +209,6 @@ mod tests {
         assert_eq!(hash, SecretHash::from_secret("secret"));
         assert_eq!(format!("{hash:?}"), "SecretHash(…)");
         assert!(SecretHash::from_hex("2b").is_none());
+        assert!(SecretHash::from_hex(&"+f".repeat(32)).is_none(), "a sign is no digit");
     }
 }
