@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use sqlx::AssertSqlSafe;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPool, PgPoolOptions};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -112,7 +112,8 @@ impl std::fmt::Debug for Log {
     }
 }
 
-/// A pool of connections to the database, opened as they are needed.
+/// A pool of connections to the database, opened as they are needed. What is streamed to Postgres (`COPY`) needs a
+/// connection of its own: dropped half-way it would answer its next user with what belongs to the last.
 ///
 /// # Errors
 /// The address cannot be understood; it is not repeated in the error, as it may hold a password.
@@ -126,8 +127,8 @@ pub fn pool(database_url: &str, most_connections: u32) -> Result<PgPool, sqlx::E
         .max_connections(most_connections)
         .acquire_timeout(Duration::from_secs(5))
         .idle_timeout(Duration::from_secs(300))
-        // A round trip for each use, and not to be saved: a statement that was dropped half-way leaves a connection
-        // that answers the next one with what belongs to the last.
+        // A round trip for each use: the pool pings a connection when it comes back, and one that Postgres has ended since
+        // would fail the command that meets it.
         .test_before_acquire(true)
         .connect_lazy_with(options.application_name("lablet")))
 }
@@ -242,8 +243,20 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn event(&self, event_id: Uuid) -> Result<Option<RecordedEvent>, LogError> {
+        self.event_over(&self.pool, event_id).await
+    }
+
+    /// The same, over a connection that the caller has already: each that is taken costs the pool a round trip of its own.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn event_over<'c>(
+        &self,
+        connection: impl PgExecutor<'c>,
+        event_id: Uuid,
+    ) -> Result<Option<RecordedEvent>, LogError> {
         let statement = format!("SELECT {} FROM events WHERE event_id = $1", record::COLUMNS);
-        let row = in_time(sqlx::query(AssertSqlSafe(statement)).bind(event_id).fetch_optional(&self.pool)).await?;
+        let row = in_time(sqlx::query(AssertSqlSafe(statement)).bind(event_id).fetch_optional(connection)).await?;
         Ok(row.as_ref().map(RecordedEvent::from_row).transpose()?)
     }
 

@@ -12,7 +12,7 @@ use metrics::{Unit, counter, describe_counter};
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
-use sqlx::postgres::PgRow;
+use sqlx::postgres::{PgExecutor, PgRow};
 use sqlx::{Postgres, QueryBuilder, Row as _};
 
 use crate::{Projections, ReadError};
@@ -253,9 +253,18 @@ impl Projections {
     pub(crate) async fn rows<T: DeserializeOwned>(
         &self,
         list: &'static str,
+        query: QueryBuilder<Postgres>,
+    ) -> Result<Vec<ListRow<T>>, ReadError> {
+        self.rows_over(&self.pool, list, query).await
+    }
+
+    async fn rows_over<'c, T: DeserializeOwned>(
+        &self,
+        connection: impl PgExecutor<'c>,
+        list: &'static str,
         mut query: QueryBuilder<Postgres>,
     ) -> Result<Vec<ListRow<T>>, ReadError> {
-        let rows = query.build().fetch_all(&self.pool).await?;
+        let rows = query.build().fetch_all(connection).await?;
         let rows = rows.iter().map(decode).collect::<sqlx::Result<Vec<ListRow<T>>>>()?;
         for row in &rows {
             if let Err(unreadable) = &row.value {
@@ -293,7 +302,20 @@ impl Projections {
         list: &'static str,
         query: QueryBuilder<Postgres>,
     ) -> Result<Option<T>, ReadError> {
-        match self.rows(list, query).await?.pop() {
+        self.row_over(&self.pool, list, query).await
+    }
+
+    /// The same, over a connection that the caller has already.
+    ///
+    /// # Errors
+    /// [`ReadError::Unreadable`] when it is there and cannot be read.
+    pub(crate) async fn row_over<'c, T: DeserializeOwned>(
+        &self,
+        connection: impl PgExecutor<'c>,
+        list: &'static str,
+        query: QueryBuilder<Postgres>,
+    ) -> Result<Option<T>, ReadError> {
+        match self.rows_over(connection, list, query).await?.pop() {
             None => Ok(None),
             Some(row) => row.value.map(Some).map_err(|row| ReadError::Unreadable { list, row }),
         }

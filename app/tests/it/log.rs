@@ -1,5 +1,6 @@
 //! The log against real Postgres.
 
+mod connections;
 mod counter;
 mod faults;
 mod pages;

@@ -94,7 +94,7 @@ impl Chart {
 }
 
 fn day(at: DateTime<Utc>) -> String {
-    at.format("%Y-%m-%d %H:%M").to_string()
+    parts::to_minute(at)
 }
 
 /// The chart in a sentence, for whoever does not see it.
@@ -183,9 +183,9 @@ fn round_top(value: f64) -> f64 {
     steps.into_iter().map(|step| step * scale).find(|top| *top >= value).unwrap_or(10.0 * scale)
 }
 
+/// A measure of the drawing, to a tenth.
 fn short(value: f64) -> String {
-    let text = format!("{value:.1}");
-    text.strip_suffix(".0").map_or(text.clone(), str::to_owned)
+    ((value * 10.0).round() / 10.0).to_string()
 }
 
 #[cfg(test)]

@@ -59,13 +59,27 @@ impl When {
 
     /// The time itself.
     pub(crate) fn absolute(&self) -> String {
-        self.at.format("%Y-%m-%d %H:%M:%S UTC").to_string()
+        to_second(self.at) + " UTC"
     }
 
     /// The same words as the page's script makes.
     fn relative(&self) -> String {
         relative(self.now - self.at)
     }
+}
+
+/// E.g. `2026-03-01 10:00:00`. A pattern would be parsed again for each of the hundreds of times on a page.
+fn to_second(at: DateTime<Utc>) -> String {
+    let mut text = at.to_rfc3339_opts(SecondsFormat::Secs, true).replacen('T', " ", 1);
+    text.truncate(text.len() - "Z".len());
+    text
+}
+
+/// E.g. `2026-03-01 10:00`.
+pub(crate) fn to_minute(at: DateTime<Utc>) -> String {
+    let mut text = to_second(at);
+    text.truncate(text.len() - ":00".len());
+    text
 }
 
 fn relative(ago: TimeDelta) -> String {
@@ -234,6 +248,10 @@ pub(crate) fn contradiction(found: &Contradiction) -> String {
 
 /// A number as people read it: at most two decimals, none that say nothing.
 pub(crate) fn number(value: &f64) -> String {
+    // Most are whole, for which rounding by decimals takes the longest of its ways.
+    if value.fract() == 0.0 {
+        return if *value == 0.0 { "0".to_owned() } else { value.to_string() };
+    }
     let text = format!("{value:.2}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
@@ -284,6 +302,7 @@ mod tests {
         insta::assert_snapshot!(when(65).render().unwrap(), @r#"<time datetime="2026-03-01T10:00:00.000Z" title="2026-03-01 10:00:00 UTC" data-relative>1 min ago</time>"#);
         let told = [0, 59, 3_599, 7_200, 200_000, -90].map(|seconds| when(seconds).relative());
         assert_eq!(told, ["now", "59 s ago", "59 min ago", "2 h ago", "2 d ago", "in 1 min"]);
+        assert_eq!(to_minute(at + TimeDelta::milliseconds(59_999)), "2026-03-01 10:00");
     }
 
     #[test]
@@ -296,8 +315,8 @@ mod tests {
     #[test]
     fn a_number_has_no_more_decimals_than_it_needs() {
         assert_eq!(
-            [7.0, 8.25, 0.1 + 0.2, -0.001, 1234.5].map(|value| number(&value)),
-            ["7", "8.25", "0.3", "0", "1234.5"]
+            [7.0, 8.25, 0.1 + 0.2, -0.001, -0.0, 1e15, 1234.5].map(|value| number(&value)),
+            ["7", "8.25", "0.3", "0", "0", "1000000000000000", "1234.5"]
         );
         assert_eq!(known_gb(&Some(8448.0)), "8.25 GB");
         assert_eq!(known_cores(&Some(1.0)), "1 core");

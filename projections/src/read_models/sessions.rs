@@ -5,7 +5,7 @@ mod list;
 pub mod port_map;
 mod worker_load;
 
-use app::log::Position;
+use app::log::{Position, RecordedEvent};
 use chrono::{DateTime, Utc};
 use domain::lablet_definition::DefinitionVersion;
 use domain::lablet_session::SessionStatus;
@@ -15,7 +15,7 @@ use domain::timeslot::Timeslot;
 use domain::{DefinitionId, LabId, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sqlx::QueryBuilder;
+use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 pub use list::{SessionFilter, SessionSort};
@@ -227,17 +227,29 @@ fn select(cursor: &str) -> String {
     page::select_with_parked("id", cursor, &parked::column(AggregateKind::Session, "r.id"))
 }
 
+/// The statement of one session.
+fn one(id: &SessionId) -> QueryBuilder<Postgres> {
+    let mut query = QueryBuilder::new(select("id"));
+    query.push(format!("SELECT {COLUMNS} FROM read_sessions.sessions WHERE id = "));
+    query.push_bind(id.as_str().to_owned()).push(") r");
+    query
+}
+
 impl Projections {
     /// One session, with its newest observation as the log has it.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn session(&self, id: &SessionId) -> Result<Option<SessionDetail>, ReadError> {
-        let Some(session) = self.session_summary(id).await? else { return Ok(None) };
-        let observed_resources = match session.observed_event_id {
-            Some(event_id) => self.observed_resources(id, event_id).await?,
+        let mut connection = self.pool.acquire().await?;
+        let session: Option<SessionRow> = self.row_over(&mut *connection, LIST, one(id)).await?;
+        let Some(session) = session else { return Ok(None) };
+        let observed = match session.observed_event_id {
+            Some(event_id) => self.log.event_over(&mut *connection, event_id).await?,
             None => None,
         };
+        drop(connection);
+        let observed_resources = observed.map(|event| self.observed_resources(id, &event)).transpose()?;
         let ports = compare_ports(
             session.allocated_ports.as_ref(),
             session.observed_ports.as_ref(),
@@ -246,22 +258,17 @@ impl Projections {
         Ok(Some(SessionDetail { session, observed_resources, ports }))
     }
 
-    async fn observed_resources(
-        &self,
-        id: &SessionId,
-        event_id: Uuid,
-    ) -> Result<Option<ResourceObservation>, ReadError> {
+    fn observed_resources(&self, id: &SessionId, event: &RecordedEvent) -> Result<ResourceObservation, ReadError> {
         #[derive(Deserialize)]
         struct Observed {
             observed_resources: ResourceObservation,
         }
-        let Some(event) = self.log.event(event_id).await? else { return Ok(None) };
         let observed: Observed = event.payload.read().map_err(|error| {
             let row = UnreadableRow { id: id.to_string(), reason: format!("observed_event_id: {error}") };
             self.unreadable.report(LIST, &row);
             ReadError::Unreadable { list: LIST, row }
         })?;
-        Ok(Some(observed.observed_resources))
+        Ok(observed.observed_resources)
     }
 
     /// One session without its newest observation, which may weigh a megabyte.
@@ -269,10 +276,7 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn session_summary(&self, id: &SessionId) -> Result<Option<SessionRow>, ReadError> {
-        let mut query = QueryBuilder::new(select("id"));
-        query.push(format!("SELECT {COLUMNS} FROM read_sessions.sessions WHERE id = "));
-        query.push_bind(id.as_str().to_owned()).push(") r");
-        self.row_of(LIST, query).await
+        self.row_of(LIST, one(id)).await
     }
 
     /// How many sessions are in each state, in the order of a life.
