@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::jetstream::{self, context::ContextBuilder};
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, SubscribeError};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt as _};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -111,6 +113,8 @@ pub struct Bus {
     connects: watch::Receiver<u64>,
     is_up: watch::Receiver<bool>,
     signals: Arc<Signals>,
+    /// What this one's wake-up signals say.
+    own_signal: Bytes,
     last_failure: watch::Receiver<Option<String>>,
     tls: bool,
     reported: ReportedDeviations,
@@ -164,9 +168,11 @@ impl Bus {
             Some(domain) => context.domain(domain).build(client.clone()),
             None => context.build(client.clone()),
         };
+        let own_signal = Bytes::from(client.new_inbox());
         Ok(Self {
             options: Arc::new(options.clone()),
-            signals: Arc::new(Signals::start(client.clone(), is_up.clone())),
+            signals: Arc::new(Signals::start(client.clone(), is_up.clone(), own_signal.clone())),
+            own_signal,
             is_up,
             client,
             jetstream,
@@ -237,11 +243,21 @@ impl Bus {
         }
     }
 
-    /// Sends a wake-up signal: an empty core message. It may be lost; receivers also poll slowly. Returns at once; signals
-    /// in quick succession are sent as one.
+    /// Sends a wake-up signal: a core message that only says who sent it. It may be lost; receivers also poll slowly. Returns
+    /// at once; signals in quick succession are sent as one.
     pub fn nudge(&self, subject: &'static str) {
         self.signals.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(subject);
         self.signals.wake.notify_one();
+    }
+
+    /// The wake-up signals of others on a subject: whoever shares this connection shares what woke them sooner, too.
+    ///
+    /// # Errors
+    /// There is no connection any more.
+    pub async fn nudges(&self, subject: &'static str) -> Result<impl Stream<Item = ()> + use<>, SubscribeError> {
+        let own = self.own_signal.clone();
+        let signals = self.client.subscribe(subject).await?;
+        Ok(signals.filter_map(move |signal| std::future::ready((signal.payload != own).then_some(()))))
     }
 
     /// Sends everything that is buffered and closes, bounded in time.
@@ -265,7 +281,7 @@ struct Signals {
 }
 
 impl Signals {
-    fn start(client: Client, is_up: watch::Receiver<bool>) -> Self {
+    fn start(client: Client, is_up: watch::Receiver<bool>, signal: Bytes) -> Self {
         let (waiting, wake) = (Arc::<Mutex<BTreeSet<&'static str>>>::default(), Arc::new(Notify::new()));
         let task = tokio::spawn({
             let (waiting, wake) = (waiting.clone(), wake.clone());
@@ -278,7 +294,7 @@ impl Signals {
                         if !*is_up.borrow() {
                             continue;
                         }
-                        if let Err(error) = client.publish(subject, bytes::Bytes::new()).await {
+                        if let Err(error) = client.publish(subject, signal.clone()).await {
                             tracing::debug!(
                                 error = &error as &dyn std::error::Error,
                                 subject,

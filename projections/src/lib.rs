@@ -177,14 +177,14 @@ impl Projections {
     }
 }
 
-/// Signals each message on a subject. Never ends: without a connection it tries again.
+/// Passes on the wake-up signals of other processes on a subject. Never ends: without a connection it tries again.
 pub(crate) async fn forward(bus: &Bus, subject: &'static str, wake: &watch::Sender<u64>) {
     let mut backoff = bus::Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     loop {
-        match bus.client().subscribe(subject).await {
-            Ok(mut messages) => {
+        match bus.nudges(subject).await {
+            Ok(mut nudges) => {
                 backoff.reset();
-                while messages.next().await.is_some() {
+                while nudges.next().await.is_some() {
                     wake.send_modify(|count| *count = count.wrapping_add(1));
                 }
             }

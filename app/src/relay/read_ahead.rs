@@ -82,8 +82,8 @@ impl Reader {
 
     async fn read(&self, from: Position) -> Result<(), RelayError> {
         // Wake-up signals that come while a page is on its way are kept by the subscription.
-        let mut signals = match self.bus.client().subscribe(subjects::NUDGE_LOG).await {
-            Ok(subscriber) => subscriber.fuse(),
+        let mut signals = match self.bus.nudges(subjects::NUDGE_LOG).await {
+            Ok(signals) => signals.fuse(),
             Err(error) => return Err(RelayError::Audit(Box::new(error))),
         };
         let room = Arc::new(Semaphore::new(AHEAD_BYTES));
