@@ -24,8 +24,8 @@ use crate::authentication::{API_KEY, Authenticator, Authority, Principal, Role, 
 use crate::position::LABLET_POSITION;
 use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::form::CSRF_TOKEN;
-use crate::sign_in::kept_forms::{KEPT_FORM, KeptForm};
 use crate::sign_in::local_path::LocalPath;
+use crate::sign_in::saved_forms::{SAVED_FORM, SavedForm};
 use crate::sign_in::sessions::Use;
 use crate::sign_in::{FormFields, SignIn, csrf_matches, sign_in_address, to_sign_in};
 
@@ -132,7 +132,7 @@ pub(crate) async fn authenticate_page(
         Err(problem) if problem.kind() == ProblemKind::Unauthenticated && !by_key => {
             if is_change {
                 let (form, request) = FormFields::from_request(request).await?;
-                let page = sign_in.kept_forms.page_of(&form, None).await?;
+                let page = sign_in.saved_forms.page_of(&form, None).await?;
                 return Ok(sent_to_sign_in(request.headers(), &page.unwrap_or_default()));
             }
             let asked_for = request.uri().path_and_query().map(|path| LocalPath::or_start(path.as_str()));
@@ -151,7 +151,7 @@ pub(crate) async fn authenticate_page(
         let presented = in_header.or(form.get(CSRF_TOKEN));
         if !csrf_matches(session, presented.unwrap_or_default()) {
             let page = match presented {
-                Some(_) => sign_in.kept_forms.page_of(&form, Some(&session.name)).await?,
+                Some(_) => sign_in.saved_forms.page_of(&form, Some(&session.name)).await?,
                 None => None,
             };
             return match (presented, page) {
@@ -165,20 +165,20 @@ pub(crate) async fn authenticate_page(
         }
         request.extensions_mut().insert(form);
     }
-    if let Some(kept) = kept_form(&sign_in, request.uri(), &signed_in.principal).await? {
-        request.extensions_mut().insert(kept);
+    if let Some(saved) = saved_form(&sign_in, request.uri(), &signed_in.principal).await? {
+        request.extensions_mut().insert(saved);
     }
     remember(&mut request, &signed_in);
     Ok(with_actor(next.run(request).await, signed_in.principal))
 }
 
 /// The form with which the page that is asked for is filled in, where its address names one of this person.
-async fn kept_form(sign_in: &SignIn, uri: &Uri, principal: &Principal) -> Result<Option<KeptForm>, Problem> {
+async fn saved_form(sign_in: &SignIn, uri: &Uri, principal: &Principal) -> Result<Option<SavedForm>, Problem> {
     let Principal::Admin { name, .. } = principal else { return Ok(None) };
     let query = uri.query().unwrap_or_default();
-    let named = form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == KEPT_FORM);
+    let named = form_urlencoded::parse(query.as_bytes()).find(|(found, _)| found == SAVED_FORM);
     let Some((_, id)) = named else { return Ok(None) };
-    Ok(sign_in.kept_forms.find(&id, name).await?)
+    Ok(sign_in.saved_forms.find(&id, name).await?)
 }
 
 fn remember(request: &mut Request, signed_in: &SignedIn) {

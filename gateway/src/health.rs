@@ -53,11 +53,11 @@ pub(crate) struct Readiness {
     /// Read models that hold something back because an event of it could not be applied, by name. Requests are served.
     #[serde(default)]
     pub(crate) parked: Vec<String>,
-    /// Age in seconds of the oldest committed event that an open transaction keeps from every reader; 0: none is kept,
-    /// null: unknown.
+    /// Age in seconds of the oldest committed event that no reader sees, as a transaction is open; 0: readers see
+    /// everything, null: unknown.
     pub(crate) visibility_lag_seconds: Option<f64>,
-    /// How many events it keeps, counted up to 10,000; null: unknown.
-    pub(crate) held_back_events: Option<u64>,
+    /// How many events no reader sees, counted up to 10,000; null: unknown.
+    pub(crate) visibility_lag_events: Option<u64>,
 }
 
 /// What `/metrics` shows, and to whom without a key.
@@ -130,7 +130,7 @@ pub(crate) async fn ready(State(queries): State<Queries>, State(bus): State<Bus>
         behind,
         parked,
         visibility_lag_seconds: visibility.map(|visibility| visibility.lag_seconds()),
-        held_back_events: visibility.map(|visibility| visibility.held_back_events),
+        visibility_lag_events: visibility.map(|visibility| visibility.held_back_events),
     };
     (code, Json(readiness)).into_response()
 }

@@ -50,16 +50,15 @@ pub(crate) struct Operations {
     pub(crate) consumers: Vec<StreamConsumers>,
     /// Where streams and consumers on the bus are not as they have to be.
     pub(crate) bus: BusDeviations,
-    /// Age in seconds of the oldest event that an open transaction holds back from every reader; 0: nothing is held
-    /// back.
-    pub(crate) held_back_seconds: f64,
+    /// Age in seconds of the oldest event that no reader sees, as a transaction is open; 0: readers see everything.
+    pub(crate) visibility_lag_seconds: f64,
     /// Read models whose checkpoint cannot be read: they are missing above.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) unreadable: Vec<UnreadableRow>,
-    /// How many events are held back from every reader, counted up to 10,000.
-    pub(crate) held_back_events: u64,
-    /// Whose transactions they wait for, the oldest first; empty where nothing is held back.
-    pub(crate) held_back_by: Vec<WatchedSession>,
+    /// How many events no reader sees, counted up to 10,000.
+    pub(crate) visibility_lag_events: u64,
+    /// The open transactions that they wait for, the oldest first; empty where readers see everything.
+    pub(crate) blocking_transactions: Vec<WatchedSession>,
     /// The watcher, which ends such transactions, and what it could not do.
     pub(crate) watcher: WatcherState,
 }
@@ -131,7 +130,7 @@ impl OperationsReader {
         let events_behind = if caught_up { 0 } else { behind.await.map_err(ReadError::Log)? };
         let (schema_version, build_schema_version) = log.schema_versions().await.map_err(ReadError::Log)?;
         let visibility = log.visibility().await.map_err(ReadError::Log)?;
-        let held_back_by = match visibility.lag {
+        let blocking_transactions = match visibility.lag {
             Some(_) => app::watcher::transactions_with_id(log.pool()).await?,
             None => Vec::new(),
         };
@@ -161,9 +160,9 @@ impl OperationsReader {
             consumers: self.consumers.look(&self.bus, log.clock()).await,
             unreadable,
             bus: self.consumers.deviations(&self.bus).await,
-            held_back_seconds: visibility.lag_seconds(),
-            held_back_events: visibility.held_back_events,
-            held_back_by,
+            visibility_lag_seconds: visibility.lag_seconds(),
+            visibility_lag_events: visibility.held_back_events,
+            blocking_transactions,
             watcher: app::watcher::state(log).await?,
         })
     }

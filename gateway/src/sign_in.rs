@@ -7,15 +7,15 @@
 mod attempts;
 pub(crate) mod by_provider;
 mod cookie;
-mod ends;
+mod end_signal;
 pub(crate) mod form;
-pub(crate) mod kept_forms;
 mod keys;
 pub(crate) mod link_page;
 mod links;
 pub(crate) mod local_path;
 pub(crate) mod page;
 pub(crate) mod provider;
+pub(crate) mod saved_forms;
 mod secret;
 mod served;
 pub(crate) mod sessions;
@@ -38,12 +38,12 @@ use tokio_util::sync::CancellationToken;
 use self::attempts::Attempts;
 pub(crate) use self::cookie::Cookies;
 pub(crate) use self::form::FormFields;
-pub(crate) use self::kept_forms::KeptForms;
 pub(crate) use self::keys::Keys;
 pub use self::links::SignInLinks;
 use self::local_path::LocalPath;
 use self::provider::Provider;
 pub use self::provider::ProviderOptions;
+pub(crate) use self::saved_forms::SavedForms;
 use self::sessions::Sessions;
 pub(crate) use self::sessions::{BrowserSession, csrf_matches};
 pub(crate) use self::site::Site;
@@ -130,7 +130,7 @@ pub(crate) struct Parts {
     pub(crate) site: Site,
     pub(crate) cookies: Cookies,
     pub(crate) sessions: Sessions,
-    pub(crate) kept_forms: KeptForms,
+    pub(crate) saved_forms: SavedForms,
     links: SignInLinks,
     attempts: Attempts,
     provider: Option<Arc<Provider>>,
@@ -158,7 +158,7 @@ impl SignIn {
         Self(Arc::new(Parts {
             attempts: Attempts::new(keys.clone(), cookies.clone(), clock.clone()),
             links: SignInLinks::new(pool.clone(), clock.clone()),
-            kept_forms: KeptForms::new(pool, clock.clone(), keys),
+            saved_forms: SavedForms::new(pool, clock.clone(), keys),
             wrong_tokens: WrongTokens::default(),
             site,
             cookies,

@@ -1,4 +1,4 @@
-//! What a page is asked for, by its address or by a form that was kept for it. A field that was left empty asks for
+//! What a page is asked for, by its address or by a form that was saved for it. A field that was left empty asks for
 //! nothing, nor do those that every form carries.
 
 use std::collections::BTreeMap;
@@ -11,7 +11,7 @@ use crate::position::POSITION;
 use crate::problem::Problem;
 use crate::query::from_pairs;
 use crate::sign_in::form::{CSRF_TOKEN, FORM_PAGE, IDEMPOTENCY_KEY};
-use crate::sign_in::kept_forms::{KEPT_FORM, KeptForm};
+use crate::sign_in::saved_forms::{SAVED_FORM, SavedForm};
 
 /// The query of a page as `T`.
 pub(crate) struct PageQuery<T>(pub(crate) T);
@@ -22,14 +22,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for PageQuery<T> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let query = parts.uri.query().unwrap_or_default();
         let named: Vec<(String, String)> = url::form_urlencoded::parse(query.as_bytes()).into_owned().collect();
-        // What a kept form was filled in with, but for what the address says itself.
-        let kept = parts.extensions.get::<KeptForm>().map(|kept| kept.fields.as_slice()).unwrap_or_default();
-        let kept = kept.iter().filter(|(name, _)| named.iter().all(|(found, _)| found != name));
+        // What a saved form was filled in with, but for what the address says itself.
+        let saved = parts.extensions.get::<SavedForm>().map(|saved| saved.fields.as_slice()).unwrap_or_default();
+        let saved = saved.iter().filter(|(name, _)| named.iter().all(|(found, _)| found != name));
         let said = |(name, value): &&(String, String)| {
-            !matches!(name.as_str(), POSITION | KEPT_FORM | CSRF_TOKEN | IDEMPOTENCY_KEY | FORM_PAGE)
+            !matches!(name.as_str(), POSITION | SAVED_FORM | CSRF_TOKEN | IDEMPOTENCY_KEY | FORM_PAGE)
                 && !value.is_empty()
         };
-        let asked = named.iter().chain(kept).filter(said);
+        let asked = named.iter().chain(saved).filter(said);
         from_pairs(asked.map(|(name, value)| (name.as_str(), value.as_str()))).map(Self)
     }
 }

@@ -10,7 +10,7 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgPool, PgRow};
 use uuid::Uuid;
 
-use super::ends::Ends;
+use super::end_signal::EndSignal;
 use super::keys::Keys;
 use super::served::{FormToken, SessionMark};
 use super::{SignInError, answer, secret};
@@ -155,18 +155,18 @@ pub(crate) struct Sessions {
     clock: Clock,
     limits: SessionLimits,
     keys: Keys,
-    ends: Ends,
+    ends: EndSignal,
 }
 
 impl Sessions {
     /// The sessions in this database.
     pub(crate) fn new(pool: PgPool, clock: Clock, limits: SessionLimits, keys: Keys) -> Self {
-        let ends = Ends::new(pool.clone());
+        let ends = EndSignal::new(pool.clone());
         Self { pool, clock, limits, keys, ends }
     }
 
     /// Tells when sessions end.
-    pub(crate) fn ends(&self) -> &Ends {
+    pub(crate) fn ends(&self) -> &EndSignal {
         &self.ends
     }
 
@@ -231,13 +231,13 @@ impl Sessions {
         .bind(beginning.address.to_canonical().to_string())
         .execute(&self.pool);
         answer(begun).await?;
-        self.told_if(beginning.before.is_some()).await?;
+        self.signal_if(beginning.before.is_some()).await?;
         Ok(secret)
     }
 
-    /// Tells the streams of a session that has ended, if there was one.
-    async fn told_if(&self, ended: bool) -> Result<(), SignInError> {
-        if ended { self.ends.tell().await } else { Ok(()) }
+    /// Signals to streams that a session has ended, if there was one.
+    async fn signal_if(&self, ended: bool) -> Result<(), SignInError> {
+        if ended { self.ends.send().await } else { Ok(()) }
     }
 
     /// Begins a session by a one-time link, in one step with using it up. `None` when it cannot be used (any more).
@@ -266,15 +266,15 @@ impl Sessions {
         .bind(address.to_canonical().to_string())
         .execute(&self.pool);
         let begun = answer(begun).await?.rows_affected() > 0;
-        self.told_if(begun && before.is_some()).await?;
+        self.signal_if(begun && before.is_some()).await?;
         Ok(begun.then_some(secret))
     }
 
-    /// Ends a session, at once, and with it the streams that it opened. Gives whose it was; `None` when there is none.
+    /// EndSignal a session, at once, and with it the streams that it opened. Gives whose it was; `None` when there is none.
     pub(crate) async fn end(&self, id: Uuid) -> Result<Option<String>, SignInError> {
         let ended = sqlx::query_scalar("DELETE FROM browser_sessions WHERE id = $1 RETURNING name").bind(id);
         let ended: Option<String> = answer(ended.fetch_optional(&self.pool)).await?;
-        self.told_if(ended.is_some()).await?;
+        self.signal_if(ended.is_some()).await?;
         Ok(ended)
     }
 

@@ -6,7 +6,7 @@ use sqlx::postgres::{PgPool, PgRow};
 use sqlx::{FromRow, Row as _};
 use uuid::Uuid;
 
-use super::{AdminName, SignInError, answer, ends, secret, sessions};
+use super::{AdminName, SignInError, answer, end_signal, secret, sessions};
 use crate::authentication::{Role, SecretHash};
 
 /// How exactly it is known when a token was last used.
@@ -127,7 +127,7 @@ impl Tokens {
         .bind(self.clock.now())
         .fetch_optional(&self.pool);
         let revoked = answer(row).await?;
-        ends::tell(&self.pool).await?;
+        end_signal::send(&self.pool).await?;
         Ok(revoked)
     }
 

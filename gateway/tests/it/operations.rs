@@ -17,7 +17,7 @@ async fn operators_see_how_far_everything_is() {
     assert_eq!(operations.body["dead_letters"], json!({"commands": 0, "events": 0}));
     assert_eq!(operations.body["schema_version"], operations.body["build_schema_version"]);
     assert_eq!(operations.body["last_verify"], json!(null));
-    assert!(operations.body["held_back_seconds"].is_number());
+    assert!(operations.body["visibility_lag_seconds"].is_number());
     for (index, stream) in ["LABLET_EVENTS", "LABLET_COMMANDS"].into_iter().enumerate() {
         let consumers = &operations.body["consumers"][index];
         assert_eq!(
@@ -40,9 +40,9 @@ async fn what_an_open_transaction_keeps_from_readers_is_told_wherever_somebody_a
     world.post("/api/workers", &worker("w1")).await.expect(201);
 
     let operations = world.get("/api/operations").await.expect(200).body;
-    assert_eq!(operations["held_back_events"], 1);
-    assert!(operations["held_back_seconds"].as_f64().unwrap() > 0.0);
-    let holders = operations["held_back_by"].as_array().unwrap();
+    assert_eq!(operations["visibility_lag_events"], 1);
+    assert!(operations["visibility_lag_seconds"].as_f64().unwrap() > 0.0);
+    let holders = operations["blocking_transactions"].as_array().unwrap();
     let holder = holders.iter().find(|holder| holder["application_name"] == "a report").unwrap();
     assert_eq!((&holder["role_name"], &holder["is_own"]), (&json!("postgres"), &json!(false)));
     assert!(holder["pid"].is_number() && holder["transaction_seconds"].is_number());
@@ -55,7 +55,7 @@ async fn what_an_open_transaction_keeps_from_readers_is_told_wherever_somebody_a
 
     let ready = async || world.send(world.request(Method::GET, "/readyz")).await.expect(200).body;
     let first = ready().await;
-    assert_eq!(first["held_back_events"], 1);
+    assert_eq!(first["visibility_lag_events"], 1);
     assert!(first["visibility_lag_seconds"].as_f64().unwrap() > 0.0);
     let late = until("a read model that is behind", async || {
         let late = ready().await;
@@ -70,7 +70,7 @@ async fn what_an_open_transaction_keeps_from_readers_is_told_wherever_somebody_a
     stranger.rollback().await.unwrap();
     world.settle().await;
     let operations = world.get("/api/operations").await.expect(200).body;
-    assert_eq!((&operations["held_back_events"], &operations["held_back_by"]), (&json!(0), &json!([])));
+    assert_eq!((&operations["visibility_lag_events"], &operations["blocking_transactions"]), (&json!(0), &json!([])));
     assert_eq!(ready().await["behind"], json!([]));
 }
 

@@ -386,7 +386,7 @@ async fn a_page_without_a_session_leads_to_signing_in_and_back_a_form_with_what_
     // Signed in again in another tab: the form is shown again, with what was filled in, and nothing was done.
     browser.sign_in(VIEWER).await.expect(303);
     let again = browser.post("/sign-out", &fields("old", "/definitions/d1/edit?from=max")).await.expect(303);
-    assert!(again.header("location").starts_with("/definitions/d1/edit?from=max&kept_form="), "{:?}", again.headers);
+    assert!(again.header("location").starts_with("/definitions/d1/edit?from=max&saved_form="), "{:?}", again.headers);
     assert!(browser.is_signed_in().await);
     let large = "x".repeat(100_000);
     browser.post("/sign-out", &[("reason", large.as_str())]).await.expect(413);
@@ -438,7 +438,7 @@ async fn a_long_draft_that_signing_in_interrupts_comes_back_whole_to_its_author_
     clock.advance(TimeDelta::minutes(61));
     let interrupted = ada.post("/definitions/d1/review", &draft).await.expect(303);
     let back = return_to(&interrupted);
-    assert!(back.len() < 200 && back.starts_with("/definitions/d1/edit?kept_form="), "{back}");
+    assert!(back.len() < 200 && back.starts_with("/definitions/d1/edit?saved_form="), "{back}");
     assert!(!world.get(&back).await.body.as_str().unwrap().contains(&description), "it is not for others");
 
     let signed_in = ada.post("/sign-in/token", &[("token", ADMIN), ("return_to", &back)]).await.expect(303);
@@ -456,7 +456,7 @@ async fn a_long_draft_that_signing_in_interrupts_comes_back_whole_to_its_author_
     let csrf = ada.csrf_token().await;
     let draft = [[("csrf_token", csrf.as_str())].as_slice(), &draft[1..]].concat();
     let review = ada.post("/definitions/d1/review", &draft).await.expect(303).header("location").to_owned();
-    assert!(review.len() < 300 && review.contains("kept_form="), "{review}");
+    assert!(review.len() < 300 && review.contains("saved_form="), "{review}");
     let reviewed = ada.get(&review).await.expect(200);
     let page = reviewed.body.as_str().unwrap();
     assert!(page.contains(&description) && page.contains("Apply this revision"), "{page}");

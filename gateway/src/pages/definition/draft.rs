@@ -19,7 +19,7 @@ use crate::pages::query::address;
 use crate::pages::visit::Visit;
 use crate::problem::Problem;
 use crate::sign_in::SignIn;
-use crate::sign_in::kept_forms::KeptForm;
+use crate::sign_in::saved_forms::SavedForm;
 
 /// Longest address that holds a draft: proxies refuse longer ones.
 const LONGEST_ADDRESS: usize = 2_000;
@@ -55,7 +55,7 @@ pub(crate) struct Draft {
     pub(crate) evidence: Option<String>,
     /// Names the texts of this draft where they are kept on the server, as they are too long for an address.
     #[serde(skip_deserializing, skip_serializing_if = "Option::is_none")]
-    pub(crate) kept_form: Option<String>,
+    pub(crate) saved_form: Option<String>,
 }
 
 /// What a draft says once it is understood.
@@ -146,16 +146,16 @@ impl Draft {
 
     /// The address of a page with all of it, the texts by their name where they are kept.
     fn address_at(&self, path: &str) -> String {
-        match self.kept_form {
+        match self.saved_form {
             Some(_) => address(path, &Self { description: None, reason: None, evidence: None, ..self.clone() }),
             None => address(path, self),
         }
     }
 
-    /// The same, as it came with this form that was kept.
+    /// The same, as it came with this saved form.
     #[must_use]
-    pub(crate) fn came_with(self, kept: Option<&KeptForm>) -> Self {
-        Self { kept_form: kept.map(|kept| kept.id.clone()), ..self }
+    pub(crate) fn came_with(self, saved: Option<&SavedForm>) -> Self {
+        Self { saved_form: saved.map(|saved| saved.id.clone()), ..self }
     }
 
     /// The same, with its texts kept on the server where they are too long for an address.
@@ -174,13 +174,13 @@ impl Draft {
         }
         let fields = self.hidden(&[]);
         let fields = fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let kept_form = Some(sign_in.kept_forms.keep(name, fields).await?);
-        Ok(Self { kept_form, ..self })
+        let saved_form = Some(sign_in.saved_forms.save(name, fields).await?);
+        Ok(Self { saved_form, ..self })
     }
 
     /// Its fields but for these, for a form to carry along.
     pub(crate) fn hidden(&self, shown: &[&str]) -> Vec<(String, String)> {
-        let query = address("/", &Self { kept_form: None, ..self.clone() });
+        let query = address("/", &Self { saved_form: None, ..self.clone() });
         let query = query.split_once('?').map(|(_, query)| query).unwrap_or_default();
         let fields = url::form_urlencoded::parse(query.as_bytes()).into_owned();
         fields.filter(|(name, _)| !shown.contains(&name.as_str())).collect()

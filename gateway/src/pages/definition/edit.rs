@@ -21,7 +21,7 @@ use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::queries::Queries;
-use crate::sign_in::kept_forms::KeptForm;
+use crate::sign_in::saved_forms::SavedForm;
 
 /// A number to fill in.
 struct Field {
@@ -68,9 +68,9 @@ pub(crate) async fn show(
     visit: Visit,
     Id(id): Id<DefinitionId>,
     PageQuery(draft): PageQuery<Draft>,
-    kept: Option<Extension<KeptForm>>,
+    saved: Option<Extension<SavedForm>>,
 ) -> Result<Response, Problem> {
-    let draft = draft.came_with(kept.as_deref());
+    let draft = draft.came_with(saved.as_deref());
     let window = window(draft.sessions)?;
     since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations]).await?;
     let basis = Basis::read(&queries, &id, window).await?;

@@ -28,7 +28,7 @@ use crate::position::Since;
 use crate::problem::Problem;
 use crate::queries::Queries;
 use crate::sign_in::SignIn;
-use crate::sign_in::kept_forms::KeptForm;
+use crate::sign_in::saved_forms::SavedForm;
 
 /// Events that are listed at once; the others are behind a fold.
 const MOST_LISTED: usize = 10;
@@ -70,9 +70,9 @@ pub(crate) async fn show(
     visit: Visit,
     Id(id): Id<DefinitionId>,
     PageQuery(draft): PageQuery<Draft>,
-    kept: Option<Extension<KeptForm>>,
+    saved: Option<Extension<SavedForm>>,
 ) -> Result<Response, Problem> {
-    let draft = draft.came_with(kept.as_deref());
+    let draft = draft.came_with(saved.as_deref());
     if !draft.is_filled() {
         return Ok(Redirect::to(&draft.edit_address(&id)).into_response());
     }

@@ -11,8 +11,8 @@ use crate::operations::{Operations, Relay};
 use crate::pages::parts::{Badge, Tone, counted, number};
 use crate::pages::table::{Column, cell, time};
 
-/// An event that is held back for longer than this holds up everybody who reads the log.
-const HELD_TOO_LONG: f64 = 5.0;
+/// A visibility lag above this holds up everybody who reads the log.
+const LONGEST_LAG: f64 = 5.0;
 
 /// A comparison that is older than this says little about today.
 const OLD: TimeDelta = TimeDelta::days(7);
@@ -123,11 +123,11 @@ pub(super) fn schema(operations: &Operations) -> Badge {
 
 /// Whether an open transaction keeps events from everybody.
 pub(super) fn visibility_lag(operations: &Operations) -> Badge {
-    let (seconds, events) = (operations.held_back_seconds, operations.held_back_events);
+    let (seconds, events) = (operations.visibility_lag_seconds, operations.visibility_lag_events);
     if events == 0 {
         return Badge::new(Tone::Good, "✓", "none");
     }
-    let tone = if seconds > HELD_TOO_LONG { Tone::Bad } else { Tone::Calm };
+    let tone = if seconds > LONGEST_LAG { Tone::Bad } else { Tone::Calm };
     let words = format!("{}, the oldest for {} s, wait for an open transaction", many(&events), number(&seconds));
     Badge::new(tone, "◷", words)
 }

@@ -94,7 +94,7 @@ async fn an_analyst_who_holds_everybody_up_is_named_by_doctor_and_ended() {
 
     let operations = eventually("the end of the analyst's session", 2 * SOON, || async {
         let operations = lablet.get("/api/operations").await.unwrap();
-        (operations["watcher"]["ended_sessions"] == 1 && operations["held_back_events"] == 0).then_some(operations)
+        (operations["watcher"]["ended_sessions"] == 1 && operations["visibility_lag_events"] == 0).then_some(operations)
     })
     .await;
     assert_eq!(operations["watcher"]["last_ended"]["role_name"], "lablet_analyst");

@@ -1,4 +1,4 @@
-//! That sessions and tokens end is told to the streams that are open, in every gateway, at once.
+//! The signal to open streams, in every gateway, that a session or a token has ended.
 //!
 //! A number in the database rises with each end. Every gateway with an open stream looks at it each second, and its
 //! streams then look again at whether they may go on.
@@ -14,9 +14,9 @@ use super::{SignInError, answer};
 /// How often a gateway looks whether another one ended something.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Ends of sessions and tokens.
+/// Signals the ends of sessions and tokens.
 #[derive(Debug, Clone)]
-pub(crate) struct Ends {
+pub(crate) struct EndSignal {
     pool: PgPool,
     known: watch::Sender<i64>,
 }
@@ -25,26 +25,26 @@ pub(crate) struct Ends {
 ///
 /// # Errors
 /// [`SignInError::Unavailable`].
-pub(super) async fn tell(pool: &PgPool) -> Result<i64, SignInError> {
+pub(super) async fn send(pool: &PgPool) -> Result<i64, SignInError> {
     answer(sqlx::query_scalar("SELECT nextval('sign_in_ends')").fetch_one(pool)).await
 }
 
-impl Ends {
-    /// The ends that this database tells.
+impl EndSignal {
+    /// The signal that goes through this database.
     pub(crate) fn new(pool: PgPool) -> Self {
         Self { pool, known: watch::Sender::new(0) }
     }
 
-    /// Tells everybody that something has ended.
+    /// Signals to everybody that something has ended.
     ///
     /// # Errors
     /// [`SignInError::Unavailable`].
-    pub(super) async fn tell(&self) -> Result<(), SignInError> {
-        self.known.send_replace(tell(&self.pool).await?);
+    pub(super) async fn send(&self) -> Result<(), SignInError> {
+        self.known.send_replace(send(&self.pool).await?);
         Ok(())
     }
 
-    /// Hears of every end from now on.
+    /// Every signal from now on.
     pub(crate) fn listen(&self) -> watch::Receiver<i64> {
         self.known.subscribe()
     }
@@ -62,8 +62,8 @@ impl Ends {
                     sqlx::query_scalar("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM sign_in_ends");
                 let looked = looked.fetch_one(&self.pool);
                 match answer(looked).await {
-                    Ok(told) => {
-                        self.known.send_if_modified(|known| std::mem::replace(known, told) != told);
+                    Ok(newest) => {
+                        self.known.send_if_modified(|known| std::mem::replace(known, newest) != newest);
                     }
                     // Streams look by themselves from time to time, too.
                     Err(error) => tracing::debug!(error = &error as &dyn std::error::Error, "session ends not read"),

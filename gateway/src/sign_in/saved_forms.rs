@@ -1,5 +1,5 @@
-//! What somebody had filled in when they had to sign in again, or what is too long for an address: kept here for a day,
-//! for its author alone.
+//! What somebody had filled in when they had to sign in again, or what is too long for an address: saved for a day, for
+//! its author alone.
 //!
 //! Whoever sends a form without being signed in proves by its token that it was served to somebody who was
 //! ([`super::served`]), so a stranger can make nobody keep anything. Each person has room for a few forms, and all
@@ -18,9 +18,9 @@ use super::{SignInError, answer, secret};
 use crate::authentication::SecretHash;
 
 /// Parameter of a page's address that names the form with which it is filled in.
-pub(crate) const KEPT_FORM: &str = "kept_form";
-/// How long a form is kept.
-const KEPT_FOR: TimeDelta = TimeDelta::hours(24);
+pub(crate) const SAVED_FORM: &str = "saved_form";
+/// How long a form is saved.
+const SAVED_FOR: TimeDelta = TimeDelta::hours(24);
 /// Most forms of one person.
 const MOST: i64 = 20;
 /// Most bytes of one person's forms.
@@ -28,24 +28,24 @@ const MOST_BYTES: i64 = 1 << 20;
 /// Most bytes of all forms.
 const MOST_BYTES_OF_ALL: i64 = 64 << 20;
 
-/// A form that was kept, in the extensions of the request for the page on which it is filled in again.
+/// A saved form, in the extensions of the request for the page on which it is filled in again.
 #[derive(Debug, Clone)]
-pub(crate) struct KeptForm {
+pub(crate) struct SavedForm {
     /// Names it in an address.
     pub(crate) id: String,
     /// Names and values.
     pub(crate) fields: Vec<(String, String)>,
 }
 
-/// All forms that are kept.
+/// All saved forms.
 #[derive(Debug, Clone)]
-pub(crate) struct KeptForms {
+pub(crate) struct SavedForms {
     pool: PgPool,
     clock: Clock,
     keys: Keys,
 }
 
-impl KeptForms {
+impl SavedForms {
     /// The forms in this database.
     pub(crate) fn new(pool: PgPool, clock: Clock, keys: Keys) -> Self {
         Self { pool, clock, keys }
@@ -62,21 +62,21 @@ impl KeptForms {
         let served_to = FormToken::served_to(form.get(CSRF_TOKEN).unwrap_or_default(), &self.keys).await?;
         let Some(author) = served_to.or_else(|| signed_in.map(Person::named)) else { return Ok(Some(page)) };
         match form.own().next() {
-            Some(_) => Ok(Some(page.with(KEPT_FORM, &self.keep_for(&author, form.own()).await?))),
+            Some(_) => Ok(Some(page.with(SAVED_FORM, &self.save_for(&author, form.own()).await?))),
             None => Ok(Some(page)),
         }
     }
 
-    /// Keeps fields for the person of this name, and gives what names them.
-    pub(crate) async fn keep<'a>(
+    /// Saves fields for the person of this name, and gives what names them.
+    pub(crate) async fn save<'a>(
         &self,
         name: &str,
         fields: impl Iterator<Item = (&'a str, &'a str)>,
     ) -> Result<String, SignInError> {
-        self.keep_for(&Person::named(name), fields).await
+        self.save_for(&Person::named(name), fields).await
     }
 
-    async fn keep_for<'a>(
+    async fn save_for<'a>(
         &self,
         author: &Person,
         fields: impl Iterator<Item = (&'a str, &'a str)>,
@@ -84,7 +84,7 @@ impl KeptForms {
         let (now, id) = (self.clock.now(), secret::random()?);
         let fields = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let length = i64::try_from(fields.len()).unwrap_or(i64::MAX);
-        let kept = sqlx::query(
+        let saved = sqlx::query(
             "WITH ranked AS (
                  SELECT hash, person = $2 AS is_theirs,
                         row_number() OVER (PARTITION BY person ORDER BY created_at DESC, hash) AS place,
@@ -102,26 +102,26 @@ impl KeptForms {
         .bind(author.bytes().to_vec())
         .bind(fields)
         .bind(now)
-        .bind(now - KEPT_FOR)
+        .bind(now - SAVED_FOR)
         .bind(MOST)
         .bind(MOST_BYTES.saturating_sub(length))
         .bind(MOST_BYTES_OF_ALL.saturating_sub(length))
         .execute(&self.pool);
-        answer(kept).await?;
+        answer(saved).await?;
         Ok(id)
     }
 
-    /// A form that was kept for the person of this name; `None` for everybody else, and when it is long ago.
-    pub(crate) async fn find(&self, id: &str, name: &str) -> Result<Option<KeptForm>, SignInError> {
+    /// A form that was saved for the person of this name; `None` for everybody else, and when it is long ago.
+    pub(crate) async fn find(&self, id: &str, name: &str) -> Result<Option<SavedForm>, SignInError> {
         let fields = sqlx::query_scalar(
             "SELECT fields FROM interrupted_forms WHERE hash = $1 AND person = $2 AND created_at > $3",
         )
         .bind(SecretHash::from_secret(id).bytes().to_vec())
         .bind(Person::named(name).bytes().to_vec())
-        .bind(self.clock.now() - KEPT_FOR)
+        .bind(self.clock.now() - SAVED_FOR)
         .fetch_optional(&self.pool);
         let fields: Option<String> = answer(fields).await?;
-        Ok(fields.map(|fields| KeptForm {
+        Ok(fields.map(|fields| SavedForm {
             id: id.to_owned(),
             fields: form_urlencoded::parse(fields.as_bytes()).into_owned().collect(),
         }))
