@@ -49,6 +49,7 @@ pub(crate) use self::sessions::{BrowserSession, csrf_matches};
 pub(crate) use self::site::Site;
 pub use self::tokens::{StoredToken, Tokens};
 use self::wrong_tokens::WrongTokens;
+use crate::authentication::Role;
 use crate::problem::Problem;
 
 /// How long the database may take to answer.
@@ -86,6 +87,12 @@ async fn answer<T>(question: impl Future<Output = sqlx::Result<T>>) -> Result<T,
         .await
         .unwrap_or_else(|_| Err(sqlx::Error::Io(too_late())))
         .map_err(SignInError::Unavailable)
+}
+
+/// The role that a row names.
+fn stored_role(name: &str) -> Result<Role, SignInError> {
+    Role::named(name)
+        .ok_or_else(|| SignInError::Unavailable(sqlx::Error::Decode(format!("there is no role {name:?}").into())))
 }
 
 /// Name of somebody who may sign in, as it appears as `admin:<name>` in events.

@@ -26,7 +26,7 @@ pub(crate) struct EndSignal {
 /// # Errors
 /// [`SignInError::Unavailable`].
 pub(super) async fn send(pool: &PgPool) -> Result<i64, SignInError> {
-    answer(sqlx::query_scalar("SELECT nextval('sign_in_ends')").fetch_one(pool)).await
+    answer(sqlx::query_scalar!(r#"SELECT nextval('sign_in_ends') AS "number!""#).fetch_one(pool)).await
 }
 
 impl EndSignal {
@@ -58,8 +58,9 @@ impl EndSignal {
                     continue;
                 }
                 // Before the first end, the last value is already that of the first one.
-                let looked =
-                    sqlx::query_scalar("SELECT CASE WHEN is_called THEN last_value ELSE 0 END FROM sign_in_ends");
+                let looked = sqlx::query_scalar!(
+                    r#"SELECT CASE WHEN is_called THEN last_value ELSE 0 END AS "number!" FROM sign_in_ends"#
+                );
                 let looked = looked.fetch_one(&self.pool);
                 match answer(looked).await {
                     Ok(newest) => {

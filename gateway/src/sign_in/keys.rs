@@ -3,15 +3,17 @@
 //! They are in the database, as several gateways share them. A new one is made every week; an old one verifies for as
 //! long as anything that it signed may be valid.
 
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use app::database::StoredTime;
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use bus::clock::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
+use futures_util::StreamExt as _;
 use hmac::{Hmac, Mac as _};
 use sha2::Sha256;
-use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 
 use super::{SignInError, answer};
@@ -118,13 +120,13 @@ impl Keys {
         let mut bytes = [0_u8; 32];
         getrandom::fill(&mut bytes).map_err(SignInError::NoRandomness)?;
         // Two gateways that come to this at once make two keys, and both are good.
-        let made = sqlx::query(
+        let made = sqlx::query!(
             "WITH old AS (DELETE FROM sign_in_keys WHERE created_at <= $3)
              INSERT INTO sign_in_keys (key, created_at) VALUES ($1, $2)",
+            bytes.as_slice(),
+            now,
+            now - KEPT
         )
-        .bind(bytes.to_vec())
-        .bind(now)
-        .bind(now - KEPT)
         .execute(&self.pool);
         answer(made).await?;
         self.read(now).await?.first().cloned().ok_or(SignInError::UnusableKey)
@@ -150,16 +152,30 @@ impl Keys {
     }
 
     async fn read(&self, now: DateTime<Utc>) -> Result<Arc<[Key]>, SignInError> {
-        let rows = sqlx::query("SELECT id, key, created_at FROM sign_in_keys WHERE created_at > $1 ORDER BY id DESC")
-            .bind(now - KEPT)
-            .fetch_all(&self.pool);
-        let rows = answer(rows).await?;
-        let key = |row: &sqlx::postgres::PgRow| {
-            let bytes: &[u8] = row.try_get("key")?;
-            let bytes = bytes.try_into().map_err(|_| sqlx::Error::Decode("a key has 32 bytes".into()))?;
-            sqlx::Result::Ok(Key { id: row.try_get("id")?, bytes, made_at: row.try_get("created_at")? })
+        let mut rows = sqlx::query!(
+            r#"SELECT id, key, created_at AS "created_at: StoredTime"
+                 FROM sign_in_keys WHERE created_at > $1 ORDER BY id DESC"#,
+            now - KEPT
+        )
+        .fetch(&self.pool);
+        let read = async {
+            let mut keys = Vec::new();
+            while let Some(row) = rows.next().await {
+                let row = match row {
+                    Ok(row) => row,
+                    Err(error @ sqlx::Error::ColumnDecode { .. }) => {
+                        tracing::error!(error = &error as &dyn Error, "sign-in key unreadable, not used");
+                        continue;
+                    }
+                    Err(error) => return Err(error),
+                };
+                let bytes = row.key.as_slice().try_into();
+                let bytes = bytes.map_err(|_| sqlx::Error::Decode("a key has 32 bytes".into()))?;
+                keys.push(Key { id: row.id, bytes, made_at: row.created_at.into() });
+            }
+            Ok(Arc::from(keys))
         };
-        let keys: Arc<[Key]> = rows.iter().map(key).collect::<sqlx::Result<_>>().map_err(SignInError::Unavailable)?;
+        let keys: Arc<[Key]> = answer(read).await?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         *known = Known { keys: keys.clone(), read_at: Some(now) };
         Ok(keys)

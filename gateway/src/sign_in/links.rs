@@ -1,12 +1,12 @@
 //! Links that sign a browser in, once.
 
+use app::database::StoredTime;
 use app::notice::PublicUrl;
 use bus::clock::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::Row as _;
 use sqlx::postgres::PgPool;
 
-use super::{AdminName, SignInError, answer, secret, sessions};
+use super::{AdminName, SignInError, answer, secret, stored_role};
 use crate::authentication::{Role, SecretHash};
 
 /// For how long a link that cannot be used any more is remembered, so that whoever opens it is told why.
@@ -50,20 +50,20 @@ impl SignInLinks {
         valid_for: TimeDelta,
     ) -> Result<String, SignInError> {
         let (now, secret) = (self.clock.now(), secret::random()?);
-        let made = sqlx::query(
+        let made = sqlx::query!(
             "WITH forgotten AS (
                  DELETE FROM sign_in_links WHERE hash IN (
                      SELECT hash FROM sign_in_links WHERE expires_at <= $6 LIMIT $7 FOR UPDATE SKIP LOCKED)
              )
              INSERT INTO sign_in_links (hash, name, role, created_at, expires_at) VALUES ($1, $2, $3, $4, $5)",
+            SecretHash::from_secret(&secret).bytes().to_vec(),
+            name.as_str(),
+            role.name(),
+            now,
+            now + valid_for,
+            now - REMEMBERED,
+            FORGOTTEN_AT_ONCE
         )
-        .bind(SecretHash::from_secret(&secret).bytes().to_vec())
-        .bind(name.as_str())
-        .bind(role.name())
-        .bind(now)
-        .bind(now + valid_for)
-        .bind(now - REMEMBERED)
-        .bind(FORGOTTEN_AT_ONCE)
         .execute(&self.pool);
         answer(made).await?;
         Ok(format!("{}/sign-in/link?token={secret}", site.as_str()))
@@ -71,19 +71,17 @@ impl SignInLinks {
 
     /// Whom the link with this hash signs in, or why it cannot be used.
     pub(super) async fn look(&self, hash: &SecretHash) -> Result<Result<(String, Role), Useless>, SignInError> {
-        let row = sqlx::query("SELECT name, role, used_at, expires_at FROM sign_in_links WHERE hash = $1")
-            .bind(hash.bytes().to_vec());
+        let row = sqlx::query!(
+            r#"SELECT name, role, used_at AS "used_at: StoredTime", expires_at AS "expires_at: StoredTime"
+                 FROM sign_in_links WHERE hash = $1"#,
+            hash.bytes()
+        );
         let Some(row) = answer(row.fetch_optional(&self.pool)).await? else { return Ok(Err(Useless::Unknown)) };
-        let now = self.clock.now();
-        let look = || {
-            let (used_at, expires_at): (Option<_>, DateTime<Utc>) =
-                (row.try_get("used_at")?, row.try_get("expires_at")?);
-            sqlx::Result::Ok(match used_at {
-                Some(used_at) => Err(Useless::Used(used_at)),
-                None if expires_at <= now => Err(Useless::Expired(expires_at)),
-                None => Ok((row.try_get("name")?, sessions::role(&row)?)),
-            })
-        };
-        look().map_err(SignInError::Unavailable)
+        let expires_at = DateTime::from(row.expires_at);
+        Ok(match row.used_at {
+            Some(used_at) => Err(Useless::Used(used_at.into())),
+            None if expires_at <= self.clock.now() => Err(Useless::Expired(expires_at)),
+            None => Ok((row.name, stored_role(&row.role)?)),
+        })
     }
 }

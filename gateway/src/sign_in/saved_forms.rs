@@ -84,7 +84,7 @@ impl SavedForms {
         let (now, id) = (self.clock.now(), secret::random()?);
         let fields = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
         let length = i64::try_from(fields.len()).unwrap_or(i64::MAX);
-        let saved = sqlx::query(
+        let saved = sqlx::query!(
             "WITH ranked AS (
                  SELECT hash, person = $2 AS is_theirs,
                         row_number() OVER (PARTITION BY person ORDER BY created_at DESC, hash) AS place,
@@ -97,15 +97,15 @@ impl SavedForms {
                     AND (created_at <= $5 OR of_all > $8 OR is_theirs AND (place >= $6 OR theirs > $7))
              )
              INSERT INTO interrupted_forms (hash, person, fields, created_at) VALUES ($1, $2, $3, $4)",
+            SecretHash::from_secret(&id).bytes().to_vec(),
+            author.bytes().to_vec(),
+            fields,
+            now,
+            now - SAVED_FOR,
+            MOST,
+            MOST_BYTES.saturating_sub(length),
+            MOST_BYTES_OF_ALL.saturating_sub(length)
         )
-        .bind(SecretHash::from_secret(&id).bytes().to_vec())
-        .bind(author.bytes().to_vec())
-        .bind(fields)
-        .bind(now)
-        .bind(now - SAVED_FOR)
-        .bind(MOST)
-        .bind(MOST_BYTES.saturating_sub(length))
-        .bind(MOST_BYTES_OF_ALL.saturating_sub(length))
         .execute(&self.pool);
         answer(saved).await?;
         Ok(id)
@@ -113,14 +113,14 @@ impl SavedForms {
 
     /// A form that was saved for the person of this name; `None` for everybody else, and when it is long ago.
     pub(crate) async fn find(&self, id: &str, name: &str) -> Result<Option<SavedForm>, SignInError> {
-        let fields = sqlx::query_scalar(
+        let fields = sqlx::query_scalar!(
             "SELECT fields FROM interrupted_forms WHERE hash = $1 AND person = $2 AND created_at > $3",
+            SecretHash::from_secret(id).bytes().to_vec(),
+            Person::named(name).bytes().to_vec(),
+            self.clock.now() - SAVED_FOR
         )
-        .bind(SecretHash::from_secret(id).bytes().to_vec())
-        .bind(Person::named(name).bytes().to_vec())
-        .bind(self.clock.now() - SAVED_FOR)
         .fetch_optional(&self.pool);
-        let fields: Option<String> = answer(fields).await?;
+        let fields = answer(fields).await?;
         Ok(fields.map(|fields| SavedForm {
             id: id.to_owned(),
             fields: form_urlencoded::parse(fields.as_bytes()).into_owned().collect(),

@@ -1,19 +1,21 @@
 //! Browsers' sessions: kept on the server, ended by disuse, by age, by signing out, and with the token they began with.
 
+use std::error::Error;
 use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use app::database::StoredTime;
 use bus::clock::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::Row as _;
-use sqlx::postgres::{PgPool, PgRow};
+use futures_util::StreamExt as _;
+use sqlx::postgres::PgPool;
 use uuid::Uuid;
 
 use super::end_signal::EndSignal;
 use super::keys::Keys;
 use super::served::{FormToken, SessionMark};
-use super::{SignInError, answer, secret};
+use super::{SignInError, answer, secret, stored_role};
 use crate::authentication::{Role, SecretHash};
 
 /// How exactly it is known when a session was last used.
@@ -67,6 +69,24 @@ pub(crate) enum Way {
 }
 
 impl Way {
+    /// The way that a row names.
+    fn stored(name: &str, token_hash: Option<&[u8]>) -> Self {
+        match (name, token_hash.and_then(SecretHash::stored)) {
+            (_, Some(token)) => Self::Token(token),
+            ("provider", None) => Self::Provider,
+            (_, None) => Self::Link,
+        }
+    }
+
+    /// Whether a session may go on: one that began with a token ends with it. Stored tokens are valid by their row,
+    /// configured ones by `configured`.
+    fn is_valid(&self, stored_token_is_valid: bool, configured: impl FnOnce(&SecretHash) -> bool) -> bool {
+        match self {
+            Self::Token(token) => stored_token_is_valid || configured(token),
+            Self::Link | Self::Provider => true,
+        }
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Link => "link",
@@ -183,30 +203,38 @@ impl Sessions {
             Use::ByPerson => Some(now - SEEN_EVERY),
             Use::ByPage => None,
         };
-        let row = sqlx::query(
-            "WITH seen AS (
-                 UPDATE browser_sessions SET last_seen_at = $2
-                  WHERE hash = $1 AND created_at > $3 AND last_seen_at > $4 AND last_seen_at <= $5
-             )
-             SELECT sessions.id, sessions.name, sessions.role, sessions.signed_in_by, sessions.token_hash, sessions.created_at,
-                    tokens.revoked_at IS NULL AND coalesce(tokens.expires_at > $2, true) AND tokens.hash IS NOT NULL
-                        AS token_is_valid
-               FROM browser_sessions sessions LEFT JOIN admin_tokens tokens ON tokens.hash = sessions.token_hash
-              WHERE sessions.hash = $1 AND sessions.created_at > $3 AND sessions.last_seen_at > $4",
+        let row = sqlx::query!(
+            r#"WITH seen AS (
+                   UPDATE browser_sessions SET last_seen_at = $2
+                    WHERE hash = $1 AND created_at > $3 AND last_seen_at > $4 AND last_seen_at <= $5
+               )
+               SELECT sessions.id, sessions.name, sessions.role, sessions.signed_in_by, sessions.token_hash,
+                      sessions.created_at AS "created_at: StoredTime",
+                      tokens.revoked_at IS NULL AND coalesce(tokens.expires_at > $2, true) AND tokens.hash IS NOT NULL
+                          AS "token_is_valid!"
+                 FROM browser_sessions sessions LEFT JOIN admin_tokens tokens ON tokens.hash = sessions.token_hash
+                WHERE sessions.hash = $1 AND sessions.created_at > $3 AND sessions.last_seen_at > $4"#,
+            hash.bytes(),
+            now,
+            now - self.limits.absolute,
+            now - self.limits.idle,
+            seen_before
         )
-        .bind(hash.bytes())
-        .bind(now)
-        .bind(now - self.limits.absolute)
-        .bind(now - self.limits.idle)
-        .bind(seen_before)
         .fetch_optional(&self.pool);
-        let Some(row) = answer(row).await? else { return Ok(None) };
-        let (read, lives) = (|| sqlx::Result::Ok((ReadSession::from_row(&row)?, lives(&row, configured)?)))()
-            .map_err(SignInError::Unavailable)?;
-        if !lives {
+        let row = match answer(row).await {
+            Err(SignInError::Unavailable(error @ sqlx::Error::ColumnDecode { .. })) => {
+                tracing::error!(error = &error as &dyn Error, "browser session unreadable, not used");
+                None
+            }
+            row => row?,
+        };
+        let Some(row) = row else { return Ok(None) };
+        let way = Way::stored(&row.signed_in_by, row.token_hash.as_deref());
+        if !way.is_valid(row.token_is_valid, configured) {
             return Ok(None);
         }
-        let ReadSession { id, name, role, way, signed_in_at } = read;
+        let (id, name, role) = (row.id, row.name, stored_role(&row.role)?);
+        let signed_in_at = row.created_at.into();
         let mark = SessionMark::from_secret(secret);
         let csrf_token = FormToken::new(&mark, &name, &self.keys.newest().await?)?.to_string();
         Ok(Some(BrowserSession { name, role, csrf_token, way, signed_in_at, id, mark }))
@@ -216,19 +244,19 @@ impl Sessions {
     pub(super) async fn begin(&self, name: &str, role: Role, beginning: &Beginning<'_>) -> Result<String, SignInError> {
         self.remove_ended().await?;
         let secret = secret::random()?;
-        let begun = sqlx::query(
+        let begun = sqlx::query!(
             "WITH before AS (DELETE FROM browser_sessions WHERE hash = $7)
              INSERT INTO browser_sessions (hash, name, role, signed_in_by, token_hash, address, created_at, last_seen_at)
              VALUES ($1, $2, $3, $4, $5, $8, $6, $6)",
+            SecretHash::from_secret(&secret).bytes().to_vec(),
+            name,
+            role.name(),
+            beginning.way.name(),
+            beginning.way.token_hash(),
+            self.clock.now(),
+            beginning.before.map(|secret| SecretHash::from_secret(secret).bytes().to_vec()),
+            beginning.address.to_canonical().to_string()
         )
-        .bind(SecretHash::from_secret(&secret).bytes())
-        .bind(name)
-        .bind(role.name())
-        .bind(beginning.way.name())
-        .bind(beginning.way.token_hash())
-        .bind(self.clock.now())
-        .bind(beginning.before.map(|secret| SecretHash::from_secret(secret).bytes().to_vec()))
-        .bind(beginning.address.to_canonical().to_string())
         .execute(&self.pool);
         answer(begun).await?;
         self.signal_if(beginning.before.is_some()).await?;
@@ -249,7 +277,7 @@ impl Sessions {
     ) -> Result<Option<String>, SignInError> {
         self.remove_ended().await?;
         let secret = secret::random()?;
-        let begun = sqlx::query(
+        let begun = sqlx::query!(
             "WITH used AS (
                  UPDATE sign_in_links SET used_at = $3 WHERE hash = $2 AND used_at IS NULL AND expires_at > $3
                  RETURNING name, role
@@ -258,22 +286,22 @@ impl Sessions {
              )
              INSERT INTO browser_sessions (hash, name, role, signed_in_by, address, created_at, last_seen_at)
              SELECT $1, name, role, 'link', $5, $3, $3 FROM used",
+            SecretHash::from_secret(&secret).bytes().to_vec(),
+            link.bytes(),
+            self.clock.now(),
+            before.map(|secret| SecretHash::from_secret(secret).bytes().to_vec()),
+            address.to_canonical().to_string()
         )
-        .bind(SecretHash::from_secret(&secret).bytes().to_vec())
-        .bind(link.bytes())
-        .bind(self.clock.now())
-        .bind(before.map(|secret| SecretHash::from_secret(secret).bytes().to_vec()))
-        .bind(address.to_canonical().to_string())
         .execute(&self.pool);
         let begun = answer(begun).await?.rows_affected() > 0;
         self.signal_if(begun && before.is_some()).await?;
         Ok(begun.then_some(secret))
     }
 
-    /// EndSignal a session, at once, and with it the streams that it opened. Gives whose it was; `None` when there is none.
+    /// Ends a session, at once, and with it the streams that it opened. Gives whose it was; `None` when there is none.
     pub(crate) async fn end(&self, id: Uuid) -> Result<Option<String>, SignInError> {
-        let ended = sqlx::query_scalar("DELETE FROM browser_sessions WHERE id = $1 RETURNING name").bind(id);
-        let ended: Option<String> = answer(ended.fetch_optional(&self.pool)).await?;
+        let ended = sqlx::query_scalar!("DELETE FROM browser_sessions WHERE id = $1 RETURNING name", id);
+        let ended = answer(ended.fetch_optional(&self.pool)).await?;
         self.signal_if(ended.is_some()).await?;
         Ok(ended)
     }
@@ -284,50 +312,66 @@ impl Sessions {
         configured: impl Fn(&SecretHash) -> bool,
     ) -> Result<Vec<ListedSession>, SignInError> {
         let now = self.clock.now();
-        let rows = sqlx::query(
-            "SELECT sessions.id, sessions.name, sessions.role, sessions.signed_in_by, sessions.token_hash,
-                    sessions.created_at, sessions.address, sessions.last_seen_at,
-                    tokens.revoked_at IS NULL AND coalesce(tokens.expires_at > $1, true) AND tokens.hash IS NOT NULL
-                        AS token_is_valid
-               FROM browser_sessions sessions LEFT JOIN admin_tokens tokens ON tokens.hash = sessions.token_hash
-              WHERE sessions.created_at > $2 AND sessions.last_seen_at > $3
-              ORDER BY sessions.last_seen_at DESC, sessions.id LIMIT $4",
+        let mut rows = sqlx::query!(
+            r#"SELECT sessions.id, sessions.name, sessions.role, sessions.signed_in_by, sessions.token_hash,
+                      sessions.created_at AS "created_at: StoredTime", sessions.address,
+                      sessions.last_seen_at AS "last_seen_at: StoredTime",
+                      tokens.revoked_at IS NULL AND coalesce(tokens.expires_at > $1, true) AND tokens.hash IS NOT NULL
+                          AS "token_is_valid!"
+                 FROM browser_sessions sessions LEFT JOIN admin_tokens tokens ON tokens.hash = sessions.token_hash
+                WHERE sessions.created_at > $2 AND sessions.last_seen_at > $3
+                ORDER BY sessions.last_seen_at DESC, sessions.id LIMIT $4"#,
+            now,
+            now - self.limits.absolute,
+            now - self.limits.idle,
+            MOST_LISTED
         )
-        .bind(now)
-        .bind(now - self.limits.absolute)
-        .bind(now - self.limits.idle)
-        .bind(MOST_LISTED)
-        .fetch_all(&self.pool);
-        let listed = |row: &PgRow| {
-            let read = ReadSession::from_row(row)?;
-            sqlx::Result::Ok(lives(row, &configured)?.then_some(ListedSession {
-                id: read.id,
-                name: read.name,
-                role: read.role,
-                signed_in_by: read.way.name().to_owned(),
-                signed_in_at: read.signed_in_at,
-                address: row.try_get("address")?,
-                last_used_at: row.try_get("last_seen_at")?,
-            }))
+        .fetch(&self.pool);
+        let read = async {
+            let mut sessions = Vec::new();
+            while let Some(row) = rows.next().await {
+                match row {
+                    Ok(row) => sessions.push(row),
+                    Err(error @ sqlx::Error::ColumnDecode { .. }) => {
+                        tracing::error!(
+                            error = &error as &dyn Error,
+                            "browser session unreadable, left out of the list"
+                        );
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(sessions)
         };
-        let rows = answer(rows).await?;
-        rows.iter()
-            .filter_map(|row| listed(row).transpose())
-            .collect::<sqlx::Result<_>>()
-            .map_err(SignInError::Unavailable)
+        let mut sessions = Vec::new();
+        for row in answer(read).await? {
+            let way = Way::stored(&row.signed_in_by, row.token_hash.as_deref());
+            if way.is_valid(row.token_is_valid, &configured) {
+                sessions.push(ListedSession {
+                    id: row.id,
+                    name: row.name,
+                    role: stored_role(&row.role)?,
+                    signed_in_by: way.name().to_owned(),
+                    signed_in_at: row.created_at.into(),
+                    address: row.address,
+                    last_used_at: row.last_seen_at.into(),
+                });
+            }
+        }
+        Ok(sessions)
     }
 
     /// Removes sessions that have ended by themselves, some at a time.
     async fn remove_ended(&self) -> Result<(), SignInError> {
         let now = self.clock.now();
-        let removed = sqlx::query(
+        let removed = sqlx::query!(
             "DELETE FROM browser_sessions WHERE hash IN (
                  SELECT hash FROM browser_sessions WHERE created_at <= $1 OR last_seen_at <= $2
                   LIMIT $3 FOR UPDATE SKIP LOCKED)",
+            now - self.limits.absolute,
+            now - self.limits.idle,
+            REMOVED_AT_ONCE
         )
-        .bind(now - self.limits.absolute)
-        .bind(now - self.limits.idle)
-        .bind(REMOVED_AT_ONCE)
         .execute(&self.pool);
         let removed = answer(removed).await?.rows_affected();
         if removed > 0 {
@@ -335,48 +379,6 @@ impl Sessions {
         }
         Ok(())
     }
-}
-
-/// What a row says of a session.
-struct ReadSession {
-    id: Uuid,
-    name: String,
-    role: Role,
-    way: Way,
-    signed_in_at: DateTime<Utc>,
-}
-
-impl ReadSession {
-    fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let token = row.try_get::<Option<&[u8]>, _>("token_hash")?.and_then(SecretHash::stored);
-        let way = match (row.try_get("signed_in_by")?, token) {
-            (_, Some(token)) => Way::Token(token),
-            ("provider", None) => Way::Provider,
-            (_, None) => Way::Link,
-        };
-        Ok(Self {
-            id: row.try_get("id")?,
-            name: row.try_get("name")?,
-            role: role(row)?,
-            way,
-            signed_in_at: row.try_get("created_at")?,
-        })
-    }
-}
-
-/// Whether the token of a session that began with one is still valid.
-fn lives(row: &PgRow, configured: impl FnOnce(&SecretHash) -> bool) -> sqlx::Result<bool> {
-    let token = row.try_get::<Option<&[u8]>, _>("token_hash")?.and_then(SecretHash::stored);
-    Ok(match token {
-        Some(token) => row.try_get("token_is_valid")? || configured(&token),
-        None => true,
-    })
-}
-
-/// The role in a row.
-pub(super) fn role(row: &PgRow) -> sqlx::Result<Role> {
-    let name: &str = row.try_get("role")?;
-    Role::named(name).ok_or_else(|| sqlx::Error::Decode(format!("there is no role {name:?}").into()))
 }
 
 #[cfg(test)]

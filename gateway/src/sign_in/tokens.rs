@@ -1,12 +1,15 @@
 //! Bearer tokens that are made with `lablet token`, and revoked.
 
+use std::error::Error;
+
+use app::database::StoredTime;
 use bus::clock::{Clock, IdGenerator};
 use chrono::{DateTime, TimeDelta, Utc};
-use sqlx::postgres::{PgPool, PgRow};
-use sqlx::{FromRow, Row as _};
+use futures_util::StreamExt as _;
+use sqlx::postgres::PgPool;
 use uuid::Uuid;
 
-use super::{AdminName, SignInError, answer, end_signal, secret, sessions};
+use super::{AdminName, SignInError, answer, end_signal, secret, stored_role};
 use crate::authentication::{Role, SecretHash};
 
 /// How exactly it is known when a token was last used.
@@ -33,16 +36,28 @@ pub struct StoredToken {
     pub last_used_at: Option<DateTime<Utc>>,
 }
 
-impl<'r> FromRow<'r, PgRow> for StoredToken {
-    fn from_row(row: &'r PgRow) -> sqlx::Result<Self> {
+/// A row of the table without the token's hash.
+struct Row {
+    id: Uuid,
+    name: String,
+    role: String,
+    created_at: StoredTime,
+    expires_at: Option<StoredTime>,
+    revoked_at: Option<StoredTime>,
+    last_used_at: Option<StoredTime>,
+}
+
+impl TryFrom<Row> for StoredToken {
+    type Error = SignInError;
+    fn try_from(row: Row) -> Result<Self, SignInError> {
         Ok(Self {
-            id: row.try_get("id")?,
-            name: row.try_get("name")?,
-            role: sessions::role(row)?,
-            created_at: row.try_get("created_at")?,
-            expires_at: row.try_get("expires_at")?,
-            revoked_at: row.try_get("revoked_at")?,
-            last_used_at: row.try_get("last_used_at")?,
+            id: row.id,
+            name: row.name,
+            role: stored_role(&row.role)?,
+            created_at: row.created_at.into(),
+            expires_at: row.expires_at.map(DateTime::from),
+            revoked_at: row.revoked_at.map(DateTime::from),
+            last_used_at: row.last_used_at.map(DateTime::from),
         })
     }
 }
@@ -85,32 +100,47 @@ impl Tokens {
             revoked_at: None,
             last_used_at: None,
         };
-        let made = sqlx::query(
+        let made = sqlx::query!(
             "INSERT INTO admin_tokens (id, hash, name, role, created_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+            token.id,
+            SecretHash::from_secret(&secret).bytes().to_vec(),
+            token.name,
+            role.name(),
+            now,
+            token.expires_at
         )
-        .bind(token.id)
-        .bind(SecretHash::from_secret(&secret).bytes().to_vec())
-        .bind(&token.name)
-        .bind(role.name())
-        .bind(now)
-        .bind(token.expires_at)
         .execute(&self.pool);
         answer(made).await?;
         Ok((token, secret))
     }
 
-    /// The newest thousand tokens, revoked and expired ones too.
+    /// The newest thousand tokens, revoked and expired ones too. A row that cannot be read is logged and left out.
     ///
     /// # Errors
     /// [`SignInError`].
     pub async fn list(&self) -> Result<Vec<StoredToken>, SignInError> {
-        let rows = sqlx::query_as(
-            "SELECT id, name, role, created_at, expires_at, revoked_at, last_used_at FROM admin_tokens
-              ORDER BY created_at DESC, id DESC LIMIT $1",
+        let mut rows = sqlx::query_as!(
+            Row,
+            r#"SELECT id, name, role, created_at AS "created_at: StoredTime", expires_at AS "expires_at: StoredTime",
+                      revoked_at AS "revoked_at: StoredTime", last_used_at AS "last_used_at: StoredTime"
+                 FROM admin_tokens ORDER BY created_at DESC, id DESC LIMIT $1"#,
+            MOST_LISTED
         )
-        .bind(MOST_LISTED)
-        .fetch_all(&self.pool);
-        answer(rows).await
+        .fetch(&self.pool);
+        let read = async {
+            let mut tokens = Vec::new();
+            while let Some(row) = rows.next().await {
+                match row {
+                    Ok(row) => tokens.push(row),
+                    Err(error @ sqlx::Error::ColumnDecode { .. }) => {
+                        tracing::error!(error = &error as &dyn Error, "token unreadable, left out of the list");
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(tokens)
+        };
+        answer(read).await?.into_iter().map(StoredToken::try_from).collect()
     }
 
     /// Revokes a token. It is refused from now on, and sessions that began with it end. `None` when there is none with
@@ -119,22 +149,25 @@ impl Tokens {
     /// # Errors
     /// [`SignInError`].
     pub async fn revoke(&self, id: Uuid) -> Result<Option<StoredToken>, SignInError> {
-        let row = sqlx::query_as(
-            "UPDATE admin_tokens SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1
-             RETURNING id, name, role, created_at, expires_at, revoked_at, last_used_at",
+        let row = sqlx::query_as!(
+            Row,
+            r#"UPDATE admin_tokens SET revoked_at = coalesce(revoked_at, $2) WHERE id = $1
+               RETURNING id, name, role, created_at AS "created_at: StoredTime", expires_at AS "expires_at: StoredTime",
+                         revoked_at AS "revoked_at: StoredTime", last_used_at AS "last_used_at: StoredTime""#,
+            id,
+            self.clock.now()
         )
-        .bind(id)
-        .bind(self.clock.now())
         .fetch_optional(&self.pool);
-        let revoked = answer(row).await?;
+        let revoked = answer(row).await;
+        // Also where the row was changed and cannot be read.
         end_signal::send(&self.pool).await?;
-        Ok(revoked)
+        revoked?.map(StoredToken::try_from).transpose()
     }
 
     /// Whom a valid token belongs to.
     pub(crate) async fn find(&self, hash: &SecretHash) -> Result<Option<(String, Role)>, SignInError> {
         let now = self.clock.now();
-        let row = sqlx::query(
+        let row = sqlx::query!(
             "WITH used AS (
                  UPDATE admin_tokens SET last_used_at = $2
                   WHERE hash = $1 AND revoked_at IS NULL AND coalesce(expires_at > $2, true)
@@ -142,13 +175,11 @@ impl Tokens {
              )
              SELECT name, role FROM admin_tokens
               WHERE hash = $1 AND revoked_at IS NULL AND coalesce(expires_at > $2, true)",
+            hash.bytes(),
+            now,
+            now - USED_EVERY
         )
-        .bind(hash.bytes())
-        .bind(now)
-        .bind(now - USED_EVERY)
         .fetch_optional(&self.pool);
-        let Some(row) = answer(row).await? else { return Ok(None) };
-        let holder = || Ok((row.try_get("name")?, sessions::role(&row)?));
-        holder().map(Some).map_err(SignInError::Unavailable)
+        answer(row).await?.map(|row| Ok((row.name, stored_role(&row.role)?))).transpose()
     }
 }

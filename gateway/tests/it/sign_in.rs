@@ -587,3 +587,32 @@ async fn an_open_stream_ends_with_the_session_that_opened_it() {
         told.push_str(std::str::from_utf8(&chunk).unwrap());
     }
 }
+
+#[tokio::test]
+async fn times_that_cannot_be_read_harm_only_their_own_row() {
+    let world = World::start().await;
+    let (tokens, id_generator) = (Tokens::new(world.log.pool().clone(), Clock::system()), IdGenerator::random());
+    let (broken, secret) = tokens.create(&id_generator, &name("eve"), Role::Operator, None).await.unwrap();
+    let (whole, _) = tokens.create(&id_generator, &name("ada"), Role::Viewer, None).await.unwrap();
+    let mut browser = Browser::new(&world);
+    browser.sign_in(&secret).await.expect(303);
+    for statement in [
+        "UPDATE admin_tokens SET created_at = '-infinity', expires_at = 'infinity' WHERE name = 'eve'",
+        "UPDATE browser_sessions SET created_at = 'infinity'",
+        "INSERT INTO sign_in_keys (key, created_at) SELECT key, 'infinity' FROM sign_in_keys LIMIT 1",
+    ] {
+        sqlx::query(statement).execute(&world.owner()).await.unwrap();
+    }
+    let listed = tokens.list().await.unwrap();
+    assert_eq!(listed.iter().map(|token| token.id).collect::<Vec<_>>(), [whole.id]);
+    let by_token = || world.send(world.request(Method::GET, "/api/operations").bearer_auth(&secret));
+    by_token().await.expect(200);
+    world.send(world.request(Method::GET, "/api/sign-ins").bearer_auth(ADMIN)).await.expect(200);
+    // The session that cannot be read lets nobody in; others can be begun with the keys that can.
+    assert!(!browser.is_signed_in().await);
+    let mut other = Browser::new(&world);
+    other.sign_in(OPERATOR).await.expect(303);
+    assert!(other.is_signed_in().await);
+    tokens.revoke(broken.id).await.unwrap_err();
+    by_token().await.problem(401, "unauthenticated", None);
+}
