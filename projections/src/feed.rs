@@ -296,6 +296,20 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_ends_where_it_has_enough_bytes_and_holds_one_event_at_least() {
+        let feed = feed_from(3);
+        let mut heavy = batch(3, &[4, 5, 6, 7]);
+        for event in &mut heavy.events {
+            event.payload = RawJson::trusted(format!("\"{}\"", "x".repeat(98)));
+        }
+        assert!(feed.push_records(heavy));
+        let events = |bytes| feed.window().after(position(3), Limits { events: 100, bytes }).unwrap().len();
+        assert_eq!([1, 100, 101, 200, 300, 1_000].map(events), [1, 1, 2, 2, 3, 4]);
+        let few = feed.window().after(position(3), Limits { events: 2, bytes: 1_000 }).unwrap();
+        assert_eq!(few.len(), 2);
+    }
+
+    #[test]
     fn records_follow_the_checkpoint_before_the_log_was_ever_read() {
         let feed = feed_from(3);
         let end = feed.end();

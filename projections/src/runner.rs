@@ -377,3 +377,18 @@ pub(crate) enum StepError {
 #[derive(Debug, thiserror::Error)]
 #[error("the read model cannot be moved")]
 pub struct CatchUpError(#[source] StepError);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_halves_after_a_long_transaction_and_grows_after_a_short_one_within_its_bounds() {
+        let next = |size, factor: f64| next_size(size, 256, LONG_TRANSACTION.mul_f64(factor));
+        assert_eq!([64, 3, 1].map(|size| next(size, 1.01)), [32, 1, 1]);
+        assert_eq!([64, 200, 256].map(|size| next(size, 0.49)), [128, 256, 256]);
+        assert_eq!(next(64, 0.75), 64);
+        // From the largest batch to one event takes eight long transactions.
+        assert_eq!((0..8).fold(256, |size, _| next(size, 2.0)), 1);
+    }
+}

@@ -192,3 +192,23 @@ fn render(event: &RecordedEvent, previous: Position, public_url: &PublicUrl) -> 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::broadcast::error::RecvError;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_buffer_keeps_the_newest_and_says_how_many_a_slow_client_missed() {
+        let follower = Follower::new();
+        let mut slow = follower.subscribe();
+        let at = |number| -> Position { format!("0000000001-00000000000000000001-{number:019}").parse().unwrap() };
+        for number in 0..7 + BUFFER {
+            follower.send(Live::From(at(number)));
+        }
+        assert!(matches!(slow.recv().await, Err(RecvError::Lagged(7))));
+        assert_eq!(slow.len(), BUFFER);
+        assert!(matches!(slow.recv().await, Ok(Live::From(position)) if position == at(7)));
+    }
+}

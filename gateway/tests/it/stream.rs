@@ -48,34 +48,39 @@ impl Client {
         }
     }
 
-    /// The next event: id, type and data.
-    async fn event(&mut self) -> (String, String, Value) {
+    /// The next event: id, type and data; `None` at the end of the stream.
+    async fn event_or_end(&mut self) -> Option<(String, String, Value)> {
         loop {
-            let block = self.block().await.expect("the stream goes on");
+            let block = self.block().await?;
             let field = |name: &str| block.iter().find(|(field, _)| field == name).map(|(_, value)| value.clone());
             if let (Some(id), Some(event), Some(data)) = (field("id"), field("event"), field("data")) {
-                return (id, event, serde_json::from_str(&data).unwrap());
+                return Some((id, event, serde_json::from_str(&data).unwrap()));
             }
         }
+    }
+
+    /// The next event, of a stream that goes on.
+    async fn event(&mut self) -> (String, String, Value) {
+        self.event_or_end().await.expect("the stream goes on")
     }
 }
 
 const START: &str = "0000000000-00000000000000000000-0000000000000000000";
 
 #[tokio::test]
-async fn what_happens_is_told_in_order_and_a_client_resumes_where_it_was() {
+async fn what_happens_is_streamed_in_order_and_a_client_resumes_where_it_was() {
     let world = World::start().await;
     let mut live = Client::open(&world, "", None).await;
     world.session("s1", "running").await;
-    let mut told = Vec::new();
+    let mut received = Vec::new();
     for _ in 0..7 {
         let (id, event, data) = live.event().await;
         assert_eq!(data["position"], id);
         assert_eq!(data["specversion"], "1.0");
-        told.push((id, event));
+        received.push((id, event));
     }
     assert_eq!(
-        told.iter().map(|(_, event)| event.as_str()).collect::<Vec<_>>(),
+        received.iter().map(|(_, event)| event.as_str()).collect::<Vec<_>>(),
         [
             "lablet_definition.created",
             "worker.registered",
@@ -86,12 +91,12 @@ async fn what_happens_is_told_in_order_and_a_client_resumes_where_it_was() {
             "lablet_session.running",
         ]
     );
-    assert!(told.is_sorted_by(|(one, _), (other, _)| one < other));
+    assert!(received.is_sorted_by(|(one, _), (other, _)| one < other));
 
-    let mut resumed = Client::open(&world, &format!("?after={START}"), Some(&told[3].0)).await;
+    let mut resumed = Client::open(&world, &format!("?after={START}"), Some(&received[3].0)).await;
     assert_eq!(resumed.event().await.1, "lablet_session.instantiating");
     let mut all = Client::open(&world, &format!("?after={START}"), None).await;
-    for (id, event) in &told {
+    for (id, event) in &received {
         let (got, kind, _) = all.event().await;
         assert_eq!((&got, &kind), (id, event));
     }
@@ -118,6 +123,32 @@ async fn a_filter_lets_through_what_it_names() {
     assert_eq!(first("definition_id=d2").await, ("lablet_definition.created".to_owned(), "d2".to_owned()));
     for (query, field) in [("after=x", "after"), ("aggregate=cloud", "aggregate"), ("session_id=a.b", "session_id")] {
         world.get(&format!("/api/stream?{query}")).await.problem(400, "invalid-input", Some(field));
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_falls_behind_the_buffer_gets_every_event_once_and_in_order() {
+    // Together they are more than the buffer, the client's queue and the sockets hold.
+    const EVENTS: usize = 400;
+    let world = World::start().await;
+    let mut slow = Client::open(&world, "?aggregate=lablet_definition", None).await;
+    let ports: Vec<_> =
+        (0..400).map(|port| json!({"name": format!("{port}_{}", "x".repeat(80)), "protocol": "serial"})).collect();
+    for number in 0..EVENTS {
+        let mut large = definition(&format!("d{number}"));
+        large["port_template"] = json!({ "ports": ports });
+        world.post("/api/lablet-definitions", &large).await.expect(201);
+    }
+    let (mut last, mut number) = (START.to_owned(), 0);
+    while number < EVENTS {
+        // One that stood still for too long is cut off, and resumes.
+        let Some((id, _, data)) = slow.event_or_end().await else {
+            slow = Client::open(&world, "?aggregate=lablet_definition", Some(&last)).await;
+            continue;
+        };
+        assert!(last < id, "{last} {id}");
+        assert_eq!(data["subject"], format!("d{number}"));
+        (last, number) = (id, number + 1);
     }
 }
 

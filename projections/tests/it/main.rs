@@ -17,5 +17,6 @@ mod queries;
 mod rebuilding;
 mod running;
 mod speed;
+mod transaction_ids;
 mod unreadable;
 mod verifying;

@@ -38,7 +38,7 @@ async fn status(world: &World, id: &str) -> Option<SessionStatus> {
 }
 
 /// `s-1` at sequence 1 with an event that nobody understands after it, and two more behind that.
-async fn parked() -> World {
+pub(crate) async fn parked() -> World {
     let world = World::new().await;
     world.definition("ospf").await;
     world.session("s-1", "ospf").await;
