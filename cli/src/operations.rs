@@ -134,8 +134,8 @@ pub(crate) async fn migrate(database_url: &Secret) -> anyhow::Result<()> {
 /// How often a migration that could not have its locks is tried, with up to five seconds between.
 const LOCK_ATTEMPTS: u32 = 60;
 
-/// Applies what is missing. A migration waits for its locks for a moment only, as everybody who reads stands in line
-/// behind it; then it is undone as a whole, and tried again after a pause.
+/// Applies missing migrations. A migration waits only briefly for its locks, as all readers queue up behind it; then it
+/// is rolled back and retried after a pause.
 async fn apply_migrations(pool: &sqlx::PgPool) -> anyhow::Result<()> {
     let mut connection = pool.acquire().await.context("the database does not answer")?;
     sqlx::query("SET lock_timeout = '500ms'").execute(&mut *connection).await?;
@@ -183,5 +183,37 @@ async fn ensure_streams(arguments: &BusArguments) -> anyhow::Result<()> {
             Err(error) => tracing::info!(error = format!("{error:#}"), "waiting for the bus"),
         }
         tokio::time::sleep(backoff.next_wait()).await;
+    }
+}
+#[cfg(test)]
+mod tests {
+    use sqlx::Connection as _;
+
+    use super::*;
+
+    /// How many connections wait for a lock on the table of migrations.
+    const WAITING: &str = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = '_sqlx_migrations'::regclass \
+                           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+
+    #[tokio::test]
+    async fn a_migration_that_cannot_have_its_locks_lets_readers_pass_and_is_tried_again() {
+        let database = servers::testing::database(&app::log::MIGRATOR).await;
+        let url: Secret = database.url().parse().unwrap();
+        let mut reader = sqlx::PgConnection::connect(database.url()).await.unwrap();
+        let mut transaction = reader.begin().await.unwrap();
+        sqlx::query("LOCK TABLE _sqlx_migrations IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await.unwrap();
+        let release = async {
+            // It waits, gives up, and waits again.
+            for expected in [1_i64, 0, 1] {
+                while sqlx::query_scalar::<_, i64>(WAITING).fetch_one(&database.pool()).await.unwrap() != expected {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            }
+            transaction.rollback().await.unwrap();
+        };
+        let released = tokio::time::timeout(Duration::from_secs(60), release);
+        let (migrated, released) = tokio::join!(migrate(&url), released);
+        released.unwrap();
+        migrated.unwrap();
     }
 }

@@ -308,6 +308,38 @@ async fn doctor_tells_what_is_wrong_with_a_provider() {
 }
 
 #[tokio::test]
+async fn what_the_environment_excepts_is_asked_without_the_proxy() {
+    let provider = OidcProvider::start(&[]).await.unwrap();
+    // Nobody answers there.
+    let proxy = ("http_proxy", "http://127.0.0.1:9");
+    let (healthy, said) = doctor(provider.issuer(), &[proxy]).await;
+    assert!(!healthy && said.contains("does not answer"), "{said}");
+    let (healthy, said) = doctor(provider.issuer(), &[proxy, ("NO_PROXY", "127.0.0.1,localhost")]).await;
+    assert!(healthy && said.contains("ok       OpenID provider"), "{said}");
+}
+
+#[tokio::test]
+async fn sign_ins_are_listed_and_ended_from_the_command_line() {
+    let lablet = lablet(Vec::new()).await;
+    let mut ada = Visitor::new(&lablet);
+    ada.follow_link(&lablet.ready().sign_in_url.clone().unwrap()).await;
+    assert!(ada.roles().await.contains("admin"));
+    let (done, listed) = lablet.run(&["sign-in", "list", "-o", "jsonl"]).await.unwrap();
+    assert!(done, "{listed}");
+    let rows: Vec<Value> = listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let id = rows[0]["id"].as_str().unwrap();
+    assert_eq!(rows.len(), 1, "{listed}");
+    let (done, table) = lablet.run(&["sign-in", "list"]).await.unwrap();
+    assert!(done && table.contains(id) && table.contains("admin"), "{table}");
+    let (done, ended) = lablet.run(&["sign-in", "end", id]).await.unwrap();
+    assert!(done, "{ended}");
+    assert_eq!(ada.roles().await, "nobody", "at once");
+    let (done, refused) = lablet.run(&["sign-in", "end", "00000000-0000-7000-8000-000000000000"]).await.unwrap();
+    assert!(!done && refused.contains("404"), "{refused}");
+    lablet.stop().await.unwrap();
+}
+
+#[tokio::test]
 async fn the_provider_is_asked_by_way_of_the_proxy_that_the_environment_names() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy = format!("http://{}", listener.local_addr().unwrap());

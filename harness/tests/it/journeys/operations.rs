@@ -52,6 +52,37 @@ async fn the_client_commands_show_what_there_is() {
 }
 
 #[tokio::test]
+async fn what_a_sender_wrote_is_no_line_of_its_own_in_the_log_of_the_process() {
+    const FORGED: &str = "2026-11-27T00:00:00.000000Z  INFO all is well";
+    for format in ["text", "json"] {
+        let environment = vec![("LABLET_LOG_FORMAT".to_owned(), format.to_owned())];
+        let lablet = Lablet::start(LabletOptions { environment, ..options() }).await.unwrap();
+        let text = format!("x\n{FORGED}\r\u{1b}[2J");
+        let command = json!({
+            "specversion": "1.0", "id": "1", "source": "/grading", "subject": text,
+            "type": "io.lablet.command.record_resource_observation.v1", "datacontenttype": "application/json",
+            "data": { "observed_resources": { "observer": text }, "observed_ports": { text: 1 } }
+        });
+        let bus = async_nats::connect(&lablet.ready().nats_url).await.unwrap();
+        let mut headers = async_nats::HeaderMap::new();
+        headers.insert("Content-Type", "application/cloudevents+json");
+        let subject = "lablet.commands.grading.record_resource_observation";
+        bus.publish_with_headers(subject, headers, command.to_string().into()).await.unwrap();
+        bus.flush().await.unwrap();
+        let log = eventually("what was sent in the log", SOON, || async {
+            let log = lablet.log();
+            log.contains("all is well").then_some(log)
+        })
+        .await;
+        for line in log.lines().filter(|line| line.contains("all is well")) {
+            assert!(!line.starts_with(FORGED) && !line.contains('\u{1b}'), "{line}");
+            assert!(format == "text" || serde_json::from_str::<serde_json::Value>(line).is_ok(), "{line}");
+        }
+        lablet.stop().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn the_doctor_names_what_is_parked() {
     let lablet = with_a_running_session().await;
     let mut connection = PgConnection::connect(&lablet.ready().database_url).await.unwrap();
