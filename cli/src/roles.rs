@@ -106,7 +106,7 @@ impl Roles {
         Self { tasks: JoinSet::new(), stop }
     }
 
-    /// Starts a task; its token tells it to end.
+    /// Starts a task, which ends when its token is cancelled.
     pub(crate) fn start<F>(&mut self, name: &'static str, role: impl FnOnce(CancellationToken) -> F)
     where
         F: Future<Output = anyhow::Result<()>> + Send + 'static,
@@ -148,7 +148,7 @@ impl Roles {
         self.start_nudger(store, bus);
     }
 
-    /// Tells other processes that this one has appended.
+    /// Sends wake-up signals to other processes after appends.
     fn start_nudger(&mut self, store: &Store, bus: &Bus) {
         let nudger = Nudger::new(store.log.clone(), bus.clone());
         self.start("nudger", |stop| async move {
@@ -233,7 +233,7 @@ impl Roles {
         }
     }
 
-    /// Tells all to end and waits for them.
+    /// Cancels all tasks and waits for them.
     pub(crate) async fn end(mut self, within: Duration) -> anyhow::Result<()> {
         self.stop.cancel();
         let all = async {

@@ -31,8 +31,8 @@ pub(crate) fn start_logging(filter: &str, format: LogFormat) -> anyhow::Result<(
     installed.map_err(|error| anyhow::anyhow!("logging cannot be started: {error}"))
 }
 
-/// Writes what was logged as one line, whatever its message and fields hold: what somebody sent must not look like a line
-/// of ours, nor steer the terminal of whoever reads it. The subscriber writes each event at once.
+/// Writes each event as one escaped line: untrusted text must neither look like a log line nor control the reader's
+/// terminal. The subscriber writes each event at once.
 struct OneLine<W> {
     out: W,
     format: LogFormat,

@@ -12,7 +12,7 @@ pub(crate) fn say(line: &str) -> anyhow::Result<()> {
 /// Says on standard error what went wrong, with every cause.
 pub(crate) fn complain(error: &anyhow::Error) {
     let mut out = std::io::stderr().lock();
-    // Where standard error is closed, there is nobody left to tell.
+    // With standard error closed, the failure cannot be reported.
     if writeln!(out, "lablet: {}", printable(&format!("{error:#}"))).is_err() {}
 }
 

@@ -44,7 +44,7 @@ pub(crate) struct UpArguments {
     /// Add a simulated CML controller, sample labs and sessions that run through their life.
     #[arg(long)]
     demo: bool,
-    /// How to tell that everything is ready.
+    /// How readiness is reported.
     #[arg(long, value_enum, default_value_t = ReadyFormat::Text)]
     output: ReadyFormat,
     /// Use this Postgres instead of a private one.
@@ -76,7 +76,7 @@ pub(crate) struct UpArguments {
     watcher: WatcherArguments,
 }
 
-/// How to tell that everything is ready.
+/// How readiness is reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum ReadyFormat {
     /// Lines for people.
@@ -85,7 +85,7 @@ enum ReadyFormat {
     Json,
 }
 
-/// Starts everything, tells when it is ready, and runs until the process is told to end.
+/// Starts everything, reports when it is ready, and runs until a signal ends the process.
 pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
     start_and_run(arguments, cancelled).await

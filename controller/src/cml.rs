@@ -101,7 +101,7 @@ struct SignIn {
     failed: Option<(Instant, CmlError)>,
 }
 
-/// Everything one worker tells, until a deadline.
+/// All reads of one worker, until a deadline.
 #[derive(Clone)]
 pub struct WorkerReader {
     client: CmlClient,

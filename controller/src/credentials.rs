@@ -48,7 +48,7 @@ impl fmt::Debug for Credentials {
 /// Whose certificate need not be vouched for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum InsecureTls {
-    /// Nobody's.
+    /// No host.
     #[default]
     Never,
     /// That of every host that credentials may go to: those that the configuration names, never all that somebody
@@ -128,7 +128,7 @@ impl WorkerAccess {
 /// Why this controller's configuration opens no way into a worker. The text says what to set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AccessRefused {
-    /// Nobody told a user name and a password.
+    /// Neither the worker nor the common entry has a user name and a password.
     #[error("this controller has no credentials for the worker {0}")]
     NoCredentials(WorkerId),
     /// No host is named that the common credentials may go to.
@@ -173,7 +173,7 @@ pub struct CredentialsError {
     reason: String,
 }
 
-/// The table of a credentials file that stands for all workers without one of their own.
+/// The table of a credentials file for all workers that have no table.
 const DEFAULT: &str = "default";
 
 /// A table of the credentials file.
@@ -227,7 +227,7 @@ impl CredentialBook {
     /// # Errors
     /// When the text is not TOML, has another shape, or names a worker or a host that cannot exist.
     pub fn with_toml(mut self, text: &str) -> Result<Self, CredentialsError> {
-        // `toml`'s Display quotes the line in question, which may hold a password: only message and place are told.
+        // `toml`'s Display quotes the line in question, which may hold a password: only message and place are shown.
         let tables: BTreeMap<String, Table> = toml::from_str(text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;

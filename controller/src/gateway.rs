@@ -108,7 +108,7 @@ pub struct Request {
 }
 
 impl Request {
-    /// Whether it has its outcome.
+    /// Whether its outcome is recorded.
     pub fn is_answered(&self) -> bool {
         self.outcome.as_deref().is_some_and(|outcome| outcome != "open")
     }
@@ -128,7 +128,7 @@ pub struct Worker {
     pub id: WorkerId,
     /// Where its API is.
     pub address: Url,
-    /// Which outside ports its address translation honours; PATty's default where the gateway tells none.
+    /// Which outside ports its address translation honours; PATty's default where the gateway gives none.
     #[serde(default)]
     pub port_range: PortRange,
 }

@@ -1,6 +1,6 @@
 //! The pure fold from what was read of a lab to what is reported of it.
 //!
-//! Unknown stays unknown: a read that failed is named in the coverage, and what it would have told is null, not zero.
+//! Unknown stays unknown: a read that failed is named in the coverage, and its values are null, not zero.
 
 mod fingerprint;
 
@@ -85,7 +85,7 @@ pub(crate) fn needs_defaults(
 /// `port_range`.
 ///
 /// # Errors
-/// [`ObservationImpossible`] when the lab is gone, or neither read A nor read B told its nodes.
+/// [`ObservationImpossible`] when the lab is gone, or neither read A nor read B gave its nodes.
 pub fn assemble(
     reads: LabReads,
     now: DateTime<Utc>,
@@ -216,7 +216,7 @@ impl NodeReadings {
         matches!(self.state.as_deref(), Some("DEFINED_ON_CORE" | "STOPPED"))
     }
 
-    /// `None`: cannot be told.
+    /// `None`: unknown.
     fn has_booted(&self) -> Option<bool> {
         match self.state.as_deref() {
             Some("BOOTED") => Some(true),

@@ -64,7 +64,7 @@ pub struct RunningSession {
 pub struct RequestState {
     /// When it was made.
     pub requested_at: DateTime<Utc>,
-    /// Whether it has its outcome: recorded, failed or skipped.
+    /// Whether its outcome is known: recorded, failed or skipped.
     pub answered: bool,
 }
 

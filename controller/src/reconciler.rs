@@ -225,7 +225,7 @@ impl Reconciler {
         );
     }
 
-    /// Logs rows of the list that cannot be read, with back-off: they stay until somebody mends them.
+    /// Logs rows of the list that cannot be read, with back-off: they stay unreadable until they are repaired.
     fn report_unreadable(&mut self, reasons: &[String]) {
         let Some(first) = reasons.first() else {
             self.unreadable = None;

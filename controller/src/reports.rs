@@ -44,9 +44,9 @@ pub struct Report {
 /// What became of a command that reached the bus.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandOutcome {
-    /// It is in the log, now or since before.
+    /// It is in the log, by this or an earlier sending.
     Recorded,
-    /// It can never work as it is.
+    /// Permanently rejected.
     Rejected {
         /// A short name, e.g. `refused`, `invalid`, `key_reused`.
         code: String,

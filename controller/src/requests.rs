@@ -43,7 +43,7 @@ const DELIVERIES_OF_UNKNOWN: i64 = 20;
 /// How long work in hand may go on after the shutdown was requested.
 const GRACE: Duration = Duration::from_secs(4);
 
-/// The configuration of the consumer, for whoever may create it.
+/// Configuration of the consumer, for the role that has the right to create it.
 pub fn consumer_config() -> Config {
     Config {
         durable_name: Some(CONSUMER.to_owned()),
@@ -99,14 +99,14 @@ impl ObservationRequest {
     }
 }
 
-/// What becomes of a message.
+/// Disposition of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Disposition {
     /// Its outcome is in the log.
     Acknowledge,
-    /// It comes back.
+    /// Nak: it is delivered again.
     Retry(String),
-    /// It can never have an outcome.
+    /// Terminate: it can never have an outcome.
     Terminate(String),
 }
 

@@ -32,7 +32,7 @@ pub const SUPERUSER: &str = "postgres";
 /// Recovery after a crash is part of a start.
 const READY_WITHIN: Duration = Duration::from_secs(120);
 
-/// How often another port is tried when somebody took the chosen one in between.
+/// Tries with another port when the chosen one was taken meanwhile.
 const PORT_ATTEMPTS: u32 = 5;
 
 /// How a private Postgres is run.

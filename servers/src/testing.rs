@@ -235,7 +235,7 @@ struct SharedNats {
 
 #[derive(Debug)]
 enum Numbers {
-    /// Nobody else uses this server.
+    /// This server belongs to one test.
     Here(AtomicU16),
     /// The URL of the database with the sequence.
     Sequence(String),

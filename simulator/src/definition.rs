@@ -66,7 +66,7 @@ const MACHINE: NodeDefinition = NodeDefinition {
     asks_for_address: false,
 };
 
-/// Of a definition nobody knows: such a node runs, and the list of definitions does not name it.
+/// For unknown definitions: such a node runs, and the list of definitions does not name it.
 pub(crate) const UNKNOWN: NodeDefinition = MACHINE;
 
 #[rustfmt::skip]
@@ -90,7 +90,7 @@ pub(crate) const DEFINITIONS: &[NodeDefinition] = &[
     NodeDefinition { id: "unmanaged_switch", nature: "switch", description: "Unmanaged switch", making: Making::UnmanagedSwitch, ram: 0, cpus: 0, cpu_limit: 0, serial_ports: 0, interfaces: 8, boot_seconds: 0.0, ..MACHINE },
 ];
 
-/// The definition of that name, or what stands in for one that nobody knows.
+/// The definition of that name, or the substitute for unknown ones.
 pub(crate) fn definition(id: &str) -> &'static NodeDefinition {
     DEFINITIONS.iter().find(|definition| definition.id == id).unwrap_or(&UNKNOWN)
 }

@@ -34,7 +34,7 @@ pub(crate) struct Lab {
     nodes_by_id: HashMap<Uuid, usize>,
 }
 
-/// What a topology says that changes nothing here, and is told again when the lab is downloaded.
+/// Members of a topology that have no effect here and are exported again when the lab is downloaded.
 #[derive(Debug)]
 pub(crate) struct PassedThrough {
     pub(crate) node_staging: Map<String, Value>,
@@ -220,7 +220,7 @@ impl Lab {
         true
     }
 
-    /// Nothing is on its way any more: no node waits in the queue or boots.
+    /// No node is queued or booting.
     pub(crate) fn has_converged(&self, now: DateTime<Utc>) -> bool {
         !self.nodes.iter().any(|node| matches!(node.state(now), State::Queued | State::Starting | State::Started))
     }

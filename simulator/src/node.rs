@@ -47,7 +47,7 @@ pub(crate) enum Life {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) queued_at: DateTime<Utc>,
-    /// Equal to `starts_at` where the state between the queue and the start is not told.
+    /// Equal to `starts_at` where the API has no state between queue and start.
     pub(crate) launches_at: DateTime<Utc>,
     pub(crate) starts_at: DateTime<Utc>,
     pub(crate) boots_at: DateTime<Utc>,

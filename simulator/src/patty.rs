@@ -19,7 +19,7 @@ pub struct PortRange {
 }
 
 impl Default for PortRange {
-    /// That of an installation nobody changed.
+    /// Default of an unmodified installation.
     fn default() -> Self {
         Self { first: 2000, last: 7999 }
     }

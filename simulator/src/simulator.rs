@@ -367,7 +367,7 @@ pub(crate) fn move_port(
     Ok(())
 }
 
-/// Loads one file, or every topology of a folder. In a folder one that cannot be loaded is told and the others are
+/// Loads one file, or every topology of a folder. In a folder one that cannot be loaded is logged and the others are
 /// served; it is an error when none is left.
 fn load(world: &mut World, path: &Path) -> Result<(), SimulatorError> {
     if !path.is_dir() {

@@ -53,7 +53,7 @@ pub(crate) struct LabSection {
     pub(crate) description: Option<String>,
     #[serde(default)]
     pub(crate) notes: Option<String>,
-    /// How nodes start one after another, and with the controller; from 2.10. Kept, and told again.
+    /// How nodes start one after another, and with the controller; from 2.10. Stored, and exported again.
     #[serde(default, deserialize_with = "or_default")]
     pub(crate) node_staging: Map<String, Value>,
     #[serde(default, deserialize_with = "or_default")]

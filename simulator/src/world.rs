@@ -22,7 +22,7 @@ use crate::{
 };
 
 const MOST_LABS: usize = 500;
-/// How long a machine is `STARTING`, where that state is told.
+/// How long a machine is `STARTING`, where the API has that state.
 const LAUNCH: TimeDelta = TimeDelta::seconds(1);
 /// Tokens that were neither used up nor signed out; the oldest gives way.
 const MOST_TOKENS: usize = 1_000;

@@ -1,4 +1,4 @@
-//! Where the bus is, who asks, and by what it is trusted.
+//! Address, sign-in and TLS of the bus.
 
 use std::path::PathBuf;
 
@@ -22,7 +22,7 @@ pub(crate) struct BusArguments {
     pub(crate) access: BusAccessArguments,
 }
 
-/// Who asks the bus, and by what it is trusted.
+/// Sign-in and TLS of the bus.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct BusAccessArguments {
     /// A token that the bus lets in.

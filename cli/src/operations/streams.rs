@@ -78,7 +78,7 @@ fn list(names: &[String]) -> String {
     if names.is_empty() { "none".to_owned() } else { names.join(", ") }
 }
 
-/// Where the bus is not as it has to be.
+/// Deviations of the bus from the required configuration.
 pub(super) async fn deviations(bus: &Bus) -> anyhow::Result<Vec<Deviation>> {
     let consumers = [
         (streams::COMMANDS, app::command_consumer::consumer_config()),

@@ -75,7 +75,7 @@ pub(super) async fn run(arguments: StoresArguments, rows: bool) -> anyhow::Resul
     Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Who asked, as far as the shell says: nobody signs in to this command.
+/// The user by the shell's environment: this command has no sign-in.
 fn who() -> String {
     let name = ["USER", "LOGNAME"].into_iter().find_map(|variable| std::env::var(variable).ok());
     let name = name.filter(|name| !name.is_empty() && !name.chars().any(char::is_control));

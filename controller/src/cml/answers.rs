@@ -20,7 +20,7 @@ use self::fields::{
 };
 use super::error::CmlError;
 
-/// One answer, and what of it could not be read.
+/// A response, and which parts of it could not be read.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Reading<T> {
     /// What could be read.
@@ -54,7 +54,7 @@ pub struct Node {
     pub interfaces: Vec<Interface>,
 }
 
-/// An interface as the topology tells it.
+/// An interface in the topology.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Interface {
     /// UUID.
@@ -241,7 +241,7 @@ pub fn stats(answer: Value) -> Result<Reading<Stats>, CmlError> {
     for (id, node) in map(&mut notes, "simulation_stats", &answer, "nodes") {
         let place = format!("simulation_stats.nodes.{id}");
         if node.is_null() {
-            // Nothing is known of it yet.
+            // Its state is not known yet.
             continue;
         }
         if !node.is_object() {

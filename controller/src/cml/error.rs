@@ -59,7 +59,7 @@ pub enum CmlError {
     /// The connection could not be made, TLS included.
     #[error("CML cannot be reached: {reason}")]
     Unreachable {
-        /// The reason as the network told it.
+        /// The network's error.
         reason: String,
     },
     /// The worker's name leads to an address that the configuration would have to name.
@@ -71,7 +71,7 @@ pub enum CmlError {
     /// The connection broke before the answer was complete.
     #[error("the connection broke: {reason}")]
     Broken {
-        /// The reason as the network told it.
+        /// The network's error.
         reason: String,
     },
 }

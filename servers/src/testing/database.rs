@@ -157,8 +157,8 @@ async fn make_database(admin_url: &str, migrator: &Migrator) -> Result<TestDatab
     Ok(TestDatabase { name, url, pool, dropped: false })
 }
 
-/// The template's name; it is made by whoever comes first. One whose making was interrupted is not marked as a
-/// template and is made anew.
+/// The template's name; the first process that needs it creates it. One whose creation was interrupted is not marked
+/// as a template and is created again.
 async fn template(admin: &mut PgConnection, admin_url: &str, migrator: &Migrator) -> Result<String, ServerError> {
     let failed = || ServerError::database("make the template of the test databases");
     let name = template_name(migrator);
