@@ -22,7 +22,7 @@ use std::any::TypeId;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use domain::{Checked, Invalid};
+use domain::Invalid;
 use schemars::JsonSchema;
 use serde::de::{DeserializeOwned, Deserializer};
 use serde_json::Value;
@@ -85,7 +85,7 @@ impl<T> Body<T> {
 /// [`InvalidBody`] with every field that is wrong.
 pub fn from_bytes<T>(bytes: &[u8]) -> Result<Body<T>, InvalidBody>
 where
-    T: DeserializeOwned + JsonSchema + Checked + 'static,
+    T: DeserializeOwned + JsonSchema + 'static,
 {
     let text = json_text(bytes)?;
     let mut walk = Walk::default();
@@ -96,7 +96,7 @@ where
         return parsed_at_paths(with_whole_numbers(serde_json::from_str(text).map_err(unreadable)?), unknown);
     }
     match serde_json::from_str(text) {
-        Ok(value) => checked(value, unknown),
+        Ok(value) => Ok(Body { value, unknown }),
         // Where it went wrong is looked for only then: paths cost more than all the rest.
         Err(_) => parsed_at_paths(&mut serde_json::Deserializer::from_str(text), unknown),
     }
@@ -108,7 +108,7 @@ where
 /// [`InvalidBody`] with every field that is wrong.
 pub fn from_value<T>(value: Value) -> Result<Body<T>, InvalidBody>
 where
-    T: DeserializeOwned + JsonSchema + Checked + 'static,
+    T: DeserializeOwned + JsonSchema + 'static,
 {
     let mut walk = Walk::default();
     walk.tree(&value, &shape_of::<T>());
@@ -120,20 +120,12 @@ where
 /// Parses a body to which its schema had no objection, and says of what its type refuses where it is.
 fn parsed_at_paths<'de, T, D>(deserializer: D, unknown: UnknownMembers) -> Result<Body<T>, InvalidBody>
 where
-    T: DeserializeOwned + Checked,
+    T: DeserializeOwned,
     D: Deserializer<'de, Error = serde_json::Error>,
 {
     let parsed = serde_path_to_error::deserialize(deserializer);
-    checked(parsed.map_err(|error| at_path(error).beside(unknown.warnings()))?, unknown)
-}
-
-/// A body whose type took it. The type's rules have the last word.
-fn checked<T: Checked>(value: T, unknown: UnknownMembers) -> Result<Body<T>, InvalidBody> {
-    let mut complaints = value.complaints().into_iter();
-    let Some(first) = complaints.next() else { return Ok(Body { value, unknown }) };
-    let mut refused = InvalidBody::from(first).beside(unknown.warnings());
-    complaints.for_each(|complaint| refused.add(complaint));
-    Err(refused)
+    let value = parsed.map_err(|error| at_path(error).beside(unknown.warnings()))?;
+    Ok(Body { value, unknown })
 }
 
 /// The same tree with each number that is whole written as one: to JSON 4.0 and 4 are one number, to serde they are two.

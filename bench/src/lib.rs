@@ -22,7 +22,7 @@ pub struct Add {
 }
 
 /// Something was added.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Added {
     /// How much.
     pub amount: u64,

@@ -11,12 +11,14 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use domain::nominal::{NodeResources, Nominal, StatedResources, has_machine, total};
 use domain::observation::{
-    Coverage, FailedRead, InterfaceObservation, MOST_INTERFACES, MOST_SMALL, MOST_STATS_BYTES, NodeObservation,
-    NodeUsage, Phase, Quantities, ResourceObservation, Usage,
+    Coverage, FailedRead, InterfaceObservation, MOST_INTERFACES, MOST_SMALL, NodeCount, NodeObservation, NodeUsage,
+    Phase, Quantities, ResourceObservation, SimulationStats, Usage,
 };
 use domain::port_tags::LabPorts;
+use domain::text::{Label, Name, Token};
+use domain::time::BoundedTime;
 use domain::worker::PortRange;
-use domain::{Checked as _, Invalid, RawJson};
+use domain::{Actor, Amount, Invalid, List, RawJson, Whole};
 
 use crate::cml::CmlError;
 use crate::cml::answers::{
@@ -92,15 +94,14 @@ pub fn assemble(
     settling: Duration,
     port_range: PortRange,
 ) -> Result<ResourceObservation, ObservationImpossible> {
-    let mut coverage = Coverage { failed_reads: failed_reads(&reads), ..Coverage::default() };
-    coverage.unreadable_entries = unreadable_entries(&reads);
+    let mut unreadable_entries = unreadable_entries(&reads);
     let (node_list, topology) = (reads.nodes.as_ref().ok(), reads.topology.as_ref().ok());
     if node_list.is_none() && topology.is_none() {
         let unknown = |error: Option<&CmlError>| matches!(error, Some(CmlError::NotFound { .. }));
         return Err(if unknown(reads.nodes.as_ref().err()) && unknown(reads.topology.as_ref().err()) {
             ObservationImpossible::LabGone
         } else {
-            ObservationImpossible::NothingRead(coverage.failed_reads)
+            ObservationImpossible::NothingRead(failed_reads(&reads))
         });
     }
 
@@ -113,7 +114,7 @@ pub fn assemble(
     let addresses = reads.addresses.as_ref().ok().map(|read| &read.value);
     let stats = reads.stats.as_ref().ok().map(|read| &read.value);
 
-    let mut nodes: Vec<NodeReadings> = joined
+    let nodes: Result<Vec<NodeReadings>, Invalid> = joined
         .into_values()
         .map(|node| {
             let state = node.state.clone().or_else(|| states?.nodes.get(&node.id).cloned());
@@ -124,7 +125,7 @@ pub fn assemble(
                     .unwrap_or_default(),
                 ..stated(&node)
             };
-            NodeReadings {
+            Ok(NodeReadings {
                 nominal: resources.resolve(&node.node_definition),
                 machine: has_machine(&node.node_definition),
                 stats: stats.and_then(|stats| stats.nodes.get(&node.id).copied()),
@@ -133,25 +134,50 @@ pub fn assemble(
                     &node,
                     states.map(|states| &states.interfaces),
                     addresses.and_then(|addresses| addresses.get(&node.id)).map_or(&[], Vec::as_slice),
-                    &mut coverage.unreadable_entries,
-                ),
+                    &mut unreadable_entries,
+                )?,
                 node,
-            }
+            })
         })
         .collect();
+    let mut nodes = nodes.map_err(|invalid| ObservationImpossible::Absurd(invalid.within("nodes")))?;
     nodes.sort_by(|a, b| (&a.node.label, &a.node.id).cmp(&(&b.node.label, &b.node.id)));
 
-    let has_stats = stats.is_some();
-    coverage.nodes_total = Some(count(nodes.len()).saturating_add(left_out));
-    coverage.nodes_booted = nodes_booted(&nodes);
-    coverage.phase = phase(&nodes, settling);
-    bound(&mut coverage.unreadable_entries);
+    observation(&reads, nodes, left_out, unreadable_entries, (now, settling, port_range))
+        .map_err(ObservationImpossible::Absurd)
+}
 
+/// The observation of these nodes, beside which `left_out` others could not be read.
+fn observation(
+    reads: &LabReads,
+    nodes: Vec<NodeReadings>,
+    left_out: u32,
+    mut unreadable_entries: Vec<FailedRead>,
+    (now, settling, port_range): (DateTime<Utc>, Duration, PortRange),
+) -> Result<ResourceObservation, Invalid> {
+    bound(&mut unreadable_entries);
+    let nodes_total = Some(node_count(count(nodes.len()).saturating_add(left_out), "actual_node_count")?);
+    let coverage = Coverage {
+        nodes_total,
+        nodes_booted: nodes_booted(&nodes).map(|booted| node_count(booted, "coverage.nodes_booted")).transpose()?,
+        phase: phase(&nodes, settling),
+        failed_reads: List::first(failed_reads(reads)),
+        unreadable_entries: List::first(unreadable_entries),
+    };
     let nominal = quantities(&nodes, |node| {
         [node.nominal.cpu_cores, node.nominal.memory_mb.map(mb), (!node.machine).then_some(0.0)]
-    });
-    let used = has_stats.then(|| quantities(&nodes, NodeReadings::used));
+    })
+    .map_err(|invalid| invalid.within("nominal"))?;
+    let has_stats = reads.stats.is_ok();
+    let used = has_stats.then(|| quantities(&nodes, NodeReadings::used)).transpose();
+    let used = used.map_err(|invalid| invalid.within("usage"))?;
     let highest_cpu_percent = nodes.iter().filter_map(|node| node.stats?.cpu_usage).max_by(f64::total_cmp);
+    let usage = match used {
+        Some(used) => {
+            Some(Usage { used, highest_cpu_percent: amount("usage.highest_cpu_percent", highest_cpu_percent)? })
+        }
+        None => None,
+    };
 
     // A single node whose tags are unknown makes the set of ports unknown: its ports would look like ports that went.
     let ports = (left_out == 0 && nodes.iter().all(|node| node.node.tags.is_some())).then(|| {
@@ -160,37 +186,63 @@ pub fn assemble(
         }))
         .on_worker_with(port_range)
     });
-    let LabPorts { ports: port_list, unreadable: unreadable_tags } = ports.clone().unwrap_or_default();
-
-    let observation = ResourceObservation {
-        observed_at: Some(now),
-        observer: Some(OBSERVER.to_owned()),
+    let observed_ports = ports.as_ref().map(LabPorts::by_name).transpose();
+    let LabPorts { ports, unreadable } = ports.unwrap_or_default();
+    let topology = reads.topology.as_ref().ok().filter(|read| read.unreadable.is_empty());
+    let definitions = nodes.iter().map(|node| Label::clean(&node.node.node_definition));
+    let definitions: BTreeSet<Label> = definitions.filter(|definition| !definition.is_empty()).collect();
+    let nodes: Vec<NodeObservation> = nodes
+        .into_iter()
+        .enumerate()
+        .map(|(index, node)| node.observed().map_err(|invalid| invalid.within(&format!("nodes[{index}]"))))
+        .collect::<Result<_, _>>()?;
+    Ok(ResourceObservation {
+        observed_at: Some(BoundedTime::nearest(now)),
+        observer: Some(Actor::parse(OBSERVER)?),
         total_cpu_cores: nominal.cpu_cores,
         total_memory_mb: nominal.memory_mb,
         total_storage_mb: used.and_then(|used| used.storage_mb),
-        actual_node_count: coverage.nodes_total,
-        node_definitions_used: nodes
-            .iter()
-            .map(|node| node.node.node_definition.clone())
-            .filter(|definition| !definition.is_empty())
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect(),
-        observed_ports: ports.as_ref().map(LabPorts::by_name),
+        actual_node_count: nodes_total,
+        node_definitions_used: list("node_definitions_used", definitions.into_iter().collect())?,
+        observed_ports: observed_ports.map_err(|invalid| invalid.within("observed_ports"))?,
+        simulation_stats: kept_stats(reads).map_err(|invalid| invalid.within("simulation_stats"))?,
         nominal: Some(nominal),
-        usage: used.map(|used| Usage { used, highest_cpu_percent }),
-        ports: port_list,
-        unreadable_tags,
-        cml_version: reads.version.as_ref().ok().cloned(),
-        topology_fingerprint: topology
-            .filter(|read| read.unreadable.is_empty())
-            .map(|read| fingerprint::from_topology(&read.value)),
-        nodes: nodes.into_iter().map(NodeReadings::observed).collect(),
+        usage,
         coverage: Some(coverage),
-        simulation_stats: kept_stats(&reads),
-    };
-    observation.checked().map_err(ObservationImpossible::Absurd)?;
-    Ok(observation)
+        ports: list("ports", ports)?,
+        unreadable_tags: list("unreadable_tags", unreadable)?,
+        cml_version: text("cml_version", reads.version.as_ref().ok().cloned(), Name::parse)?,
+        topology_fingerprint: topology.map(|read| Name::parse(fingerprint::from_topology(&read.value))).transpose()?,
+        nodes: list("nodes", nodes)?,
+    })
+}
+
+/// A number of nodes, where an observation may have so many.
+fn node_count(count: u32, field: &str) -> Result<NodeCount, Invalid> {
+    NodeCount::new(count).map_err(|invalid| invalid.within(field))
+}
+
+fn amount(field: &str, amount: Option<f64>) -> Result<Option<Amount>, Invalid> {
+    amount.map(Amount::new).transpose().map_err(|invalid| invalid.within(field))
+}
+
+fn whole<T: Copy + Into<u64>, const MOST: u64>(
+    field: &str,
+    number: Option<T>,
+) -> Result<Option<Whole<T, 0, MOST>>, Invalid> {
+    number.map(Whole::new).transpose().map_err(|invalid| invalid.within(field))
+}
+
+fn text<T>(
+    field: &str,
+    text: Option<String>,
+    parse: impl FnOnce(String) -> Result<T, Invalid>,
+) -> Result<Option<T>, Invalid> {
+    text.map(parse).transpose().map_err(|invalid| invalid.within(field))
+}
+
+fn list<T, const MOST: usize>(field: &str, entries: Vec<T>) -> Result<List<T, MOST>, Invalid> {
+    List::try_from(entries).map_err(|invalid| invalid.within(field))
 }
 
 /// Cores in use by a node, from CML's `cpu_usage`.
@@ -245,30 +297,33 @@ impl NodeReadings {
         [self.stats.and_then(|stats| stats.cpu_usage).map(cores_in_use), self.used_memory_mb(), disk]
     }
 
-    fn observed(self) -> NodeObservation {
-        let usage = self.stats.map(|stats| NodeUsage {
-            cpu_percent: stats.cpu_usage,
-            cpu_cores: stats.cpu_usage.map(cores_in_use),
-            memory_mb: self.used_memory_mb(),
-            disk_mb: stats.disk_usage,
-            disk_read_bytes: stats.disk_read_bytes,
-            disk_written_bytes: stats.disk_written_bytes,
-            booted_seconds: stats.booted_for.filter(|seconds| *seconds > 0),
+    fn observed(self) -> Result<NodeObservation, Invalid> {
+        let memory_mb = self.used_memory_mb();
+        let usage = self.stats.map(|stats| {
+            Ok(NodeUsage {
+                cpu_percent: amount("cpu_percent", stats.cpu_usage)?,
+                cpu_cores: amount("cpu_cores", stats.cpu_usage.map(cores_in_use))?,
+                memory_mb: amount("memory_mb", memory_mb)?,
+                disk_mb: amount("disk_mb", stats.disk_usage)?,
+                disk_read_bytes: whole("disk_read_bytes", stats.disk_read_bytes)?,
+                disk_written_bytes: whole("disk_written_bytes", stats.disk_written_bytes)?,
+                booted_seconds: whole("booted_seconds", stats.booted_for.filter(|seconds| *seconds > 0))?,
+            })
         });
-        NodeObservation {
-            node_id: self.node.id,
-            label: self.node.label,
-            node_definition: self.node.node_definition,
-            state: self.state,
-            cpu_limit: self.nominal.cpu_limit,
-            ram_mb: self.nominal.memory_mb,
-            tags: self.node.tags.unwrap_or_default(),
-            interfaces: self.interfaces,
-            cpus: self.nominal.cpus,
-            nominal_cpu_cores: self.nominal.cpu_cores,
-            image_definition: self.node.image_definition,
-            usage,
-        }
+        Ok(NodeObservation {
+            node_id: Token::parse(self.node.id).map_err(|invalid| invalid.within("node_id"))?,
+            label: Label::clean(&self.node.label),
+            node_definition: Label::clean(&self.node.node_definition),
+            state: text("state", self.state, Token::parse)?,
+            cpu_limit: whole("cpu_limit", self.nominal.cpu_limit)?,
+            ram_mb: whole("ram_mb", self.nominal.memory_mb)?,
+            tags: list("tags", self.node.tags.iter().flatten().map(|tag| Label::clean(tag)).collect())?,
+            interfaces: list("interfaces", self.interfaces)?,
+            cpus: whole("cpus", self.nominal.cpus)?,
+            nominal_cpu_cores: amount("nominal_cpu_cores", self.nominal.cpu_cores)?,
+            image_definition: self.node.image_definition.as_deref().map(Label::clean),
+            usage: usage.transpose().map_err(|invalid: Invalid| invalid.within("usage"))?,
+        })
     }
 }
 
@@ -323,7 +378,7 @@ fn interfaces(
     states: Option<&BTreeMap<String, String>>,
     addresses: &[Address],
     unreadable: &mut Vec<FailedRead>,
-) -> Vec<InterfaceObservation> {
+) -> Result<Vec<InterfaceObservation>, Invalid> {
     // An answer without ids is matched by what was deployed, and by the label where that belongs to one interface alone.
     let labels = |label: &str| node.interfaces.iter().filter(|interface| interface.label == label).count();
     let address_of = |interface: &Interface| {
@@ -337,50 +392,42 @@ fn interfaces(
             .or_else(|| without_id.clone().find(by_mac))
             .or_else(|| without_id.find(|address| address.label == interface.label && labels(&interface.label) == 1))
     };
-    let mut interfaces: Vec<InterfaceObservation> = node
-        .interfaces
-        .iter()
-        .map(|interface| {
-            let address = address_of(interface);
-            InterfaceObservation {
-                interface_id: interface.id.clone(),
-                label: interface.label.clone(),
-                slot: interface.slot,
-                state: states.and_then(|states| states.get(&interface.id).cloned()),
-                mac_address: interface.deployed_mac.clone().or_else(|| address.map(|address| address.mac.clone())),
-                ip4: address.map(|address| first(&address.ip4)).unwrap_or_default(),
-                ip6: address.map(|address| first(&address.ip6)).unwrap_or_default(),
-            }
+    let observed = |interface: &Interface, address: Option<&Address>| {
+        let mac = interface.deployed_mac.as_ref().or(address.map(|address| &address.mac));
+        let state = states.and_then(|states| states.get(&interface.id));
+        Ok(InterfaceObservation {
+            interface_id: Token::parse(interface.id.as_str()).map_err(|invalid| invalid.within("interface_id"))?,
+            label: Label::clean(&interface.label),
+            slot: interface.slot,
+            state: text("state", state.cloned(), Token::parse)?,
+            mac_address: text("mac_address", mac.cloned(), Token::parse)?,
+            ip4: address.map(|address| first("ip4", &address.ip4)).transpose()?.unwrap_or_default(),
+            ip6: address.map(|address| first("ip6", &address.ip6)).transpose()?.unwrap_or_default(),
         })
-        .collect();
+    };
+    let mut interfaces: Vec<InterfaceObservation> =
+        node.interfaces.iter().map(|interface| observed(interface, address_of(interface))).collect::<Result<_, _>>()?;
     if node.interfaces.is_empty() {
         // Read B failed: what was learnt of addresses is still worth telling.
-        interfaces = addresses
-            .iter()
-            .filter(|address| !address.interface_id.is_empty())
-            .map(|address| InterfaceObservation {
-                interface_id: address.interface_id.clone(),
-                label: address.label.clone(),
-                slot: None,
-                state: states.and_then(|states| states.get(&address.interface_id).cloned()),
-                mac_address: Some(address.mac.clone()),
-                ip4: first(&address.ip4),
-                ip6: first(&address.ip6),
-            })
-            .collect();
+        let addresses = addresses.iter().filter(|address| !address.interface_id.is_empty());
+        let known = addresses.map(|address| {
+            let (id, label) = (address.interface_id.clone(), address.label.clone());
+            observed(&Interface { id, label, ..Interface::default() }, Some(address))
+        });
+        interfaces = known.collect::<Result<_, _>>()?;
     }
     if interfaces.len() > MOST_INTERFACES {
-        unreadable.push(FailedRead {
-            read: format!("topology.nodes.{}.interfaces", node.id),
-            reason: format!("has {} entries; the first {MOST_INTERFACES} are kept", interfaces.len()),
-        });
+        let reason = format!("has {} entries; the first {MOST_INTERFACES} are kept", interfaces.len());
+        unreadable.push(FailedRead::new(&format!("topology.nodes.{}.interfaces", node.id), &reason));
         interfaces.truncate(MOST_INTERFACES);
     }
-    interfaces
+    Ok(interfaces)
 }
 
-fn first(addresses: &[String]) -> Vec<String> {
-    addresses.iter().take(MOST_SMALL).cloned().collect()
+fn first(field: &str, addresses: &[String]) -> Result<List<Token, MOST_SMALL>, Invalid> {
+    let addresses = addresses.iter().take(MOST_SMALL).map(|address| Token::parse(address.as_str()));
+    let addresses: Result<Vec<Token>, Invalid> = addresses.collect();
+    list(field, addresses.map_err(|invalid| invalid.within(field))?)
 }
 
 fn nodes_booted(nodes: &[NodeReadings]) -> Option<u32> {
@@ -411,12 +458,19 @@ fn phase(nodes: &[NodeReadings], settling: Duration) -> Phase {
     Phase::Steady
 }
 
-fn quantities(nodes: &[NodeReadings], part: impl Fn(&NodeReadings) -> [Option<f64>; 3]) -> Quantities {
+fn quantities(nodes: &[NodeReadings], part: impl Fn(&NodeReadings) -> [Option<f64>; 3]) -> Result<Quantities, Invalid> {
     let parts: Vec<[Option<f64>; 3]> = nodes.iter().map(part).collect();
     let (cpu_cores, unknown_cpu_nodes) = total(parts.iter().map(|part| part[0]));
     let (memory_mb, unknown_memory_nodes) = total(parts.iter().map(|part| part[1]));
     let (storage_mb, unknown_storage_nodes) = total(parts.iter().map(|part| part[2]));
-    Quantities { cpu_cores, memory_mb, storage_mb, unknown_cpu_nodes, unknown_memory_nodes, unknown_storage_nodes }
+    Ok(Quantities {
+        cpu_cores: amount("cpu_cores", cpu_cores)?,
+        memory_mb: amount("memory_mb", memory_mb)?,
+        storage_mb: amount("storage_mb", storage_mb)?,
+        unknown_cpu_nodes: node_count(unknown_cpu_nodes, "unknown_cpu_nodes")?,
+        unknown_memory_nodes: node_count(unknown_memory_nodes, "unknown_memory_nodes")?,
+        unknown_storage_nodes: node_count(unknown_storage_nodes, "unknown_storage_nodes")?,
+    })
 }
 
 fn failed_reads(reads: &LabReads) -> Vec<FailedRead> {
@@ -429,10 +483,7 @@ fn failed_reads(reads: &LabReads) -> Vec<FailedRead> {
         ("simplified_node_definitions", reads.defaults.as_ref().and_then(|read| read.as_ref().err())),
         ("system_information", reads.version.as_ref().err()),
     ];
-    errors
-        .into_iter()
-        .filter_map(|(read, error)| Some(FailedRead { read: read.to_owned(), reason: error?.to_string() }))
-        .collect()
+    errors.into_iter().filter_map(|(read, error)| Some(FailedRead::new(read, &error?.to_string()))).collect()
 }
 
 fn unreadable_entries(reads: &LabReads) -> Vec<FailedRead> {
@@ -447,13 +498,14 @@ fn unreadable_entries(reads: &LabReads) -> Vec<FailedRead> {
 
 /// The answer as CML gave it; of one that is too large to be passed on, how large it was. What it says of each node is
 /// in the nodes all the same.
-fn kept_stats(reads: &LabReads) -> Option<RawJson> {
-    let raw = RawJson::from(&reads.stats.as_ref().ok()?.value.raw);
-    if raw.bytes() <= MOST_STATS_BYTES {
-        return Some(raw);
+fn kept_stats(reads: &LabReads) -> Result<Option<SimulationStats>, Invalid> {
+    let Ok(stats) = &reads.stats else { return Ok(None) };
+    let mut raw = RawJson::from(&stats.value.raw);
+    if raw.bytes() > SimulationStats::MOST_BYTES {
+        let left_out = format!("{} bytes, more than the {} that are kept", raw.bytes(), SimulationStats::MOST_BYTES);
+        raw = RawJson::from(&serde_json::json!({ "left_out": left_out }));
     }
-    let left_out = format!("{} bytes, more than the {MOST_STATS_BYTES} that are kept", raw.bytes());
-    Some(RawJson::from(&serde_json::json!({ "left_out": left_out })))
+    SimulationStats::try_from(raw).map(Some)
 }
 
 /// Keeps the list within what an observation holds, saying how much was cut.
@@ -461,7 +513,7 @@ fn bound(entries: &mut Vec<FailedRead>) {
     if entries.len() > MOST_SMALL {
         let cut = entries.len() - (MOST_SMALL - 1);
         entries.truncate(MOST_SMALL - 1);
-        entries.push(FailedRead { read: "…".to_owned(), reason: format!("{cut} more entries could not be read") });
+        entries.push(FailedRead::new("…", &format!("{cut} more entries could not be read")));
     }
 }
 

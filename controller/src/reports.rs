@@ -302,7 +302,8 @@ mod tests {
         assert_eq!(failure("a").id, failure("a").id);
         assert_ne!(failure("a").id, failure("b").id);
         let seen = |observer: &str| {
-            let observation = ResourceObservation { observer: Some(observer.into()), ..ResourceObservation::unknown() };
+            let observation =
+                ResourceObservation { observer: Some(observer.parse().unwrap()), ..ResourceObservation::unknown() };
             Report::observation(&session, &request, observation).unwrap()
         };
         assert_eq!(seen("one").id, seen("other").id, "of two observations for one request the log takes one");

@@ -1,6 +1,7 @@
 //! What an aggregate answers to a command.
 
 use cqrs_es::Aggregate;
+use schemars::JsonSchema;
 
 /// The answer of a decision that was not refused.
 ///
@@ -24,7 +25,13 @@ impl<E> Decision<E> {
 
 /// A pure, synchronous decision over an aggregate. `Aggregate::handle` of every aggregate is a shell around it.
 pub trait Decide:
-    Aggregate<Services = (), Command: Clone + Send + Sync, Error: Clone + Send + Sync + 'static> + Clone + 'static
+    Aggregate<
+        Services = (),
+        Command: Clone + Send + Sync,
+        Event: JsonSchema + 'static,
+        Error: Clone + Send + Sync + 'static,
+    > + Clone
+    + 'static
 {
     /// Raised whenever the serialised state changes its shape, so that older snapshots are discarded.
     const SNAPSHOT_SHAPE: i32;

@@ -9,7 +9,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::nominal::has_machine;
-use crate::observation::{NodeObservation, Phase, ResourceObservation};
+use crate::number::{Amount, Whole};
+use crate::observation::{NodeObservation, NodeUsage, Phase, ResourceObservation};
 use crate::time;
 
 /// A stated total may differ from the sum of its nodes by this share of the greater one.
@@ -21,9 +22,9 @@ const TOLERATED_MB: f64 = 16.0;
 
 /// When an observation counts as made: as its observer says, and no later than it was recorded.
 ///
-/// Of two observations the later one by this time is the newer, and of two at the same time the one that was recorded
-/// later. Whatever tells the newest of several goes by it, so that one sender's clock, however far ahead, buries nobody's
-/// later observations. Stored times may lie anywhere; this one can be shown.
+/// The newer of two observations is the one with the later such time; of two with the same time, the one recorded later.
+/// Everything that picks a newest observation compares this time, so a sender whose clock is ahead cannot hide later
+/// observations. Stored times may lie anywhere; this one can be shown.
 pub fn made_at(observed_at: DateTime<Utc>, recorded_at: DateTime<Utc>) -> DateTime<Utc> {
     time::shown(observed_at.min(recorded_at))
 }
@@ -114,17 +115,22 @@ impl NodeObservation {
         if !has_machine(&self.node_definition) {
             return Some(0.0);
         }
-        let by_cpus = || Some(f64::from(self.cpus?) * f64::from(self.cpu_limit.unwrap_or(100)) / 100.0);
-        self.nominal_cpu_cores.or_else(by_cpus)
+        let percent = || self.cpu_limit.map_or(100, Whole::get);
+        let by_cpus = || Some(f64::from(self.cpus?.get()) * f64::from(percent()) / 100.0);
+        self.nominal_cpu_cores.map(Amount::get).or_else(by_cpus)
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a node has at most 100,000,000 MB")]
     fn nominal_mb(&self) -> Option<f64> {
-        self.ram_mb.map(|ram| ram as f64).or_else(|| (!has_machine(&self.node_definition)).then_some(0.0))
+        self.ram_mb.map(|ram| ram.get() as f64).or_else(|| (!has_machine(&self.node_definition)).then_some(0.0))
     }
 
-    fn used(&self, quantity: impl Fn(&crate::observation::NodeUsage) -> Option<f64>) -> Option<f64> {
-        self.usage.as_ref().and_then(quantity).or_else(|| (!has_machine(&self.node_definition)).then_some(0.0))
+    fn used(&self, quantity: impl Fn(&NodeUsage) -> Option<Amount>) -> Option<f64> {
+        self.usage
+            .as_ref()
+            .and_then(quantity)
+            .map(Amount::get)
+            .or_else(|| (!has_machine(&self.node_definition)).then_some(0.0))
     }
 
     /// Whether the node certainly does not run. One whose state is unknown may.
@@ -136,24 +142,27 @@ impl NodeObservation {
 impl ResourceObservation {
     /// Nominal cores in total: the compatible total, which is nominal, or the newer field.
     pub fn nominal_cpu_cores(&self) -> Option<f64> {
-        self.total_cpu_cores.or(self.nominal.and_then(|nominal| nominal.cpu_cores))
+        self.total_cpu_cores.or(self.nominal.and_then(|nominal| nominal.cpu_cores)).map(Amount::get)
     }
 
     /// Nominal MB of memory in total, likewise.
     pub fn nominal_memory_mb(&self) -> Option<f64> {
-        self.total_memory_mb.or(self.nominal.and_then(|nominal| nominal.memory_mb))
+        self.total_memory_mb.or(self.nominal.and_then(|nominal| nominal.memory_mb)).map(Amount::get)
     }
 
     /// Measured MB on disk in total: the compatible total, which is measured, or the newer field.
     pub fn used_storage_mb(&self) -> Option<f64> {
-        self.total_storage_mb.or(self.usage.and_then(|usage| usage.used.storage_mb))
+        self.total_storage_mb.or(self.usage.and_then(|usage| usage.used.storage_mb)).map(Amount::get)
+    }
+
+    fn lists_every_node(&self) -> bool {
+        self.actual_node_count.is_none_or(|count| count.get() as usize <= self.nodes.len())
     }
 
     /// Every stated total, with what it is about and what its nodes add up to.
     fn totals(&self) -> impl Iterator<Item = (&'static str, Resource, f64, Sum)> {
         // Where fewer nodes are listed than there are, those that are not listed are unknown.
-        let listed = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        let all = self.actual_node_count.is_none_or(|count| count <= listed);
+        let all = self.lists_every_node();
         let sum = |part: &dyn Fn(&NodeObservation) -> Option<f64>| {
             let sum = Sum::over(self.nodes.iter().map(part));
             Sum { whole: sum.whole && all, ..sum }
@@ -173,11 +182,11 @@ impl ResourceObservation {
             ("usage.memory_mb", Resource::Memory, used.memory_mb, sum(&|node| node.used(|usage| usage.memory_mb))),
             ("usage.storage_mb", Resource::Storage, used.storage_mb, disk()),
         ];
-        // Where nothing is told of nodes, totals contradict nothing.
-        let told = self.node_count() == Some(0) || !self.nodes.is_empty();
+        // Without listed nodes there is nothing that totals could contradict.
+        let knows_nodes = self.node_count() == Some(0) || !self.nodes.is_empty();
         totals.into_iter().filter_map(move |(field, resource, total, sum)| {
-            told.then_some(())?;
-            Some((field, resource, total?, sum))
+            knows_nodes.then_some(())?;
+            Some((field, resource, total?.get(), sum))
         })
     }
 
@@ -192,10 +201,9 @@ impl ResourceObservation {
     /// Why the observation as a whole is no evidence; `None` where it is some.
     pub fn no_evidence(&self) -> Option<NoEvidence> {
         let stopped = self.coverage.as_ref().is_some_and(|coverage| coverage.phase == Phase::Stopped);
-        let listed = u32::try_from(self.nodes.len()).unwrap_or(u32::MAX);
-        let all_listed = listed > 0 && self.actual_node_count.is_none_or(|count| count <= listed);
+        let all_listed = !self.nodes.is_empty() && self.lists_every_node();
         let stand_still = all_listed && self.nodes.iter().all(NodeObservation::stands_still);
-        // Where no node is told, totals of nothing are those of a lab that is not there.
+        // Totals of zero without a single node are those of a lab that does not exist.
         let totals = [self.nominal_cpu_cores(), self.nominal_memory_mb(), self.used_storage_mb()];
         let no_node = match self.node_count() {
             Some(count) => count == 0,

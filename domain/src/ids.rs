@@ -34,7 +34,7 @@ macro_rules! ids {
         ///
         /// Invariant: matches [`ID_PATTERN`].
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[serde(try_from = "String")]
         pub struct $name(String);
 
         impl $name {

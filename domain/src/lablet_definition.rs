@@ -2,6 +2,8 @@
 //!
 //! Its numbers are guesses until the lab has run. A revision replaces them, with who, why and the evidence.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
@@ -10,17 +12,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{self, Decide, Decision};
 use crate::ids::{DefinitionId, EventId};
-use crate::invalid::{Checked, Checking, Invalid};
-use crate::observation::MOST_NODES;
+use crate::invalid::Invalid;
+use crate::list::List;
+use crate::number::Whole;
+use crate::observation::NodeCount;
 use crate::ports::{MOST_PORTS, PortName};
 use crate::text::{Line, Prose, Rule};
 
-/// What a port leads to, by its short name.
-const PROTOCOL: Rule = Rule::line(1, 32);
 /// The author's version.
 const VERSION: Rule = Rule::line(1, LONGEST_VERSION);
-/// As it may be stored.
-const STORED_VERSION: Rule = Rule::prose(1, LONGEST_VERSION);
 const LONGEST_VERSION: usize = 64;
 /// Most events that a revision rests on.
 const MOST_EVIDENCE: usize = 1_000;
@@ -29,23 +29,11 @@ const MOST_EVIDENCE: usize = 1_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ResourceRequirements {
     /// Whole cores, at least 1.
-    #[schemars(range(min = 1, max = 10_000))]
-    pub cpu_cores: u32,
+    pub cpu_cores: Whole<u32, 1, 10_000>,
     /// Whole GB of memory, at least 1.
-    #[schemars(range(min = 1, max = 1_000_000))]
-    pub memory_gb: u32,
+    pub memory_gb: Whole<u32, 1, 1_000_000>,
     /// Whole GB of storage, at least 1.
-    #[schemars(range(min = 1, max = 10_000_000))]
-    pub storage_gb: u32,
-}
-
-impl Checked for ResourceRequirements {
-    fn check(&self, checking: &mut Checking) {
-        let Self { cpu_cores, memory_gb, storage_gb } = self;
-        checking.at_least_one("cpu_cores", *cpu_cores, 10_000);
-        checking.at_least_one("memory_gb", *memory_gb, 1_000_000);
-        checking.at_least_one("storage_gb", *storage_gb, 10_000_000);
-    }
+    pub storage_gb: Whole<u32, 1, 10_000_000>,
 }
 
 /// One port that a lab exposes.
@@ -54,30 +42,42 @@ pub struct PortTemplateEntry {
     /// Compatible name, e.g. `PC_serial`.
     pub name: PortName,
     /// E.g. `serial`, `vnc`, `tcp`, `ssh`.
-    #[schemars(schema_with = "protocol_schema")]
-    pub protocol: String,
+    pub protocol: Line<1, 32>,
 }
 
 /// The ports that a lab exposes. Names are unique.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "UncheckedPortTemplate")]
 pub struct PortTemplate {
     /// The ports, in the author's order.
     #[serde(default)]
-    pub ports: Vec<PortTemplateEntry>,
+    ports: List<PortTemplateEntry, MOST_PORTS>,
 }
 
-impl Checked for PortTemplate {
-    fn check(&self, checking: &mut Checking) {
-        let Self { ports } = self;
-        let mut names = std::collections::BTreeSet::new();
-        checking.each("ports", ports, MOST_PORTS, |port, checking| {
-            let PortTemplateEntry { name, protocol } = port;
-            checking.text("protocol", protocol, PROTOCOL);
-            if !names.insert(name.clone()) {
-                let problem = format!("repeats {:?}", name.as_str());
-                checking.field("name", |checking| checking.note(Err(Invalid::new("", problem, "each name once"))));
+#[derive(Deserialize)]
+struct UncheckedPortTemplate {
+    #[serde(default)]
+    ports: List<PortTemplateEntry, MOST_PORTS>,
+}
+
+impl PortTemplate {
+    /// The ports, in the author's order.
+    pub fn ports(&self) -> &[PortTemplateEntry] {
+        &self.ports
+    }
+}
+
+impl TryFrom<UncheckedPortTemplate> for PortTemplate {
+    type Error = Invalid;
+    fn try_from(UncheckedPortTemplate { ports }: UncheckedPortTemplate) -> Result<Self, Invalid> {
+        let mut names = BTreeSet::new();
+        for (index, port) in ports.iter().enumerate() {
+            if !names.insert(&port.name) {
+                let problem = format!("repeats {:?}", port.name.as_str());
+                return Err(Invalid::new(format!("ports[{index}].name"), problem, "each name once"));
             }
-        });
+        }
+        Ok(Self { ports })
     }
 }
 
@@ -115,8 +115,7 @@ impl<'de> Deserialize<'de> for DefinitionVersion {
             TextOrNumber::Text(text) => text,
             TextOrNumber::Number(number) => number.to_string(),
         };
-        // What is stored stays readable; that it has one line is checked with the command.
-        STORED_VERSION.check(&text).map(|()| Self(text)).map_err(serde::de::Error::custom)
+        Self::parse(text).map_err(serde::de::Error::custom)
     }
 }
 
@@ -152,8 +151,7 @@ pub struct NewDefinition {
     pub port_template: PortTemplate,
     /// Number of nodes, where the author states it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(max = 2_000))]
-    pub node_count: Option<u32>,
+    pub node_count: Option<NodeCount>,
     /// What it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Prose<0, 4_000>>,
@@ -175,7 +173,7 @@ pub struct DefinitionRevision {
     pub reason: Prose<1, 2_000>,
     /// The events that it rests on.
     #[serde(default)]
-    pub evidence: Vec<EventId>,
+    pub evidence: List<EventId, MOST_EVIDENCE>,
 }
 
 /// The part of a definition that a revision changes.
@@ -190,7 +188,7 @@ pub struct DefinitionContent {
     pub description: Option<String>,
 }
 
-/// What a definition is told to do.
+/// A command to a definition.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LabletDefinitionCommand {
     /// Begin to exist.
@@ -348,38 +346,9 @@ impl NewDefinition {
     }
 }
 
-fn protocol_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    PROTOCOL.schema()
-}
-
-impl Checked for NewDefinition {
-    fn check(&self, checking: &mut Checking) {
-        let Self { id: _, name: _, version, resource_requirements, port_template, node_count, description: _ } = self;
-        checking.text("version", version.as_str(), VERSION);
-        checking.field("resource_requirements", |checking| resource_requirements.check(checking));
-        checking.field("port_template", |checking| port_template.check(checking));
-        checking.whole("node_count", *node_count, MOST_NODES as u64);
-    }
-}
-
-impl Checked for DefinitionRevision {
-    fn check(&self, checking: &mut Checking) {
-        let Self { resource_requirements, port_template, description, reason: _, evidence } = self;
-        if let Some(requirements) = resource_requirements {
-            checking.field("resource_requirements", |checking| requirements.check(checking));
-        }
-        if let Some(template) = port_template {
-            checking.field("port_template", |checking| template.check(checking));
-        }
-        checking.field("evidence", |checking| {
-            checking.count(evidence.len(), MOST_EVIDENCE);
-        });
-        if resource_requirements.is_none() && port_template.is_none() && description.is_none() {
-            let problem = "is absent, and so are port_template and description";
-            checking.field("resource_requirements", |checking| {
-                checking.note(Err(Invalid::new("", problem, "at least one of the three")));
-            });
-        }
+impl DefinitionRevision {
+    fn changes_nothing(&self) -> bool {
+        self.resource_requirements.is_none() && self.port_template.is_none() && self.description.is_none()
     }
 }
 
@@ -394,7 +363,7 @@ impl Decide for LabletDefinition {
         size_of::<Self>()
             + definition.name.len()
             + content.description.as_ref().map_or(0, String::len)
-            + content.port_template.ports.len() * PORT
+            + content.port_template.ports().len() * PORT
     }
 
     fn decide(
@@ -403,14 +372,13 @@ impl Decide for LabletDefinition {
     ) -> Result<Decision<LabletDefinitionEvent>, LabletDefinitionError> {
         match command {
             LabletDefinitionCommand::Create { id, new, now } => {
-                new.checked()?;
                 let content = new.content();
                 if let Self::Present(present) = self {
                     let same = present.revision == 1
                         && present.content == content
                         && present.name == new.name.as_str()
                         && present.version == new.version
-                        && present.node_count == new.node_count;
+                        && present.node_count == new.node_count.map(Whole::get);
                     return if same { Ok(Decision::AlreadyDone) } else { Err(LabletDefinitionError::Exists { id }) };
                 }
                 Ok(Decision::one(LabletDefinitionEvent::Created {
@@ -418,13 +386,16 @@ impl Decide for LabletDefinition {
                     name: new.name.into(),
                     version: new.version,
                     content,
-                    node_count: new.node_count,
+                    node_count: new.node_count.map(Whole::get),
                     created_at: now,
                 }))
             }
             LabletDefinitionCommand::Revise { revision, revised_by, now } => {
                 let present = self.present().ok_or(LabletDefinitionError::Absent)?;
-                revision.checked()?;
+                if revision.changes_nothing() {
+                    let problem = "is absent, and so are port_template and description";
+                    return Err(Invalid::new("resource_requirements", problem, "at least one of the three").into());
+                }
                 let after = DefinitionContent {
                     resource_requirements: revision
                         .resource_requirements
@@ -441,7 +412,7 @@ impl Decide for LabletDefinition {
                     before: present.content.clone(),
                     after,
                     reason: revision.reason.into(),
-                    evidence: revision.evidence,
+                    evidence: revision.evidence.into(),
                     revised_by,
                     revised_at: now,
                 }))
@@ -549,22 +520,22 @@ mod tests {
         for field in ["cpu_cores", "memory_gb", "storage_gb"] {
             let mut wire = serde_json::to_value(new()).unwrap();
             wire["resource_requirements"][field] = json!(0);
-            let new: NewDefinition = serde_json::from_value(wire).unwrap();
-            assert_eq!(new.checked().unwrap_err().field, format!("resource_requirements.{field}"));
+            let refused = serde_path_to_error::deserialize::<_, NewDefinition>(wire).unwrap_err();
+            assert_eq!(refused.path().to_string(), format!("resource_requirements.{field}"));
         }
     }
 
     #[test]
     fn a_port_name_stands_once() {
-        let mut new = new();
-        new.port_template.ports.push(new.port_template.ports[0].clone());
-        assert_eq!(new.checked().unwrap_err().field, "port_template.ports[1].name");
+        let port = json!({"name": "PC_serial", "protocol": "serial"});
+        let refused = serde_json::from_value::<PortTemplate>(json!({"ports": [port, port]})).unwrap_err().to_string();
+        assert_eq!(refused, "ports[1].name repeats \"PC_serial\"; expected each name once");
     }
 
     #[test]
     fn a_revision_keeps_before_after_reason_and_evidence() {
         let mut after = new().content();
-        after.resource_requirements.memory_gb = 12;
+        after.resource_requirements.memory_gb = Whole::new(12).unwrap();
         Given::with(())
             .given(vec![created()])
             .when(revise(json!({

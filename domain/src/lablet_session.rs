@@ -1,4 +1,4 @@
-//! A session: one run of a lab for one learner, what was asked of it and what was seen of it.
+//! A session: one run of a lab for one learner, with its observations and the requests for them.
 
 pub mod event;
 pub mod recent;
@@ -20,14 +20,14 @@ use crate::actor::Actor;
 use crate::decision::{self, Decide, Decision};
 use crate::evidence::{made_at, replaces};
 use crate::ids::{LabId, RequestId, WorkerId};
-use crate::invalid::{Checked, Invalid};
+use crate::invalid::Invalid;
 use crate::observation_summary::{LatestDrift, ObservationSummary};
 use crate::ports::{DriftVerdict, PortMap};
 use crate::text::{Line, Prose};
-use crate::time;
-use crate::timeslot::Timeslot;
+use crate::time::{self, BoundedTime};
+use crate::timeslot::{Booking, Timeslot};
 
-/// What a session is told to do.
+/// A command to a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum LabletSessionCommand {
     /// Begin to exist, pending.
@@ -37,7 +37,7 @@ pub enum LabletSessionCommand {
         /// For whom.
         owner_id: Option<Line<1, 128>>,
         /// When it is booked.
-        timeslot: Option<Timeslot>,
+        timeslot: Option<Booking>,
         /// The time.
         now: DateTime<Utc>,
     },
@@ -268,7 +268,6 @@ impl PresentSession {
         transition: Transition,
         now: DateTime<Utc>,
     ) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
-        transition.checked()?;
         let (from, to) = (self.status, transition.new_status);
         if let (Some(bound), Some(named)) = (self.assignment.worker(), &transition.worker_id)
             && bound != named
@@ -303,7 +302,7 @@ impl PresentSession {
             ids: self.ids.clone(),
             worker_id: worker,
             allocated_ports: transition.allocated_ports,
-            timeslot: transition.timeslot,
+            timeslot: transition.timeslot.map(Booking::timeslot),
             cml_lab_id: lab,
             reason: transition.reason.map(String::from),
             at: now,
@@ -320,7 +319,7 @@ impl PresentSession {
             ("worker_id", worker_id.is_some() && worker_id.as_ref() != self.assignment.worker()),
             ("cml_lab_id", cml_lab_id.is_some() && cml_lab_id.as_ref() != self.assignment.lab()),
             ("allocated_ports", allocated_ports.is_some() && *allocated_ports != self.allocated_ports),
-            ("timeslot", timeslot.is_some() && *timeslot != self.timeslot),
+            ("timeslot", timeslot.is_some() && timeslot.map(Booking::timeslot) != self.timeslot),
             ("reason", reason.is_some() && reason.as_ref().map(Prose::as_str) != self.status_reason.as_deref()),
         ];
         fields.into_iter().find_map(|(field, is_new)| is_new.then_some(field))
@@ -382,18 +381,18 @@ impl PresentSession {
                 return Err(LabletSessionError::UnknownRequest { request_id: request_id.clone() });
             }
         }
-        report.checked()?;
         if report.says_nothing() {
             let expected = "something that was seen: a total, nodes, ports, what is used";
             return Err(Invalid::new("observed_resources", "says nothing that is known", expected).into());
         }
         let ObservationReport { mut observed_resources, observed_ports, request_id } = report;
         if let Some(observed_at) = observed_resources.observed_at {
-            time::check_seen(observed_at, now).map_err(|invalid| invalid.within("observed_resources.observed_at"))?;
+            time::check_seen(observed_at.at(), now)
+                .map_err(|invalid| invalid.within("observed_resources.observed_at"))?;
         }
         let observed_ports = observed_ports.or_else(|| observed_resources.observed_ports.clone());
-        let observer = observed_resources.observer.get_or_insert_with(|| reported_by.into()).clone();
-        let observed_at = *observed_resources.observed_at.get_or_insert(now);
+        let observer = observed_resources.observer.get_or_insert(reported_by).clone();
+        let observed_at = observed_resources.observed_at.get_or_insert(BoundedTime::nearest(now)).at();
         if request_id.is_none() && self.recent_observations.contains(&observer, observed_at) {
             return Ok(Decision::AlreadyDone);
         }
@@ -447,7 +446,6 @@ impl PresentSession {
         failure: ObservationFailure,
         now: DateTime<Utc>,
     ) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
-        failure.checked()?;
         let requested_by = match &failure.request_id {
             None => None,
             Some(request_id) if self.answered_requests.contains(request_id) => return Ok(Decision::AlreadyDone),
@@ -503,7 +501,7 @@ impl Decide for LabletSession {
 
     fn decide(&self, command: LabletSessionCommand) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
         if let LabletSessionCommand::Create { ids, owner_id, timeslot, now } = command {
-            timeslot.map_or(Ok(()), |timeslot| timeslot.checked()).map_err(|invalid| invalid.within("timeslot"))?;
+            let timeslot = timeslot.map(Booking::timeslot);
             let owner_id = owner_id.map(String::from);
             let Self::Present(present) = self else {
                 return Ok(Decision::one(LabletSessionEvent::Created { ids, owner_id, timeslot, created_at: now }));
@@ -587,7 +585,7 @@ impl Aggregate for LabletSession {
             }
             LabletSessionEvent::ResourcesObserved { observed_resources, request_id, observed_at, .. } => {
                 if let Some(observer) = observed_resources.observer {
-                    session.recent_observations.insert(observer, observed_at);
+                    session.recent_observations.insert(observer.into(), observed_at);
                 }
                 session.answer(request_id);
             }

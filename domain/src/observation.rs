@@ -7,21 +7,21 @@ mod coverage;
 mod node;
 mod usage;
 
-use chrono::{DateTime, Utc};
-use schemars::{JsonSchema, Schema};
-use serde::{Deserialize, Serialize};
+use schemars::JsonSchema;
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::coverage::{Coverage, FailedRead, Phase};
-pub use self::node::{InterfaceObservation, NodeObservation, NodeUsage};
+pub use self::node::{Count, CpuLimit, Cpus, InterfaceObservation, NodeObservation, NodeUsage, RamMb};
 pub use self::usage::{Quantities, Usage};
 use crate::Invalid;
 use crate::actor::Actor;
-use crate::invalid::{Checked, Checking};
-use crate::port_tags::{ObservedPort, PortIntent, PortTag, UnreadableTag};
+use crate::list::List;
+use crate::number::{Amount, Whole};
+use crate::port_tags::{ObservedPort, UnreadableTag};
 use crate::ports::{MOST_PORTS, PortMap};
 use crate::raw_json::RawJson;
-use crate::text::{self, EXPLANATION, LABEL, NAME, TOKEN};
-use crate::time;
+use crate::text::{Label, Name};
+use crate::time::BoundedTime;
 
 /// Most nodes of one observation.
 pub const MOST_NODES: usize = 2_000;
@@ -29,31 +29,9 @@ pub const MOST_NODES: usize = 2_000;
 pub const MOST_INTERFACES: usize = 512;
 /// Most tags of one node, addresses of one interface, failed reads, …
 pub const MOST_SMALL: usize = 256;
-/// Most bytes of `simulation_stats` as JSON. The largest lab, 2,000 busy nodes with as many links, has some 900 KB.
-pub const MOST_STATS_BYTES: usize = 1 << 20;
-/// Greatest plausible total; anything above is a mistake of the sender.
-pub const GREATEST_TOTAL: f64 = 1e9;
-/// Greatest count of bytes or seconds: every reader of JSON has it exactly, and a column of Postgres holds it.
-pub const GREATEST_COUNT: u64 = 9_007_199_254_740_991;
-fn state_label(schema: &mut Schema) {
-    LABEL.state(schema);
-}
 
-fn state_token(schema: &mut Schema) {
-    TOKEN.state(schema);
-}
-
-fn state_name(schema: &mut Schema) {
-    NAME.state(schema);
-}
-
-fn state_actor(schema: &mut Schema) {
-    Actor::RULE.state(schema);
-}
-
-fn state_explanation(schema: &mut Schema) {
-    EXPLANATION.state(schema);
-}
+/// A number of nodes.
+pub type NodeCount = Whole<u32, 0, { MOST_NODES as u64 }>;
 
 /// One observation of a running lab.
 ///
@@ -62,44 +40,36 @@ fn state_explanation(schema: &mut Schema) {
 pub struct ResourceObservation {
     /// When the lab was read: from 2000 to 2199, and at most 5 minutes ahead of the log's clock. Absent in a report means
     /// the time at which the report is recorded.
-    #[serde(default, deserialize_with = "time::deserialize_option")]
-    pub observed_at: Option<DateTime<Utc>>,
+    #[serde(default)]
+    pub observed_at: Option<BoundedTime>,
     /// Who observed, e.g. `controller` or `grading`.
     #[serde(default)]
-    #[schemars(transform = state_actor)]
-    pub observer: Option<String>,
+    pub observer: Option<Actor>,
     /// Nominal cores: `Σ cpus × cpu_limit / 100`. Null is unknown.
     #[serde(default)]
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub total_cpu_cores: Option<f64>,
+    pub total_cpu_cores: Option<Amount>,
     /// Nominal memory in MB. Null is unknown.
     #[serde(default)]
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub total_memory_mb: Option<f64>,
+    pub total_memory_mb: Option<Amount>,
     /// Measured disk in MB. Null is unknown.
     #[serde(default)]
-    #[schemars(range(min = 0.0, max = GREATEST_TOTAL))]
-    pub total_storage_mb: Option<f64>,
+    pub total_storage_mb: Option<Amount>,
     /// The nodes.
     #[serde(default)]
-    #[schemars(length(max = MOST_NODES))]
-    pub nodes: Vec<NodeObservation>,
+    pub nodes: List<NodeObservation, MOST_NODES>,
     /// Number of nodes. Null is unknown.
     #[serde(default)]
-    #[schemars(range(min = 0, max = MOST_NODES))]
-    pub actual_node_count: Option<u32>,
+    pub actual_node_count: Option<NodeCount>,
     /// Node definitions in use, each once, sorted.
     #[serde(default)]
-    #[schemars(length(max = MOST_NODES), transform = state_label)]
-    pub node_definitions_used: Vec<String>,
+    pub node_definitions_used: List<Label, MOST_NODES>,
     /// Ports by compatible name. Null: the tags could not be read.
     #[serde(default)]
-    #[schemars(transform = crate::ports::state_ports)]
     pub observed_ports: Option<PortMap>,
     /// CML's `simulation_stats` as it answered: at most 1,048,576 bytes of JSON.
     #[serde(default)]
-    #[schemars(extend("x-max-bytes" = 1_048_576))]
-    pub simulation_stats: Option<RawJson>,
+    #[schemars(extend("x-max-bytes" = SimulationStats::MOST_BYTES))]
+    pub simulation_stats: Option<SimulationStats>,
 
     /// Nominal resources in total.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -111,21 +81,17 @@ pub struct ResourceObservation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
     /// Every port with what it leads to; names are those of `observed_ports`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = MOST_PORTS))]
-    pub ports: Vec<ObservedPort>,
+    #[serde(default, skip_serializing_if = "List::is_empty")]
+    pub ports: List<ObservedPort, MOST_PORTS>,
     /// Tags that begin like a port tag and could not be read.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = MOST_NODES))]
-    pub unreadable_tags: Vec<UnreadableTag>,
+    #[serde(default, skip_serializing_if = "List::is_empty")]
+    pub unreadable_tags: List<UnreadableTag, MOST_NODES>,
     /// Version of the controller, e.g. `2.9.1+build.7`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = state_name)]
-    pub cml_version: Option<String>,
+    pub cml_version: Option<Name>,
     /// Hash over node definitions, labels and links: equal for equal topologies, across imports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = state_name)]
-    pub topology_fingerprint: Option<String>,
+    pub topology_fingerprint: Option<Name>,
 }
 
 impl ResourceObservation {
@@ -137,16 +103,16 @@ impl ResourceObservation {
             total_cpu_cores: None,
             total_memory_mb: None,
             total_storage_mb: None,
-            nodes: Vec::new(),
+            nodes: List::default(),
             actual_node_count: None,
-            node_definitions_used: Vec::new(),
+            node_definitions_used: List::default(),
             observed_ports: None,
             simulation_stats: None,
             nominal: None,
             usage: None,
             coverage: None,
-            ports: Vec::new(),
-            unreadable_tags: Vec::new(),
+            ports: List::default(),
+            unreadable_tags: List::default(),
             cml_version: None,
             topology_fingerprint: None,
         }
@@ -174,17 +140,10 @@ impl ResourceObservation {
             cml_version: _,
             topology_fingerprint,
         } = self;
-        let amounts = |amounts: &Quantities| [amounts.cpu_cores, amounts.memory_mb, amounts.storage_mb];
-        let used = usage.as_ref().map(|usage| (amounts(&usage.used), usage.highest_cpu_percent));
-        let numbers = [*total_cpu_cores, *total_memory_mb, *total_storage_mb]
-            .into_iter()
-            .chain(nominal.iter().flat_map(amounts))
-            .chain(used.into_iter().flat_map(|(used, highest)| used.into_iter().chain([highest])));
-        let of_nodes = coverage.as_ref().is_some_and(|coverage| {
-            coverage.nodes_total.is_some() || coverage.nodes_booted.is_some() || coverage.phase != Phase::Unknown
-        });
-        numbers.flatten().next().is_none()
-            && !of_nodes
+        [total_cpu_cores, total_memory_mb, total_storage_mb].into_iter().all(Option::is_none)
+            && nominal.is_none_or(|nominal| nominal.says_nothing())
+            && usage.is_none_or(|usage| usage.says_nothing())
+            && coverage.as_ref().is_none_or(Coverage::says_nothing)
             && nodes.is_empty()
             && actual_node_count.is_none()
             && node_definitions_used.is_empty()
@@ -197,8 +156,8 @@ impl ResourceObservation {
 
     /// The number of nodes: the stated one, else that of the listed nodes, else unknown.
     pub fn node_count(&self) -> Option<u32> {
-        self.actual_node_count
-            .or_else(|| (!self.nodes.is_empty()).then(|| u32::try_from(self.nodes.len()).unwrap_or(u32::MAX)))
+        let listed = || u32::try_from(self.nodes.len()).ok().filter(|count| *count > 0);
+        self.actual_node_count.map(NodeCount::get).or_else(listed)
     }
 
     /// Whether the observation saw everything. `None`: its sender did not say.
@@ -207,100 +166,54 @@ impl ResourceObservation {
     }
 }
 
-impl Checked for ResourceObservation {
-    fn check(&self, checking: &mut Checking) {
-        let Self {
-            observed_at,
-            observer,
-            total_cpu_cores,
-            total_memory_mb,
-            total_storage_mb,
-            nodes,
-            actual_node_count,
-            node_definitions_used,
-            observed_ports,
-            simulation_stats,
-            nominal,
-            usage,
-            coverage,
-            ports,
-            unreadable_tags,
-            cml_version,
-            topology_fingerprint,
-        } = self;
-        if let Some(observed_at) = observed_at {
-            checking.field("observed_at", |checking| checking.note(time::check(*observed_at)));
-        }
-        checking.optional_text("observer", observer.as_ref(), Actor::RULE);
-        checking.amount("total_cpu_cores", *total_cpu_cores, GREATEST_TOTAL);
-        checking.amount("total_memory_mb", *total_memory_mb, GREATEST_TOTAL);
-        checking.amount("total_storage_mb", *total_storage_mb, GREATEST_TOTAL);
-        checking.each("nodes", nodes, MOST_NODES, Checked::check);
-        checking.whole("actual_node_count", *actual_node_count, MOST_NODES as u64);
-        texts(checking, "node_definitions_used", node_definitions_used, MOST_NODES, LABEL);
-        if let Some(ports) = observed_ports {
-            checking.field("observed_ports", |checking| {
-                checking.count(ports.len(), MOST_PORTS);
-            });
-        }
-        if let Some(stats) = simulation_stats {
-            checking.field("simulation_stats", |checking| checking.note(check_raw(stats, MOST_STATS_BYTES)));
-        }
-        if let Some(nominal) = nominal {
-            checking.field("nominal", |checking| nominal.check(checking));
-        }
-        if let Some(Usage { used, highest_cpu_percent }) = usage {
-            checking.field("usage", |checking| {
-                used.check(checking);
-                checking.amount("highest_cpu_percent", *highest_cpu_percent, GREATEST_TOTAL);
-            });
-        }
-        if let Some(coverage) = coverage {
-            checking.field("coverage", |checking| coverage.check(checking));
-        }
-        checking.each("ports", ports, MOST_PORTS, Checked::check);
-        checking.each("unreadable_tags", unreadable_tags, MOST_NODES, Checked::check);
-        checking.optional_text("cml_version", cml_version.as_ref(), NAME);
-        checking.optional_text("topology_fingerprint", topology_fingerprint.as_ref(), NAME);
+/// CML's `simulation_stats` as it answered.
+///
+/// Invariant: at most [`SimulationStats::MOST_BYTES`] bytes of JSON, in which no text holds the character U+0000, which
+/// Postgres' json cannot give back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct SimulationStats(RawJson);
+
+impl SimulationStats {
+    /// Most bytes of JSON. The largest lab, 2,000 busy nodes with as many links, has some 900 KB.
+    pub const MOST_BYTES: usize = 1 << 20;
+
+    /// The JSON.
+    pub fn json(&self) -> &RawJson {
+        &self.0
     }
 }
 
-impl Checked for ObservedPort {
-    fn check(&self, checking: &mut Checking) {
-        let Self { name: _, node_id, node_label, tag, l4_protocol: _, honoured: _ } = self;
-        checking.text("node_id", node_id, text::Rule::line(0, 64));
-        checking.text("node_label", node_label, LABEL);
-        let PortTag { outside: _, intent } = tag;
-        match intent {
-            PortIntent::Named { intent } => checking.text("intent", intent, TOKEN),
-            PortIntent::Forward { .. } | PortIntent::Serial { .. } | PortIntent::Vnc => {}
+impl TryFrom<RawJson> for SimulationStats {
+    type Error = Invalid;
+    fn try_from(json: RawJson) -> Result<Self, Invalid> {
+        if json.bytes() > Self::MOST_BYTES {
+            let problem = format!("has {} bytes as JSON", json.bytes());
+            return Err(Invalid::new("", problem, format!("at most {} bytes of JSON", Self::MOST_BYTES)));
         }
+        if json.holds_nul() {
+            return Err(Invalid::new("", "contains the character U+0000", "text without NUL characters"));
+        }
+        Ok(Self(json))
     }
 }
 
-impl Checked for UnreadableTag {
-    fn check(&self, checking: &mut Checking) {
-        let Self { node_id, tag, reason } = self;
-        checking.text("node_id", node_id, text::Rule::line(0, 64));
-        checking.text("tag", tag, LABEL);
-        checking.text("reason", reason, EXPLANATION);
+impl<'de> Deserialize<'de> for SimulationStats {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(RawJson::deserialize(deserializer)?).map_err(serde::de::Error::custom)
     }
 }
 
-fn texts(checking: &mut Checking, name: &str, texts: &[String], most: usize, rule: text::Rule) {
-    checking.each(name, texts, most, |text, checking| checking.note(rule.check(text)));
-}
-
-/// Checks JSON that is passed on as it is: it is bounded in bytes, and Postgres' json cannot hold NUL characters.
-fn check_raw(value: &RawJson, most: usize) -> Result<(), Invalid> {
-    if value.bytes() > most {
-        let problem = format!("has {} bytes as JSON", value.bytes());
-        return Err(Invalid::new("", problem, format!("at most {most} bytes of JSON")));
+impl JsonSchema for SimulationStats {
+    fn inline_schema() -> bool {
+        true
     }
-    if value.holds_nul() {
-        return Err(Invalid::new("", "contains the character U+0000", "text without NUL characters"));
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SimulationStats".into()
     }
-    Ok(())
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        RawJson::json_schema(generator)
+    }
 }
 
 #[cfg(test)]
@@ -318,38 +231,40 @@ mod tests {
     }
 
     prop_compose! {
-        fn interface()(id in "[a-f0-9-]{1,36}", label in ".{0,12}", slot in option::of(0..64_i32),
-                       mac in option::of("52:54:00(:[0-9a-f]{2}){3}"), ip4 in vec("10(\\.[0-9]){3}", 0..3)) -> InterfaceObservation {
-            InterfaceObservation { interface_id: id, label, slot, state: None, mac_address: mac, ip4, ip6: Vec::new() }
+        fn interface()(id in "[a-f0-9-]{1,36}", label in "[^\\p{C}\u{2028}\u{2029}]{0,12}", slot in option::of(0..64_i32),
+                       mac in option::of("52:54:00(:[0-9a-f]{2}){3}"), ip4 in vec("10(\\.[0-9]){3}", 0..3)) -> Value {
+            json!({"interface_id": id, "label": label, "slot": slot, "state": null, "mac_address": mac, "ip4": ip4})
         }
     }
 
     prop_compose! {
-        fn node()(id in "[a-f0-9-]{1,36}", label in ".{0,12}", definition in "[a-z0-9]{1,12}", cpus in option::of(0..64_u32),
-                  limit in option::of(20..=100_u32), ram in option::of(0..1_000_000_u64), cores in amount(), used in option::of(amount()),
+        fn node()(id in "[a-f0-9-]{1,36}", label in "[^\\p{C}\u{2028}\u{2029}]{0,12}", definition in "[a-z0-9]{1,12}",
+                  cpus in option::of(0..64_u32), limit in option::of(20..=100_u32), ram in option::of(0..1_000_000_u64),
+                  cores in amount(), used in option::of(amount()),
                   tags in vec("(pat:|serial:|vnc:|ssh:|VLAN)[0-9]{1,4}(:[0-9]{1,2})?", 0..4), interfaces in vec(interface(), 0..4)) -> NodeObservation {
-            NodeObservation {
-                node_id: id, label, node_definition: definition, state: Some("BOOTED".into()), cpu_limit: limit, ram_mb: ram, tags,
-                interfaces, cpus, nominal_cpu_cores: cores, image_definition: None,
-                usage: used.map(|memory_mb| NodeUsage { memory_mb, ..NodeUsage::default() }),
-            }
+            let usage = used.map(|memory_mb| json!({"memory_mb": memory_mb}));
+            serde_json::from_value(json!({
+                "node_id": id, "label": label, "node_definition": definition, "state": "BOOTED", "cpu_limit": limit, "ram_mb": ram,
+                "tags": tags, "interfaces": interfaces, "cpus": cpus, "nominal_cpu_cores": cores, "usage": usage,
+            })).unwrap()
         }
     }
 
     proptest! {
         #[test]
         fn an_observation_is_read_back_as_it_was_written(nodes in vec(node(), 0..6), cores in amount(), memory in amount(), storage in amount()) {
-            let ports = LabPorts::read(nodes.iter().map(|node| (node.node_id.as_str(), node.label.as_str(), node.tags.as_slice())));
+            let ports = LabPorts::read(nodes.iter().map(|node| (node.node_id.as_str(), node.label.as_str(), &node.tags[..])));
+            let known = |amount: Option<f64>| amount.map(|amount| Amount::new(amount).unwrap());
             let observation = ResourceObservation {
-                total_cpu_cores: cores,
-                total_memory_mb: memory,
-                total_storage_mb: storage,
-                observed_ports: Some(ports.by_name()),
-                ports: ports.ports,
-                unreadable_tags: ports.unreadable,
-                usage: Some(Usage { used: Quantities { cpu_cores: cores, ..Quantities::default() }, highest_cpu_percent: memory }),
-                coverage: Some(Coverage { nodes_total: Some(6), ..Coverage::default() }),
-                nodes,
+                total_cpu_cores: known(cores),
+                total_memory_mb: known(memory),
+                total_storage_mb: known(storage),
+                observed_ports: Some(ports.by_name().unwrap()),
+                ports: ports.ports.try_into().unwrap(),
+                unreadable_tags: ports.unreadable.try_into().unwrap(),
+                usage: Some(Usage { used: Quantities { cpu_cores: known(cores), ..Quantities::default() }, highest_cpu_percent: known(memory) }),
+                coverage: Some(Coverage { nodes_total: Some(NodeCount::new(6).unwrap()), ..Coverage::default() }),
+                nodes: nodes.try_into().unwrap(),
                 ..ResourceObservation::unknown()
             };
             let written = serde_json::to_string(&observation).unwrap();
@@ -370,8 +285,7 @@ mod tests {
             "something_newer": true
         }))
         .unwrap();
-        observation.checked().unwrap();
-        assert_eq!(observation.total_cpu_cores, Some(2.0));
+        assert_eq!(observation.total_cpu_cores.map(Amount::get), Some(2.0));
         assert_eq!(observation.total_storage_mb, None);
         assert_eq!(observation.node_count(), Some(1));
         let written = serde_json::to_value(&observation).unwrap();
@@ -418,7 +332,8 @@ mod tests {
     #[test]
     fn absurd_values_are_refused_by_name() {
         let check = |value: Value| {
-            serde_json::from_value::<ResourceObservation>(value).unwrap().checked().map_err(|invalid| invalid.field)
+            let read = serde_path_to_error::deserialize::<_, ResourceObservation>(value);
+            read.map(drop).map_err(|error| error.path().to_string())
         };
         assert_eq!(check(json!({"total_cpu_cores": -1})), Err("total_cpu_cores".into()));
         assert_eq!(check(json!({"total_memory_mb": 1e300})), Err("total_memory_mb".into()));
@@ -429,9 +344,9 @@ mod tests {
             Err("nodes[0].interfaces[0].label".into())
         );
         assert_eq!(check(json!({"simulation_stats": {"a": ["\u{0}"]}})), Err("simulation_stats".into()));
-        assert_eq!(check(json!({"simulation_stats": "x".repeat(MOST_STATS_BYTES - 2)})), Ok(()));
+        assert_eq!(check(json!({"simulation_stats": "x".repeat(SimulationStats::MOST_BYTES - 2)})), Ok(()));
         assert_eq!(
-            check(json!({"simulation_stats": {"a": "x".repeat(MOST_STATS_BYTES)}})),
+            check(json!({"simulation_stats": {"a": "x".repeat(SimulationStats::MOST_BYTES)}})),
             Err("simulation_stats".into())
         );
         let nodes: Vec<Value> = (0..10_000).map(|index| json!({"node_id": format!("n{index}")})).collect();
@@ -440,12 +355,13 @@ mod tests {
 
     #[test]
     fn complete_means_every_read_and_every_node() {
-        let mut coverage = Coverage { nodes_total: Some(2), nodes_booted: Some(2), ..Coverage::default() };
+        let count = |count: u32| Some(NodeCount::new(count).unwrap());
+        let mut coverage = Coverage { nodes_total: count(2), nodes_booted: count(2), ..Coverage::default() };
         assert!(coverage.is_complete());
-        coverage.nodes_booted = Some(1);
+        coverage.nodes_booted = count(1);
         assert!(!coverage.is_complete());
-        coverage.nodes_booted = Some(2);
-        coverage.failed_reads.push(FailedRead { read: "topology".into(), reason: "timed out".into() });
+        coverage.nodes_booted = count(2);
+        coverage.failed_reads = List::first([FailedRead::new("topology", "timed out")]);
         assert!(!coverage.is_complete());
         assert!(!Coverage::default().is_complete(), "an unknown number of nodes is not complete");
     }

@@ -407,7 +407,7 @@ mod tests {
             for minute in 0..8 {
                 sorted.record(minute, &observation(minute));
             }
-            // Since when ports have drifted is told by the verdicts in the order in which they were recorded.
+            // `since` depends on the order in which the verdicts were recorded.
             for summary in [&mut shuffled, &mut sorted] {
                 if let Some(drift) = &mut summary.drift {
                     (drift.since, drift.is_recorded_last) = (None, false);

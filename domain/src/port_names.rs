@@ -6,7 +6,7 @@ use crate::ports::PortName;
 
 /// Whose port a name speaks of, and by which layer 4 protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Described<'a> {
+pub struct PortDescription<'a> {
     /// The node's label, cleaned.
     pub label: &'a str,
     /// The layer 4 protocol.
@@ -16,7 +16,7 @@ pub struct Described<'a> {
 impl PortName {
     /// What the name says, where it ends in a protocol: the last part that is no number. Whatever stands before it is the
     /// label, which may hold underscores and words of protocols itself.
-    pub fn described(&self) -> Option<Described<'_>> {
+    pub fn description(&self) -> Option<PortDescription<'_>> {
         let mut rest = self.as_str();
         loop {
             let (label, last) = rest.rsplit_once('_')?;
@@ -30,7 +30,7 @@ impl PortName {
                 "tcp" | "pat" | "serial" | "vnc" | "ssh" | "telnet" | "http" | "https" => Transport::Tcp,
                 _ => return None,
             };
-            return Some(Described { label, transport });
+            return Some(PortDescription { label, transport });
         }
     }
 }
@@ -43,7 +43,7 @@ mod tests {
     fn a_name_tells_the_node_and_the_layer_4_protocol() {
         let described = |name: &str| {
             let name = PortName::parse(name).unwrap();
-            name.described().map(|described| (described.label.to_owned(), described.transport))
+            name.description().map(|described| (described.label.to_owned(), described.transport))
         };
         for (name, label, transport) in [
             ("PC_serial", "PC", Transport::Tcp),

@@ -10,12 +10,14 @@
 //!
 //! Every other tag is an ordinary label.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::Invalid;
 use crate::ports::{PortMap, PortName, PortNumber};
+use crate::text::{Explanation, Label, Line, Token};
 use crate::worker::PortRange;
 
 /// The outside ports that PATty honours unless it is configured otherwise.
@@ -52,8 +54,7 @@ pub enum PortIntent {
     /// A named intent of earlier definitions (`ssh`, `telnet`, `tcp`, `http`, `https`): TCP, not honoured by PATty.
     Named {
         /// The name before the colon.
-        #[schemars(length(min = 1, max = 64))]
-        intent: String,
+        intent: Token,
     },
 }
 
@@ -127,9 +128,10 @@ pub fn read_tag(tag: &str) -> TagReading {
             Ok(PortTag { outside, intent: PortIntent::Serial { line } })
         }),
         ("vnc", [outside]) => port(outside).map(|outside| PortTag { outside, intent: PortIntent::Vnc }),
-        ("ssh" | "telnet" | "tcp" | "http" | "https", [outside]) => {
-            port(outside).map(|outside| PortTag { outside, intent: PortIntent::Named { intent: kind.to_owned() } })
-        }
+        ("ssh" | "telnet" | "tcp" | "http" | "https", [outside]) => port(outside).and_then(|outside| {
+            let intent = Token::parse(kind).map_err(|invalid| invalid.to_string())?;
+            Ok(PortTag { outside, intent: PortIntent::Named { intent } })
+        }),
         ("pat", _) => Err("expected pat:[tcp:|udp:]<outside>:<inside>".to_owned()),
         ("serial", _) => Err("expected serial:<outside>[:<line>]".to_owned()),
         ("vnc", _) => Err("expected vnc:<outside>".to_owned()),
@@ -163,11 +165,9 @@ pub struct ObservedPort {
     /// The compatible name, unique within the lab.
     pub name: PortName,
     /// CML's id of the node that carries the tag.
-    #[schemars(length(max = 64))]
-    pub node_id: String,
+    pub node_id: Line<0, 64>,
     /// The node's label.
-    #[schemars(length(max = 256))]
-    pub node_label: String,
+    pub node_label: Label,
     /// Outside port and what it leads to.
     #[serde(flatten)]
     pub tag: PortTag,
@@ -181,14 +181,11 @@ pub struct ObservedPort {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UnreadableTag {
     /// CML's id of the node that carries the tag.
-    #[schemars(length(max = 64))]
-    pub node_id: String,
+    pub node_id: Line<0, 64>,
     /// The tag.
-    #[schemars(length(max = 256))]
-    pub tag: String,
+    pub tag: Label,
     /// Why it was not understood.
-    #[schemars(length(max = 512))]
-    pub reason: String,
+    pub reason: Explanation,
 }
 
 /// All ports of a lab, each under a name of its own.
@@ -206,16 +203,20 @@ impl LabPorts {
     /// Names are given in an order that does not depend on CML's random ids where labels differ. Two tags that would
     /// collide on one name are both kept: a console line other than 0 always carries its line (`PC_serial_1`); a
     /// further forward of a node carries its inside port (`R1_tcp_443`); what still collides is counted (`…_2`).
-    pub fn read<'a>(nodes: impl IntoIterator<Item = (&'a str, &'a str, &'a [String])>) -> Self {
+    pub fn read<'a, T: AsRef<str> + 'a>(nodes: impl IntoIterator<Item = (&'a str, &'a str, &'a [T])>) -> Self {
         let mut found: Vec<(&str, &str, PortTag)> = Vec::new();
         let mut unreadable = Vec::new();
         for (node_id, label, tags) in nodes {
-            for tag in tags {
+            for tag in tags.iter().map(AsRef::as_ref) {
                 match read_tag(tag) {
                     TagReading::Port(tag) => found.push((label, node_id, tag)),
                     TagReading::Ordinary => {}
                     TagReading::NotUnderstood(reason) => {
-                        unreadable.push(UnreadableTag { node_id: node_id.to_owned(), tag: tag.clone(), reason });
+                        unreadable.push(UnreadableTag {
+                            node_id: Line::clean(node_id),
+                            tag: Label::clean(tag),
+                            reason: Explanation::clean(&reason),
+                        });
                     }
                 }
             }
@@ -232,8 +233,8 @@ impl LabPorts {
                 taken.insert(name.clone());
                 ObservedPort {
                     name,
-                    node_id: node_id.to_owned(),
-                    node_label: label.to_owned(),
+                    node_id: Line::clean(node_id),
+                    node_label: Label::clean(label),
                     l4_protocol: tag.transport(),
                     honoured: tag.is_honoured(),
                     tag,
@@ -253,8 +254,12 @@ impl LabPorts {
     }
 
     /// The compatible map of names to outside ports.
-    pub fn by_name(&self) -> PortMap {
-        self.ports.iter().map(|port| (port.name.clone(), port.tag.outside)).collect()
+    ///
+    /// # Errors
+    /// [`Invalid`], with an empty field, where they are more than a session may have.
+    pub fn by_name(&self) -> Result<PortMap, Invalid> {
+        let ports: BTreeMap<_, _> = self.ports.iter().map(|port| (port.name.clone(), port.tag.outside)).collect();
+        PortMap::try_from(ports)
     }
 }
 
@@ -315,7 +320,10 @@ mod tests {
         assert_eq!(read_tag("vnc:5900"), TagReading::Port(PortTag { outside: port(5900), intent: PortIntent::Vnc }));
         assert_eq!(
             read_tag("ssh:22"),
-            TagReading::Port(PortTag { outside: port(22), intent: PortIntent::Named { intent: "ssh".into() } })
+            TagReading::Port(PortTag {
+                outside: port(22),
+                intent: PortIntent::Named { intent: Token::parse("ssh").unwrap() }
+            })
         );
     }
 
@@ -373,7 +381,7 @@ mod tests {
                 "R_1_tcp_22=2122"
             ]
         );
-        assert_eq!(ports.by_name().len(), 7);
+        assert_eq!(ports.by_name().unwrap().len(), 7);
     }
 
     #[test]
@@ -401,7 +409,7 @@ mod tests {
             let owned: Vec<(String, String, Vec<String>)> =
                 nodes.iter().enumerate().map(|(index, (label, tags))| (format!("n{index}"), label.clone(), tags.clone())).collect();
             let lab = LabPorts::read(owned.iter().map(|(id, label, tags)| (id.as_str(), label.as_str(), tags.as_slice())));
-            prop_assert_eq!(lab.by_name().len(), lab.ports.len());
+            prop_assert_eq!(lab.by_name().unwrap().len(), lab.ports.len());
         }
     }
 }

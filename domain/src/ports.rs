@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::num::NonZeroU16;
+use std::ops::Deref;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::Invalid;
+use crate::list::check_count;
 use crate::port_tags::{ObservedPort, Transport};
 
 /// Most ports of one session.
@@ -81,7 +83,7 @@ const PORT_NAME_PATTERN: &str = "^[A-Za-z0-9_-]{1,300}$";
 ///
 /// Invariant: 1 to 300 characters out of `[A-Za-z0-9_-]`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[serde(try_from = "String")]
 pub struct PortName(String);
 
 impl PortName {
@@ -154,12 +156,66 @@ impl JsonSchema for PortName {
 }
 
 /// Ports by name, ordered, e.g. `{"PC_serial": 5041}`.
-pub type PortMap = BTreeMap<PortName, PortNumber>;
+///
+/// Invariant: at most [`MOST_PORTS`].
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct PortMap(BTreeMap<PortName, PortNumber>);
 
-/// States the bounds of a port map in its schema.
-pub fn state_ports(schema: &mut schemars::Schema) {
-    schema.insert("propertyNames".to_owned(), serde_json::json!({ "pattern": PORT_NAME_PATTERN }));
-    schema.insert("maxProperties".to_owned(), MOST_PORTS.into());
+impl PortMap {
+    /// How many ports it names.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether it names none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl TryFrom<BTreeMap<PortName, PortNumber>> for PortMap {
+    type Error = Invalid;
+    fn try_from(ports: BTreeMap<PortName, PortNumber>) -> Result<Self, Invalid> {
+        check_count(ports.len(), MOST_PORTS)?;
+        Ok(Self(ports))
+    }
+}
+
+impl Deref for PortMap {
+    type Target = BTreeMap<PortName, PortNumber>;
+    fn deref(&self) -> &Self::Target {
+        &self.0
+    }
+}
+
+impl<'a> IntoIterator for &'a PortMap {
+    type Item = (&'a PortName, &'a PortNumber);
+    type IntoIter = std::collections::btree_map::Iter<'a, PortName, PortNumber>;
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.iter()
+    }
+}
+
+impl<'de> Deserialize<'de> for PortMap {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::try_from(BTreeMap::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for PortMap {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "PortMap".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let mut schema = <BTreeMap<PortName, PortNumber>>::json_schema(generator);
+        schema.insert("propertyNames".to_owned(), serde_json::json!({ "pattern": PORT_NAME_PATTERN }));
+        schema.insert("maxProperties".to_owned(), MOST_PORTS.into());
+        schema
+    }
 }
 
 /// A port whose number is not the allocated one.
@@ -213,7 +269,7 @@ impl PortDrift {
         for (name, port) in observed.iter().filter(|(name, port)| allocated.get(*name) != Some(*port)) {
             let place = match details.get(&(name, *port)) {
                 Some(seen) => Some((PortName::clean(&seen.node_label), seen.l4_protocol)),
-                None => name.described().map(|described| (described.label.to_owned(), described.transport)),
+                None => name.description().map(|described| (described.label.to_owned(), described.transport)),
             };
             if let Some((label, transport)) = place {
                 unmatched.entry((*port, transport, label)).or_default().push(name);
@@ -222,7 +278,7 @@ impl PortDrift {
         let mut taken = BTreeSet::new();
         for (name, port) in allocated.iter().filter(|(name, port)| !is_as_planned(name, port)) {
             let same = name
-                .described()
+                .description()
                 .and_then(|described| unmatched.get_mut(&(*port, described.transport, described.label.to_owned())));
             if let Some(observed_name) = same.and_then(Vec::pop) {
                 taken.insert(observed_name);
@@ -240,12 +296,12 @@ impl PortDrift {
                     drift.changed.insert(name.clone(), ChangedPort { allocated: *allocated, observed: *observed });
                 }
                 None => {
-                    drift.removed.insert(name.clone(), *allocated);
+                    drift.removed.0.insert(name.clone(), *allocated);
                 }
             }
         }
         let left = observed.iter().filter(|(name, port)| allocated.get(*name) != Some(*port) && !taken.contains(name));
-        drift.added = left.map(|(name, port)| (name.clone(), *port)).collect();
+        drift.added = PortMap(left.map(|(name, port)| (name.clone(), *port)).collect());
         drift
     }
 
@@ -296,7 +352,8 @@ mod tests {
     use super::*;
 
     fn ports(entries: &[(&str, i64)]) -> PortMap {
-        entries.iter().map(|(name, port)| (PortName::parse(*name).unwrap(), PortNumber::new(*port).unwrap())).collect()
+        let entry = |(name, port): &(&str, i64)| (PortName::parse(*name).unwrap(), PortNumber::new(*port).unwrap());
+        PortMap(entries.iter().map(entry).collect())
     }
 
     #[test]
@@ -352,14 +409,14 @@ mod tests {
 
     #[test]
     fn all_allocated_ports_gone_is_drift() {
-        let verdict = DriftVerdict::between(Some(&ports(&[("a_ssh", 2001)])), Some(&PortMap::new()), &[]);
+        let verdict = DriftVerdict::between(Some(&ports(&[("a_ssh", 2001)])), Some(&PortMap::default()), &[]);
         assert_eq!(verdict.detected(), Some(true));
     }
 
     #[test]
     fn where_nothing_was_allocated_nothing_drifts() {
         let observed = ports(&[("a_ssh", 2001)]);
-        for allocated in [None, Some(&PortMap::new())] {
+        for allocated in [None, Some(&PortMap::default())] {
             let verdict = DriftVerdict::between(allocated, Some(&observed), &[]);
             assert_eq!(verdict, DriftVerdict::Unallocated(observed.clone()));
             assert_eq!(verdict.detected(), Some(false));
@@ -389,10 +446,8 @@ mod tests {
 
     fn any_ports() -> impl Strategy<Value = PortMap> {
         proptest::collection::btree_map("[a-d]_(ssh|vnc)", 1_i64..9, 0..6).prop_map(|entries| {
-            entries
-                .into_iter()
-                .map(|(name, port)| (PortName::parse(name).unwrap(), PortNumber::new(port).unwrap()))
-                .collect()
+            let entry = |(name, port)| (PortName::parse(name).unwrap(), PortNumber::new(port).unwrap());
+            PortMap(entries.into_iter().map(entry).collect())
         })
     }
 
@@ -400,14 +455,14 @@ mod tests {
         #[test]
         fn applying_the_drift_to_the_allocated_ports_gives_the_observed_ones(allocated in any_ports(), observed in any_ports()) {
             let drift = PortDrift::between(&allocated, &observed, &[]);
-            let mut applied = allocated.clone();
+            let mut applied = BTreeMap::clone(&allocated);
             for name in drift.removed.keys().chain(drift.renamed.keys()) {
                 applied.remove(name);
             }
-            applied.extend(drift.added.clone());
+            applied.extend(BTreeMap::clone(&drift.added));
             applied.extend(drift.changed.iter().map(|(name, port)| (name.clone(), port.observed)));
             applied.extend(drift.renamed.values().map(|renamed| (renamed.observed_name.clone(), renamed.port)));
-            prop_assert_eq!(&applied, &observed);
+            prop_assert_eq!(&applied, &*observed);
             prop_assert_eq!(drift.is_none() && drift.renamed.is_empty(), allocated == observed);
         }
 

@@ -1,6 +1,6 @@
 //! JSON that is passed on as text and never built into a tree.
 //!
-//! A tree of JSON takes five to ten times the memory of its text. What nobody here looks into is kept as its text.
+//! A tree of JSON takes five to ten times the memory of its text. JSON that is only passed on is kept as its text.
 
 use std::borrow::Cow;
 use std::fmt;

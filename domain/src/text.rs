@@ -1,7 +1,7 @@
 //! Texts: bounded in length and fit to be stored, listed, logged and shown.
 //!
-//! A text of a command is a type of its own ([`Line`], [`Prose`]) that cannot hold anything else, and that states its
-//! bounds in its JSON schema. What is stored as it arrived, an observation, is checked against the same [`Rule`]s.
+//! A text is a type of its own ([`Line`], [`Prose`]) that cannot hold anything else, and that states its bounds in its
+//! JSON schema.
 //!
 //! Refused everywhere are
 //! - control characters, C0 and C1: Postgres cannot store U+0000, and the others move cursors and forge lines in
@@ -22,14 +22,14 @@ pub struct Rule {
     lines: bool,
 }
 
-/// Labels and names as CML has them, which may be blank.
-pub const LABEL: Rule = Rule::line(0, 256);
-/// Ids, states and addresses that others give.
-pub const TOKEN: Rule = Rule::line(1, 64);
-/// Names of versions and hashes.
-pub const NAME: Rule = Rule::line(1, 128);
+/// A label or a name as CML has it, which may be blank.
+pub type Label = Line<0, 256>;
+/// An id, a state or an address that others give.
+pub type Token = Line<1, 64>;
+/// The name of a version, or a hash.
+pub type Name = Line<1, 128>;
 /// Why something could not be read.
-pub const EXPLANATION: Rule = Rule::prose(0, 512);
+pub type Explanation = Prose<0, 512>;
 
 /// What is searched for, or asked about in a path: nothing longer can be found.
 pub type Search = Line<0, 200>;
@@ -109,21 +109,6 @@ impl Rule {
         }
     }
 
-    /// States the rule in the schema of a text, or of a list of texts.
-    pub fn state(self, schema: &mut Schema) {
-        let Some(members) = schema.as_object_mut() else { return };
-        let texts = if members.get("items").is_some_and(serde_json::Value::is_object) {
-            members.get_mut("items").and_then(serde_json::Value::as_object_mut)
-        } else {
-            Some(members)
-        };
-        if let Some(texts) = texts {
-            texts.insert("minLength".to_owned(), self.least.into());
-            texts.insert("maxLength".to_owned(), self.most.into());
-            texts.insert("pattern".to_owned(), self.pattern().into());
-        }
-    }
-
     /// The JSON schema of such a text.
     pub fn schema(self) -> Schema {
         json_schema!({
@@ -136,7 +121,7 @@ macro_rules! texts {
     ($($(#[$doc:meta])* $name:ident $rule:ident),+ $(,)?) => {$(
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-        #[serde(try_from = "String", into = "String")]
+        #[serde(try_from = "String")]
         pub struct $name<const LEAST: usize, const MOST: usize>(String);
 
         impl<const LEAST: usize, const MOST: usize> $name<LEAST, MOST> {
@@ -164,6 +149,32 @@ macro_rules! texts {
             /// The text.
             pub fn as_str(&self) -> &str {
                 &self.0
+            }
+        }
+
+        impl<const MOST: usize> $name<0, MOST> {
+            /// Whatever others named, as [`Rule::clean`] leaves it.
+            pub fn clean(text: &str) -> Self {
+                Self(Self::RULE.clean(text))
+            }
+        }
+
+        impl<const MOST: usize> Default for $name<0, MOST> {
+            fn default() -> Self {
+                Self(String::new())
+            }
+        }
+
+        impl<const LEAST: usize, const MOST: usize> std::ops::Deref for $name<LEAST, MOST> {
+            type Target = str;
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl<const LEAST: usize, const MOST: usize> PartialEq<&str> for $name<LEAST, MOST> {
+            fn eq(&self, other: &&str) -> bool {
+                self.0 == *other
             }
         }
 

@@ -31,23 +31,28 @@ const fn midnight(year: i32, month: u32, day: u32) -> DateTime<Utc> {
 /// Invariant: from [`EARLIEST`] to before [`TOO_LATE`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
-pub struct Stated(DateTime<Utc>);
+pub struct BoundedTime(DateTime<Utc>);
 
-impl Stated {
+impl BoundedTime {
     /// The time.
     pub fn at(self) -> DateTime<Utc> {
         self.0
     }
+
+    /// A time as it can be shown, see [`shown`].
+    pub fn nearest(at: DateTime<Utc>) -> Self {
+        Self(shown(at))
+    }
 }
 
-impl TryFrom<String> for Stated {
+impl TryFrom<String> for BoundedTime {
     type Error = Invalid;
     fn try_from(text: String) -> Result<Self, Invalid> {
         text.parse()
     }
 }
 
-impl std::str::FromStr for Stated {
+impl std::str::FromStr for BoundedTime {
     type Err = Invalid;
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let at = parse(text)?;
@@ -56,12 +61,12 @@ impl std::str::FromStr for Stated {
     }
 }
 
-impl JsonSchema for Stated {
+impl JsonSchema for BoundedTime {
     fn inline_schema() -> bool {
         true
     }
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "StatedTime".into()
+        "BoundedTime".into()
     }
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
         schema(generator)
@@ -146,16 +151,6 @@ pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTim
     deserializer.deserialize_str(Visitor)
 }
 
-/// As [`deserialize`], where the time may be null.
-///
-/// # Errors
-/// As [`parse`].
-pub fn deserialize_option<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<DateTime<Utc>>, D::Error> {
-    #[derive(Deserialize)]
-    struct Time(#[serde(deserialize_with = "deserialize")] DateTime<Utc>);
-    Ok(Option::<Time>::deserialize(deserializer)?.map(|Time(at)| at))
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -165,7 +160,7 @@ mod tests {
     #[test]
     fn the_years_are_bounded_after_the_offset_is_taken_into_account() {
         for good in ["2000-01-01T00:00:00Z", "2199-12-31T23:59:59.999999Z", "1999-12-31T23:00:00-01:00"] {
-            assert!(good.parse::<Stated>().is_ok(), "{good}");
+            assert!(good.parse::<BoundedTime>().is_ok(), "{good}");
         }
         for bad in [
             "0001-01-01T00:00:00+08:00",
@@ -177,7 +172,7 @@ mod tests {
             "2000-01-01T00:00:00+00:01",
             "2200-01-01T00:00:00Z",
         ] {
-            let refused = bad.parse::<Stated>().unwrap_err();
+            let refused = bad.parse::<BoundedTime>().unwrap_err();
             assert!(refused.expected.contains("2000-01-01T00:00:00Z to 2199-12-31T23:59:59Z"), "{refused}");
         }
     }
@@ -190,7 +185,7 @@ mod tests {
         for bad in ["", "yesterday", "2026-13-01T10:00:00Z", "2026-03-01", "1772000000", "2026-02-30T00:00:00Z"] {
             assert!(parse(bad).unwrap_err().problem.contains("is no time"), "{bad}");
         }
-        let wrong_type = serde_json::from_str::<Stated>("5").unwrap_err().to_string();
+        let wrong_type = serde_json::from_str::<BoundedTime>("5").unwrap_err().to_string();
         assert!(wrong_type.contains("expected a string"), "{wrong_type}");
     }
 

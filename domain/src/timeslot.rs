@@ -4,7 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::invalid::{Checked, Checking, Invalid};
+use crate::invalid::Invalid;
 use crate::time;
 
 /// How long before the start of its timeslot a lab is brought up.
@@ -15,7 +15,7 @@ pub const TEARDOWN_BUFFER: TimeDelta = TimeDelta::minutes(10);
 
 /// A booked span of time, as RFC 3339 instants. Invariant: `start` is before `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "Unchecked")]
+#[serde(try_from = "UncheckedTimeslot")]
 pub struct Timeslot {
     #[schemars(schema_with = "time::schema")]
     start: DateTime<Utc>,
@@ -23,26 +23,17 @@ pub struct Timeslot {
     end: DateTime<Utc>,
 }
 
-/// What somebody books lies within the stated years; a stored timeslot may lie anywhere.
-impl Checked for Timeslot {
-    fn check(&self, checking: &mut Checking) {
-        let Self { start, end } = self;
-        checking.field("start", |checking| checking.note(time::check(*start)));
-        checking.field("end", |checking| checking.note(time::check(*end)));
-    }
-}
-
 #[derive(Deserialize)]
-struct Unchecked {
+struct UncheckedTimeslot {
     #[serde(deserialize_with = "time::deserialize")]
     start: DateTime<Utc>,
     #[serde(deserialize_with = "time::deserialize")]
     end: DateTime<Utc>,
 }
 
-impl TryFrom<Unchecked> for Timeslot {
+impl TryFrom<UncheckedTimeslot> for Timeslot {
     type Error = Invalid;
-    fn try_from(unchecked: Unchecked) -> Result<Self, Invalid> {
+    fn try_from(unchecked: UncheckedTimeslot) -> Result<Self, Invalid> {
         Self::new(unchecked.start, unchecked.end)
     }
 }
@@ -80,6 +71,42 @@ impl Timeslot {
         let begin = self.start.checked_sub_signed(LEAD_TIME).unwrap_or(DateTime::<Utc>::MIN_UTC);
         let end = self.end.checked_add_signed(TEARDOWN_BUFFER).unwrap_or(DateTime::<Utc>::MAX_UTC);
         (begin, end)
+    }
+}
+
+/// A timeslot as somebody books it.
+///
+/// Invariant: it lies within the years that a sender may state; a stored one may lie anywhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Timeslot")]
+pub struct Booking(Timeslot);
+
+impl Booking {
+    /// The timeslot.
+    pub fn timeslot(self) -> Timeslot {
+        self.0
+    }
+}
+
+/// The schema of a timeslot, which states the years.
+impl JsonSchema for Booking {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        Timeslot::schema_name()
+    }
+    fn schema_id() -> std::borrow::Cow<'static, str> {
+        Timeslot::schema_id()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        Timeslot::json_schema(generator)
+    }
+}
+
+impl TryFrom<Timeslot> for Booking {
+    type Error = Invalid;
+    fn try_from(timeslot: Timeslot) -> Result<Self, Invalid> {
+        time::check(timeslot.start).map_err(|invalid| invalid.within("start"))?;
+        time::check(timeslot.end).map_err(|invalid| invalid.within("end"))?;
+        Ok(Self(timeslot))
     }
 }
 

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::decision::{self, Decide, Decision};
 use crate::ids::WorkerId;
-use crate::invalid::{Checked, Checking, Invalid};
+use crate::invalid::Invalid;
+use crate::number::Whole;
 use crate::port_tags::PATTY_PORTS;
 use crate::ports::PortNumber;
 use crate::text::Line;
@@ -71,27 +72,13 @@ impl JsonSchema for WorkerAddress {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerCapacity {
     /// Whole cores.
-    #[schemars(range(min = 1, max = 100_000))]
-    pub cpu_cores: u32,
+    pub cpu_cores: Whole<u32, 1, 100_000>,
     /// Whole GB of memory.
-    #[schemars(range(min = 1, max = 10_000_000))]
-    pub memory_gb: u32,
+    pub memory_gb: Whole<u32, 1, 10_000_000>,
     /// Whole GB of storage.
-    #[schemars(range(min = 1, max = 100_000_000))]
-    pub storage_gb: u32,
+    pub storage_gb: Whole<u32, 1, 100_000_000>,
     /// Most nodes that may run at once.
-    #[schemars(range(min = 1, max = 100_000))]
-    pub max_nodes: u32,
-}
-
-impl Checked for WorkerCapacity {
-    fn check(&self, checking: &mut Checking) {
-        let Self { cpu_cores, memory_gb, storage_gb, max_nodes } = self;
-        checking.at_least_one("cpu_cores", *cpu_cores, 100_000);
-        checking.at_least_one("memory_gb", *memory_gb, 10_000_000);
-        checking.at_least_one("storage_gb", *storage_gb, 100_000_000);
-        checking.at_least_one("max_nodes", *max_nodes, 100_000);
-    }
+    pub max_nodes: Whole<u32, 1, 100_000>,
 }
 
 /// The outside ports that a worker's address translation honours, both ends included. Invariant: first ≤ last.
@@ -193,22 +180,6 @@ impl NewWorker {
     }
 }
 
-impl Checked for NewWorker {
-    fn check(&self, checking: &mut Checking) {
-        let Self { id: _, name: _, address: _, capacity, port_range: _ } = self;
-        checking.field("capacity", |checking| capacity.check(checking));
-    }
-}
-
-impl Checked for WorkerChange {
-    fn check(&self, checking: &mut Checking) {
-        let Self { name: _, address: _, capacity, port_range: _ } = self;
-        if let Some(capacity) = capacity {
-            checking.field("capacity", |checking| capacity.check(checking));
-        }
-    }
-}
-
 /// A change of a worker. What is absent stays as it is.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WorkerChange {
@@ -226,7 +197,7 @@ pub struct WorkerChange {
     pub port_range: Option<PortRange>,
 }
 
-/// What a worker is told to do.
+/// A command to a worker.
 #[derive(Debug, Clone, PartialEq)]
 pub enum WorkerCommand {
     /// Begin to exist.
@@ -296,9 +267,6 @@ impl DomainEvent for WorkerEvent {
 /// Why a worker refused a command.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum WorkerError {
-    /// The input is no valid profile.
-    #[error("{0}")]
-    Invalid(Invalid),
     /// There is no such worker.
     #[error("the worker does not exist")]
     Absent,
@@ -308,12 +276,6 @@ pub enum WorkerError {
         /// The id.
         id: WorkerId,
     },
-}
-
-impl From<Invalid> for WorkerError {
-    fn from(invalid: Invalid) -> Self {
-        Self::Invalid(invalid)
-    }
 }
 
 /// State of a worker.
@@ -341,7 +303,6 @@ impl Decide for Worker {
     fn decide(&self, command: WorkerCommand) -> Result<Decision<WorkerEvent>, WorkerError> {
         match (self, command) {
             (Self::Absent, WorkerCommand::Register { id, new, now }) => {
-                new.checked()?;
                 let profile = new.profile();
                 Ok(Decision::one(WorkerEvent::Registered { worker_id: id, profile, registered_at: now }))
             }
@@ -354,7 +315,6 @@ impl Decide for Worker {
             }
             (Self::Absent, WorkerCommand::Change { .. }) => Err(WorkerError::Absent),
             (Self::Present { id, profile }, WorkerCommand::Change { change, now }) => {
-                change.checked()?;
                 let after = WorkerProfile {
                     name: change.name.map_or_else(|| profile.name.clone(), String::from),
                     address: change.address.unwrap_or_else(|| profile.address.clone()),
@@ -433,7 +393,7 @@ mod tests {
     #[test]
     fn a_change_keeps_what_it_does_not_name() {
         let mut after = new().profile();
-        after.capacity.max_nodes = 200;
+        after.capacity.max_nodes = Whole::new(200).unwrap();
         let change = WorkerChange { capacity: Some(after.capacity), ..WorkerChange::default() };
         Given::with(())
             .given(vec![registered()])

@@ -5,7 +5,6 @@ use std::time::Duration;
 use app::body::{self, InvalidBody};
 use app::commands::CommandName;
 use axum::body::{Body, Bytes, HttpBody as _};
-use domain::Checked;
 use futures_util::StreamExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
@@ -22,7 +21,7 @@ pub(crate) const LONGEST_BODY: usize = 1 << 20;
 const LINGER: Duration = Duration::from_secs(2);
 
 /// A type that is read from a request body.
-pub(crate) trait RequestBody: DeserializeOwned + JsonSchema + Checked + Send + 'static {
+pub(crate) trait RequestBody: DeserializeOwned + JsonSchema + Send + 'static {
     /// The command that it says, which an internal key has to be allowed to send; `None` where no key may come at all.
     const COMMAND: Option<CommandName>;
     /// Most bytes of such a body.

@@ -2,11 +2,10 @@
 
 use std::str::FromStr;
 
-use domain::invalid::Checking;
 use domain::lablet_definition::{DefinitionRevision, NewDefinition};
 use domain::lablet_session::{NewSession, ObservationFailure, ObservationReport, Transition};
 use domain::worker::{NewWorker, WorkerChange};
-use domain::{ActorName, Checked, DefinitionId, Invalid, RequestId, SessionId, WorkerId};
+use domain::{ActorName, DefinitionId, Invalid, RequestId, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -23,12 +22,6 @@ pub struct ObservationRequest {
     /// On whose behalf; recorded after the sender's own name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub requested_by: Option<ActorName>,
-}
-
-impl Checked for ObservationRequest {
-    fn check(&self, _: &mut Checking) {
-        let Self { request_id: _, requested_by: _ } = self;
-    }
 }
 
 /// Every command a service may send.
@@ -180,7 +173,7 @@ impl Command {
     }
 }
 
-fn read<T: DeserializeOwned + JsonSchema + Checked + 'static>(data: Value) -> Result<Body<T>, InvalidBody> {
+fn read<T: DeserializeOwned + JsonSchema + 'static>(data: Value) -> Result<Body<T>, InvalidBody> {
     body::from_value(data).map_err(|invalid| invalid.about("data"))
 }
 
@@ -188,7 +181,7 @@ fn read<T: DeserializeOwned + JsonSchema + Checked + 'static>(data: Value) -> Re
 fn read_about<I, T>(field: &'static str, subject: Option<&str>, mut data: Value) -> Result<Body<(I, T)>, InvalidBody>
 where
     I: FromStr<Err = Invalid>,
-    T: DeserializeOwned + JsonSchema + Checked + 'static,
+    T: DeserializeOwned + JsonSchema + 'static,
 {
     let Value::Object(members) = &mut data else {
         return Err(read::<T>(data).err().unwrap_or_else(|| no_object().into()));
@@ -276,7 +269,7 @@ mod tests {
         data is a list; expected an object
         observed_resources.nodes[0].node_id is 5; expected 1 to 64 characters on one line, without control characters and bidirectional overrides
         observed_ports.a is 70000; expected a port from 1 to 65535
-        resource_requirements is missing; expected an object; and version is missing; expected 1 to 64 characters, without control characters and bidirectional overrides
+        resource_requirements is missing; expected an object; and version is missing; expected 1 to 64 characters on one line, without control characters and bidirectional overrides
         "#);
     }
 

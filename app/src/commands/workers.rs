@@ -71,7 +71,6 @@ fn not_found(id: &WorkerId) -> CommandError {
 
 fn from_worker_error(error: WorkerError, id: &WorkerId) -> CommandError {
     match error {
-        WorkerError::Invalid(invalid) => CommandError::Invalid(invalid),
         WorkerError::Absent => not_found(id),
         WorkerError::Exists { id } => CommandError::Exists { what: "worker", id: id.to_string() },
     }

@@ -403,8 +403,8 @@ impl RecordedEvent {
     ///
     /// # Errors
     /// [`LogError::Corrupt`] when it is none.
-    pub fn decode<E: serde::de::DeserializeOwned>(&self) -> Result<E, LogError> {
-        self.payload.read().map_err(|source| LogError::Corrupt {
+    pub fn decode<E: serde::de::DeserializeOwned + schemars::JsonSchema + 'static>(&self) -> Result<E, LogError> {
+        domain::stored::read(self.payload.text()).map_err(|source| LogError::Corrupt {
             aggregate_type: self.aggregate_type.clone(),
             aggregate_id: self.aggregate_id.clone(),
             sequence: self.sequence,

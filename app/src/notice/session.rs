@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use domain::lablet_session::{FailureOutcome, LabletSessionEvent, SessionIds, SessionStatus};
-use domain::observation::{Coverage, NodeObservation, Quantities, ResourceObservation, Usage};
+use domain::observation::{
+    Coverage, MOST_NODES, NodeObservation, Quantities, ResourceObservation, SimulationStats, Usage,
+};
 use domain::port_tags::{ObservedPort, UnreadableTag};
-use domain::ports::{PortDrift, PortMap, PortName, RenamedPort};
+use domain::ports::{MOST_PORTS, PortDrift, PortMap, PortName, RenamedPort};
+use domain::text::{Label, Name};
+use domain::time::BoundedTime;
 use domain::timeslot::Timeslot;
-use domain::{LabId, RawJson, RequestId, WorkerId};
+use domain::{Actor, Amount, LabId, List, RequestId, WorkerId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -108,19 +112,19 @@ pub struct ResourcesObserved {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ObservedResources {
     /// When the lab was read.
-    pub observed_at: Option<DateTime<Utc>>,
+    pub observed_at: Option<BoundedTime>,
     /// Who observed.
-    pub observer: Option<String>,
+    pub observer: Option<Actor>,
     /// Nominal cores: `Σ cpus × cpu_limit / 100`.
-    pub total_cpu_cores: Option<f64>,
+    pub total_cpu_cores: Option<Amount>,
     /// Nominal memory in MB.
-    pub total_memory_mb: Option<f64>,
+    pub total_memory_mb: Option<Amount>,
     /// Measured disk in MB.
-    pub total_storage_mb: Option<f64>,
+    pub total_storage_mb: Option<Amount>,
     /// Number of nodes.
     pub actual_node_count: Option<u32>,
     /// Node definitions in use, each once, sorted.
-    pub node_definitions_used: Vec<String>,
+    pub node_definitions_used: List<Label, MOST_NODES>,
     /// Nominal resources in total.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub nominal: Option<Quantities>,
@@ -131,14 +135,14 @@ pub struct ObservedResources {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
     /// Every port with what it leads to.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub ports: Vec<ObservedPort>,
+    #[serde(skip_serializing_if = "List::is_empty")]
+    pub ports: List<ObservedPort, MOST_PORTS>,
     /// Version of the controller.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cml_version: Option<String>,
+    pub cml_version: Option<Name>,
     /// Hash over the topology.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub topology_fingerprint: Option<String>,
+    pub topology_fingerprint: Option<Name>,
     /// What is left out where the event carries `dataref`.
     #[serde(flatten)]
     pub details: Option<ObservedDetails>,
@@ -148,12 +152,12 @@ pub struct ObservedResources {
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub struct ObservedDetails {
     /// The nodes.
-    pub nodes: Vec<NodeObservation>,
+    pub nodes: List<NodeObservation, MOST_NODES>,
     /// CML's `simulation_stats` as it answered.
-    pub simulation_stats: Option<RawJson>,
+    pub simulation_stats: Option<SimulationStats>,
     /// Tags that begin like a port tag and could not be read.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub unreadable_tags: Vec<UnreadableTag>,
+    #[serde(skip_serializing_if = "List::is_empty")]
+    pub unreadable_tags: List<UnreadableTag, MOST_NODES>,
 }
 
 impl From<ResourceObservation> for ObservedResources {
@@ -286,7 +290,7 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
                 port_drift_detected,
                 unallocated,
                 renamed_ports,
-                request_id,
+                    request_id,
                 observed_at,
                 recorded_at,
             };

@@ -10,8 +10,7 @@ mod nulls;
 use std::collections::BTreeMap;
 
 use domain::nominal::StatedResources;
-use domain::observation::GREATEST_COUNT;
-use domain::observation::{FailedRead, MOST_SMALL};
+use domain::observation::{Count, FailedRead, MOST_SMALL};
 use serde_json::{Map, Value};
 
 use self::fields::{
@@ -250,15 +249,15 @@ pub fn stats(answer: Value) -> Result<Reading<Stats>, CmlError> {
         }
         let booted_for = match node.get("times") {
             None | Some(Value::Null) => None,
-            Some(times) => whole(&mut notes, &format!("{place}.times"), times, "BOOTED", GREATEST_COUNT),
+            Some(times) => whole(&mut notes, &format!("{place}.times"), times, "BOOTED", Count::MOST),
         };
         let stats = NodeStats {
             cpu_usage: amount(&mut notes, &place, node, "cpu_usage"),
             ram_usage: amount(&mut notes, &place, node, "ram_usage"),
             disk_usage: amount(&mut notes, &place, node, "disk_usage"),
             ram: whole(&mut notes, &place, node, "ram", MOST_RAM_MB),
-            disk_read_bytes: whole(&mut notes, &place, node, "block0_rd_bytes", GREATEST_COUNT),
-            disk_written_bytes: whole(&mut notes, &place, node, "block0_wr_bytes", GREATEST_COUNT),
+            disk_read_bytes: whole(&mut notes, &place, node, "block0_rd_bytes", Count::MOST),
+            disk_written_bytes: whole(&mut notes, &place, node, "block0_wr_bytes", Count::MOST),
             booted_for,
         };
         nodes.insert(id.clone(), stats);

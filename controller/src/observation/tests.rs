@@ -64,6 +64,14 @@ fn seen(reads: LabReads) -> ResourceObservation {
     assemble(reads, now(), SETTLING, PortRange::default()).unwrap()
 }
 
+fn known(amount: f64) -> Option<Amount> {
+    Some(Amount::new(amount).unwrap())
+}
+
+fn nodes(count: u32) -> Option<NodeCount> {
+    Some(NodeCount::new(count).unwrap())
+}
+
 fn named(failed: &[FailedRead]) -> Vec<String> {
     failed.iter().map(|failed| format!("{}: {}", failed.read, failed.reason)).collect()
 }
@@ -71,17 +79,17 @@ fn named(failed: &[FailedRead]) -> Vec<String> {
 #[test]
 fn nominal_and_used_are_added_up_apart() {
     let seen = seen(lab());
-    assert_eq!(seen.total_cpu_cores, Some(2.0), "2 × 50 % + 1 by default + none");
-    assert_eq!(seen.total_memory_mb, Some(1792.0), "768 given + 1024 asked for + none");
-    assert_eq!(seen.total_storage_mb, Some(1000.0));
+    assert_eq!(seen.total_cpu_cores, known(2.0), "2 × 50 % + 1 by default + none");
+    assert_eq!(seen.total_memory_mb, known(1792.0), "768 given + 1024 asked for + none");
+    assert_eq!(seen.total_storage_mb, known(1000.0));
     let usage = seen.usage.unwrap();
-    assert_eq!(usage.used.cpu_cores, Some(1.3));
-    assert_eq!(usage.used.memory_mb, Some(640.0));
-    assert_eq!(usage.highest_cpu_percent, Some(120.5));
+    assert_eq!(usage.used.cpu_cores, known(1.3));
+    assert_eq!(usage.used.memory_mb, known(640.0));
+    assert_eq!(usage.highest_cpu_percent, known(120.5));
     let nominal = seen.nominal.unwrap();
-    assert_eq!((nominal.storage_mb, nominal.unknown_storage_nodes), (None, 2));
+    assert_eq!((nominal.storage_mb, nominal.unknown_storage_nodes.get()), (None, 2));
     assert_eq!(seen.node_definitions_used, ["iosv", "unmanaged_switch"]);
-    assert_eq!(seen.observed_at, Some(now()));
+    assert_eq!(seen.observed_at.map(BoundedTime::at), Some(now()));
     assert_eq!(seen.cml_version.as_deref(), Some("2.10.0+build.1"));
 }
 
@@ -90,7 +98,7 @@ fn a_lab_read_completely_says_so() {
     let seen = seen(lab());
     let coverage = seen.coverage.unwrap();
     assert!(coverage.is_complete(), "{coverage:?}");
-    assert_eq!((coverage.nodes_total, coverage.nodes_booted, coverage.phase), (Some(3), Some(3), Phase::Steady));
+    assert_eq!((coverage.nodes_total, coverage.nodes_booted, coverage.phase), (nodes(3), nodes(3), Phase::Steady));
 }
 
 #[test]
@@ -118,7 +126,7 @@ fn a_failed_read_is_named_and_what_it_would_tell_is_unknown() {
     assert_eq!(seen.usage, None);
     assert_eq!(seen.total_storage_mb, None);
     assert_eq!(seen.simulation_stats, None);
-    assert_eq!(seen.total_cpu_cores, Some(2.0));
+    assert_eq!(seen.total_cpu_cores, known(2.0));
     let coverage = seen.coverage.unwrap();
     assert_eq!(coverage.phase, Phase::Unknown, "how long ago the nodes booted is not known");
     assert_eq!(
@@ -134,9 +142,9 @@ fn a_failed_read_is_named_and_what_it_would_tell_is_unknown() {
 #[test]
 fn without_the_nodes_read_the_topology_carries_what_it_can() {
     let seen = seen(LabReads { nodes: lost(), ..lab() });
-    assert_eq!(seen.actual_node_count, Some(3));
+    assert_eq!(seen.actual_node_count, nodes(3));
     assert_eq!(seen.observed_ports, None, "this topology has no tags: unknown, not none");
-    assert_eq!(seen.total_memory_mb, Some(1024.0), "by the node definition's defaults");
+    assert_eq!(seen.total_memory_mb, known(1024.0), "by the node definition's defaults");
     let mut with_tags = LabReads { nodes: lost(), ..lab() };
     for node in &mut with_tags.topology.as_mut().unwrap().value.nodes {
         node.tags = Some(vec![]);
@@ -155,8 +163,8 @@ fn without_the_topology_the_fingerprint_is_unknown_and_addresses_still_count() {
 #[test]
 fn unknown_sizes_stay_unknown() {
     let seen = seen(LabReads { defaults: Some(lost()), ..lab() });
-    assert_eq!((seen.total_cpu_cores, seen.total_memory_mb), (None, Some(1792.0)));
-    assert_eq!(seen.nominal.unwrap().unknown_cpu_nodes, 1);
+    assert_eq!((seen.total_cpu_cores, seen.total_memory_mb), (None, known(1792.0)));
+    assert_eq!(seen.nominal.unwrap().unknown_cpu_nodes.get(), 1);
 }
 
 #[test]
@@ -167,8 +175,8 @@ fn older_controllers_tell_no_memory_use_so_it_is_unknown() {
     }
     let seen = seen(reads);
     let usage = seen.usage.unwrap();
-    assert_eq!((usage.used.memory_mb, usage.used.unknown_memory_nodes), (None, 2));
-    assert_eq!((seen.total_storage_mb, usage.used.cpu_cores), (None, Some(1.3)));
+    assert_eq!((usage.used.memory_mb, usage.used.unknown_memory_nodes.get()), (None, 2));
+    assert_eq!((seen.total_storage_mb, usage.used.cpu_cores), (None, known(1.3)));
 }
 
 #[test]
@@ -182,10 +190,10 @@ fn one_node_whose_tags_are_unknown_makes_the_ports_unknown() {
 fn an_entry_left_out_of_both_lists_is_still_counted() {
     let mut reads = lab();
     reads.nodes.as_mut().unwrap().left_out = 1;
-    assert_eq!(seen(reads.clone()).actual_node_count, Some(3), "the topology is whole");
+    assert_eq!(seen(reads.clone()).actual_node_count, nodes(3), "the topology is whole");
     reads.topology = lost();
     let seen = seen(reads);
-    assert_eq!((seen.actual_node_count, seen.observed_ports), (Some(4), None));
+    assert_eq!((seen.actual_node_count, seen.observed_ports), (nodes(4), None));
 }
 
 #[test]
@@ -202,11 +210,11 @@ fn the_phase_follows_the_nodes_that_run() {
         let coverage = seen(reads).coverage.unwrap();
         (coverage.phase, coverage.nodes_booted)
     };
-    assert_eq!(with_state(["BOOTED", "BOOTED", "BOOTED"], [60, 60]), (Phase::Steady, Some(3)));
-    assert_eq!(with_state(["BOOTED", "BOOTED", "BOOTED"], [60, 59]), (Phase::Boot, Some(3)));
-    assert_eq!(with_state(["BOOTED", "STARTED", "STARTED"], [900, 0]), (Phase::Boot, Some(2)));
-    assert_eq!(with_state(["BOOTED", "STOPPED", "BOOTED"], [900, 900]), (Phase::Steady, Some(2)));
-    assert_eq!(with_state(["STOPPED", "DEFINED_ON_CORE", "STOPPED"], [0, 0]), (Phase::Stopped, Some(0)));
+    assert_eq!(with_state(["BOOTED", "BOOTED", "BOOTED"], [60, 60]), (Phase::Steady, nodes(3)));
+    assert_eq!(with_state(["BOOTED", "BOOTED", "BOOTED"], [60, 59]), (Phase::Boot, nodes(3)));
+    assert_eq!(with_state(["BOOTED", "STARTED", "STARTED"], [900, 0]), (Phase::Boot, nodes(2)));
+    assert_eq!(with_state(["BOOTED", "STOPPED", "BOOTED"], [900, 900]), (Phase::Steady, nodes(2)));
+    assert_eq!(with_state(["STOPPED", "DEFINED_ON_CORE", "STOPPED"], [0, 0]), (Phase::Stopped, nodes(0)));
 }
 
 #[test]
@@ -217,7 +225,7 @@ fn a_stopped_lab_uses_nothing_and_its_disks_are_unknown() {
     }
     reads.stats = answers::stats(json!({"nodes": {}, "links": {}}));
     let used = seen(reads).usage.unwrap().used;
-    assert_eq!((used.cpu_cores, used.memory_mb, used.storage_mb), (Some(0.0), Some(0.0), None));
+    assert_eq!((used.cpu_cores, used.memory_mb, used.storage_mb), (known(0.0), known(0.0), None));
 }
 
 #[test]
@@ -270,7 +278,11 @@ fn two_interfaces_of_one_label_and_slot_keep_their_own_addresses() {
     let seen = |by_id, known| {
         let seen = seen(LabReads { topology: topology(known), addresses: addresses(by_id), ..lab() });
         let router = seen.nodes.into_iter().find(|node| node.node_id == "r1").unwrap();
-        router.interfaces.into_iter().map(|interface| interface.ip4.concat()).collect::<Vec<_>>()
+        router
+            .interfaces
+            .into_iter()
+            .map(|interface| interface.ip4.iter().map(ToString::to_string).collect::<String>())
+            .collect::<Vec<_>>()
     };
     assert_eq!(seen(true, false), ["10.0.0.1", "10.0.0.2"], "by their ids");
     assert_eq!(seen(false, true), ["10.0.0.1", "10.0.0.2"], "by what was deployed");
@@ -282,8 +294,8 @@ fn a_machine_in_the_making_has_not_booted() {
     let making = node("r1", "iosv", json!({"state": "STARTING"}));
     let seen = seen(LabReads { nodes: answers::nodes(&json!([making])), topology: lost(), stats: lost(), ..lab() });
     let coverage = seen.coverage.unwrap();
-    assert_eq!((coverage.nodes_booted, coverage.phase), (Some(0), Phase::Boot));
-    assert_eq!(coverage.unreadable_entries, []);
+    assert_eq!((coverage.nodes_booted, coverage.phase), (nodes(0), Phase::Boot));
+    assert!(coverage.unreadable_entries.is_empty());
 }
 
 #[test]
@@ -296,11 +308,7 @@ fn more_nodes_than_an_observation_holds_is_told_as_such() {
 #[test]
 fn entries_that_cannot_be_read_are_named_within_the_bound() {
     let mut reads = lab();
-    let flood = |value| answers::Reading {
-        value,
-        unreadable: vec![FailedRead { read: "x".into(), reason: "y".into() }; 300],
-        left_out: 0,
-    };
+    let flood = |value| answers::Reading { value, unreadable: vec![FailedRead::new("x", "y"); 300], left_out: 0 };
     reads.stats = Ok(flood(reads.stats.unwrap().value));
     let coverage = seen(reads).coverage.unwrap();
     assert_eq!(coverage.unreadable_entries.len(), MOST_SMALL);
@@ -338,12 +346,12 @@ fn recorded_answers_are_read_without_a_complaint() {
         version: lost(),
     };
     let seen = seen(reads);
-    assert_eq!(seen.total_memory_mb, Some(9984.0));
+    assert_eq!(seen.total_memory_mb, known(9984.0));
     assert_eq!(seen.node_definitions_used.len(), 5);
     assert!(seen.nodes.iter().all(|node| !node.interfaces.is_empty()));
     let coverage = seen.coverage.unwrap();
-    assert_eq!(coverage.unreadable_entries, []);
-    assert_eq!((coverage.nodes_total, coverage.nodes_booted, coverage.phase), (Some(6), Some(6), Phase::Steady));
+    assert!(coverage.unreadable_entries.is_empty());
+    assert_eq!((coverage.nodes_total, coverage.nodes_booted, coverage.phase), (nodes(6), nodes(6), Phase::Steady));
     assert_eq!(seen.observed_ports, Some(domain::ports::PortMap::default()));
 }
 
@@ -418,7 +426,7 @@ proptest::proptest! {
             version: answers::version(&part(6)),
         };
         match assemble(reads, now(), SETTLING, PortRange::default()) {
-            Ok(seen) => proptest::prop_assert!(seen.checked().is_ok()),
+            Ok(_) => {}
             Err(ObservationImpossible::NothingRead(_)) => {}
             Err(other) => proptest::prop_assert!(false, "{other}"),
         }

@@ -47,9 +47,9 @@ async fn a_running_lab_is_observed_completely() {
     let coverage = seen.coverage.clone().unwrap();
     assert!(coverage.is_complete(), "{coverage:?}");
     assert_eq!(coverage.phase, Phase::Steady);
-    assert_eq!(seen.actual_node_count, Some(3));
-    assert!(seen.total_cpu_cores.unwrap() > 0.0 && seen.total_memory_mb.unwrap() > 0.0);
-    assert!(seen.usage.unwrap().used.cpu_cores.unwrap() > 0.0);
+    assert_eq!(seen.actual_node_count.map(domain::Whole::get), Some(3));
+    assert!(seen.total_cpu_cores.unwrap().get() > 0.0 && seen.total_memory_mb.unwrap().get() > 0.0);
+    assert!(seen.usage.unwrap().used.cpu_cores.unwrap().get() > 0.0);
     assert_eq!(seen.usage.unwrap().used.memory_mb, None, "2.9 does not tell");
     assert_eq!(seen.total_storage_mb, None);
     assert_eq!(
@@ -68,8 +68,8 @@ async fn the_newer_api_tells_memory_and_disk() {
     let simulator = simulator(SimulatorOptions { api: ApiVersion::V2_10, ..fast() }).await;
     let lab = running_lab(&simulator, SMALL_LAB);
     let seen = observe(&long_timeout(&simulator), &simulator, &lab).await.unwrap();
-    assert!(seen.usage.unwrap().used.memory_mb.unwrap() > 0.0);
-    assert!(seen.total_storage_mb.unwrap() > 0.0);
+    assert!(seen.usage.unwrap().used.memory_mb.unwrap().get() > 0.0);
+    assert!(seen.total_storage_mb.unwrap().get() > 0.0);
     assert!(seen.cml_version.unwrap().starts_with("2.10"));
 }
 
@@ -92,7 +92,7 @@ async fn a_lab_that_was_never_started_takes_its_sizes_from_the_node_definitions(
     let observer = long_timeout(&simulator);
     let seen = observe(&observer, &simulator, &lab).await.unwrap();
     assert_eq!(seen.coverage.unwrap().phase, Phase::Stopped);
-    assert!(seen.total_memory_mb.unwrap() > 0.0);
+    assert!(seen.total_memory_mb.unwrap().get() > 0.0);
     observe(&observer, &simulator, &lab).await.unwrap();
     assert_eq!(simulator.requests().count("GET /api/v0/simplified_node_definitions"), 1, "read once");
 }
@@ -116,7 +116,7 @@ async fn the_lab_of_302_nodes_is_observed_in_at_most_six_requests() {
     let took = began.elapsed();
     let requests = simulator.requests();
     assert!(requests.total <= 6, "{requests:?}");
-    assert_eq!(seen.actual_node_count, Some(302));
+    assert_eq!(seen.actual_node_count.map(domain::Whole::get), Some(302));
     let coverage = seen.coverage.clone().unwrap();
     assert!(coverage.is_complete(), "{coverage:?}");
     assert!(seen.topology_fingerprint.is_some() && seen.total_memory_mb.is_some());

@@ -70,8 +70,8 @@ async fn the_command_consumer_records_the_controllers_commands_once_and_replies(
     let failure = Report::failure(&session, &unknown, FailureOutcome::Failed, "no reason").unwrap();
     assert!(matches!(sender.send(&failure).await.unwrap(), CommandOutcome::Rejected { code, .. } if code == "invalid"));
     let seen = |memory| ResourceObservation {
-        observed_at: Some(clock.now()),
-        total_memory_mb: Some(memory),
+        observed_at: Some(domain::time::BoundedTime::nearest(clock.now())),
+        total_memory_mb: Some(domain::Amount::new(memory).unwrap()),
         ..ResourceObservation::unknown()
     };
     let observation = Report::observation(&session, &request, seen(768.0)).unwrap();

@@ -321,7 +321,7 @@ fn an_observation_with_the_planned_ports_is_one_event_without_drift() {
     };
     assert_eq!(*port_drift_detected, Some(false));
     assert_eq!(observed_resources.observer.as_deref(), Some("service:grading"));
-    assert_eq!((*observed_at, observed_resources.observed_at), (now(), Some(now())));
+    assert_eq!((*observed_at, observed_resources.observed_at.map(BoundedTime::at)), (now(), Some(now())));
 }
 
 #[test]
@@ -399,9 +399,9 @@ fn the_same_observer_at_the_same_instant_made_the_same_observation() {
 
 #[test]
 fn an_absurd_observation_is_refused_by_field() {
-    let refused = decide(running(), report(json!({"observed_resources": {"total_memory_mb": -1}}))).unwrap_err();
-    let LabletSessionError::Invalid(invalid) = refused else { panic!("{refused:?}") };
-    assert_eq!(invalid.field, "observed_resources.total_memory_mb");
+    let absurd = json!({"observed_resources": {"total_memory_mb": -1}});
+    let refused = serde_path_to_error::deserialize::<_, ObservationReport>(absurd).unwrap_err();
+    assert_eq!(refused.path().to_string(), "observed_resources.total_memory_mb");
 }
 
 #[test]
@@ -635,19 +635,24 @@ fn the_same_port_by_another_name_is_told_and_no_drift() {
 
 #[test]
 fn a_time_that_cannot_be_shown_is_refused_by_field_and_what_is_stored_stays_readable() {
-    for bad in ["0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-05:00", "2099-01-01T00:00:00Z"] {
-        let refused =
-            decide(running(), report(json!({"observed_resources": {"observed_at": bad, "total_cpu_cores": 1}})))
-                .unwrap_err();
-        let LabletSessionError::Invalid(invalid) = refused else { panic!("{refused:?}") };
-        assert_eq!(invalid.field, "observed_resources.observed_at");
-        let mut stored = decide(running(), report(json!({"observed_resources": {"total_cpu_cores": 1}}))).unwrap();
-        let LabletSessionEvent::ResourcesObserved { observed_at, observed_resources, .. } = &mut stored[0] else {
+    let seen_at = |at: &str| json!({"observed_resources": {"observed_at": at, "total_cpu_cores": 1}});
+    let ahead = decide(running(), report(seen_at("2099-01-01T00:00:00Z"))).unwrap_err();
+    let LabletSessionError::Invalid(invalid) = ahead else { panic!("{ahead:?}") };
+    assert_eq!(invalid.field, "observed_resources.observed_at");
+    for bad in ["0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-05:00"] {
+        let refused = serde_path_to_error::deserialize::<_, ObservationReport>(seen_at(bad)).unwrap_err();
+        assert_eq!(refused.path().to_string(), "observed_resources.observed_at");
+    }
+    for old in ["0001-01-01T00:00:00+08:00", "9999-12-31T23:59:59-05:00", "2099-01-01T00:00:00Z"] {
+        let mut recorded = decide(running(), report(json!({"observed_resources": {"total_cpu_cores": 1}}))).unwrap();
+        let LabletSessionEvent::ResourcesObserved { observed_at, observed_resources, .. } = &mut recorded[0] else {
             panic!()
         };
-        *observed_at = bad.parse().unwrap();
-        observed_resources.observed_at = Some(*observed_at);
-        let written = serde_json::to_value(&stored[0]).unwrap();
-        assert_eq!(serde_json::from_value::<LabletSessionEvent>(written).unwrap(), stored[0], "{bad}");
+        *observed_at = old.parse().unwrap();
+        observed_resources.observed_at = Some(BoundedTime::nearest(*observed_at));
+        let mut stored = serde_json::to_value(&recorded[0]).unwrap();
+        stored["observed_resources"]["observed_at"] = old.into();
+        let read = crate::stored::read::<LabletSessionEvent>(&stored.to_string()).unwrap();
+        assert_eq!(read, recorded[0], "{old}");
     }
 }

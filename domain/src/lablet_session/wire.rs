@@ -6,11 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::event::FailureOutcome;
 use super::status::SessionStatus;
 use crate::ids::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
-use crate::invalid::{Checked, Checking};
 use crate::observation::ResourceObservation;
-use crate::ports::{MOST_PORTS, PortMap};
+use crate::ports::PortMap;
 use crate::text::{Line, Prose};
-use crate::timeslot::Timeslot;
+use crate::timeslot::Booking;
 
 /// A new session.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -25,7 +24,7 @@ pub struct NewSession {
     pub owner_id: Option<Line<1, 128>>,
     /// When it is booked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeslot: Option<Timeslot>,
+    pub timeslot: Option<Booking>,
 }
 
 /// A step in a session's life. `scheduled` needs a worker, `running` needs a lab, each given now or before.
@@ -41,14 +40,13 @@ pub struct Transition {
     pub worker_id: Option<WorkerId>,
     /// Ports allocated on the worker, by name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(transform = crate::ports::state_ports)]
     pub allocated_ports: Option<PortMap>,
     /// The CML lab. Once bound it cannot be another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cml_lab_id: Option<LabId>,
     /// When it is booked, where that changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub timeslot: Option<Timeslot>,
+    pub timeslot: Option<Booking>,
 }
 
 impl Transition {
@@ -65,7 +63,6 @@ pub struct ObservationReport {
     pub observed_resources: ResourceObservation,
     /// Ports by name. Absent or null: those of `observed_resources`; null there too: the tags could not be read.
     #[serde(default)]
-    #[schemars(transform = crate::ports::state_ports)]
     pub observed_ports: Option<PortMap>,
     /// The request that this answers, where there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,47 +87,4 @@ pub struct ObservationFailure {
     pub outcome: FailureOutcome,
     /// Why.
     pub reason: Prose<1, 2_000>,
-}
-
-impl Checked for NewSession {
-    fn check(&self, checking: &mut Checking) {
-        let Self { id: _, definition_id: _, owner_id: _, timeslot } = self;
-        check_timeslot(checking, timeslot.as_ref());
-    }
-}
-
-impl Checked for Transition {
-    fn check(&self, checking: &mut Checking) {
-        let Self { new_status: _, reason: _, worker_id: _, allocated_ports, cml_lab_id: _, timeslot } = self;
-        check_ports(checking, "allocated_ports", allocated_ports.as_ref());
-        check_timeslot(checking, timeslot.as_ref());
-    }
-}
-
-impl Checked for ObservationReport {
-    fn check(&self, checking: &mut Checking) {
-        let Self { observed_resources, observed_ports, request_id: _ } = self;
-        checking.field("observed_resources", |checking| observed_resources.check(checking));
-        check_ports(checking, "observed_ports", observed_ports.as_ref());
-    }
-}
-
-impl Checked for ObservationFailure {
-    fn check(&self, _: &mut Checking) {
-        let Self { request_id: _, outcome: _, reason: _ } = self;
-    }
-}
-
-fn check_ports(checking: &mut Checking, name: &str, ports: Option<&PortMap>) {
-    if let Some(ports) = ports {
-        checking.field(name, |checking| {
-            checking.count(ports.len(), MOST_PORTS);
-        });
-    }
-}
-
-fn check_timeslot(checking: &mut Checking, timeslot: Option<&Timeslot>) {
-    if let Some(timeslot) = timeslot {
-        checking.field("timeslot", |checking| timeslot.check(checking));
-    }
 }

@@ -3,33 +3,35 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_NODES, MOST_SMALL, state_explanation};
-use crate::invalid::{Checked, Checking};
-use crate::text::EXPLANATION;
+use super::{MOST_SMALL, NodeCount};
+use crate::list::List;
+use crate::text::Explanation;
 
 /// How much of the lab an observation saw.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// Nodes of the lab. Null is unknown.
-    #[schemars(range(min = 0, max = MOST_NODES))]
-    pub nodes_total: Option<u32>,
+    pub nodes_total: Option<NodeCount>,
     /// Nodes in state BOOTED (nodes without a machine count once started). Null is unknown.
-    #[schemars(range(min = 0, max = MOST_NODES))]
-    pub nodes_booted: Option<u32>,
+    pub nodes_booted: Option<NodeCount>,
     /// What the lab was doing.
     #[serde(default)]
     pub phase: Phase,
     /// Reads that failed, with the reason.
     #[serde(default)]
-    #[schemars(length(max = MOST_SMALL))]
-    pub failed_reads: Vec<FailedRead>,
+    pub failed_reads: List<FailedRead, MOST_SMALL>,
     /// Entries of CML's answers that could not be read, by place and reason.
     #[serde(default)]
-    #[schemars(length(max = MOST_SMALL))]
-    pub unreadable_entries: Vec<FailedRead>,
+    pub unreadable_entries: List<FailedRead, MOST_SMALL>,
 }
 
 impl Coverage {
+    /// Whether nothing of the lab is known by it. What could not be read says nothing.
+    pub fn says_nothing(&self) -> bool {
+        let Self { nodes_total, nodes_booted, phase, failed_reads: _, unreadable_entries: _ } = self;
+        nodes_total.is_none() && nodes_booted.is_none() && *phase == Phase::Unknown
+    }
+
     /// Every read answered, every entry was readable and every node had booted.
     pub fn is_complete(&self) -> bool {
         self.failed_reads.is_empty()
@@ -58,27 +60,14 @@ pub enum Phase {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct FailedRead {
     /// Which read or entry, e.g. `simulation_stats`.
-    #[schemars(transform = state_explanation)]
-    pub read: String,
+    pub read: Explanation,
     /// Why, e.g. `timed out after 30 s`.
-    #[schemars(transform = state_explanation)]
-    pub reason: String,
+    pub reason: Explanation,
 }
 
-impl Checked for Coverage {
-    fn check(&self, checking: &mut Checking) {
-        let Self { nodes_total, nodes_booted, phase: _, failed_reads, unreadable_entries } = self;
-        checking.whole("nodes_total", *nodes_total, MOST_NODES as u64);
-        checking.whole("nodes_booted", *nodes_booted, MOST_NODES as u64);
-        checking.each("failed_reads", failed_reads, MOST_SMALL, Checked::check);
-        checking.each("unreadable_entries", unreadable_entries, MOST_SMALL, Checked::check);
-    }
-}
-
-impl Checked for FailedRead {
-    fn check(&self, checking: &mut Checking) {
-        let Self { read, reason } = self;
-        checking.text("read", read, EXPLANATION);
-        checking.text("reason", reason, EXPLANATION);
+impl FailedRead {
+    /// That this read failed, for this reason; what no text may hold is replaced.
+    pub fn new(read: &str, reason: &str) -> Self {
+        Self { read: Explanation::clean(read), reason: Explanation::clean(reason) }
     }
 }

@@ -89,7 +89,6 @@ fn outcome(name: &str, body: Value) -> Option<Result<Vec<Value>, Option<Invalid>
     };
     let of_worker = |state: &Worker, command| {
         decided(state, command, |refused| match refused {
-            WorkerError::Invalid(invalid) => Some(invalid),
             WorkerError::Absent | WorkerError::Exists { .. } => None,
         })
     };

@@ -63,5 +63,5 @@ fn every_event_has_a_sample() {
     types.extend(types_of::<LabletDefinitionEvent>());
     types.extend(types_of::<WorkerEvent>());
     assert_eq!(types, samples().into_keys().collect());
-    assert_eq!(types.len(), 20);
+    assert!(types.len() >= 20, "an event and its sample are gone: {types:?}");
 }

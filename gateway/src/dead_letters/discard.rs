@@ -5,9 +5,8 @@ use app::commands::CommandName;
 use app::dead_letters::Status;
 use axum::Json;
 use axum::extract::State;
-use domain::invalid::Checking;
-use domain::text::Rule;
-use domain::{Checked, Invalid};
+use domain::Invalid;
+use domain::text::Line;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -22,26 +21,11 @@ use crate::path::Id;
 use crate::problem::Problem;
 use crate::submission::Submission;
 
-/// What a reason may be.
-const REASON: Rule = Rule::line(1, 500);
-
-fn state_reason(schema: &mut schemars::Schema) {
-    REASON.state(schema);
-}
-
 /// Why it can be done without.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub(crate) struct Discard {
     /// 1 to 500 characters on one line.
-    #[schemars(transform = state_reason)]
-    reason: String,
-}
-
-impl Checked for Discard {
-    fn check(&self, checking: &mut Checking) {
-        let Self { reason } = self;
-        checking.text("reason", reason, REASON);
-    }
+    reason: Line<1, 500>,
 }
 
 impl RequestBody for Discard {
@@ -55,7 +39,7 @@ pub(crate) async fn discard(
     submission: Submission<Discard>,
 ) -> Result<Json<Written<Settled>>, Problem> {
     let Submission { body: Discard { reason }, origin, warnings } = submission;
-    let settled = do_without(&stores, id, &origin.actor, Some(reason)).await?;
+    let settled = do_without(&stores, id, &origin.actor, Some(reason.into())).await?;
     Ok(Json(Written { body: settled, warnings }))
 }
 

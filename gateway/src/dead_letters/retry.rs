@@ -5,8 +5,6 @@ use app::command_consumer::{self, CommandDecoder, RetryError};
 use app::commands::CommandName;
 use axum::Json;
 use axum::extract::State;
-use domain::Checked;
-use domain::invalid::Checking;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -23,12 +21,6 @@ use app::commands::Commands;
 /// Nothing has to be said.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub(crate) struct Retry {}
-
-impl Checked for Retry {
-    fn check(&self, _: &mut Checking) {
-        let Self {} = self;
-    }
-}
 
 impl RequestBody for Retry {
     const COMMAND: Option<CommandName> = None;

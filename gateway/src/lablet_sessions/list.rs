@@ -4,7 +4,7 @@ use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
 use domain::lablet_session::SessionStatus;
-use domain::time::Stated;
+use domain::time::BoundedTime;
 use domain::{DefinitionId, Invalid, WorkerId};
 use projections::ReadModel;
 use projections::read_models::sessions::{SessionFilter, SessionRow, SessionSort};
@@ -33,7 +33,7 @@ pub(crate) struct SessionQuery {
     /// Whose id, definition, owner, worker or lab contains this, in whatever case.
     text: Option<String>,
     /// Whose timeslot ended before this time.
-    timeslot_ended_before: Option<Stated>,
+    timeslot_ended_before: Option<BoundedTime>,
     /// In this order; newest first unless stated. A cursor belongs to one order.
     sort: Option<SessionSort>,
     /// Most rows of the page, 1 to 200; 50 unless stated.
@@ -56,7 +56,7 @@ impl SessionQuery {
             worker_id: self.worker_id.clone(),
             drift: self.drift,
             text: check_text("text", self.text.clone())?,
-            timeslot_ended_before: self.timeslot_ended_before.map(Stated::at),
+            timeslot_ended_before: self.timeslot_ended_before.map(BoundedTime::at),
             sort: self.sort.unwrap_or_default(),
         })
     }

@@ -23,12 +23,12 @@ impl HtmlSafe for Meter {}
 
 impl Meter {
     /// Of a load on so much of this unit, e.g. `cores`.
-    pub(crate) fn new(load: &Load, whole: &u32, unit: &'static str) -> Self {
-        Self { known: load.known, unknown_sessions: load.unknown_sessions, whole: f64::from(*whole), unit }
+    pub(crate) fn new(load: &Load, whole: u32, unit: &'static str) -> Self {
+        Self { known: load.known, unknown_sessions: load.unknown_sessions, whole: f64::from(whole), unit }
     }
 
     /// Of a load in MB on so many GB.
-    pub(crate) fn in_gb(load: &Load, whole: &u32) -> Self {
+    pub(crate) fn in_gb(load: &Load, whole: u32) -> Self {
         Self { known: load.known.map(gigabytes), ..Self::new(load, whole, "GB") }
     }
 
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn meter(known: Option<f64>, unknown_sessions: u64) -> Meter {
-        Meter::new(&Load { known, unknown_sessions }, &64, "cores")
+        Meter::new(&Load { known, unknown_sessions }, 64, "cores")
     }
 
     #[test]
@@ -90,7 +90,7 @@ mod tests {
     fn more_than_there_is_fills_the_bar_and_is_said() {
         let over = meter(Some(80.0), 0);
         assert_eq!((over.width().as_str(), over.remark().as_deref()), ("100", Some("more than there is")));
-        let gb = Meter::in_gb(&Load { known: Some(8448.0), unknown_sessions: 0 }, &256);
+        let gb = Meter::in_gb(&Load { known: Some(8448.0), unknown_sessions: 0 }, 256);
         assert_eq!(gb.words(), "8.25 of 256 GB");
     }
 }

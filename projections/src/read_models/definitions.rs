@@ -387,9 +387,9 @@ impl Rows {
                     name: name.to_string(),
                     version: version.as_str().to_owned(),
                     revision,
-                    cpu_cores: integer(needs.cpu_cores, "cpu_cores")?,
-                    memory_gb: integer(needs.memory_gb, "memory_gb")?,
-                    storage_gb: integer(needs.storage_gb, "storage_gb")?,
+                    cpu_cores: integer(needs.cpu_cores.get(), "cpu_cores")?,
+                    memory_gb: integer(needs.memory_gb.get(), "memory_gb")?,
+                    storage_gb: integer(needs.storage_gb.get(), "storage_gb")?,
                     port_template: jsonb(&content.port_template)?,
                     description: content.description.as_ref().map(ToString::to_string),
                     node_count: node_count.map(|count| integer(count, "node_count")).transpose()?,
@@ -426,9 +426,9 @@ impl Rows {
             } => {
                 let needs = &after.resource_requirements;
                 let (cpu_cores, memory_gb) =
-                    (integer(needs.cpu_cores, "cpu_cores")?, integer(needs.memory_gb, "memory_gb")?);
+                    (integer(needs.cpu_cores.get(), "cpu_cores")?, integer(needs.memory_gb.get(), "memory_gb")?);
                 let (storage_gb, port_template) =
-                    (integer(needs.storage_gb, "storage_gb")?, jsonb(&after.port_template)?);
+                    (integer(needs.storage_gb.get(), "storage_gb")?, jsonb(&after.port_template)?);
                 let stored = StoredRevision {
                     definition_id: definition_id.to_string(),
                     revision,

@@ -84,7 +84,7 @@ impl Projections {
         match AggregateKind::from_type(&event.aggregate_type) {
             Some(AggregateKind::Session) => self.link_session(event, &mut causes, &mut effects).await?,
             Some(AggregateKind::Definition) => {
-                let revised: Option<LabletDefinitionEvent> = event.data.read().ok();
+                let revised: Option<LabletDefinitionEvent> = domain::stored::read(event.data.text()).ok();
                 if let Some(LabletDefinitionEvent::Revised { evidence, .. }) = revised {
                     for id in evidence {
                         match id.as_str().parse() {
@@ -126,7 +126,7 @@ impl Projections {
 
     async fn link_session(&self, event: &EventRow, causes: &mut Links, effects: &mut Links) -> Result<(), ReadError> {
         // One that this version cannot read is connected by its metadata only.
-        let Ok(happened) = event.data.read::<LabletSessionEvent>() else { return Ok(()) };
+        let Ok(happened) = domain::stored::read::<LabletSessionEvent>(event.data.text()) else { return Ok(()) };
         let session_id = &happened.ids().session_id;
         match &happened {
             LabletSessionEvent::ObserveResourcesRequested { request_id, .. } => {

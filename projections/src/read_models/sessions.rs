@@ -12,7 +12,7 @@ use domain::lablet_session::SessionStatus;
 use domain::observation::ResourceObservation;
 use domain::ports::{PortDrift, PortMap, PortName, PortNumber};
 use domain::timeslot::Timeslot;
-use domain::{DefinitionId, LabId, SessionId, WorkerId};
+use domain::{DefinitionId, LabId, SessionId, WorkerId, stored};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
@@ -156,7 +156,7 @@ pub fn compare_ports(
     let observed_otherwise: std::collections::BTreeSet<&PortName> =
         renamed.into_iter().flatten().map(|(_, renamed)| &renamed.observed_name).collect();
     let nothing_allocated = allocated.is_none_or(PortMap::is_empty);
-    let empty = PortMap::new();
+    let empty = PortMap::default();
     let (known, allocated, observed) = (observed.is_some(), allocated.unwrap_or(&empty), observed.unwrap_or(&empty));
     let names: std::collections::BTreeSet<&PortName> = allocated.keys().chain(observed.keys()).collect();
     names
@@ -259,11 +259,11 @@ impl Projections {
     }
 
     fn observed_resources(&self, id: &SessionId, event: &RecordedEvent) -> Result<ResourceObservation, ReadError> {
-        #[derive(Deserialize)]
+        #[derive(Deserialize, JsonSchema)]
         struct Observed {
             observed_resources: ResourceObservation,
         }
-        let observed: Observed = event.payload.read().map_err(|error| {
+        let observed: Observed = stored::read(event.payload.text()).map_err(|error| {
             let row = UnreadableRow { id: id.to_string(), reason: format!("observed_event_id: {error}") };
             self.unreadable.report(LIST, &row);
             ReadError::Unreadable { list: LIST, row }
@@ -312,7 +312,8 @@ mod tests {
     use super::*;
 
     fn ports(entries: &[(&str, i64)]) -> PortMap {
-        entries.iter().map(|(name, port)| (PortName::parse(*name).unwrap(), PortNumber::new(*port).unwrap())).collect()
+        let entry = |(name, port): &(&str, i64)| (PortName::parse(*name).unwrap(), PortNumber::new(*port).unwrap());
+        entries.iter().map(entry).collect::<std::collections::BTreeMap<_, _>>().try_into().unwrap()
     }
 
     fn compared(allocated: Option<&PortMap>, observed: Option<&PortMap>) -> Vec<(String, PortComparison)> {
@@ -357,7 +358,7 @@ mod tests {
     fn what_nobody_looked_at_is_unknown_and_what_nobody_planned_is_no_drift() {
         let some = ports(&[("a", 2001)]);
         assert_eq!(compared(Some(&some), None), [("a".to_owned(), PortComparison::Unknown)]);
-        for nothing in [None, Some(&PortMap::new())] {
+        for nothing in [None, Some(&PortMap::default())] {
             assert_eq!(compared(nothing, Some(&some)), [("a".to_owned(), PortComparison::Unallocated)]);
         }
     }

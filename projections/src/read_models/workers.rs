@@ -134,10 +134,10 @@ impl Fold for Rows {
                     id: worker_id.to_string(),
                     name: name.to_string(),
                     address: address.clone().into(),
-                    cpu_cores: integer(capacity.cpu_cores, "cpu_cores")?,
-                    memory_gb: integer(capacity.memory_gb, "memory_gb")?,
-                    storage_gb: integer(capacity.storage_gb, "storage_gb")?,
-                    max_nodes: integer(capacity.max_nodes, "max_nodes")?,
+                    cpu_cores: integer(capacity.cpu_cores.get(), "cpu_cores")?,
+                    memory_gb: integer(capacity.memory_gb.get(), "memory_gb")?,
+                    storage_gb: integer(capacity.storage_gb.get(), "storage_gb")?,
+                    max_nodes: integer(capacity.max_nodes.get(), "max_nodes")?,
                     first_port: port_range.first().get().into(),
                     last_port: port_range.last().get().into(),
                     registered_at: *registered_at,
@@ -151,9 +151,11 @@ impl Fold for Rows {
             WorkerEvent::Changed { worker_id, after, changed_at, .. } => {
                 let WorkerProfile { name, address, capacity, port_range } = after;
                 let (cpu_cores, memory_gb) =
-                    (integer(capacity.cpu_cores, "cpu_cores")?, integer(capacity.memory_gb, "memory_gb")?);
-                let (storage_gb, max_nodes) =
-                    (integer(capacity.storage_gb, "storage_gb")?, integer(capacity.max_nodes, "max_nodes")?);
+                    (integer(capacity.cpu_cores.get(), "cpu_cores")?, integer(capacity.memory_gb.get(), "memory_gb")?);
+                let (storage_gb, max_nodes) = (
+                    integer(capacity.storage_gb.get(), "storage_gb")?,
+                    integer(capacity.max_nodes.get(), "max_nodes")?,
+                );
                 let row = self.workers.change(&(worker_id.to_string(),), "a worker is changed")?;
                 row.name = name.to_string();
                 row.address = address.clone().into();

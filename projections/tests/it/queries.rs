@@ -46,7 +46,7 @@ async fn a_session_shows_allocated_beside_observed_ports() {
     assert_eq!(comparisons, [PortComparison::AsPlanned, PortComparison::Changed]);
     assert_eq!(detail.session.observation_count, 1);
     assert_eq!(detail.session.etag, "\"7\"", "five steps, the observation, and its drift");
-    assert_eq!(detail.observed_resources.unwrap().total_cpu_cores, Some(2.0));
+    assert_eq!(detail.observed_resources.unwrap().total_cpu_cores.map(domain::Amount::get), Some(2.0));
     assert_eq!(detail.session.worker_id, Some(WorkerId::parse("cml-1").unwrap()));
 
     // A later observation could not read the tags: the verdict stands, with its age.
@@ -80,7 +80,7 @@ async fn a_reading_recorded_late_does_not_replace_a_newer_one() {
         .await;
     world.settle().await;
     let detail = world.projections.session(&session("s-1")).await.unwrap().unwrap();
-    assert_eq!(detail.observed_resources.unwrap().total_cpu_cores, Some(4.0));
+    assert_eq!(detail.observed_resources.unwrap().total_cpu_cores.map(domain::Amount::get), Some(4.0));
     assert_eq!((detail.session.port_drift_detected, detail.session.observation_count), (Some(false), 2));
     assert!(detail.session.port_drift.unwrap().is_none());
     let together = world.projections.definition_observations(&definition("ospf"), 20).await.unwrap();
@@ -139,7 +139,7 @@ async fn a_revision_keeps_who_why_and_its_evidence() {
     world.revise("ospf", 8, &evidence).await;
     world.settle().await;
     let row = world.projections.definition(&definition("ospf")).await.unwrap().unwrap();
-    assert_eq!((row.revision, row.resource_requirements.cpu_cores, row.etag.as_str()), (2, 8, "\"2\""));
+    assert_eq!((row.revision, row.resource_requirements.cpu_cores.get(), row.etag.as_str()), (2, 8, "\"2\""));
     assert_eq!(row.observations.last_observed_at, None);
     let revisions = world.projections.definition_revisions(&definition("ospf"), &PageRequest::first(1)).await.unwrap();
     assert_eq!(revisions.items[0].evidence, evidence);
@@ -254,7 +254,7 @@ async fn the_board_is_filtered_and_paged() {
     assert_eq!((counts[0].sessions, counts[0].drift_unknown, counts[1].drifted), (7, 7, 1));
     assert_eq!(world.projections.workers(&PageRequest::default()).await.unwrap().items.len(), 1);
     let worker = world.projections.worker(&WorkerId::parse("cml-1").unwrap()).await.unwrap().unwrap();
-    assert_eq!((worker.profile.capacity.cpu_cores, worker.profile.port_range.last().get()), (64, 7999));
+    assert_eq!((worker.profile.capacity.cpu_cores.get(), worker.profile.port_range.last().get()), (64, 7999));
 }
 
 #[tokio::test]

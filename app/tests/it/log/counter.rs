@@ -25,7 +25,7 @@ impl Count {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub(super) struct Counted {
     event_type: String,
     pub(super) note: String,

@@ -1,7 +1,7 @@
 //! Reading single members of an answer: each gives what could be read, and notes what could not.
 
 use domain::observation::FailedRead;
-use domain::text::{Rule, TOKEN};
+use domain::text::{Rule, Token};
 use serde_json::Value;
 
 use super::Reading;
@@ -25,7 +25,7 @@ pub(super) fn slot(notes: &mut Notes, place: &str, entry: &Value) -> Option<i32>
 
 /// An id without which the whole entry is left out.
 pub(super) fn id(notes: &mut Notes, place: &str, entry: &Value, name: &str) -> Option<String> {
-    let found = entry.get(name).and_then(Value::as_str).filter(|id| TOKEN.check(id).is_ok());
+    let found = entry.get(name).and_then(Value::as_str).filter(|id| Token::RULE.check(id).is_ok());
     if found.is_none() {
         notes.leave_out(place.to_owned(), format!("has no usable {name}"));
     }
@@ -41,7 +41,7 @@ pub(super) fn token(notes: &mut Notes, place: &str, value: &Value) -> Option<Str
     match value {
         Value::Null => None,
         Value::String(text) if text.is_empty() => None,
-        Value::String(text) if TOKEN.check(text).is_ok() => Some(text.clone()),
+        Value::String(text) if Token::RULE.check(text).is_ok() => Some(text.clone()),
         Value::String(_) => {
             notes.add(place.to_owned(), format!("is no text of at most {LONGEST_TOKEN} characters"));
             None
@@ -178,7 +178,7 @@ pub(super) struct Notes {
 impl Notes {
     pub(super) fn add(&mut self, place: String, reason: String) {
         if self.named.len() < MOST_NAMED {
-            self.named.push(FailedRead { read: clean(&place, LONGEST_TEXT), reason: clean(&reason, LONGEST_TEXT) });
+            self.named.push(FailedRead::new(&clean(&place, LONGEST_TEXT), &clean(&reason, LONGEST_TEXT)));
         } else {
             self.unnamed += 1;
         }
@@ -192,7 +192,7 @@ impl Notes {
     pub(super) fn with<T>(mut self, value: T) -> Reading<T> {
         if self.unnamed > 0 {
             let reason = format!("{} more entries could not be read", self.unnamed);
-            self.named.push(FailedRead { read: "…".to_owned(), reason });
+            self.named.push(FailedRead::new("…", &reason));
         }
         Reading { value, unreadable: self.named, left_out: self.left_out }
     }

@@ -64,8 +64,8 @@ fn description(content: &DefinitionContent) -> &str {
 
 fn ports(template: &PortTemplate) -> String {
     let named: Vec<String> =
-        template.ports.iter().take(MOST_NAMED).map(|port| format!("{} ({})", port.name, port.protocol)).collect();
-    let more = template.ports.len().saturating_sub(MOST_NAMED);
+        template.ports().iter().take(MOST_NAMED).map(|port| format!("{} ({})", port.name, port.protocol)).collect();
+    let more = template.ports().len().saturating_sub(MOST_NAMED);
     match (named.is_empty(), more) {
         (true, _) => "none".to_owned(),
         (false, 0) => named.join(", "),

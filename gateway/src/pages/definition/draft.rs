@@ -7,7 +7,7 @@ use domain::lablet_definition::{
     PresentDefinition, ResourceRequirements,
 };
 use domain::text::Prose;
-use domain::{Checked as _, Decide as _, Decision, DefinitionId, EventId, Invalid};
+use domain::{Decide as _, Decision, DefinitionId, EventId, Invalid, Whole};
 use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observations::DefinitionObservations;
 use serde::{Deserialize, Serialize};
@@ -99,7 +99,7 @@ impl ParsedDraft {
             port_template: None,
             description: description.map_err(|invalid| invalid.within("description"))?,
             reason: Prose::parse(reason).map_err(|invalid| invalid.within("reason"))?,
-            evidence,
+            evidence: evidence.try_into().map_err(|invalid: Invalid| invalid.within("evidence"))?,
         })
     }
 
@@ -206,26 +206,22 @@ impl Draft {
     /// # Errors
     /// Every field that is wrong, with what would be right.
     pub(crate) fn parse(&self, now: &DefinitionRow) -> Result<ParsedDraft, Vec<Invalid>> {
-        let one = ResourceRequirements { cpu_cores: 1, memory_gb: 1, storage_gb: 1 };
-        let mut wrong = Vec::new();
-        let mut read = |typed: &Option<String>, only: fn(ResourceRequirements, u32) -> ResourceRequirements| {
-            whole(typed.as_deref().unwrap_or_default(), |value| only(one, value).checked())
-                .map_err(|invalid| wrong.push(invalid))
-                .unwrap_or_default()
-        };
-        let resource_requirements = ResourceRequirements {
-            cpu_cores: read(&self.cpu_cores, |rest, cpu_cores| ResourceRequirements { cpu_cores, ..rest }),
-            memory_gb: read(&self.memory_gb, |rest, memory_gb| ResourceRequirements { memory_gb, ..rest }),
-            storage_gb: read(&self.storage_gb, |rest, storage_gb| ResourceRequirements { storage_gb, ..rest }),
+        let resource_requirements = match (
+            whole("cpu_cores", self.cpu_cores.as_deref()),
+            whole("memory_gb", self.memory_gb.as_deref()),
+            whole("storage_gb", self.storage_gb.as_deref()),
+        ) {
+            (Ok(cpu_cores), Ok(memory_gb), Ok(storage_gb)) => ResourceRequirements { cpu_cores, memory_gb, storage_gb },
+            (cpu_cores, memory_gb, storage_gb) => {
+                return Err([cpu_cores.err(), memory_gb.err(), storage_gb.err()].into_iter().flatten().collect());
+            }
         };
         // A browser sends line ends of its own.
         let description = self.description.as_deref().unwrap_or_default().replace("\r\n", "\n");
         let parsed = ParsedDraft { resource_requirements, description };
-        if wrong.is_empty() {
-            // Whatever else the definition would refuse, but for the reason, which is asked for later.
-            wrong.extend(parsed.would_change(now).err());
-        }
-        if wrong.is_empty() { Ok(parsed) } else { Err(wrong) }
+        // Whatever else the definition would refuse, but for the reason, which is asked for later.
+        parsed.would_change(now).map_err(|invalid| vec![invalid])?;
+        Ok(parsed)
     }
 
     /// The reason, without what surrounds it.
@@ -257,17 +253,19 @@ impl Draft {
     }
 }
 
-/// A whole number that `check` accepts.
-fn whole(typed: &str, check: impl Fn(u32) -> Result<(), Invalid>) -> Result<u32, Invalid> {
-    let typed = typed.trim();
-    if let Ok(value) = typed.parse() {
-        return check(value).map(|()| value);
-    }
-    let shown: String = typed.chars().take(40).collect();
-    let problem = if typed.is_empty() { "is empty".to_owned() } else { format!("is {shown:?}") };
-    // Nought is never right, so the complaint about it says which field this is and what would be.
-    let complaint = check(0).err().unwrap_or_else(|| Invalid::new("", "", "a whole number"));
-    Err(Invalid { problem, ..complaint })
+/// A whole number that was typed into `field`.
+fn whole<const MOST: u64>(field: &str, typed: Option<&str>) -> Result<Whole<u32, 1, MOST>, Invalid> {
+    let typed = typed.unwrap_or_default().trim();
+    let read = match typed.parse() {
+        Ok(value) => Whole::new(value),
+        // Nought is never right, so the complaint about it says what would be.
+        Err(_) => Whole::new(0).map_err(|complaint| {
+            let shown: String = typed.chars().take(40).collect();
+            let problem = if typed.is_empty() { "is empty".to_owned() } else { format!("is {shown:?}") };
+            Invalid { problem, ..complaint }
+        }),
+    };
+    read.map_err(|invalid| invalid.within(field))
 }
 
 /// Whether the definition would change, as the domain decides it.

@@ -72,11 +72,23 @@ impl Observed {
             sessions,
             observations: observed.observation_count,
             quantities: [
-                quantity(("CPU cores", "nominal"), Some(needs.cpu_cores.into()), &all.cpu_cores, |cores| cores, ""),
-                quantity(("Memory", "nominal"), Some(needs.memory_gb.into()), &all.memory_mb, parts::gigabytes, " GB"),
+                quantity(
+                    ("CPU cores", "nominal"),
+                    Some(needs.cpu_cores.get().into()),
+                    &all.cpu_cores,
+                    |cores| cores,
+                    "",
+                ),
+                quantity(
+                    ("Memory", "nominal"),
+                    Some(needs.memory_gb.get().into()),
+                    &all.memory_mb,
+                    parts::gigabytes,
+                    " GB",
+                ),
                 quantity(
                     ("Storage", "measured"),
-                    Some(needs.storage_gb.into()),
+                    Some(needs.storage_gb.get().into()),
                     &all.storage_mb,
                     parts::gigabytes,
                     " GB",
@@ -181,9 +193,9 @@ fn charts(now: &DefinitionRow, sessions: &[ObservedSession]) -> Vec<(&'static st
     let memory: Vec<Point> = with(points(|session| session.memory_mb), gigabytes);
     let storage: Vec<Point> = with(points(|session| session.storage_mb), gigabytes);
     vec![
-        chart("chart-cpu", "CPU cores, nominal", "cores", needs.cpu_cores, &points(|session| session.cpu_cores)),
-        chart("chart-memory", "Memory GB, nominal", "GB", needs.memory_gb, &memory),
-        chart("chart-storage", "Storage GB, measured", "GB", needs.storage_gb, &storage),
+        chart("chart-cpu", "CPU cores, nominal", "cores", needs.cpu_cores.get(), &points(|session| session.cpu_cores)),
+        chart("chart-memory", "Memory GB, nominal", "GB", needs.memory_gb.get(), &memory),
+        chart("chart-storage", "Storage GB, measured", "GB", needs.storage_gb.get(), &storage),
     ]
 }
 

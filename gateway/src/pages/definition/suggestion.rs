@@ -70,9 +70,9 @@ impl Suggestions {
             Source::Custom => by_hand(spread, unit, configured),
         };
         Self {
-            cpu_cores: suggest(&aggregate.cpu_cores, Unit::Cores, configured.cpu_cores),
-            memory_gb: suggest(&aggregate.memory_mb, Unit::Gigabytes, configured.memory_gb),
-            storage_gb: suggest(&aggregate.storage_mb, Unit::Gigabytes, configured.storage_gb),
+            cpu_cores: suggest(&aggregate.cpu_cores, Unit::Cores, configured.cpu_cores.get()),
+            memory_gb: suggest(&aggregate.memory_mb, Unit::Gigabytes, configured.memory_gb.get()),
+            storage_gb: suggest(&aggregate.storage_mb, Unit::Gigabytes, configured.storage_gb.get()),
         }
     }
 

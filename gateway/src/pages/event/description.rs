@@ -9,6 +9,7 @@ use domain::observation::ResourceObservation;
 use domain::ports::{PortDrift, PortMap};
 use domain::timeslot::Timeslot;
 use domain::worker::{WorkerEvent, WorkerProfile};
+use domain::{Amount, stored};
 use projections::projector::AggregateKind;
 use projections::read_models::session_history::EventRow;
 
@@ -43,9 +44,9 @@ impl EventDescription {
     /// What this event says; `None`: this build does not understand it.
     pub(super) fn from_event(event: &EventRow) -> Option<Self> {
         Some(match AggregateKind::from_type(&event.aggregate_type)? {
-            AggregateKind::Session => of_session(&event.data.read::<LabletSessionEvent>().ok()?),
-            AggregateKind::Definition => of_definition(&event.data.read::<LabletDefinitionEvent>().ok()?),
-            AggregateKind::Worker => of_worker(&event.data.read::<WorkerEvent>().ok()?),
+            AggregateKind::Session => of_session(&stored::read::<LabletSessionEvent>(event.data.text()).ok()?),
+            AggregateKind::Definition => of_definition(&stored::read::<LabletDefinitionEvent>(event.data.text()).ok()?),
+            AggregateKind::Worker => of_worker(&stored::read::<WorkerEvent>(event.data.text()).ok()?),
         })
     }
 
@@ -158,7 +159,7 @@ fn of_observation(seen: &ResourceObservation) -> EventDescription {
     let who = seen.observer.as_deref().unwrap_or("somebody");
     let nodes = seen
         .actual_node_count
-        .map_or_else(|| "an unknown number of nodes".to_owned(), |count| counted(&u64::from(count), "node"));
+        .map_or_else(|| "an unknown number of nodes".to_owned(), |count| counted(&u64::from(count.get()), "node"));
     let complete = match seen.coverage.as_ref().map(|coverage| (coverage.is_complete(), coverage)) {
         Some((true, _)) => "yes".to_owned(),
         Some((false, coverage)) => {
@@ -174,9 +175,9 @@ fn of_observation(seen: &ResourceObservation) -> EventDescription {
         None => "its sender did not say".to_owned(),
     };
     EventDescription::new(format!("The session's lab was observed by {who}, which saw {nodes}."))
-        .with("Nominal CPU", parts::known_cores(&seen.total_cpu_cores))
-        .with("Nominal memory", parts::known_gb(&seen.total_memory_mb))
-        .with("Disk in use", parts::known_gb(&seen.total_storage_mb))
+        .with("Nominal CPU", parts::known_cores(&seen.total_cpu_cores.map(Amount::get)))
+        .with("Nominal memory", parts::known_gb(&seen.total_memory_mb.map(Amount::get)))
+        .with("Disk in use", parts::known_gb(&seen.total_storage_mb.map(Amount::get)))
         .with("Complete coverage", complete)
 }
 
@@ -245,26 +246,26 @@ fn configured(content: &DefinitionContent) -> String {
     let needs = &content.resource_requirements;
     format!(
         "{}, {} GB of memory, {} GB of storage, {}",
-        counted(&u64::from(needs.cpu_cores), "core"),
+        counted(&u64::from(needs.cpu_cores.get()), "core"),
         needs.memory_gb,
         needs.storage_gb,
-        counted(&(content.port_template.ports.len() as u64), "port")
+        counted(&(content.port_template.ports().len() as u64), "port")
     )
 }
 
 fn changes_of_definition(before: &DefinitionContent, after: &DefinitionContent) -> Vec<(&'static str, String)> {
     let (was, is) = (&before.resource_requirements, &after.resource_requirements);
     let mut changes: Vec<(&'static str, String)> = [
-        ("CPU cores", was.cpu_cores, is.cpu_cores),
-        ("Memory GB", was.memory_gb, is.memory_gb),
-        ("Storage GB", was.storage_gb, is.storage_gb),
+        ("CPU cores", was.cpu_cores.get(), is.cpu_cores.get()),
+        ("Memory GB", was.memory_gb.get(), is.memory_gb.get()),
+        ("Storage GB", was.storage_gb.get(), is.storage_gb.get()),
     ]
     .into_iter()
     .filter(|(_, was, is)| was != is)
     .map(|(name, was, is)| (name, from_to(&was, &is)))
     .collect();
     if before.port_template != after.port_template {
-        let (was, is) = (before.port_template.ports.len(), after.port_template.ports.len());
+        let (was, is) = (before.port_template.ports().len(), after.port_template.ports().len());
         changes.push(("Port template", from_to(&counted(&(was as u64), "port"), &counted(&(is as u64), "port"))));
     }
     if before.description != after.description {
@@ -303,10 +304,10 @@ fn capacity(profile: &WorkerProfile) -> String {
     let capacity = &profile.capacity;
     format!(
         "{}, {} GB of memory, {} GB of storage, {}",
-        counted(&u64::from(capacity.cpu_cores), "core"),
+        counted(&u64::from(capacity.cpu_cores.get()), "core"),
         capacity.memory_gb,
         capacity.storage_gb,
-        counted(&u64::from(capacity.max_nodes), "node")
+        counted(&u64::from(capacity.max_nodes.get()), "node")
     )
 }
 

@@ -273,7 +273,7 @@ pub(super) fn target(holder: &PortHolder) -> Option<String> {
         PortIntent::Serial { line: 0 } => "console".to_owned(),
         PortIntent::Serial { line } => format!("line {line}"),
         PortIntent::Vnc => "screen".to_owned(),
-        PortIntent::Named { intent } => intent.clone(),
+        PortIntent::Named { intent } => intent.to_string(),
     };
     match holder.node_label.as_deref().map(str::trim).filter(|label| !label.is_empty()) {
         Some(label) => Some(format!("{label}, {what}")),

@@ -4,11 +4,11 @@ use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::evidence::Evidence;
 use domain::lablet_session::{LabletSessionEvent, SessionIds};
-use domain::observation::{NodeObservation, Phase, Quantities, ResourceObservation};
+use domain::observation::{NodeCount, NodeObservation, Phase, ResourceObservation};
 use domain::observation_summary::{Contribution, LatestDrift, NewestObservation, ObservationSummary, Reading};
 use domain::ports::{PortDrift, PortMap};
 use domain::time::shown;
-use domain::{LabId, RequestId, WorkerId};
+use domain::{Amount, LabId, RequestId, WorkerId};
 use uuid::Uuid;
 
 use crate::projector::{Applied, Event, Fold, Recorded, Refused, integer, jsonb};
@@ -250,10 +250,7 @@ impl Observed<'_> {
         let nominal = resources.nominal.unwrap_or_default();
         let used = resources.usage.unwrap_or_default();
         let coverage = resources.coverage.as_ref();
-        // An old event may count more nodes than a column holds.
-        let unknown = |given: bool, nodes: fn(&Quantities) -> u32, amounts: &Quantities| {
-            given.then(|| i32::try_from(nodes(amounts)).unwrap_or(i32::MAX))
-        };
+        let unknown = |given: bool, nodes: NodeCount| given.then(|| integer(nodes.get(), "unknown nodes")).transpose();
         let (has_nominal, has_used) = (resources.nominal.is_some(), resources.usage.is_some());
         Ok(StoredObservation {
             event_id: recorded.event_id(),
@@ -272,26 +269,24 @@ impl Observed<'_> {
             request_id: self.request_id.map(ToString::to_string),
             nominal_cpu_cores: resources.nominal_cpu_cores(),
             nominal_memory_mb: resources.nominal_memory_mb(),
-            nominal_storage_mb: nominal.storage_mb,
-            nominal_unknown_cpu_nodes: unknown(has_nominal, |amounts| amounts.unknown_cpu_nodes, &nominal),
-            nominal_unknown_memory_nodes: unknown(has_nominal, |amounts| amounts.unknown_memory_nodes, &nominal),
-            nominal_unknown_storage_nodes: unknown(has_nominal, |amounts| amounts.unknown_storage_nodes, &nominal),
-            used_cpu_cores: used.used.cpu_cores,
-            used_memory_mb: used.used.memory_mb,
+            nominal_storage_mb: nominal.storage_mb.map(Amount::get),
+            nominal_unknown_cpu_nodes: unknown(has_nominal, nominal.unknown_cpu_nodes)?,
+            nominal_unknown_memory_nodes: unknown(has_nominal, nominal.unknown_memory_nodes)?,
+            nominal_unknown_storage_nodes: unknown(has_nominal, nominal.unknown_storage_nodes)?,
+            used_cpu_cores: used.used.cpu_cores.map(Amount::get),
+            used_memory_mb: used.used.memory_mb.map(Amount::get),
             used_storage_mb: resources.used_storage_mb(),
-            used_unknown_cpu_nodes: unknown(has_used, |amounts| amounts.unknown_cpu_nodes, &used.used),
-            used_unknown_memory_nodes: unknown(has_used, |amounts| amounts.unknown_memory_nodes, &used.used),
-            used_unknown_storage_nodes: unknown(has_used, |amounts| amounts.unknown_storage_nodes, &used.used),
-            highest_cpu_percent: used.highest_cpu_percent,
+            used_unknown_cpu_nodes: unknown(has_used, used.used.unknown_cpu_nodes)?,
+            used_unknown_memory_nodes: unknown(has_used, used.used.unknown_memory_nodes)?,
+            used_unknown_storage_nodes: unknown(has_used, used.used.unknown_storage_nodes)?,
+            highest_cpu_percent: used.highest_cpu_percent.map(Amount::get),
             node_count: resources.node_count().map(i64::from),
-            nodes_booted: coverage.and_then(|coverage| coverage.nodes_booted).map(i64::from),
+            nodes_booted: coverage.and_then(|coverage| coverage.nodes_booted).map(|booted| i64::from(booted.get())),
             node_definitions_used: jsonb(&resources.node_definitions_used)?,
             complete: self.contribution.complete,
             phase: coverage.map(|coverage| phase(coverage.phase).to_owned()),
-            failed_reads: jsonb(&coverage.map(|coverage| coverage.failed_reads.as_slice()).unwrap_or_default())?,
-            unreadable_entries: jsonb(
-                &coverage.map(|coverage| coverage.unreadable_entries.as_slice()).unwrap_or_default(),
-            )?,
+            failed_reads: jsonb(&coverage.map(|coverage| &*coverage.failed_reads).unwrap_or_default())?,
+            unreadable_entries: jsonb(&coverage.map(|coverage| &*coverage.unreadable_entries).unwrap_or_default())?,
             observed_ports: self.ports.map(jsonb).transpose()?,
             port_drift_detected: self.drift,
             port_drift: None,
@@ -439,17 +434,17 @@ fn stored_node(event_id: Uuid, ordinal: usize, node: &NodeObservation) -> Result
         node_definition: node.node_definition.to_string(),
         image_definition: node.image_definition.as_ref().map(ToString::to_string),
         state: node.state.as_ref().map(ToString::to_string),
-        cpus: node.cpus.map(i64::from),
-        cpu_limit_percent: node.cpu_limit.map(i64::from),
-        nominal_cpu_cores: node.nominal_cpu_cores,
-        nominal_memory_mb: node.ram_mb.map(|ram| ram as f64),
-        used_cpu_percent: usage.cpu_percent,
-        used_cpu_cores: usage.cpu_cores,
-        used_memory_mb: usage.memory_mb,
-        used_storage_mb: usage.disk_mb,
-        disk_read_bytes: usage.disk_read_bytes.map(Count),
-        disk_written_bytes: usage.disk_written_bytes.map(Count),
-        booted_seconds: usage.booted_seconds.map(Count),
+        cpus: node.cpus.map(|cpus| i64::from(cpus.get())),
+        cpu_limit_percent: node.cpu_limit.map(|limit| i64::from(limit.get())),
+        nominal_cpu_cores: node.nominal_cpu_cores.map(Amount::get),
+        nominal_memory_mb: node.ram_mb.map(|ram| ram.get() as f64),
+        used_cpu_percent: usage.cpu_percent.map(Amount::get),
+        used_cpu_cores: usage.cpu_cores.map(Amount::get),
+        used_memory_mb: usage.memory_mb.map(Amount::get),
+        used_storage_mb: usage.disk_mb.map(Amount::get),
+        disk_read_bytes: usage.disk_read_bytes.map(|count| Count(count.get())),
+        disk_written_bytes: usage.disk_written_bytes.map(|count| Count(count.get())),
+        booted_seconds: usage.booted_seconds.map(|count| Count(count.get())),
     })
 }
 

@@ -4,8 +4,8 @@
 //! event, from which one node at a time is taken.
 
 use chrono::{DateTime, Utc};
-use domain::SessionId;
 use domain::observation::NodeObservation;
+use domain::{SessionId, stored};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
@@ -187,7 +187,7 @@ impl Projections {
         let Some(NodePlace { event_id, ordinal }) = place else { return Ok(None) };
         let path = ["observed_resources".to_owned(), "nodes".to_owned(), ordinal.to_string()];
         let Some(node) = self.log.payload_part(event_id, &path).await? else { return Ok(None) };
-        let node: NodeObservation = serde_json::from_value(node)
+        let node: NodeObservation = stored::read_part(node)
             .map_err(|error| sqlx::Error::ColumnDecode { index: "payload".to_owned(), source: Box::new(error) })?;
         Ok(Some(NodeDetail { event_id, observed_at: source.observed_at, ordinal, node }))
     }

@@ -217,8 +217,8 @@ fn port_map(range: Option<PortRange>, sessions: &[Holding], now: DateTime<Utc>) 
                     protocol_source,
                     observed_at: session.verdict_observed_at,
                     observed_event_id: session.verdict_event_id,
-                    node_id: seen.map(|seen| seen.node_id.clone()),
-                    node_label: seen.map(|seen| seen.node_label.clone()),
+                    node_id: seen.map(|seen| seen.node_id.to_string()),
+                    node_label: seen.map(|seen| seen.node_label.to_string()),
                     leads_to: seen.map(|seen| seen.tag.intent.clone()),
                 });
             }
@@ -273,7 +273,7 @@ fn overlap<'a>(spans: impl Iterator<Item = &'a Span>) -> bool {
 
 /// The protocol by the name of a port. Who allocates may have named a port otherwise.
 fn protocol_of(name: &PortName) -> (Transport, ProtocolSource) {
-    match name.described() {
+    match name.description() {
         Some(described) => (described.transport, ProtocolSource::Name),
         None => (Transport::Tcp, ProtocolSource::Assumed),
     }
