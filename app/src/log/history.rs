@@ -72,12 +72,12 @@ impl Log {
         Ok(in_time(page::fetch(query, &self.pool, part.limit)).await?)
     }
 
-    /// Up to `limit` events of one aggregate that are of these types (without their version), oldest first.
-    /// Meant for types whose events are small and few: all of them are read, however large.
+    /// The last events of one aggregate that are of these types (without their version), at most `limit`, oldest first.
+    /// Meant for types whose events are small: each is read whole.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn history_of_types(
+    pub async fn last_of_types(
         &self,
         aggregate_type: &str,
         aggregate_id: &str,
@@ -86,7 +86,8 @@ impl Log {
     ) -> Result<Vec<RecordedEvent>, LogError> {
         let statement = format!(
             "SELECT {COLUMNS} FROM events
-              WHERE aggregate_type = $1 AND aggregate_id = $2 AND event_type = ANY($3) ORDER BY sequence LIMIT $4"
+              WHERE aggregate_type = $1 AND aggregate_id = $2 AND event_type = ANY($3)
+              ORDER BY sequence DESC LIMIT $4"
         );
         let rows = sqlx::query(AssertSqlSafe(statement))
             .bind(aggregate_type)
@@ -95,7 +96,7 @@ impl Log {
             .bind(limit)
             .fetch_all(&self.pool);
         let rows = in_time(rows).await?;
-        Ok(rows.iter().map(RecordedEvent::from_row).collect::<sqlx::Result<_>>()?)
+        Ok(rows.iter().rev().map(RecordedEvent::from_row).collect::<sqlx::Result<_>>()?)
     }
 
     /// Up to `limit` events of one aggregate after a sequence that name a message or an event as what led to them,

@@ -4,7 +4,7 @@ use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
 use domain::SessionId;
-use projections::read_models::session_history::LifeRow;
+use projections::read_models::session_history::SessionLife;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -18,8 +18,9 @@ use crate::queries::Queries;
 pub(crate) struct Life {
     /// The session.
     session_id: SessionId,
-    /// Its steps, oldest first.
-    steps: Vec<LifeRow>,
+    /// Its steps.
+    #[serde(flatten)]
+    life: SessionLife,
 }
 
 pub(crate) async fn life(
@@ -27,11 +28,11 @@ pub(crate) async fn life(
     _: Caller<Viewing>,
     Id(session_id): Id<SessionId>,
 ) -> Result<Json<Life>, Problem> {
-    let steps = queries.session_life(&session_id).await?;
-    if steps.is_empty() {
+    let life = queries.session_life(&session_id).await?;
+    if life.steps.is_empty() {
         return Err(Problem::not_found("session", session_id.as_str()));
     }
-    Ok(Json(Life { session_id, steps }))
+    Ok(Json(Life { session_id, life }))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -19,7 +19,7 @@ use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter};
 use projections::read_models::observations::nodes::{NodeFilter, SessionNodes};
 use projections::read_models::observations::{ObservationFilter, ObservationRow};
-use projections::read_models::session_history::{EventOrder, EventRow, HistoryView, LifeRow};
+use projections::read_models::session_history::{EventOrder, EventRow, HistoryView, SessionLife};
 use projections::read_models::sessions::{PortComparison, PortRow, SessionRow, compare_ports};
 use projections::{PageRequest, ReadModel};
 use serde::{Deserialize, Serialize};
@@ -91,7 +91,7 @@ struct SessionPage {
     ports: Vec<PortRow>,
     focus: Option<String>,
     requests: Vec<ObservationRequestRow>,
-    life: Vec<LifeRow>,
+    life: SessionLife,
     observations: Vec<ObservationRow>,
     observations_next: Option<String>,
     history: Chart,

@@ -55,8 +55,9 @@ impl From<RecordedEvent> for EventRow {
     }
 }
 
-/// Most steps of a life that are shown; a session cannot take so many.
-const MOST_STEPS: i64 = 100;
+/// Most steps of a life that are shown. A session's life has some ten; each step that says something new without leading
+/// on, such as another timeslot, is one more.
+const MOST_STEPS: usize = 100;
 
 /// From which end a history is read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -82,6 +83,15 @@ impl Default for HistoryView {
     fn default() -> Self {
         Self { order: EventOrder::Oldest, data: true }
     }
+}
+
+/// A session's life so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionLife {
+    /// Its last steps, oldest first: at most 100.
+    pub steps: Vec<LifeRow>,
+    /// Whether there are earlier steps, which are among the session's events.
+    pub has_earlier: bool,
 }
 
 /// One step in a session's life.
@@ -144,15 +154,18 @@ fn life_event(status: SessionStatus) -> String {
 }
 
 impl Projections {
-    /// The steps of a session's life so far, oldest first; none of a session that does not exist. Other events, of
-    /// which there may be thousands, are not read.
+    /// A session's life so far; no step of a session that does not exist. Other events, of which there may be thousands,
+    /// are not read.
     ///
     /// # Errors
     /// The log does not answer.
-    pub async fn session_life(&self, id: &SessionId) -> Result<Vec<LifeRow>, ReadError> {
+    pub async fn session_life(&self, id: &SessionId) -> Result<SessionLife, ReadError> {
         let types = SessionStatus::ALL.map(life_event);
-        let steps = self.log.history_of_types(AggregateKind::Session.as_str(), id.as_str(), &types, MOST_STEPS).await?;
-        Ok(steps.into_iter().filter_map(LifeRow::from_recorded).collect())
+        let one_more = MOST_STEPS as i64 + 1;
+        let steps = self.log.last_of_types(AggregateKind::Session.as_str(), id.as_str(), &types, one_more).await?;
+        let earlier = steps.len().saturating_sub(MOST_STEPS);
+        let steps = steps.into_iter().skip(earlier).filter_map(LifeRow::from_recorded).collect();
+        Ok(SessionLife { steps, has_earlier: earlier > 0 })
     }
 
     /// The events of a session. The cursor is a sequence, of one order. With what happened, a page ends early where its

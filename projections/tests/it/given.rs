@@ -106,6 +106,10 @@ impl World {
         if status == SessionStatus::Running {
             transition.cml_lab_id = Some(serde_json::from_value(json!(format!("lab-{id}"))).unwrap());
         }
+        self.transition(id, transition).await
+    }
+
+    pub(crate) async fn transition(&self, id: &str, transition: Transition) -> Position {
         self.tell(id, LabletSessionCommand::Transition { transition, now: self.now() }).await
     }
 

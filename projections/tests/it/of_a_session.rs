@@ -1,7 +1,8 @@
 //! What the page of one session asks.
 
 use domain::SessionId;
-use domain::lablet_session::SessionStatus;
+use domain::lablet_session::{SessionStatus, Transition};
+use domain::text::Prose;
 use projections::PageRequest;
 use projections::read_models::observations::NodeFilter;
 use projections::read_models::session_history::{EventOrder, HistoryView};
@@ -23,6 +24,8 @@ async fn a_life_is_read_without_what_happened_meanwhile() {
     }
     world.go("s-1", SessionStatus::Collecting).await;
     let life = world.projections.session_life(&session("s-1")).await.unwrap();
+    assert!(!life.has_earlier);
+    let life = life.steps;
     let steps: Vec<_> = life.iter().map(|step| (step.status.as_str(), step.sequence)).collect();
     assert_eq!(
         steps,
@@ -31,7 +34,27 @@ async fn a_life_is_read_without_what_happened_meanwhile() {
     assert_eq!(life[0].actor.as_deref(), Some("service:booking"));
     assert_eq!(life[1].worker_id.as_ref().unwrap().as_str(), "cml-1");
     assert!(life.is_sorted_by_key(|step| step.at) && life.iter().all(|step| step.understood));
-    assert_eq!(world.projections.session_life(&session("nobody")).await.unwrap(), []);
+    assert_eq!(world.projections.session_life(&session("nobody")).await.unwrap(), Default::default());
+}
+
+#[tokio::test]
+async fn a_life_of_more_steps_than_are_shown_ends_with_the_last_and_says_that_there_are_earlier_ones() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    world.running("s-1", "ospf").await;
+    // Each of these says something new of a session that is running already.
+    for number in 0..100 {
+        let reason = Prose::parse(format!("extended {number} times")).unwrap();
+        let transition = Transition { reason: Some(reason), ..Transition::to(SessionStatus::Running) };
+        world.transition("s-1", transition).await;
+    }
+    let life = world.projections.session_life(&session("s-1")).await.unwrap();
+    assert!(life.has_earlier);
+    let reasons: Vec<_> = life.steps.iter().filter_map(|step| step.reason.as_deref()).collect();
+    assert_eq!(
+        (life.steps.len(), reasons.first(), reasons.last()),
+        (100, Some(&"extended 0 times"), Some(&"extended 99 times"))
+    );
 }
 
 #[tokio::test]

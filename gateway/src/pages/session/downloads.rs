@@ -37,7 +37,7 @@ pub(super) async fn csv(queries: &Queries, session: &SessionRow, table: Table) -
             let ask = |request| async move { Ok(reads.session_nodes(id, filter, &request).await?.page) };
             list_as_csv(&name("nodes"), &NODES, ask).await
         }
-        Table::Life => csv_of(&name("life"), &LIFE, &reads.session_life(id).await?),
+        Table::Life => csv_of(&name("life"), &LIFE, &reads.session_life(id).await?.steps),
         Table::Observations => {
             let filter = &ObservationFilter { session_id: Some(id.clone()), definition_id: None };
             let ask = |request| async move { reads.observations(filter, &request).await };
