@@ -402,39 +402,41 @@ impl PresentSession {
 
         let verdict =
             DriftVerdict::between(self.allocated_ports.as_ref(), observed_ports.as_ref(), &observed_resources.ports);
+        let detected = verdict.detected();
+        let (unallocated, drift) = match verdict {
+            DriftVerdict::Unknown => (None, None),
+            DriftVerdict::Unallocated(ports) => (Some(ports), None),
+            DriftVerdict::Compared(drift) => (None, Some(drift)),
+        };
+        let renamed_ports = drift.as_ref().map(|drift| drift.renamed.clone()).unwrap_or_default();
+        let drift = drift.filter(|drift| !drift.is_none());
+        // A drift that a newer observation has superseded is history and raises no event of its own.
+        let is_newest =
+            replaces(made_at(observed_at, now), self.observations.drift.as_ref().map(|drift| drift.made_at));
+        let (drift, late_drift) = if is_newest { (drift, None) } else { (None, drift) };
         let mut events = vec![LabletSessionEvent::ResourcesObserved {
             ids: self.ids.clone(),
             worker_id: self.assignment.worker().cloned(),
             cml_lab_id: self.assignment.lab().cloned(),
             observed_resources: Box::new(observed_resources),
             observed_ports: observed_ports.clone(),
-            port_drift_detected: verdict.detected(),
-            unallocated: match &verdict {
-                DriftVerdict::Unallocated(ports) => Some(ports.clone()),
-                DriftVerdict::Unknown | DriftVerdict::Compared(_) => None,
-            },
-            renamed_ports: match &verdict {
-                DriftVerdict::Compared(drift) => drift.renamed.clone(),
-                DriftVerdict::Unknown | DriftVerdict::Unallocated(_) => BTreeMap::new(),
-            },
+            port_drift_detected: detected,
+            unallocated,
+            renamed_ports,
+            late_drift,
             request_id,
             observed_at,
             recorded_at: now,
         }];
-        // That ports had drifted before a newer observation saw them is history, which alarms nobody.
-        let is_newest =
-            replaces(made_at(observed_at, now), self.observations.drift.as_ref().map(|drift| drift.made_at));
-        if let (DriftVerdict::Compared(drift), Some(allocated_ports), Some(observed_ports)) =
-            (verdict, &self.allocated_ports, observed_ports)
-            && !drift.is_none()
-            && is_newest
+        if let (Some(drift_details), Some(allocated_ports), Some(observed_ports)) =
+            (drift, &self.allocated_ports, observed_ports)
         {
             events.push(LabletSessionEvent::PortDriftDetected {
                 ids: self.ids.clone(),
                 worker_id: self.assignment.worker().cloned(),
                 allocated_ports: allocated_ports.clone(),
                 observed_ports,
-                drift_details: drift,
+                drift_details,
                 detected_at: now,
             });
         }

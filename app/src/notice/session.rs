@@ -99,6 +99,10 @@ pub struct ResourcesObserved {
     /// Allocated ports that were observed as planned, named otherwise.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub renamed_ports: BTreeMap<PortName, RenamedPort>,
+    /// How the ports had drifted, where the observation arrived after a newer one, so that no event of its own says it;
+    /// absent where the ports are too many for a message.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub late_drift: Option<PortDrift>,
     /// The request that this answers.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<RequestId>,
@@ -277,6 +281,7 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
             port_drift_detected,
             unallocated,
             renamed_ports,
+            late_drift,
             request_id,
             observed_at,
             recorded_at,
@@ -290,11 +295,15 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
                 port_drift_detected,
                 unallocated,
                 renamed_ports,
-                    request_id,
+                late_drift,
+                request_id,
                 observed_at,
                 recorded_at,
             };
-            let shorten = |observed: &mut ResourcesObserved| observed.observed_resources.details = None;
+            let shorten = |observed: &mut ResourcesObserved| {
+                observed.observed_resources.details = None;
+                observed.late_drift = None;
+            };
             draft.largest_that_fits(at, observed, shorten, |observed| observed.ids)
         }
         LabletSessionEvent::PortDriftDetected {

@@ -155,6 +155,9 @@ pub enum LabletSessionEvent {
         /// Allocated ports that were observed as planned, named otherwise.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         renamed_ports: BTreeMap<PortName, RenamedPort>,
+        /// How the ports had drifted, where the observation arrived after a newer one, so that no event of its own says it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        late_drift: Option<PortDrift>,
         /// The request that this answers.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         request_id: Option<RequestId>,
@@ -304,6 +307,7 @@ struct StoredObservation {
     unallocated: Option<PortMap>,
     #[serde(default)]
     renamed_ports: BTreeMap<PortName, RenamedPort>,
+    late_drift: Option<PortDrift>,
     request_id: Option<RequestId>,
     observed_at: DateTime<Utc>,
     recorded_at: DateTime<Utc>,
@@ -335,6 +339,7 @@ impl LabletSessionEvent {
             port_drift_detected: stored.port_drift_detected,
             unallocated: stored.unallocated,
             renamed_ports: stored.renamed_ports,
+            late_drift: stored.late_drift,
             request_id: stored.request_id,
             observed_at: stored.observed_at,
             recorded_at: stored.recorded_at,
@@ -382,6 +387,10 @@ mod tests {
         assert_eq!(LabletSessionEvent::observation_from_stored(sample), Some(event.clone()));
         let written = serde_json::to_string(&event).unwrap();
         assert_eq!(LabletSessionEvent::observation_from_stored(&written), Some(event));
+        let mut late: serde_json::Value = serde_json::from_str(sample).unwrap();
+        late["late_drift"] = serde_json::json!({"removed": {"PC_serial": 5041}});
+        let event: LabletSessionEvent = serde_json::from_value(late.clone()).unwrap();
+        assert_eq!(LabletSessionEvent::observation_from_stored(&late.to_string()), Some(event));
         let other = include_str!("../../samples/lablet_session.port_drift_detected.v1.json");
         assert_eq!(LabletSessionEvent::observation_from_stored(other), None);
         assert_eq!(LabletSessionEvent::observation_from_stored("{"), None);

@@ -520,10 +520,12 @@ fn an_observation_that_arrives_late_is_recorded_with_its_verdict_and_alarms_nobo
     let mut history = running();
     history.extend(decide(history.clone(), at("2026-03-01T11:00:00Z", 5041)).unwrap());
     let late = decide(history.clone(), at("2026-03-01T10:00:00Z", 5999)).unwrap();
-    let [LabletSessionEvent::ResourcesObserved { port_drift_detected, .. }] = late.as_slice() else {
+    let [LabletSessionEvent::ResourcesObserved { port_drift_detected, late_drift, .. }] = late.as_slice() else {
         panic!("{late:?}");
     };
     assert_eq!(*port_drift_detected, Some(true), "what it saw");
+    let changed = json!({"PC_serial": {"allocated": 5041, "observed": 5999}});
+    assert_eq!(serde_json::to_value(late_drift).unwrap(), json!({"added": {}, "removed": {}, "changed": changed}));
     // As it was recorded before: with an event of its own for a drift that is history.
     let mut of_old = late.clone();
     of_old.push(LabletSessionEvent::PortDriftDetected {

@@ -82,7 +82,7 @@ pub struct ObservationRow {
     pub port_drift_detected: Option<bool>,
     /// How they drifted; null: unknown, or they did not.
     pub port_drift: Option<PortDrift>,
-    /// The event that says how.
+    /// The event that says how; where a newer observation had been recorded before, that of the observation itself.
     pub port_drift_event_id: Option<Uuid>,
     /// Ports that were observed where nothing was allocated.
     pub unallocated: Option<PortMap>,

@@ -172,6 +172,7 @@ impl Fold for Rows {
                 port_drift_detected,
                 unallocated,
                 renamed_ports: _,
+                late_drift,
                 request_id,
                 observed_at,
                 recorded_at,
@@ -187,6 +188,7 @@ impl Fold for Rows {
                     ports: observed_ports.as_ref(),
                     drift: *port_drift_detected,
                     unallocated: unallocated.as_ref(),
+                    late_drift: late_drift.as_ref(),
                     request_id: request_id.as_ref(),
                     observed_at: *observed_at,
                     recorded_at: *recorded_at,
@@ -237,6 +239,7 @@ struct Observed<'a> {
     ports: Option<&'a PortMap>,
     drift: Option<bool>,
     unallocated: Option<&'a PortMap>,
+    late_drift: Option<&'a PortDrift>,
     request_id: Option<&'a RequestId>,
     observed_at: DateTime<Utc>,
     recorded_at: DateTime<Utc>,
@@ -289,8 +292,8 @@ impl Observed<'_> {
             unreadable_entries: jsonb(&coverage.map(|coverage| &*coverage.unreadable_entries).unwrap_or_default())?,
             observed_ports: self.ports.map(jsonb).transpose()?,
             port_drift_detected: self.drift,
-            port_drift: None,
-            port_drift_event_id: None,
+            port_drift: self.late_drift.map(jsonb).transpose()?,
+            port_drift_event_id: self.late_drift.map(|_| recorded.event_id()),
             unallocated: self.unallocated.map(jsonb).transpose()?,
             cml_version: resources.cml_version.as_ref().map(ToString::to_string),
             topology_fingerprint: resources.topology_fingerprint.as_ref().map(ToString::to_string),
@@ -486,6 +489,17 @@ mod tests {
         assert_eq!((row.observation_count, row.observed_event_id), (3, event_id(3)));
         assert_eq!((row.cpu_cores, row.cpu_cores_event_id), (Some(1.5), Some(event_id(2))));
         assert_eq!(row.memory_mb_event_id, Some(event_id(3)));
+    }
+
+    #[test]
+    fn a_drift_that_arrives_late_is_told_by_its_observation() {
+        let mut event = sample("lablet_session.resources_observed.v1");
+        event["late_drift"] = json!({"removed": {"PC_serial": 5041}});
+        let mut rows = Rows::default();
+        given(&mut rows, &recorded("s-1", 7, &event)).unwrap();
+        let row = rows.observations.rows()[0];
+        assert_eq!(row.port_drift.as_ref().unwrap().value()["removed"], json!({"PC_serial": 5041}));
+        assert_eq!(row.port_drift_event_id, Some(event_id(7)));
     }
 
     #[test]
