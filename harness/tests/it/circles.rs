@@ -120,7 +120,7 @@ fn no_two_files_of_a_crate_use_each_other() {
         let uses: BTreeMap<&String, BTreeSet<String>> =
             all.iter().map(|(module, code)| (module, used(module, code))).collect();
         for (module, targets) in &uses {
-            for target in targets.iter().filter(|target| *module < target && !is_above(module, target)) {
+            for target in targets.iter().filter(|target| *module < *target && !is_above(module, target)) {
                 if uses[target].contains(*module) {
                     pairs.insert((name, module.to_string(), target.clone()));
                 }
