@@ -41,7 +41,7 @@ impl AggregateKind {
 
     fn decode(self, recorded: &RecordedEvent) -> Result<Event, LogError> {
         Ok(match self {
-            Self::Session => Event::Session(Box::new(recorded.decode()?)),
+            Self::Session => Event::Session(Box::new(recorded.decode_session_event()?)),
             Self::Definition => Event::Definition(Box::new(recorded.decode()?)),
             Self::Worker => Event::Worker(Box::new(recorded.decode()?)),
         })

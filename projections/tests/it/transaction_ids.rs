@@ -3,6 +3,9 @@
 //!
 //! How long one is open depends on the machine, so no test can measure it. Instead, reads of the log are stopped here,
 //! one after another, as if each took for ever: whoever is stopped, or has read before, must not have an id.
+//!
+//! One read is left out: at the swap of a rebuild the live rows stand still, and what comes up to where they are, 500 events
+//! at most, is read while the swap's transaction has its id.
 
 use std::future::Future;
 use std::pin::pin;
@@ -110,7 +113,7 @@ async fn no_read_model_reads_the_log_while_it_has_a_transaction_id() {
 
     let token = CancellationToken::new();
     for model in ReadModel::ALL {
-        let options = RebuildOptions { compare: true, keep_live: false };
+        let options = RebuildOptions { compare: true, keep_live: true };
         let (report, reads) = with_stopped_reads(&world, world.projections.rebuild(model, options, &token)).await;
         assert!(report.unwrap().differing_tables == Some(vec![]) && reads > 0, "{model}: {reads}");
     }
