@@ -64,6 +64,10 @@ const LONG_TRANSACTION: Duration = Duration::from_millis(100);
 /// The first look after a wake-up signal that found nothing yet: the event may wait for an older transaction to end.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 
+/// A read model that is up to date rests after a batch as long as the batch took, and no longer than this: what comes
+/// meanwhile shares the next one, so that a machine that is busy writes fewer and larger batches.
+const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+
 /// Records of an event are waited for so long after a signal that it was appended, before the log is read.
 const RECORDS_WITHIN: Duration = Duration::from_millis(100);
 
@@ -154,13 +158,17 @@ impl Runner {
             wake.mark_unchanged();
             fed.mark_unchanged();
             let goes_by_bus = *is_fed.borrow_and_update();
+            let started = tokio::time::Instant::now();
             match self.projections.step(model, &mut writer, &mut size, self.options.batch, reads_log, token).await {
-                Ok(Step::Moved) => {
+                Ok(Step::Moved { is_full }) => {
                     failures.reset();
                     looks.reset();
                     self.projections.announce_move();
                     if let Some(bus) = &self.bus {
                         bus.nudge(subjects::NUDGE_PROJECTIONS);
+                    }
+                    if !is_full {
+                        tokio::time::sleep(started.elapsed().min(LONGEST_PAUSE)).await;
                     }
                 }
                 Ok(Step::Idle | Step::Elsewhere) => {
@@ -229,8 +237,8 @@ async fn is_fed_within(
 /// How one look at the log ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The checkpoint moved; there may be more.
-    Moved,
+    /// The checkpoint moved; there may be more, and there is where the batch was full.
+    Moved { is_full: bool },
     /// There is nothing after the checkpoint.
     Idle,
     /// Somebody else keeps the read model, or is moving it now.
@@ -249,7 +257,7 @@ impl Projections {
         let token = CancellationToken::new();
         loop {
             match self.step(model, &mut writer, &mut size, most, true, &token).await.map_err(CatchUpError)? {
-                Step::Moved => self.announce_move(),
+                Step::Moved { .. } => self.announce_move(),
                 Step::Idle | Step::Elsewhere => return Ok(()),
             }
         }
@@ -296,7 +304,7 @@ impl Projections {
                 tracing::info!(projection = model.name(), revision, "read model is of an older revision, rebuilding");
                 writer.forget();
                 self.rebuild(model, RebuildOptions::default(), token).await.map_err(StepError::Rebuild)?;
-                return Ok(Step::Moved);
+                return Ok(Step::Moved { is_full: true });
             }
         }
         if !reads_log && self.feed.end_position() <= from.position {
@@ -315,9 +323,10 @@ impl Projections {
         let moved = writer.apply(&events).instrument(span.clone()).await?;
         let Moved::To { events: handled, parked, written_in } = moved else { return Ok(Step::Elsewhere) };
         span.record("handled", handled);
+        let is_full = handled < events.len() || events.len() >= *size;
         *size = next_size(*size, most, written_in);
         self.record(model, &events[..handled], parked, started.elapsed());
-        Ok(Step::Moved)
+        Ok(Step::Moved { is_full })
     }
 
     fn record(&self, model: ReadModel, events: &[Arc<Recorded>], parked: u64, took: Duration) {
