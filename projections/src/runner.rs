@@ -159,6 +159,7 @@ impl Runner {
             fed.mark_unchanged();
             let goes_by_bus = *is_fed.borrow_and_update();
             let started = tokio::time::Instant::now();
+            let knew_checkpoint = writer.knows_checkpoint();
             match self.projections.step(model, &mut writer, &mut size, self.options.batch, reads_log, token).await {
                 Ok(Step::Moved { is_full }) => {
                     failures.reset();
@@ -171,6 +172,8 @@ impl Runner {
                         tokio::time::sleep(started.elapsed().min(LONGEST_PAUSE)).await;
                     }
                 }
+                // It was the one of the last batch, and somebody has moved it since: it is read again.
+                Ok(Step::Elsewhere) if knew_checkpoint => {}
                 Ok(Step::Idle | Step::Elsewhere) => {
                     failures.reset();
                     if goes_by_bus {
@@ -256,8 +259,10 @@ impl Projections {
         let most = RunnerOptions::default().batch;
         let token = CancellationToken::new();
         loop {
+            let knew_checkpoint = writer.knows_checkpoint();
             match self.step(model, &mut writer, &mut size, most, true, &token).await.map_err(CatchUpError)? {
                 Step::Moved { .. } => self.announce_move(),
+                Step::Elsewhere if knew_checkpoint => {}
                 Step::Idle | Step::Elsewhere => return Ok(()),
             }
         }
@@ -266,23 +271,6 @@ impl Projections {
     /// One look at what comes after the checkpoint, and one batch. Only with `reads_log` the log is asked for more where the
     /// feed ends; events that the feed has left behind are read from it in any case.
     async fn step(
-        &self,
-        model: ReadModel,
-        writer: &mut Writer,
-        size: &mut usize,
-        most: usize,
-        reads_log: bool,
-        token: &CancellationToken,
-    ) -> Result<Step, StepError> {
-        let step = self.try_step(model, writer, size, most, reads_log, token).await;
-        match step {
-            // The writer knew the checkpoint of its last batch; another may have moved it since.
-            Ok(Step::Elsewhere) => self.try_step(model, writer, size, most, reads_log, token).await,
-            step => step,
-        }
-    }
-
-    async fn try_step(
         &self,
         model: ReadModel,
         writer: &mut Writer,

@@ -97,6 +97,11 @@ impl Writer {
         Ok(checkpoint)
     }
 
+    /// Whether the next use takes the checkpoint from memory.
+    pub(crate) fn knows_checkpoint(&self) -> bool {
+        self.checkpoint.is_some()
+    }
+
     /// Reads the checkpoint and every row again next time.
     pub(crate) fn forget(&mut self) {
         (self.checkpoint, self.rows) = (None, None);

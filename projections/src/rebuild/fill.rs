@@ -83,14 +83,13 @@ impl Projections {
         let mut set = WorkingSet::new(model, Tables::Next);
         // A connection of its own, which ends with this future: a `COPY` that is dropped half-way would leave one of the
         // pool with answers that its next user takes for theirs.
-        let mut writer = self.pool.connect_options().connect().await?;
+        let mut connection = self.pool.connect_options().connect().await?;
         let (mut written, mut size) = (0, FIRST_WRITE);
         let (mut pending, mut bytes, mut reached) = (0, 0, from.position);
         loop {
             let page = read.recv().await.transpose()?;
             let is_last = page.is_none();
             if let Some(events) = page {
-                let mut connection = self.pool.acquire().await?;
                 set.load(&mut connection, &events, nothing_stored).await?;
                 reached = events.last().map_or(reached, |event| event.position());
                 match set.fold(&mut connection, &events, None).await {
@@ -102,7 +101,7 @@ impl Projections {
                 bytes += events.iter().map(|event| event.bytes).sum::<usize>();
             }
             if pending > 0 && (is_last || pending >= size || bytes >= MOST_BYTES) {
-                let mut transaction = writer.begin().await?;
+                let mut transaction = connection.begin().await?;
                 let started = Instant::now();
                 let moved = match set.copy(&mut transaction, checkpoint, reached).await {
                     Ok(moved) => moved.ok_or_else(another_is_under_way)?,
