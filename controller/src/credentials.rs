@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use domain::WorkerId;
-use domain::worker::PortRange;
+use domain::ports::PortRange;
 use serde::Deserialize;
 use url::Url;
 

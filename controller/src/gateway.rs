@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use domain::lablet_session::SessionStatus;
+use domain::ports::PortRange;
 use domain::timeslot::Timeslot;
-use domain::worker::PortRange;
 use domain::{LabId, RequestId, SessionId, WorkerId};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};

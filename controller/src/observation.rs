@@ -15,9 +15,9 @@ use domain::observation::{
     Phase, Quantities, ResourceObservation, SimulationStats, Usage,
 };
 use domain::port_tags::LabPorts;
+use domain::ports::PortRange;
 use domain::text::{Label, Name, Token};
 use domain::time::BoundedTime;
-use domain::worker::PortRange;
 use domain::{Actor, Amount, Invalid, List, RawJson, Whole};
 
 use crate::cml::CmlError;

@@ -17,6 +17,7 @@ pub mod nominal;
 pub mod number;
 pub mod observation;
 pub mod observation_summary;
+pub mod port_drift;
 pub mod port_names;
 pub mod port_tags;
 pub mod ports;

@@ -15,11 +15,11 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Contradiction, Evidence, NoEvidence, made_at, replaces};
-use crate::lablet_session::LabletSessionEvent;
 use crate::observation::ResourceObservation;
-use crate::ports::{PortDrift, PortMap, PortName, RenamedPort};
+use crate::port_drift::{PortDrift, RenamedPort};
+use crate::ports::{PortMap, PortName};
 
-/// What one observation contributes. Made once per event, by [`LabletSessionEvent::contribution`], for all who add up.
+/// What one observation contributes.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Contribution<'a> {
     /// When it was made, and no later than it was recorded.
@@ -43,7 +43,8 @@ pub struct Contribution<'a> {
 }
 
 impl<'a> Contribution<'a> {
-    fn new(resources: &ResourceObservation, observed_at: DateTime<Utc>, recorded_at: DateTime<Utc>) -> Self {
+    /// What the observation itself says. Its verdict on the ports comes from the event that records it.
+    pub(crate) fn new(resources: &ResourceObservation, observed_at: DateTime<Utc>, recorded_at: DateTime<Utc>) -> Self {
         static NONE_RENAMED: BTreeMap<PortName, RenamedPort> = BTreeMap::new();
         Self {
             made_at: made_at(observed_at, recorded_at),
@@ -56,32 +57,6 @@ impl<'a> Contribution<'a> {
             unallocated: None,
             renamed_ports: &NONE_RENAMED,
         }
-    }
-}
-
-impl LabletSessionEvent {
-    /// What the event contributes, where it is an observation.
-    pub fn contribution(&self) -> Option<Contribution<'_>> {
-        let Self::ResourcesObserved {
-            observed_resources,
-            observed_ports,
-            port_drift_detected,
-            unallocated,
-            renamed_ports,
-            observed_at,
-            recorded_at,
-            ..
-        } = self
-        else {
-            return None;
-        };
-        Some(Contribution {
-            drift_detected: *port_drift_detected,
-            observed_ports: observed_ports.as_ref(),
-            unallocated: unallocated.as_ref(),
-            renamed_ports,
-            ..Contribution::new(observed_resources, *observed_at, *recorded_at)
-        })
     }
 }
 
@@ -275,6 +250,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::lablet_session::LabletSessionEvent;
 
     fn at(minute: i64) -> DateTime<Utc> {
         DateTime::from_timestamp(1_772_000_000 + 60 * minute, 0).unwrap()

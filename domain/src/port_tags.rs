@@ -16,12 +16,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::Invalid;
-use crate::ports::{PortMap, PortName, PortNumber};
+use crate::ports::{PortMap, PortName, PortNumber, PortRange};
 use crate::text::{Explanation, Label, Line, Token};
-use crate::worker::PortRange;
-
-/// The outside ports that PATty honours unless it is configured otherwise.
-pub const PATTY_PORTS: std::ops::RangeInclusive<u16> = 2000..=7999;
 
 /// The layer 4 protocol of a port; with worker and outside port it is the port's true key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -355,7 +351,7 @@ mod tests {
         };
         assert!(honoured("serial:2000") && honoured("pat:7999:22"));
         assert!(!honoured("serial:1999") && !honoured("vnc:8000") && !honoured("ssh:2022"));
-        let port = |number: i64| crate::ports::PortNumber::new(number).unwrap();
+        let port = |number: i64| PortNumber::new(number).unwrap();
         let range = PortRange::new(port(8000), port(8999)).unwrap();
         let lab = read(&[("n1", "R1", &["serial:2000", "vnc:8000", "ssh:8022"])]).on_worker_with(range);
         let honoured: Vec<(u16, bool)> = lab.ports.iter().map(|port| (port.tag.outside.get(), port.honoured)).collect();

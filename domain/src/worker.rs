@@ -10,8 +10,7 @@ use crate::decision::{self, Decide, Decision};
 use crate::ids::WorkerId;
 use crate::invalid::Invalid;
 use crate::number::Whole;
-use crate::port_tags::PATTY_PORTS;
-use crate::ports::PortNumber;
+use crate::ports::PortRange;
 use crate::text::Line;
 
 /// An `https` URL without credentials, path query or fragment of its own, e.g. `https://cml-1.example.org`.
@@ -79,67 +78,6 @@ pub struct WorkerCapacity {
     pub storage_gb: Whole<u32, 1, 100_000_000>,
     /// Most nodes that may run at once.
     pub max_nodes: Whole<u32, 1, 100_000>,
-}
-
-/// The outside ports that a worker's address translation honours, both ends included. Invariant: first ≤ last.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "UncheckedPortRange")]
-pub struct PortRange {
-    first: PortNumber,
-    last: PortNumber,
-}
-
-#[derive(Deserialize)]
-struct UncheckedPortRange {
-    first: PortNumber,
-    last: PortNumber,
-}
-
-impl TryFrom<UncheckedPortRange> for PortRange {
-    type Error = Invalid;
-    fn try_from(unchecked: UncheckedPortRange) -> Result<Self, Invalid> {
-        Self::new(unchecked.first, unchecked.last)
-    }
-}
-
-impl PortRange {
-    /// A range of ports.
-    ///
-    /// # Errors
-    /// [`Invalid`] when the last port is below the first.
-    pub fn new(first: PortNumber, last: PortNumber) -> Result<Self, Invalid> {
-        if last < first {
-            return Err(Invalid::new(
-                "last",
-                format!("is {last}"),
-                format!("a port from {first} (the first) to 65535"),
-            ));
-        }
-        Ok(Self { first, last })
-    }
-
-    /// The lowest port.
-    pub fn first(&self) -> PortNumber {
-        self.first
-    }
-
-    /// The highest port.
-    pub fn last(&self) -> PortNumber {
-        self.last
-    }
-
-    /// Whether the port lies in the range.
-    pub fn contains(&self, port: PortNumber) -> bool {
-        (self.first..=self.last).contains(&port)
-    }
-}
-
-impl Default for PortRange {
-    /// PATty's own default, 2000 to 7999.
-    fn default() -> Self {
-        let port = |number: u16| PortNumber::new(i64::from(number)).expect("PATty's range lies within 1 to 65535");
-        Self { first: port(*PATTY_PORTS.start()), last: port(*PATTY_PORTS.end()) }
-    }
 }
 
 /// What a worker is: everything but its id.

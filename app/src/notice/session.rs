@@ -7,8 +7,9 @@ use domain::lablet_session::{FailureOutcome, LabletSessionEvent, SessionIds, Ses
 use domain::observation::{
     Coverage, MOST_NODES, NodeObservation, Quantities, ResourceObservation, SimulationStats, Usage,
 };
+use domain::port_drift::{PortDrift, RenamedPort};
 use domain::port_tags::{ObservedPort, UnreadableTag};
-use domain::ports::{MOST_PORTS, PortDrift, PortMap, PortName, RenamedPort};
+use domain::ports::{MOST_PORTS, PortMap, PortName};
 use domain::text::{Label, Name};
 use domain::time::BoundedTime;
 use domain::timeslot::Timeslot;

@@ -11,7 +11,9 @@ use super::status::SessionStatus;
 use crate::ids::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
 use crate::lablet_definition::DefinitionVersion;
 use crate::observation::ResourceObservation;
-use crate::ports::{PortDrift, PortMap, PortName, RenamedPort};
+use crate::observation_summary::Contribution;
+use crate::port_drift::{PortDrift, RenamedPort};
+use crate::ports::{PortMap, PortName};
 use crate::timeslot::Timeslot;
 
 /// The ids that every event of a session carries.
@@ -287,6 +289,30 @@ impl LabletSessionEvent {
             | Self::Terminated(step)
             | Self::Expired(step) => step.at,
         }
+    }
+
+    /// What the event contributes, where it is an observation.
+    pub fn contribution(&self) -> Option<Contribution<'_>> {
+        let Self::ResourcesObserved {
+            observed_resources,
+            observed_ports,
+            port_drift_detected,
+            unallocated,
+            renamed_ports,
+            observed_at,
+            recorded_at,
+            ..
+        } = self
+        else {
+            return None;
+        };
+        Some(Contribution {
+            drift_detected: *port_drift_detected,
+            observed_ports: observed_ports.as_ref(),
+            unallocated: unallocated.as_ref(),
+            renamed_ports,
+            ..Contribution::new(observed_resources, *observed_at, *recorded_at)
+        })
     }
 }
 

@@ -10,9 +10,6 @@ const NOT_YET: &[(&str, &str, &str)] = &[
     ("app", "authority", "commands"),
     ("app", "body", "commands"),
     ("app", "relay::audit", "relay::lease"),
-    ("domain", "lablet_session", "observation_summary"),
-    ("domain", "port_tags", "ports"),
-    ("domain", "port_tags", "worker"),
     ("projections", "projector", "table"),
     ("simulator", "simulator", "world"),
 ];

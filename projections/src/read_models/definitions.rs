@@ -9,7 +9,7 @@ use domain::lablet_definition::{
 };
 use domain::lablet_session::LabletSessionEvent;
 use domain::observation_summary::{LatestDrift, NewestObservation, ObservationSummary};
-use domain::ports::PortDrift;
+use domain::port_drift::PortDrift;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};

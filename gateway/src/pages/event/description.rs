@@ -6,7 +6,8 @@
 use domain::lablet_definition::{DefinitionContent, LabletDefinitionEvent};
 use domain::lablet_session::{FailureOutcome, LabletSessionEvent, LifeStep, SessionIds};
 use domain::observation::ResourceObservation;
-use domain::ports::{PortDrift, PortMap};
+use domain::port_drift::PortDrift;
+use domain::ports::PortMap;
 use domain::timeslot::Timeslot;
 use domain::worker::{WorkerEvent, WorkerProfile};
 use domain::{Amount, stored};

@@ -6,7 +6,7 @@ use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::port_tags::{PortIntent, Transport};
 use domain::ports::PortNumber;
-use domain::worker::PortRange;
+use domain::ports::PortRange;
 use domain::{Invalid, WorkerId};
 use projections::read_models::sessions::port_map::{HoldSource, ProtocolSource};
 use projections::read_models::sessions::{HeldPort, PortComparison, PortHolder, WorkerPorts};

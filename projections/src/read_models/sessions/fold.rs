@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use domain::evidence::Evidence;
 use domain::lablet_session::{LabletSessionEvent, LifeStep, SessionStatus};
 use domain::observation_summary::{Contribution, LatestDrift, NewestObservation, ObservationSummary};
-use domain::ports::PortDrift;
+use domain::port_drift::PortDrift;
 use domain::time::shown;
 use uuid::Uuid;
 

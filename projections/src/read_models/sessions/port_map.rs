@@ -7,10 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use domain::lablet_session::SessionStatus;
+use domain::port_drift::PortDrift;
 use domain::port_tags::{ObservedPort, PortIntent, Transport};
-use domain::ports::{PortDrift, PortMap, PortName, PortNumber};
+use domain::ports::PortRange;
+use domain::ports::{PortMap, PortName, PortNumber};
 use domain::timeslot::Timeslot;
-use domain::worker::PortRange;
 use domain::{DefinitionId, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
