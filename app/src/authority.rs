@@ -10,7 +10,7 @@ use std::fmt;
 
 use domain::Invalid;
 
-use crate::commands::CommandName;
+use crate::command::CommandName;
 
 /// The setting that says what teams may send.
 pub const TEAM_SETTING: &str = "LABLET_TEAM_AUTHORITY";

@@ -31,7 +31,7 @@ pub use self::complaints::{InvalidBody, complaint};
 use self::shape::Shape;
 pub use self::unknown::UnknownMembers;
 use self::walk::Walk;
-use crate::commands::Warning;
+use crate::warning::Warning;
 
 /// Most nested arrays and objects of a body. The deepest body we know, an observation, has six.
 pub const DEEPEST: usize = 32;

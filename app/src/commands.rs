@@ -6,10 +6,7 @@
 mod advice;
 mod code;
 mod definitions;
-mod name;
 mod sessions;
-mod warning;
-pub mod wire;
 mod workers;
 
 use std::ops::Deref;
@@ -23,13 +20,12 @@ use uuid::Uuid;
 
 pub use self::advice::AllocationAdvisor;
 pub use self::code::ErrorCode;
-pub use self::name::CommandName;
-pub use self::warning::{Warning, WarningCode};
-pub use self::wire::{Command, ObservationRequest};
 use crate::authority::{Authorities, NotAuthorized, Sender};
 use crate::body::Handling;
+use crate::command::{Command, CommandName};
 use crate::database::DatabaseFailure;
 use crate::log::{ExecuteError, ExecutedCommand, Expected, Log, LogError, Origin, Outcome, Position};
+use crate::warning::Warning;
 use bus::clock::{Clock, IdGenerator};
 
 /// The handlers of all commands. Cloning shares the log.

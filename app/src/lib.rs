@@ -3,6 +3,7 @@
 
 pub mod authority;
 pub mod body;
+pub mod command;
 pub mod command_consumer;
 pub mod commands;
 pub mod database;
@@ -13,4 +14,5 @@ pub mod printable;
 pub mod records;
 pub mod relay;
 pub mod schemas;
+pub mod warning;
 pub mod watcher;

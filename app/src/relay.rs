@@ -11,6 +11,7 @@
 //! Reading, writing notices and waiting for acknowledgements overlap: see `read_ahead` and `window`.
 
 mod audit;
+mod checkpoint;
 mod comparison;
 mod lease;
 mod nudger;
@@ -28,9 +29,10 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 pub use self::audit::Finding;
+pub use self::checkpoint::Checkpoint;
 pub use self::comparison::{Comparison, ComparisonError, compare};
-pub use self::lease::{Checkpoint, Progress, progress};
 use self::lease::{Lease, LeaseError, Saving};
+pub use self::lease::{Progress, progress};
 pub use self::nudger::Nudger;
 use self::read_ahead::{Prepared, ReadAhead};
 use self::window::{Acknowledgements, Window};

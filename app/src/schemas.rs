@@ -11,7 +11,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
 
 pub use self::asyncapi::document as asyncapi;
-use crate::commands::{Command, ObservationRequest};
+use crate::command::{Command, ObservationRequest};
 use crate::notice::{self, PublicUrl, schema_name};
 
 /// Which way a message goes.

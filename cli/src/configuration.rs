@@ -356,7 +356,7 @@ impl ControllerArguments {
 #[cfg(test)]
 mod tests {
     use app::authority::Sender;
-    use app::commands::CommandName;
+    use app::command::CommandName;
     use clap::Parser;
 
     use super::*;

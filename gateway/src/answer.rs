@@ -3,7 +3,7 @@
 use aide::generate::GenContext;
 use aide::openapi::{Operation, Response as Described};
 use aide::operation::OperationOutput;
-use app::commands::Warning;
+use app::warning::Warning;
 use axum::Json;
 use axum::response::{IntoResponse, Response};
 use http::header::{ETAG, LOCATION};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use app::body::{self, InvalidBody};
-use app::commands::CommandName;
+use app::command::CommandName;
 use axum::body::{Body, Bytes, HttpBody as _};
 use futures_util::StreamExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
@@ -103,7 +103,7 @@ pub(crate) fn parse<T: RequestBody>(bytes: &[u8]) -> Result<body::Body<T>, Inval
 
 #[cfg(test)]
 mod tests {
-    use app::commands::ObservationRequest;
+    use app::command::ObservationRequest;
 
     use super::*;
 

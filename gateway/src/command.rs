@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use app::commands::{CommandError, CompletedCommand, Warning};
+use app::commands::{CommandError, CompletedCommand};
 use app::log::Outcome;
+use app::warning::Warning;
 use domain::Decide;
 
 use crate::answer::{Answer, Written};

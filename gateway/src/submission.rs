@@ -6,8 +6,9 @@ use aide::openapi::{MediaType, Operation, RequestBody as DescribedBody, Response
 use aide::operation::{add_parameters, set_body};
 use app::authority::Sender;
 use app::body::Handling;
-use app::commands::{CommandError, Commands, Warning};
+use app::commands::{CommandError, Commands};
 use app::log::{DedupeKey, Origin};
+use app::warning::Warning;
 use axum::extract::{FromRef, FromRequest, Request};
 use domain::Invalid;
 use http::HeaderMap;

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
-use app::commands::{AllocationAdvisor, Warning, WarningCode};
+use app::commands::AllocationAdvisor;
 use app::log::Position;
+use app::warning::{Warning, WarningCode};
 use domain::lablet_session::PresentSession;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use domain::Invalid;
 
-use crate::commands::Warning;
+use crate::warning::Warning;
 
 /// Most fields that are named; the others are only counted.
 const MOST_COMPLAINTS: usize = 25;

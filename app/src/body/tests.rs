@@ -361,7 +361,7 @@ fn every_stated_bound_is_the_one_that_is_enforced() {
         states_what_it_enforces::<Transition>(),
         states_what_it_enforces::<ObservationReport>(),
         states_what_it_enforces::<domain::lablet_session::ObservationFailure>(),
-        states_what_it_enforces::<crate::commands::ObservationRequest>(),
+        states_what_it_enforces::<crate::command::ObservationRequest>(),
     ];
     assert!(bounds.iter().all(|count| *count >= 5), "{bounds:?}");
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use domain::Invalid;
 
 use super::{Handling, InvalidBody};
-use crate::commands::{Warning, WarningCode};
+use crate::warning::{Warning, WarningCode};
 
 /// Most members that are named; the others are only counted.
 const MOST_NAMED: usize = 25;

@@ -13,8 +13,10 @@ use serde_json::{Value, json};
 
 use crate::authority::Sender;
 use crate::body::{self, Handling, InvalidBody, UnknownMembers};
-use crate::commands::{Answer, Command, CommandError, Commands, ErrorClass, ErrorCode, Warning};
+use crate::command::Command;
+use crate::commands::{Answer, CommandError, Commands, ErrorClass, ErrorCode};
 use crate::log::{DedupeKey, Origin};
+use crate::warning::Warning;
 use bus::cloud_event::{self, NotAnEvent};
 use bus::{streams, subjects};
 

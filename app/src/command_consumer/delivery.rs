@@ -10,8 +10,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::raw_message::RawMessage;
 use super::{CommandConsumerError, CommandDecoder, Rejection};
+use crate::command::Command;
 use crate::command_consumer::decoder::DecodedCommand;
-use crate::commands::Command;
 use crate::dead_letters::{DeadLetterKind, Undeliverable, from_wire, plain_headers};
 use bus::Bus;
 

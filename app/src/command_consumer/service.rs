@@ -15,7 +15,7 @@ use tokio_util::task::TaskTracker;
 
 use super::decoder::CommandDecoder;
 use super::{CommandConsumerError, Rejection, TIMEOUT};
-use crate::commands::Command;
+use crate::command::Command;
 use bus::connect::REQUEST_TIMEOUT;
 use bus::{Backoff, Bus, subjects};
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 use domain::lablet_session::PresentSession;
 use futures_util::future::BoxFuture;
 
-use super::Warning;
 use crate::log::Position;
+use crate::warning::Warning;
 
 /// How long a command's answer may wait for advice. Advice that takes longer is not given.
 pub(super) const ADVICE_WITHIN: Duration = Duration::from_secs(1);

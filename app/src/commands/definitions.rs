@@ -6,7 +6,8 @@ use domain::lablet_definition::{
     PresentDefinition,
 };
 
-use super::{Answer, CommandError, CommandName, Commands, CompletedCommand, from_execute_error};
+use super::{Answer, CommandError, Commands, CompletedCommand, from_execute_error};
+use crate::command::CommandName;
 use crate::log::{Expected, Origin};
 
 impl Commands {

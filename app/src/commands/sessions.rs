@@ -7,10 +7,10 @@ use domain::lablet_session::{
 use domain::{Actor, Invalid, RequestId, SessionId};
 
 use super::advice::ADVICE_WITHIN;
-use super::warning::Warning;
-use super::wire::ObservationRequest;
-use super::{Answer, CommandError, CommandName, Commands, CompletedCommand, Permitted, from_execute_error};
+use super::{Answer, CommandError, Commands, CompletedCommand, Permitted, from_execute_error};
+use crate::command::{CommandName, ObservationRequest};
 use crate::log::{Expected, Origin};
+use crate::warning::Warning;
 
 impl Commands {
     /// Begins a session of a definition, in the version and revision that the definition has now.

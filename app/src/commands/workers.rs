@@ -3,7 +3,8 @@
 use domain::WorkerId;
 use domain::worker::{NewWorker, Worker, WorkerChange, WorkerCommand, WorkerError};
 
-use super::{Answer, CommandError, CommandName, Commands, CompletedCommand, from_execute_error};
+use super::{Answer, CommandError, Commands, CompletedCommand, from_execute_error};
+use crate::command::CommandName;
 use crate::log::{Expected, Origin};
 
 impl Commands {

@@ -6,7 +6,7 @@ use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::stream::{Info, LastRawMessageErrorKind};
 use uuid::Uuid;
 
-use super::lease::Checkpoint;
+use super::checkpoint::Checkpoint;
 use bus::{Bus, streams};
 
 /// The stream as it is.

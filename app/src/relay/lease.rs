@@ -1,4 +1,4 @@
-//! The relay's lease and checkpoint. Every write names the lease's epoch.
+//! The relay's lease, and its checkpoint as it is stored. Every write names the lease's epoch.
 
 use std::time::Duration;
 
@@ -7,27 +7,14 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 use sqlx::PgPool;
 use tokio::time::{Instant, timeout};
-use uuid::Uuid;
 
 use super::audit::StreamState;
+use super::checkpoint::Checkpoint;
 use crate::database::StoredTime;
 use crate::log::Position;
 
 /// The name of the one relay there is.
 const NAME: &str = "events";
-
-/// How far the log was published, and what is remembered of the stream.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
-    /// Every event up to here was acknowledged.
-    pub position: Position,
-    /// The event at `acked_sequence`.
-    pub event_id: Option<Uuid>,
-    /// When the stream was created, in nanoseconds since 1970; `None` before the first look at it.
-    pub stream_created: Option<String>,
-    /// The greatest sequence that the stream acknowledged.
-    pub acked_sequence: Option<i64>,
-}
 
 /// Postgres did not answer, or the lease is another's.
 #[derive(Debug, thiserror::Error)]

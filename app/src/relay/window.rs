@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::RelayError;
-use super::lease::Checkpoint;
+use super::checkpoint::Checkpoint;
 use crate::log::Position;
 use crate::notice::Notice;
 use bus::{Bus, streams};

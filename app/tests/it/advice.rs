@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use app::body::Handling;
-use app::commands::{AllocationAdvisor, Commands, Warning, WarningCode};
+use app::commands::{AllocationAdvisor, Commands};
 use app::log::{Origin, Position};
+use app::warning::{Warning, WarningCode};
 use domain::lablet_session::PresentSession;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use app::authority::{Authorities, Grants, TEAM_SETTING};
+use app::command::{Command, CommandName};
 use app::command_consumer::{CommandConsumer, CommandConsumerOptions, CommandDecoder, RetryError, retry};
-use app::commands::{Command, CommandName, Commands};
+use app::commands::Commands;
 use app::dead_letters::{DeadLetter, DeadLetterKind, DeadLetters, Status};
 use app::log::Origin;
 use bus::clock::{Clock, IdGenerator};

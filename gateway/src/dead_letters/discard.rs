@@ -1,7 +1,7 @@
 //! `POST /api/dead-letters/{id}/discard`: it is done without, for good.
 
 use aide::transform::TransformOperation;
-use app::commands::CommandName;
+use app::command::CommandName;
 use app::dead_letters::Status;
 use axum::Json;
 use axum::extract::State;

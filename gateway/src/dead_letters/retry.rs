@@ -1,8 +1,8 @@
 //! `POST /api/dead-letters/{id}/retry`: it is tried again.
 
 use aide::transform::TransformOperation;
+use app::command::CommandName;
 use app::command_consumer::{self, CommandDecoder, RetryError};
-use app::commands::CommandName;
 use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;

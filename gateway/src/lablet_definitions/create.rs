@@ -1,7 +1,8 @@
 //! `POST /api/lablet-definitions`: a definition begins to exist.
 
 use aide::transform::TransformOperation;
-use app::commands::{CommandName, Commands};
+use app::command::CommandName;
+use app::commands::Commands;
 use axum::extract::State;
 use domain::lablet_definition::NewDefinition;
 

@@ -1,7 +1,8 @@
 //! `PATCH /api/lablet-definitions/{id}`: a definition's content changes, with why and on what evidence.
 
 use aide::transform::TransformOperation;
-use app::commands::{CommandName, Commands};
+use app::command::CommandName;
+use app::commands::Commands;
 use axum::extract::State;
 use domain::DefinitionId;
 use domain::lablet_definition::DefinitionRevision;

@@ -1,7 +1,8 @@
 //! `POST /api/internal/lablet-sessions/{id}/resource-observations`: what was seen of a session's lab.
 
 use aide::transform::TransformOperation;
-use app::commands::{CommandName, Commands};
+use app::command::CommandName;
+use app::commands::Commands;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::SessionId;

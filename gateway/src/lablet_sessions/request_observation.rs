@@ -1,7 +1,8 @@
 //! `POST /api/lablet-sessions/{id}/observe-resources`: somebody asks for an observation.
 
 use aide::transform::TransformOperation;
-use app::commands::{CommandName, Commands, ObservationRequest};
+use app::command::{CommandName, ObservationRequest};
+use app::commands::Commands;
 use axum::extract::State;
 use domain::{RequestId, SessionId};
 use schemars::JsonSchema;

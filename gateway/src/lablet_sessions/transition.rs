@@ -1,7 +1,8 @@
 //! `POST /api/internal/lablet-sessions/{id}/transition`: a session goes on in its life.
 
 use aide::transform::TransformOperation;
-use app::commands::{CommandName, Commands};
+use app::command::CommandName;
+use app::commands::Commands;
 use axum::extract::State;
 use domain::SessionId;
 use domain::lablet_session::Transition;

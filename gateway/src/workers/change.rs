@@ -1,7 +1,8 @@
 //! `PATCH /api/workers/{id}`: a worker is different from now on.
 
 use aide::transform::TransformOperation;
-use app::commands::{CommandName, Commands};
+use app::command::CommandName;
+use app::commands::Commands;
 use axum::extract::State;
 use domain::WorkerId;
 use domain::worker::WorkerChange;

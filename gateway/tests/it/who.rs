@@ -109,7 +109,7 @@ fn every_change_that_a_key_may_make_names_its_command() {
                 continue;
             }
             let command = operation["x-lablet-command"].as_str().unwrap_or_default();
-            assert!(app::commands::Command::NAMES.contains(&command), "{method} {path} sends {command:?}");
+            assert!(app::command::Command::NAMES.contains(&command), "{method} {path} sends {command:?}");
         }
     }
 }

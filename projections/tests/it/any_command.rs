@@ -1,6 +1,7 @@
 //! Whatever a command holds: it is refused, or every read model, list, rebuild and verification still works afterwards.
 
-use app::commands::{Command, CommandError, Commands};
+use app::command::Command;
+use app::commands::{CommandError, Commands};
 use app::log::Origin;
 use bus::clock::IdGenerator;
 use domain::SessionId;

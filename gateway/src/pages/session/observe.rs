@@ -1,6 +1,7 @@
 //! `POST /sessions/{id}/observe`: the button *Observe now*.
 
-use app::commands::{Commands, ObservationRequest};
+use app::command::ObservationRequest;
+use app::commands::Commands;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::SessionId;

@@ -1,5 +1,7 @@
 //! Commands as services send them: one name each, and JSON.
 
+mod name;
+
 use std::str::FromStr;
 
 use domain::lablet_definition::{DefinitionRevision, NewDefinition};
@@ -11,6 +13,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+pub use self::name::CommandName;
 use crate::body::{self, Body, InvalidBody};
 
 /// What asks for an observation.
