@@ -13,7 +13,6 @@ use axum_server::{
     accept::DefaultAcceptor,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use serde::Serialize;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tracing::info;
@@ -28,7 +27,7 @@ use crate::{
     patty::PortRange,
     requests::Requests,
     tls::{SelfSigned, TlsError},
-    topology::{TopologyError, check_tags},
+    topology::{TopologyError, UnreadableTopology, check_tags},
     world::{ApiVersion, ImportError, SharedWorld, World, WorldOptions},
 };
 
@@ -54,13 +53,6 @@ pub struct SimulatorOptions {
     pub time: SimulatedTime,
     /// Outside ports that the controller's address translation honours.
     pub port_range: PortRange,
-}
-
-/// A file in a folder of topologies that holds none. The others are served.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct UnreadableTopology {
-    pub path: PathBuf,
-    pub reason: String,
 }
 
 impl Default for SimulatorOptions {

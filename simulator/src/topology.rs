@@ -3,9 +3,12 @@
 //! Everything that a later version added is optional; what no version has is ignored, as the controller does. Null stands
 //! for the default wherever a member is optional: controllers of all versions write it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
 
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Number, Value};
 use thiserror::Error;
 
@@ -28,6 +31,13 @@ pub enum TopologyError {
     LooseEnd { link: String, end: String },
     #[error("{reason}")]
     Tags { reason: String },
+}
+
+/// A file in a folder of topologies that holds none. The others are served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct UnreadableTopology {
+    pub path: PathBuf,
+    pub reason: String,
 }
 
 #[derive(Debug, Deserialize)]

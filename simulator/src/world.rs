@@ -17,8 +17,7 @@ use crate::{
     lab::Lab,
     patty::PortRange,
     requests::Requests,
-    simulator::UnreadableTopology,
-    topology::{Topology, TopologyError},
+    topology::{Topology, TopologyError, UnreadableTopology},
 };
 
 const MOST_LABS: usize = 500;
