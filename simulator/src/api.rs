@@ -91,7 +91,11 @@ pub(crate) fn router(world: Shared) -> Router {
         .route("/tokens", delete(control::expire_tokens))
         .route("/time", get(control::time).patch(control::change_time))
         .route("/labs/{lab}/tags", put(control::set_tags))
-        .route("/labs/{lab}/ports", patch(control::move_port));
+        .route("/labs/{lab}/ports", patch(control::move_port))
+        .route("/labs/{lab}/state", put(control::set_state))
+        .route("/labs/{lab}/restarts", post(control::restart))
+        .route("/labs/{lab}/runaways", post(control::run_away))
+        .route("/labs/{lab}/usage", get(control::usage));
     Router::new()
         .nest("/api/v0", api)
         .nest("/simulator", control)

@@ -153,7 +153,7 @@ mod tests {
 
     fn imported(yaml: &str) -> Lab {
         let topology = Topology::parse(yaml).unwrap_or_else(|error| panic!("{error}: {yaml}"));
-        Lab::new(topology, None, Dice::new(1), DateTime::<Utc>::UNIX_EPOCH).0
+        Lab::new(topology, None, Dice::new(1), Dice::new(2), DateTime::<Utc>::UNIX_EPOCH).0
     }
 
     fn exported(lab: &Lab) -> String {

@@ -9,7 +9,8 @@ use uuid::Uuid;
 use crate::{
     definition::{Making, is_known},
     dice::Dice,
-    node::{Life, Node, State},
+    life::{Life, State},
+    node::Node,
     topology::{LinkSection, Topology},
 };
 
@@ -73,6 +74,7 @@ impl Lab {
         topology: Topology,
         title: Option<String>,
         dice: Dice,
+        class: Dice,
         now: DateTime<Utc>,
     ) -> (Self, Vec<String>) {
         let unnamed = || format!("Lab at {}", now.format("%a %H:%M %p"));
@@ -95,7 +97,7 @@ impl Lab {
             if !is_known(&section.node_definition) {
                 warnings.push(format!("Node definition not found: {}", section.node_definition));
             }
-            nodes.push(Node::new(section, dice));
+            nodes.push(Node::new(section, dice, class));
         }
         // The topology was checked when it was parsed: each end exists.
         let end = |node: &str, interface: &str| {
@@ -142,6 +144,14 @@ impl Lab {
         self
     }
 
+    /// The same, whose machines somebody restarts at a rate.
+    pub(crate) fn restarting(mut self, restarts_per_day: f64) -> Self {
+        for node in &mut self.nodes {
+            node.restarts_per_day = restarts_per_day;
+        }
+        self
+    }
+
     pub(crate) fn node(&self, id: Uuid) -> Option<&Node> {
         self.nodes_by_id.get(&id).and_then(|position| self.nodes.get(*position))
     }
@@ -172,7 +182,7 @@ impl Lab {
     }
 
     pub(crate) fn stop(&mut self, now: DateTime<Utc>) {
-        self.nodes.iter_mut().for_each(Node::stop);
+        self.nodes.iter_mut().for_each(|node| node.stop(now));
         if self.state == State::Started {
             self.state = State::Stopped;
             self.record(now, "stopped", String::new());
@@ -185,9 +195,7 @@ impl Lab {
         if self.state == State::Started {
             return false;
         }
-        for node in &mut self.nodes {
-            node.life = Life::Defined;
-        }
+        self.nodes.iter_mut().for_each(Node::wipe);
         if self.state == State::Stopped {
             self.state = State::DefinedOnCore;
             self.record(now, "wiped", String::new());
@@ -213,7 +221,7 @@ impl Lab {
         let Some(node) = self.node_mut(id) else {
             return false;
         };
-        node.stop();
+        node.stop(now);
         if !self.nodes.iter().any(|node| matches!(node.life, Life::Running(_))) {
             self.stop(now);
         }
@@ -307,7 +315,7 @@ mod tests {
     }
 
     fn lab(yaml: &str) -> Lab {
-        Lab::new(Topology::parse(yaml).unwrap(), None, Dice::new(1), moment(0)).0
+        Lab::new(Topology::parse(yaml).unwrap(), None, Dice::new(1), Dice::new(2), moment(0)).0
     }
 
     const HOME: &str = r"

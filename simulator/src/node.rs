@@ -1,5 +1,7 @@
 //! A node of a lab: what it was given, and how far its life has come at a moment.
 
+use std::collections::VecDeque;
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Number, Value};
 use uuid::Uuid;
@@ -7,51 +9,19 @@ use uuid::Uuid;
 use crate::{
     definition::{NodeDefinition, definition},
     dice::Dice,
+    life::{Given, Life, PastRun, Run, State},
     topology::{InterfaceSection, NodeSection},
+    usage::{Load, record::RecordedNode},
+    workload::Workers,
 };
 
-/// States as the API names them. A lab knows the first, second and fourth; only nodes boot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum State {
-    DefinedOnCore,
-    Stopped,
-    Queued,
-    /// Its machine is being made; from 2.10.
-    Starting,
-    Started,
-    Booted,
-}
-
-impl State {
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::DefinedOnCore => "DEFINED_ON_CORE",
-            Self::Stopped => "STOPPED",
-            Self::Queued => "QUEUED",
-            Self::Starting => "STARTING",
-            Self::Started => "STARTED",
-            Self::Booted => "BOOTED",
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Life {
-    /// Never started, or wiped since.
-    Defined,
-    Stopped,
-    Running(Run),
-}
-
-/// One run of a node, planned in full when it is started, so that its state is a function of the time alone.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Run {
-    pub(crate) queued_at: DateTime<Utc>,
-    /// Equal to `starts_at` where the API has no state between queue and start.
-    pub(crate) launches_at: DateTime<Utc>,
-    pub(crate) starts_at: DateTime<Utc>,
-    pub(crate) boots_at: DateTime<Utc>,
-}
+/// Runs of a node that are remembered, for the record of what it used.
+const KEPT_RUNS: usize = 100;
+/// How long a node that is restarted waits in the queue.
+const RESTART_LAUNCH: TimeDelta = TimeDelta::milliseconds(2_000);
+/// Nobody restarts a node sooner than this after its boot.
+const SOONEST_RESTART_SECONDS: f64 = 300.0;
+const DAY_SECONDS: f64 = 86_400.0;
 
 #[derive(Debug)]
 pub(crate) struct Interface {
@@ -90,18 +60,25 @@ pub(crate) struct Node {
     pub(crate) parameters: Map<String, Value>,
     pub(crate) interfaces: Vec<Interface>,
     pub(crate) life: Life,
+    pub(crate) past_runs: VecDeque<PastRun>,
     /// How long its machine is in the making before it starts.
     pub(crate) launch: TimeDelta,
+    /// How often somebody restarts it.
+    pub(crate) restarts_per_day: f64,
+    pub(crate) load: Load,
+    /// MB that its last run left on its disk; 0 before the first run and once it was wiped.
+    disk_mb: u64,
     pub(crate) dice: Dice,
 }
 
 impl Node {
-    pub(crate) fn new(section: NodeSection, lab: Dice) -> Self {
+    pub(crate) fn new(section: NodeSection, lab: Dice, class: Dice) -> Self {
         let dice = lab.about_text("node").about_text(&section.id);
+        let definition = definition(&section.node_definition);
         let interfaces = section.interfaces.into_iter().map(|interface| Interface::new(interface, dice)).collect();
         Self {
             id: dice.uuid(),
-            definition: definition(&section.node_definition),
+            definition,
             label: section.label,
             node_definition: section.node_definition,
             image_definition: section.image_definition,
@@ -119,7 +96,11 @@ impl Node {
             parameters: section.parameters,
             interfaces,
             life: Life::Defined,
+            past_runs: VecDeque::new(),
             launch: TimeDelta::zero(),
+            restarts_per_day: 0.0,
+            load: Load { definition, workers: Workers { class, lab, node: dice }, runaways: Vec::new() },
+            disk_mb: 0,
             dice,
         }
     }
@@ -130,13 +111,73 @@ impl Node {
         let boot = TimeDelta::milliseconds((self.definition.boot_seconds * spread * 1_000.0) as i64);
         let starts_at = now + delay;
         let launches_at = (starts_at - self.launch).max(now);
-        self.life = Life::Running(Run { queued_at: now, launches_at, starts_at, boots_at: starts_at + boot });
+        let boots_at = starts_at + boot;
+        let given = Given { cpus: self.given_cpus(), cpu_limit: self.given_cpu_limit(), ram: self.given_ram() };
+        let restarts_at = self.next_restart(boots_at);
+        let disk_mb = self.disk_mb;
+        self.life =
+            Life::Running(Run { queued_at: now, launches_at, starts_at, boots_at, restarts_at, given, disk_mb });
     }
 
-    pub(crate) fn stop(&mut self) {
-        if let Life::Running(_) = self.life {
+    /// At a rate, whatever happened before.
+    fn next_restart(&self, boots_at: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        if self.restarts_per_day <= 0.0 || !self.definition.is_machine() {
+            return None;
+        }
+        let chance = self.dice.about_text("restart").about(boots_at.timestamp().unsigned_abs()).unit();
+        let days = -(1.0 - chance).ln() / self.restarts_per_day;
+        let seconds = SOONEST_RESTART_SECONDS + days * DAY_SECONDS;
+        boots_at.checked_add_signed(TimeDelta::try_milliseconds((seconds * 1_000.0) as i64)?)
+    }
+
+    pub(crate) fn stop(&mut self, now: DateTime<Utc>) {
+        if let Life::Running(run) = self.life {
+            if self.definition.is_machine() && run.starts_at <= now {
+                self.disk_mb = self.load.usage(run, now).disk_usage;
+            }
+            if self.past_runs.len() == KEPT_RUNS {
+                self.past_runs.pop_front();
+            }
+            self.past_runs.push_back(PastRun { run, ended_at: now });
             self.life = Life::Stopped;
         }
+    }
+
+    pub(crate) fn wipe(&mut self) {
+        self.life = Life::Defined;
+        self.disk_mb = 0;
+    }
+
+    pub(crate) fn restart(&mut self, now: DateTime<Utc>) {
+        self.stop(now);
+        self.queue(now, RESTART_LAUNCH);
+    }
+
+    /// Restarts it as often as somebody has done so until `now`.
+    pub(crate) fn catch_up(&mut self, now: DateTime<Utc>) {
+        while let Life::Running(Run { restarts_at: Some(at), .. }) = self.life
+            && at <= now
+        {
+            self.restart(at);
+        }
+    }
+
+    /// Since when it runs or has run, as far as that is remembered.
+    pub(crate) fn first_queued_at(&self) -> Option<DateTime<Utc>> {
+        let past = self.past_runs.front().map(|past| past.run.queued_at);
+        past.or(match self.life {
+            Life::Running(run) => Some(run.queued_at),
+            Life::Defined | Life::Stopped => None,
+        })
+    }
+
+    pub(crate) fn recorded(&self) -> RecordedNode {
+        let mut runs: Vec<(Run, Option<DateTime<Utc>>)> =
+            self.past_runs.iter().map(|past| (past.run, Some(past.ended_at))).collect();
+        if let Life::Running(run) = self.life {
+            runs.push((run, None));
+        }
+        RecordedNode { id: self.id, label: self.label.clone(), load: self.load.clone(), runs }
     }
 
     pub(crate) fn state(&self, now: DateTime<Utc>) -> State {
@@ -186,20 +227,6 @@ impl Node {
     pub(crate) fn given_image(&self) -> Option<&str> {
         let image = self.image_definition.as_deref().unwrap_or(self.definition.image);
         Some(image).filter(|image| !image.is_empty() && self.definition.is_machine())
-    }
-}
-
-impl Run {
-    pub(crate) fn state(self, now: DateTime<Utc>) -> State {
-        if now < self.launches_at {
-            State::Queued
-        } else if now < self.starts_at {
-            State::Starting
-        } else if now < self.boots_at {
-            State::Started
-        } else {
-            State::Booted
-        }
     }
 }
 

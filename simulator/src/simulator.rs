@@ -1,9 +1,12 @@
 //! The running simulator: start, stop, and the controls a test or a demo turns.
 
+mod error;
+mod loading;
+pub(crate) mod orders;
+
 use std::{
-    io,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -13,21 +16,27 @@ use axum_server::{
     accept::DefaultAcceptor,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use thiserror::Error;
+use chrono::{DateTime, Utc};
 use tokio::task::JoinHandle;
 use tracing::info;
 use uuid::Uuid;
 
+pub use self::{error::SimulatorError, orders::RunawayOrder};
+use self::{
+    loading::load,
+    orders::{RecordRequest, move_port, restart_node, run_away, set_tags},
+};
 use crate::{
     api,
     clock::SimulatedTime,
     connection::CuttableAcceptor,
-    faults::{Fault, FaultError},
+    faults::Fault,
     lab::Lab,
     patty::PortRange,
     requests::Requests,
-    tls::{SelfSigned, TlsError},
-    topology::{TopologyError, UnreadableTopology, check_tags},
+    tls::SelfSigned,
+    topology::UnreadableTopology,
+    usage::record::UsageRecord,
     world::{ApiVersion, ImportError, SharedWorld, World, WorldOptions},
 };
 
@@ -53,6 +62,8 @@ pub struct SimulatorOptions {
     pub time: SimulatedTime,
     /// Outside ports that the controller's address translation honours.
     pub port_range: PortRange,
+    /// How often somebody restarts a node, on average and for each of them; 0 for never, at most 24.
+    pub restarts_per_day: f64,
 }
 
 impl Default for SimulatorOptions {
@@ -69,6 +80,7 @@ impl Default for SimulatorOptions {
             token_life: Duration::from_secs(24 * 60 * 60),
             time: SimulatedTime::Flowing { speed: 1.0 },
             port_range: PortRange::default(),
+            restarts_per_day: 0.0,
         }
     }
 }
@@ -86,45 +98,13 @@ impl std::fmt::Debug for SimulatorOptions {
     }
 }
 
-#[derive(Debug, Error)]
-pub enum SimulatorError {
-    #[error("the simulator cannot listen on {address}")]
-    Listen { address: SocketAddr, source: io::Error },
-    #[error("no certificate for the simulator")]
-    Tls(#[source] TlsError),
-    #[error("{path} cannot be read")]
-    Folder { path: PathBuf, source: io::Error },
-    #[error("{path} cannot be loaded: {reason}")]
-    File { path: PathBuf, reason: TopologyError },
-    #[error("none of the {count} topologies in {folder} can be loaded; {first}")]
-    NoneLoaded { folder: PathBuf, count: usize, first: Box<Self> },
-    #[error("the topology cannot be imported")]
-    Import(#[source] TopologyError),
-    #[error("there are too many labs already")]
-    TooManyLabs,
-    #[error("there is no lab {id}")]
-    NoLab { id: String },
-    #[error("lab {lab} has no node labelled {label:?}")]
-    NoNode { lab: String, label: String },
-    #[error("node {label:?} has no tag with the outside port {port}")]
-    NoPort { label: String, port: u16 },
-    #[error("lab {id} runs; stop and wipe it first")]
-    Running { id: String },
-    #[error("{0}")]
-    Tags(String),
-    #[error("{0}")]
-    Time(String),
-    #[error("the fault makes no sense")]
-    Fault(#[source] FaultError),
-}
-
 /// A running simulator. Dropping it stops it without waiting; `stop` waits.
 pub struct Simulator {
     world: Arc<SharedWorld>,
     address: SocketAddr,
     certificate_pem: Option<String>,
     handle: Handle<SocketAddr>,
-    server: JoinHandle<io::Result<()>>,
+    server: JoinHandle<std::io::Result<()>>,
 }
 
 impl Simulator {
@@ -137,8 +117,9 @@ impl Simulator {
             token_life: options.token_life,
             time: options.time,
             port_range: options.port_range,
+            restarts_per_day: options.restarts_per_day,
         })
-        .map_err(SimulatorError::Time)?;
+        .map_err(SimulatorError::Options)?;
         if let Some(path) = &options.topologies {
             load(&mut world, path)?;
         }
@@ -209,7 +190,7 @@ impl Simulator {
         self.world.lock().clock.set_speed(speed).map_err(SimulatorError::Time)
     }
 
-    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+    pub fn now(&self) -> DateTime<Utc> {
         self.world.lock().now()
     }
 
@@ -284,6 +265,33 @@ impl Simulator {
         self.change(lab, |lab, now| move_port(lab, now, label, from, to))
     }
 
+    /// Stops the node with that label and starts it again.
+    pub fn restart_node(&self, lab: &str, label: &str) -> Result<(), SimulatorError> {
+        self.change(lab, |lab, now| restart_node(lab, now, label))
+    }
+
+    /// Lets a process of the node with that label run away.
+    pub fn run_away(&self, lab: &str, label: &str, runaway: RunawayOrder) -> Result<(), SimulatorError> {
+        self.change(lab, |lab, now| run_away(lab, now, label, runaway))
+    }
+
+    /// What a lab produced: from its first start, or `from`, until `to`, or now.
+    pub fn usage_record(
+        &self,
+        lab: &str,
+        from: Option<DateTime<Utc>>,
+        to: Option<DateTime<Utc>>,
+        settling: Duration,
+    ) -> Result<UsageRecord, SimulatorError> {
+        let request = {
+            let world = self.world.lock();
+            let no_lab = || SimulatorError::NoLab { id: lab.to_owned() };
+            let found = Uuid::try_parse(lab).ok().and_then(|id| world.lab(id)).ok_or_else(no_lab)?;
+            RecordRequest::new(found, from, to, settling, world.now())
+        };
+        request.record().map_err(SimulatorError::Record)
+    }
+
     /// Every token that was issued is void: the next request gets 401.
     pub fn expire_tokens(&self) {
         self.world.lock().expire_tokens();
@@ -301,7 +309,7 @@ impl Simulator {
     fn change(
         &self,
         id: &str,
-        action: impl FnOnce(&mut Lab, chrono::DateTime<chrono::Utc>) -> Result<(), SimulatorError>,
+        action: impl FnOnce(&mut Lab, DateTime<Utc>) -> Result<(), SimulatorError>,
     ) -> Result<(), SimulatorError> {
         let mut world = self.world.lock();
         let now = world.now();
@@ -314,108 +322,4 @@ impl Drop for Simulator {
     fn drop(&mut self) {
         self.handle.shutdown();
     }
-}
-
-pub(crate) fn set_tags(
-    lab: &mut Lab,
-    now: chrono::DateTime<chrono::Utc>,
-    label: &str,
-    tags: Vec<String>,
-) -> Result<(), SimulatorError> {
-    check_tags(&tags).map_err(SimulatorError::Tags)?;
-    let no_node = SimulatorError::NoNode { lab: lab.id.to_string(), label: label.to_owned() };
-    let node = lab.node_labelled(label).ok_or(no_node)?;
-    node.tags = tags;
-    let data = format!("tags of {label} replaced");
-    lab.record(now, "modified", data);
-    Ok(())
-}
-
-pub(crate) fn move_port(
-    lab: &mut Lab,
-    now: chrono::DateTime<chrono::Utc>,
-    label: &str,
-    from: u16,
-    to: u16,
-) -> Result<(), SimulatorError> {
-    let no_node = SimulatorError::NoNode { lab: lab.id.to_string(), label: label.to_owned() };
-    let node = lab.node_labelled(label).ok_or(no_node)?;
-    // `kind:port[:rest]` or `pat:tcp:port:inside`: the outside port is the first number.
-    let mut moved = false;
-    for tag in &mut node.tags {
-        let mut parts: Vec<String> = tag.split(':').map(str::to_owned).collect();
-        let outside = parts.iter_mut().skip(1).find(|part| part.parse::<u16>().is_ok());
-        if let Some(part) = outside.filter(|part| part.parse() == Ok(from)) {
-            *part = to.to_string();
-            *tag = parts.join(":");
-            moved = true;
-        }
-    }
-    if !moved {
-        return Err(SimulatorError::NoPort { label: label.to_owned(), port: from });
-    }
-    let data = format!("port {from} of {label} moved to {to}");
-    lab.record(now, "modified", data);
-    Ok(())
-}
-
-/// Loads one file, or every topology of a folder. In a folder one that cannot be loaded is logged and the others are
-/// served; it is an error when none is left.
-fn load(world: &mut World, path: &Path) -> Result<(), SimulatorError> {
-    if !path.is_dir() {
-        return load_file(world, path);
-    }
-    let unreadable = |source| SimulatorError::Folder { path: path.to_owned(), source };
-    let mut files = Vec::new();
-    for entry in path.read_dir().map_err(unreadable)? {
-        files.push(entry.map_err(unreadable)?.path());
-    }
-    files.retain(|file| file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml"));
-    files.sort();
-    let count = files.len();
-    let mut first = None;
-    for file in files {
-        if let Err(error) = load_file(world, &file) {
-            let reason = with_causes(&error);
-            tracing::error!(file = %file.display(), reason, "topology not loaded, serving the others");
-            world.unreadable.push(UnreadableTopology { path: file, reason });
-            first.get_or_insert(error);
-        }
-    }
-    match first {
-        Some(first) if world.unreadable.len() == count => {
-            Err(SimulatorError::NoneLoaded { folder: path.to_owned(), count, first: Box::new(first) })
-        }
-        _ => Ok(()),
-    }
-}
-
-fn load_file(world: &mut World, file: &Path) -> Result<(), SimulatorError> {
-    let unreadable = |source| SimulatorError::Folder { path: file.to_owned(), source };
-    let refused = |reason| SimulatorError::File { path: file.to_owned(), reason };
-    let metadata = file.metadata().map_err(unreadable)?;
-    if !metadata.is_file() {
-        // Reading a pipe would wait for its other end.
-        return Err(refused(TopologyError::Unreadable { reason: "it is no file".to_owned() }));
-    }
-    if metadata.len() > LARGEST_TOPOLOGY as u64 {
-        let found = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-        return Err(refused(TopologyError::TooMany { what: "bytes", found, most: LARGEST_TOPOLOGY }));
-    }
-    let yaml = std::fs::read_to_string(file).map_err(unreadable)?;
-    match world.import(&yaml, None) {
-        Ok((_, warnings)) => {
-            for warning in warnings {
-                tracing::warn!(file = %file.display(), warning, "topology imported with a warning");
-            }
-            Ok(())
-        }
-        Err(ImportError::Topology(reason)) => Err(refused(reason)),
-        Err(ImportError::TooManyLabs) => Err(SimulatorError::TooManyLabs),
-    }
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -1,20 +1,32 @@
-//! What a running device uses: a burst while it boots, then a steady load with noise.
+//! What a running device uses: a burst while it boots, then what work asks of it.
 //!
-//! Everything is a function of the node's own dice and of the time since it started, so equal seeds and equal times give
-//! equal numbers, whoever asks however often. Counters only grow.
+//! Everything is a function of dice and of the time, so equal seeds and equal times give equal numbers, whoever asks however
+//! often, and what was produced can be told afterwards ([`record`]). Counters grow until the node is started again.
 
-use chrono::{DateTime, Utc};
+pub(crate) mod record;
+
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{
+    definition::NodeDefinition,
     dice::Dice,
     lab::Link,
-    node::{Node, Run},
+    life::Run,
+    workload::{Runaway, Workers},
 };
 
 /// The controller samples a node about this often; between two samples a reading stays as it is.
-const SAMPLE_SECONDS: f64 = 3.0;
-/// How fast the load of the boot fades.
-const SETTLE_SECONDS: f64 = 40.0;
+pub(crate) const SAMPLE_SECONDS: f64 = 3.0;
+/// Share of a boot after which it uses all it has: first comes the loader, then the system.
+const LOADED: f64 = 0.3;
+/// Share of a boot after which memory and disk are filled.
+const FILLED: f64 = 0.7;
+/// Share of what a boot takes that the hardest work takes, beside what an idle device does.
+const HARDEST_WORK: f64 = 0.35;
+/// Percent of its RAM that the hardest work takes.
+const MEMORY_OF_WORK: f64 = 8.0;
+/// Readings vary by this share and no more: the peak of a plateau is seen by whoever sees some of it.
+const NOISE: f64 = 0.003;
 const MEGABYTE: f64 = 1_048_576.0;
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -37,43 +49,68 @@ pub(crate) struct LinkTraffic {
     pub(crate) writepackets: u64,
 }
 
+/// What the usage of a node depends on, beside its run and the time.
+#[derive(Clone, Debug)]
+pub(crate) struct Load {
+    pub(crate) definition: &'static NodeDefinition,
+    pub(crate) workers: Workers,
+    /// Processes that were ordered to run away.
+    pub(crate) runaways: Vec<Runaway>,
+}
+
 pub(crate) fn seconds_between(from: DateTime<Utc>, to: DateTime<Utc>) -> f64 {
     (to - from).num_milliseconds().max(0) as f64 / 1_000.0
 }
 
-/// Of a node that has started.
-pub(crate) fn node_usage(node: &Node, run: Run, now: DateTime<Utc>) -> NodeUsage {
-    let device = node.definition;
-    let dice = node.dice.about_text("usage");
-    let sample = (seconds_between(run.starts_at, now) / SAMPLE_SECONDS).floor();
-    let elapsed = sample * SAMPLE_SECONDS;
-    let boot = seconds_between(run.starts_at, run.boots_at).max(1.0);
-    let settled = (elapsed - boot).max(0.0);
-    let booted_share = (elapsed / boot).min(1.0);
+impl Load {
+    /// Of a node that has started.
+    pub(crate) fn usage(&self, run: Run, now: DateTime<Utc>) -> NodeUsage {
+        let device = self.definition;
+        let dice = self.workers.node.about_text("usage");
+        let boot = seconds_between(run.starts_at, run.boots_at).max(1.0);
+        let sample = (seconds_between(run.starts_at, now) / SAMPLE_SECONDS).floor();
+        // The end of the boot is a sample too: no reading of the boot is shown of a node that has booted.
+        let elapsed = if now >= run.boots_at { (sample * SAMPLE_SECONDS).max(boot) } else { sample * SAMPLE_SECONDS };
+        let at = run.starts_at + TimeDelta::milliseconds((elapsed * 1_000.0) as i64);
+        let settled = (elapsed - boot).max(0.0);
+        let booted_share = (elapsed / boot).min(1.0);
+        let filled_share = (booted_share / FILLED).min(1.0);
 
-    let temper = dice.about_text("temper").between(0.8, 1.25);
-    let steady = device.steady_load * temper;
-    let noise = noise(dice, sample);
-    let wanted = if elapsed < boot {
-        // The loader first, then the system with all it has.
-        device.boot_load * (0.35 + 0.65 * booted_share) * (0.9 + 0.1 * noise)
-    } else {
-        let fading = (device.boot_load - steady).max(0.0) * (-settled / SETTLE_SECONDS).exp();
-        let burst = if dice.about_text("burst").about(sample as u64 / 7).unit() < 0.04 { 1.8 } else { 1.0 };
-        (steady * burst * (0.75 + 0.5 * noise)) + fading
-    };
-    // A hair above its limit is what a scheduler's accounting gives.
-    let limit = node.given_cpus() as f64 * node.given_cpu_limit() as f64 * 1.002;
+        let temper = dice.about_text("temper").between(0.8, 1.25);
+        let steady = device.steady_load * temper;
+        let noise = 1.0 + NOISE * (2.0 * noise(dice, sample) - 1.0);
+        let work = if elapsed < boot { 0.0 } else { self.workers.work(at) };
+        let (runaway_cpu, runaway_memory) = if elapsed < boot { (0.0, 0.0) } else { self.runaway(at) };
+        let wanted = if elapsed < boot {
+            device.boot_load * (0.35 + 0.65 * (booted_share / LOADED).min(1.0))
+        } else {
+            steady + (device.boot_load - steady).max(0.0) * HARDEST_WORK * work + runaway_cpu
+        };
+        // A hair above its limit is what a scheduler's accounting gives.
+        let limit = run.given.cpus as f64 * run.given.cpu_limit as f64 * 1.002;
 
-    let read = device.boot_read as f64 * MEGABYTE * booted_share + settled * 90.0 * temper;
-    let written = device.disk as f64 * MEGABYTE * 0.01 * booted_share + settled * device.write_rate as f64 * temper;
-    let memory = 5.0 + (device.memory_share * 100.0 - 5.0) * booted_share.powf(0.6);
-    NodeUsage {
-        cpu_usage: hundredths(wanted.min(limit)),
-        read_bytes: blocks(read),
-        written_bytes: blocks(written),
-        ram_usage: hundredths((memory + (noise - 0.5) * 1.4 + (settled / 86_400.0).min(6.0)).clamp(1.0, 99.0)),
-        disk_usage: ((device.disk as f64 * (0.4 + 0.6 * booted_share)) + written / MEGABYTE) as u64,
+        let read = device.boot_read as f64 * MEGABYTE * booted_share + settled * 90.0 * temper;
+        let written_later = settled * device.write_rate as f64 * temper;
+        let written = device.disk as f64 * MEGABYTE * 0.01 * filled_share + written_later;
+        let memory = 5.0 + (device.memory_share * 100.0 - 5.0) * filled_share;
+        let memory = memory + work * MEMORY_OF_WORK + (settled / 86_400.0).min(6.0) + runaway_memory;
+        // A first boot unpacks; what an earlier run left on the disk stays there.
+        let disk = (device.disk as f64 * (0.4 + 0.6 * filled_share)).max(run.disk_mb as f64);
+        NodeUsage {
+            cpu_usage: hundredths((wanted * noise).min(limit)),
+            read_bytes: blocks(read),
+            written_bytes: blocks(written),
+            ram_usage: hundredths((memory * noise).clamp(1.0, 99.0)),
+            disk_usage: (disk + written / MEGABYTE) as u64,
+        }
+    }
+
+    /// Percent of one core and percent of the RAM that processes take which ran away.
+    fn runaway(&self, at: DateTime<Utc>) -> (f64, f64) {
+        let ordered = self.runaways.iter().copied().filter(|runaway| runaway.is_active(at));
+        ordered
+            .chain(self.workers.runaway(at))
+            .fold((0.0, 0.0), |(cpu, memory), runaway| (cpu + runaway.cpu_percent, memory + runaway.memory_percent))
     }
 }
 
@@ -114,13 +151,12 @@ fn blocks(bytes: f64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{node::Life, topology::Topology};
-    use chrono::TimeDelta;
+    use crate::{life::Life, node::Node, topology::Topology};
 
     fn started(definition: &str) -> (Node, Run) {
         let yaml = format!("nodes: [{{ id: n0, label: a, node_definition: {definition} }}]");
         let section = Topology::parse(&yaml).unwrap().nodes.remove(0);
-        let mut node = Node::new(section, Dice::new(3));
+        let mut node = Node::new(section, Dice::new(3), Dice::new(4));
         node.queue(DateTime::from_timestamp(1_767_225_600, 0).unwrap(), TimeDelta::zero());
         let Life::Running(run) = node.life else { panic!("it was started") };
         (node, run)
@@ -129,33 +165,69 @@ mod tests {
     #[test]
     fn a_boot_costs_more_than_what_follows() {
         let (node, run) = started("iosv");
-        let booting = node_usage(&node, run, run.boots_at - TimeDelta::seconds(5)).cpu_usage;
-        let steady = node_usage(&node, run, run.boots_at + TimeDelta::hours(1)).cpu_usage;
-        assert!(booting > 70.0 && steady < 8.0, "{booting} then {steady}");
-        assert!(steady > 0.0);
+        let booting = node.load.usage(run, run.boots_at - TimeDelta::seconds(5)).cpu_usage;
+        let later = |minute| node.load.usage(run, run.boots_at + TimeDelta::minutes(minute)).cpu_usage;
+        let steady: Vec<f64> = (0..120).map(later).collect();
+        let quietest = steady.iter().copied().fold(f64::MAX, f64::min);
+        assert!(booting > 70.0 && quietest < 8.0 && quietest > 0.0, "{booting} then {steady:?}");
+        assert!(steady.iter().all(|steady| *steady < 60.0), "{steady:?}");
     }
 
     #[test]
     fn a_router_that_polls_keeps_its_core_busy_and_a_big_one_exceeds_a_hundred_percent() {
         let (polling, run) = started("csr1000v");
-        let busy = node_usage(&polling, run, run.boots_at + TimeDelta::hours(2)).cpu_usage;
+        let busy = polling.load.usage(run, run.boots_at + TimeDelta::hours(2)).cpu_usage;
         assert!((60.0..=100.3).contains(&busy), "{busy}");
         let (big, run) = started("iosxrv9000");
-        assert!(node_usage(&big, run, run.boots_at + TimeDelta::hours(2)).cpu_usage > 100.0);
+        assert!(big.load.usage(run, run.boots_at + TimeDelta::hours(2)).cpu_usage > 100.0);
     }
 
     #[test]
-    fn readings_repeat_and_counters_never_shrink() {
+    fn readings_repeat_and_counters_and_disks_never_shrink_in_a_run() {
         let (node, run) = started("ubuntu");
-        let mut before = node_usage(&node, run, run.starts_at);
+        let mut before = node.load.usage(run, run.starts_at);
         for step in 1..400 {
             let now = run.starts_at + TimeDelta::seconds(step * 7);
-            let usage = node_usage(&node, run, now);
-            assert_eq!(usage, node_usage(&node, run, now));
+            let usage = node.load.usage(run, now);
+            assert_eq!(usage, node.load.usage(run, now));
             assert!(usage.read_bytes >= before.read_bytes && usage.written_bytes >= before.written_bytes);
             assert!(usage.disk_usage >= before.disk_usage);
             assert!((0.0..=100.0).contains(&usage.ram_usage));
             before = usage;
         }
+    }
+
+    #[test]
+    fn no_reading_of_the_boot_is_shown_of_a_node_that_has_booted() {
+        for definition in ["server", "alpine", "iosv", "ubuntu"] {
+            let (node, run) = started(definition);
+            let last = node.load.usage(run, run.boots_at - TimeDelta::milliseconds(1)).cpu_usage;
+            let first = node.load.usage(run, run.boots_at).cpu_usage;
+            assert!(first < 0.7 * last, "{definition}: {last} then {first}");
+        }
+    }
+
+    #[test]
+    fn a_process_that_was_ordered_to_run_away_takes_a_core_and_memory_while_it_runs() {
+        let (mut node, run) = started("alpine");
+        let from = run.boots_at + TimeDelta::minutes(10);
+        let until = from + TimeDelta::seconds(30);
+        node.load.runaways.push(Runaway { from, until, cpu_percent: 100.0, memory_percent: 20.0 });
+        let at = |seconds| node.load.usage(run, from + TimeDelta::seconds(seconds));
+        assert!(at(6).cpu_usage >= 100.0 && at(-6).cpu_usage < 40.0 && at(36).cpu_usage < 40.0);
+        assert!(at(6).ram_usage > at(-6).ram_usage + 15.0);
+    }
+
+    #[test]
+    fn a_second_run_counts_anew_and_finds_the_disk_as_it_was() {
+        let (mut node, first) = started("ubuntu");
+        let end = first.boots_at + TimeDelta::hours(5);
+        let before = node.load.usage(first, end);
+        node.stop(end);
+        node.queue(end, TimeDelta::seconds(2));
+        let Life::Running(second) = node.life else { panic!("it was started") };
+        let after = node.load.usage(second, second.starts_at + TimeDelta::seconds(3));
+        assert!(after.read_bytes < before.read_bytes && after.written_bytes < before.written_bytes);
+        assert_eq!(after.disk_usage, before.disk_usage);
     }
 }

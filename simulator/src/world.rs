@@ -23,6 +23,8 @@ use crate::{
 const MOST_LABS: usize = 500;
 /// How long a machine is `STARTING`, where the API has that state.
 const LAUNCH: TimeDelta = TimeDelta::seconds(1);
+/// Once an hour, for each node.
+const MOST_RESTARTS_PER_DAY: f64 = 24.0;
 /// Tokens that were neither used up nor signed out; the oldest gives way.
 const MOST_TOKENS: usize = 1_000;
 
@@ -54,7 +56,9 @@ impl SharedWorld {
 
     /// A panic elsewhere leaves no half-made change that matters here, so its poison is ignored.
     pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        let mut world = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        world.catch_up();
+        world
     }
 }
 
@@ -73,6 +77,7 @@ pub(crate) struct World {
     /// Files that hold no topology, with the reason.
     pub(crate) unreadable: Vec<UnreadableTopology>,
     pub(crate) dice: Dice,
+    restarts_per_day: f64,
     password: String,
     token_life: TimeDelta,
     /// Token → when it expires.
@@ -89,6 +94,7 @@ pub(crate) struct WorldOptions {
     pub(crate) token_life: Duration,
     pub(crate) time: SimulatedTime,
     pub(crate) port_range: PortRange,
+    pub(crate) restarts_per_day: f64,
 }
 
 #[derive(Debug)]
@@ -99,6 +105,10 @@ pub(crate) enum ImportError {
 
 impl World {
     pub(crate) fn new(options: WorldOptions) -> Result<Self, String> {
+        if !(0.0..=MOST_RESTARTS_PER_DAY).contains(&options.restarts_per_day) {
+            let found = options.restarts_per_day;
+            return Err(format!("{found} restarts a day are not between 0 and {MOST_RESTARTS_PER_DAY}"));
+        }
         let dice = Dice::new(options.seed);
         let clock = SimulatedClock::new(options.time)?;
         Ok(Self {
@@ -115,6 +125,7 @@ impl World {
             port_range: options.port_range,
             unreadable: Vec::new(),
             dice,
+            restarts_per_day: options.restarts_per_day,
             token_life: TimeDelta::from_std(options.token_life)
                 .map_err(|_| "the life of a token is longer than the calendar".to_owned())?,
             tokens: BTreeMap::new(),
@@ -127,6 +138,14 @@ impl World {
         self.clock.now()
     }
 
+    /// What happened by itself until now.
+    fn catch_up(&mut self) {
+        if self.restarts_per_day > 0.0 {
+            let now = self.now();
+            self.labs.iter_mut().flat_map(|lab| &mut lab.nodes).for_each(|node| node.catch_up(now));
+        }
+    }
+
     pub(crate) fn import(&mut self, yaml: &str, title: Option<String>) -> Result<(Uuid, Vec<String>), ImportError> {
         let topology = Topology::parse(yaml).map_err(ImportError::Topology)?;
         if self.labs.len() >= MOST_LABS {
@@ -134,7 +153,10 @@ impl World {
         }
         self.imported += 1;
         let dice = self.dice.about_text("lab").about(self.imported);
-        let (lab, warnings) = Lab::new(topology, title, dice, self.now());
+        let named = topology.lab.title.as_deref().unwrap_or_default();
+        let class = self.dice.about_text("class").about_text(named).about(topology.nodes.len() as u64);
+        let (lab, warnings) = Lab::new(topology, title, dice, class, self.now());
+        let lab = lab.restarting(self.restarts_per_day);
         let lab = match self.api {
             ApiVersion::V2_9 => lab,
             ApiVersion::V2_10 => lab.launching(LAUNCH),

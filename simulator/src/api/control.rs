@@ -10,19 +10,26 @@
 //! | `GET`, `PATCH /simulator/time` | `{"advance_seconds"?, "speed"?}` |
 //! | `PUT /simulator/labs/{id}/tags` | `{"node": label, "tags": […]}` |
 //! | `PATCH /simulator/labs/{id}/ports` | `{"node": label, "from": port, "to": port}` |
+//! | `PUT /simulator/labs/{id}/state` | `{"state": "started"}` or `"stopped"` |
+//! | `POST /simulator/labs/{id}/restarts` | `{"node": label}`: stops the node and starts it again |
+//! | `POST /simulator/labs/{id}/runaways` | `{"node": label, "seconds", "after_seconds"?, "cpu_percent"?, "memory_percent"?}`: a process takes that much, a core if nothing else is said, for as long as is said, however short |
+//! | `GET /simulator/labs/{id}/usage?from=&to=&settling_seconds=` | what lab and nodes used: peak, 95th percentile and mean of CPU, memory and storage, boot and steady apart ([`UsageRecord`](crate::UsageRecord)) |
 
-use std::{error::Error, time::Duration};
+use std::{error::Error, fmt::Display, str::FromStr, time::Duration};
 
-use axum::extract::{Path, Request, State};
+use axum::{
+    extract::{Path, Request, State},
+    http::StatusCode,
+};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, ApiError, Shared, find_lab_mut, json, json_of, moment, no_content};
+use super::{Answer, ApiError, Query, Shared, find_lab, find_lab_mut, json, json_of, moment, no_content};
 use crate::{
     faults::{Fault, Faults},
     patty,
     requests::Requests,
-    simulator,
+    simulator::orders::{self, RecordRequest, RunawayOrder},
     world::{ApiVersion, World},
 };
 
@@ -124,7 +131,7 @@ pub(super) async fn set_tags(State(world): State<Shared>, Path(lab): Path<String
     let SetTags { node, tags } = json_of(request).await?;
     let mut world = world.lock();
     let now = world.now();
-    simulator::set_tags(find_lab_mut(&mut world, &lab)?, now, &node, tags).map_err(refused)?;
+    orders::set_tags(find_lab_mut(&mut world, &lab)?, now, &node, tags).map_err(refused)?;
     no_content()
 }
 
@@ -140,8 +147,79 @@ pub(super) async fn move_port(State(world): State<Shared>, Path(lab): Path<Strin
     let MovePort { node, from, to } = json_of(request).await?;
     let mut world = world.lock();
     let now = world.now();
-    simulator::move_port(find_lab_mut(&mut world, &lab)?, now, &node, from, to).map_err(refused)?;
+    orders::move_port(find_lab_mut(&mut world, &lab)?, now, &node, from, to).map_err(refused)?;
     no_content()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SetState {
+    state: WantedState,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WantedState {
+    Started,
+    Stopped,
+}
+
+pub(super) async fn set_state(State(world): State<Shared>, Path(lab): Path<String>, request: Request) -> Answer {
+    let SetState { state } = json_of(request).await?;
+    let mut world = world.lock();
+    let now = world.now();
+    let lab = find_lab_mut(&mut world, &lab)?;
+    match state {
+        WantedState::Started => lab.start(now),
+        WantedState::Stopped => lab.stop(now),
+    }
+    no_content()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Restart {
+    node: String,
+}
+
+pub(super) async fn restart(State(world): State<Shared>, Path(lab): Path<String>, request: Request) -> Answer {
+    let Restart { node } = json_of(request).await?;
+    let mut world = world.lock();
+    let now = world.now();
+    orders::restart_node(find_lab_mut(&mut world, &lab)?, now, &node).map_err(refused)?;
+    no_content()
+}
+
+#[derive(Deserialize)]
+struct RunAway {
+    node: String,
+    #[serde(flatten)]
+    order: RunawayOrder,
+}
+
+pub(super) async fn run_away(State(world): State<Shared>, Path(lab): Path<String>, request: Request) -> Answer {
+    let RunAway { node, order } = json_of(request).await?;
+    let mut world = world.lock();
+    let now = world.now();
+    orders::run_away(find_lab_mut(&mut world, &lab)?, now, &node, order).map_err(refused)?;
+    no_content()
+}
+
+pub(super) async fn usage(State(world): State<Shared>, Path(lab): Path<String>, query: Query) -> Answer {
+    let settling = parameter::<u64>(&query, "settling_seconds")?.map(Duration::from_secs).unwrap_or_default();
+    let (from, to) = (parameter(&query, "from")?, parameter(&query, "to")?);
+    let request = {
+        let world = world.lock();
+        RecordRequest::new(find_lab(&world, &lab)?, from, to, settling, world.now())
+    };
+    let record = tokio::task::spawn_blocking(move || request.record()).await;
+    let record = record.map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    json(&record.map_err(refused)?)
+}
+
+fn parameter<T: FromStr<Err: Display>>(query: &Query, name: &str) -> Result<Option<T>, ApiError> {
+    let wrong = |error| ApiError::bad_request(format!("{name}: {error}"));
+    query.get(name).map(|value| value.parse().map_err(wrong)).transpose()
 }
 
 fn refused(error: impl Error) -> ApiError {

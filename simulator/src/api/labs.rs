@@ -102,7 +102,7 @@ pub(super) async fn revise(State(world): State<Shared>, Path(id): Path<String>, 
 pub(super) async fn remove(State(world): State<Shared>, Path(id): Path<String>) -> Answer {
     let mut world = world.lock();
     let lab = find_lab(&world, &id)?;
-    if lab.state != crate::node::State::DefinedOnCore {
+    if lab.state != crate::life::State::DefinedOnCore {
         return Err(ApiError::bad_request(format!("Lab {id} must be stopped and wiped first")));
     }
     let lab = lab.id;

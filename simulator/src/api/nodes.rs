@@ -12,7 +12,8 @@ use uuid::Uuid;
 use super::{Answer, ApiError, Query, Shared, find_lab, find_lab_mut, flag, json, json_of, no_content};
 use crate::{
     lab::{Lab, LabEvent},
-    node::{Node, State as NodeState},
+    life::State as NodeState,
+    node::Node,
     topology::check_tags,
     world::World,
 };

@@ -9,8 +9,9 @@ use super::{Answer, ApiError, Shared, find_lab, json, labs::Pairs, nodes::find_n
 use crate::{
     definition::Making,
     lab::Lab,
-    node::{Interface, Life, Node, Run, State as NodeState},
-    usage::{link_traffic, node_usage, seconds_between},
+    life::{Life, Run, State as NodeState},
+    node::{Interface, Node},
+    usage::{link_traffic, seconds_between},
     world::ApiVersion,
 };
 
@@ -108,7 +109,7 @@ fn node_statistics(node: &Node, run: Run, now: DateTime<Utc>, api: ApiVersion) -
             is_running: Some(false),
         };
     }
-    let usage = node_usage(node, run, now);
+    let usage = node.load.usage(run, now);
     let more = match api {
         ApiVersion::V2_9 => None,
         ApiVersion::V2_10 => Some(MoreUsage {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::{Answer, ApiError, Shared, bearer, json, json_of, moment};
-use crate::{definition::DEFINITIONS, usage::node_usage, world::ApiVersion};
+use crate::{definition::DEFINITIONS, life::Life, world::ApiVersion};
 
 /// Of the machine that the labs run on.
 const HOST_CORES: u64 = 96;
@@ -108,8 +108,8 @@ pub(super) async fn statistics(State(world): State<Shared>) -> Answer {
         (0_u64, 0_u64, 0_u64, 0_u64, 0.0, OWN_DISK);
     for node in world.labs.iter().flat_map(|lab| &lab.nodes).filter(|node| node.definition.is_machine()) {
         total += 1;
-        if let (true, crate::node::Life::Running(run)) = (node.is_up(now), node.life) {
-            let usage = node_usage(node, run, now);
+        if let (true, Life::Running(run)) = (node.is_up(now), node.life) {
+            let usage = node.load.usage(run, now);
             running += 1;
             cpus += node.given_cpus();
             memory += node.given_ram();

@@ -7,4 +7,5 @@ mod life_cycle;
 mod samples;
 mod shapes;
 mod sign_in;
+mod usage;
 mod virl2_client;

@@ -1,0 +1,144 @@
+//! What people and programs make the devices of a lab do, beside booting and idling.
+//!
+//! Work comes in phases of four minutes, in step for everybody: a minute in which the load changes, then three in which it
+//! stays. How hard a phase is has three parts: what a class does together (all labs of one topology), what the people of
+//! one lab do, what happens on one node. Now and then a process runs away for minutes.
+//!
+//! A real lab also has bursts of seconds, which somebody who looks every 30 s mostly misses. Here the top of a phase lasts
+//! [`PLATEAU_SECONDS`], so that whoever looks that often sees the peak; a shorter burst is a [`Runaway`] that was ordered.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use crate::dice::Dice;
+
+const PHASE_SECONDS: u64 = 240;
+const CHANGE_SECONDS: u64 = PHASE_SECONDS - PLATEAU_SECONDS;
+/// How long the load stays at the top of a phase.
+pub(crate) const PLATEAU_SECONDS: u64 = 180;
+const CLASS_SHARE: f64 = 0.5;
+const LAB_SHARE: f64 = 0.3;
+const NODE_SHARE: f64 = 0.2;
+/// Share of phases in which nobody does much.
+const QUIET: f64 = 0.3;
+/// Chance that a process of a node runs away within an hour.
+const RUNAWAY_AN_HOUR: f64 = 0.015;
+const HOUR_SECONDS: i64 = 3_600;
+
+/// Whose chance decides how hard a node works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Workers {
+    /// All labs of one topology.
+    pub(crate) class: Dice,
+    pub(crate) lab: Dice,
+    pub(crate) node: Dice,
+}
+
+/// A process that takes what it gets.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Runaway {
+    pub(crate) from: DateTime<Utc>,
+    pub(crate) until: DateTime<Utc>,
+    /// Percent of one core.
+    pub(crate) cpu_percent: f64,
+    /// Percent of the node's RAM.
+    pub(crate) memory_percent: f64,
+}
+
+impl Runaway {
+    pub(crate) fn is_active(&self, at: DateTime<Utc>) -> bool {
+        self.from <= at && at < self.until
+    }
+}
+
+impl Workers {
+    /// From 0, nothing to do, to 1.
+    pub(crate) fn work(&self, at: DateTime<Utc>) -> f64 {
+        let second = at.timestamp().unsigned_abs();
+        let phase = second / PHASE_SECONDS;
+        let level = self.level(phase);
+        let changed = (second % PHASE_SECONDS) as f64 / CHANGE_SECONDS as f64;
+        if changed >= 1.0 {
+            return level;
+        }
+        let before = self.level(phase.saturating_sub(1));
+        before + (level - before) * changed
+    }
+
+    fn level(&self, phase: u64) -> f64 {
+        let level = |dice: Dice| {
+            let dice = dice.about_text("work").about(phase);
+            if dice.about(1).unit() < QUIET { 0.05 } else { dice.about(2).between(0.35, 1.0) }
+        };
+        CLASS_SHARE * level(self.class) + LAB_SHARE * level(self.lab) + NODE_SHARE * level(self.node)
+    }
+
+    /// A process that ran away by itself, where one does at this moment. It takes a core.
+    pub(crate) fn runaway(&self, at: DateTime<Utc>) -> Option<Runaway> {
+        let hour = at.timestamp().div_euclid(HOUR_SECONDS);
+        let dice = self.node.about_text("runaway").about(hour.unsigned_abs());
+        if dice.unit() >= RUNAWAY_AN_HOUR {
+            return None;
+        }
+        let begins = hour * HOUR_SECONDS + dice.about(1).between(0.0, 3_000.0) as i64;
+        let from = DateTime::from_timestamp(begins, 0)?;
+        let until = from + TimeDelta::seconds(dice.about(2).between(180.0, 600.0) as i64);
+        Some(Runaway { from, until, cpu_percent: 100.0, memory_percent: dice.about(3).between(5.0, 20.0) })
+            .filter(|runaway| runaway.is_active(at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moment(seconds: u64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_767_225_600 + seconds as i64, 0).unwrap()
+    }
+
+    fn workers(lab: u64, node: u64) -> Workers {
+        let dice = Dice::new(3);
+        Workers { class: dice.about(0), lab: dice.about(lab), node: dice.about(lab).about(node) }
+    }
+
+    #[test]
+    fn work_stays_at_the_top_of_a_phase_long_enough_to_be_seen_every_thirty_seconds() {
+        let workers = workers(1, 1);
+        for phase in 0..50 {
+            let top = workers.work(moment(phase * PHASE_SECONDS + CHANGE_SECONDS));
+            assert!((0.0..=1.0).contains(&top));
+            for second in (CHANGE_SECONDS..PHASE_SECONDS).step_by(3) {
+                assert_eq!(workers.work(moment(phase * PHASE_SECONDS + second)), top);
+            }
+        }
+    }
+
+    #[test]
+    fn labs_of_a_class_work_alike_and_not_the_same() {
+        let series = |workers: Workers| -> Vec<f64> {
+            (0..200).map(|phase| workers.work(moment(phase * PHASE_SECONDS + CHANGE_SECONDS))).collect()
+        };
+        let correlation = |a: &[f64], b: &[f64]| {
+            let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+            let (mean_a, mean_b) = (mean(a), mean(b));
+            let products = |x: &[f64], mean_x: f64, y: &[f64], mean_y: f64| -> f64 {
+                x.iter().zip(y).map(|(x, y)| (x - mean_x) * (y - mean_y)).sum()
+            };
+            products(a, mean_a, b, mean_b) / (products(a, mean_a, a, mean_a) * products(b, mean_b, b, mean_b)).sqrt()
+        };
+        let (one, other) = (series(workers(1, 1)), series(workers(2, 1)));
+        let stranger = Workers { class: Dice::new(9), ..workers(3, 1) };
+        let alike = correlation(&one, &other);
+        assert!((0.4..0.95).contains(&alike), "{alike}");
+        assert!(correlation(&one, &series(stranger)) < 0.35);
+    }
+
+    #[test]
+    fn a_process_runs_away_now_and_then_and_for_minutes() {
+        let hours = 2_000;
+        let mut active = 0_u64;
+        for minute in 0..hours * 60 {
+            active += u64::from(workers(1, 1).runaway(moment(minute * 60)).is_some());
+        }
+        assert!((30..1_000).contains(&active), "{active} minutes of {hours} hours");
+    }
+}
