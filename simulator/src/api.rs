@@ -5,6 +5,7 @@ mod elements;
 mod labs;
 mod nodes;
 mod readings;
+mod socket;
 mod system;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
@@ -16,13 +17,14 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     middleware::{Next, from_fn_with_state},
     response::{IntoResponse, Response},
-    routing::{delete, get, patch, post, put},
+    routing::{any, delete, get, patch, post, put},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use uuid::Uuid;
 
 use crate::{
     connection::Cut,
+    defects::StatisticsDefect,
     faults::FaultKind,
     lab::Lab,
     world::{SharedWorld, World},
@@ -76,6 +78,7 @@ pub(crate) fn router(world: Shared) -> Router {
         .route("/resource_pools", get(system::nothing))
         .route("/resource_pool_usage", get(system::nothing))
         .route("/system_stats", get(system::statistics))
+        .route("/diagnostics/node_launch_queue", get(system::launch_queue))
         .route("/simplified_node_definitions", get(system::definitions))
         .route("/labs", get(labs::list))
         .route("/import", post(labs::import))
@@ -89,6 +92,9 @@ pub(crate) fn router(world: Shared) -> Router {
             get(control::faults).put(control::replace_faults).post(control::add_fault).delete(control::clear_faults),
         )
         .route("/tokens", delete(control::expire_tokens))
+        .route("/sockets", patch(control::change_sockets))
+        .route("/pressure", put(control::set_pressure))
+        .route("/user", patch(control::change_user))
         .route("/time", get(control::time).patch(control::change_time))
         .route("/labs/{lab}/tags", put(control::set_tags))
         .route("/labs/{lab}/ports", patch(control::move_port))
@@ -98,6 +104,7 @@ pub(crate) fn router(world: Shared) -> Router {
         .route("/labs/{lab}/usage", get(control::usage));
     Router::new()
         .nest("/api/v0", api)
+        .route("/ws/ui", any(socket::open))
         .nest("/simulator", control)
         .fallback(|| async { ApiError::new(StatusCode::NOT_FOUND, "404: Not Found") })
         .method_not_allowed_fallback(|| async {
@@ -107,19 +114,28 @@ pub(crate) fn router(world: Shared) -> Router {
         .with_state(world)
 }
 
-/// What every request to the API passes: it is counted, struck by faults, and needs a token.
+/// What every request to the API passes: it is counted, struck by faults, and needs a token. A socket asks for its token
+/// itself.
 async fn guard(State(world): State<Shared>, request: Request, next: Next) -> Response {
     let path = request.uri().path().to_owned();
-    if !path.starts_with("/api/") {
+    if !path.starts_with("/api/") && !path.starts_with("/ws/") {
         return next.run(request).await;
     }
-    let (faults, admitted) = {
+    let (faults, admitted, date) = {
         let mut world = world.lock();
         world.requests.record(request.method().as_str(), &path);
         let faults = world.faults.strike(request.method().as_str(), &path);
-        (faults, admits(&world, &path, request.headers()))
+        (faults, admits(&world, &path, request.headers()), world.date_header())
     };
-    let mut truncate = false;
+    let mut response = strike(faults, admitted, request, next).await;
+    if let Some(date) = date.and_then(|date| HeaderValue::try_from(date).ok()) {
+        response.headers_mut().insert(header::DATE, date);
+    }
+    response
+}
+
+async fn strike(faults: Vec<FaultKind>, admitted: bool, request: Request, next: Next) -> Response {
+    let (mut truncate, mut defects) = (false, Vec::new());
     for fault in faults {
         match fault {
             FaultKind::Slow { milliseconds } => tokio::time::sleep(Duration::from_millis(milliseconds)).await,
@@ -140,19 +156,25 @@ async fn guard(State(world): State<Shared>, request: Request, next: Next) -> Res
             }
             FaultKind::InvalidBody => return as_json(Body::from("{\"nodes\": [<<\u{fffd} 0x1f ")),
             FaultKind::Truncate => truncate = true,
+            FaultKind::Statistics { defect } => defects.push(defect),
+            FaultKind::SilentSocket | FaultKind::LargeFrame { .. } | FaultKind::CutFrame => {}
         }
     }
     if !admitted {
         return ApiError::new(StatusCode::UNAUTHORIZED, "Authorization failed: no valid token was given.")
             .into_response();
     }
-    let response = next.run(request).await;
+    let mut response = next.run(request).await;
+    for defect in defects {
+        response = defective(response, defect).await;
+    }
     if truncate { halved(response).await } else { response }
 }
 
-/// Two calls need no token: one tells whether the controller is there, the other gives a token.
+/// Two calls need no token: one tells whether the controller is there, the other gives a token. A socket gets it later.
 fn admits(world: &World, path: &str, headers: &HeaderMap) -> bool {
     matches!(path, "/api/v0/system_information" | "/api/v0/authenticate")
+        || path.starts_with("/ws/")
         || bearer(headers).is_some_and(|token| world.knows_token(token))
 }
 
@@ -164,6 +186,17 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 fn bad_gateway() -> Response {
     let page = "<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>";
     (StatusCode::BAD_GATEWAY, [(header::CONTENT_TYPE, "text/html")], page).into_response()
+}
+
+async fn defective(response: Response, defect: StatisticsDefect) -> Response {
+    let (mut parts, body) = response.into_parts();
+    let statistics = to_bytes(body, LARGEST_ANSWER).await.ok();
+    let Some(mut statistics) = statistics.and_then(|bytes| serde_json::from_slice(&bytes).ok()) else {
+        return Response::from_parts(parts, Body::empty());
+    };
+    defect.apply(&mut statistics);
+    parts.headers.remove(header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::from(statistics.to_string()))
 }
 
 async fn halved(response: Response) -> Response {
@@ -246,9 +279,4 @@ fn find_lab<'world>(world: &'world World, id: &str) -> Result<&'world Lab, ApiEr
 
 fn find_lab_mut<'world>(world: &'world mut World, id: &str) -> Result<&'world mut Lab, ApiError> {
     world.lab_mut(lab_id(id)?).ok_or_else(|| ApiError::not_found("Lab", id))
-}
-
-/// As the controller writes a moment: seconds, and an offset in digits.
-fn moment(at: chrono::DateTime<chrono::Utc>) -> String {
-    at.format("%Y-%m-%dT%H:%M:%S+00:00").to_string()
 }

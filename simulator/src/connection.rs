@@ -1,4 +1,5 @@
-//! Connections that can be cut from within a request, for the fault `drop_connection`.
+//! Connections that can be cut from within a request, for the faults `drop_connection` and
+//! `cut_frame`.
 //!
 //! A handler cannot close its connection: whatever it returns becomes an answer. So each connection carries a switch that
 //! its requests find among their extensions; once it is thrown, the next write fails, and nothing of the answer leaves.
@@ -9,9 +10,9 @@ use std::{
     pin::Pin,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
 };
 
 use axum::{Extension, middleware::AddExtension};
@@ -19,16 +20,40 @@ use axum_server::accept::Accept;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tower::Layer;
 
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cut(Arc<AtomicBool>);
+/// How many bytes a connection may still write; more than that, and it is cut.
+#[derive(Clone, Debug)]
+pub(crate) struct Cut(Arc<AtomicUsize>);
+
+/// As long as nobody cuts it.
+const ENDLESS: usize = usize::MAX;
+
+impl Default for Cut {
+    fn default() -> Self {
+        Self(Arc::new(AtomicUsize::new(ENDLESS)))
+    }
+}
 
 impl Cut {
     pub(crate) fn throw(&self) {
-        self.0.store(true, Ordering::Release);
+        self.throw_after(0);
+    }
+
+    pub(crate) fn throw_after(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Release);
+    }
+
+    fn remaining(&self) -> usize {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn spend(&self, bytes: usize) {
+        let rest = |remaining: usize| (remaining != ENDLESS).then(|| remaining.saturating_sub(bytes));
+        // Err: nobody cuts it.
+        self.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, rest).ok();
     }
 
     fn check(&self) -> io::Result<()> {
-        if self.0.load(Ordering::Acquire) { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+        if self.remaining() == 0 { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
     }
 }
 
@@ -74,8 +99,15 @@ impl<S: AsyncRead + Unpin> AsyncRead for CuttableStream<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for CuttableStream<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.cut.check()?;
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let remaining = self.cut.remaining();
+        if remaining == 0 {
+            // What was written before the cut leaves, however the stream buffers it.
+            ready!(Pin::new(&mut self.stream).poll_flush(context))?;
+            return Poll::Ready(Err(io::ErrorKind::ConnectionReset.into()));
+        }
+        let written = ready!(Pin::new(&mut self.stream).poll_write(context, &bytes[..bytes.len().min(remaining)]))?;
+        self.cut.spend(written);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::defects::StatisticsDefect;
+
 const MOST_FAULTS: usize = 50;
 const LONGEST_DELAY_MILLISECONDS: u64 = 600_000;
 
@@ -26,9 +28,24 @@ pub enum FaultKind {
     InvalidBody,
     /// 200, and the first half of the real body.
     Truncate,
+    /// `simulation_stats` and `lab_stats` with nodes as they should not be.
+    Statistics { defect: StatisticsDefect },
+    /// A socket stays open and tells nothing.
+    SilentSocket,
+    /// A message of a socket is filled up to this size.
+    LargeFrame { bytes: usize },
+    /// The connection of a socket is cut in the middle of a frame.
+    CutFrame,
 }
 
-/// A fault and the requests it strikes.
+/// The method of what a socket pushes, as faults see it; its path is `/ws/ui/` and the type of the event, e.g.
+/// `/ws/ui/lab_stats`.
+pub(crate) const PUSH: &str = "PUSH";
+const SOCKET: &str = "/ws/";
+const LARGEST_FRAME: usize = 64 * 1024 * 1024;
+
+/// A fault and the requests it strikes. What a socket pushes is struck by what only sockets know, and by faults that name
+/// a socket in their path or `PUSH` as their method; a socket that is opened, by those that name it and while booting.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Fault {
     #[serde(flatten)]
@@ -61,6 +78,8 @@ pub enum FaultError {
     Location(String),
     #[error("a delay of {0} ms is longer than {LONGEST_DELAY_MILLISECONDS} ms")]
     Delay(u64),
+    #[error("a frame of {0} bytes is larger than {LARGEST_FRAME} bytes")]
+    Frame(usize),
     #[error("more than {MOST_FAULTS} faults at once")]
     TooMany,
 }
@@ -107,7 +126,19 @@ impl Fault {
             FaultKind::Redirect { location } if axum::http::HeaderValue::from_str(location).is_err() => {
                 Err(FaultError::Location(location.clone()))
             }
-            _ => Ok(()),
+            FaultKind::LargeFrame { bytes } if *bytes > LARGEST_FRAME => Err(FaultError::Frame(*bytes)),
+            FaultKind::Slow { .. }
+            | FaultKind::Status { .. }
+            | FaultKind::Redirect { .. }
+            | FaultKind::RefusePassword
+            | FaultKind::Booting
+            | FaultKind::DropConnection
+            | FaultKind::InvalidBody
+            | FaultKind::Truncate
+            | FaultKind::Statistics { .. }
+            | FaultKind::SilentSocket
+            | FaultKind::LargeFrame { .. }
+            | FaultKind::CutFrame => Ok(()),
         }
     }
 
@@ -115,7 +146,24 @@ impl Fault {
         self.times != Some(0)
             && self.method.as_ref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
             && self.path.as_ref().is_none_or(|part| path.contains(part.as_str()))
-            && (self.kind != FaultKind::RefusePassword || path.ends_with("/authenticate"))
+            && self.can_strike(method == PUSH, path)
+    }
+
+    fn can_strike(&self, is_push: bool, path: &str) -> bool {
+        let names_sockets = self.path.as_ref().is_some_and(|part| part.contains("ws/") || part.ends_with("_stats"))
+            || self.method.as_ref().is_some_and(|method| method.eq_ignore_ascii_case(PUSH));
+        match self.kind {
+            FaultKind::RefusePassword => path.ends_with("/authenticate"),
+            FaultKind::Statistics { .. } => path.ends_with("/simulation_stats") || path.ends_with("/lab_stats"),
+            FaultKind::SilentSocket | FaultKind::LargeFrame { .. } | FaultKind::CutFrame => is_push,
+            FaultKind::Booting => !is_push,
+            FaultKind::Status { .. } | FaultKind::Redirect { .. } => {
+                !is_push && (names_sockets || !path.starts_with(SOCKET))
+            }
+            FaultKind::Slow { .. } | FaultKind::DropConnection | FaultKind::InvalidBody | FaultKind::Truncate => {
+                names_sockets || !path.starts_with(SOCKET)
+            }
+        }
     }
 }
 

@@ -31,6 +31,8 @@ pub(crate) struct Lab {
     pub(crate) nodes: Vec<Node>,
     pub(crate) links: Vec<Link>,
     pub(crate) events: VecDeque<LabEvent>,
+    /// Of all events, those among them that are no longer kept.
+    pub(crate) event_count: u64,
     pub(crate) passed_through: PassedThrough,
     nodes_by_id: HashMap<Uuid, usize>,
 }
@@ -124,6 +126,7 @@ impl Lab {
             nodes,
             links,
             events: VecDeque::new(),
+            event_count: 0,
             passed_through: PassedThrough {
                 node_staging: topology.lab.node_staging,
                 autostart: topology.lab.autostart,
@@ -142,6 +145,13 @@ impl Lab {
             node.launch = launch;
         }
         self
+    }
+
+    /// Machines that are started from now on wait that long in the queue, beside their turn.
+    pub(crate) fn delay_launches(&mut self, by: TimeDelta) {
+        for node in self.nodes.iter_mut().filter(|node| node.definition.is_machine()) {
+            node.launch_delay = by;
+        }
     }
 
     /// The same, whose machines somebody restarts at a rate.
@@ -261,6 +271,7 @@ impl Lab {
             self.events.pop_front();
         }
         self.modified = event.at;
+        self.event_count += 1;
         self.events.push_back(event);
     }
 

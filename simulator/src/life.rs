@@ -60,7 +60,32 @@ pub(crate) struct Run {
     pub(crate) disk_mb: u64,
 }
 
+impl State {
+    /// Of the interfaces of a node in this state, which know neither a queue nor a boot.
+    pub(crate) fn of_interfaces(self) -> Self {
+        match self {
+            Self::Started | Self::Booted => Self::Started,
+            Self::Queued | Self::Starting | Self::Stopped => Self::Stopped,
+            Self::DefinedOnCore => Self::DefinedOnCore,
+        }
+    }
+}
+
 impl Run {
+    /// Every state that it has reached, in order; one that it skips is left out.
+    pub(crate) fn states_until(self, now: DateTime<Utc>) -> Vec<State> {
+        let steps = [
+            (self.queued_at, State::Queued),
+            (self.launches_at, State::Starting),
+            (self.starts_at, State::Started),
+            (self.boots_at, State::Booted),
+        ];
+        let reached = steps
+            .into_iter()
+            .filter(|(at, state)| *at <= now && !(*state == State::Starting && self.launches_at == self.starts_at));
+        reached.map(|(_, state)| state).collect()
+    }
+
     pub(crate) fn state(self, now: DateTime<Utc>) -> State {
         if now < self.launches_at {
             State::Queued

@@ -63,6 +63,8 @@ pub(crate) struct Node {
     pub(crate) past_runs: VecDeque<PastRun>,
     /// How long its machine is in the making before it starts.
     pub(crate) launch: TimeDelta,
+    /// How long it waits in the queue beside its turn.
+    pub(crate) launch_delay: TimeDelta,
     /// How often somebody restarts it.
     pub(crate) restarts_per_day: f64,
     pub(crate) load: Load,
@@ -98,6 +100,7 @@ impl Node {
             life: Life::Defined,
             past_runs: VecDeque::new(),
             launch: TimeDelta::zero(),
+            launch_delay: TimeDelta::zero(),
             restarts_per_day: 0.0,
             load: Load { definition, workers: Workers { class, lab, node: dice }, runaways: Vec::new() },
             disk_mb: 0,
@@ -109,7 +112,7 @@ impl Node {
     pub(crate) fn queue(&mut self, now: DateTime<Utc>, delay: TimeDelta) {
         let spread = self.dice.about_text("boot").about(now.timestamp().unsigned_abs()).between(0.9, 1.15);
         let boot = TimeDelta::milliseconds((self.definition.boot_seconds * spread * 1_000.0) as i64);
-        let starts_at = now + delay;
+        let starts_at = now + delay + self.launch_delay;
         let launches_at = (starts_at - self.launch).max(now);
         let boots_at = starts_at + boot;
         let given = Given { cpus: self.given_cpus(), cpu_limit: self.given_cpu_limit(), ram: self.given_ram() };
@@ -193,13 +196,8 @@ impl Node {
         matches!(self.state(now), State::Started | State::Booted)
     }
 
-    /// State of its interfaces, which know neither a queue nor a boot.
     pub(crate) fn interface_state(&self, now: DateTime<Utc>) -> State {
-        match self.state(now) {
-            State::Started | State::Booted => State::Started,
-            State::Queued | State::Starting | State::Stopped => State::Stopped,
-            State::DefinedOnCore => State::DefinedOnCore,
-        }
+        self.state(now).of_interfaces()
     }
 
     pub(crate) fn boot_progress(&self, now: DateTime<Utc>) -> &'static str {

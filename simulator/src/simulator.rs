@@ -7,7 +7,7 @@ pub(crate) mod orders;
 use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use axum_server::{
     accept::DefaultAcceptor,
     tls_rustls::{RustlsAcceptor, RustlsConfig},
 };
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::task::JoinHandle;
 use tracing::info;
 use uuid::Uuid;
@@ -33,11 +33,12 @@ use crate::{
     faults::Fault,
     lab::Lab,
     patty::PortRange,
+    pressure::WorkerPressure,
     requests::Requests,
     tls::SelfSigned,
     topology::UnreadableTopology,
     usage::record::UsageRecord,
-    world::{ApiVersion, ImportError, SharedWorld, World, WorldOptions},
+    world::{ApiVersion, ImportError, SharedWorld, SocketOptions, World, WorldOptions},
 };
 
 /// How long requests under way may take to end once the simulator stops.
@@ -64,10 +65,14 @@ pub struct SimulatorOptions {
     pub port_range: PortRange,
     /// How often somebody restarts a node, on average and for each of them; 0 for never, at most 24.
     pub restarts_per_day: f64,
+    pub sockets: SocketOptions,
+    /// Whether the user is an administrator.
+    pub admin: bool,
 }
 
 impl Default for SimulatorOptions {
-    /// A free port of 127.0.0.1, TLS, API 2.9, no labs, admin/simulator, tokens of 24 hours, real time.
+    /// A free port of 127.0.0.1, TLS, API 2.9, no labs, admin/simulator, tokens of 24 hours, real time, nobody who restarts
+    /// nodes.
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
@@ -81,6 +86,8 @@ impl Default for SimulatorOptions {
             time: SimulatedTime::Flowing { speed: 1.0 },
             port_range: PortRange::default(),
             restarts_per_day: 0.0,
+            sockets: SocketOptions::default(),
+            admin: true,
         }
     }
 }
@@ -118,6 +125,8 @@ impl Simulator {
             time: options.time,
             port_range: options.port_range,
             restarts_per_day: options.restarts_per_day,
+            sockets: options.sockets,
+            admin: options.admin,
         })
         .map_err(SimulatorError::Options)?;
         if let Some(path) = &options.topologies {
@@ -131,7 +140,7 @@ impl Simulator {
         let world = Arc::new(SharedWorld::new(world));
         let service = api::router(Arc::clone(&world)).into_make_service();
         let handle = Handle::new();
-        let server = axum_server::from_tcp(listener).map_err(listen_error)?.handle(handle.clone()).http1_only();
+        let server = axum_server::from_tcp(listener).map_err(listen_error)?.handle(handle.clone());
         let (server, certificate_pem) = if options.tls {
             let certificate = SelfSigned::new(address).map_err(SimulatorError::Tls)?;
             let acceptor = RustlsAcceptor::new(RustlsConfig::from_config(certificate.configuration));
@@ -163,6 +172,7 @@ impl Simulator {
 
     /// Ends requests under way, bounded, and returns when the port is free.
     pub async fn stop(mut self) {
+        self.world.stopped.cancel();
         self.handle.graceful_shutdown(Some(GRACE));
         match (&mut self.server).await {
             Ok(Ok(())) => {}
@@ -297,6 +307,26 @@ impl Simulator {
         self.world.lock().expire_tokens();
     }
 
+    /// What the worker is short of, from now on.
+    pub fn set_pressure(&self, pressure: WorkerPressure) -> Result<(), SimulatorError> {
+        self.world.lock().set_pressure(pressure).map_err(SimulatorError::Options)
+    }
+
+    /// Whether the user is an administrator.
+    pub fn set_admin(&self, admin: bool) {
+        self.world.lock().admin = admin;
+    }
+
+    /// How far off the clock is that answers show; durations stay right.
+    pub fn set_skew(&self, skew: TimeDelta) -> Result<(), SimulatorError> {
+        self.world.lock().set_skew(skew).map_err(SimulatorError::Time)
+    }
+
+    /// Sockets that are open now.
+    pub fn open_sockets(&self) -> usize {
+        self.world.open_sockets.load(Ordering::Acquire)
+    }
+
     /// Adds a fault to those in force.
     pub fn fault(&self, fault: Fault) -> Result<(), SimulatorError> {
         self.world.lock().faults.add(fault).map_err(SimulatorError::Fault)
@@ -320,6 +350,7 @@ impl Simulator {
 
 impl Drop for Simulator {
     fn drop(&mut self) {
+        self.world.stopped.cancel();
         self.handle.shutdown();
     }
 }

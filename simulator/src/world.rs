@@ -2,12 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicUsize},
     time::Duration,
 };
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::{
@@ -16,6 +17,7 @@ use crate::{
     faults::Faults,
     lab::Lab,
     patty::PortRange,
+    pressure::WorkerPressure,
     requests::Requests,
     topology::{Topology, TopologyError, UnreadableTopology},
 };
@@ -23,6 +25,7 @@ use crate::{
 const MOST_LABS: usize = 500;
 /// How long a machine is `STARTING`, where the API has that state.
 const LAUNCH: TimeDelta = TimeDelta::seconds(1);
+const LARGEST_SKEW: TimeDelta = TimeDelta::days(50 * 365);
 /// Once an hour, for each node.
 const MOST_RESTARTS_PER_DAY: f64 = 24.0;
 /// Tokens that were neither used up nor signed out; the oldest gives way.
@@ -47,16 +50,21 @@ impl ApiVersion {
 }
 
 /// A lock around a `World` that no caller can hold across an await.
-pub(crate) struct SharedWorld(Mutex<World>);
+pub(crate) struct SharedWorld {
+    world: Mutex<World>,
+    /// Set once the simulator stops: sockets end then.
+    pub(crate) stopped: CancellationToken,
+    pub(crate) open_sockets: Arc<AtomicUsize>,
+}
 
 impl SharedWorld {
     pub(crate) fn new(world: World) -> Self {
-        Self(Mutex::new(world))
+        Self { world: Mutex::new(world), stopped: CancellationToken::new(), open_sockets: Arc::default() }
     }
 
     /// A panic elsewhere leaves no half-made change that matters here, so its poison is ignored.
     pub(crate) fn lock(&self) -> MutexGuard<'_, World> {
-        let mut world = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut world = self.world.lock().unwrap_or_else(PoisonError::into_inner);
         world.catch_up();
         world
     }
@@ -69,7 +77,10 @@ pub(crate) struct World {
     pub(crate) labs: Vec<Lab>,
     pub(crate) faults: Faults,
     pub(crate) requests: Requests,
+    pub(crate) sockets: SocketOptions,
     pub(crate) username: String,
+    /// Whether the user may see what is for admins.
+    pub(crate) admin: bool,
     pub(crate) user_id: Uuid,
     pub(crate) compute_id: Uuid,
     /// Outside ports that its address translation honours.
@@ -78,6 +89,9 @@ pub(crate) struct World {
     pub(crate) unreadable: Vec<UnreadableTopology>,
     pub(crate) dice: Dice,
     restarts_per_day: f64,
+    pressure: WorkerPressure,
+    /// How far off the clock is that the controller shows.
+    skew: TimeDelta,
     password: String,
     token_life: TimeDelta,
     /// Token → when it expires.
@@ -95,6 +109,41 @@ pub(crate) struct WorldOptions {
     pub(crate) time: SimulatedTime,
     pub(crate) port_range: PortRange,
     pub(crate) restarts_per_day: f64,
+    pub(crate) sockets: SocketOptions,
+    pub(crate) admin: bool,
+}
+
+/// What `/ws/ui` does when.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// How often statistics are pushed, in real time.
+    pub push_period: Duration,
+    /// How long a client has to send its token.
+    pub sign_in_timeout: Duration,
+    /// How long a message may wait for a client that does not read.
+    pub write_timeout: Duration,
+}
+
+impl Default for SocketOptions {
+    fn default() -> Self {
+        Self {
+            push_period: Duration::from_millis(3_300),
+            sign_in_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl SocketOptions {
+    pub(crate) fn check(&self) -> Result<(), String> {
+        let day = Duration::from_secs(24 * 60 * 60);
+        for period in [self.push_period, self.sign_in_timeout, self.write_timeout] {
+            if period < Duration::from_millis(1) || period > day {
+                return Err(format!("a period of {} s is not between 1 ms and a day", period.as_secs_f64()));
+            }
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug)]
@@ -109,6 +158,7 @@ impl World {
             let found = options.restarts_per_day;
             return Err(format!("{found} restarts a day are not between 0 and {MOST_RESTARTS_PER_DAY}"));
         }
+        options.sockets.check()?;
         let dice = Dice::new(options.seed);
         let clock = SimulatedClock::new(options.time)?;
         Ok(Self {
@@ -118,7 +168,9 @@ impl World {
             labs: Vec::new(),
             faults: Faults::default(),
             requests: Requests::default(),
+            sockets: options.sockets,
             username: options.username,
+            admin: options.admin,
             password: options.password,
             user_id: dice.about_text("user").uuid(),
             compute_id: dice.about_text("compute").uuid(),
@@ -126,6 +178,8 @@ impl World {
             unreadable: Vec::new(),
             dice,
             restarts_per_day: options.restarts_per_day,
+            pressure: WorkerPressure::default(),
+            skew: TimeDelta::zero(),
             token_life: TimeDelta::from_std(options.token_life)
                 .map_err(|_| "the life of a token is longer than the calendar".to_owned())?,
             tokens: BTreeMap::new(),
@@ -136,6 +190,45 @@ impl World {
 
     pub(crate) fn now(&self) -> DateTime<Utc> {
         self.clock.now()
+    }
+
+    /// A moment as the controller writes it, by its own clock: seconds, and an offset in digits.
+    pub(crate) fn shown(&self, at: DateTime<Utc>) -> String {
+        self.by_own_clock(at).format("%Y-%m-%dT%H:%M:%S+00:00").to_string()
+    }
+
+    /// For answers of a controller whose clock is off.
+    pub(crate) fn date_header(&self) -> Option<String> {
+        let date = || self.by_own_clock(self.now()).format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+        (!self.skew.is_zero()).then(date)
+    }
+
+    fn by_own_clock(&self, at: DateTime<Utc>) -> DateTime<Utc> {
+        at.checked_add_signed(self.skew).unwrap_or(at)
+    }
+
+    pub(crate) fn skew(&self) -> TimeDelta {
+        self.skew
+    }
+
+    pub(crate) fn set_skew(&mut self, skew: TimeDelta) -> Result<(), String> {
+        if skew.abs() > LARGEST_SKEW {
+            return Err(format!("a clock that is off by {} s is not simulated", skew.num_seconds()));
+        }
+        self.skew = skew;
+        Ok(())
+    }
+
+    pub(crate) fn pressure(&self) -> WorkerPressure {
+        self.pressure
+    }
+
+    pub(crate) fn set_pressure(&mut self, pressure: WorkerPressure) -> Result<(), String> {
+        pressure.check()?;
+        self.pressure = pressure;
+        let delay = TimeDelta::seconds(pressure.launch_delay_seconds.into());
+        self.labs.iter_mut().for_each(|lab| lab.delay_launches(delay));
+        Ok(())
     }
 
     /// What happened by itself until now.
@@ -163,6 +256,9 @@ impl World {
         };
         let id = lab.id;
         self.labs.push(lab);
+        if let Some(lab) = self.labs.last_mut() {
+            lab.delay_launches(TimeDelta::seconds(self.pressure.launch_delay_seconds.into()));
+        }
         Ok((id, warnings))
     }
 
@@ -208,8 +304,8 @@ impl World {
     fn token(&self, now: DateTime<Utc>, expires: DateTime<Utc>) -> String {
         let claims = serde_json::json!({
             "com.cisco.virl": self.user_id,
-            "iat": now.timestamp(),
-            "exp": expires.timestamp(),
+            "iat": self.by_own_clock(now).timestamp(),
+            "exp": self.by_own_clock(expires).timestamp(),
             "sub": self.user_id,
         });
         let dice = self.dice.about_text("token").about(self.issued);

@@ -6,8 +6,11 @@
 //! | `GET /simulator/ports` | tags of running nodes and whether their outside port is forwarded |
 //! | `GET`, `DELETE /simulator/requests` | counts of requests; starts again from 0 |
 //! | `GET`, `PUT`, `POST`, `DELETE /simulator/faults` | the faults: list, replace by a list, add one, clear |
-//! | `DELETE /simulator/tokens` | every token is void |
-//! | `GET`, `PATCH /simulator/time` | `{"advance_seconds"?, "speed"?}` |
+//! | `DELETE /simulator/tokens` | every token is void; sockets are closed with 3000 |
+//! | `GET`, `PATCH /simulator/time` | `{"advance_seconds"?, "speed"?, "skew_seconds"?}`: how far off the clock is that answers show |
+//! | `PATCH /simulator/sockets` | `{"push_milliseconds": n}`: how often a socket is told of statistics |
+//! | `PUT /simulator/pressure` | `{"cpu"?: bool, "memory"?: bool, "disk"?: bool, "launch_delay_seconds"?}`: what the worker is short of |
+//! | `PATCH /simulator/user` | `{"admin": bool}` |
 //! | `PUT /simulator/labs/{id}/tags` | `{"node": label, "tags": […]}` |
 //! | `PATCH /simulator/labs/{id}/ports` | `{"node": label, "from": port, "to": port}` |
 //! | `PUT /simulator/labs/{id}/state` | `{"state": "started"}` or `"stopped"` |
@@ -15,25 +18,28 @@
 //! | `POST /simulator/labs/{id}/runaways` | `{"node": label, "seconds", "after_seconds"?, "cpu_percent"?, "memory_percent"?}`: a process takes that much, a core if nothing else is said, for as long as is said, however short |
 //! | `GET /simulator/labs/{id}/usage?from=&to=&settling_seconds=` | what lab and nodes used: peak, 95th percentile and mean of CPU, memory and storage, boot and steady apart ([`UsageRecord`](crate::UsageRecord)) |
 
-use std::{error::Error, fmt::Display, str::FromStr, time::Duration};
+use std::{error::Error, fmt::Display, str::FromStr, sync::atomic::Ordering, time::Duration};
 
 use axum::{
     extract::{Path, Request, State},
     http::StatusCode,
 };
+use chrono::{SecondsFormat, TimeDelta};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Answer, ApiError, Query, Shared, find_lab, find_lab_mut, json, json_of, moment, no_content};
+use super::{Answer, ApiError, Query, Shared, find_lab, find_lab_mut, json, json_of, no_content};
 use crate::{
     faults::{Fault, Faults},
     patty,
+    pressure::WorkerPressure,
     requests::Requests,
     simulator::orders::{self, RecordRequest, RunawayOrder},
-    world::{ApiVersion, World},
+    world::{ApiVersion, SocketOptions, World},
 };
 
 pub(super) async fn show(State(world): State<Shared>) -> Answer {
+    let open_sockets = world.open_sockets.load(Ordering::Acquire);
     let world = world.lock();
     let labs: Vec<Value> = world
         .labs
@@ -48,6 +54,9 @@ pub(super) async fn show(State(world): State<Shared>) -> Answer {
         "port_range": world.port_range,
         "faults": world.faults.list(),
         "requests": world.requests,
+        "sockets": { "open": open_sockets, "push_milliseconds": world.sockets.push_period.as_millis() },
+        "pressure": world.pressure(),
+        "admin": world.admin,
     }))
 }
 
@@ -97,10 +106,12 @@ pub(super) async fn expire_tokens(State(world): State<Shared>) -> Answer {
 struct ChangeTime {
     advance_seconds: Option<f64>,
     speed: Option<f64>,
+    skew_seconds: Option<i64>,
 }
 
 fn time_view(world: &World) -> Value {
-    json!({ "now": moment(world.now()), "speed": world.clock.speed() })
+    let now = world.now().to_rfc3339_opts(SecondsFormat::Secs, true);
+    json!({ "now": now, "speed": world.clock.speed(), "skew_seconds": world.skew().num_seconds() })
 }
 
 pub(super) async fn time(State(world): State<Shared>) -> Answer {
@@ -117,7 +128,44 @@ pub(super) async fn change_time(State(world): State<Shared>, request: Request) -
         let by = Duration::try_from_secs_f64(seconds).map_err(ApiError::bad_request)?;
         world.clock.advance(by).map_err(ApiError::bad_request)?;
     }
+    if let Some(seconds) = change.skew_seconds {
+        let skew = TimeDelta::try_seconds(seconds).unwrap_or(TimeDelta::MAX);
+        world.set_skew(skew).map_err(ApiError::bad_request)?;
+    }
     json(&time_view(&world))
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeSockets {
+    push_milliseconds: u64,
+}
+
+pub(super) async fn change_sockets(State(world): State<Shared>, request: Request) -> Answer {
+    let ChangeSockets { push_milliseconds } = json_of(request).await?;
+    let mut world = world.lock();
+    let sockets = SocketOptions { push_period: Duration::from_millis(push_milliseconds), ..world.sockets };
+    sockets.check().map_err(ApiError::bad_request)?;
+    world.sockets = sockets;
+    no_content()
+}
+
+pub(super) async fn set_pressure(State(world): State<Shared>, request: Request) -> Answer {
+    let pressure: WorkerPressure = json_of(request).await?;
+    world.lock().set_pressure(pressure).map_err(ApiError::bad_request)?;
+    no_content()
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ChangeUser {
+    admin: bool,
+}
+
+pub(super) async fn change_user(State(world): State<Shared>, request: Request) -> Answer {
+    let ChangeUser { admin } = json_of(request).await?;
+    world.lock().admin = admin;
+    no_content()
 }
 
 #[derive(Deserialize)]

@@ -10,9 +10,7 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeStruct};
 use serde_json::{Map, Number, Value, json};
 use uuid::Uuid;
 
-use super::{
-    Answer, ApiError, Query, Shared, body_of, find_lab, find_lab_mut, flag, json, json_of, moment, no_content,
-};
+use super::{Answer, ApiError, Query, Shared, body_of, find_lab, find_lab_mut, flag, json, json_of, no_content};
 use crate::{
     export,
     lab::Lab,
@@ -49,8 +47,8 @@ pub(super) async fn show(State(world): State<Shared>, Path(id): Path<String>) ->
 fn details(world: &World, lab: &Lab) -> Value {
     json!({
         "id": lab.id,
-        "created": moment(lab.created),
-        "modified": moment(lab.modified),
+        "created": world.shown(lab.created),
+        "modified": world.shown(lab.modified),
         "lab_title": lab.title,
         "lab_description": lab.description,
         "lab_notes": lab.notes,
@@ -161,7 +159,7 @@ pub(super) async fn events(State(world): State<Shared>, Path(id): Path<String>) 
         .events
         .iter()
         .map(|event| EventView {
-            timestamp: moment(event.at),
+            timestamp: world.shown(event.at),
             lab_id: lab.id,
             event: event.event,
             element_type: event.element_type,

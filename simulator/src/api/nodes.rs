@@ -149,6 +149,10 @@ fn view<'lab>(world: &World, lab: &Lab, node: &'lab Node, now: DateTime<Utc>, wa
     }
 }
 
+pub(super) fn without_configuration<'lab>(world: &World, lab: &Lab, node: &'lab Node) -> impl Serialize + use<'lab> {
+    view(world, lab, node, world.now(), Wanted { operational: false, configurations: false })
+}
+
 /// `data=false`, the default, gives ids only.
 pub(super) async fn list(State(world): State<Shared>, Path(lab): Path<String>, query: Query) -> Answer {
     let world = world.lock();

@@ -73,13 +73,15 @@ struct LinkStatistics {
     drops: u64,
 }
 
-/// Both maps are empty when the lab does not run.
 pub(super) async fn statistics(State(world): State<Shared>, Path(lab): Path<String>) -> Answer {
     let world = world.lock();
-    let now = world.now();
-    let lab = find_lab(&world, &lab)?;
+    json(&statistics_of(find_lab(&world, &lab)?, world.now(), world.api))
+}
+
+/// Both maps are empty when the lab does not run.
+pub(super) fn statistics_of(lab: &Lab, now: DateTime<Utc>, api: ApiVersion) -> impl Serialize + use<> {
     let node = |node: &Node| match node.life {
-        Life::Running(run) => Some((node.id, node_statistics(node, run, now, world.api))),
+        Life::Running(run) => Some((node.id, node_statistics(node, run, now, api))),
         Life::Defined | Life::Stopped => None,
     };
     let link = |link| {
@@ -94,10 +96,10 @@ pub(super) async fn statistics(State(world): State<Shared>, Path(lab): Path<Stri
         };
         Some((link.id, statistics))
     };
-    json(&Statistics {
+    Statistics {
         nodes: Pairs::from_pairs(lab.nodes.iter().filter_map(node)),
         links: Pairs::from_pairs(lab.links.iter().filter_map(link)),
-    })
+    }
 }
 
 fn node_statistics(node: &Node, run: Run, now: DateTime<Utc>, api: ApiVersion) -> NodeStatistics {

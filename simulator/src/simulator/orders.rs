@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::SimulatorError;
 use crate::{
-    lab::Lab,
+    lab::{Lab, LabEvent},
     life::State,
     node::Node,
     topology::check_tags,
@@ -29,8 +29,9 @@ pub(crate) fn set_tags(
     let no_node = SimulatorError::NoNode { lab: lab.id.to_string(), label: label.to_owned() };
     let node = lab.node_labelled(label).ok_or(no_node)?;
     node.tags = tags;
+    let element_id = node.id;
     let data = format!("tags of {label} replaced");
-    lab.record(now, "modified", data);
+    lab.record_element(LabEvent { at: now, event: "modified", element_type: "node", element_id, data });
     Ok(())
 }
 
@@ -154,7 +155,8 @@ pub(crate) fn move_port(
     if !moved {
         return Err(SimulatorError::NoPort { label: label.to_owned(), port: from });
     }
+    let element_id = node.id;
     let data = format!("port {from} of {label} moved to {to}");
-    lab.record(now, "modified", data);
+    lab.record_element(LabEvent { at: now, event: "modified", element_type: "node", element_id, data });
     Ok(())
 }

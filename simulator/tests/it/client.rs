@@ -73,6 +73,10 @@ impl Controller {
         self.token = reply.json().as_str().expect("a bare string").to_owned();
     }
 
+    pub(crate) fn token(&self) -> &str {
+        &self.token
+    }
+
     pub(crate) async fn call(&self, method: Method, path: &str, body: Option<String>) -> Reply {
         self.try_call(method, path, body).await.expect("an answer")
     }

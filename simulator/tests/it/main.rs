@@ -7,5 +7,6 @@ mod life_cycle;
 mod samples;
 mod shapes;
 mod sign_in;
+mod socket;
 mod usage;
 mod virl2_client;
