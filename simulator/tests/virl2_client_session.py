@@ -9,6 +9,7 @@ import time
 
 from virl2_client import ClientLibrary
 from virl2_client.exceptions import LabNotFound
+from virl2_client.virl2_client import DiagnosticsCategory
 
 url, username, certificate, topology = sys.argv[1:5]
 client = ClientLibrary(
@@ -26,7 +27,37 @@ assert all(lab.state() == "DEFINED_ON_CORE" for lab in existing)
 lab = client.import_lab_from_path(topology, title="Driven")
 assert lab.title == "Driven"
 assert len(lab.nodes()) == 5 and len(lab.links()) == 4, lab.statistics
+
+
+def eventually(what, condition):
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.05)
+
+
+# What the lab is told of by events alone: its client asks for nothing meanwhile.
+client.start_event_listening()
+listener = client.event_listener
+eventually("the listener is connected", lambda: listener._connected)
+lab.auto_sync = False
 lab.start(wait=False)
+listened = [lab.get_node_by_label(label) for label in ("R1", "R2", "PC")]
+eventually("nodes boot by events", lambda: all(node.state == "BOOTED" for node in listened))
+eventually("links start by events", lambda: all(link.state == "STARTED" for link in lab.links()))
+assert all(interface.state == "STARTED" for interface in lab.interfaces())
+other = ClientLibrary(url, username, os.environ["SIMULATOR_PASSWORD"], ssl_verify=certificate)
+other.join_existing_lab(lab.id).get_node_by_label("R2").add_tag("serial:5998")
+eventually("a tag of somebody else", lambda: "serial:5998" in lab.get_node_by_label("R2").tags())
+other.join_existing_lab(lab.id).get_node_by_label("R2").stop(wait=False)
+eventually("a stop by events", lambda: lab.get_node_by_label("R2").state == "STOPPED")
+other.join_existing_lab(lab.id).get_node_by_label("R2").start(wait=False)
+eventually("a start by events", lambda: lab.get_node_by_label("R2").state == "BOOTED")
+assert listener._thread.is_alive() and listener._connected, "it still listens"
+client.stop_event_listening()
+assert not listener, "it listens no longer"
+lab.auto_sync = True
+
 lab.wait_until_lab_converged(max_iterations=600, wait_time=0.1)
 assert lab.state() == "STARTED"
 
@@ -66,6 +97,8 @@ if controller.startswith("2.9."):
 else:
     assert router.operational["ram"] == 768, router.operational
 assert client.get_system_stats()["computes"]
+queue = client.get_diagnostics(DiagnosticsCategory.NODE_LAUNCH_QUEUE)["node_launch_queue"]
+assert queue["queue"] == {} and not any(queue["overload"].values()), queue
 
 lab.stop(wait=False)
 assert lab.state() == "STOPPED"

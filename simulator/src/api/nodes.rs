@@ -6,7 +6,7 @@ use axum::{
 };
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Number, Value, json};
 use uuid::Uuid;
 
 use super::{Answer, ApiError, Query, Shared, find_lab, find_lab_mut, flag, json, json_of, no_content};
@@ -181,7 +181,8 @@ pub(super) async fn show(
 
 pub(super) async fn state(State(world): State<Shared>, Path((lab, node)): Path<(String, String)>) -> Answer {
     let world = world.lock();
-    json(&find_node(find_lab(&world, &lab)?, &node)?.state(world.now()).name())
+    let state = find_node(find_lab(&world, &lab)?, &node)?.state(world.now()).name();
+    json(&json!({ "state": state }))
 }
 
 pub(super) async fn converged(State(world): State<Shared>, Path((lab, node)): Path<(String, String)>) -> Answer {

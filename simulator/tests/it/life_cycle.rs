@@ -114,13 +114,13 @@ async fn a_single_node_is_stopped_and_started() {
     let router = nodes.as_array().unwrap().iter().find(|node| node["label"] == "R1").unwrap();
     let path = format!("/labs/{lab}/nodes/{}", router["id"].as_str().unwrap());
     assert_eq!(controller.put(&format!("{path}/state/stop")).await, StatusCode::NO_CONTENT);
-    assert_eq!(controller.get(&format!("{path}/state")).await, "STOPPED");
+    assert_eq!(controller.get(&format!("{path}/state")).await["state"], "STOPPED");
     assert_eq!(controller.get(&format!("{path}?operational=true")).await["operational"], Value::Null);
     assert_eq!(controller.get(&format!("/labs/{lab}/state")).await, "STARTED");
     assert_eq!(controller.put(&format!("{path}/state/start")).await, StatusCode::NO_CONTENT);
-    assert_eq!(controller.get(&format!("{path}/state")).await, "QUEUED");
+    assert_eq!(controller.get(&format!("{path}/state")).await["state"], "QUEUED");
     controller.pass(600);
-    assert_eq!(controller.get(&format!("{path}/state")).await, "BOOTED");
+    assert_eq!(controller.get(&format!("{path}/state")).await["state"], "BOOTED");
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::client::{PASSWORD, options, samples};
 
 const CLIENTS: [(ApiVersion, &str); 2] =
-    [(ApiVersion::V2_9, "virl2-client==2.9.1"), (ApiVersion::V2_10, "virl2-client==2.10.1")];
+    [(ApiVersion::V2_9, "virl2-client[events]==2.9.1"), (ApiVersion::V2_10, "virl2-client[events]==2.10.1")];
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(300);
 const SESSION_TIMEOUT: Duration = Duration::from_secs(180);
 
@@ -51,7 +51,7 @@ async fn drive(python: &Path, api: ApiVersion) {
 
 /// The Python of an environment below the target folder that has this client; made once.
 async fn install(client: &str) -> Result<PathBuf, String> {
-    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join(client.replace("==", "-"));
+    let environment = Path::new(env!("CARGO_TARGET_TMPDIR")).join(client.replace(['[', ']', '='], "-"));
     let python = environment.join("bin/python");
     let complete = environment.join("complete");
     if complete.exists() {
