@@ -1,5 +1,6 @@
 //! The demonstration: a simulated CML controller, five sample labs, and sessions that live through their life in about
-//! a minute and begin again, so that a new user sees observations, drift, requests and aggregates come to life.
+//! a minute and begin again, so that a new user sees observations, drift, requests, aggregates and what a session really
+//! uses come to life: work in phases, a process that runs away, one that fills a disk, a node that is restarted.
 //!
 //! It plays the services around Lablet (booking, lab start and stop, grading) through the same interfaces that they use.
 
@@ -151,6 +152,16 @@ impl Demo {
         if let Some((label, from, to)) = lab.drifts {
             self.simulator.move_port(lab_id, label, from, to)?;
         }
+        if let Some(incident) = lab.incident {
+            match incident.kind.runaway() {
+                Some(order) => self.simulator.run_away(lab_id, incident.node, order)?,
+                None => {
+                    // It has booted by then, and boots again before the timeslot ends.
+                    tokio::time::sleep(Duration::from_secs(6)).await;
+                    self.simulator.restart_node(lab_id, incident.node)?;
+                }
+            }
+        }
         if lab.is_asked_for {
             services.request_observation(session).await?;
         }
@@ -172,6 +183,8 @@ pub(crate) async fn start_simulator() -> anyhow::Result<(Simulator, controller::
         api: simulator::ApiVersion::V2_10,
         // A node boots in seconds here instead of minutes.
         time: simulator::SimulatedTime::Flowing { speed: 20.0 },
+        // As its sessions are short, so that there is more than a handful of samples of each.
+        sockets: simulator::SocketOptions { push_period: Duration::from_secs(1), ..Default::default() },
         ..simulator::SimulatorOptions::default()
     };
     let credentials = controller::Credentials::new("lablet", password.reveal());

@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use simulator::{ApiVersion, PortRange, Simulator, SimulatorOptions};
+use simulator::{ApiVersion, PortRange, Simulator, SimulatorOptions, SocketOptions};
 
 use crate::secret::Secret;
 use crate::shutdown;
@@ -37,6 +38,15 @@ pub(crate) struct SimulateArguments {
     /// Outside ports that its address translation honours, first-last.
     #[arg(long, default_value_t = PortRange::default())]
     port_range: PortRange,
+    /// How often somebody restarts a node, on average a day and for each of them, at most 24.
+    #[arg(long, default_value_t = 0.5)]
+    restarts_per_day: f64,
+    /// How often its socket, `/ws/ui`, tells of statistics, in milliseconds.
+    #[arg(long, default_value_t = 3_300)]
+    push_milliseconds: u64,
+    /// Whether the user is an administrator, who may see the launch queue.
+    #[arg(long, action = clap::ArgAction::Set, default_value_t = true, num_args = 0..=1, default_missing_value = "true")]
+    admin: bool,
     /// Labs and their usage are the same for the same seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -62,6 +72,12 @@ pub(crate) async fn run(arguments: SimulateArguments) -> anyhow::Result<()> {
         tls: arguments.tls,
         seed: arguments.seed,
         port_range: arguments.port_range,
+        restarts_per_day: arguments.restarts_per_day,
+        sockets: SocketOptions {
+            push_period: Duration::from_millis(arguments.push_milliseconds),
+            ..SocketOptions::default()
+        },
+        admin: arguments.admin,
         api: match arguments.api {
             Api::V2_9 => ApiVersion::V2_9,
             Api::V2_10 => ApiVersion::V2_10,

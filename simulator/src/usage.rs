@@ -90,7 +90,8 @@ impl Load {
         let limit = run.given.cpus as f64 * run.given.cpu_limit as f64 * 1.002;
 
         let read = device.boot_read as f64 * MEGABYTE * booted_share + settled * 90.0 * temper;
-        let written_later = settled * device.write_rate as f64 * temper;
+        let filled: f64 = self.runaways.iter().map(|runaway| runaway.written_mb(run.boots_at, at)).sum();
+        let written_later = settled * device.write_rate as f64 * temper + filled * MEGABYTE;
         let written = device.disk as f64 * MEGABYTE * 0.01 * filled_share + written_later;
         let memory = 5.0 + (device.memory_share * 100.0 - 5.0) * filled_share;
         let memory = memory + work * MEMORY_OF_WORK + (settled / 86_400.0).min(6.0) + runaway_memory;
@@ -212,10 +213,12 @@ mod tests {
         let (mut node, run) = started("alpine");
         let from = run.boots_at + TimeDelta::minutes(10);
         let until = from + TimeDelta::seconds(30);
-        node.load.runaways.push(Runaway { from, until, cpu_percent: 100.0, memory_percent: 20.0 });
+        node.load.runaways.push(Runaway { from, until, cpu_percent: 100.0, memory_percent: 20.0, disk_mb: 50.0 });
         let at = |seconds| node.load.usage(run, from + TimeDelta::seconds(seconds));
         assert!(at(6).cpu_usage >= 100.0 && at(-6).cpu_usage < 40.0 && at(36).cpu_usage < 40.0);
         assert!(at(6).ram_usage > at(-6).ram_usage + 15.0);
+        let filled = |seconds| at(seconds).disk_usage - at(-6).disk_usage;
+        assert!((8..=12).contains(&filled(6)) && (50..=51).contains(&filled(36)), "{} {}", filled(6), filled(36));
     }
 
     #[test]

@@ -42,11 +42,20 @@ pub(crate) struct Runaway {
     pub(crate) cpu_percent: f64,
     /// Percent of the node's RAM.
     pub(crate) memory_percent: f64,
+    /// MB that it has written to the disk once it ends.
+    pub(crate) disk_mb: f64,
 }
 
 impl Runaway {
     pub(crate) fn is_active(&self, at: DateTime<Utc>) -> bool {
         self.from <= at && at < self.until
+    }
+
+    /// MB that it wrote until a moment, of what it did after another.
+    pub(crate) fn written_mb(&self, after: DateTime<Utc>, at: DateTime<Utc>) -> f64 {
+        let milliseconds = |from: DateTime<Utc>, to: DateTime<Utc>| (to - from).num_milliseconds().max(0) as f64;
+        let whole = milliseconds(self.from, self.until).max(1.0);
+        self.disk_mb * milliseconds(self.from.max(after), self.until.min(at)) / whole
     }
 }
 
@@ -82,7 +91,8 @@ impl Workers {
         let begins = hour * HOUR_SECONDS + dice.about(1).between(0.0, 3_000.0) as i64;
         let from = DateTime::from_timestamp(begins, 0)?;
         let until = from + TimeDelta::seconds(dice.about(2).between(180.0, 600.0) as i64);
-        Some(Runaway { from, until, cpu_percent: 100.0, memory_percent: dice.about(3).between(5.0, 20.0) })
+        let memory_percent = dice.about(3).between(5.0, 20.0);
+        Some(Runaway { from, until, cpu_percent: 100.0, memory_percent, disk_mb: 0.0 })
             .filter(|runaway| runaway.is_active(at))
     }
 }

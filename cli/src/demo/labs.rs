@@ -5,6 +5,7 @@ use domain::port_tags::LabPorts;
 use domain::ports::PortMap;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use simulator::RunawayOrder;
 
 /// A sample lab: its definition's numbers are the author's guess.
 pub(super) struct SampleLab {
@@ -20,6 +21,41 @@ pub(super) struct SampleLab {
     pub(super) drifts: Option<(&'static str, u16, u16)>,
     /// Whether somebody asks for an observation while a session runs.
     pub(super) is_asked_for: bool,
+    /// What happens to one of its nodes while a session runs.
+    pub(super) incident: Option<Incident>,
+}
+
+/// Something that makes a session use more than it would, or its counters begin anew. Seconds are simulated.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Incident {
+    /// Label of the node.
+    pub(super) node: &'static str,
+    pub(super) kind: IncidentKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(super) enum IncidentKind {
+    /// Somebody restarts it.
+    Restart,
+    /// A process runs away, and takes a core and some memory.
+    Runaway,
+    /// A process fills the disk.
+    FillingDisk,
+}
+
+impl IncidentKind {
+    /// The process that it is about, where it is about one.
+    pub(super) fn runaway(self) -> Option<RunawayOrder> {
+        match self {
+            Self::Restart => None,
+            Self::Runaway => {
+                Some(RunawayOrder { after_seconds: 40, memory_percent: 20.0, ..RunawayOrder::for_seconds(150) })
+            }
+            Self::FillingDisk => {
+                Some(RunawayOrder { cpu_percent: 15.0, disk_mb: 800.0, ..RunawayOrder::for_seconds(400) })
+            }
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -73,6 +109,7 @@ pub(super) const LABS: &[SampleLab] = &[
         guess: (1, 1, 8),
         drifts: None,
         is_asked_for: false,
+        incident: Some(Incident { node: "PC", kind: IncidentKind::FillingDisk }),
     },
     SampleLab {
         id: "demo-web",
@@ -81,6 +118,7 @@ pub(super) const LABS: &[SampleLab] = &[
         guess: (8, 32, 100),
         drifts: None,
         is_asked_for: true,
+        incident: Some(Incident { node: "web", kind: IncidentKind::Runaway }),
     },
     SampleLab {
         id: "demo-consoles",
@@ -89,6 +127,7 @@ pub(super) const LABS: &[SampleLab] = &[
         guess: (4, 4, 20),
         drifts: None,
         is_asked_for: false,
+        incident: Some(Incident { node: "R2", kind: IncidentKind::Restart }),
     },
     SampleLab {
         id: "demo-moving-ports",
@@ -97,6 +136,7 @@ pub(super) const LABS: &[SampleLab] = &[
         guess: (2, 4, 20),
         drifts: Some(("probe", 2322, 2399)),
         is_asked_for: true,
+        incident: None,
     },
     SampleLab {
         id: "demo-campus",
@@ -105,6 +145,7 @@ pub(super) const LABS: &[SampleLab] = &[
         guess: (16, 16, 200),
         drifts: None,
         is_asked_for: false,
+        incident: None,
     },
 ];
 
@@ -119,6 +160,10 @@ mod tests {
             serde_json::from_value::<domain::lablet_definition::NewDefinition>(lab.definition().unwrap()).unwrap();
             for port in lab.ports().unwrap().values() {
                 assert!(outside.insert(*port), "{}: port {port} is another lab's too", lab.id);
+            }
+            if let Some(incident) = lab.incident {
+                let topology: Topology = serde_norway::from_str(lab.topology).unwrap();
+                assert!(topology.nodes.iter().any(|node| node.label == incident.node), "{}", lab.id);
             }
             if let Some((label, from, _)) = lab.drifts {
                 let (ports, _) = lab.read().unwrap();

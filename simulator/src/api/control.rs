@@ -15,7 +15,7 @@
 //! | `PATCH /simulator/labs/{id}/ports` | `{"node": label, "from": port, "to": port}` |
 //! | `PUT /simulator/labs/{id}/state` | `{"state": "started"}` or `"stopped"` |
 //! | `POST /simulator/labs/{id}/restarts` | `{"node": label}`: stops the node and starts it again |
-//! | `POST /simulator/labs/{id}/runaways` | `{"node": label, "seconds", "after_seconds"?, "cpu_percent"?, "memory_percent"?}`: a process takes that much, a core if nothing else is said, for as long as is said, however short |
+//! | `POST /simulator/labs/{id}/runaways` | `{"node": label, "seconds", "after_seconds"?, "cpu_percent"?, "memory_percent"?, "disk_mb"?}`: a process takes that much, a core if nothing else is said, for as long as is said, however short |
 //! | `GET /simulator/labs/{id}/usage?from=&to=&settling_seconds=` | what lab and nodes used: peak, 95th percentile and mean of CPU, memory and storage, boot and steady apart ([`UsageRecord`](crate::UsageRecord)) |
 
 use std::{error::Error, fmt::Display, str::FromStr, sync::atomic::Ordering, time::Duration};

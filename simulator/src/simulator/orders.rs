@@ -49,6 +49,9 @@ pub struct RunawayOrder {
     /// Percent of the node's RAM that it holds.
     #[serde(default)]
     pub memory_percent: f64,
+    /// MB that it has written to the node's disk once it ends.
+    #[serde(default)]
+    pub disk_mb: f64,
 }
 
 fn a_core() -> f64 {
@@ -58,7 +61,7 @@ fn a_core() -> f64 {
 impl RunawayOrder {
     /// A core, from now on.
     pub fn for_seconds(seconds: u64) -> Self {
-        Self { seconds, after_seconds: 0, cpu_percent: a_core(), memory_percent: 0.0 }
+        Self { seconds, after_seconds: 0, cpu_percent: a_core(), memory_percent: 0.0, disk_mb: 0.0 }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -66,8 +69,11 @@ impl RunawayOrder {
         if self.seconds == 0 || self.seconds > week || self.after_seconds > week {
             return Err(format!("it lasts 1 to {week} s, and begins within {week} s"));
         }
-        if !(0.0..=10_000.0).contains(&self.cpu_percent) || !(0.0..=100.0).contains(&self.memory_percent) {
-            return Err("it takes 0 to 10000 % of a core and 0 to 100 % of the RAM".to_owned());
+        if !(0.0..=10_000.0).contains(&self.cpu_percent)
+            || !(0.0..=100.0).contains(&self.memory_percent)
+            || !(0.0..=1_000_000.0).contains(&self.disk_mb)
+        {
+            return Err("it takes 0 to 10000 % of a core, 0 to 100 % of the RAM and 0 to 1000000 MB".to_owned());
         }
         Ok(())
     }
@@ -92,6 +98,7 @@ pub(crate) fn run_away(
         until: from + TimeDelta::seconds(order.seconds as i64),
         cpu_percent: order.cpu_percent,
         memory_percent: order.memory_percent,
+        disk_mb: order.disk_mb,
     });
     Ok(())
 }
