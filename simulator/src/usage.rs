@@ -79,8 +79,8 @@ impl Load {
         let temper = dice.about_text("temper").between(0.8, 1.25);
         let steady = device.steady_load * temper;
         let noise = 1.0 + NOISE * (2.0 * noise(dice, sample) - 1.0);
-        let work = if elapsed < boot { 0.0 } else { self.workers.work(at) };
-        let (runaway_cpu, runaway_memory) = if elapsed < boot { (0.0, 0.0) } else { self.runaway(at) };
+        let work = if elapsed < boot { 0.0 } else { self.workers.work(run.boots_at, at) };
+        let (runaway_cpu, runaway_memory) = if elapsed < boot { (0.0, 0.0) } else { self.runaway(run.boots_at, at) };
         let wanted = if elapsed < boot {
             device.boot_load * (0.35 + 0.65 * (booted_share / LOADED).min(1.0))
         } else {
@@ -107,10 +107,10 @@ impl Load {
     }
 
     /// Percent of one core and percent of the RAM that processes take which ran away.
-    fn runaway(&self, at: DateTime<Utc>) -> (f64, f64) {
+    fn runaway(&self, booted_at: DateTime<Utc>, at: DateTime<Utc>) -> (f64, f64) {
         let ordered = self.runaways.iter().copied().filter(|runaway| runaway.is_active(at));
         ordered
-            .chain(self.workers.runaway(at))
+            .chain(self.workers.runaway(booted_at, at))
             .fold((0.0, 0.0), |(cpu, memory), runaway| (cpu + runaway.cpu_percent, memory + runaway.memory_percent))
     }
 }

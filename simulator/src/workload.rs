@@ -2,10 +2,12 @@
 //!
 //! Work comes in phases of four minutes, in step for everybody: a minute in which the load changes, then three in which it
 //! stays. How hard a phase is has three parts: what a class does together (all labs of one topology), what the people of
-//! one lab do, what happens on one node. Now and then a process runs away for minutes.
+//! one lab do, what happens on one node. Who finds a node booted begins with the next phase. Now and then a process runs
+//! away, from the minute of change to the end of a phase.
 //!
 //! A real lab also has bursts of seconds, which somebody who looks every 30 s mostly misses. Here the top of a phase lasts
-//! [`PLATEAU_SECONDS`], so that whoever looks that often sees the peak; a shorter burst is a [`Runaway`] that was ordered.
+//! [`PLATEAU_SECONDS`], of a node as of the sum over a lab, so that whoever looks that often sees the peak; a shorter burst
+//! is a [`Runaway`] that was ordered.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -23,6 +25,7 @@ const QUIET: f64 = 0.3;
 /// Chance that a process of a node runs away within an hour.
 const RUNAWAY_AN_HOUR: f64 = 0.015;
 const HOUR_SECONDS: i64 = 3_600;
+const PHASES_AN_HOUR: u64 = HOUR_SECONDS as u64 / PHASE_SECONDS;
 
 /// Whose chance decides how hard a node works.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,17 +63,18 @@ impl Runaway {
 }
 
 impl Workers {
-    /// From 0, nothing to do, to 1.
-    pub(crate) fn work(&self, at: DateTime<Utc>) -> f64 {
+    /// From 0, nothing to do, to 1, on a node that has booted at that moment.
+    pub(crate) fn work(&self, booted_at: DateTime<Utc>, at: DateTime<Utc>) -> f64 {
         let second = at.timestamp().unsigned_abs();
         let phase = second / PHASE_SECONDS;
-        let level = self.level(phase);
+        let first = booted_at.timestamp().unsigned_abs() / PHASE_SECONDS + 1;
+        let level = |phase| if phase < first { 0.0 } else { self.level(phase) };
         let changed = (second % PHASE_SECONDS) as f64 / CHANGE_SECONDS as f64;
         if changed >= 1.0 {
-            return level;
+            return level(phase);
         }
-        let before = self.level(phase.saturating_sub(1));
-        before + (level - before) * changed
+        let before = level(phase.saturating_sub(1));
+        before + (level(phase) - before) * changed
     }
 
     fn level(&self, phase: u64) -> f64 {
@@ -82,18 +86,20 @@ impl Workers {
     }
 
     /// A process that ran away by itself, where one does at this moment. It takes a core.
-    pub(crate) fn runaway(&self, at: DateTime<Utc>) -> Option<Runaway> {
+    pub(crate) fn runaway(&self, booted_at: DateTime<Utc>, at: DateTime<Utc>) -> Option<Runaway> {
         let hour = at.timestamp().div_euclid(HOUR_SECONDS);
         let dice = self.node.about_text("runaway").about(hour.unsigned_abs());
         if dice.unit() >= RUNAWAY_AN_HOUR {
             return None;
         }
-        let begins = hour * HOUR_SECONDS + dice.about(1).between(0.0, 3_000.0) as i64;
-        let from = DateTime::from_timestamp(begins, 0)?;
-        let until = from + TimeDelta::seconds(dice.about(2).between(180.0, 600.0) as i64);
+        let phase = dice.about(1).value() % (PHASES_AN_HOUR - 1);
+        let begins = phase * PHASE_SECONDS + CHANGE_SECONDS;
+        let from = DateTime::from_timestamp(hour * HOUR_SECONDS + begins as i64, 0)?;
+        let lasts = PLATEAU_SECONDS + dice.about(2).value() % 2 * PHASE_SECONDS;
+        let until = from + TimeDelta::seconds(lasts as i64);
         let memory_percent = dice.about(3).between(5.0, 20.0);
         Some(Runaway { from, until, cpu_percent: 100.0, memory_percent, disk_mb: 0.0 })
-            .filter(|runaway| runaway.is_active(at))
+            .filter(|runaway| runaway.is_active(at) && booted_at <= from)
     }
 }
 
@@ -114,18 +120,26 @@ mod tests {
     fn work_stays_at_the_top_of_a_phase_long_enough_to_be_seen_every_thirty_seconds() {
         let workers = workers(1, 1);
         for phase in 0..50 {
-            let top = workers.work(moment(phase * PHASE_SECONDS + CHANGE_SECONDS));
+            let work = |second: u64| workers.work(moment(0), moment(phase * PHASE_SECONDS + second));
+            let top = work(CHANGE_SECONDS);
             assert!((0.0..=1.0).contains(&top));
-            for second in (CHANGE_SECONDS..PHASE_SECONDS).step_by(3) {
-                assert_eq!(workers.work(moment(phase * PHASE_SECONDS + second)), top);
-            }
+            assert!((CHANGE_SECONDS..PHASE_SECONDS).step_by(3).all(|second| work(second) == top));
         }
+    }
+
+    #[test]
+    fn work_begins_with_the_phase_after_the_boot() {
+        let workers = workers(1, 1);
+        let booted_at = moment(PHASE_SECONDS + 200);
+        let work = |second: u64| workers.work(booted_at, moment(second));
+        assert!((PHASE_SECONDS + 200..=2 * PHASE_SECONDS).all(|second| work(second) == 0.0));
+        assert!(work(2 * PHASE_SECONDS + 30) > 0.0 && work(2 * PHASE_SECONDS + 30) < work(2 * PHASE_SECONDS + 60));
     }
 
     #[test]
     fn labs_of_a_class_work_alike_and_not_the_same() {
         let series = |workers: Workers| -> Vec<f64> {
-            (0..200).map(|phase| workers.work(moment(phase * PHASE_SECONDS + CHANGE_SECONDS))).collect()
+            (0..200).map(|phase| workers.work(moment(0), moment(phase * PHASE_SECONDS + CHANGE_SECONDS))).collect()
         };
         let correlation = |a: &[f64], b: &[f64]| {
             let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
@@ -147,7 +161,7 @@ mod tests {
         let hours = 2_000;
         let mut active = 0_u64;
         for minute in 0..hours * 60 {
-            active += u64::from(workers(1, 1).runaway(moment(minute * 60)).is_some());
+            active += u64::from(workers(1, 1).runaway(moment(0), moment(minute * 60)).is_some());
         }
         assert!((30..1_000).contains(&active), "{active} minutes of {hours} hours");
     }

@@ -51,7 +51,7 @@ struct FirstMessage {
     token: String,
     /// One lab that is told of instead of all; from 2.10.
     #[serde(default)]
-    lab_filter: Option<Uuid>,
+    lab_filter: Value,
 }
 
 /// One message that is pushed. What does not apply is absent.
@@ -115,7 +115,10 @@ pub(super) async fn open(
     };
     let cut = cut.map(|Extension(cut)| cut).unwrap_or_default();
     upgrade.max_message_size(LARGEST_REQUEST).on_upgrade(async move |mut socket| {
-        let end = serve(&mut socket, &world, &cut).await;
+        let end = tokio::select! {
+            end = serve(&mut socket, &world, &cut) => end,
+            () = world.stopped.cancelled() => End::Close(GOING_AWAY, "the controller stops"),
+        };
         if let End::Close(code, reason) = end {
             let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
             let write_timeout = world.lock().sockets.write_timeout;
@@ -129,17 +132,13 @@ pub(super) async fn open(
 
 async fn serve(socket: &mut WebSocket, world: &SharedWorld, cut: &Cut) -> End {
     let sign_in_timeout = world.lock().sockets.sign_in_timeout;
-    let first = tokio::select! {
-        first = timeout(sign_in_timeout, first_message(socket)) => first,
-        () = world.stopped.cancelled() => return End::Close(GOING_AWAY, "the controller stops"),
-    };
-    let first = match first {
+    let first = match timeout(sign_in_timeout, first_message(socket)).await {
         Ok(Some(first)) if world.lock().knows_token(&first.token) => first,
         Ok(Some(_)) => return End::Close(UNAUTHENTICATED, "the token is not valid"),
         Ok(None) => return End::Close(UNAUTHENTICATED, "the first message has no token"),
         Err(_) => return End::Close(UNAUTHENTICATED, "no token came in time"),
     };
-    let mut pushes = Pushes::new(&world.lock(), first.lab_filter);
+    let mut pushes = Pushes::new(&world.lock(), &first.lab_filter);
     let mut ticks = tokio::time::interval(CHANGES_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -149,7 +148,6 @@ async fn serve(socket: &mut WebSocket, world: &SharedWorld, cut: &Cut) -> End {
                 // Nothing that comes later is of interest; the protocol answers a ping by itself.
                 Some(Ok(_)) => continue,
             },
-            () = world.stopped.cancelled() => return End::Close(GOING_AWAY, "the controller stops"),
             _ = ticks.tick() => {}
         }
         let due = {
@@ -195,10 +193,13 @@ struct Pushes {
 }
 
 impl Pushes {
-    fn new(world: &World, lab_filter: Option<Uuid>) -> Self {
-        let lab_filter = match world.api {
-            ApiVersion::V2_9 => None,
-            ApiVersion::V2_10 => lab_filter,
+    fn new(world: &World, lab_filter: &Value) -> Self {
+        let lab_filter = match (world.api, lab_filter) {
+            (ApiVersion::V2_9, _) | (ApiVersion::V2_10, Value::Null) => None,
+            // What is no id is the id of no lab.
+            (ApiVersion::V2_10, filter) => {
+                Some(filter.as_str().and_then(|id| Uuid::try_parse(id).ok()).unwrap_or_default())
+            }
         };
         Self { lab_filter, changes: Changes::since_now(world, lab_filter), next_statistics: Instant::now() }
     }

@@ -256,7 +256,7 @@ async fn a_client_that_does_not_read_is_dropped() {
     let until = async |open: usize| {
         let reached = async {
             while controller.simulator.open_sockets() != open {
-                tokio::task::yield_now().await;
+                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         };
         tokio::time::timeout(TIMEOUT, reached).await.expect("so many sockets are open");

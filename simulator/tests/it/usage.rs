@@ -24,17 +24,27 @@ impl Peaks {
     }
 }
 
+/// The key of the lab's own peaks among those of its nodes.
+const LAB: &str = "lab";
+
 /// Peaks of boot and steady phase by node, as somebody sees them who looks every `seconds`.
 async fn poll(controller: &Controller, lab: &str, seconds: u64, polls: u64) -> BTreeMap<String, [Peaks; 2]> {
     let mut peaks: BTreeMap<String, [Peaks; 2]> = BTreeMap::new();
+    let sum = |one: Option<f64>, other: Option<f64>| one.zip(other).map(|(one, other)| one + other);
     for _ in 0..polls {
         let answer = controller.get(&format!("/labs/{lab}/simulation_stats")).await;
+        let (mut cpu, mut memory, mut storage, mut steady) = (0.0, Some(0.0), Some(0.0), 0);
         for (id, node) in answer["nodes"].as_object().unwrap() {
             let Some(cpu_percent) = node["cpu_usage"].as_f64() else { continue };
             let phase = usize::from(node["times"]["BOOTED"].as_u64().unwrap() > 0);
             let memory_mb = node["ram_usage"].as_f64().map(|share| share / 100.0 * node["ram"].as_f64().unwrap());
-            peaks.entry(id.clone()).or_default()[phase].raise(cpu_percent, memory_mb, node["disk_usage"].as_f64());
+            let storage_mb = node["disk_usage"].as_f64();
+            peaks.entry(id.clone()).or_default()[phase].raise(cpu_percent, memory_mb, storage_mb);
+            (cpu, memory, storage) = (cpu + cpu_percent, sum(memory, memory_mb), sum(storage, storage_mb));
+            steady += phase;
         }
+        let phase = usize::from(steady == 3);
+        peaks.entry(LAB.to_owned()).or_default()[phase].raise(cpu, memory, storage);
         controller.pass(seconds);
     }
     peaks
@@ -73,6 +83,7 @@ async fn who_looks_every_thirty_seconds_sees_the_peaks_that_were_produced() {
         for (id, node) in &told.nodes {
             assert_seen(&node.label, seen[id][1], node.usage.steady.as_ref().unwrap(), api);
         }
+        assert_seen("the lab", seen[LAB][1], told.lab.steady.as_ref().unwrap(), api);
         // Its boot takes minutes; one of some seconds can fall between two looks, as with a real lab.
         let (router, told) = told.nodes.iter().find(|(_, node)| node.label == "R1").unwrap();
         assert_seen("booting R1", seen[router][0], told.usage.boot.as_ref().unwrap(), api);
