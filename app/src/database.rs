@@ -1,7 +1,9 @@
-//! Classification of database errors: unreachable, timed out, data or internal.
+//! What everybody needs who uses the database: classes of its errors, a connection of one's own, times that may be none.
 
+mod dedicated_connection;
 mod stored_time;
 
+pub use self::dedicated_connection::{ConnectionGuard, DedicatedConnection};
 pub use self::stored_time::StoredTime;
 
 /// Class of a database error.

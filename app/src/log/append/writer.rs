@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{counter, histogram};
-use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool};
-use sqlx::{AssertSqlSafe, ConnectOptions as _};
+use sqlx::ConnectOptions as _;
+use sqlx::postgres::PgPool;
 use tokio::sync::watch;
 
 use super::statement::insert;
 use super::{Answer, Append, AppendError, QueuedAppend, is_transient};
-use crate::database::DatabaseFailure;
+use crate::database::{DatabaseFailure, DedicatedConnection};
 use crate::log::timed_out;
 use bus::Backoff;
 
@@ -18,10 +18,13 @@ use bus::Backoff;
 const PERSIST_FOR: Duration = Duration::from_secs(15);
 /// How long a statement may take.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
+/// The timeout holds also when nobody listens any more: a statement that hangs holds back every reader. Statements are few
+/// and always the same, so that planning them anew is time lost.
+const SETTINGS: &str = "SET statement_timeout = '10s'; SET plan_cache_mode = force_generic_plan";
 
 /// Writes commands into the log.
 pub(super) struct Writer {
-    connection: Connection,
+    connection: DedicatedConnection,
     appended: watch::Sender<u64>,
     expects_several: bool,
 }
@@ -29,7 +32,8 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn new(pool: &PgPool, appended: &watch::Sender<u64>) -> Self {
         let options = pool.connect_options().as_ref().clone().disable_statement_logging();
-        Self { connection: Connection { options, open: None }, appended: appended.clone(), expects_several: false }
+        let connection = DedicatedConnection::new(options, SETTINGS);
+        Self { connection, appended: appended.clone(), expects_several: false }
     }
 
     /// Whether the last statement was of several commands, so that several are likely to come at once again.
@@ -100,54 +104,27 @@ fn answer(queued: QueuedAppend, outcome: Answer) {
     }
 }
 
-/// A writer's own connection, whatever readers do with theirs. A pool would ask it whether it lives before each
-/// statement and after, which are two round trips: here a statement that meets a dead one is sent again.
-struct Connection {
-    options: PgConnectOptions,
-    open: Option<PgConnection>,
-}
-
-impl Connection {
-    async fn open(&mut self) -> sqlx::Result<PgConnection> {
-        Ok(match self.open.take() {
-            Some(open) => open,
-            None => {
-                let mut open = self.options.connect().await?;
-                // The timeout holds also when nobody listens any more: a statement that hangs holds back every reader.
-                // Statements are few and always the same, so that planning them anew is time lost.
-                let settings = format!(
-                    "SET statement_timeout = {}; SET plan_cache_mode = force_generic_plan",
-                    STATEMENT_TIMEOUT.as_millis()
-                );
-                sqlx::raw_sql(AssertSqlSafe(settings)).execute(&mut open).await?;
-                open
-            }
-        })
-    }
-
-    /// Inserts within the time that a statement may take. A connection that failed, or whose statement was given up, is
-    /// not used again.
-    async fn insert(&mut self, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
-        let inserted = async {
-            let mut open = self.open().await?;
-            let result = insert(&mut open, appends).await;
-            if result.as_ref().err().is_none_or(blames_the_data) {
-                self.open = Some(open);
-            }
-            result
-        };
-        tokio::time::timeout(STATEMENT_TIMEOUT, inserted).await.unwrap_or_else(|_| Err(timed_out()))
-    }
+/// Inserts within the time that a statement may take.
+async fn insert_in_time(connection: &mut DedicatedConnection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
+    let inserted = async {
+        let mut connection = connection.acquire().await?;
+        let result = insert(&mut connection, appends).await;
+        if result.as_ref().err().is_none_or(blames_the_data) {
+            connection.release();
+        }
+        result
+    };
+    tokio::time::timeout(STATEMENT_TIMEOUT, inserted).await.unwrap_or_else(|_| Err(timed_out()))
 }
 
 /// Inserts, sending the same events again where an answer was lost: what is in already is recognised by its event id.
-async fn insert_persistently(connection: &mut Connection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
+async fn insert_persistently(connection: &mut DedicatedConnection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
     let begun = tokio::time::Instant::now();
     let mut attempt = 1;
     loop {
         let started = tokio::time::Instant::now();
-        let result = connection.insert(appends).await;
+        let result = insert_in_time(connection, appends).await;
         histogram!("lablet_log_append_seconds").record(started.elapsed().as_secs_f64());
         match result {
             Err(error) if is_transient(&error) && begun.elapsed() < PERSIST_FOR => {
