@@ -10,7 +10,7 @@ described=$(mktemp -d)
 trap 'rm -rf "$described"' EXIT
 
 # Crates whose statements are described; touched, as a macro is only expanded where its crate is compiled.
-crates="app gateway"
+crates="app projections gateway cli"
 packages=
 for crate in $crates; do
     touch "$crate/src/lib.rs"

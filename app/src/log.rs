@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
-use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPool, PgPoolOptions};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -39,6 +38,35 @@ pub use self::record::{DedupeKey, Metadata, Origin, RecordedEvent};
 pub use self::transaction::begin;
 pub use self::visibility::{MOST_HELD_BACK, Visibility};
 use bus::clock::{Clock, IdGenerator};
+
+/// What has been committed together with everything before it. Transactions of earlier epochs ended in another cluster.
+macro_rules! settled {
+    () => {
+        "(written_by < pg_snapshot_xmin(pg_current_snapshot()) OR epoch < (SELECT log_epoch.epoch FROM log_epoch))"
+    };
+}
+
+/// What readers see after a position.
+macro_rules! settled_after {
+    () => {
+        concat!("(epoch, written_by, position) > ($1, $2::text::xid8, $3) AND ", settled!())
+    };
+}
+
+const PAGE_AFTER: &str = page::page_statement!(settled_after!(), "", "epoch", "written_by", "position");
+const WITHOUT_PAYLOADS_AFTER: &str = concat!(
+    "SELECT ",
+    record::columns_without_payload!(),
+    " FROM events WHERE ",
+    settled_after!(),
+    " ORDER BY events.epoch, events.written_by, events.position LIMIT $4"
+);
+const HEAD: &str = concat!(
+    "SELECT epoch, written_by::text AS written_by, position FROM events WHERE ",
+    settled!(),
+    " ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC LIMIT 1"
+);
+const EVENT: &str = concat!("SELECT ", record::columns!(), " FROM events WHERE event_id = $1");
 
 /// The schema of the database, in order.
 pub static MIGRATOR: sqlx::migrate::Migrator = sqlx::migrate!("../migrations");
@@ -193,14 +221,8 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn read_page(&self, after: Position, limit: i64) -> Result<EventPage, LogError> {
-        let condition = format!("(epoch, written_by, position) > ($1, $2::text::xid8, $3) AND {SETTLED}");
-        let order = [("epoch", ""), ("written_by", ""), ("position", "")];
-        let statement = page::statement(&condition, &order, "$4");
-        let query = sqlx::query(AssertSqlSafe(statement))
-            .bind(after.epoch)
-            .bind(after.written_by_text())
-            .bind(after.position)
-            .bind(limit);
+        let query =
+            sqlx::query(PAGE_AFTER).bind(after.epoch).bind(after.written_by_text()).bind(after.position).bind(limit);
         Ok(in_time(page::fetch(query, &self.pool, limit)).await?)
     }
 
@@ -209,13 +231,7 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn read_without_payloads(&self, after: Position, limit: i64) -> Result<Vec<RecordedEvent>, LogError> {
-        let statement = format!(
-            "SELECT {} FROM events
-              WHERE (epoch, written_by, position) > ($1, $2::text::xid8, $3) AND {SETTLED}
-              ORDER BY events.epoch, events.written_by, events.position LIMIT $4",
-            history::WITHOUT_PAYLOAD
-        );
-        let rows = sqlx::query(AssertSqlSafe(statement))
+        let rows = sqlx::query(WITHOUT_PAYLOADS_AFTER)
             .bind(after.epoch)
             .bind(after.written_by_text())
             .bind(after.position)
@@ -230,11 +246,7 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn head(&self) -> Result<Position, LogError> {
-        let statement = format!(
-            "SELECT epoch, written_by::text AS written_by, position FROM events WHERE {SETTLED}
-              ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC LIMIT 1"
-        );
-        let row = in_time(sqlx::query(AssertSqlSafe(statement)).fetch_optional(&self.pool)).await?;
+        let row = in_time(sqlx::query(HEAD).fetch_optional(&self.pool)).await?;
         Ok(row.as_ref().map(Position::from_row).transpose()?.unwrap_or(Position::START))
     }
 
@@ -255,8 +267,7 @@ impl Log {
         connection: impl PgExecutor<'c>,
         event_id: Uuid,
     ) -> Result<Option<RecordedEvent>, LogError> {
-        let statement = format!("SELECT {} FROM events WHERE event_id = $1", record::COLUMNS);
-        let row = in_time(sqlx::query(AssertSqlSafe(statement)).bind(event_id).fetch_optional(connection)).await?;
+        let row = in_time(sqlx::query(EVENT).bind(event_id).fetch_optional(connection)).await?;
         Ok(row.as_ref().map(RecordedEvent::from_row).transpose()?)
     }
 
@@ -265,8 +276,10 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn schema_versions(&self) -> Result<(i64, i64), LogError> {
-        let newest = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
-        let applied = in_time(sqlx::query_scalar(newest).fetch_one(&self.pool)).await?;
+        let newest = sqlx::query_scalar!(
+            r#"SELECT coalesce(max(version), 0) AS "version!" FROM _sqlx_migrations WHERE success"#
+        );
+        let applied = in_time(newest.fetch_one(&self.pool)).await?;
         Ok((applied, MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default()))
     }
 }
@@ -279,7 +292,3 @@ async fn in_time<T>(question: impl Future<Output = sqlx::Result<T>>) -> sqlx::Re
 fn timed_out() -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "the database did not answer in time"))
 }
-
-/// What has been committed together with everything before it. Transactions of earlier epochs ended in another cluster.
-const SETTLED: &str =
-    "(written_by < pg_snapshot_xmin(pg_current_snapshot()) OR epoch < (SELECT log_epoch.epoch FROM log_epoch))";

@@ -1,5 +1,6 @@
 //! The numbers of everything at once.
 
+use app::database::StoredTime;
 use chrono::{DateTime, TimeDelta, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -61,14 +62,22 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn request_counts(&self, failed_since: DateTime<Utc>) -> Result<RequestCounts, ReadError> {
-        let statement =
-            "SELECT (SELECT count(*) FROM read_observation_requests.observation_requests WHERE outcome = 'open'),
-            (SELECT min(requested_at) FROM read_observation_requests.observation_requests
-              WHERE outcome = 'open' AND requested_at BETWEEN '0001-01-01Z' AND '9999-12-31Z'),
-            (SELECT count(*) FROM read_observation_requests.observation_requests
-              WHERE outcome = 'failed' AND finished_at >= $1)";
-        let (open, oldest_open_at, failed): (i64, Option<DateTime<Utc>>, i64) =
-            sqlx::query_as(statement).bind(failed_since).fetch_one(&self.pool).await?;
-        Ok(RequestCounts { open: open.unsigned_abs(), oldest_open_at, failed_last_24_hours: failed.unsigned_abs() })
+        let counts = sqlx::query!(
+            r#"SELECT (SELECT count(*) FROM read_observation_requests.observation_requests WHERE outcome = 'open')
+                          AS "open!",
+                      (SELECT min(requested_at) FROM read_observation_requests.observation_requests
+                        WHERE outcome = 'open' AND requested_at BETWEEN '0001-01-01Z' AND '9999-12-31Z')
+                          AS "oldest_open_at: StoredTime",
+                      (SELECT count(*) FROM read_observation_requests.observation_requests
+                        WHERE outcome = 'failed' AND finished_at >= $1) AS "failed!""#,
+            failed_since
+        )
+        .fetch_one(&self.pool)
+        .await?;
+        Ok(RequestCounts {
+            open: counts.open.unsigned_abs(),
+            oldest_open_at: counts.oldest_open_at.map(DateTime::from),
+            failed_last_24_hours: counts.failed.unsigned_abs(),
+        })
     }
 }

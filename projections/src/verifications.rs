@@ -36,19 +36,23 @@ impl Projections {
     /// The database does not answer.
     pub async fn keep_verification(&self, report: &VerifyReport, verified_by: &str) -> Result<(), ReadError> {
         let mut transaction = app::log::begin(&self.pool).await?;
-        let statement = "INSERT INTO verifications (verified_at, verified_by, held, rows_compared, report)
-            VALUES ($1, $2, $3, $4, $5)";
-        sqlx::query(statement)
-            .bind(self.log.clock().now())
-            .bind(verified_by)
-            .bind(report.holds())
-            .bind(report.rebuilt.is_some())
-            .bind(Json(report))
-            .execute(&mut *transaction)
-            .await?;
-        let statement =
-            "DELETE FROM verifications WHERE id NOT IN (SELECT id FROM verifications ORDER BY id DESC LIMIT $1)";
-        sqlx::query(statement).bind(MOST_KEPT).execute(&mut *transaction).await?;
+        sqlx::query!(
+            "INSERT INTO verifications (verified_at, verified_by, held, rows_compared, report)
+             VALUES ($1, $2, $3, $4, $5)",
+            self.log.clock().now(),
+            verified_by,
+            report.holds(),
+            report.rebuilt.is_some(),
+            Json(report) as _
+        )
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query!(
+            "DELETE FROM verifications WHERE id NOT IN (SELECT id FROM verifications ORDER BY id DESC LIMIT $1)",
+            MOST_KEPT
+        )
+        .execute(&mut *transaction)
+        .await?;
         transaction.commit().await?;
         Ok(())
     }

@@ -1,6 +1,5 @@
 //! What the log holds of each aggregate, condensed so that a copy can be compared with it.
 
-use sqlx::{AssertSqlSafe, Row as _};
 use uuid::Uuid;
 
 use super::{Log, LogError, Position};
@@ -20,15 +19,11 @@ pub struct AggregateSummary {
     pub fingerprint: i64,
 }
 
-/// An event's id in 64 bits: its two halves, one over the other.
+/// An event's id in 64 bits: its two halves, one over the other. The statement of [`Log::summaries`] has the same in SQL.
 pub fn fingerprint(event_id: Uuid) -> i64 {
     let (high, low) = event_id.as_u64_pair();
     (high ^ low).cast_signed()
 }
-
-/// The same in SQL.
-const FINGERPRINT: &str = "(('x' || left(replace(event_id::text, '-', ''), 16))::bit(64)::bigint
-    # ('x' || right(replace(event_id::text, '-', ''), 16))::bit(64)::bigint)";
 
 impl Log {
     /// Up to `limit` aggregates of one type after an id, in the order of their ids, each with its events up to and
@@ -43,32 +38,30 @@ impl Log {
         up_to: Position,
         limit: i64,
     ) -> Result<Vec<AggregateSummary>, LogError> {
-        let statement = format!(
-            "SELECT aggregate_id, max(sequence) AS sequence, count(*) AS events, bit_xor({FINGERPRINT}) AS fingerprint
+        let rows = sqlx::query!(
+            r#"SELECT aggregate_id, max(sequence) AS "sequence!", count(*) AS "events!",
+                    bit_xor(('x' || left(replace(event_id::text, '-', ''), 16))::bit(64)::bigint
+                            # ('x' || right(replace(event_id::text, '-', ''), 16))::bit(64)::bigint) AS "fingerprint!"
                FROM events
               WHERE aggregate_type = $1 AND aggregate_id > $2 AND (epoch, written_by, position) <= ($3, $4::text::xid8, $5)
-              GROUP BY aggregate_id ORDER BY aggregate_id LIMIT $6"
-        );
-        let rows = sqlx::query(AssertSqlSafe(statement))
-            .bind(aggregate_type)
-            .bind(after_id)
-            .bind(up_to.epoch)
-            .bind(up_to.written_by_text())
-            .bind(up_to.position)
-            .bind(limit)
-            .fetch_all(&self.pool)
-            .await?;
-        rows.iter()
-            .map(|row| {
-                Ok(AggregateSummary {
-                    aggregate_type: aggregate_type.to_owned(),
-                    aggregate_id: row.try_get("aggregate_id")?,
-                    sequence: row.try_get("sequence")?,
-                    events: row.try_get("events")?,
-                    fingerprint: row.try_get("fingerprint")?,
-                })
-            })
-            .collect()
+              GROUP BY aggregate_id ORDER BY aggregate_id LIMIT $6"#,
+            aggregate_type,
+            after_id,
+            up_to.epoch,
+            up_to.written_by_text(),
+            up_to.position,
+            limit
+        )
+        .fetch_all(&self.pool)
+        .await?;
+        let summaries = rows.into_iter().map(|row| AggregateSummary {
+            aggregate_type: aggregate_type.to_owned(),
+            aggregate_id: row.aggregate_id,
+            sequence: row.sequence,
+            events: row.events,
+            fingerprint: row.fingerprint,
+        });
+        Ok(summaries.collect())
     }
 
     /// How many committed events lie after a position, counted up to `most`; those that readers do not see yet, too.
@@ -76,14 +69,15 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn count_after(&self, after: Position, most: i64) -> Result<i64, LogError> {
-        let statement = "SELECT count(*) FROM (SELECT 1 FROM events
-              WHERE (epoch, written_by, position) > ($1, $2::text::xid8, $3) LIMIT $4) counted";
-        Ok(sqlx::query_scalar(statement)
-            .bind(after.epoch)
-            .bind(after.written_by_text())
-            .bind(after.position)
-            .bind(most)
-            .fetch_one(&self.pool)
-            .await?)
+        Ok(sqlx::query_scalar!(
+            r#"SELECT count(*) AS "count!" FROM (SELECT 1 FROM events
+              WHERE (epoch, written_by, position) > ($1, $2::text::xid8, $3) LIMIT $4) counted"#,
+            after.epoch,
+            after.written_by_text(),
+            after.position,
+            most
+        )
+        .fetch_one(&self.pool)
+        .await?)
     }
 }

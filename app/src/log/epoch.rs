@@ -1,12 +1,7 @@
 //! Epochs: what came before a dump was restored, and what comes after.
 
-use std::time::Duration;
-
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::PgPool;
-
-/// For how long a new epoch waits for the transactions that are still open.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Begins a new epoch and gives its number. To be called as owner, once, after a dump was restored into a new cluster:
 /// that cluster counts its transactions anew, and without a new epoch its events would stand before the restored ones,
@@ -19,13 +14,11 @@ pub async fn begin_epoch(pool: &PgPool) -> sqlx::Result<i32> {
     let mut transaction = super::begin(pool).await?;
     // Everybody who writes or reads the log queues up behind this lock: rather than wait for an open transaction for
     // long, it fails and is tried again.
-    sqlx::query(AssertSqlSafe(format!("SET LOCAL lock_timeout = '{}s'", LOCK_TIMEOUT.as_secs())))
-        .execute(&mut *transaction)
-        .await?;
+    sqlx::query("SET LOCAL lock_timeout = '5s'").execute(&mut *transaction).await?;
     // Waits for whoever is still writing, so that every event of the epochs before is committed.
     sqlx::query("LOCK TABLE events IN ACCESS EXCLUSIVE MODE").execute(&mut *transaction).await?;
-    let epoch: i32 = sqlx::query_scalar(
-        "UPDATE log_epoch SET epoch = greatest(epoch, (SELECT max(events.epoch) FROM events)) + 1 RETURNING epoch",
+    let epoch = sqlx::query_scalar!(
+        "UPDATE log_epoch SET epoch = greatest(epoch, (SELECT max(events.epoch) FROM events)) + 1 RETURNING epoch"
     )
     .fetch_one(&mut *transaction)
     .await?;

@@ -4,16 +4,53 @@
 //! the payloads does not read them.
 
 use serde_json::Value;
-use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::page::{self, EventPage};
-use super::record::{COLUMNS, RecordedEvent};
+use super::page::{self, EventPage, page_statement};
+use super::record::{RecordedEvent, columns, columns_without_payload};
 use super::{Log, LogError, in_time};
 
-/// The columns of an event whose payload is not asked for.
-pub(super) const WITHOUT_PAYLOAD: &str = "epoch, written_by::text AS written_by, position, event_id, aggregate_type, \
-     aggregate_id, sequence, event_type, event_version, 'null'::json AS payload, metadata, recorded_at";
+/// The part of an aggregate's history whose sequences are greater (`>`) or less than one.
+macro_rules! part {
+    ($comparison:literal) => {
+        concat!("aggregate_type = $1 AND aggregate_id = $2 AND sequence ", $comparison, " $3")
+    };
+}
+
+const OLDEST_FIRST: &str = page_statement!(part!(">"), "", "sequence");
+const NEWEST_FIRST: &str = page_statement!(part!("<"), " DESC", "sequence");
+const OLDEST_FIRST_WITHOUT_PAYLOAD: &str = concat!(
+    "SELECT ",
+    columns_without_payload!(),
+    ", 0::bigint AS estimate FROM events WHERE ",
+    part!(">"),
+    " ORDER BY sequence LIMIT $4"
+);
+const NEWEST_FIRST_WITHOUT_PAYLOAD: &str = concat!(
+    "SELECT ",
+    columns_without_payload!(),
+    ", 0::bigint AS estimate FROM events WHERE ",
+    part!("<"),
+    " ORDER BY sequence DESC LIMIT $4"
+);
+const LAST_OF_TYPES: &str = concat!(
+    "SELECT ",
+    columns!(),
+    " FROM events WHERE aggregate_type = $1 AND aggregate_id = $2 AND event_type = ANY($3)
+       ORDER BY sequence DESC LIMIT $4"
+);
+const CAUSED_BY: &str = concat!(
+    "SELECT ",
+    columns_without_payload!(),
+    " FROM events
+       WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 AND metadata ->> 'causation_id' = $4
+       ORDER BY sequence LIMIT $5"
+);
+const BY_IDS: &str = concat!(
+    "SELECT ",
+    columns_without_payload!(),
+    " FROM events WHERE event_id = ANY($1) ORDER BY events.epoch, events.written_by, events.position"
+);
 
 /// A part of one aggregate's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,17 +91,14 @@ impl Log {
         aggregate_id: &str,
         part: HistoryPage,
     ) -> Result<EventPage, LogError> {
-        let (comparison, order, end) = if part.newest_first { ("<", "DESC", i64::MAX) } else { (">", "ASC", 0) };
-        let condition = format!("aggregate_type = $1 AND aggregate_id = $2 AND sequence {comparison} $3");
-        let statement = if part.payloads {
-            page::statement(&condition, &[("sequence", order)], "$4")
-        } else {
-            format!(
-                "SELECT {WITHOUT_PAYLOAD}, 0::bigint AS estimate FROM events WHERE {condition}
-                  ORDER BY sequence {order} LIMIT $4"
-            )
+        let statement = match (part.newest_first, part.payloads) {
+            (false, true) => OLDEST_FIRST,
+            (true, true) => NEWEST_FIRST,
+            (false, false) => OLDEST_FIRST_WITHOUT_PAYLOAD,
+            (true, false) => NEWEST_FIRST_WITHOUT_PAYLOAD,
         };
-        let query = sqlx::query(AssertSqlSafe(statement))
+        let end = if part.newest_first { i64::MAX } else { 0 };
+        let query = sqlx::query(statement)
             .bind(aggregate_type)
             .bind(aggregate_id)
             .bind(part.beyond.unwrap_or(end))
@@ -84,12 +118,7 @@ impl Log {
         event_types: &[String],
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, LogError> {
-        let statement = format!(
-            "SELECT {COLUMNS} FROM events
-              WHERE aggregate_type = $1 AND aggregate_id = $2 AND event_type = ANY($3)
-              ORDER BY sequence DESC LIMIT $4"
-        );
-        let rows = sqlx::query(AssertSqlSafe(statement))
+        let rows = sqlx::query(LAST_OF_TYPES)
             .bind(aggregate_type)
             .bind(aggregate_id)
             .bind(event_types)
@@ -112,12 +141,7 @@ impl Log {
         causation_id: &str,
         limit: i64,
     ) -> Result<Vec<RecordedEvent>, LogError> {
-        let statement = format!(
-            "SELECT {WITHOUT_PAYLOAD} FROM events
-              WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 AND metadata ->> 'causation_id' = $4
-              ORDER BY sequence LIMIT $5"
-        );
-        let rows = sqlx::query(AssertSqlSafe(statement))
+        let rows = sqlx::query(CAUSED_BY)
             .bind(aggregate_type)
             .bind(aggregate_id)
             .bind(after_sequence)
@@ -133,11 +157,7 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn events_without_payload(&self, event_ids: &[Uuid]) -> Result<Vec<RecordedEvent>, LogError> {
-        let statement = format!(
-            "SELECT {WITHOUT_PAYLOAD} FROM events WHERE event_id = ANY($1)
-              ORDER BY events.epoch, events.written_by, events.position"
-        );
-        let rows = in_time(sqlx::query(AssertSqlSafe(statement)).bind(event_ids).fetch_all(&self.pool)).await?;
+        let rows = in_time(sqlx::query(BY_IDS).bind(event_ids).fetch_all(&self.pool)).await?;
         Ok(rows.iter().map(RecordedEvent::from_row).collect::<sqlx::Result<_>>()?)
     }
 
@@ -147,10 +167,7 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn payload_part(&self, event_id: Uuid, path: &[String]) -> Result<Option<Value>, LogError> {
-        let question = sqlx::query_scalar("SELECT payload #> $2 FROM events WHERE event_id = $1")
-            .bind(event_id)
-            .bind(path)
-            .fetch_optional(&self.pool);
-        Ok(in_time(question).await?.flatten())
+        let part = sqlx::query_scalar!("SELECT payload #> $2 FROM events WHERE event_id = $1", event_id, path);
+        Ok(in_time(part.fetch_optional(&self.pool)).await?.flatten())
     }
 }

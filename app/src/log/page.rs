@@ -8,15 +8,17 @@ use sqlx::Row as _;
 use sqlx::postgres::{PgArguments, PgPool, Postgres};
 use sqlx::query::Query;
 
-use super::record::{COLUMNS, RecordedEvent};
+use super::record::RecordedEvent;
+
+/// [`PAGE_BYTES`] as a literal, for the statement.
+macro_rules! page_bytes {
+    () => {
+        2_097_152
+    };
+}
 
 /// A page ends with the event that brings its payloads to this many bytes: it is at most one event larger.
-pub const PAGE_BYTES: usize = 2 * 1024 * 1024;
-
-/// How many bytes a payload has, about. Postgres tells how it is stored without reading it; JSON of this kind is
-/// compressed to a fourth or less.
-const ESTIMATE: &str = "(pg_column_size(payload)::bigint
-    * CASE WHEN pg_column_compression(payload) IS NULL THEN 1 ELSE 4 END)";
+pub const PAGE_BYTES: usize = page_bytes!();
 
 /// Events in their order, as many as a page may hold.
 #[derive(Debug, Clone, PartialEq)]
@@ -27,27 +29,38 @@ pub struct EventPage {
     pub more: bool,
 }
 
-/// A statement that reads the first events of those of which `condition` is true, in an order by columns with a
-/// direction each; their greatest number is the parameter `limit`.
-pub(super) fn statement(condition: &str, order: &[(&str, &str)], limit: &str) -> String {
-    // Columns by the table that has them: among those that are read, the transaction is a text.
-    let order_of = |table: &str| {
-        order.iter().map(|(column, way)| format!("{table}.{column} {way}")).collect::<Vec<_>>().join(", ")
-    };
-    format!(
-        "SELECT {COLUMNS}, before + own AS estimate FROM (
-             SELECT *, coalesce(sum(own) OVER (ORDER BY {} ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint
-                       AS before
-               FROM (SELECT *, {ESTIMATE} AS own FROM events WHERE {condition} ORDER BY {} LIMIT {limit}) AS wanted
+/// A statement that reads the first events of those of which a condition is true, at most `$4`, in the order of columns.
+///
+/// How many bytes a payload has is an estimate: Postgres tells how it is stored without reading it, and JSON of this kind
+/// is compressed to a fourth or less.
+macro_rules! page_statement {
+    ($condition:expr, $direction:literal, $($column:literal),+) => {
+        concat!(
+            "SELECT ", $crate::log::record::columns!(), ", before + own AS estimate FROM (
+             SELECT *, coalesce(sum(own) OVER (ORDER BY ",
+            $crate::log::page::order!("wanted", $direction, $($column),+),
+            " ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::bigint AS before
+               FROM (SELECT *, (pg_column_size(payload)::bigint
+                                * CASE WHEN pg_column_compression(payload) IS NULL THEN 1 ELSE 4 END) AS own
+                       FROM events WHERE ", $condition, " ORDER BY ",
+            $crate::log::page::order!("events", $direction, $($column),+),
+            " LIMIT $4) AS wanted
          ) AS measured
-         WHERE before < {PAGE_BYTES} ORDER BY {}",
-        order_of("wanted"),
-        order_of("events"),
-        order_of("measured"),
-    )
+         WHERE before < ", $crate::log::page::page_bytes!(), " ORDER BY ",
+            $crate::log::page::order!("measured", $direction, $($column),+)
+        )
+    };
 }
 
-/// Reads a page by a [`statement`].
+/// Columns by the table that has them: among those that are read, the transaction is a text.
+macro_rules! order {
+    ($table:literal, $direction:literal, $first:literal $(, $column:literal)*) => {
+        concat!($table, ".", $first, $direction $(, ", ", $table, ".", $column, $direction)*)
+    };
+}
+pub(super) use {order, page_bytes, page_statement};
+
+/// Reads a page by a [`page_statement`].
 pub(super) async fn fetch(
     query: Query<'_, Postgres, PgArguments>,
     pool: &PgPool,

@@ -33,15 +33,15 @@ impl Position {
 
     /// Reads the columns `epoch`, `written_by` (as text) and `position`.
     pub(crate) fn from_row(row: &PgRow) -> sqlx::Result<Self> {
-        let written_by: String = row.try_get("written_by")?;
-        Ok(Self {
-            epoch: row.try_get("epoch")?,
-            written_by: written_by.parse().map_err(|error| sqlx::Error::ColumnDecode {
-                index: "written_by".to_owned(),
-                source: Box::new(error),
-            })?,
-            position: row.try_get("position")?,
-        })
+        Self::from_columns(row.try_get("epoch")?, row.try_get("written_by")?, row.try_get("position")?)
+    }
+
+    /// The position of these columns; the transaction is a text.
+    pub(super) fn from_columns(epoch: i32, written_by: &str, position: i64) -> sqlx::Result<Self> {
+        let written_by = written_by
+            .parse()
+            .map_err(|error| sqlx::Error::ColumnDecode { index: "written_by".to_owned(), source: Box::new(error) })?;
+        Ok(Self { epoch, written_by, position })
     }
 
     /// The transaction as Postgres' xid8 is written.

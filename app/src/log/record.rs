@@ -39,12 +39,33 @@ pub struct RecordedEvent {
     pub recorded_at: DateTime<Utc>,
 }
 
-/// Columns of a [`RecordedEvent`], for every statement that reads one.
-pub(crate) const COLUMNS: &str = "epoch, written_by::text AS written_by, position, event_id, aggregate_type, \
-     aggregate_id, sequence, event_type, event_version, payload, metadata, recorded_at";
+/// Columns of a [`RecordedEvent`], for every statement that reads one; with another expression where the payload is not
+/// wanted. A literal, so that statements are constants.
+macro_rules! columns {
+    () => {
+        $crate::log::record::columns!("payload")
+    };
+    ($payload:literal) => {
+        concat!(
+            "epoch, written_by::text AS written_by, position, event_id, aggregate_type, aggregate_id, sequence, ",
+            "event_type, event_version, ",
+            $payload,
+            ", metadata, recorded_at"
+        )
+    };
+}
+pub(super) use columns;
+
+/// The same columns with a null in place of the payload.
+macro_rules! columns_without_payload {
+    () => {
+        $crate::log::record::columns!("'null'::json AS payload")
+    };
+}
+pub(super) use columns_without_payload;
 
 impl RecordedEvent {
-    /// Reads a row that holds [`COLUMNS`].
+    /// Reads a row that holds these [`columns`].
     pub(crate) fn from_row(row: &PgRow) -> sqlx::Result<Self> {
         Ok(Self {
             position: Position::from_row(row)?,

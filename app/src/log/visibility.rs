@@ -39,17 +39,20 @@ impl Visibility {
     /// sqlx's error.
     pub(crate) async fn seen_by(database: impl PgExecutor<'_>) -> sqlx::Result<Self> {
         // The opposite of what readers take, and so of the same snapshot and the same index.
-        let statement = "
-            WITH held AS (
+        let held = sqlx::query!(
+            r#"WITH held AS (
                 SELECT recorded_at FROM events
                  WHERE epoch = (SELECT log_epoch.epoch FROM log_epoch)
                    AND written_by >= pg_snapshot_xmin(pg_current_snapshot())
                  ORDER BY events.epoch, events.written_by, events.position LIMIT $1)
-            SELECT count(*), extract(epoch FROM clock_timestamp() - min(recorded_at))::float8 FROM held";
-        let (held, age): (i64, Option<f64>) =
-            sqlx::query_as(statement).bind(MOST_HELD_BACK).fetch_one(database).await?;
-        let lag = age.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
-        Ok(Self { held_back_events: held.unsigned_abs(), lag })
+            SELECT count(*) AS "events!", extract(epoch FROM clock_timestamp() - min(recorded_at))::float8 AS age
+              FROM held"#,
+            MOST_HELD_BACK
+        )
+        .fetch_one(database)
+        .await?;
+        let lag = held.age.map(|seconds| Duration::from_secs_f64(seconds.max(0.0)));
+        Ok(Self { held_back_events: held.events.unsigned_abs(), lag })
     }
 }
 
@@ -78,7 +81,7 @@ impl Log {
         if named <= newest {
             return Ok(Some(named));
         }
-        let epoch: i32 = in_time(sqlx::query_scalar("SELECT epoch FROM log_epoch").fetch_one(&self.pool)).await?;
+        let epoch = in_time(sqlx::query_scalar!("SELECT epoch FROM log_epoch").fetch_one(&self.pool)).await?;
         Ok((named.epoch < epoch).then_some(newest))
     }
 
@@ -88,9 +91,11 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn newest(&self) -> Result<Position, LogError> {
-        let statement = "SELECT epoch, written_by::text AS written_by, position FROM events
-                          ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC LIMIT 1";
-        let row = in_time(sqlx::query(statement).fetch_optional(&self.pool)).await?;
-        Ok(row.as_ref().map(Position::from_row).transpose()?.unwrap_or(Position::START))
+        let newest = sqlx::query!(
+            r#"SELECT epoch, written_by::text AS "written_by!", position FROM events
+                ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC LIMIT 1"#
+        );
+        let Some(newest) = in_time(newest.fetch_optional(&self.pool)).await? else { return Ok(Position::START) };
+        Ok(Position::from_columns(newest.epoch, &newest.written_by, newest.position)?)
     }
 }

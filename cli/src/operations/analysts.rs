@@ -63,17 +63,19 @@ pub(super) async fn run(command: AnalystCommand) -> anyhow::Result<()> {
         }
         AnalystCommand::List { database } => {
             let mut owner = connect(&database.url()?).await?;
-            let logins: Vec<(String, i32, bool)> = sqlx::query_as(
-                "SELECT rolname::text, rolconnlimit, EXISTS (SELECT FROM analyst_passwords WHERE role_name = rolname)
-                   FROM pg_roles WHERE rolcanlogin AND is_analyst(oid) ORDER BY rolname",
+            let logins = sqlx::query!(
+                r#"SELECT rolname::text AS "name!", rolconnlimit AS "connections!",
+                          EXISTS (SELECT FROM analyst_passwords WHERE role_name = rolname) AS "is_kept!"
+                   FROM pg_roles WHERE rolcanlogin AND is_analyst(oid) ORDER BY rolname"#
             )
             .fetch_all(&mut owner)
             .await
             .context("the logins cannot be listed; that needs the owner of the database")?;
-            for (name, connections, is_kept) in logins {
+            for login in logins {
+                let name = login.name;
                 let connections =
-                    u32::try_from(connections).map_or("any number of".to_owned(), |most| most.to_string());
-                let password = if is_kept { "its password is kept" } else { "its password is its own" };
+                    u32::try_from(login.connections).map_or("any number of".to_owned(), |most| most.to_string());
+                let password = if login.is_kept { "its password is kept" } else { "its password is its own" };
                 say(&format!("{name}: {connections} connections, {password}"))?;
             }
             owner.close().await?;
@@ -101,19 +103,21 @@ pub(crate) fn address(url: &Secret, login: &str, password: &Secret) -> anyhow::R
 /// those who know it.
 pub(crate) async fn give_password(url: &Secret, login: &str, password: &Secret) -> anyhow::Result<()> {
     let mut owner = connect(url).await?;
-    let is_analyst: Option<bool> = sqlx::query_scalar("SELECT is_analyst(oid) FROM pg_roles WHERE rolname = $1")
-        .bind(login)
-        .fetch_optional(&mut owner)
-        .await
-        .context("the role cannot be looked up; that needs the owner of the database")?;
+    let is_analyst =
+        sqlx::query_scalar!(r#"SELECT is_analyst(oid) AS "is_analyst!" FROM pg_roles WHERE rolname = $1::text"#, login)
+            .fetch_optional(&mut owner)
+            .await
+            .context("the role cannot be looked up; that needs the owner of the database")?;
     if is_analyst != Some(true) {
         bail!("there is no role {login} that is a member of {ANALYST}, and neither a superuser nor Lablet's own");
     }
-    let statement: String = sqlx::query_scalar("SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text)")
-        .bind(login)
-        .bind(password.reveal())
-        .fetch_one(&mut owner)
-        .await?;
+    let statement = sqlx::query_scalar!(
+        r#"SELECT format('ALTER ROLE %I LOGIN PASSWORD %L', $1::text, $2::text) AS "statement!""#,
+        login,
+        password.reveal()
+    )
+    .fetch_one(&mut owner)
+    .await?;
     let altered = sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut owner).await;
     altered.with_context(|| format!("the role {login} cannot be given a password"))?;
     owner.close().await?;

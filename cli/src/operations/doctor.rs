@@ -46,10 +46,9 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
         let version: String = sqlx::query_scalar("SHOW server_version").fetch_one(store.log().pool()).await?;
         let major: u32 = version.split(['.', ' ']).next().and_then(|major| major.parse().ok()).unwrap_or(0);
         anyhow::ensure!(major >= 15, "it is Postgres {version}; 15 or later is needed");
-        let applied: Vec<i64> =
-            sqlx::query_scalar("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version")
-                .fetch_all(store.log().pool())
-                .await?;
+        let applied = sqlx::query_scalar!("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version")
+            .fetch_all(store.log().pool())
+            .await?;
         let wanted: Vec<i64> = app::log::MIGRATOR.iter().map(|migration| migration.version).collect();
         anyhow::ensure!(
             applied == wanted,

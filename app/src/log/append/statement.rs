@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use sqlx::postgres::{PgConnection, PgExecutor, PgRow};
-use sqlx::{AssertSqlSafe, Row as _};
+use sqlx::Row as _;
+use sqlx::postgres::{PgArguments, PgConnection, PgExecutor, PgRow, Postgres};
+use sqlx::query::Query;
 use uuid::Uuid;
 
 use super::{Answer, Append, AppendError, FirstAnswer, NewEvent};
@@ -108,46 +109,14 @@ async fn insert_one(connection: &mut PgConnection, append: &Append, event: &NewE
 }
 
 async fn insert_single_events(connection: &mut PgConnection, appends: &[&Append]) -> sqlx::Result<Vec<PgRow>> {
-    let mut rows = Rows::default();
-    for append in appends {
-        rows.push(0, append);
-    }
-    sqlx::query(INSERT_SINGLE_EVENTS)
-        .bind(&rows.event_id)
-        .bind(&rows.aggregate_type)
-        .bind(&rows.aggregate_id)
-        .bind(&rows.sequence)
-        .bind(&rows.event_type)
-        .bind(&rows.event_version)
-        .bind(&rows.payload)
-        .bind(&rows.metadata)
-        .bind(&rows.command_key)
-        .bind(&rows.command_digest)
-        .fetch_all(connection)
-        .await
+    let rows = Rows::from_appends(appends);
+    rows.bind_events(sqlx::query(INSERT_SINGLE_EVENTS)).fetch_all(connection).await
 }
 
 async fn insert_many(connection: &mut PgConnection, appends: &[&Append]) -> sqlx::Result<Vec<PgRow>> {
-    let mut rows = Rows::default();
-    for (command, append) in (0..).zip(appends) {
-        rows.push(command, append);
-    }
-    sqlx::query(INSERT)
-        .bind(&rows.command)
-        .bind(&rows.ordinal)
-        .bind(&rows.event_id)
-        .bind(&rows.aggregate_type)
-        .bind(&rows.aggregate_id)
-        .bind(&rows.sequence)
-        .bind(&rows.event_type)
-        .bind(&rows.event_version)
-        .bind(&rows.payload)
-        .bind(&rows.metadata)
-        .bind(&rows.command_key)
-        .bind(&rows.command_digest)
-        .bind(&rows.command_events)
-        .fetch_all(connection)
-        .await
+    let rows = Rows::from_appends(appends);
+    let query = sqlx::query(INSERT).bind(&rows.command).bind(&rows.ordinal);
+    rows.bind_events(query).bind(&rows.command_events).fetch_all(connection).await
 }
 
 /// For commands that did not go in: events that an earlier attempt, whose answer was lost, had put in, and the first
@@ -159,10 +128,12 @@ async fn explain(
 ) -> sqlx::Result<HashMap<String, FirstAnswer>> {
     let event_ids: Vec<Uuid> =
         appends.iter().flat_map(|append| append.events.iter().map(|event| event.event_id)).collect();
-    let present =
-        "SELECT event_id, epoch, written_by::text AS written_by, position FROM events WHERE event_id = ANY($1)";
-    for row in sqlx::query(present).bind(&event_ids).fetch_all(&mut *connection).await? {
-        positions.insert(row.try_get("event_id")?, Position::from_row(&row)?);
+    let present = sqlx::query!(
+        r#"SELECT event_id, epoch, written_by::text AS "written_by!", position FROM events WHERE event_id = ANY($1)"#,
+        &event_ids
+    );
+    for row in present.fetch_all(&mut *connection).await? {
+        positions.insert(row.event_id, Position::from_columns(row.epoch, &row.written_by, row.position)?);
     }
     let keys: Vec<&str> =
         appends.iter().filter_map(|append| append.dedupe.as_ref()).map(|dedupe| dedupe.key()).collect();
@@ -177,20 +148,23 @@ pub(crate) async fn first_answers(
     if keys.is_empty() {
         return Ok(HashMap::new());
     }
-    let statement = "SELECT command_key, command_digest, aggregate_type, aggregate_id, sequence, \
-                     sequence + command_events - 1 AS last_sequence FROM events WHERE command_key = ANY($1)";
-    let mut firsts = HashMap::new();
-    for row in sqlx::query(AssertSqlSafe(statement)).bind(keys).fetch_all(database).await? {
+    let rows = sqlx::query!(
+        r#"SELECT command_key AS "command_key!", command_digest AS "command_digest!", aggregate_type, aggregate_id, sequence,
+                sequence + command_events - 1 AS "last_sequence!"
+           FROM events WHERE command_key = ANY($1)"#,
+        keys as &[&str]
+    );
+    let answers = rows.fetch_all(database).await?.into_iter().map(|row| {
         let first = FirstAnswer {
-            aggregate_type: row.try_get("aggregate_type")?,
-            aggregate_id: row.try_get("aggregate_id")?,
-            digest: row.try_get("command_digest")?,
-            first_sequence: row.try_get("sequence")?,
-            sequence: row.try_get("last_sequence")?,
+            aggregate_type: row.aggregate_type,
+            aggregate_id: row.aggregate_id,
+            digest: row.command_digest,
+            first_sequence: row.sequence,
+            sequence: row.last_sequence,
         };
-        firsts.insert(row.try_get("command_key")?, first);
-    }
-    Ok(firsts)
+        (row.command_key, first)
+    });
+    Ok(answers.collect())
 }
 
 /// The columns of a statement: one array each.
@@ -212,6 +186,29 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
+    fn from_appends(appends: &[&'a Append]) -> Self {
+        let mut rows = Self::default();
+        for (command, append) in (0..).zip(appends) {
+            rows.push(command, append);
+        }
+        rows
+    }
+
+    /// Binds the columns that every statement of several commands has.
+    fn bind_events<'q>(&'q self, query: Query<'q, Postgres, PgArguments>) -> Query<'q, Postgres, PgArguments> {
+        query
+            .bind(&self.event_id)
+            .bind(&self.aggregate_type)
+            .bind(&self.aggregate_id)
+            .bind(&self.sequence)
+            .bind(&self.event_type)
+            .bind(&self.event_version)
+            .bind(&self.payload)
+            .bind(&self.metadata)
+            .bind(&self.command_key)
+            .bind(&self.command_digest)
+    }
+
     fn push(&mut self, command: i32, append: &'a Append) {
         let count = i32::try_from(append.events.len()).unwrap_or(i32::MAX);
         for (ordinal, event) in (0..).zip(&append.events) {
