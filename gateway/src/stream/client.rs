@@ -23,6 +23,9 @@ const QUEUE: usize = 8;
 /// How long a client may leave its queue full before it is cut off.
 const LONGEST_STANDSTILL: Duration = Duration::from_secs(30);
 
+/// Why a stream ends that the gateway ends.
+const ENDS: &str = "the gateway ends; resume with Last-Event-ID";
+
 /// What a client gets.
 pub(crate) enum Frame {
     /// The stream is open.
@@ -129,7 +132,7 @@ impl Client {
                     }
                     // The buffer was overwritten while this client was slow: the log has what it missed.
                     Err(RecvError::Lagged(_)) => break,
-                    Err(RecvError::Closed) => return Over::Because("the gateway ends; resume with Last-Event-ID"),
+                    Err(RecvError::Closed) => return Over::Because(ENDS),
                 }
             }
         }
@@ -137,7 +140,8 @@ impl Client {
 
     async fn catch_up(&mut self) -> Result<(), Over> {
         loop {
-            let page = match self.follower.catch_up(&self.log, self.cursor, &self.public_url).await {
+            let Ok(permit) = self.follower.permit().await else { return Err(Over::Because(ENDS)) };
+            let page = match follower::page(&self.log, self.cursor, &self.public_url).await {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::warn!(
@@ -147,6 +151,7 @@ impl Client {
                     return Err(Over::Because("the log cannot be read; resume with Last-Event-ID"));
                 }
             };
+            drop(permit);
             if page.is_empty() {
                 return Ok(());
             }

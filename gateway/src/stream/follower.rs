@@ -6,7 +6,7 @@ use std::time::Duration;
 use app::log::{Log, LogError, Position, RecordedEvent};
 use app::notice::{PublicUrl, announce};
 use projections::Projections;
-use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio::sync::{AcquireError, Notify, Semaphore, SemaphorePermit, broadcast};
 use tokio_util::sync::CancellationToken;
 
 use super::entry::Entry;
@@ -59,19 +59,12 @@ impl Follower {
         }
     }
 
-    /// The next entries for a client that catches up.
+    /// A permit to catch up, of which there are few.
     ///
     /// # Errors
-    /// The log does not answer.
-    pub(crate) async fn catch_up(
-        &self,
-        log: &Log,
-        after: Position,
-        public_url: &PublicUrl,
-    ) -> Result<Vec<Entry>, LogError> {
-        // The semaphore is never closed; were it, reading without a permit would be no harm.
-        let _permit = self.catching_up.acquire().await.ok();
-        page(log, after, public_url).await
+    /// There will be none any more.
+    pub(super) async fn permit(&self) -> Result<SemaphorePermit<'_>, AcquireError> {
+        self.catching_up.acquire().await
     }
 
     /// What comes from now on.
@@ -160,7 +153,10 @@ pub(crate) async fn head(log: &Log) -> Result<Position, Problem> {
 }
 
 /// The next entries after a position, few where they are large. None where there is nothing more.
-async fn page(log: &Log, after: Position, public_url: &PublicUrl) -> Result<Vec<Entry>, LogError> {
+///
+/// # Errors
+/// The log does not answer.
+pub(super) async fn page(log: &Log, after: Position, public_url: &PublicUrl) -> Result<Vec<Entry>, LogError> {
     let (mut previous, mut bytes) = (after, 0);
     let mut entries = Vec::new();
     for event in log.read(after, PAGE).await? {
