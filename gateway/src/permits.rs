@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::Response;
 use http::header::CONTENT_LENGTH;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::authentication::Principal;
 use crate::fair_share::{FairShare, FairSharePermit, Room};
@@ -67,37 +67,37 @@ impl Permits {
         PERMIT.with(|given| given.replace(Some(permit)));
         Ok(())
     }
+
+    /// Room for a body of so many KiB while it is received and worked on: in the forms that it passes through, it takes
+    /// several times its size. A small one needs none.
+    async fn room_for_body(&self, kib: u32) -> Result<Option<SemaphorePermit<'_>>, Problem> {
+        if kib < SMALL_BODY_KIB {
+            return Ok(None);
+        }
+        let room = tokio::time::timeout(LONGEST_QUEUE, self.0.bodies.acquire_many(kib)).await;
+        let full = || Problem::unavailable("There are too many large bodies at the moment.", Duration::from_secs(1));
+        room.ok().and_then(Result::ok).map(Some).ok_or_else(full)
+    }
 }
 
-/// Bounds how many requests are worked on at once, of all and of each. Who gets no permit soon is told to come back.
-pub(crate) async fn queue(State(permits): State<Permits>, request: Request, next: Next) -> Result<Response, Problem> {
-    let principal = request.extensions().get::<Principal>().cloned();
-    let principal =
-        principal.ok_or_else(|| Problem::new(ProblemKind::Unauthenticated, "This needs a key or a token."))?;
-    let permit = permits.0.requests.take(&principal, LONGEST_QUEUE).await?;
-    Ok(PERMIT.scope(RefCell::new(Some(permit)), next.run(request)).await)
-}
-
-/// Bounds the bytes of large bodies that are received or worked on at once: in the forms that it passes through, a body
-/// takes several times its size. Who finds no room soon is told to come back. Small bodies need none.
-pub(crate) async fn room_for_body(
-    State(permits): State<Permits>,
-    request: Request,
-    next: Next,
-) -> Result<Response, Problem> {
+/// How large a request's body may be, in KiB.
+fn body_kib(request: &Request) -> u32 {
     let declared = request.headers().get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let bytes = match declared {
         Some(declared) => declared,
         None if request.body().is_end_stream() => 0,
         None => LARGEST_BODY,
     };
-    let kib = u32::try_from(bytes.min(LARGEST_BODY) / 1024).unwrap_or(u32::MAX);
-    if kib < SMALL_BODY_KIB {
-        return Ok(next.run(request).await);
-    }
-    let room = tokio::time::timeout(LONGEST_QUEUE, permits.0.bodies.acquire_many(kib)).await;
-    let _room = room.ok().and_then(Result::ok).ok_or_else(|| {
-        Problem::unavailable("There are too many large bodies at the moment.", Duration::from_secs(1))
-    })?;
-    Ok(next.run(request).await)
+    u32::try_from(bytes.min(LARGEST_BODY) / 1024).unwrap_or(u32::MAX)
+}
+
+/// Bounds how many requests are worked on at once, of all and of each, and the bytes of their large bodies. Who gets no
+/// permit soon, or finds no room, is told to come back.
+pub(crate) async fn queue(State(permits): State<Permits>, request: Request, next: Next) -> Result<Response, Problem> {
+    let _room = permits.room_for_body(body_kib(&request)).await?;
+    let principal = request.extensions().get::<Principal>().cloned();
+    let principal =
+        principal.ok_or_else(|| Problem::new(ProblemKind::Unauthenticated, "This needs a key or a token."))?;
+    let permit = permits.0.requests.take(&principal, LONGEST_QUEUE).await?;
+    Ok(PERMIT.scope(RefCell::new(Some(permit)), next.run(request)).await)
 }

@@ -36,14 +36,12 @@ pub(crate) fn router(state: &GatewayState, exchange: &Exchange, permits: &Permit
     description::below(&mut document, site.base_path());
     let guarded = api
         .route_layer(from_fn_with_state(permits.clone(), permits::queue))
-        .route_layer(from_fn_with_state(permits.clone(), permits::room_for_body))
         .route_layer(from_fn_with_state(state.clone(), authenticate));
     let rendered = serde_json::to_vec(&document).unwrap_or_default();
     let router = Router::new()
         .merge(guarded)
         .merge(pages::dressed(pages::router(state, permits).merge(pages::signing_in(state)), state))
-        .merge(open())
-        .layer(Extension(OpenApiDocument(Arc::new(rendered.into()))))
+        .merge(open(OpenApiDocument(Arc::new(rendered.into()))))
         .fallback(nothing_here)
         .method_not_allowed_fallback(other_method)
         .layer(from_fn_with_state(exchange.clone(), exchange::account));
@@ -60,14 +58,14 @@ pub(crate) fn document() -> OpenApi {
     api().1
 }
 
-fn open() -> Router<GatewayState> {
+fn open(document: OpenApiDocument) -> Router<GatewayState> {
     Router::new()
         .route("/api", get(documents::index))
         .route("/assets/{file}", get(assets::serve))
         .route("/livez", get(health::live))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
-        .route("/api/openapi.json", get(documents::openapi))
+        .route("/api/openapi.json", get(documents::openapi).layer(Extension(document)))
         .route("/api/asyncapi.json", get(documents::asyncapi))
         .route("/api/schemas", get(documents::schema_names))
         .route("/api/schemas/{name}", get(documents::schema))
