@@ -18,7 +18,7 @@ pub const TEAM_SETTING: &str = "LABLET_TEAM_AUTHORITY";
 pub const KEY_SETTING: &str = "LABLET_INTERNAL_API_KEY_AUTHORITY";
 /// The team as which controllers send. It keeps the default where everybody else (`*`) is given less: without it no
 /// observation is ever recorded.
-pub const CONTROLLER_TEAM: &str = "controller";
+pub(crate) const CONTROLLER_TEAM: &str = "controller";
 /// Stands for everybody who is not named.
 const EVERYBODY_ELSE: &str = "*";
 /// Longest name of a team or a key.
@@ -37,7 +37,7 @@ pub enum Sender {
 
 /// A set of commands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandSet(BTreeSet<CommandName>);
+pub(crate) struct CommandSet(BTreeSet<CommandName>);
 
 /// Command sets of one kind of sender: of those that are named, and of all others.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl CommandSet {
     }
 
     /// Whether the set holds this command.
-    pub fn contains(&self, command: CommandName) -> bool {
+    fn contains(&self, command: CommandName) -> bool {
         self.0.contains(&command)
     }
 }

@@ -29,7 +29,7 @@ use serde_json::Value;
 
 pub use self::complaints::{InvalidBody, complaint};
 use self::shape::Shape;
-pub use self::unknown::UnknownMembers;
+pub(crate) use self::unknown::UnknownMembers;
 use self::walk::Walk;
 use crate::warning::Warning;
 
@@ -60,10 +60,15 @@ pub struct Body<T> {
     /// What it says.
     pub value: T,
     /// What of it was not used.
-    pub unknown: UnknownMembers,
+    pub(crate) unknown: UnknownMembers,
 }
 
 impl<T> Body<T> {
+    /// A body of which everything is used.
+    pub fn new(value: T) -> Self {
+        Self { value, unknown: UnknownMembers::default() }
+    }
+
     /// The same body with another value.
     pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Body<U> {
         Body { value: change(self.value), unknown: self.unknown }
@@ -152,7 +157,7 @@ fn unreadable(error: serde_json::Error) -> InvalidBody {
 ///
 /// # Errors
 /// [`InvalidBody`].
-pub fn check_json(bytes: &[u8]) -> Result<(), InvalidBody> {
+pub(crate) fn check_json(bytes: &[u8]) -> Result<(), InvalidBody> {
     let text = json_text(bytes)?;
     let mut walk = Walk::default();
     walk.text(text, &Shape::ANYTHING);
@@ -164,7 +169,7 @@ pub fn check_json(bytes: &[u8]) -> Result<(), InvalidBody> {
 ///
 /// # Errors
 /// [`InvalidBody`].
-pub fn check_json_of(bytes: &[u8]) -> Result<(), InvalidBody> {
+pub(crate) fn check_json_of(bytes: &[u8]) -> Result<(), InvalidBody> {
     match bytes.iter().find(|byte| !byte.is_ascii_whitespace()) {
         Some(b'{' | b'[') => check_json(bytes),
         _ => Ok(()),

@@ -50,7 +50,7 @@ impl DatabaseFailure {
     }
 
     /// Whether the same statement may work later.
-    pub fn may_pass(self) -> bool {
+    pub(crate) fn may_pass(self) -> bool {
         match self {
             Self::Unreachable | Self::TimedOut => true,
             Self::Data | Self::Internal => false,

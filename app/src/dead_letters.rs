@@ -22,7 +22,7 @@ use uuid::Uuid;
 pub use self::bounds::{DeadLetterBounds, PayloadPolicy};
 use self::bounds::{LettersInUse, Room};
 pub(crate) use self::headers::from_wire;
-pub use self::headers::{header_map, plain_headers};
+pub(crate) use self::headers::{header_map, plain_headers};
 pub use self::payload::{PayloadKept, names_a_secret};
 use crate::database::StoredTime;
 use crate::printable::storable;
@@ -431,7 +431,7 @@ impl DeadLetters {
     ///
     /// # Errors
     /// sqlx's error; the next trial then counts one too many.
-    pub async fn end_trial(&self, message: &Undeliverable<'_>) -> sqlx::Result<()> {
+    pub(crate) async fn end_trial(&self, message: &Undeliverable<'_>) -> sqlx::Result<()> {
         sqlx::query!("DELETE FROM command_trials WHERE fingerprint = $1", fingerprint(message))
             .execute(&self.pool)
             .await
@@ -541,7 +541,7 @@ impl DeadLetters {
     }
 
     /// Whether the database accepts writes now.
-    pub async fn is_writable(&self) -> bool {
+    pub(crate) async fn is_writable(&self) -> bool {
         let read_only = sqlx::query_scalar::<_, String>("select current_setting('transaction_read_only')");
         match tokio::time::timeout(PROBE_TIMEOUT, read_only.fetch_one(&self.pool)).await {
             Ok(Ok(read_only)) => read_only == "off",

@@ -27,7 +27,6 @@ use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPool, PgPoolOptions};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-pub use self::append::is_transient;
 pub use self::audit::{AggregateSummary, fingerprint};
 pub use self::epoch::begin_epoch;
 pub use self::execute::{ExecuteError, ExecutedCommand, Expected, Outcome};
@@ -36,7 +35,7 @@ pub use self::page::{EventPage, PAGE_BYTES};
 pub use self::position::{NoPosition, Position};
 pub use self::record::{DedupeKey, Metadata, Origin, RecordedEvent};
 pub use self::transaction::begin;
-pub use self::visibility::{MOST_HELD_BACK, Visibility};
+pub use self::visibility::Visibility;
 use bus::clock::{Clock, IdGenerator};
 
 /// What has been committed together with everything before it. Transactions of earlier epochs ended in another cluster.
@@ -220,7 +219,7 @@ impl Log {
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn read_page(&self, after: Position, limit: i64) -> Result<EventPage, LogError> {
+    pub(crate) async fn read_page(&self, after: Position, limit: i64) -> Result<EventPage, LogError> {
         let query =
             sqlx::query(PAGE_AFTER).bind(after.epoch).bind(after.written_by_text()).bind(after.position).bind(limit);
         Ok(in_time(page::fetch(query, &self.pool, limit)).await?)

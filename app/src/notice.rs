@@ -19,19 +19,13 @@ use schemars::{Schema, SchemaGenerator};
 use serde::{Serialize, Serializer};
 use uuid::Uuid;
 
-pub use self::definition::{DefinitionCreated, DefinitionRevised};
-pub use self::session::{
-    ObservationFailed, ObservationRequested, ObservedResources, PortDriftDetected, ResourcesObserved, SessionCreated,
-    SessionMoved,
-};
-pub use self::worker::{WorkerChanged, WorkerRegistered};
 use crate::log::{Position, RecordedEvent};
 use bus::{cloud_event, streams, subjects};
 
 /// Left of the 64 KiB for headers and the subject.
 const ROOM_FOR_HEADERS: usize = 1_024;
 /// Largest payload of a notice, in bytes.
-pub const LARGEST_PAYLOAD: usize = streams::LARGEST_EVENT - ROOM_FOR_HEADERS;
+pub(crate) const LARGEST_PAYLOAD: usize = streams::LARGEST_EVENT - ROOM_FOR_HEADERS;
 
 /// Attributes of a notice beside its data take about so many bytes.
 const ROOM_FOR_ATTRIBUTES: usize = 1_024;

@@ -37,7 +37,7 @@ pub fn printable_json(json: &str) -> String {
 }
 
 /// Bytes as text: UTF-8 as it is, every other byte as `\xNN`.
-pub fn storable_bytes(bytes: &[u8], most: usize) -> String {
+pub(crate) fn storable_bytes(bytes: &[u8], most: usize) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
         text.push_str(chunk.valid());

@@ -6,7 +6,7 @@
 use crate::Invalid;
 
 /// Most characters of an identifier.
-pub const LONGEST_ID: usize = 64;
+pub(crate) const LONGEST_ID: usize = 64;
 
 /// The pattern every identifier matches, for schemas and error texts.
 pub const ID_PATTERN: &str = "^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$";

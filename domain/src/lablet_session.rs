@@ -247,7 +247,7 @@ impl Assignment {
 }
 
 /// Most requests for an observation that have no outcome yet. Each is served once a controller runs.
-pub const MOST_OPEN_REQUESTS: usize = 64;
+pub(crate) const MOST_OPEN_REQUESTS: usize = 64;
 /// The states in which an observation may be recorded.
 const OBSERVABLE: &[SessionStatus] = &[SessionStatus::Running, SessionStatus::Collecting];
 /// The states in which an observation may be asked for.

@@ -120,7 +120,7 @@ impl ResourceObservation {
 
     /// Whether nothing is known by it. Who observed and when, with which version of the controller, and what could not be
     /// read, say nothing of the lab; that it has no ports, or no nodes, does.
-    pub fn says_nothing(&self) -> bool {
+    pub(crate) fn says_nothing(&self) -> bool {
         let Self {
             observed_at: _,
             observer: _,

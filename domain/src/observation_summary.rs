@@ -176,13 +176,13 @@ impl<Id> ObservationSummary<Id> {
     }
 
     /// Whether an observation made then would be the newest one.
-    pub fn would_be_newest(&self, made_at: DateTime<Utc>) -> bool {
+    pub(crate) fn would_be_newest(&self, made_at: DateTime<Utc>) -> bool {
         replaces(made_at, self.newest_at())
     }
 
     /// Adds the details of the drift that the observation recorded last has detected. Where that observation was not the
     /// newest one, they are history.
-    pub fn record_drift(&mut self, details: &PortDrift) {
+    pub(crate) fn record_drift(&mut self, details: &PortDrift) {
         if let Some(drift) = self.drift.as_mut().filter(|drift| drift.is_recorded_last) {
             drift.details.clone_from(details);
         }

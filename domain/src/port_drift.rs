@@ -98,7 +98,7 @@ impl PortDrift {
 
 /// What an observation says about a session's ports.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum DriftVerdict {
+pub(crate) enum DriftVerdict {
     /// The tags could not be read: neither yes nor no, an earlier verdict stands with its age.
     Unknown,
     /// Nothing was allocated, so nothing can have drifted; what was observed.
@@ -110,7 +110,7 @@ pub enum DriftVerdict {
 impl DriftVerdict {
     /// Compares, where there is something to compare. `None` observed: the tags were not readable; `None` or empty
     /// allocated: nothing was allocated. All allocated ports gone is drift. `details` as for [`PortDrift::between`].
-    pub fn between(allocated: Option<&PortMap>, observed: Option<&PortMap>, details: &[ObservedPort]) -> Self {
+    pub(crate) fn between(allocated: Option<&PortMap>, observed: Option<&PortMap>, details: &[ObservedPort]) -> Self {
         match (allocated, observed) {
             (_, None) => Self::Unknown,
             (Some(allocated), Some(observed)) if !allocated.is_empty() => {
@@ -121,7 +121,7 @@ impl DriftVerdict {
     }
 
     /// `Some(true)` drifted, `Some(false)` did not, `None` unknown.
-    pub fn detected(&self) -> Option<bool> {
+    pub(crate) fn detected(&self) -> Option<bool> {
         match self {
             Self::Unknown => None,
             Self::Unallocated(_) => Some(false),

@@ -85,19 +85,19 @@ impl PortTag {
     }
 
     /// Whether PATty, with its default range, acts on this tag. A tag outside the range is ignored by it.
-    pub fn is_honoured(&self) -> bool {
+    pub(crate) fn is_honoured(&self) -> bool {
         self.is_honoured_within(PortRange::default())
     }
 
     /// Whether a PATty with this range acts on this tag.
-    pub fn is_honoured_within(&self, range: PortRange) -> bool {
+    pub(crate) fn is_honoured_within(&self, range: PortRange) -> bool {
         !matches!(self.intent, PortIntent::Named { .. }) && range.contains(self.outside)
     }
 }
 
 /// What one tag turned out to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TagReading {
+pub(crate) enum TagReading {
     /// A port tag.
     Port(PortTag),
     /// An ordinary label such as `VLAN10`.
@@ -107,7 +107,7 @@ pub enum TagReading {
 }
 
 /// Reads one tag by PATty's grammar. Surrounding white space does not count.
-pub fn read_tag(tag: &str) -> TagReading {
+pub(crate) fn read_tag(tag: &str) -> TagReading {
     let tag = tag.trim();
     let Some((kind, rest)) = tag.split_once(':') else {
         return TagReading::Ordinary;

@@ -116,7 +116,7 @@ impl PortName {
 
     /// This name with `_{suffix}` appended.
     #[must_use]
-    pub fn suffixed(&self, suffix: impl fmt::Display) -> Self {
+    pub(crate) fn suffixed(&self, suffix: impl fmt::Display) -> Self {
         Self(format!("{}_{suffix}", self.0))
     }
 

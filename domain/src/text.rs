@@ -29,7 +29,7 @@ pub type Token = Line<1, 64>;
 /// The name of a version, or a hash.
 pub type Name = Line<1, 128>;
 /// Why something could not be read.
-pub type Explanation = Prose<0, 512>;
+pub(crate) type Explanation = Prose<0, 512>;
 
 /// What is searched for, or asked about in a path: nothing longer can be found.
 pub type Search = Line<0, 200>;

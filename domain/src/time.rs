@@ -11,12 +11,12 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::Invalid;
 
 /// By how much an observer's clock may be ahead of the log's.
-pub const MOST_AHEAD: TimeDelta = TimeDelta::minutes(5);
+pub(crate) const MOST_AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// The earliest time that a sender may state: 2000-01-01T00:00:00Z.
 pub const EARLIEST: DateTime<Utc> = midnight(2000, 1, 1);
 /// The first time that is too late: 2200-01-01T00:00:00Z.
-pub const TOO_LATE: DateTime<Utc> = midnight(2200, 1, 1);
+pub(crate) const TOO_LATE: DateTime<Utc> = midnight(2200, 1, 1);
 
 const EXPECTED: &str =
     "a time from 2000-01-01T00:00:00Z to 2199-12-31T23:59:59Z in RFC 3339, such as 2026-03-01T10:00:00Z";
@@ -113,7 +113,7 @@ pub fn check(at: DateTime<Utc>) -> Result<(), Invalid> {
 ///
 /// # Errors
 /// [`Invalid`], with an empty field, naming the range.
-pub fn check_seen(at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Invalid> {
+pub(crate) fn check_seen(at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Invalid> {
     check(at)?;
     // A clock of ours that stands still before the stated years forbids nothing.
     let latest = now.checked_add_signed(MOST_AHEAD).unwrap_or(now);

@@ -8,10 +8,10 @@ use crate::invalid::Invalid;
 use crate::time;
 
 /// How long before the start of its timeslot a lab is brought up.
-pub const LEAD_TIME: TimeDelta = TimeDelta::minutes(15);
+pub(crate) const LEAD_TIME: TimeDelta = TimeDelta::minutes(15);
 
 /// How long after the end of its timeslot a lab may still occupy its worker.
-pub const TEARDOWN_BUFFER: TimeDelta = TimeDelta::minutes(10);
+pub(crate) const TEARDOWN_BUFFER: TimeDelta = TimeDelta::minutes(10);
 
 /// A booked span of time, as RFC 3339 instants. Invariant: `start` is before `end`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

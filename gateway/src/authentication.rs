@@ -115,7 +115,7 @@ pub struct AdminToken {
 
 /// Somebody who is signed in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Principal {
+pub(crate) enum Principal {
     /// A service with an internal key.
     Service {
         /// The key's name.
@@ -142,7 +142,7 @@ impl fmt::Display for Principal {
 
 /// How much authority a route asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Authority {
+pub(crate) enum Authority {
     /// An internal key; no admin, whatever the role.
     Internal,
     /// At least this role.
@@ -156,7 +156,7 @@ impl Authority {
     ///
     /// # Errors
     /// A 403 problem that says who may.
-    pub fn check(self, principal: &Principal) -> Result<(), Problem> {
+    pub(crate) fn check(self, principal: &Principal) -> Result<(), Problem> {
         let enough = match (self, principal) {
             (Self::Internal | Self::RoleOrInternal(_), Principal::Service { .. }) => true,
             (Self::Role(_), Principal::Service { .. }) | (Self::Internal, Principal::Admin { .. }) => false,

@@ -96,7 +96,7 @@ fn check_media_type(parts: &Parts) -> Result<(), Problem> {
 /// 400 naming every field that is wrong, what is wrong with it and what would be right.
 pub(crate) fn parse<T: RequestBody>(bytes: &[u8]) -> Result<body::Body<T>, InvalidBody> {
     match T::when_empty() {
-        Some(nothing) if bytes.is_empty() => Ok(body::Body { value: nothing, unknown: Default::default() }),
+        Some(nothing) if bytes.is_empty() => Ok(body::Body::new(nothing)),
         _ => body::from_bytes(bytes),
     }
 }

@@ -25,11 +25,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Media type of a problem document.
-pub const PROBLEM_JSON: &str = "application/problem+json";
+pub(crate) const PROBLEM_JSON: &str = "application/problem+json";
 
 /// What went wrong, as a class that a program can tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ProblemKind {
+pub(crate) enum ProblemKind {
     /// 400: a field, a parameter or the form of the request is wrong.
     InvalidInput,
     /// 400: the session is in a state in which that cannot be done.
@@ -70,7 +70,7 @@ pub enum ProblemKind {
 
 impl ProblemKind {
     /// The status code of the answer.
-    pub fn status(self) -> StatusCode {
+    pub(crate) fn status(self) -> StatusCode {
         match self {
             Self::InvalidInput | Self::WrongState => StatusCode::BAD_REQUEST,
             Self::Unauthenticated => StatusCode::UNAUTHORIZED,
@@ -179,13 +179,13 @@ impl From<ErrorCode> for ProblemKind {
 
 /// One field of the input: what is wrong with it, and what would be right.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FieldProblem {
+pub(crate) struct FieldProblem {
     /// Path of the field, e.g. `observed_resources.nodes[3].cpu_limit`; empty for the body as a whole.
-    pub field: String,
+    pub(crate) field: String,
     /// What is wrong, e.g. `is 0`.
-    pub problem: String,
+    pub(crate) problem: String,
     /// What would be right, e.g. `a whole number from 1 to 10000`.
-    pub expected: String,
+    pub(crate) expected: String,
 }
 
 impl From<Invalid> for FieldProblem {
@@ -197,33 +197,33 @@ impl From<Invalid> for FieldProblem {
 /// The document itself, as it goes out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Problem")]
-pub struct Document {
+pub(crate) struct Document {
     /// The class of the problem, `urn:lablet:problem:<class>`.
     #[serde(rename = "type")]
-    pub kind: String,
+    pub(crate) kind: String,
     /// The class in words; the same for every problem of this class.
-    pub title: String,
+    pub(crate) title: String,
     /// The status code of the answer.
-    pub status: u16,
+    pub(crate) status: u16,
     /// The class as commands on the bus are told it, e.g. `invalid`, `not_found` or `stale`.
     #[serde(default)]
-    pub code: String,
+    pub(crate) code: String,
     /// What happened this time, and what would be right.
-    pub detail: String,
+    pub(crate) detail: String,
     /// The path that was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub instance: Option<String>,
+    pub(crate) instance: Option<String>,
     /// The fields that are wrong, where fields are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub errors: Vec<FieldProblem>,
+    pub(crate) errors: Vec<FieldProblem>,
     /// What of the request was not used; a name that is misspelt may be the reason.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub warnings: Vec<Warning>,
+    pub(crate) warnings: Vec<Warning>,
 }
 
 /// A problem on its way out. Never holds a secret, and never the text of a fault of our own.
 #[derive(Debug, Clone)]
-pub struct Problem(Box<Parts>);
+pub(crate) struct Problem(Box<Parts>);
 
 #[derive(Debug, Clone)]
 struct Parts {
@@ -240,7 +240,7 @@ struct Parts {
 
 impl Problem {
     /// A problem of this kind; `detail` says what happened and what would be right.
-    pub fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             kind,
             code: kind.code(),
@@ -255,7 +255,7 @@ impl Problem {
     }
 
     /// A single wrong field.
-    pub fn invalid(invalid: Invalid) -> Self {
+    pub(crate) fn invalid(invalid: Invalid) -> Self {
         let mut problem = Self::new(ProblemKind::InvalidInput, invalid.to_string().trim_start());
         problem.0.errors.push(invalid.into());
         problem
@@ -277,45 +277,45 @@ impl Problem {
 
     /// The same problem, with what of the request was not used.
     #[must_use]
-    pub fn beside(mut self, warnings: Vec<Warning>) -> Self {
+    pub(crate) fn beside(mut self, warnings: Vec<Warning>) -> Self {
         self.0.warnings.extend(warnings);
         self
     }
 
     /// There is no `what` with this id.
-    pub fn not_found(what: &str, id: &str) -> Self {
+    pub(crate) fn not_found(what: &str, id: &str) -> Self {
         let shown: String = id.chars().take(80).collect();
         Self::new(ProblemKind::NotFound, format!("There is no {what} {shown}."))
     }
 
     /// A dependency is unreachable; ask again after `retry_after`.
-    pub fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
+    pub(crate) fn unavailable(detail: impl Into<String>, retry_after: Duration) -> Self {
         Self::new(ProblemKind::Unavailable, detail).retry_after(retry_after)
     }
 
     /// A fault of our own. The cause is logged here, once, and kept out of the answer.
-    pub fn internal(what: &'static str, cause: &(dyn std::error::Error + 'static)) -> Self {
+    pub(crate) fn internal(what: &'static str, cause: &(dyn std::error::Error + 'static)) -> Self {
         tracing::error!(error = cause, "{what}");
         Self::new(ProblemKind::Internal, "The fault was logged; the correlation id of this answer leads to it.")
     }
 
     /// The same problem, in the current version `etag` of the thing.
     #[must_use]
-    pub fn with_etag(mut self, etag: String) -> Self {
+    pub(crate) fn with_etag(mut self, etag: String) -> Self {
         self.0.etag = Some(etag);
         self
     }
 
     /// The same problem, worth another try after `after`.
     #[must_use]
-    pub fn retry_after(mut self, after: Duration) -> Self {
+    pub(crate) fn retry_after(mut self, after: Duration) -> Self {
         self.0.retry_after = Some(after);
         self
     }
 
     /// The same problem, met on `path`.
     #[must_use]
-    pub fn at(mut self, path: &str) -> Self {
+    pub(crate) fn at(mut self, path: &str) -> Self {
         self.0.instance = Some(path.to_owned());
         self
     }
@@ -328,12 +328,12 @@ impl Problem {
     }
 
     /// Its kind.
-    pub fn kind(&self) -> ProblemKind {
+    pub(crate) fn kind(&self) -> ProblemKind {
         self.0.kind
     }
 
     /// The document that goes out.
-    pub fn document(&self) -> Document {
+    pub(crate) fn document(&self) -> Document {
         Document {
             kind: format!("urn:lablet:problem:{}", self.0.kind.slug()),
             title: self.0.kind.title().to_owned(),

@@ -48,7 +48,7 @@ impl InvalidBody {
 
     /// The same complaints, of which those about a part of the member `name` name it as from within that member.
     #[must_use]
-    pub fn from_within(mut self, name: &str) -> Self {
+    pub(crate) fn relative_to(mut self, name: &str) -> Self {
         for complaint in &mut self.complaints {
             let inner = complaint.field.strip_prefix(name).and_then(|rest| rest.strip_prefix('.'));
             if let Some(inner) = inner.map(str::to_owned) {

@@ -12,7 +12,7 @@ const MOST_NAMED: usize = 25;
 
 /// Members of a body that its reader does not know, each once, in the body's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct UnknownMembers {
+pub(crate) struct UnknownMembers {
     named: Vec<UnknownMember>,
     /// Where each is among `named`, by its path without indexes.
     places: BTreeMap<String, usize>,
@@ -55,7 +55,7 @@ impl UnknownMembers {
     ///
     /// # Errors
     /// [`InvalidBody`] where unknown members are refused, and there are some.
-    pub fn handled(&self, handling: Handling) -> Result<Vec<Warning>, InvalidBody> {
+    pub(crate) fn handled(&self, handling: Handling) -> Result<Vec<Warning>, InvalidBody> {
         let mut complaints = self.named.iter().map(UnknownMember::complaint);
         match complaints.next().filter(|_| handling == Handling::Strict) {
             None => Ok(self.warnings()),
@@ -68,7 +68,7 @@ impl UnknownMembers {
     }
 
     /// The members as warnings.
-    pub fn warnings(&self) -> Vec<Warning> {
+    pub(crate) fn warnings(&self) -> Vec<Warning> {
         let mut warnings: Vec<Warning> = self.named.iter().map(UnknownMember::warning).collect();
         if self.more > 0 {
             let message = format!("{} more members are not known and were not used.", self.more);

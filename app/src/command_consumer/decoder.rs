@@ -52,7 +52,7 @@ pub struct DecodedCommand {
     /// Where it comes from, with the key under which it takes effect once.
     pub origin: Origin,
     /// Members of its data that were not used.
-    pub unknown: UnknownMembers,
+    pub(crate) unknown: UnknownMembers,
     /// Whether its sender wants it refused for unknown members.
     pub handling: Handling,
 }
@@ -94,7 +94,7 @@ impl CommandDecoder {
         let data = cloud_event::json_data(&event).map_err(RejectionReason::NotAnEvent)?;
         let origin = origin(team, &event, &data, headers);
         // A tree has each name once: which of two was meant, only the bytes can tell.
-        body::check_json_of(payload).map_err(|refused| RejectionReason::Invalid(refused.from_within("data")))?;
+        body::check_json_of(payload).map_err(|refused| RejectionReason::Invalid(refused.relative_to("data")))?;
         let command = Command::parse(name, event.subject(), data).map_err(RejectionReason::Invalid)?;
         let strict = cloud_event::extension(&event, HANDLING).is_some_and(|handling| handling == "strict");
         let handling = Handling::default().or_strict(strict);
@@ -214,7 +214,7 @@ impl Rejection {
     }
 
     /// Whether the same message may work later.
-    pub fn may_work_later(&self) -> bool {
+    pub(crate) fn may_work_later(&self) -> bool {
         match &*self.reason {
             // An internal error, e.g. a missing right, may be mended meanwhile; the tries are bounded.
             RejectionReason::Command(error) => matches!(error.class(), ErrorClass::Dependency | ErrorClass::Internal),

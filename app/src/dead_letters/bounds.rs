@@ -51,9 +51,9 @@ pub struct DeadLetterBounds {
 
 impl DeadLetterBounds {
     /// Most bytes of a message under [`PayloadPolicy::Limited`].
-    pub const LARGEST_PAYLOAD: usize = 64 * 1024;
+    pub(crate) const LARGEST_PAYLOAD: usize = 64 * 1024;
     /// One team may fill one part in so many of the whole.
-    pub const TEAMS: u64 = 4;
+    pub(crate) const TEAMS: u64 = 4;
 
     /// What there is room for beside the letters that exist.
     pub(super) fn room(&self, in_use: &LettersInUse) -> Room {

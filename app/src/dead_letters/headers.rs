@@ -12,7 +12,7 @@ const MOST_BYTES: usize = 64 * 1024;
 const LONGEST: usize = 8 * 1024;
 
 /// A message's headers by name: the last value of each.
-pub fn plain_headers(headers: Option<&HeaderMap>) -> BTreeMap<String, String> {
+pub(crate) fn plain_headers(headers: Option<&HeaderMap>) -> BTreeMap<String, String> {
     headers
         .into_iter()
         .flat_map(HeaderMap::iter)
@@ -21,7 +21,7 @@ pub fn plain_headers(headers: Option<&HeaderMap>) -> BTreeMap<String, String> {
 }
 
 /// The reverse of [`plain_headers`], as far as the headers can be sent.
-pub fn header_map(plain: &BTreeMap<String, String>) -> HeaderMap {
+pub(crate) fn header_map(plain: &BTreeMap<String, String>) -> HeaderMap {
     let mut headers = HeaderMap::new();
     for (name, value) in plain {
         let parsed = (name.parse::<async_nats::HeaderName>(), value.parse::<async_nats::HeaderValue>());

@@ -274,7 +274,7 @@ fn size(append: &Append) -> usize {
 }
 
 /// Whether sending the same statement again may help.
-pub fn is_transient(error: &sqlx::Error) -> bool {
+pub(crate) fn is_transient(error: &sqlx::Error) -> bool {
     DatabaseFailure::from_error(error).may_pass()
 }
 

@@ -8,7 +8,7 @@ use sqlx::PgExecutor;
 use super::{Log, LogError, Position, in_time};
 
 /// Events that wait are counted no further.
-pub const MOST_HELD_BACK: i64 = 10_000;
+pub(crate) const MOST_HELD_BACK: i64 = 10_000;
 
 /// A lag beyond this holds up everybody who reads: whoever asks how things are is told so.
 const TOLERATED_LAG: Duration = Duration::from_secs(5);

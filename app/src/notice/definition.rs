@@ -10,7 +10,7 @@ use super::{Draft, Notice, NoticeError, NoticeSchema};
 
 /// A definition began to exist, at revision 1.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct DefinitionCreated {
+pub(crate) struct DefinitionCreated {
     /// The definition.
     pub definition_id: DefinitionId,
     /// Its name.
@@ -30,7 +30,7 @@ pub struct DefinitionCreated {
 
 /// A definition's content changed.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct DefinitionRevised {
+pub(crate) struct DefinitionRevised {
     /// The definition.
     pub definition_id: DefinitionId,
     /// The new revision, counted from 1.

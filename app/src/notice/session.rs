@@ -21,7 +21,7 @@ use super::{Draft, Notice, NoticeError, NoticeSchema};
 
 /// A session began to exist.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct SessionCreated {
+pub(crate) struct SessionCreated {
     /// Session and definition.
     #[serde(flatten)]
     pub ids: SessionIds,
@@ -37,7 +37,7 @@ pub struct SessionCreated {
 
 /// A session went on in its life.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct SessionMoved {
+pub(crate) struct SessionMoved {
     /// Session and definition.
     #[serde(flatten)]
     pub ids: SessionIds,
@@ -62,7 +62,7 @@ pub struct SessionMoved {
 
 /// Somebody asked for an observation.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ObservationRequested {
+pub(crate) struct ObservationRequested {
     /// Session and definition.
     #[serde(flatten)]
     pub ids: SessionIds,
@@ -80,7 +80,7 @@ pub struct ObservationRequested {
 
 /// A lab was observed.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ResourcesObserved {
+pub(crate) struct ResourcesObserved {
     /// Session and definition.
     #[serde(flatten)]
     pub ids: SessionIds,
@@ -115,7 +115,7 @@ pub struct ResourcesObserved {
 
 /// What was seen of a lab. Null is unknown, and unknown is not zero.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ObservedResources {
+pub(crate) struct ObservedResources {
     /// When the lab was read.
     pub observed_at: Option<BoundedTime>,
     /// Who observed.
@@ -155,7 +155,7 @@ pub struct ObservedResources {
 
 /// The part of an observation that a large lab's notice leaves out.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ObservedDetails {
+pub(crate) struct ObservedDetails {
     /// The nodes.
     pub nodes: List<NodeObservation, MOST_NODES>,
     /// CML's `simulation_stats` as it answered.
@@ -192,7 +192,7 @@ impl From<ResourceObservation> for ObservedResources {
 
 /// The observed ports are not the allocated ones.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct PortDriftDetected {
+pub(crate) struct PortDriftDetected {
     /// Session and definition.
     #[serde(flatten)]
     pub ids: SessionIds,
@@ -212,7 +212,7 @@ pub struct PortDriftDetected {
 
 /// An observation failed, or was skipped.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct ObservationFailed {
+pub(crate) struct ObservationFailed {
     /// Session and definition.
     #[serde(flatten)]
     pub ids: SessionIds,

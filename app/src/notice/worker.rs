@@ -10,7 +10,7 @@ use super::{Draft, Notice, NoticeError, NoticeSchema};
 
 /// A worker began to exist.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct WorkerRegistered {
+pub(crate) struct WorkerRegistered {
     /// The worker.
     pub worker_id: WorkerId,
     /// What it is.
@@ -21,7 +21,7 @@ pub struct WorkerRegistered {
 
 /// A worker is different from now on.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
-pub struct WorkerChanged {
+pub(crate) struct WorkerChanged {
     /// The worker.
     pub worker_id: WorkerId,
     /// What it was.

@@ -15,11 +15,11 @@ use serde::{Deserialize, Serialize};
 use crate::ids::RequestId;
 
 /// Most observers whose observations are recognised.
-pub const MOST_OBSERVERS: usize = 16;
+pub(crate) const MOST_OBSERVERS: usize = 16;
 /// Most observations of one observer that are recognised, beside its newest.
-pub const MOST_TIMES: usize = 32;
+pub(crate) const MOST_TIMES: usize = 32;
 /// Most answered requests that are recognised.
-pub const MOST_ANSWERED: usize = 64;
+pub(crate) const MOST_ANSWERED: usize = 64;
 
 /// The last entries of a sequence.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,7 +67,7 @@ impl RecentObservations {
     }
 
     /// How many observers are remembered.
-    pub fn observers(&self) -> usize {
+    pub(crate) fn observers(&self) -> usize {
         self.observers.0.len()
     }
 

@@ -93,7 +93,7 @@ impl SessionStatus {
     }
 
     /// Whether a session may go from here to `to`.
-    pub fn may_become(self, to: Self) -> bool {
+    pub(crate) fn may_become(self, to: Self) -> bool {
         self.next().contains(&to)
     }
 

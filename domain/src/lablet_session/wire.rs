@@ -71,7 +71,7 @@ pub struct ObservationReport {
 
 impl ObservationReport {
     /// Whether nothing is known by it.
-    pub fn says_nothing(&self) -> bool {
+    pub(crate) fn says_nothing(&self) -> bool {
         let Self { observed_resources, observed_ports, request_id: _ } = self;
         observed_ports.is_none() && observed_resources.says_nothing()
     }

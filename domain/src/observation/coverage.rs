@@ -27,7 +27,7 @@ pub struct Coverage {
 
 impl Coverage {
     /// Whether nothing of the lab is known by it. What could not be read says nothing.
-    pub fn says_nothing(&self) -> bool {
+    pub(crate) fn says_nothing(&self) -> bool {
         let Self { nodes_total, nodes_booted, phase, failed_reads: _, unreadable_entries: _ } = self;
         nodes_total.is_none() && nodes_booted.is_none() && *phase == Phase::Unknown
     }

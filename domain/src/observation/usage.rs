@@ -39,7 +39,7 @@ pub struct Usage {
 
 impl Quantities {
     /// Whether no amount is known by it.
-    pub fn says_nothing(&self) -> bool {
+    pub(crate) fn says_nothing(&self) -> bool {
         let Self {
             cpu_cores,
             memory_mb,
@@ -54,7 +54,7 @@ impl Quantities {
 
 impl Usage {
     /// Whether no amount is known by it.
-    pub fn says_nothing(&self) -> bool {
+    pub(crate) fn says_nothing(&self) -> bool {
         let Self { used, highest_cpu_percent } = self;
         used.says_nothing() && highest_cpu_percent.is_none()
     }

@@ -71,7 +71,7 @@ pub struct Tokens {
 
 impl Tokens {
     /// What each of them begins with, so that a leaked one is recognised.
-    pub const PREFIX: &str = "lablet_token_";
+    pub(crate) const PREFIX: &str = "lablet_token_";
 
     /// The tokens in this database.
     pub fn new(pool: PgPool, clock: Clock) -> Self {
