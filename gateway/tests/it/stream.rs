@@ -43,7 +43,9 @@ impl Client {
                 return Some(block.trim_end().lines().map(field).collect());
             }
             let chunk = tokio::time::timeout(Duration::from_secs(30), self.response.chunk());
-            let chunk = chunk.await.expect("the stream shows something within 30 s").unwrap()?;
+            // A client that does not read for too long is cut off, wherever in a block that is.
+            let Ok(chunk) = chunk.await.expect("the stream shows something within 30 s") else { return None };
+            let chunk = chunk?;
             self.buffer.push_str(std::str::from_utf8(&chunk).unwrap());
         }
     }
