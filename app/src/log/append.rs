@@ -77,8 +77,6 @@ pub(crate) struct FirstAnswer {
     pub(crate) aggregate_type: String,
     pub(crate) aggregate_id: String,
     pub(crate) digest: Vec<u8>,
-    /// Sequence of its first event.
-    pub(crate) first_sequence: i64,
     /// Sequence of its last event.
     pub(crate) sequence: i64,
 }

@@ -6,7 +6,6 @@ use std::time::Duration;
 use cqrs_es::DomainEvent as _;
 use domain::lablet_session::LabletSessionEvent;
 use domain::{Decide, Decision};
-use uuid::Uuid;
 
 use super::append::{Append, AppendError, FirstAnswer, NewEvent, first_answers};
 use super::cache::LoadedAggregate;
@@ -71,8 +70,6 @@ pub struct ExecutedCommand<A> {
     pub state: Arc<A>,
     /// Recorded, already done or repeated.
     pub outcome: Outcome,
-    /// Ids of the events that the command recorded, in order.
-    pub event_ids: Vec<Uuid>,
 }
 
 /// Why a command was not executed. Nothing was recorded, except where it is said.
@@ -196,7 +193,6 @@ impl Log {
                         position: loaded.position,
                         state: loaded.state,
                         outcome: Outcome::AlreadyDone,
-                        event_ids: Vec::new(),
                     });
                 }
             };
@@ -209,7 +205,6 @@ impl Log {
                     payload: stored_form(event).map_err(ExecuteError::Refused)?,
                 });
             }
-            let event_ids: Vec<Uuid> = new_events.iter().map(|event| event.event_id).collect();
             let append = Append {
                 aggregate_type: A::TYPE,
                 aggregate_id: id.to_owned(),
@@ -226,7 +221,6 @@ impl Log {
                         position: loaded.position,
                         state: loaded.state,
                         outcome: Outcome::Recorded,
-                        event_ids,
                     };
                     return Ok(executed);
                 }
@@ -367,16 +361,11 @@ impl Log {
         let id = if first.aggregate_id == id { id } else { &first.aggregate_id };
         let mut loaded = LoadedAggregate::<A>::default();
         self.apply_newer(id, &mut loaded, first.sequence).await?;
-        let count = first.sequence - first.first_sequence + 1;
-        let part =
-            HistoryPage { newest_first: false, beyond: Some(first.first_sequence - 1), payloads: false, limit: count };
-        let recorded = self.history_page(A::TYPE, id, part).await?.events;
         Ok(ExecutedCommand {
             sequence: loaded.sequence,
             position: loaded.position,
             state: loaded.state,
             outcome: Outcome::Repeated,
-            event_ids: recorded.into_iter().map(|event| event.event_id).collect(),
         })
     }
 

@@ -74,14 +74,19 @@ async fn a_cause_is_an_event_of_the_log_or_a_message() {
     world.settle().await;
     let effects = relations(&world, created.event_id).await.effects;
     assert_eq!(told(&effects), [(Relation::Effect, "lablet_session.terminated.v1")]);
-    let causes = relations(&world, ended.event_ids[0]).await;
+    let causes = relations(&world, event_at(&world, "s-1", ended.sequence).await).await;
     assert_eq!((told(&causes.causes), causes.message_id), (vec![(Relation::Cause, "lablet_session.created.v1")], None));
 
     world.session("s-2", "ospf").await;
     let by_message = step("order-7");
     let ended = world.log.execute::<LabletSession>("s-2", go(SessionStatus::Terminated), &by_message).await.unwrap();
-    let causes = relations(&world, ended.event_ids[0]).await;
+    let causes = relations(&world, event_at(&world, "s-2", ended.sequence).await).await;
     assert_eq!((causes.causes, causes.message_id.as_deref()), (vec![], Some("order-7")));
+}
+
+/// The event of a session with this sequence.
+async fn event_at(world: &World, session: &str, sequence: i64) -> Uuid {
+    world.log.history("lablet_session", session, sequence - 1, 1).await.unwrap()[0].event_id
 }
 
 /// The event by which the session `s-1` began.

@@ -149,7 +149,7 @@ pub(crate) async fn first_answers(
         return Ok(HashMap::new());
     }
     let rows = sqlx::query!(
-        r#"SELECT command_key AS "command_key!", command_digest AS "command_digest!", aggregate_type, aggregate_id, sequence,
+        r#"SELECT command_key AS "command_key!", command_digest AS "command_digest!", aggregate_type, aggregate_id,
                 sequence + command_events - 1 AS "last_sequence!"
            FROM events WHERE command_key = ANY($1)"#,
         keys as &[&str]
@@ -159,7 +159,6 @@ pub(crate) async fn first_answers(
             aggregate_type: row.aggregate_type,
             aggregate_id: row.aggregate_id,
             digest: row.command_digest,
-            first_sequence: row.sequence,
             sequence: row.last_sequence,
         };
         (row.command_key, first)
