@@ -6,7 +6,7 @@ use app::commands::Commands;
 use axum::extract::State;
 use domain::lablet_session::NewSession;
 
-use super::shape::{CreatedSession, WrittenSession};
+use super::shape::WrittenSession;
 use crate::answer::{Created, Written};
 use crate::body::RequestBody;
 use crate::caller::{Caller, Internal};
@@ -22,12 +22,12 @@ pub(crate) async fn create(
     State(commands): State<Commands>,
     _: Caller<Internal>,
     submission: Submission<NewSession>,
-) -> Result<Created<Written<CreatedSession>>, Problem> {
+) -> Result<Created<Written<WrittenSession>>, Problem> {
     let Submission { body, origin, warnings } = submission;
     let done = settled(commands.create_session(body, &origin).await, warnings)?;
     let session = WrittenSession::new(present(done.state.present())?, done.sequence, done.position);
     let path = format!("/api/lablet-sessions/{}", session.id);
-    Ok(written(&done, CreatedSession { session, observed_ports: None, observed_resources: None }).located_at(&path))
+    Ok(written(&done, session.in_full()).located_at(&path))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -53,6 +53,13 @@ pub(crate) struct WrittenSession {
     pub(crate) position: Position,
     /// The session's version.
     pub(crate) etag: String,
+    /// Ports that were observed: null in the answer to a creation, as nothing was observed yet; absent in others, as the
+    /// session does not know them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) observed_ports: Option<Option<PortMap>>,
+    /// The newest observation, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) observed_resources: Option<Option<ResourceObservation>>,
 }
 
 impl WrittenSession {
@@ -77,18 +84,13 @@ impl WrittenSession {
             updated_at: session.updated_at,
             position,
             etag: etag(sequence),
+            observed_ports: None,
+            observed_resources: None,
         }
     }
-}
 
-/// A session that has just been created, in the full read shape: nothing was observed of it yet.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub(crate) struct CreatedSession {
-    /// The session.
-    #[serde(flatten)]
-    pub(crate) session: WrittenSession,
-    /// Null: nothing was observed.
-    pub(crate) observed_ports: Option<PortMap>,
-    /// Null: nothing was observed.
-    pub(crate) observed_resources: Option<ResourceObservation>,
+    /// The same, where it has just been created: in the full read shape.
+    pub(crate) fn in_full(self) -> Self {
+        Self { observed_ports: Some(None), observed_resources: Some(None), ..self }
+    }
 }
