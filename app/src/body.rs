@@ -1,15 +1,13 @@
 //! Reading what somebody sends: JSON into a command, with everything that is wrong with it.
 //!
-//! The schema that is published is the one that is read by. One pass over the body, guided by it, finds every field
-//! that does not fit, every member that the command does not know and every member that is given twice; the pass builds
-//! no tree. Then the body is parsed into its type, which has the last word. The same rules hold over HTTP and on the
-//! bus:
+//! A body is checked against the schema that is published. One pass over it, which builds no tree, finds every field that
+//! does not fit, every unknown member and every duplicate. Then the body is parsed into its type, which may refuse it
+//! too. The same rules hold over HTTP and on the bus:
 //!
-//! - A field that does not fit is refused, with what would be right; all of them at once.
-//! - A member that is given twice is refused: which of the two is meant cannot be known.
-//! - A member that is not known is not used, and named in the answer's warnings; with [`Handling::Strict`] it is
-//!   refused.
-//! - A byte order mark before the body does not count.
+//! - All fields that do not fit are reported at once, each with what would be right.
+//! - A duplicate member is refused: nobody can know which of the two is meant.
+//! - An unknown member is ignored and named in the answer's warnings; with [`Handling::Strict`] it is refused.
+//! - A byte order mark before the body is ignored.
 
 mod complaints;
 mod leaves;
@@ -36,13 +34,13 @@ use crate::warning::Warning;
 /// Most nested arrays and objects of a body. The deepest body we know, an observation, has six.
 pub const DEEPEST: usize = 32;
 
-/// What becomes of a body with members that its reader does not know.
+/// How a body with unknown members is handled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Handling {
-    /// It is taken without them, and a warning names them.
+    /// The members are ignored, and a warning names them.
     #[default]
     Lenient,
-    /// It is refused.
+    /// The body is refused.
     Strict,
 }
 
@@ -59,7 +57,7 @@ impl Handling {
 pub struct Body<T> {
     /// What it says.
     pub value: T,
-    /// What of it was not used.
+    /// Members that were ignored.
     pub(crate) unknown: UnknownMembers,
 }
 
@@ -74,7 +72,7 @@ impl<T> Body<T> {
         Body { value: change(self.value), unknown: self.unknown }
     }
 
-    /// What it says, with what its sender should look at.
+    /// The value, with a warning for each unknown member.
     ///
     /// # Errors
     /// [`InvalidBody`] where unknown members are refused, and there are some.
@@ -102,7 +100,7 @@ where
     }
     match serde_json::from_str(text) {
         Ok(value) => Ok(Body { value, unknown }),
-        // Where it went wrong is looked for only then: paths cost more than all the rest.
+        // Only a refused body is parsed with its paths, which cost more than everything else.
         Err(_) => parsed_at_paths(&mut serde_json::Deserializer::from_str(text), unknown),
     }
 }
@@ -122,7 +120,7 @@ where
     parsed_at_paths(if is_rewritten { with_whole_numbers(value) } else { value }, unknown)
 }
 
-/// Parses a body to which its schema had no objection, and says of what its type refuses where it is.
+/// Parses a body that fits its schema. What its type refuses nevertheless is reported with its path.
 fn parsed_at_paths<'de, T, D>(deserializer: D, unknown: UnknownMembers) -> Result<Body<T>, InvalidBody>
 where
     T: DeserializeOwned,
@@ -133,7 +131,7 @@ where
     Ok(Body { value, unknown })
 }
 
-/// The same tree with each number that is whole written as one: to JSON 4.0 and 4 are one number, to serde they are two.
+/// The same tree with 4.0 written as 4: one number in JSON, two kinds of numbers in serde.
 fn with_whole_numbers(tree: Value) -> Value {
     match tree {
         Value::Number(number) => match number.as_f64().filter(|_| number.is_f64()).and_then(walk::whole) {
@@ -164,8 +162,8 @@ pub(crate) fn check_json(bytes: &[u8]) -> Result<(), InvalidBody> {
     walk.finish().map(drop)
 }
 
-/// As [`check_json`], of bytes that may be something else than JSON: what does not begin like an object or a list is not
-/// looked at.
+/// As [`check_json`], of bytes that may be something else than JSON: only what begins like an object or a list is
+/// checked.
 ///
 /// # Errors
 /// [`InvalidBody`].
@@ -193,10 +191,10 @@ fn json_text(bytes: &[u8]) -> Result<&str, InvalidBody> {
     }
 }
 
-/// What the type itself says against a body to which its schema had no objection.
+/// The complaint of a type about a body that fits its schema.
 fn at_path(error: serde_path_to_error::Error<serde_json::Error>) -> InvalidBody {
     let path = error.path().to_string();
-    // serde_path_to_error writes `?` for a step that it could not see.
+    // serde_path_to_error writes `?` for an unknown step.
     let path = if path == "." { "" } else { path.trim_end_matches('?').trim_end_matches('.') };
     let mut message = error.into_inner().to_string();
     if let Some(at) = message.rfind(" at line ") {
@@ -205,7 +203,7 @@ fn at_path(error: serde_path_to_error::Error<serde_json::Error>) -> InvalidBody 
     complaint(path, &message).into()
 }
 
-/// The shape of a type, made from its schema once.
+/// The shape of a type, made from its schema with the first use.
 fn shape_of<T: JsonSchema + 'static>() -> Arc<Shape> {
     static SHAPES: LazyLock<RwLock<HashMap<TypeId, Arc<Shape>>>> = LazyLock::new(RwLock::default);
     let id = TypeId::of::<T>();

@@ -180,7 +180,7 @@ fn read<T: DeserializeOwned + JsonSchema + 'static>(data: Value) -> Result<Body<
     body::from_value(data).map_err(|invalid| invalid.about("data"))
 }
 
-/// Reads a command's data and the id of what it is about. What is wrong with either is told at once.
+/// Reads a command's data and the id of what it is about. The complaints about both are reported together.
 fn read_about<I, T>(field: &'static str, subject: Option<&str>, mut data: Value) -> Result<Body<(I, T)>, InvalidBody>
 where
     I: FromStr<Err = Invalid>,

@@ -1,7 +1,7 @@
 //! The one place where HTTP, NATS and the controller meet the domain.
 //!
-//! A handler here looks up what other aggregates have to say (does the definition exist, and in which version), hands
-//! the decision to the domain and appends what it decides. One file per group of commands.
+//! A handler looks up what the decision needs of other aggregates (does the definition exist, and in which version), lets
+//! the domain decide and appends the events. One file per group of commands.
 
 mod advice;
 mod code;
@@ -64,11 +64,11 @@ pub struct CompletedCommand<A: Decide> {
     pub position: Position,
     /// The aggregate after the command.
     pub state: Arc<A>,
-    /// What the sender should look at. A handler adds to it after the command was executed.
+    /// What the sender should look at. Handlers add to it after the command was executed.
     pub warnings: Vec<Warning>,
 }
 
-/// What a command's sender is told, whichever way it came.
+/// The answer to a command's sender, over HTTP and on the bus.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Answer {
     /// `recorded`, `already_done` or `repeated`.
@@ -94,7 +94,7 @@ pub enum ErrorClass {
     Conflict,
     /// Something that Lablet depends on: the same command may work later.
     Dependency,
-    /// A mistake of ours: trying again does not help.
+    /// Nobody but us: it is a bug, and trying again does not help.
     Internal,
 }
 

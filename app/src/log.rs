@@ -128,7 +128,7 @@ pub struct Log {
     options: LogOptions,
     appender: append::Appender,
     cache: Arc<cache::Cache>,
-    /// Taken by commands that met a conflict.
+    /// Locked by commands that met a conflict, one lock for many aggregates.
     conflict_locks: Arc<striped_locks::StripedLocks>,
     appended: watch::Sender<u64>,
 }
@@ -154,8 +154,8 @@ pub fn pool(database_url: &str, most_connections: u32) -> Result<PgPool, sqlx::E
         .max_connections(most_connections)
         .acquire_timeout(Duration::from_secs(5))
         .idle_timeout(Duration::from_secs(300))
-        // A round trip for each use: the pool pings a connection when it comes back, and one that Postgres has ended since
-        // would fail the command that meets it.
+        // Costs a round trip for each use. Without it, a connection that Postgres ended while it was idle would fail the
+        // command that takes it.
         .test_before_acquire(true)
         .connect_lazy_with(options.application_name("lablet")))
 }
@@ -198,7 +198,7 @@ impl Log {
         &self.id_generator
     }
 
-    /// Changes whenever this process has appended. Other processes are heard of by the bus.
+    /// Changes with every append of this process. Appends of other processes are announced on the bus.
     pub fn appended(&self) -> watch::Receiver<u64> {
         self.appended.subscribe()
     }
@@ -257,7 +257,7 @@ impl Log {
         self.event_over(&self.pool, event_id).await
     }
 
-    /// The same, over a connection that the caller has already: each that is taken costs the pool a round trip of its own.
+    /// The same, over the caller's connection: taking one from the pool costs a round trip.
     ///
     /// # Errors
     /// The database does not answer.

@@ -16,7 +16,7 @@ pub struct InvalidBody {
     complaints: Vec<Invalid>,
     /// How many more there are.
     more: usize,
-    /// What was not used of the body; a name that is misspelt may be why something is missing.
+    /// Unknown members: a misspelt one may be why another is missing.
     warnings: Vec<Warning>,
 }
 
@@ -46,7 +46,7 @@ impl InvalidBody {
         self
     }
 
-    /// The same complaints, of which those about a part of the member `name` name it as from within that member.
+    /// The same complaints with paths relative to the member `name`: `data.reason` becomes `reason`.
     #[must_use]
     pub(crate) fn relative_to(mut self, name: &str) -> Self {
         for complaint in &mut self.complaints {
@@ -58,22 +58,22 @@ impl InvalidBody {
         self
     }
 
-    /// The complaints, as many as are kept.
+    /// The complaints, up to the bound.
     pub fn complaints(&self) -> &[Invalid] {
         &self.complaints
     }
 
-    /// How many there are beyond those that are kept.
+    /// How many there are beyond the bound.
     pub fn more(&self) -> usize {
         self.more
     }
 
-    /// What of the body was not used.
+    /// Unknown members of the body.
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
     }
 
-    /// The same complaints, with what of the body was not used.
+    /// The same complaints, with these unknown members.
     #[must_use]
     pub(super) fn beside(mut self, warnings: Vec<Warning>) -> Self {
         self.warnings = warnings;

@@ -1,5 +1,5 @@
-//! Types of the domain that are one text or one number on the wire. They know best what they take, and say it in their
-//! own words; a schema could only state a pattern.
+//! Types of the domain that are one text or one number on the wire. They word their own refusals; a schema could only
+//! state a pattern.
 
 use std::fmt;
 
@@ -43,7 +43,7 @@ impl fmt::Display for Leaf<'_> {
     }
 }
 
-/// What a type says against a value; nothing where it takes it.
+/// Whether a type accepts a value, else its complaint.
 pub(super) type Check = fn(Leaf<'_>) -> Result<(), Invalid>;
 
 /// The check of the type with this name in schemas.
@@ -94,7 +94,7 @@ fn check<T: for<'de> Deserialize<'de>>(leaf: Leaf<'_>) -> Result<(), Invalid> {
         Ok(_) => Ok(()),
         Err(error) => {
             let said = complaint("", &error.to_string());
-            // serde's own complaint names its types; the value says the same more plainly.
+            // serde's own complaint names types of Rust.
             if said.problem.starts_with("is wrong: ") {
                 return Err(Invalid::new("", format!("is {leaf}"), said.expected));
             }
@@ -103,7 +103,7 @@ fn check<T: for<'de> Deserialize<'de>>(leaf: Leaf<'_>) -> Result<(), Invalid> {
     }
 }
 
-/// What a type takes, in its own words.
+/// What would be right for a type, in its own words.
 fn expected<T: for<'de> Deserialize<'de>>() -> String {
     let impossible = T::deserialize(IntoDeserializer::<Error>::into_deserializer(""));
     impossible.err().map_or_else(|| "a value".to_owned(), |error| complaint("", &error.to_string()).expected)

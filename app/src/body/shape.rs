@@ -19,7 +19,7 @@ pub(super) struct Shape {
 /// The kinds of values that bodies hold.
 #[derive(Debug, Clone)]
 pub(super) enum Form {
-    /// Whatever it is, it is not looked at.
+    /// Anything; it is not checked.
     Anything,
     Object {
         members: Members,
@@ -94,7 +94,7 @@ pub(super) struct Others {
 }
 
 impl Shape {
-    /// A value that is not looked at.
+    /// A value that is not checked.
     pub(super) const ANYTHING: Self = Self { nullable: true, form: Form::Anything };
 
     /// The shape of a type.
@@ -137,7 +137,7 @@ impl Shape {
 
 struct Maker<'a> {
     definitions: &'a Map<String, Value>,
-    /// The definitions within which this one is made: one within itself is not looked at.
+    /// The definitions around the one at hand: a recursive one is not checked.
     open: Vec<String>,
 }
 
@@ -165,7 +165,7 @@ impl Maker<'_> {
         let mut kinds = types.into_iter().filter(|kind| *kind != "null");
         let form = match (kinds.next(), kinds.next()) {
             (Some(kind), None) => self.form(kind, schema, variants.map(Vec::as_slice).unwrap_or_default()),
-            // Of several kinds the type itself decides.
+            // A value of several kinds is checked by its type alone.
             _ => choice(schema).unwrap_or(Form::Anything),
         };
         Shape { nullable, form }
@@ -282,7 +282,7 @@ impl Maker<'_> {
     }
 }
 
-/// The members of objects of which a value is one. Which one, its type decides, and so what is required.
+/// The members of all objects of which a value may be one. Its type decides which one, and so what is required.
 fn either(shapes: Vec<Shape>) -> BTreeMap<String, Member> {
     let mut members: BTreeMap<String, Member> = BTreeMap::new();
     for shape in shapes {

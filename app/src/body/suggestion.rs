@@ -2,7 +2,7 @@
 
 use super::shape::{Form, Shape};
 
-/// Names this far apart, or less, may be the same name misspelt.
+/// Greatest edit distance at which a name may be another one misspelt.
 fn greatest_distance(length: usize) -> usize {
     (length / 4).clamp(1, 3)
 }
@@ -12,7 +12,7 @@ fn plain(name: &str) -> String {
     name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect()
 }
 
-/// A member of `here`, or of an object one level below or at the top, that may be meant by `name`, as a path.
+/// The path of a member that `name` may mean: one of `here`, of an object one level below, or of the top.
 pub(super) fn meant(name: &str, here: &Shape, top: &Shape) -> Option<String> {
     let wanted: String = plain(name).chars().take(100).collect();
     if wanted.is_empty() {

@@ -1,4 +1,4 @@
-//! Members of a body that its reader does not know.
+//! Unknown members of a body.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use crate::warning::{Warning, WarningCode};
 /// Most members that are named; the others are only counted.
 const MOST_NAMED: usize = 25;
 
-/// Members of a body that its reader does not know, each once, in the body's order.
+/// Unknown members of a body, each once, in the body's order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct UnknownMembers {
     named: Vec<UnknownMember>,
@@ -22,16 +22,16 @@ pub(crate) struct UnknownMembers {
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct UnknownMember {
     field: String,
-    /// What was meant.
+    /// The name that the sender may have meant.
     meant: Option<String>,
-    /// What is known there.
+    /// The names that are known there.
     known: String,
     /// How often the same member occurs in other entries of a list.
     again: usize,
 }
 
 impl UnknownMembers {
-    /// Counts a member at `place`, a path without indexes. Answers whether it is one to be [described](Self::describe).
+    /// Counts a member at `place`, a path without indexes. True: it is new, and to be [described](Self::describe).
     pub(super) fn is_new(&mut self, place: &str) -> bool {
         if let Some(known) = self.places.get(place) {
             if let Some(known) = self.named.get_mut(*known) {

@@ -18,14 +18,14 @@ use super::unknown::UnknownMembers;
 
 /// Longest part of a member's name that a path shows.
 const LONGEST_NAME: usize = 80;
-/// Members of one object that are looked through one by one before a set is made of their names.
+/// Unknown members of one object up to which duplicates are found without a set.
 const FEW: usize = 16;
 
-/// What the pass found. Names are borrowed from the body: one that is right costs no allocation.
+/// What the pass found. Names are borrowed from the body: a known one costs no allocation.
 #[derive(Default)]
 pub(super) struct Walk<'de> {
     path: Vec<Step<'de>>,
-    /// Names given in the objects on the path that no shape knows, those of the innermost object last.
+    /// Unknown names in the objects on the path, those of the innermost object last.
     names: Vec<Cow<'de, str>>,
     wrong: Option<InvalidBody>,
     unknown: UnknownMembers,
@@ -51,7 +51,7 @@ impl<'de> Walk<'de> {
                 let said = error.to_string();
                 let message = said.split(" at line ").next().unwrap_or_default();
                 self.ended = Some(match error.classify() {
-                    // JSON knows no greatest number; every program does.
+                    // JSON has no greatest number, but every program that reads it has one.
                     _ if message == "number out of range" => {
                         Invalid::new(self.shown_path(), "is out of the range of numbers", "a number that can be stored")
                     }
@@ -78,7 +78,7 @@ impl<'de> Walk<'de> {
         }
     }
 
-    /// What the body holds beyond its shape.
+    /// The unknown members.
     ///
     /// # Errors
     /// Everything that is wrong.
@@ -212,7 +212,7 @@ fn shown(name: &str) -> Cow<'_, str> {
     Cow::Owned(format!("{short:?}"))
 }
 
-/// A value on its way past, with the shape that it should have.
+/// A value of the body, and the shape that it should have.
 struct Node<'w, 's, 'de> {
     walk: &'w mut Walk<'de>,
     shape: &'s Shape,
@@ -280,7 +280,7 @@ impl<'de> Visitor<'de> for Node<'_, '_, 'de> {
         let mut count = 0;
         loop {
             walk.path.push(Step::Entry(count));
-            // Entries beyond the bound are counted, not judged one by one.
+            // Entries beyond the bound are only counted.
             let shape = if most.is_some_and(|most| count >= most) { &Shape::ANYTHING } else { items };
             if entries.next_element_seed(Node { walk: &mut *walk, shape, top })?.is_none() {
                 break;
@@ -372,7 +372,7 @@ impl Walk<'_> {
 struct Given<'de> {
     /// Those that its shape knows.
     places: Places,
-    /// Where the names of the others begin among those of all objects on the path.
+    /// Where this object's unknown names begin among those of all objects on the path.
     begun: usize,
     /// The same names, once there are many.
     many: HashSet<Cow<'de, str>>,
@@ -408,7 +408,7 @@ impl<'de> Given<'de> {
 #[derive(Default)]
 struct Places {
     first: u128,
-    /// Objects with more members than bits are none that we know.
+    /// Places beyond the bits; no object of ours has so many members.
     later: HashSet<usize>,
 }
 

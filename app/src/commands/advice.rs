@@ -1,4 +1,4 @@
-//! What is worth a look about an allocation, although it is recorded: the scheduler may know better.
+//! Warnings about an allocation. It is recorded all the same, as the scheduler may know better.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) const ADVICE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Looks at what else is allocated, which no single aggregate knows.
 pub trait AllocationAdvisor: Send + Sync {
-    /// What is worth a look about the allocation of a session, as it is after the event at this position. Nothing where
-    /// that cannot be told.
+    /// Warnings about the allocation of a session, as it is after the event at this position. None where the advisor
+    /// cannot tell.
     fn advise<'a>(&'a self, session: &'a PresentSession, position: Position) -> BoxFuture<'a, Vec<Warning>>;
 }

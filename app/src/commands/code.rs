@@ -1,4 +1,4 @@
-//! What goes wrong with commands, as classes that programs tell apart: one table for HTTP and for the bus.
+//! Error codes of commands for programs: one table for HTTP and for the bus.
 
 use domain::lablet_session::LabletSessionError;
 

@@ -76,7 +76,7 @@ impl Commands {
         Ok(done)
     }
 
-    /// What the advisor finds, in time: a warning that cannot be had fails no command.
+    /// The advisor's warnings, where they come in time: no command fails for lack of them.
     async fn advice(&self, done: &CompletedCommand<LabletSession>) -> Vec<Warning> {
         let (Some(advisor), Some(session)) = (&self.advisor, done.state.present()) else { return Vec::new() };
         tokio::time::timeout(ADVICE_WITHIN, advisor.advise(session, done.position)).await.unwrap_or_else(|_| {

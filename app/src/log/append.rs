@@ -1,7 +1,8 @@
 //! Appending: commands queue up, and each of a few writers takes whatever is queued into one statement.
 //!
-//! A transaction of its own costs a command two to three times what a row in a shared insert costs. Nobody waits for
-//! company: a writer takes its share of what is there, and what arrives meanwhile is the next statement.
+//! A transaction of its own costs a command two to three times what a row in a shared insert costs. No command waits for
+//! others to share a statement with: a writer takes its share of what is queued, and what arrives meanwhile goes into
+//! the next statement.
 //!
 //! A command that finds a writer idle sends the statement in its own task: no other task has to be woken for it, before
 //! the statement or after. Where commands wait when a statement is answered, a task of the writer's own goes on.
@@ -27,7 +28,7 @@ use crate::database::DatabaseFailure;
 
 /// Most payload of all commands that wait for a writer or are being written, in KiB; more wait for room.
 const MOST_WAITING_KIB: u32 = 32 * 1024;
-/// A small command counts as so much, which bounds how many of them wait: 4,096.
+/// The least that a command counts, in KiB, so that at most 4,096 commands wait.
 const LEAST_KIB: u32 = 8;
 /// Most commands of one statement.
 const MOST_COMMANDS: usize = 128;
@@ -99,7 +100,7 @@ struct Writers {
     count: usize,
     room: Arc<Semaphore>,
     queue: Mutex<Queue>,
-    /// Where work goes on that was dropped half-way.
+    /// The runtime on which work goes on that was dropped half-way.
     runtime: Handle,
 }
 
@@ -184,8 +185,8 @@ impl Turn {
 
     async fn write(&mut self) {
         if self.writer.as_ref().is_some_and(Writer::expects_several) {
-            // Whoever is ready to send another command does so now. Without this the first of those who were answered
-            // together would fill a statement alone, and the others wait for the next.
+            // Senders that were answered together send their next commands now. Without this the first of them would fill
+            // a statement alone, and the others would wait for the next.
             tokio::task::yield_now().await;
         }
         let batch = self.take();
@@ -197,7 +198,7 @@ impl Turn {
     /// The commands of the next statement.
     fn take(&mut self) -> Vec<QueuedAppend> {
         let mut queue = self.writers.queue();
-        // Statements of several writers overlap: one that took everything would leave the others nothing to do.
+        // A writer that took everything would leave the others idle, whose statements could overlap with its own.
         let free_writers = self.writers.count.saturating_sub(queue.writing).max(1);
         let share = queue.waiting.len().div_ceil(free_writers).min(MOST_COMMANDS);
         let mut bytes = 0;

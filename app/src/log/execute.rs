@@ -1,4 +1,4 @@
-//! Executing a command: load, decide, append; again on a conflict, as a decision is pure.
+//! Executing a command: load, decide, append. A decision is pure, so that a conflict simply repeats all three.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,19 +15,19 @@ use super::record::{Origin, RecordedEvent};
 use super::{Log, LogError, in_time, snapshot};
 use bus::Backoff;
 
-/// How often a command meets somebody else's events before it gives up.
+/// Most conflicts of a command before it is given up.
 const ATTEMPTS: u32 = 16;
 /// How many events are read at once when an aggregate is loaded.
 const PAGE: i64 = 1_000;
 
-/// What became of a command.
+/// Outcome of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
     /// Its events are in the log now.
     Recorded,
-    /// It had taken effect before, by whatever command; nothing was recorded.
+    /// Nothing was recorded: an earlier command, whichever it was, had the same effect.
     AlreadyDone,
-    /// This very command (by its key) had been executed before: the first answer again.
+    /// A command with the same key was executed before: the first answer again.
     Repeated,
 }
 
@@ -42,8 +42,8 @@ pub enum Expected {
 }
 
 impl Expected {
-    /// The newest of the expected versions, where the newest one there is, `actual`, is none of them. Of something that
-    /// does not exist its own rules say so.
+    /// The newest expected version, where `actual` is none of them. `None` also where the aggregate does not exist, which
+    /// its own rules refuse.
     fn missed_by(&self, actual: i64) -> Option<i64> {
         match self {
             Self::Any => None,
@@ -169,7 +169,7 @@ impl Log {
                 tokio::time::sleep(backoff.next_wait()).await;
             }
             let (loaded, is_newest) = match known.take() {
-                // The first decision may rest on what the cache knows: appending tells whether that was the newest.
+                // The first decision may rest on a stale cache: the append then conflicts.
                 Some(cached) if attempt == 0 => (cached, false),
                 cached => (self.refresh::<A>(id, cached).await?, true),
             };
@@ -179,7 +179,7 @@ impl Log {
             };
             let events = match decision {
                 Ok(Decision::Record(events)) if !events.is_empty() => events,
-                // A repeated command often finds the world changed by its first execution.
+                // A repeated command is often refused only because its first execution changed the state.
                 other => {
                     if let Some(repeated) = self.first_answer::<A>(id, origin).await? {
                         return Ok(repeated);
@@ -357,7 +357,7 @@ impl Log {
         if !same_command {
             return Err(ExecuteError::KeyReused { key: dedupe.map(|dedupe| dedupe.key.clone()).unwrap_or_default() });
         }
-        // A generated id differs from attempt to attempt; the first answer is about the one that was generated first.
+        // A generated id differs from attempt to attempt: the first answer is about the first one.
         let id = if first.aggregate_id == id { id } else { &first.aggregate_id };
         let mut loaded = LoadedAggregate::<A>::default();
         self.apply_newer(id, &mut loaded, first.sequence).await?;

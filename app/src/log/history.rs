@@ -1,7 +1,7 @@
 //! Questions about one aggregate's events, each a range of the log's primary key.
 //!
-//! An observation of a large lab weighs half a megabyte, and a session may have thousands of events: who does not need
-//! the payloads does not read them.
+//! An observation of a large lab has half a megabyte, and a session may have thousands of events: payloads are read only
+//! where they are needed.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -55,9 +55,9 @@ const BY_IDS: &str = concat!(
 /// A part of one aggregate's history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryPage {
-    /// From the newest event to the oldest, in place of the other way round.
+    /// From the newest event to the oldest; else from the oldest to the newest.
     pub newest_first: bool,
-    /// The sequence beyond which the part begins; none: at the end where reading begins.
+    /// The part begins beyond this sequence; none: with the first event in this direction.
     pub beyond: Option<i64>,
     /// Whether the payloads are wanted; where not, they are null.
     pub payloads: bool,
@@ -107,7 +107,7 @@ impl Log {
     }
 
     /// The last events of one aggregate that are of these types (without their version), at most `limit`, oldest first.
-    /// Meant for types whose events are small: each is read whole.
+    /// For types whose events are small: their payloads are read.
     ///
     /// # Errors
     /// The database does not answer.

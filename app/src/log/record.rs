@@ -91,8 +91,8 @@ impl RecordedEvent {
     }
 }
 
-/// What of an event's metadata this build knows. Other writers may keep anything there, which must not keep the event
-/// from being read: a member that is no text is none.
+/// The members of an event's metadata that this build knows. Other writers may store anything there, which must not make
+/// the event unreadable: a member that is no text counts as absent.
 fn metadata(json: &[u8]) -> Metadata {
     let Ok(mut members) = serde_json::from_slice::<HashMap<String, Value>>(json) else { return Metadata::default() };
     let mut text = |name: &str| match members.remove(name) {
@@ -171,7 +171,7 @@ impl Origin {
         self
     }
 
-    /// What the events of the command say of their cause: [`Metadata`] that borrows its texts.
+    /// The metadata of the command's events: [`Metadata`] that borrows its texts.
     pub(crate) fn metadata(&self) -> impl Serialize {
         #[derive(Serialize)]
         struct BorrowedMetadata<'a> {

@@ -32,7 +32,7 @@ pub(super) async fn load<A: Decide>(pool: &PgPool, id: &str) -> sqlx::Result<Opt
     }
 }
 
-/// Keeps a state in place of older ones. Failing to is harmless, so it is logged and no more.
+/// Keeps a state in place of older ones. A failure is only logged, as the history has it all.
 pub(super) async fn keep<A: Decide>(pool: PgPool, id: String, state: Arc<A>, sequence: i64) {
     let kept = sqlx::query!(
         "WITH kept AS (

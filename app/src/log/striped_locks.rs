@@ -7,7 +7,8 @@ use tokio::sync::{Mutex, MutexGuard};
 const LOCKS: usize = 64;
 
 /// Serialises commands that met a conflict on the same aggregate: of many that decide at once only one can win, and the
-/// others would have decided in vain. Waiting for another aggregate of the same lock costs less than a lock for each.
+/// others would have decided in vain. One lock serves many aggregates: waiting for another one costs less than a lock for
+/// each.
 pub(super) struct StripedLocks {
     hasher: RandomState,
     locks: [Mutex<()>; LOCKS],

@@ -7,10 +7,10 @@ use sqlx::PgExecutor;
 
 use super::{Log, LogError, Position, in_time};
 
-/// Events that wait are counted no further.
+/// The greatest number to which events are counted that readers do not see.
 pub(crate) const MOST_HELD_BACK: i64 = 10_000;
 
-/// A lag beyond this holds up everybody who reads: whoever asks how things are is told so.
+/// A greater lag is reported as a problem, as it holds up every reader.
 const TOLERATED_LAG: Duration = Duration::from_secs(5);
 
 /// How far the log's readers are behind what is committed.
@@ -28,7 +28,7 @@ impl Visibility {
         self.lag.unwrap_or_default().as_secs_f64()
     }
 
-    /// Whether somebody's transaction hangs, and not only ends in a moment.
+    /// Whether a transaction hangs, instead of ending in a moment.
     pub fn is_late(&self) -> bool {
         self.lag.is_some_and(|lag| lag > TOLERATED_LAG)
     }
@@ -70,9 +70,9 @@ impl Log {
         Ok(visibility)
     }
 
-    /// The position to wait for, where somebody names this one: itself, if the log has come to it, whether readers see
-    /// it yet or not. One of an earlier epoch may have been lost with the dump that was restored since; nothing comes
-    /// after the epoch's last event that is there. `None`: the log has not come to it, nobody was ever given it.
+    /// The position to wait for where somebody names this one: itself, once the log has reached it, whether readers see it
+    /// yet or not. A position of an earlier epoch may have been lost when a dump was restored: then the newest one.
+    /// `None`: the log has not reached it, so that nobody was ever given it.
     ///
     /// # Errors
     /// The database does not answer.

@@ -119,8 +119,8 @@ async fn insert_many(connection: &mut PgConnection, appends: &[&Append]) -> sqlx
     rows.bind_events(query).bind(&rows.command_events).fetch_all(connection).await
 }
 
-/// For commands that did not go in: events that an earlier attempt, whose answer was lost, had put in, and the first
-/// answers to their keys.
+/// For commands that were not inserted: the positions of their events where an earlier attempt, whose answer was lost,
+/// had inserted them, and the first answers to their keys.
 async fn explain(
     connection: &mut PgConnection,
     appends: &[&Append],

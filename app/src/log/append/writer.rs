@@ -44,7 +44,7 @@ impl Writer {
     /// Writes these commands and answers each.
     pub(super) async fn write_batch(&mut self, mut batch: Vec<QueuedAppend>) {
         self.expects_several = batch.len() > 1;
-        // Whoever gave up while the command was queued was promised nothing.
+        // A sender that gave up while its command was queued was promised nothing.
         batch.retain(|queued| !queued.answer.is_closed());
         // In one order everywhere: two statements that touch the same aggregates must not wait for each other.
         batch.sort_by(|a, b| {
@@ -85,7 +85,7 @@ impl Writer {
                     answer(queued, Err(outcome));
                 }
             }
-            // One command's data spoilt the statement for all: each on its own, so that it harms only itself.
+            // The data of one command failed the statement for all: one by one, it harms only itself.
             Err(_) => {
                 for queued in batch {
                     Box::pin(self.write(vec![queued])).await;
@@ -142,7 +142,7 @@ fn blames_the_data(error: &sqlx::Error) -> bool {
     DatabaseFailure::from_error(error) == DatabaseFailure::Data
 }
 
-/// Somebody else's event stands where a later event of the command belongs.
+/// Whether another event has the sequence of one of the command's later events.
 fn is_unique_violation(error: &sqlx::Error) -> bool {
     error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
