@@ -42,7 +42,8 @@ pub trait Decide:
     /// The aggregate's own error when a rule refuses the command; nothing is to be appended then.
     fn decide(&self, command: Self::Command) -> Result<Decision<Self::Event>, Self::Error>;
 
-    /// About how many bytes the state takes. Asked after every command: it counts entries and looks at none of them.
+    /// About how many bytes the state takes. It is called after every command, so it counts entries without looking at
+    /// them.
     fn weight(&self) -> usize;
 }
 

@@ -1,8 +1,8 @@
 //! What of an observation counts, and which observation is the newest.
 //!
-//! Whatever was reported is recorded and shown. It is no evidence where it contradicts itself, and where nothing ran:
-//! a total that is not the sum of its own nodes may be off by any factor, and a lab without a running node needs nothing
-//! whatever its definition needs.
+//! Every report is recorded and shown. It is no evidence where it contradicts itself (a total that is not the sum of its
+//! own nodes may be off by any factor), and where nothing ran (a lab without a running node uses nothing, whatever its
+//! definition needs).
 
 use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
@@ -22,9 +22,9 @@ const TOLERATED_MB: f64 = 16.0;
 
 /// When an observation counts as made: as its observer says, and no later than it was recorded.
 ///
-/// The newer of two observations is the one with the later such time; of two with the same time, the one recorded later.
-/// Everything that picks a newest observation compares this time, so a sender whose clock is ahead cannot hide later
-/// observations. Stored times may lie anywhere; this one can be shown.
+/// Whatever picks the newest observation compares this time, and of two with the same time takes the one recorded later.
+/// So a sender whose clock is ahead cannot hide later observations. Stored times may lie anywhere; this one can be
+/// shown.
 pub fn made_at(observed_at: DateTime<Utc>, recorded_at: DateTime<Utc>) -> DateTime<Utc> {
     time::shown(observed_at.min(recorded_at))
 }
@@ -104,7 +104,7 @@ impl Sum {
             Resource::Memory | Resource::Storage => TOLERATED_MB,
         };
         let off = total - self.known;
-        // A difference of floating-point numbers may lie a hair above what it is.
+        // Allows for the rounding of floating-point numbers.
         let tolerated = (total.max(self.known) * TOLERATED_SHARE).max(least) + 1e-9;
         if self.whole { off.abs() > tolerated } else { -off > tolerated }
     }
@@ -133,7 +133,7 @@ impl NodeObservation {
             .or_else(|| (!has_machine(&self.node_definition)).then_some(0.0))
     }
 
-    /// Whether the node certainly does not run. One whose state is unknown may.
+    /// Whether the node certainly does not run. A node in an unknown state may run.
     fn stands_still(&self) -> bool {
         matches!(self.state.as_deref(), Some("DEFINED_ON_CORE" | "STOPPED" | "QUEUED"))
     }
@@ -219,7 +219,7 @@ impl ResourceObservation {
             return Evidence::default();
         }
         let contradictions = self.contradictions();
-        // Of a quantity that is stated twice, neither counts once one of the two is refuted.
+        // A quantity that is stated twice does not count where one of the two statements is refuted.
         let counts = |fields: [&str; 2]| !contradictions.iter().any(|found| fields.contains(&found.field.as_str()));
         Evidence {
             cpu_cores: self.nominal_cpu_cores().filter(|_| counts(["total_cpu_cores", "nominal.cpu_cores"])),

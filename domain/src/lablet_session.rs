@@ -313,7 +313,7 @@ impl PresentSession {
             .ok_or(LabletSessionError::TransitionNotAllowed { from, to })
     }
 
-    /// The field of a step to the status that the session has which says something that is not recorded.
+    /// For a step to the status that the session has already: the first field that differs from what is recorded.
     fn new_fact(&self, transition: &Transition) -> Option<&'static str> {
         let Transition { new_status: _, reason, worker_id, allocated_ports, cml_lab_id, timeslot } = transition;
         let fields = [
@@ -326,7 +326,7 @@ impl PresentSession {
         fields.into_iter().find_map(|(field, is_new)| is_new.then_some(field))
     }
 
-    /// No step leads to pending, so that no event can record what is given with one.
+    /// The refusal of a new fact that is given with a step to pending: no event leads there that could record it.
     fn not_recorded_while_pending(&self, field: &'static str) -> Invalid {
         let recorded = match (field, self.timeslot) {
             ("timeslot", Some(timeslot)) => format!("{:?} to {:?}", timeslot.start(), timeslot.end()),
@@ -411,7 +411,7 @@ impl PresentSession {
         };
         let renamed_ports = drift.as_ref().map(|drift| drift.renamed.clone()).unwrap_or_default();
         let drift = drift.filter(|drift| !drift.is_none());
-        // A drift that a newer observation has superseded is history and raises no event of its own.
+        // A drift that is older than the newest verdict is history, and no event of its own is recorded for it.
         let is_newest =
             replaces(made_at(observed_at, now), self.observations.drift.as_ref().map(|drift| drift.made_at));
         let (drift, late_drift) = if is_newest { (drift, None) } else { (None, drift) };
@@ -530,7 +530,7 @@ impl Decide for LabletSession {
     }
 
     fn weight(&self) -> usize {
-        /// A port, a request or an observer: its name, its value and its share of the map's nodes.
+        /// Bytes of a port, a request or an observer in a map: name, value and share of the map's nodes.
         const ENTRY: usize = 128;
         let Self::Present(session) = self else { return size_of::<Self>() };
         let entries = session.allocated_ports.as_ref().map_or(0, PortMap::len)

@@ -1,4 +1,4 @@
-//! Numbers within bounds, which stand in the type and in its JSON schema alike.
+//! Numbers within bounds. The type states the bounds, and its JSON schema repeats them.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};

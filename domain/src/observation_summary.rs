@@ -1,12 +1,12 @@
 //! What observations add up to: the newest one, the newest known reading of each quantity, the newest verdict on the ports.
 //!
 //! The rule is here and nowhere else. A session's state and every read model hold an [`ObservationSummary`] and give it
-//! each observation in the order of the log; over all sessions of a definition it says when that was last observed.
+//! each observation in the order of the log. Over all sessions of a definition it says when that was last observed.
 //!
-//! - Newest is what was made last by [`made_at`]; of two made at the same time, what was recorded later.
-//! - An observation that was made before the newest one and recorded after it is history: it is counted, and where it
-//!   tells something that no newer one told, that is known from then on. It replaces nothing newer.
-//! - A quantity that an observation does not know, or of which it is no evidence, keeps its earlier reading and that
+//! - The newest observation is the one with the latest [`made_at`]; of two at the same time, the one recorded later.
+//! - An observation that arrives late, after a newer one, is history. It is counted, and fills in what no newer one
+//!   knows. It replaces nothing newer.
+//! - A quantity that an observation does not know, or of which it is no evidence, keeps its earlier reading with that
 //!   reading's age. The same holds for the verdict on the ports where the tags could not be read.
 
 use std::collections::BTreeMap;

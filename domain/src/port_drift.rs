@@ -44,8 +44,7 @@ pub struct PortDrift {
 }
 
 impl PortDrift {
-    /// What differs between the two. `details` tell of observed ports, where it is known, to which node they lead; of
-    /// the others the names tell it.
+    /// What differs between the two. To which node an observed port leads is known from `details`, else from its name.
     ///
     /// An allocated port is as planned where the same outside port is observed on the same node by the same layer 4
     /// protocol, whatever it is called. The same outside port on another node is not the allocated one.

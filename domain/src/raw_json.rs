@@ -21,8 +21,7 @@ impl RawJson {
         Self("null".into())
     }
 
-    /// A text that is JSON already, e.g. because Postgres' type `json` held it. It is looked at when it is written
-    /// out or read into a type.
+    /// A text that is known to be JSON, e.g. of a column of Postgres' type `json`. It is not checked here.
     pub fn trusted(text: impl Into<Box<str>>) -> Self {
         Self(text.into())
     }
@@ -99,8 +98,8 @@ impl Serialize for RawJson {
     }
 }
 
-/// Writes the value down while it is read, whatever it is read from: also from a value that serde has buffered, as it
-/// does for tagged enums, where serde_json's own raw value cannot be read.
+/// Writes a value as JSON while it is read. Unlike serde_json's raw value it can be read from a value that serde has
+/// buffered, as it does for tagged enums.
 impl<'de> Deserialize<'de> for RawJson {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut text = String::new();

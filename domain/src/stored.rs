@@ -1,11 +1,15 @@
 //! Reading what the log holds.
 //!
-//! The types of this crate hold nothing that is beyond their bounds, and refuse it where a sender states it. What is
-//! stored was accepted under the bounds of its day and has to stay readable when bounds become narrower. So it is read by
-//! the same types, and where they refuse it, once more with every value made to fit the bounds that their JSON schema
-//! states: a text is cut and cleaned, a time becomes the nearest one, a number is unknown (null) where that can be said and
-//! else the nearest one, and of a list or a map the first entries stay. The stored event itself is not changed, and whoever
-//! asks for it gets it as it was recorded.
+//! The types of this crate refuse whatever is beyond their bounds. A stored event was accepted under the bounds of its day
+//! and has to stay readable when they become narrower. So it is read by the same types, and where they refuse it, once
+//! more with every value made to fit the bounds of their JSON schema:
+//!
+//! - a text is cut and cleaned,
+//! - a time becomes the nearest one,
+//! - a number becomes null (unknown) where the schema allows that, else the nearest one,
+//! - a list or a map keeps its first entries.
+//!
+//! The stored event itself does not change, and is shown as it was recorded.
 
 use std::any::TypeId;
 use std::collections::HashMap;
@@ -46,7 +50,7 @@ where
     let schema = schema_of::<T>();
     let definitions = schema.get("$defs").and_then(Value::as_object);
     Bounds { definitions }.fit(&mut value, &schema);
-    // The first refusal names what is wrong with the value as it is stored.
+    // The first refusal is about the value as it is stored.
     T::deserialize(value).map_err(|_| refusal)
 }
 
@@ -113,7 +117,7 @@ impl<'a> Bounds<'a> {
         }
     }
 
-    /// The schema that this one refers to, beside whatever else it says.
+    /// The schema to which this one refers, where it does.
     fn referred(&self, schema: &Map<String, Value>) -> Option<&'a Value> {
         let name = schema.get("$ref")?.as_str()?.strip_prefix("#/$defs/")?;
         self.definitions?.get(name)
@@ -253,7 +257,7 @@ mod tests {
             let seen = &mut stored["observed_resources"];
             let mut places = Vec::new();
             leaves(seen, String::new(), &mut places);
-            // Names of ports, their numbers and what is one of several words were never anything else.
+            // Port names, port numbers and words of a choice never had other bounds.
             places.retain(|place| !["observed_ports", "/ports/", "phase", "_at"].iter().any(|part| place.contains(part)));
             let place = which.get(&places);
             let leaf = seen.pointer_mut(place).unwrap();

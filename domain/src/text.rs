@@ -7,8 +7,8 @@
 //! - control characters, C0 and C1: Postgres cannot store U+0000, and the others move cursors and forge lines in
 //!   terminals and logs. Line breaks and tabs are part of prose;
 //! - U+2028 and U+2029, line breaks that few readers take for one;
-//! - embeddings, overrides and isolates of the bidirectional algorithm: they turn around what stands beside the text,
-//!   in lists and in logs. Scripts that run from right to left need none of them.
+//! - embeddings, overrides and isolates of the bidirectional algorithm: they reverse what stands beside the text in lists
+//!   and logs. Scripts that run from right to left need none of them.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 
@@ -65,7 +65,7 @@ impl Rule {
     /// [`Invalid`], with an empty field, saying what is wrong and what would be right.
     pub fn check(self, text: &str) -> Result<(), Invalid> {
         let refuse = |problem: String| Err(Invalid::new("", problem, self.expected()));
-        // Most texts are printable ASCII, of which every byte is a character that no rule refuses.
+        // The usual case, printable ASCII: each byte is a character, and no rule refuses any.
         let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
         let length = if is_plain { text.len() } else { text.chars().count() };
         if length > self.most {

@@ -115,7 +115,6 @@ pub fn check(at: DateTime<Utc>) -> Result<(), Invalid> {
 /// [`Invalid`], with an empty field, naming the range.
 pub(crate) fn check_seen(at: DateTime<Utc>, now: DateTime<Utc>) -> Result<(), Invalid> {
     check(at)?;
-    // A clock of ours that stands still before the stated years forbids nothing.
     let latest = now.checked_add_signed(MOST_AHEAD).unwrap_or(now);
     if at <= latest {
         return Ok(());

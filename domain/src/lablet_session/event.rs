@@ -316,7 +316,7 @@ impl LabletSessionEvent {
     }
 }
 
-/// A stored observation as it is read where it is known to be one.
+/// The fields of a stored observation, beside its tag.
 #[derive(Deserialize)]
 struct StoredObservation {
     #[serde(rename = "type")]
@@ -346,9 +346,9 @@ enum ObservationType {
 }
 
 impl LabletSessionEvent {
-    /// Reads a stored observation without serde's detour for a type that is a member among others: everything would be
-    /// copied into a tree first, and most events of a log are observations. `None` for whatever else it is, which says
-    /// nothing about the event.
+    /// Reads a stored observation faster than by deriving for the enum, for whose tag serde copies the whole event into a
+    /// tree first. Most events of a log are observations. `None`: it is no observation, or one that only the general way
+    /// can read.
     pub fn observation_from_stored(json: &str) -> Option<Self> {
         let stored: StoredObservation = serde_json::from_str(json).ok()?;
         Some(Self::ResourcesObserved {

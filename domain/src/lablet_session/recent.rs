@@ -1,11 +1,13 @@
 //! What a session remembers in order to recognise a repetition: a bounded part of what it recorded.
 //!
-//! What is guaranteed: an observation is recognised by observer and time while it is the newest of its observer, or among
-//! the [`MOST_TIMES`] that its observer reported last, of the [`MOST_OBSERVERS`] observers heard last; the outcome of a
-//! request while the request is among the [`MOST_ANSWERED`] answered last. Beyond that a repetition is recognised by the key
-//! of its command, which the log keeps for good: the message's source and id on the bus, the `Idempotency-Key` over HTTP.
-//! A repetition that has neither is recorded as what arrives late: it raises the count of observations, and replaces no
-//! newer reading and no newer verdict. The outcome of a request that is forgotten is refused, as of a request that never was.
+//! An observation is recognised by observer and time while it is the newest of its observer or among the [`MOST_TIMES`]
+//! that its observer reported last. This holds for the [`MOST_OBSERVERS`] observers that reported last. The outcome of a
+//! request is recognised while the request is among the [`MOST_ANSWERED`] answered last.
+//!
+//! Beyond that a repetition is recognised by the key of its command, which the log keeps for good: source and id of the
+//! message on the bus, the `Idempotency-Key` over HTTP. An observation without one is recorded again as a late one: it
+//! raises the count of observations and replaces no newer reading and no newer verdict. An outcome without one is
+//! refused, as its request is unknown.
 
 use std::collections::VecDeque;
 
