@@ -9,9 +9,9 @@ use projections::Projections;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 
-/// How long an answer serves while no read model is heard to move: another process's signal may be lost.
+/// How old an answer may be where no read model signalled a move: another process's signal may be lost.
 const SERVES: Duration = Duration::from_secs(1);
-/// The same by the clock that says what is recent.
+/// The same by the log's clock, which tests can move.
 const SERVES_BY_CLOCK: TimeDelta = TimeDelta::seconds(1);
 
 /// The newest answer to one question. Cheap to clone.
@@ -27,7 +27,7 @@ struct Inner<T> {
 
 #[derive(Debug)]
 struct CachedAnswer<T> {
-    /// When it was begun, and how often read models had been heard to move by then.
+    /// When making it began, and how many moves of read models were known then.
     begun_at: Instant,
     time: DateTime<Utc>,
     moves: u64,
@@ -56,7 +56,7 @@ impl<T> AnswerCache<T> {
         since: Option<Instant>,
         make: impl Future<Output = Result<T, E>>,
     ) -> Result<Arc<T>, E> {
-        // Whoever comes while one asks waits for that answer.
+        // Held while an answer is made: others wait for it, instead of asking the same.
         let mut newest = self.0.newest.lock().await;
         let (moves, time) = (*self.0.moved.borrow(), self.0.clock.now());
         let serves = |cached: &&CachedAnswer<T>| {

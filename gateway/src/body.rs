@@ -41,7 +41,7 @@ pub(crate) async fn read(parts: &Parts, body: Body, longest: usize) -> Result<By
         || Problem::new(ProblemKind::TooLarge, format!("The body is larger than the {longest} bytes allowed here."));
     let declared = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if declared.is_some_and(|declared| declared > longest as u64) {
-        // A client that waits for our leave to send has sent nothing.
+        // A client that waits for `100 Continue` has sent nothing.
         if !parts.headers.contains_key(EXPECT) {
             discard(body);
         }

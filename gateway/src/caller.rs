@@ -198,8 +198,8 @@ fn is_stream(request: &Request) -> bool {
     request.uri().path() == "/api/stream"
 }
 
-/// A page that keeps itself up to date says so when it asks again, and holds a stream open; neither is anybody at the
-/// keyboard.
+/// Whether a request counts as use of the session. Those by which a page keeps itself up to date, and its stream, do not:
+/// nobody may be at the keyboard.
 fn how_used(request: &Request) -> Use {
     let headers = request.headers();
     let asks_again = headers.contains_key(LABLET_REFRESH) || headers.contains_key(LABLET_POSITION);

@@ -138,7 +138,7 @@ mod tests {
             ("10.0.0.1", vec![("x-forwarded-for", "1.1.1.1, 203.0.113.9, 10.0.0.7")], "203.0.113.9"),
             ("10.0.0.1", vec![("x-forwarded-for", "1.1.1.1"), ("x-forwarded-for", "203.0.113.9")], "203.0.113.9"),
             ("10.0.0.1", vec![("x-forwarded-for", "10.0.0.8, 10.0.0.7")], "10.0.0.8"),
-            // Nobody behind what is no address can be known.
+            // Nothing is known of who is behind an entry that is no address.
             ("10.0.0.1", vec![("x-forwarded-for", "203.0.113.9, unknown")], "10.0.0.1"),
             ("10.0.0.1", vec![("forwarded", "for=203.0.113.9, for=_hidden")], "10.0.0.1"),
             ("10.0.0.1", vec![("x-forwarded-for", "203.0.113.9, \u{e9}")], "10.0.0.1"),

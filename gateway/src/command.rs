@@ -19,7 +19,7 @@ impl From<CommandError> for Problem {
     fn from(error: CommandError) -> Self {
         let code = error.error_code();
         let text = error.to_string();
-        // What begins with the name of a field stays as it is.
+        // The text begins with the name of a field, which is not capitalised.
         let detail =
             if matches!(error, CommandError::Invalid(_)) { text.trim_start().to_owned() } else { sentence(&text) };
         let problem = Self::new(code.into(), detail).naming(error.invalid());
@@ -29,7 +29,7 @@ impl From<CommandError> for Problem {
                 tracing::warn!(error = &**source as &dyn std::error::Error, "log unavailable");
                 problem.retry_after(COME_BACK)
             }
-            // What is wrong with what is stored is for whoever reads the log lines.
+            // What is stored and cannot be read concerns operators: it is logged and not told to the sender.
             CommandError::Broken(source) => Self::internal("the log cannot be read", &**source),
             CommandError::NotAuthorized(_)
             | CommandError::Invalid(_)
@@ -48,8 +48,8 @@ fn sentence(text: &str) -> String {
     characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).chain(['.']).collect())
 }
 
-/// What became of a command whose body's reader had these warnings. They are told either way: a name that is misspelt
-/// may be why the command was refused.
+/// The outcome of a command, with the warnings about its body. A refusal has them too, as a misspelt member may be its
+/// cause.
 ///
 /// # Errors
 /// The command's own problem.

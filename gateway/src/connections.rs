@@ -25,7 +25,7 @@ use tower::Service;
 
 use crate::networks::{Networks, subscriber};
 
-/// After how long without a word the other machine is asked whether it is still there, and how long between questions.
+/// TCP keep-alive: idle time before the first probe, and time between probes.
 const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(15);
 
@@ -54,7 +54,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Open {
-    /// Counts connections and requests: the smaller, the longer ago.
+    /// A counter of connections and requests that orders connections by their last use.
     tick: u64,
     connections: HashMap<u64, Entry>,
     of_peer: HashMap<IpAddr, usize>,

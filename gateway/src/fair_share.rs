@@ -1,7 +1,7 @@
 //! Room that is bounded, and of which nobody can take all.
 //!
-//! Of requests, waits and streams at once there is so much room. One principal has a share of it, all people together
-//! leave some of it to services, which have to get through whoever looks at pages.
+//! Requests, waits and streams are bounded, in total and for each principal. All people together leave some of the room to
+//! services, which have to get through however many people look at pages.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use crate::problem::{Problem, ProblemKind};
 /// How long somebody is told to wait before the next try.
 const COME_BACK: Duration = Duration::from_secs(1);
 
-/// Principals of whom is remembered what they hold, before those who hold nothing are forgotten.
+/// Shares that are kept before those of principals who hold nothing are dropped.
 const MOST_REMEMBERED: usize = 256;
 
 /// How much room there is.
@@ -95,7 +95,7 @@ impl FairShare {
     fn share(&self, holder: &Principal, most: usize) -> Arc<Semaphore> {
         let mut each = self.each.lock().unwrap_or_else(PoisonError::into_inner);
         if each.len() >= MOST_REMEMBERED {
-            // Who holds a place, or waits for one, has a share in the share.
+            // A permit, and a wait for one, holds a clone of its principal's semaphore.
             each.retain(|_, share| Arc::strong_count(share) > 1);
         }
         Arc::clone(each.entry(holder.to_string()).or_insert_with(|| Arc::new(Semaphore::new(most))))

@@ -24,7 +24,7 @@ use crate::sign_in::sessions::Use;
 /// How long Postgres may take to answer before it counts as unreachable.
 const LONGEST_PROBE: Duration = Duration::from_secs(2);
 
-/// Events that a read model may lack before it counts as behind: a batch that is under way is no news.
+/// Events that a read model may lack before it counts as behind: so many may be in a batch that is under way.
 const TOLERATED_LAG: u64 = 1_000;
 
 /// State of something this process needs, or of the whole.
@@ -152,8 +152,8 @@ pub(crate) async fn metrics(
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.recorder.render()).into_response())
 }
 
-/// Brings those metrics up to date that tell of the database and not of this process: the relay and the watcher may run
-/// elsewhere. A database that does not answer leaves them as they were.
+/// Updates the metrics of the database, as relay and watcher may run in other processes. They keep their values where the
+/// database does not answer.
 async fn measure(log: &Log) {
     let look = async {
         log.visibility().await?;

@@ -89,17 +89,17 @@ use crate::stream::Streams;
 pub struct GatewayOptions {
     /// Where it listens. Port 0 is any free one.
     pub listen: SocketAddr,
-    /// After how long a request is given up. The body's arrival counts.
+    /// The timeout of a request, the arrival of its body included.
     pub longest_request: Duration,
     /// How long a read waits for a read model that is behind.
     pub longest_wait: Duration,
-    /// How long what runs may go on after the gateway was told to stop.
+    /// How long open requests may go on after the gateway was told to stop.
     pub grace: Duration,
     /// Connections at once.
     pub most_connections: usize,
     /// Connections at once from one address, unless it is a trusted proxy's.
     pub most_connections_of_a_peer: usize,
-    /// How long a connection stays open on which nothing is asked, and how long a request's head may take to arrive.
+    /// How long an idle connection stays open, and how long the head of a request may take to arrive.
     pub longest_idle: Duration,
     /// How long a client may not read what it asked for.
     pub longest_stall: Duration,
@@ -327,7 +327,7 @@ impl Background {
     }
 }
 
-/// How a socket at this address is reached on this machine. One that listens at all addresses has none of its own.
+/// The URL by which a socket is reached on this machine: by the loopback address where it listens at all addresses.
 fn local_url(address: SocketAddr) -> String {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),

@@ -52,8 +52,8 @@ impl Permits {
         }))
     }
 
-    /// Waits for something that others have to do first, without the permit of the request at hand. Whoever waits does
-    /// nothing, so it needs none: those who wait never keep out those who are waited for. Waits have a bound of their own.
+    /// Waits without the permit of the request at hand, as a request that waits does no work. So requests that wait never
+    /// keep out those for which they wait. Waits have a bound of their own.
     ///
     /// # Errors
     /// That of the wait; 429 and 503 when there is no room to wait, or no permit afterwards.
@@ -68,8 +68,8 @@ impl Permits {
         Ok(())
     }
 
-    /// Room for a body of so many KiB while it is received and worked on: in the forms that it passes through, it takes
-    /// several times its size. A small one needs none.
+    /// Room for a body of so many KiB while it is received and worked on, as it takes several times its size in memory. A
+    /// small body needs none.
     async fn room_for_body(&self, kib: u32) -> Result<Option<SemaphorePermit<'_>>, Problem> {
         if kib < SMALL_BODY_KIB {
             return Ok(None);
@@ -91,8 +91,8 @@ fn body_kib(request: &Request) -> u32 {
     u32::try_from(bytes.min(LARGEST_BODY) / 1024).unwrap_or(u32::MAX)
 }
 
-/// Bounds how many requests are worked on at once, of all and of each, and the bytes of their large bodies. Who gets no
-/// permit soon, or finds no room, is told to come back.
+/// Bounds the requests that are worked on at once, in total and of each principal, and the bytes of their large bodies. A
+/// request without permit or room in time is answered with 429 or 503 and `Retry-After`.
 pub(crate) async fn queue(State(permits): State<Permits>, request: Request, next: Next) -> Result<Response, Problem> {
     let _room = permits.room_for_body(body_kib(&request)).await?;
     let principal = request.extensions().get::<Principal>().cloned();

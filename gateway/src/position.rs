@@ -40,7 +40,7 @@ impl Since {
     }
 }
 
-/// When the read models were seen to show what a read has to show; an answer that was begun earlier may lack it.
+/// When the read models were found to be at the named position. A cached answer that was begun earlier may be older.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Reached(pub(crate) Option<Instant>);
 

@@ -1,8 +1,8 @@
 //! A site below a path of its host, behind a proxy that strips the path.
 //!
-//! Everything within writes addresses as if it had the host for itself; here, on the way out and in one place, the path
-//! is put before them: in what leads a browser elsewhere, and in the addresses of a page. In a page those stand in
-//! attributes with double quotes, which our templates write and no data can: askama escapes quotes wherever it puts data.
+//! Handlers and templates write addresses as if the site were at the root of its host. Only here, on the way out, the path
+//! is put before them: in redirects, and in the addresses of a page. Those stand in attributes with double quotes, which
+//! only our templates can write, as askama escapes quotes in data.
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};

@@ -86,8 +86,8 @@ impl Queries {
         }
     }
 
-    /// The row of a thing, which is there if the log knows the thing: a read model that is behind is waited for, so
-    /// that a 404 is never one of yesterday.
+    /// The row of a thing. Where it is absent and the log knows the thing, the read model is behind and is waited for: a
+    /// 404 is never out of date.
     ///
     /// # Errors
     /// 404, 500 when the read model could not apply the thing's first event, or 503 when it does not come to show the
@@ -105,7 +105,7 @@ impl Queries {
         if let Some(row) = ask().await? {
             return Ok(row);
         }
-        // Asked before the log is: what cannot be shown may be what the log holds of it.
+        // Looked at before the log, which may hold an event that cannot be read.
         if let Some(parked) = self.0.projections.parked_in(model, A::TYPE, id).await? {
             return Err(not_shown(what, &parked));
         }

@@ -48,7 +48,7 @@ impl RequestMetrics {
     }
 }
 
-/// A method as a label of metrics: whoever makes methods up must not make series of numbers.
+/// A method as a label of metrics. Unknown methods share a label, so that nobody creates series by making methods up.
 fn label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::GatewayOptions;
 use crate::connections::{ConnectionLimits, Connections};
 
-/// Serves until the token is cancelled; then accepts nothing more and gives what runs its grace to end.
+/// Serves until the token is cancelled; then accepts nothing more and lets open requests end within the grace period.
 ///
 /// # Errors
 /// When the socket cannot be served.

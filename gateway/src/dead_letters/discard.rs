@@ -1,4 +1,4 @@
-//! `POST /api/dead-letters/{id}/discard`: it is done without, for good.
+//! `POST /api/dead-letters/{id}/discard`: a dead letter is given up for good.
 
 use aide::transform::TransformOperation;
 use app::command::CommandName;
@@ -43,7 +43,7 @@ pub(crate) async fn discard(
     Ok(Json(Written { body: settled, warnings }))
 }
 
-/// Settles a letter without what is in it; `actor` decides so.
+/// Discards a letter; `actor` is who decided so.
 ///
 /// # Errors
 /// 400 without a reason, 404 where no such letter waits.

@@ -1,4 +1,4 @@
-//! `POST /api/dead-letters/{id}/retry`: it is tried again.
+//! `POST /api/dead-letters/{id}/retry`: a dead letter is tried again.
 
 use aide::transform::TransformOperation;
 use app::command::CommandName;
@@ -68,7 +68,7 @@ pub(crate) enum NotRetried {
     NotTried(Problem),
 }
 
-/// Tries once more what got stuck; `actor` asks for it.
+/// Tries a letter again; `actor` is who asked for it.
 ///
 /// # Errors
 /// [`NotRetried`].

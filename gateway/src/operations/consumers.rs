@@ -16,7 +16,8 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 const SERVES: Duration = Duration::from_secs(3);
 /// How long an answer about settings serves, which seldom change.
 const DEVIATIONS_SERVE: Duration = Duration::from_secs(15);
-/// How long a silence serves: where the user may not ask, each question is an error in the log.
+/// How long a question without an answer is not asked again: where the user lacks the right, each is an error in the
+/// server's log.
 const SILENCE_SERVES: Duration = Duration::from_secs(300);
 
 /// The consumers of one stream.

@@ -1,10 +1,12 @@
 //! Sign-ins that are under way at the provider: each is kept by the browser in which it began, in a cookie of its own.
 //!
-//! So any number of people can be at it, and of tabs; nobody can use up anybody's room. The cookie says when the attempt
-//! ends and where it leads, signed together with the state, so that it fits this one answer of the provider, and nobody
-//! can make one. It needs no encryption: it is its owner's own, out of reach of scripts, and holds neither what redeems
-//! the code nor what the ID token repeats; both are made from the state with a key that never leaves the server. That an
-//! answer is taken once is the provider's care, whose codes are good once, and the cookie goes with the first answer.
+//! So any number of people can sign in at once, each in any number of tabs, and nobody can use up another's room.
+//!
+//! The cookie says when the attempt ends and where it leads. Both are signed together with the state, so that a cookie
+//! fits one answer of the provider only and cannot be forged. It needs no encryption: only its owner has it, scripts
+//! cannot read it, and it holds neither the PKCE verifier nor the nonce, which are derived from the state with a key that
+//! never leaves the server. An answer is taken once: the provider redeems a code once, and the first answer clears the
+//! cookie.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -125,7 +127,7 @@ impl Attempts {
     }
 }
 
-/// What makes the cookie's name: something of the state, which the browser brings back.
+/// The part of the cookie's name that is derived from the state, which comes back with the provider's answer.
 fn name(state: &str) -> String {
     Sha256::digest(state).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

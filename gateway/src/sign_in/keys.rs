@@ -22,7 +22,7 @@ use super::{SignInError, answer};
 const RENEWED_AFTER: TimeDelta = TimeDelta::days(7);
 /// How long a key verifies: the longest session, and the time for which the key signed.
 const KEPT: TimeDelta = TimeDelta::days(45);
-/// Shortest time between two looks for a key that is not known: whoever makes up keys causes no more.
+/// Least time between two look-ups of unknown keys: made-up ones cause no more.
 const LOOKED_FOR_AT_MOST_EVERY: TimeDelta = TimeDelta::seconds(2);
 
 /// What a signature is for. One for another purpose never fits.
