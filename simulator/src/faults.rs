@@ -150,7 +150,7 @@ impl Fault {
     }
 
     fn can_strike(&self, is_push: bool, path: &str) -> bool {
-        let names_sockets = self.path.as_ref().is_some_and(|part| part.contains("ws/") || part.ends_with("_stats"))
+        let names_sockets = self.path.as_ref().is_some_and(|part| part.contains("ws/"))
             || self.method.as_ref().is_some_and(|method| method.eq_ignore_ascii_case(PUSH));
         match self.kind {
             FaultKind::RefusePassword => path.ends_with("/authenticate"),
@@ -239,6 +239,25 @@ mod tests {
         let mut faults = faults(Fault::new(FaultKind::RefusePassword));
         assert!(faults.strike("GET", "/api/v0/labs").is_empty());
         assert_eq!(faults.strike("POST", "/api/v0/authenticate"), [FaultKind::RefusePassword]);
+    }
+
+    #[test]
+    fn a_fault_that_names_no_socket_is_not_used_up_by_one() {
+        for kind in [FaultKind::DropConnection, FaultKind::InvalidBody, FaultKind::Status { code: 503 }] {
+            let mut faults = faults(Fault::new(kind.clone()).times(1));
+            assert!(faults.strike("GET", "/ws/ui").is_empty() && faults.strike(PUSH, "/ws/ui/lab_stats").is_empty());
+            assert_eq!(faults.strike("GET", "/api/v0/labs"), [kind]);
+        }
+    }
+
+    #[test]
+    fn a_refusal_of_sockets_strikes_those_that_are_opened_and_not_what_open_ones_tell() {
+        let mut refusal = faults(Fault::new(FaultKind::Status { code: 503 }).on_path("/ws/ui"));
+        assert!(refusal.strike(PUSH, "/ws/ui/lab_stats").is_empty());
+        assert_eq!(refusal.strike("GET", "/ws/ui").len(), 1);
+        let mut silence = faults(Fault::new(FaultKind::SilentSocket));
+        assert!(silence.strike("GET", "/ws/ui").is_empty() && silence.strike("GET", "/api/v0/labs").is_empty());
+        assert_eq!(silence.strike(PUSH, "/ws/ui/system_stats").len(), 1);
     }
 
     #[test]

@@ -43,6 +43,8 @@ const UNAUTHENTICATED: u16 = 3000;
 const GOING_AWAY: u16 = 1001;
 /// How soon a change is told.
 const CHANGES_EVERY: Duration = Duration::from_millis(200);
+/// How long a client has to answer that it is closed.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 const LARGEST_REQUEST: usize = 64 * 1024;
 const MOST_SOCKETS: usize = 500;
 
@@ -84,6 +86,7 @@ impl Frame {
 /// Why a socket is not served any longer.
 enum End {
     Close(u16, &'static str),
+    ClosedByClient,
     /// The client is gone, or does not read, or its connection was cut.
     Gone,
 }
@@ -119,15 +122,25 @@ pub(super) async fn open(
             end = serve(&mut socket, &world, &cut) => end,
             () = world.stopped.cancelled() => End::Close(GOING_AWAY, "the controller stops"),
         };
-        if let End::Close(code, reason) = end {
-            let frame = Message::Close(Some(CloseFrame { code, reason: reason.into() }));
-            let write_timeout = world.lock().sockets.write_timeout;
-            if let Ok(Err(error)) = timeout(write_timeout, socket.send(frame)).await {
-                tracing::debug!(error = &error as &dyn std::error::Error, "socket not closed in form");
-            }
+        if timeout(CLOSE_TIMEOUT, close(&mut socket, end)).await.is_err() {
+            tracing::debug!("socket not closed in form, its client does not answer");
         }
         drop(open);
     })
+}
+
+/// Until both sides have said that it is closed: what is dropped sooner may take the code with it.
+async fn close(socket: &mut WebSocket, end: End) {
+    let sent = match end {
+        End::Gone => return,
+        End::ClosedByClient => true,
+        End::Close(code, reason) => {
+            socket.send(Message::Close(Some(CloseFrame { code, reason: reason.into() }))).await.is_ok()
+        }
+    };
+    if sent {
+        while let Some(Ok(_)) = socket.recv().await {}
+    }
 }
 
 async fn serve(socket: &mut WebSocket, world: &SharedWorld, cut: &Cut) -> End {
@@ -144,7 +157,8 @@ async fn serve(socket: &mut WebSocket, world: &SharedWorld, cut: &Cut) -> End {
     loop {
         tokio::select! {
             message = socket.recv() => match message {
-                Some(Ok(Message::Close(_)) | Err(_)) | None => return End::Gone,
+                Some(Ok(Message::Close(_))) => return End::ClosedByClient,
+                Some(Err(_)) | None => return End::Gone,
                 // Nothing that comes later is of interest; the protocol answers a ping by itself.
                 Some(Ok(_)) => continue,
             },

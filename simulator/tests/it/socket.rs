@@ -301,6 +301,19 @@ async fn a_frame_of_ten_megabytes_is_whole_and_one_that_is_cut_ends_the_connecti
 }
 
 #[tokio::test]
+async fn what_is_told_can_be_no_json_and_the_next_is_well() {
+    let controller = Controller::with(fast()).await;
+    let mut socket = Socket::open(&controller, json!({})).await;
+    socket.push_of("system_stats").await;
+    for kind in ["invalid_body", "truncate"] {
+        let fault = json!({ "kind": kind, "method": "PUSH", "times": 1 });
+        control(&controller, Method::POST, "/faults", fault).await;
+        while serde_json::from_str::<Value>(&socket.text().await).is_ok() {}
+        socket.push_of("system_stats").await;
+    }
+}
+
+#[tokio::test]
 async fn a_socket_that_stays_silent_stays_open_and_speaks_again() {
     let controller = Controller::with(fast()).await;
     control(&controller, Method::POST, "/faults", json!({ "kind": "silent_socket" })).await;
