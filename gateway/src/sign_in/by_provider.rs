@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use super::SignIn;
 use super::attempts::Attempt;
 use super::local_path::LocalPath;
-use super::page::{SignInPage, is_only_looked_at, parameter, signed_in, with_cookies};
+use super::page::{SignInPage, is_only_looked_at, parameter, return_to, signed_in, with_cookies};
 use super::provider::{Provider, ProviderError, ProviderFault};
 use super::sessions::{Beginning, Way};
 use crate::authentication::Authenticator;
@@ -27,7 +27,7 @@ pub(crate) async fn begin(
     if is_only_looked_at(&method, &headers) {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
+    let return_to = return_to(&uri);
     let page = SignInPage::for_request(&sign_in, &authenticator, &headers, return_to.clone()).await?;
     let provider = match provider(&sign_in) {
         Ok(provider) => provider,

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use super::links::Useless;
 use super::local_path::LocalPath;
-use super::page::{SignInPage, parameter, signed_in, time};
+use super::page::{SignInPage, parameter, return_to, shell, signed_in, time};
 use super::{FormFields, SignIn};
 use crate::authentication::{Authenticator, Role, SecretHash};
 use crate::client_address::ClientAddress;
@@ -32,11 +32,11 @@ pub(crate) async fn show(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
+    let return_to = return_to(&uri);
     let token = parameter(&uri, "token").unwrap_or_default();
     match sign_in.links.look(&SecretHash::from_secret(&token)).await? {
         Ok((name, role)) => {
-            let shell = SignInPage::for_request(&sign_in, &authenticator, &headers, return_to.clone()).await?.shell;
+            let shell = shell(&sign_in, &authenticator, &headers).await?;
             page(&LinkPage { shell, name, role, token, return_to })
         }
         Err(useless) => refused(&sign_in, &authenticator, &headers, return_to, useless).await,

@@ -39,6 +39,20 @@ struct ProviderButton {
     trouble: Option<String>,
 }
 
+/// The frame of a page for whoever sent this request, signed in or not.
+pub(super) async fn shell(
+    sign_in: &SignIn,
+    authenticator: &Authenticator,
+    headers: &HeaderMap,
+) -> Result<Shell, Problem> {
+    let visitor = session(authenticator, headers).await?.map(|session| Visitor {
+        name: session.name,
+        role: session.role,
+        csrf_token: session.csrf_token,
+    });
+    Ok(Shell { visitor, ..Shell::signed_out(sign_in.clock.now()) })
+}
+
 impl SignInPage {
     /// The page for whoever sent this request.
     pub(super) async fn for_request(
@@ -47,13 +61,10 @@ impl SignInPage {
         headers: &HeaderMap,
         return_to: LocalPath,
     ) -> Result<Self, Problem> {
-        Ok(Self::new(sign_in, session(authenticator, headers).await?, return_to))
+        Ok(Self::new(sign_in, shell(sign_in, authenticator, headers).await?, return_to))
     }
 
-    fn new(sign_in: &SignIn, signed_in: Option<BrowserSession>, return_to: LocalPath) -> Self {
-        let visitor =
-            signed_in.map(|session| Visitor { name: session.name, role: session.role, csrf_token: session.csrf_token });
-        let shell = Shell { visitor, ..Shell::signed_out(sign_in.clock.now()) };
+    fn new(sign_in: &SignIn, shell: Shell, return_to: LocalPath) -> Self {
         let button = |provider: &Arc<Provider>| ProviderButton {
             host: provider.host().to_owned(),
             trouble: provider.fault().map(|fault| match fault {
@@ -86,8 +97,7 @@ pub(crate) async fn show(
     uri: Uri,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let return_to = LocalPath::or_start(&parameter(&uri, "return_to").unwrap_or_default());
-    SignInPage::for_request(&sign_in, &authenticator, &headers, return_to).await?.answer(StatusCode::OK)
+    SignInPage::for_request(&sign_in, &authenticator, &headers, return_to(&uri)).await?.answer(StatusCode::OK)
 }
 
 /// `POST /sign-in/token`: signs in with the token that was pasted into the page.
@@ -101,7 +111,7 @@ pub(crate) async fn by_token(
     sign_in.site.check(request.headers())?;
     let (form, request) = FormFields::from_request(request).await?;
     let return_to = LocalPath::or_start(form.get("return_to").unwrap_or_default());
-    let page = SignInPage::new(&sign_in, None, return_to);
+    let page = SignInPage::new(&sign_in, Shell::signed_out(sign_in.clock.now()), return_to);
     let now = Instant::now();
     let token = form.get("token").unwrap_or_default().trim();
     if token.is_empty() {
@@ -170,6 +180,11 @@ pub(super) fn with_cookies(mut response: Response, cookies: impl IntoIterator<It
         response.headers_mut().append(SET_COOKIE, cookie);
     }
     response
+}
+
+/// Where whoever signs in comes from and goes back to, by the query.
+pub(super) fn return_to(uri: &Uri) -> LocalPath {
+    LocalPath::or_start(&parameter(uri, "return_to").unwrap_or_default())
 }
 
 /// The first value of a parameter of the query.
