@@ -1,8 +1,7 @@
 //! Signing in with a browser: by a one-time link, by a token, or at an OpenID provider.
 //!
-//! Whichever way, it ends in a session on the server ([`sessions`]) of which the browser has the cookie. `caller` turns
-//! the cookie into the one who asks, as `authentication` does with keys and tokens, and sends those who have no session
-//! to [`page`].
+//! Each way ends in a session on the server ([`sessions`]), whose cookie the browser has. `caller` finds by the cookie who
+//! asks, as `authentication` does by keys and tokens, and sends those without a session to [`page`].
 
 mod attempts;
 pub(crate) mod by_provider;
@@ -175,8 +174,8 @@ impl SignIn {
         }))
     }
 
-    /// Until it is told to stop: looks for sessions that other gateways ended. At first it asks the provider once, so
-    /// that wrong settings are told when the gateway starts.
+    /// Looks for sessions that other gateways ended, until it is told to stop. It begins with a question to the provider, so
+    /// that wrong settings are logged when the gateway starts.
     pub(crate) async fn run(&self, stop: CancellationToken) {
         if let Some(provider) = &self.provider {
             // Where it cannot be used, its own part has said why.

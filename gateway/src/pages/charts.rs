@@ -17,7 +17,7 @@ const RIGHT: f64 = 416.0;
 const TOP: f64 = 14.0;
 const BASE: f64 = 120.0;
 
-/// Of so many points each tells about itself under the pointer; of more, only those that are unknown, to keep pages light.
+/// Most points that each have a text under the pointer. Of more, only unknown ones have it, which keeps pages small.
 const MOST_TOLD: usize = 50;
 
 /// Widest bar, in the drawing's measures.

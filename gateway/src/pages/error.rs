@@ -35,7 +35,7 @@ pub(crate) async fn as_page(State(clock): State<Clock>, request: Request, next: 
     page_of(&clock, &problem, visitor, correlation, response)
 }
 
-/// A problem with a path that is nobody's: a page for whoever looks with a browser, a document for programs.
+/// The answer to a request that no route takes: a page for browsers, a problem document for programs.
 pub(crate) async fn answer(
     (authenticator, clock): (&Authenticator, &Clock),
     request: &Parts,
@@ -46,7 +46,7 @@ pub(crate) async fn answer(
     if is_api || !accepts.contains("text/html") {
         return problem.into_response();
     }
-    // Nobody has to be signed in to be told so, but who is keeps their navigation.
+    // This page needs no signing in, but who is signed in keeps their navigation.
     let signed_in = authenticator.authenticate(&request.headers, Use::ByPerson).await.ok();
     let visitor = signed_in.map(|signed_in| visitor_of(&signed_in.principal, signed_in.session.as_ref()));
     let response = (problem.kind().status(), ()).into_response();

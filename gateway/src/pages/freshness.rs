@@ -9,13 +9,13 @@ use projections::{Projections, ReadError};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-/// How long an answer serves.
+/// How old an answer may be.
 const SERVES: Duration = Duration::from_secs(1);
 
-/// What was written so long ago a read model should show: else it counts as late.
+/// A read model that does not show what was written so long ago counts as late.
 const TOLERATED: Duration = Duration::from_secs(5);
 
-/// How long an answer serves those who come while one asks for the next.
+/// How old an answer may be while another request asks for the next.
 const SERVES_MEANWHILE: Duration = Duration::from_secs(5);
 
 /// Holds the newest answer, and one old enough to tell whether a read model is late. Cheap to clone.
@@ -33,7 +33,8 @@ struct Inner {
 struct FreshnessReading {
     at: Instant,
     all: Vec<Freshness>,
-    /// Ends of the log, each with when it was looked at: the newest that is older than [`TOLERATED`], and those after it.
+    /// Ends of the log, each with the time at which it was read: the newest that is older than [`TOLERATED`], and those
+    /// after it.
     heads: Vec<(Instant, Position)>,
 }
 
@@ -62,7 +63,7 @@ impl FreshnessWatch {
         if let Some(reading) = known.as_ref().filter(|reading| is_younger(reading, SERVES)) {
             return Ok(reading.state());
         }
-        // One asks. The others go on with the last answer, or wait where it is too old.
+        // One request asks. The others take the last answer, or wait where it is too old.
         let asking = match (self.0.asking.try_lock(), known) {
             (Ok(asking), _) => asking,
             (Err(_), Some(reading)) if is_younger(&reading, SERVES_MEANWHILE) => return Ok(reading.state()),

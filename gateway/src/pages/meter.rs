@@ -1,7 +1,7 @@
 //! How much of something is taken: a bar, and the same in words.
 //!
-//! What some sessions take is unknown until they were observed. The bar then shows what is known, which is the least
-//! that is taken, and the words say so; where nothing is known there is no bar.
+//! What a session takes is unknown until it was observed. The bar shows what is known, which is the least that is taken,
+//! and the words say so. Where nothing is known there is no bar.
 
 use askama::Template;
 use askama::filters::HtmlSafe;

@@ -26,7 +26,7 @@ use crate::dead_letters::list::{Letter, LetterKind, Letters, waiting};
 use crate::operations::{Operations, OperationsReader};
 use crate::problem::{Problem, ProblemKind};
 
-/// Dead letters of each place that are fetched, and of all places that are shown. Settle some, and others come.
+/// Dead letters that are fetched of each place, and shown of all places. Others follow once some are settled.
 const LETTERS_OF_A_PLACE: u32 = 20;
 const MOST_LETTERS: usize = 30;
 /// Consumers that are shown, those that are behind before the others.

@@ -68,7 +68,7 @@ impl When {
     }
 }
 
-/// E.g. `2026-03-01 10:00:00`. A pattern would be parsed again for each of the hundreds of times on a page.
+/// E.g. `2026-03-01 10:00:00`. Not by a pattern, which would be parsed for each of the hundreds of times on a page.
 fn to_second(at: DateTime<Utc>) -> String {
     let mut text = at.to_rfc3339_opts(SecondsFormat::Secs, true).replacen('T', " ", 1);
     text.truncate(text.len() - "Z".len());
@@ -246,9 +246,9 @@ pub(crate) fn contradiction(found: &Contradiction) -> String {
     )
 }
 
-/// A number as people read it: at most two decimals, none that say nothing.
+/// A number for people: at most two decimals, and no trailing zeros.
 pub(crate) fn number(value: &f64) -> String {
-    // Most are whole, for which rounding by decimals takes the longest of its ways.
+    // Most are whole, for which rounding by decimals is slowest.
     if value.fract() == 0.0 {
         return if *value == 0.0 { "0".to_owned() } else { value.to_string() };
     }

@@ -1,5 +1,5 @@
-//! What a page is asked for, by its address or by a form that was saved for it. A field that was left empty asks for
-//! nothing, nor do those that every form carries.
+//! The parameters of a page, from its address or from a form that was saved for it. Empty fields are left out, and so are
+//! those that every form carries.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Keys that sign what browsers keep for us, so that it needs no place here and nobody else can make it.
+//! Keys that sign what browsers keep for us, which is then stored nowhere here and cannot be forged.
 //!
 //! They are in the database, as several gateways share them. A new one is made every week; an old one verifies for as
 //! long as anything that it signed may be valid.

@@ -4,8 +4,8 @@ use std::fmt;
 
 use url::form_urlencoded;
 
-/// Longest path with query that is carried along. Put into another query once more, it is up to three times as long. What
-/// people fill in does not go this way (see `saved_forms`).
+/// Longest path with query that is carried along. Encoded once more in another query, it is up to three times as long. What
+/// people fill in is carried otherwise (see `saved_forms`).
 const LONGEST: usize = 2_500;
 
 /// A path with query on this site.

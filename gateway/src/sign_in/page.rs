@@ -107,7 +107,7 @@ pub(crate) async fn by_token(
     client: ClientAddress,
     request: Request,
 ) -> Result<Response, Problem> {
-    // Nobody must find themselves signed in as somebody else because another site sent a form of its own.
+    // Another site must not sign anybody in as somebody else by a form of its own.
     sign_in.site.check(request.headers())?;
     let (form, request) = FormFields::from_request(request).await?;
     let return_to = LocalPath::or_start(form.get("return_to").unwrap_or_default());
@@ -117,7 +117,7 @@ pub(crate) async fn by_token(
     if token.is_empty() {
         return page.complaining("Paste a token first.").answer(StatusCode::BAD_REQUEST);
     }
-    // Looked at first: others behind the same address may have sent wrong ones, and that is not this sender's fault.
+    // Before the limit: a right token is never refused for the wrong ones of others behind the same address.
     let Some(holder) = authenticator.holder(token.as_bytes()).await? else {
         if let Some(wait) = sign_in.wrong_tokens.wait(client.ip, now) {
             return too_many(page, wait);

@@ -1,8 +1,7 @@
 //! The OpenID provider, where there is one: what it says about itself, and who its tokens are about.
 //!
-//! Nothing is asked of it before it is needed, and an unreachable provider holds up nobody but those who need it. What it
-//! says about itself, its keys above all, is kept for minutes, and asked for again when a token is signed with a key that
-//! is not among them.
+//! It is asked when it is first needed, and an unreachable provider holds up only those who need it. What it says about
+//! itself, its keys above all, is kept for minutes, and asked for again when a token is signed with an unknown key.
 
 mod claim_path;
 mod claims;
@@ -38,7 +37,7 @@ use crate::authentication::Role;
 const GOOD_FOR: Duration = Duration::from_secs(5 * 60);
 /// How long it is used while the provider is unreachable.
 const GOOD_WHILE_AWAY: Duration = Duration::from_secs(60 * 60);
-/// Shortest time between two questions: whoever sends tokens with made-up keys causes no more.
+/// Least time between two questions: tokens with made-up keys cause no more.
 const ASK_AT_MOST_EVERY: Duration = Duration::from_secs(5);
 /// Longest time between two attempts while it is unreachable.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(60);

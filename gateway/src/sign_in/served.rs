@@ -1,8 +1,9 @@
 //! What proves that a form was served to somebody who was signed in: the value of its hidden field `csrf_token`.
 //!
-//! It is the mark of the session, the person's, and a signature of both. The mark alone lets a change through: only a
-//! page of this site knows it. The signature proves, when the session is long gone, that this installation served the
-//! form, and to whom: so what was filled in can be kept for its author, and nobody else can make us keep anything.
+//! It holds the mark of the session, a hash of the person's name and a signature of both. The mark is enough for a
+//! change while the session lives, as only pages of this site know it. The signature proves, long after the session has
+//! ended, that this installation served the form, and to whom: so what was filled in can be kept for its author, and
+//! nobody else can make us keep anything.
 
 use std::fmt;
 
@@ -17,8 +18,8 @@ use super::keys::{Key, Keys, Purpose};
 /// Bytes of a session's mark.
 const MARK_LENGTH: usize = 16;
 
-/// Derived from the session's secret, so that it needs no place of its own, and is as hard to guess for whoever does not
-/// see the cookie: other sites, and readers of the database.
+/// Derived from the session's secret, so that it is stored nowhere. Whoever does not see the cookie (other sites, readers
+/// of the database) cannot guess it.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct SessionMark(String);
 

@@ -132,7 +132,7 @@ pub(crate) struct ListedSession {
     pub(crate) last_used_at: DateTime<Utc>,
 }
 
-/// A browser that is signed in. A request's extensions hold it where the session's cookie is what told who asks.
+/// A browser that is signed in. It is in the extensions of a request whose caller was found by the session's cookie.
 #[derive(Clone)]
 pub(crate) struct BrowserSession {
     /// The person's name, as it appears as `admin:<name>` in events.

@@ -74,8 +74,8 @@ impl Site {
         self.is_loopback
     }
 
-    /// Refuses a change that a page of another site asks for. A client that is no browser says nothing about itself and
-    /// passes: it holds no other's cookie either.
+    /// Refuses a change that a page of another site asks for. A client that is no browser sends none of these headers and
+    /// passes: nobody can make it send somebody's cookie.
     ///
     /// # Errors
     /// 403.

@@ -219,18 +219,18 @@ impl Draft {
         // A browser sends line ends of its own.
         let description = self.description.as_deref().unwrap_or_default().replace("\r\n", "\n");
         let parsed = ParsedDraft { resource_requirements, description };
-        // Whatever else the definition would refuse, but for the reason, which is asked for later.
+        // What the definition itself would refuse, except for the reason, which is asked for later.
         parsed.would_change(now).map_err(|invalid| vec![invalid])?;
         Ok(parsed)
     }
 
-    /// The reason, without what surrounds it.
+    /// The reason without surrounding white space.
     pub(crate) fn reason(&self) -> String {
         self.reason.as_deref().unwrap_or_default().replace("\r\n", "\n").trim().to_owned()
     }
 
-    /// The events that the revision will name: those that were reviewed, or those that the numbers come from, or for
-    /// numbers made by hand the newest observation of each session that was looked at.
+    /// The events that the revision will name: those that were reviewed, else those that the suggested numbers come from,
+    /// else (numbers were typed) the newest observation of each session that was shown.
     ///
     /// # Errors
     /// [`Invalid`] when the draft names something that is no event's id.

@@ -19,14 +19,14 @@ pub(crate) struct Observed {
     pub(crate) quantities: [Quantity; 4],
     /// Whether ports drifted.
     pub(crate) drift: Badge,
-    /// One a quantity that can be revised, with what is configured; none where nothing was observed.
+    /// A chart for each quantity that can be revised, with what is configured. Empty where nothing was observed.
     pub(crate) charts: Vec<(&'static str, String, Chart)>,
 }
 
 /// One quantity over the sessions, in the definition's unit.
 pub(crate) struct Quantity {
     pub(crate) name: &'static str,
-    /// What kind of number it is, because nominal and measured are never mixed.
+    /// Nominal or measured, which are never mixed.
     pub(crate) kind: &'static str,
     pub(crate) configured: String,
     pub(crate) max: SourcedNumber,

@@ -31,7 +31,7 @@ impl ConsumerRow {
     }
 }
 
-/// The consumers of all streams, and those streams of which they are not known.
+/// The consumers of all streams, and a row for each stream whose consumers are unknown.
 pub(super) fn consumer_rows(streams: &[StreamConsumers]) -> Vec<ConsumerRow> {
     let rows = |of: &StreamConsumers| -> Vec<ConsumerRow> {
         let row = |state| ConsumerRow { stream: of.stream, asked_at: of.asked_at, state };
@@ -43,7 +43,7 @@ pub(super) fn consumer_rows(streams: &[StreamConsumers]) -> Vec<ConsumerRow> {
     streams.iter().flat_map(rows).collect()
 }
 
-/// How far a consumer is. That nobody asks for messages may be so for a moment only.
+/// How far a consumer is. That nobody asks for messages may be true for a moment only.
 pub(super) fn consumer(state: &ConsumerState) -> Badge {
     match (state.pending + state.ack_pending, state.waiting) {
         (0, _) => Badge::new(Tone::Good, "✓", "up to date"),

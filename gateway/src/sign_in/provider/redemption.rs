@@ -89,8 +89,7 @@ impl Provider {
         request.body(form.finish().into_bytes())
     }
 
-    /// What the provider tells of the account that this token stands for; nothing where it does so in a form other than
-    /// JSON, or not at all.
+    /// The provider's claims about the account of this access token. Empty where it gives none, or not as JSON.
     pub(super) async fn user_info(&self, address: &Url, token: &str) -> Result<Map<String, Value>, ProviderError> {
         let request = ::http::Request::get(address.as_str())
             .header(AUTHORIZATION, format!("Bearer {token}"))
