@@ -50,14 +50,16 @@ pub enum FeedSource {
 
 impl Default for RunnerOptions {
     fn default() -> Self {
-        Self { models: ReadModel::ALL.to_vec(), batch: 1_000, poll: Duration::from_secs(1), source: FeedSource::Bus }
+        Self { models: ReadModel::ALL.to_vec(), batch: 2_000, poll: Duration::from_secs(1), source: FeedSource::Bus }
     }
 }
 
 /// Events of the first batch.
 const FIRST_BATCH: usize = 64;
 /// Bytes of payload at which a batch ends.
-const BATCH_BYTES: usize = 2 * 1024 * 1024;
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
+/// A batch of so many bytes, about what one read of the log gives, is hardly the last one.
+const FULL_BYTES: usize = 1024 * 1024;
 /// A batch shrinks when its transaction takes longer: nobody who reads the log passes one that is open. It grows while it
 /// takes less than half of it.
 const LONG_TRANSACTION: Duration = Duration::from_millis(100);
@@ -66,7 +68,10 @@ const FIRST_LOOK: Duration = Duration::from_millis(5);
 
 /// A read model that is up to date rests after a batch as long as the batch took, and no longer than this: what comes
 /// meanwhile shares the next one, so that a machine that is busy writes fewer and larger batches.
-const LONGEST_PAUSE: Duration = Duration::from_millis(10);
+const LONGEST_PAUSE: Duration = Duration::from_millis(30);
+/// After a batch that changed no row it rests so long: most events mean nothing to a read model of something else, and
+/// each batch of them costs a transaction that moves the checkpoint.
+const PAUSE_WITHOUT_CHANGE: Duration = Duration::from_millis(50);
 
 /// Records of an event are waited for so long after a signal that it was appended, before the log is read.
 const RECORDS_WITHIN: Duration = Duration::from_millis(100);
@@ -161,7 +166,7 @@ impl Runner {
             let started = tokio::time::Instant::now();
             let knew_checkpoint = writer.knows_checkpoint();
             match self.projections.step(model, &mut writer, &mut size, self.options.batch, reads_log, token).await {
-                Ok(Step::Moved { is_full }) => {
+                Ok(Step::Moved { is_full, changed }) => {
                     failures.reset();
                     looks.reset();
                     self.projections.announce_move();
@@ -169,7 +174,8 @@ impl Runner {
                         bus.nudge(subjects::NUDGE_PROJECTIONS);
                     }
                     if !is_full {
-                        tokio::time::sleep(started.elapsed().min(LONGEST_PAUSE)).await;
+                        let pause = if changed { started.elapsed().min(LONGEST_PAUSE) } else { PAUSE_WITHOUT_CHANGE };
+                        tokio::time::sleep(pause).await;
                     }
                 }
                 // It was the one of the last batch, and somebody has moved it since: it is read again.
@@ -240,8 +246,8 @@ async fn is_fed_within(
 /// How one look at the log ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// The checkpoint moved; there may be more, and there is where the batch was full.
-    Moved { is_full: bool },
+    /// The checkpoint moved, with rows or alone; there may be more, and there is where the batch was full.
+    Moved { is_full: bool, changed: bool },
     /// There is nothing after the checkpoint.
     Idle,
     /// Somebody else keeps the read model, or is moving it now.
@@ -292,7 +298,7 @@ impl Projections {
                 tracing::info!(projection = model.name(), revision, "read model is of an older revision, rebuilding");
                 writer.forget();
                 self.rebuild(model, RebuildOptions::default(), token).await.map_err(StepError::Rebuild)?;
-                return Ok(Step::Moved { is_full: true });
+                return Ok(Step::Moved { is_full: true, changed: true });
             }
         }
         if !reads_log && self.feed.end_position() <= from.position {
@@ -309,12 +315,13 @@ impl Projections {
         let started = tokio::time::Instant::now();
         let span = batch_span(model, &events);
         let moved = writer.apply(&events).instrument(span.clone()).await?;
-        let Moved::To { events: handled, parked, written_in } = moved else { return Ok(Step::Elsewhere) };
+        let Moved::To { events: handled, parked, changed, written_in } = moved else { return Ok(Step::Elsewhere) };
         span.record("handled", handled);
-        let is_full = handled < events.len() || events.len() >= *size;
+        let bytes: usize = events.iter().map(|event| event.bytes).sum();
+        let is_full = handled < events.len() || events.len() >= *size || bytes >= FULL_BYTES;
         *size = next_size(*size, most, written_in);
         self.record(model, &events[..handled], parked, started.elapsed());
-        Ok(Step::Moved { is_full })
+        Ok(Step::Moved { is_full, changed })
     }
 
     fn record(&self, model: ReadModel, events: &[Arc<Recorded>], parked: u64, took: Duration) {

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use app::log::{Position, fingerprint};
 use metrics::counter;
+use sqlx::Connection as _;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
 use crate::checkpoint::{Checkpoint, Tables};
-use crate::projector::{Fold, Recorded, Refused};
+use crate::projector::{Fold, Recorded};
 use crate::read_models::ReadModel;
+use crate::refused::Refused;
 use crate::table::statement::WriteStatement;
 use crate::table::{AnyTable, AppendOnly, Table, rows};
 
@@ -47,6 +49,8 @@ pub(crate) struct Outcome {
     pub(crate) applied: u64,
     pub(crate) discarded: u64,
     pub(crate) parked: u64,
+    /// Whether rows that are read changed, or are to be looked at: not only what is known to be applied.
+    pub(crate) changed: bool,
 }
 
 /// Why events were not folded.
@@ -148,6 +152,7 @@ impl WorkingSet {
     ) -> Result<Outcome, FoldError> {
         let mut outcome = Outcome::default();
         let projector = self.model.projector();
+        let before = self.changes();
         for event in events.iter().filter(|event| projector.follows(event)) {
             if self.is_parked(event) {
                 self.parked.push(parked_event(event, None));
@@ -186,6 +191,7 @@ impl WorkingSet {
             self.parked.push(parked_event(event, Some(refused.to_string())));
             outcome.parked += 1;
         }
+        outcome.changed = self.changes() != before || outcome.discarded > 0 || outcome.parked > 0;
         Ok(outcome)
     }
 
@@ -255,8 +261,25 @@ impl WorkingSet {
         Ok(moved)
     }
 
-    /// As [`WorkingSet::write`], with rows that are new by `COPY`, in the connection's transaction.
+    /// As [`WorkingSet::write`], with rows that are new by `COPY`, in a transaction of its own.
     pub(crate) async fn copy(
+        &mut self,
+        connection: &mut PgConnection,
+        from: Checkpoint,
+        to: Position,
+    ) -> sqlx::Result<Option<Checkpoint>> {
+        let mut transaction = connection.begin().await?;
+        match self.copy_within(&mut transaction, from, to).await {
+            Ok(Some(moved)) => transaction.commit().await.map(|()| Some(moved)),
+            Ok(None) => transaction.rollback().await.map(|()| None),
+            Err(error) => {
+                transaction.rollback().await?;
+                Err(error)
+            }
+        }
+    }
+
+    async fn copy_within(
         &mut self,
         connection: &mut PgConnection,
         from: Checkpoint,

@@ -15,18 +15,22 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::checkpoint::{Checkpoint, Tables};
-use crate::projector::{Recorded, Refused};
+use crate::projector::Recorded;
 use crate::read_models::ReadModel;
+use crate::refused::Refused;
 use crate::working_set::{FoldError, Outcome, WorkingSet};
 
 /// How long a batch may take with everything.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 
+/// From so many events on, rows that are new are written by `COPY`: several statements instead of one, each cheaper a row.
+const COPIED_FROM: usize = 200;
+
 /// How a batch went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moved {
-    /// So many events were handled, so many of them parked. The longest transaction took so long.
-    To { events: usize, parked: u64, written_in: Duration },
+    /// So many events were handled, so many of them parked, and whether rows changed. The longest transaction took so long.
+    To { events: usize, parked: u64, changed: bool, written_in: Duration },
     /// Somebody else is moving the checkpoint, or has moved it since it was read.
     Elsewhere,
 }
@@ -115,7 +119,7 @@ impl Writer {
         }
         tracing::debug!(projection = self.model.name(), events = events.len(), "applying events one by one");
         let mut moved = Moved::Elsewhere;
-        let (mut handled, mut all_parked, mut all_written_in) = (0, 0, Duration::ZERO);
+        let (mut handled, mut all_parked, mut any_changed, mut all_written_in) = (0, 0, false, Duration::ZERO);
         for event in events {
             let one = std::slice::from_ref(event);
             let attempted = match self.attempt(one, None).await? {
@@ -125,11 +129,12 @@ impl Writer {
                 },
                 Attempt::Moved(moved) => moved,
             };
-            let Moved::To { events, parked, written_in } = attempted else { break };
+            let Moved::To { events, parked, changed, written_in } = attempted else { break };
             handled += events;
             all_parked += parked;
+            any_changed |= changed;
             all_written_in = all_written_in.max(written_in);
-            moved = Moved::To { events: handled, parked: all_parked, written_in: all_written_in };
+            moved = Moved::To { events: handled, parked: all_parked, changed: any_changed, written_in: all_written_in };
         }
         Ok(moved)
     }
@@ -149,8 +154,8 @@ impl Writer {
         let mut connection = self.take_connection().await?;
         let mut rows = self.rows.take().unwrap_or_else(|| WorkingSet::new(self.model, self.tables));
         rows.load(&mut connection, events, false).await?;
-        let parked = match rows.fold(&mut connection, events, refused).await {
-            Ok(Outcome { parked, .. }) => parked,
+        let Outcome { parked, changed, .. } = match rows.fold(&mut connection, events, refused).await {
+            Ok(outcome) => outcome,
             Err(FoldError::Database(error)) => return Err(error.into()),
             Err(FoldError::HalfFolded(refused)) => {
                 self.connection = Some(connection);
@@ -158,7 +163,12 @@ impl Writer {
             }
         };
         let started = Instant::now();
-        let moved = match rows.write(&mut connection, from, last.position()).await {
+        let written = if events.len() < COPIED_FROM {
+            rows.write(&mut connection, from, last.position()).await
+        } else {
+            rows.copy(&mut connection, from, last.position()).await
+        };
+        let moved = match written {
             Ok(moved) => moved,
             Err(error) => {
                 let refused = refusal(&error).ok_or(BatchError::Database(error))?;
@@ -171,7 +181,7 @@ impl Writer {
         Ok(Attempt::Moved(match moved {
             Some(_) => {
                 self.rows = Some(rows);
-                Moved::To { events: events.len(), parked, written_in: started.elapsed() }
+                Moved::To { events: events.len(), parked, changed, written_in: started.elapsed() }
             }
             None => Moved::Elsewhere,
         }))

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::log::{Log, LogError, Position};
+use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnection;
-use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -101,9 +101,8 @@ impl Projections {
                 bytes += events.iter().map(|event| event.bytes).sum::<usize>();
             }
             if pending > 0 && (is_last || pending >= size || bytes >= MOST_BYTES) {
-                let mut transaction = connection.begin().await?;
                 let started = Instant::now();
-                let moved = match set.copy(&mut transaction, checkpoint, reached).await {
+                let moved = match set.copy(&mut connection, checkpoint, reached).await {
                     Ok(moved) => moved.ok_or_else(another_is_under_way)?,
                     Err(error) => {
                         return match refusal(&error) {
@@ -112,7 +111,6 @@ impl Projections {
                         };
                     }
                 };
-                transaction.commit().await?;
                 size = next_size(size, started.elapsed());
                 written += pending as u64;
                 (checkpoint, nothing_stored, pending, bytes) = (moved, false, 0, 0);
