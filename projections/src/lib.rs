@@ -16,6 +16,7 @@ pub mod parked;
 pub mod projector;
 pub mod read_models;
 pub mod rebuild;
+pub mod refused;
 pub mod runner;
 pub mod search;
 mod table;
@@ -30,6 +31,8 @@ use std::time::Duration;
 use app::log::{Log, Position};
 use bus::{Bus, subjects};
 use futures_util::StreamExt as _;
+use sqlx::Connection as _;
+use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::PgPool;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -97,10 +100,36 @@ pub enum Behind {
 /// How long a waiter sleeps at most before it looks again without a signal.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
+/// Connections of one process for reading rows.
+const READING_CONNECTIONS: u32 = 12;
+/// A connection that came back alive, and has rested no longer than this since, is given out without being asked again.
+const TRUSTED_FOR: Duration = Duration::from_millis(100);
+
+/// Connections for reading rows of read models. A pool asks a connection that comes back whether it lives, and again before
+/// it gives it out, which is a third of what a read sends under load. A command must not fail because Postgres has ended
+/// its connection in between; a read is simply made again by whoever asked.
+fn reading_pool(pool: &PgPool) -> PgPool {
+    pool.options()
+        .clone()
+        .max_connections(READING_CONNECTIONS.min(pool.options().get_max_connections()))
+        .test_before_acquire(false)
+        .before_acquire(|connection, PoolConnectionMetadata { idle_for, .. }| {
+            Box::pin(async move {
+                if idle_for > TRUSTED_FOR {
+                    connection.ping().await?;
+                }
+                Ok(true)
+            })
+        })
+        .connect_lazy_with(pool.connect_options().as_ref().clone())
+}
+
 /// The read models of one database. Cheap to clone; clones hear of each other's moves.
 #[derive(Debug, Clone)]
 pub struct Projections {
     pub(crate) pool: PgPool,
+    /// For reading rows, see [`reading_pool`].
+    pub(crate) reads: PgPool,
     pub(crate) log: Log,
     pub(crate) moved: watch::Sender<u64>,
     pub(crate) unreadable: Arc<page::UnreadableWatch>,
@@ -112,6 +141,7 @@ impl Projections {
     pub fn new(log: Log) -> Self {
         Self {
             pool: log.pool().clone(),
+            reads: reading_pool(log.pool()),
             log,
             moved: watch::Sender::new(0),
             unreadable: Arc::default(),
@@ -160,7 +190,7 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn position(&self, model: ReadModel) -> sqlx::Result<Position> {
-        Ok(Checkpoint::read(&self.pool, model.schema()).await?.position)
+        Ok(Checkpoint::read(&self.reads, model.schema()).await?.position)
     }
 
     /// The newest events of the log, which all read models of this process share.

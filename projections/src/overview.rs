@@ -72,7 +72,7 @@ impl Projections {
                         WHERE outcome = 'failed' AND finished_at >= $1) AS "failed!""#,
             failed_since
         )
-        .fetch_one(&self.pool)
+        .fetch_one(&self.reads)
         .await?;
         Ok(RequestCounts {
             open: counts.open.unsigned_abs(),

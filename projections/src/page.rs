@@ -255,7 +255,7 @@ impl Projections {
         list: &'static str,
         query: QueryBuilder<Postgres>,
     ) -> Result<Vec<ListRow<T>>, ReadError> {
-        self.rows_over(&self.pool, list, query).await
+        self.rows_over(&self.reads, list, query).await
     }
 
     async fn rows_over<'c, T: DeserializeOwned>(
@@ -302,7 +302,7 @@ impl Projections {
         list: &'static str,
         query: QueryBuilder<Postgres>,
     ) -> Result<Option<T>, ReadError> {
-        self.row_over(&self.pool, list, query).await
+        self.row_over(&self.reads, list, query).await
     }
 
     /// The same, over a connection that the caller has already.

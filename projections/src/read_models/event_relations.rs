@@ -167,7 +167,7 @@ impl Projections {
             .bind(happened.ids().definition_id.as_str())
             .bind(event.event_id.to_string())
             .bind(i64::try_from(MOST_RELATED + 1).unwrap_or(i64::MAX))
-            .fetch_all(&self.pool)
+            .fetch_all(&self.reads)
             .await?;
         effects.extend(revisions.into_iter().map(|id| (Relation::Revision, id)));
         Ok(())

@@ -242,7 +242,7 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn session(&self, id: &SessionId) -> Result<Option<SessionDetail>, ReadError> {
-        let mut connection = self.pool.acquire().await?;
+        let mut connection = self.reads.acquire().await?;
         let session: Option<SessionRow> = self.row_over(&mut *connection, LIST, one(id)).await?;
         let Some(session) = session else { return Ok(None) };
         let observed = match session.observed_event_id {

@@ -153,7 +153,7 @@ impl Projections {
         };
         let mut counting = QueryBuilder::new("SELECT count(*)");
         restrict(&mut counting);
-        let matching: i64 = counting.build_query_scalar().fetch_one(&self.pool).await?;
+        let matching: i64 = counting.build_query_scalar().fetch_one(&self.reads).await?;
         let mut query = QueryBuilder::new(page::select("node_id", "cursor"));
         query.push(format!("SELECT event_id || ':' || ordinal AS cursor, {COLUMNS}"));
         restrict(&mut query);
