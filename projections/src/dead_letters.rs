@@ -14,8 +14,9 @@ use uuid::Uuid;
 
 use crate::checkpoint::{Checkpoint, Tables};
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{Recorded, Refused};
+use crate::projector::Recorded;
 use crate::read_models::ReadModel;
+use crate::refused::Refused;
 use crate::working_set::{FoldError, WorkingSet, is_discarded};
 use crate::writer::refusal;
 use crate::{Projections, ReadError};

@@ -10,6 +10,7 @@ use domain::observation_summary::Contribution;
 use domain::worker::WorkerEvent;
 use uuid::Uuid;
 
+use crate::refused::Refused;
 use crate::table::AnyTable;
 use crate::table::cell::Jsonb;
 
@@ -162,21 +163,6 @@ pub enum Applied {
     Ignored,
 }
 
-/// Why an event cannot be applied: it contradicts the rows that earlier events left, or cannot be understood.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Refused(String);
-
-impl Refused {
-    pub(crate) fn new(reason: impl Into<String>) -> Self {
-        let reason: String = reason.into();
-        Self(reason.chars().take(LONGEST_REASON).collect())
-    }
-}
-
-/// Characters of a reason that are kept.
-const LONGEST_REASON: usize = 2_000;
-
 /// A value that has no JSON is a mistake of ours in a type, and no state of the database.
 pub(crate) fn jsonb(value: &impl serde::Serialize) -> Result<Jsonb, Refused> {
     Jsonb::from_value(value).map_err(|error| Refused::new(format!("it has no JSON: {error}")))
@@ -218,9 +204,4 @@ impl Projector {
     pub(crate) fn follows(&self, recorded: &Recorded) -> bool {
         recorded.kind.is_some_and(|kind| self.follows.contains(&kind))
     }
-}
-
-/// A number for an `integer` column.
-pub(crate) fn integer<N: TryInto<i32> + Copy + std::fmt::Display>(number: N, field: &str) -> Result<i32, Refused> {
-    number.try_into().map_err(|_| Refused::new(format!("{field} is {number}, which no integer column holds")))
 }

@@ -18,7 +18,7 @@ use sqlx::postgres::{PgConnection, PgRow};
 
 use self::cell::{Cell, CellType, UnreadableCell, write_prefixed};
 use self::statement::WriteStatement;
-use crate::projector::Refused;
+use crate::refused::Refused;
 
 /// A column of a table.
 #[derive(Debug, Clone, Copy)]

@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
 use crate::parked;
-use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded, Refused, integer, jsonb};
+use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded, jsonb};
+use crate::refused::{Refused, integer};
 use crate::table::cell::Jsonb;
 use crate::table::{AnyTable, Table, rows};
 use crate::{Parked, Projections, ReadError};

@@ -6,7 +6,8 @@ use domain::RawJson;
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::projector::{Applied, Fold, Recorded, Refused};
+use crate::projector::{Applied, Fold, Recorded};
+use crate::refused::Refused;
 
 /// The committed sample of an event.
 pub(crate) fn sample(event_type: &str) -> Value {

@@ -10,7 +10,8 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 use crate::page::{self, Page, PageRequest};
-use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded, Refused};
+use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded};
+use crate::refused::Refused;
 use crate::table::{AnyTable, Table, rows};
 use crate::{Projections, ReadError};
 

@@ -10,7 +10,8 @@ use sqlx::{Postgres, QueryBuilder};
 
 use crate::page::{self, Page, PageRequest};
 use crate::parked;
-use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded, Refused, integer};
+use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded};
+use crate::refused::{Refused, integer};
 use crate::table::{AnyTable, Table, rows};
 use crate::{Parked, Projections, ReadError};
 

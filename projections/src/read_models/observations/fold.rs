@@ -12,7 +12,8 @@ use domain::time::shown;
 use domain::{Amount, LabId, RequestId, WorkerId};
 use uuid::Uuid;
 
-use crate::projector::{Applied, Event, Fold, Recorded, Refused, integer, jsonb};
+use crate::projector::{Applied, Event, Fold, Recorded, jsonb};
+use crate::refused::{Refused, integer};
 use crate::table::cell::{Count, Jsonb};
 use crate::table::{AnyTable, AppendOnly, Table, rows};
 

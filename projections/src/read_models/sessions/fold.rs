@@ -9,7 +9,8 @@ use domain::port_drift::PortDrift;
 use domain::time::shown;
 use uuid::Uuid;
 
-use crate::projector::{Applied, Event, Fold, Recorded, Refused, integer, jsonb};
+use crate::projector::{Applied, Event, Fold, Recorded, jsonb};
+use crate::refused::{Refused, integer};
 use crate::table::cell::Jsonb;
 use crate::table::{AnyTable, Table, rows};
 
