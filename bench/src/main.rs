@@ -4,6 +4,7 @@
 //! cargo run --release -p bench                  all rows
 //! cargo run --release -p bench -- http append   these rows
 //! cargo run --release -p bench -- --quick       smaller and shorter, to see that everything works
+//! cargo run --release -p bench -- flat --ten-million    reads over ten million events, which take 25 GB of disk
 //! ```
 //!
 //! Read the ratios, which are medians over rounds of their own: what else a machine does changes from minute to minute, so
@@ -15,6 +16,7 @@ mod append;
 mod backlog;
 mod burst;
 mod effort;
+mod flat;
 mod history;
 mod http;
 mod http_client;
@@ -39,7 +41,7 @@ use anyhow::Context as _;
 use crate::effort::Effort;
 
 /// What can be measured, in the order of the table. No name is that of a command of `lablet`.
-const ROWS: [&str; 11] = [
+const ROWS: [&str; 12] = [
     "http",
     "append",
     "burst",
@@ -47,12 +49,15 @@ const ROWS: [&str; 11] = [
     "latency",
     "backlog",
     "reads",
+    "flat",
     "memory",
     "long-session",
     "pages",
     "large-observations",
 ];
 const QUICK: &str = "--quick";
+/// The long log has ten million events, some 25 GB, instead of a million.
+const TEN_MILLION: &str = "--ten-million";
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -63,18 +68,23 @@ fn main() -> anyhow::Result<ExitCode> {
         runtime()?.block_on(reads::bare_route::serve(file.as_ref()))?;
         return Ok(ExitCode::SUCCESS);
     }
-    if !arguments.iter().all(|argument| argument == QUICK || ROWS.contains(&argument.as_str())) {
+    if !arguments
+        .iter()
+        .all(|argument| [QUICK, TEN_MILLION].contains(&argument.as_str()) || ROWS.contains(&argument.as_str()))
+    {
         return Ok(cli::main());
     }
-    let effort = if arguments.iter().any(|argument| argument == QUICK) { Effort::QUICK } else { Effort::FULL };
-    let named: Vec<&str> = ROWS.into_iter().filter(|row| arguments.iter().any(|argument| argument == row)).collect();
+    let is_given = |option: &str| arguments.iter().any(|argument| argument == option);
+    let effort = if is_given(QUICK) { Effort::QUICK } else { Effort::FULL };
+    let long = if is_given(TEN_MILLION) { 10_000_000 } else { effort.size(1_000_000) as u64 };
+    let named: Vec<&str> = ROWS.into_iter().filter(|row| is_given(row)).collect();
     let rows = if named.is_empty() { ROWS.to_vec() } else { named };
     harness::install_tls();
-    runtime()?.block_on(measure(&rows, effort))
+    runtime()?.block_on(measure(&rows, effort, long))
 }
 
-/// Measures these rows. One that fails does not keep the others from being measured.
-async fn measure(rows: &[&str], effort: Effort) -> anyhow::Result<ExitCode> {
+/// Measures these rows; the long log of `flat` has so many events. One that fails does not keep the others from being measured.
+async fn measure(rows: &[&str], effort: Effort, long: u64) -> anyhow::Result<ExitCode> {
     use std::io::Write as _;
     table::head()?;
     let mut code = ExitCode::SUCCESS;
@@ -88,6 +98,7 @@ async fn measure(rows: &[&str], effort: Effort) -> anyhow::Result<ExitCode> {
             "backlog" => backlog::run(effort).await,
             "long-session" => long_session::run(effort).await,
             "reads" => reads::run(effort).await,
+            "flat" => flat::run(effort, long).await,
             "memory" => memory::run(effort).await,
             "pages" => pages::run(effort).await,
             _ => large_observations::run(effort).await,

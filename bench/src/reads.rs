@@ -21,25 +21,25 @@ use crate::pages;
 use crate::surroundings::{Database, Surroundings, settled};
 use crate::table::{self, Comparison, Target, Unit};
 
-const CONNECTIONS: usize = 32;
-const SESSIONS: usize = 2_000;
+pub(crate) const CONNECTIONS: usize = 32;
+pub(crate) const SESSIONS: usize = 2_000;
 const API: f64 = 0.8;
 const PAGES: f64 = 0.5;
 /// p99 divided by the median.
 const SPREAD: f64 = 5.0;
 /// Not counted: caches are filled.
-const WARMING_UP: Duration = Duration::from_millis(500);
+pub(crate) const WARMING_UP: Duration = Duration::from_millis(500);
 
 /// A route, with what is wanted of it.
-struct Read {
-    what: &'static str,
-    path: &'static str,
-    target: f64,
+pub(crate) struct Read {
+    pub(crate) what: &'static str,
+    pub(crate) path: &'static str,
+    pub(crate) target: f64,
     /// Opened by a browser's cookie instead of a token.
     page: bool,
 }
 
-const READS: [Read; 6] = [
+pub(crate) const READS: [Read; 6] = [
     Read {
         what: "definition aggregate",
         path: "/api/lablet-definitions/crowd-000/resource-observations",
@@ -100,7 +100,7 @@ async fn compare(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<
     lablet.stop().await
 }
 
-async fn load(server: SocketAddr, request: &[u8], duration: Duration) -> anyhow::Result<crate::load::Load> {
+pub(crate) async fn load(server: SocketAddr, request: &[u8], duration: Duration) -> anyhow::Result<crate::load::Load> {
     let request = request.to_vec();
     closed_loop(server, CONNECTIONS, duration, move |_, _| request.clone()).await
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, ensure};
 use app::log::MIGRATOR;
 use harness::{Lablet, LabletOptions};
 use servers::{NatsAccounts, NatsOptions, NatsServer, PostgresOptions, PostgresServer};
-use sqlx::PgPool;
+use sqlx::{AssertSqlSafe, PgPool};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::time::Instant;
@@ -58,6 +58,17 @@ impl Surroundings {
         let pool = app::log::pool(&url, 4)?;
         MIGRATOR.run(&pool).await?;
         Ok(Database { url, pool })
+    }
+
+    /// A database and a copy of it. Nobody else may be connected to it.
+    pub(crate) async fn copied(&self, database: Database, copy: &str) -> anyhow::Result<(Database, Database)> {
+        database.pool.close().await;
+        let pool = app::log::pool(&self.postgres.url("postgres"), 1)?;
+        let name = database.url.rsplit('/').next().unwrap_or_default();
+        let statement = format!("CREATE DATABASE {copy} TEMPLATE {name}");
+        sqlx::query(AssertSqlSafe(statement)).execute(&pool).await?;
+        pool.close().await;
+        Ok((self.database(name).await?, self.database(copy).await?))
     }
 
     /// `lablet up` on a database of these servers.
