@@ -163,6 +163,7 @@ fn observation(
         phase: phase(&nodes, settling),
         failed_reads: List::first(failed_reads(reads)),
         unreadable_entries: List::first(unreadable_entries),
+        sampled_share: None,
     };
     let nominal = quantities(&nodes, |node| {
         [node.nominal.cpu_cores, node.nominal.memory_mb.map(mb), (!node.machine).then_some(0.0)]
@@ -208,6 +209,7 @@ fn observation(
         simulation_stats: kept_stats(reads).map_err(|invalid| invalid.within("simulation_stats"))?,
         nominal: Some(nominal),
         usage,
+        profile: None,
         coverage: Some(coverage),
         ports: list("ports", ports)?,
         unreadable_tags: list("unreadable_tags", unreadable)?,
@@ -254,6 +256,22 @@ pub fn cores_in_use(cpu_usage_percent: f64) -> f64 {
     cpu_usage_percent / 100.0
 }
 
+/// MB in use by a node, from CML's `ram_usage`, a percentage of the RAM that the node has. Controllers before 2.10 tell
+/// neither: what is used is then unknown.
+pub fn memory_in_use_mb(ram_usage_percent: f64, ram_mb: Option<u64>) -> Option<f64> {
+    ram_mb.map(|ram| ram_usage_percent / 100.0 * mb(ram))
+}
+
+/// The phase of a node that runs, from the seconds since it booted: boot until `settling` after that.
+pub fn node_phase(booted_for: Option<u64>, settling: Duration) -> Phase {
+    match booted_for {
+        None => Phase::Unknown,
+        Some(0) => Phase::Boot,
+        Some(seconds) if seconds < settling.as_secs() => Phase::Boot,
+        Some(_) => Phase::Steady,
+    }
+}
+
 struct NodeReadings {
     node: Node,
     state: Option<String>,
@@ -280,8 +298,7 @@ impl NodeReadings {
 
     fn used_memory_mb(&self) -> Option<f64> {
         let stats = self.stats?;
-        let ram = stats.ram.or(self.nominal.memory_mb)?;
-        Some(stats.ram_usage? / 100.0 * mb(ram))
+        memory_in_use_mb(stats.ram_usage?, stats.ram.or(self.nominal.memory_mb))
     }
 
     /// Cores, MB of memory, MB of disk. A node without a machine, or one that is off, uses neither CPU nor memory: that
@@ -323,6 +340,7 @@ impl NodeReadings {
             nominal_cpu_cores: amount("nominal_cpu_cores", self.nominal.cpu_cores)?,
             image_definition: self.node.image_definition.as_deref().map(Label::clean),
             usage: usage.transpose().map_err(|invalid: Invalid| invalid.within("usage"))?,
+            profile: None,
         })
     }
 }
@@ -447,12 +465,13 @@ fn phase(nodes: &[NodeReadings], settling: Duration) -> Phase {
     if running.iter().any(|node| node.has_booted() == Some(false)) {
         return Phase::Boot;
     }
-    let machines = || running.iter().filter(|node| node.machine);
-    let booted_for = |node: &&&NodeReadings| node.stats.and_then(|stats| stats.booted_for);
-    if machines().filter_map(|node| booted_for(&node)).any(|seconds| seconds < settling.as_secs()) {
+    let machines = running.iter().filter(|node| node.machine);
+    let phases: Vec<Phase> =
+        machines.map(|node| node_phase(node.stats.and_then(|stats| stats.booted_for), settling)).collect();
+    if phases.contains(&Phase::Boot) {
         return Phase::Boot;
     }
-    if running.iter().any(|node| node.has_booted().is_none()) || machines().any(|node| booted_for(&node).is_none()) {
+    if running.iter().any(|node| node.has_booted().is_none()) || phases.contains(&Phase::Unknown) {
         return Phase::Unknown;
     }
     Phase::Steady

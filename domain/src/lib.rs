@@ -33,6 +33,6 @@ pub use decision::{Decide, Decision};
 pub use ids::{DefinitionId, EventId, LabId, RequestId, SessionId, WorkerId};
 pub use invalid::Invalid;
 pub use list::List;
-pub use number::{Amount, Whole};
+pub use number::{Amount, Share, Whole};
 pub use observation_summary::{Contribution, ObservationSummary};
 pub use raw_json::RawJson;

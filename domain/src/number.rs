@@ -50,6 +50,47 @@ impl JsonSchema for Amount {
     }
 }
 
+/// A share, from 0 to 1.
+#[derive(Debug, Clone, Copy, Default, PartialEq, PartialOrd, Serialize)]
+#[serde(transparent)]
+pub struct Share(f64);
+
+impl Share {
+    /// The share with this value.
+    ///
+    /// # Errors
+    /// [`Invalid`], with an empty field, naming the bounds.
+    pub fn new(value: f64) -> Result<Self, Invalid> {
+        if (0.0..=1.0).contains(&value) {
+            return Ok(Self(value));
+        }
+        Err(Invalid::new("", format!("is {value}"), "a number from 0 to 1, or null where unknown"))
+    }
+
+    /// Its value.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::new(f64::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for Share {
+    fn inline_schema() -> bool {
+        true
+    }
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Share".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": "number", "format": "double", "minimum": 0.0, "maximum": 1.0 })
+    }
+}
+
 /// A whole number from `LEAST` to `MOST`, held as a `T`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(transparent)]
@@ -121,6 +162,9 @@ mod tests {
     fn numbers_beyond_their_bounds_cannot_be_had() {
         for beyond in [-1.0, 1e300, f64::NAN, f64::INFINITY] {
             assert!(Amount::new(beyond).is_err(), "{beyond}");
+        }
+        for beyond in [-0.1, 1.1, f64::NAN] {
+            assert!(Share::new(beyond).is_err(), "{beyond}");
         }
         assert_eq!(Amount::new(Amount::GREATEST).unwrap().get(), 1e9);
         type Percent = Whole<u32, 1, 100>;

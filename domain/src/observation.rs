@@ -5,6 +5,7 @@
 
 mod coverage;
 mod node;
+mod profile;
 mod usage;
 
 use schemars::JsonSchema;
@@ -12,6 +13,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 pub use self::coverage::{Coverage, FailedRead, Phase};
 pub use self::node::{Count, CpuLimit, Cpus, InterfaceObservation, NodeObservation, NodeUsage, RamMb};
+pub use self::profile::{
+    Gap, GapReason, IntervalSeconds, MOST_GAPS, NodeProfile, PhaseProfile, Profile, Spread, UncheckedProfile,
+};
 pub use self::usage::{Quantities, Usage};
 use crate::Invalid;
 use crate::actor::Actor;
@@ -77,6 +81,9 @@ pub struct ResourceObservation {
     /// Used resources in total.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What the lab used while it was sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Box<Profile>>,
     /// How complete the observation is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
@@ -110,6 +117,7 @@ impl ResourceObservation {
             simulation_stats: None,
             nominal: None,
             usage: None,
+            profile: None,
             coverage: None,
             ports: List::default(),
             unreadable_tags: List::default(),
@@ -134,6 +142,7 @@ impl ResourceObservation {
             simulation_stats,
             nominal,
             usage,
+            profile,
             coverage,
             ports,
             unreadable_tags,
@@ -143,6 +152,7 @@ impl ResourceObservation {
         [total_cpu_cores, total_memory_mb, total_storage_mb].into_iter().all(Option::is_none)
             && nominal.is_none_or(|nominal| nominal.says_nothing())
             && usage.is_none_or(|usage| usage.says_nothing())
+            && profile.as_ref().is_none_or(|profile| profile.says_nothing())
             && coverage.as_ref().is_none_or(Coverage::says_nothing)
             && nodes.is_empty()
             && actual_node_count.is_none()

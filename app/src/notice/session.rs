@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use domain::lablet_session::{FailureOutcome, LabletSessionEvent, SessionIds, SessionStatus};
 use domain::observation::{
-    Coverage, MOST_NODES, NodeObservation, Quantities, ResourceObservation, SimulationStats, Usage,
+    Coverage, MOST_NODES, NodeObservation, Profile, Quantities, ResourceObservation, SimulationStats, Usage,
 };
 use domain::port_drift::{PortDrift, RenamedPort};
 use domain::port_tags::{ObservedPort, UnreadableTag};
@@ -136,6 +136,9 @@ pub(crate) struct ObservedResources {
     /// Used resources in total.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub usage: Option<Usage>,
+    /// What the lab used while it was sampled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Box<Profile>>,
     /// How complete the observation is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
@@ -177,6 +180,7 @@ impl From<ResourceObservation> for ObservedResources {
             node_definitions_used: seen.node_definitions_used,
             nominal: seen.nominal,
             usage: seen.usage,
+            profile: seen.profile,
             coverage: seen.coverage,
             ports: seen.ports,
             cml_version: seen.cml_version,

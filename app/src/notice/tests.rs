@@ -16,6 +16,7 @@ fn samples() -> Vec<(String, String, Value)> {
         .map(|entry| entry.unwrap().path())
         .map(|path| {
             let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+            let name = name.split('+').next().unwrap();
             let (event_type, version) = name.rsplit_once(".v").unwrap();
             let payload = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
             (event_type.to_owned(), version.to_owned(), payload)

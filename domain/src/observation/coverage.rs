@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{MOST_SMALL, NodeCount};
 use crate::list::List;
+use crate::number::Share;
 use crate::text::Explanation;
 
 /// How much of the lab an observation saw.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Coverage {
     /// Nodes of the lab. Null is unknown.
     pub nodes_total: Option<NodeCount>,
@@ -23,12 +24,15 @@ pub struct Coverage {
     /// Entries of CML's answers that could not be read, by place and reason.
     #[serde(default)]
     pub unreadable_entries: List<FailedRead, MOST_SMALL>,
+    /// Share of the session's running time that was sampled, 0 to 1. Null or absent is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sampled_share: Option<Share>,
 }
 
 impl Coverage {
     /// Whether nothing of the lab is known by it. What could not be read says nothing.
     pub(crate) fn says_nothing(&self) -> bool {
-        let Self { nodes_total, nodes_booted, phase, failed_reads: _, unreadable_entries: _ } = self;
+        let Self { nodes_total, nodes_booted, phase, failed_reads: _, unreadable_entries: _, sampled_share: _ } = self;
         nodes_total.is_none() && nodes_booted.is_none() && *phase == Phase::Unknown
     }
 

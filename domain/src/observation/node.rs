@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{MOST_INTERFACES, MOST_SMALL};
+use super::{MOST_INTERFACES, MOST_SMALL, NodeProfile};
 use crate::list::List;
 use crate::number::{Amount, Whole};
 use crate::text::{Label, Token};
@@ -56,6 +56,9 @@ pub struct NodeObservation {
     /// What was measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub usage: Option<NodeUsage>,
+    /// What it used while it was sampled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Box<NodeProfile>>,
 }
 
 /// Measured use of one node.

@@ -12,7 +12,15 @@ pub(crate) fn samples() -> Vec<(&'static str, Value)> {
     let amounts = json!({"cpu_cores": 1.5, "memory_mb": 512, "storage_mb": 10, "unknown_cpu_nodes": 0,
                          "unknown_memory_nodes": 0, "unknown_storage_nodes": 0, "highest_cpu_percent": 12.5});
     let read = json!([{"read": "simulation_stats", "reason": "timed out"}]);
+    let spread = json!({"peak": 1.5, "p95": 1.4, "mean": 0.5});
+    let phase = json!({"seconds": 60, "cpu_cores": spread, "memory_mb": spread, "storage_mb": spread});
+    let profile = json!({
+        "from": "2026-02-25T10:00:00Z", "to": "2026-02-25T12:00:00Z", "interval_seconds": 30, "samples": 200,
+        "missed_samples": 40, "boot": phase, "steady": phase,
+        "gaps": [{"from": "2026-02-25T11:00:00Z", "to": "2026-02-25T11:20:00Z", "reason": "worker_slow"}],
+    });
     let node = json!({
+        "profile": {"restarts": 1, "boot": phase, "steady": phase},
         "node_id": "n-1", "label": "PC", "node_definition": "desktop", "state": "BOOTED", "cpu_limit": 100, "ram_mb": 512,
         "tags": ["serial:5041", "VLAN10"], "cpus": 1, "nominal_cpu_cores": 1, "image_definition": "alpine",
         "usage": {"cpu_percent": 10, "cpu_cores": 0.1, "memory_mb": 100, "disk_mb": 10, "disk_read_bytes": 1,
@@ -24,8 +32,9 @@ pub(crate) fn samples() -> Vec<(&'static str, Value)> {
         "observed_at": "2026-02-25T12:00:00Z", "observer": "grading", "total_cpu_cores": 1, "total_memory_mb": 512,
         "total_storage_mb": 10, "nodes": [node], "actual_node_count": 1, "node_definitions_used": ["desktop"],
         "observed_ports": {"PC_serial": 5041}, "simulation_stats": {"nodes": {"n-1": {"cpu_usage": 1.5}}},
-        "nominal": amounts, "usage": amounts, "cml_version": "2.9.1", "topology_fingerprint": "f",
-        "coverage": {"nodes_total": 1, "nodes_booted": 1, "phase": "steady", "failed_reads": read, "unreadable_entries": read},
+        "nominal": amounts, "usage": amounts, "profile": profile, "cml_version": "2.9.1", "topology_fingerprint": "f",
+        "coverage": {"nodes_total": 1, "nodes_booted": 1, "phase": "steady", "failed_reads": read, "unreadable_entries": read,
+                     "sampled_share": 0.8},
         "ports": [{"name": "PC_serial", "node_id": "n-1", "node_label": "PC", "outside": 5041, "kind": "named",
                    "intent": "ssh", "l4_protocol": "tcp", "honoured": true}],
         "unreadable_tags": [{"node_id": "n-1", "tag": "pat:1", "reason": "expected pat:<outside>:<inside>"}],

@@ -41,7 +41,8 @@ fn types_of<E: schemars::JsonSchema>() -> BTreeSet<String> {
 
 fn decode<E: DeserializeOwned + Serialize + DomainEvent>(name: &str, sample: &Value) {
     let event: E = serde_json::from_value(sample.clone()).unwrap_or_else(|error| panic!("{name}: {error}"));
-    assert_eq!(format!("{}.v{}", event.event_type(), event.event_version()), name);
+    let version = format!("{}.v{}", event.event_type(), event.event_version());
+    assert!(name == version || name.strip_prefix(&version).is_some_and(|rest| rest.starts_with('+')), "{name}");
     assert_eq!(&serde_json::to_value(&event).unwrap(), sample, "{name} is written back otherwise than it was read");
 }
 
@@ -62,6 +63,8 @@ fn every_event_has_a_sample() {
     let mut types = types_of::<LabletSessionEvent>();
     types.extend(types_of::<LabletDefinitionEvent>());
     types.extend(types_of::<WorkerEvent>());
-    assert_eq!(types, samples().into_keys().collect());
+    // `<type>+<member>.json` is another sample of a type, with a member that came later.
+    let sampled = samples().into_keys().map(|name| name.split('+').next().unwrap().to_owned());
+    assert_eq!(types, sampled.collect());
     assert!(types.len() >= 20, "an event and its sample are gone: {types:?}");
 }
