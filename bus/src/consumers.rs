@@ -179,6 +179,7 @@ impl Bus {
                 (streams::EVENTS, streams::events(&bounds)),
                 (streams::COMMANDS, streams::commands(&bounds)),
                 (streams::RECORDS, streams::records()),
+                (streams::SAMPLING, streams::sampling(&bounds)),
             ];
             for (stream, wanted) in wanted {
                 let refused = |source| ConsumersUnknown::Refused { stream, source };

@@ -78,7 +78,7 @@ pub(super) fn of_stream(wanted: &stream::Config, found: &stream::Config, keeps_e
         ),
         ("no_ack", show(&false), show(&found.no_ack), Possible),
         ("sealed", show(&false), show(&found.sealed), Never),
-        ("allow_rollup_hdrs", show(&false), show(&found.allow_rollup), Possible),
+        ("allow_rollup_hdrs", show(&wanted.allow_rollup), show(&found.allow_rollup), Possible),
         ("mirror", show(&false), show(&found.mirror.is_some()), Never),
         ("sources", show(&0), show(&found.sources.as_ref().map_or(0, Vec::len)), Possible),
         ("subject_transform", show(&false), show(&found.subject_transform.is_some()), Possible),

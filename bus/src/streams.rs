@@ -1,4 +1,4 @@
-//! The three streams, ensured on connect and again after any sign of loss.
+//! The streams, ensured on connect and again after any sign of loss.
 
 use std::time::Duration;
 
@@ -18,6 +18,16 @@ pub const EVENTS: &str = "LABLET_EVENTS";
 pub const COMMANDS: &str = "LABLET_COMMANDS";
 /// The stream of full records of events, by which read models follow the log.
 pub const RECORDS: &str = "LABLET_RECORDS";
+/// The key-value bucket with what each running session used so far: one entry a session, by its id.
+pub const SAMPLING_BUCKET: &str = "LABLET_SAMPLING";
+/// The stream that holds the bucket.
+pub const SAMPLING: &str = "KV_LABLET_SAMPLING";
+/// An entry that nobody wrote for this long belongs to no session any more.
+pub const SAMPLING_AGE: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Most bytes of all entries.
+pub const SAMPLING_BYTES: i64 = 1024 * 1024 * 1024;
+/// Largest entry, below what a server takes in one message unless it is configured otherwise.
+pub const LARGEST_SAMPLING_ENTRY: usize = 1_000_000;
 /// Records older than this leave their stream.
 pub const RECORDS_AGE: TimeDelta = TimeDelta::minutes(2);
 /// Most bytes of records in the server's memory.
@@ -111,6 +121,26 @@ pub fn records() -> Config {
     }
 }
 
+/// The configuration of the stream that holds the bucket, as clients of key-value buckets expect it. Written out here, as
+/// the library asks servers before 2.10 what they do not know when it makes a bucket.
+pub fn sampling(bounds: &StreamBounds) -> Config {
+    Config {
+        name: SAMPLING.to_owned(),
+        subjects: vec![format!("$KV.{SAMPLING_BUCKET}.>")],
+        retention: RetentionPolicy::Limits,
+        discard: DiscardPolicy::New,
+        max_messages: -1,
+        max_messages_per_subject: 1,
+        max_bytes: SAMPLING_BYTES,
+        max_age: SAMPLING_AGE,
+        max_message_size: 1024 * 1024,
+        allow_rollup: true,
+        deny_delete: true,
+        allow_direct: true,
+        ..shared(bounds, "What running sessions used so far")
+    }
+}
+
 fn shared(bounds: &StreamBounds, description: &str) -> Config {
     Config {
         storage: StorageType::File,
@@ -139,6 +169,14 @@ pub async fn ensure_events(bus: &Bus, bounds: &StreamBounds) -> Result<Info, Ens
 /// As [`ensure_events`].
 pub async fn ensure_commands(bus: &Bus, bounds: &StreamBounds) -> Result<Info, EnsureError> {
     ensure(bus, COMMANDS, commands(bounds)).await
+}
+
+/// Makes sure that the bucket of samples is there, as [`ensure_events`].
+///
+/// # Errors
+/// As [`ensure_events`].
+pub async fn ensure_sampling(bus: &Bus, bounds: &StreamBounds) -> Result<Info, EnsureError> {
+    ensure(bus, SAMPLING, sampling(bounds)).await
 }
 
 /// Makes sure that the stream of records is there, as [`ensure_events`]. A server without memory for it is no harm: read
@@ -203,7 +241,7 @@ async fn ensure(bus: &Bus, stream: &'static str, wanted: Config) -> Result<Info,
             max_messages_per_subject: wanted.max_messages_per_subject,
             max_age: if stream == COMMANDS { wanted.max_age } else { info.config.max_age },
             no_ack: false,
-            allow_rollup: false,
+            allow_rollup: wanted.allow_rollup,
             sources: None,
             subject_transform: None,
             ..info.config.clone()
@@ -271,6 +309,7 @@ pub async fn replace(bus: &Bus, stream: &'static str, bounds: &StreamBounds) -> 
     let wanted = match stream {
         COMMANDS => commands(bounds),
         RECORDS => records(),
+        SAMPLING => sampling(bounds),
         _ => events(bounds),
     };
     let jetstream = bus.jetstream();

@@ -19,6 +19,11 @@ pub const REQUESTS: &str = "lablet.requests";
 pub const NUDGE_LOG: &str = "lablet.nudge.log";
 /// Core message without content: a projection moved.
 pub const NUDGE_PROJECTIONS: &str = "lablet.nudge.projections";
+/// Core messages with the newest sample of a running session: `lablet.live.samples.<session>`. Internal: only controllers
+/// publish.
+pub const LIVE_SAMPLES: &str = "lablet.live.samples.*";
+/// Notices that a session began to run. A core subscription to them is a wake-up signal.
+pub const SESSION_RUNNING: &str = "lablet.events.lablet_session.running.*";
 /// Header that names the subject for the answer to a command; JetStream takes the reply subject for itself.
 pub const REPLY_TO: &str = "Lablet-Reply-To";
 
@@ -34,6 +39,11 @@ pub fn event(event_type: &str, aggregate_id: &str) -> String {
         subject.push_str(&token(name));
     }
     subject
+}
+
+/// The subject of the live samples of a session.
+pub fn live_samples(session_id: &str) -> String {
+    format!("lablet.live.samples.{}", token(session_id))
 }
 
 /// Longest token: a subject of a few of them fits the 4,096 bytes that a server takes in one line.
@@ -109,6 +119,7 @@ mod tests {
         }
         assert_eq!(team("lablet.commands.gra\0ding.b"), Some("gra\0ding"));
         assert_eq!(event("worker.changed", "w1"), "lablet.events.worker.changed.w1");
+        assert_eq!(live_samples("s-1"), LIVE_SAMPLES.replace('*', "s-1"));
     }
 
     #[test]

@@ -60,7 +60,8 @@ pub fn document(public_url: &PublicUrl) -> Value {
         "x-internal": {
             "description": "Not for services: what Lablet's processes tell each other. Its form may change with any release.",
             "streams": { streams::RECORDS: { "subjects": [subjects::RECORDS] } },
-            "subjects": [subjects::NUDGE_LOG, subjects::NUDGE_PROJECTIONS],
+            "buckets": { streams::SAMPLING_BUCKET: { "description": "What running sessions used so far, by session." } },
+            "subjects": [subjects::NUDGE_LOG, subjects::NUDGE_PROJECTIONS, subjects::LIVE_SAMPLES],
         },
         "channels": channels,
         "operations": operations,
