@@ -276,6 +276,9 @@ pub(crate) struct ControllerArguments {
     /// Longest time of one observation, in seconds.
     #[arg(long, env = "RESOURCE_OBSERVATION_TIMEOUT_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=600))]
     resource_observation_timeout_seconds: u64,
+    /// Planned time between two samples of what a running session uses, in seconds; 0: nothing is sampled.
+    #[arg(long, env = "RESOURCE_SAMPLING_SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(0..=3_600))]
+    resource_sampling_seconds: u64,
 }
 
 /// `true`, `false` or hosts.
@@ -300,6 +303,7 @@ impl ControllerArguments {
         ControllerOptions {
             observe_at_timeslot_end: self.resource_observation_enabled,
             observation_timeout: Duration::from_secs(self.resource_observation_timeout_seconds),
+            sampling_interval: Duration::from_secs(self.resource_sampling_seconds),
             ..ControllerOptions::default()
         }
     }

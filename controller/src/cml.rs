@@ -10,6 +10,7 @@
 pub mod answers;
 mod error;
 mod resolver;
+pub mod socket;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -396,15 +397,21 @@ impl WorkerReader {
     }
 
     fn url(&self, path: &[&str], query: &[(&str, &str)]) -> Url {
+        let mut url = self.site(&[&["api", "v0"], path].concat());
+        if !query.is_empty() {
+            url.query_pairs_mut().extend_pairs(query);
+        }
+        url
+    }
+
+    /// An address of the worker, below the one at which it is registered.
+    fn site(&self, path: &[&str]) -> Url {
         let mut url = self.connection.access.address().clone();
         url.set_query(None);
         url.set_fragment(None);
         // An https address always has a path to extend.
         if let Ok(mut segments) = url.path_segments_mut() {
-            segments.pop_if_empty().extend(["api", "v0"]).extend(path);
-        }
-        if !query.is_empty() {
-            url.query_pairs_mut().extend_pairs(query);
+            segments.pop_if_empty().extend(path);
         }
         url
     }

@@ -81,6 +81,9 @@ pub struct Session {
     pub id: SessionId,
     /// Where it is in its life.
     pub status: SessionStatus,
+    /// Since when it is there.
+    #[serde(default)]
+    pub status_since: Option<DateTime<Utc>>,
     /// Its worker.
     #[serde(default)]
     pub worker_id: Option<WorkerId>,
@@ -194,6 +197,14 @@ impl Gateway {
     pub async fn running_until(&self, end: DateTime<Utc>) -> Result<Rows<Session>, GatewayError> {
         let end = end.to_rfc3339_opts(SecondsFormat::Micros, true);
         self.list(&["lablet-sessions"], &[("status", "running"), ("timeslot_ended_before", &end)]).await
+    }
+
+    /// Every session that is running, page by page.
+    ///
+    /// # Errors
+    /// [`GatewayError`]; a page that fails fails the whole.
+    pub async fn running(&self) -> Result<Rows<Session>, GatewayError> {
+        self.list(&["lablet-sessions"], &[("status", "running")]).await
     }
 
     /// One session with its observation requests.

@@ -1,9 +1,10 @@
 //! The controller: observes labs on CML workers, at the end of their timeslot and when somebody asks for it.
 //!
-//! It needs the bus and the gateway, not Postgres, so that it can run beside its CML workers. Three tasks:
+//! It needs the bus and the gateway, not Postgres, so that it can run beside its CML workers. Four tasks:
 //!
 //! - [`requests`] answers observation requests from the bus, each with exactly one outcome;
 //! - [`reconciler`] reads the running sessions, [`plan`]s, and ends timeslots: observe first, then move on;
+//! - [`sampling`] samples running sessions, whose [`profile`] goes into their observations;
 //! - [`workers`] probes the CML workers, so that it shows when one cannot be used.
 //!
 //! Read [`observer`] for how a lab is read and [`observation`] for what is made of it.
@@ -15,9 +16,11 @@ pub mod hosts;
 pub mod observation;
 pub mod observer;
 pub mod plan;
+pub mod profile;
 pub mod reconciler;
 pub mod reports;
 pub mod requests;
+pub mod sampling;
 pub mod wake_ups;
 pub mod workers;
 
@@ -38,6 +41,7 @@ use self::plan::PlanOptions;
 use self::reconciler::Reconciler;
 use self::reports::Sender;
 use self::requests::Requests;
+use self::sampling::{Sampling, SamplingOptions};
 use self::workers::Workers;
 
 /// How a controller works.
@@ -50,6 +54,10 @@ pub struct ControllerOptions {
     pub observation_timeout: Duration,
     /// How long after its last node booted a lab counts as steady.
     pub settling: Duration,
+    /// `RESOURCE_SAMPLING_SECONDS`: planned time between two samples of a running session. Zero: nothing is sampled.
+    pub sampling_interval: Duration,
+    /// Shortest time between two writes of what a session used so far to the store that outlives this controller.
+    pub sampling_write_interval: Duration,
     /// Longest time between two lists of the running sessions.
     pub poll: Duration,
     /// Observation requests that are answered at a time.
@@ -67,6 +75,8 @@ impl Default for ControllerOptions {
             observe_at_timeslot_end: true,
             observation_timeout: Duration::from_secs(30),
             settling: Duration::from_secs(60),
+            sampling_interval: Duration::from_secs(30),
+            sampling_write_interval: Duration::from_secs(60),
             poll: Duration::from_secs(5),
             concurrent_requests: 4,
             largest_message: bus::streams::LARGEST_COMMAND,
@@ -80,6 +90,17 @@ impl Default for ControllerOptions {
 #[error("a task of the controller ended by itself")]
 pub struct ControllerError(#[source] Option<tokio::task::JoinError>);
 
+/// What the tasks of a controller rest on. Cloning shares it.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    pub(crate) bus: Bus,
+    pub(crate) bounds: StreamBounds,
+    pub(crate) gateway: Gateway,
+    pub(crate) workers: Workers,
+    pub(crate) client: CmlClient,
+    pub(crate) clock: Clock,
+}
+
 /// The controller.
 #[derive(Debug)]
 pub struct Controller {
@@ -88,6 +109,7 @@ pub struct Controller {
     gateway: Gateway,
     workers: Workers,
     observer: Observer,
+    client: CmlClient,
     clock: Clock,
 }
 
@@ -102,8 +124,8 @@ impl Controller {
         clock: Clock,
     ) -> Self {
         let observer = Observer::new(cml.clone(), options.observation_timeout, options.settling);
-        let workers = Workers::new(gateway.clone(), credentials, cml);
-        Self { options, bus, gateway, workers, observer, clock }
+        let workers = Workers::new(gateway.clone(), credentials, cml.clone());
+        Self { options, bus, gateway, workers, observer, client: cml, clock }
     }
 
     /// Runs until `stop`. Waits with back-off while the bus, the gateway or a worker cannot be reached.
@@ -111,7 +133,7 @@ impl Controller {
     /// # Errors
     /// [`ControllerError`] when one of its tasks panicked.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ControllerError> {
-        let Self { options, bus, gateway, workers, observer, clock } = self;
+        let Self { options, bus, gateway, workers, observer, client, clock } = self;
         let sender = Sender::new(bus.clone(), gateway.clone(), options.streams, options.largest_message);
         let plan =
             PlanOptions { observe: options.observe_at_timeslot_end, observation_timeout: options.observation_timeout };
@@ -119,7 +141,15 @@ impl Controller {
         let reconciler = Reconciler::new(gateway.clone(), sender.clone(), clock.clone(), plan, options.poll);
         tasks.spawn(reconciler.run(bus.clone(), stop.clone()));
         tasks.spawn(workers.clone().probe_all(stop.clone()));
-        let requests = Requests::new(bus, options.streams, gateway, workers, observer, sender, clock);
+        let sampling = SamplingOptions {
+            interval: options.sampling_interval,
+            settling: options.settling,
+            write_interval: options.sampling_write_interval,
+        };
+        let surroundings = Surroundings { bus, bounds: options.streams, gateway, workers, client, clock };
+        let (sampling, profiles) = Sampling::new(sampling, surroundings.clone());
+        tasks.spawn(sampling.run(stop.clone()));
+        let requests = Requests::new(surroundings, observer, sender, profiles);
         for _ in 0..options.concurrent_requests.max(1) {
             tasks.spawn(requests.clone().run(stop.clone()));
         }

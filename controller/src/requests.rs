@@ -21,9 +21,11 @@ use futures_util::StreamExt as _;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
 
+use crate::Surroundings;
 use crate::gateway::{Gateway, GatewayError, Request, Session};
 use crate::observer::Observer;
 use crate::reports::{CommandOutcome, Report, Sender};
+use crate::sampling::Profiles;
 use crate::workers::{AccessError, Workers};
 
 /// The durable consumer that all controllers share.
@@ -119,22 +121,16 @@ pub struct Requests {
     workers: Workers,
     observer: Observer,
     sender: Sender,
+    profiles: Profiles,
     clock: Clock,
     pending: Arc<Mutex<Pending>>,
 }
 
 impl Requests {
     /// A server of requests.
-    pub fn new(
-        bus: Bus,
-        bounds: StreamBounds,
-        gateway: Gateway,
-        workers: Workers,
-        observer: Observer,
-        sender: Sender,
-        clock: Clock,
-    ) -> Self {
-        Self { bus, bounds, gateway, workers, observer, sender, clock, pending: Arc::default() }
+    pub(crate) fn new(surroundings: Surroundings, observer: Observer, sender: Sender, profiles: Profiles) -> Self {
+        let Surroundings { bus, bounds, gateway, workers, client: _, clock } = surroundings;
+        Self { bus, bounds, gateway, workers, observer, sender, profiles, clock, pending: Arc::default() }
     }
 
     /// Serves one request after the other until `stop`; several of these may run at once.
@@ -309,7 +305,10 @@ impl Requests {
             (observation, _) => observation,
         };
         let report = match observation {
-            Ok(observation) => Report::observation(&request.session_id, &request.request_id, observation),
+            Ok(mut observation) => {
+                self.profiles.add_to(&mut observation, &request.session_id, self.clock.now()).await;
+                Report::observation(&request.session_id, &request.request_id, observation)
+            }
             Err((outcome, reason)) => {
                 tracing::info!(?outcome, reason, "session not observed");
                 Report::failure(&request.session_id, &request.request_id, outcome, &reason)

@@ -117,6 +117,12 @@ pub struct NodeStats {
     pub disk_read_bytes: Option<u64>,
     /// Bytes.
     pub disk_written_bytes: Option<u64>,
+    /// Virtual CPUs; from CML 2.10.
+    pub cpus: Option<u64>,
+    /// Whether it runs; `None`: not told.
+    pub is_running: Option<bool>,
+    /// Seconds since the node started. `None`: `times` is missing. `Some(0)`: not started.
+    pub started_for: Option<u64>,
     /// Seconds since the node booted. `None`: `times` is missing. `Some(0)`: not booted.
     pub booted_for: Option<u64>,
 }
@@ -247,10 +253,11 @@ pub fn stats(answer: Value) -> Result<Reading<Stats>, CmlError> {
             notes.leave_out(place, format!("is {}", kind(node)));
             continue;
         }
-        let booted_for = match node.get("times") {
+        let mut time = |state: &str| match node.get("times") {
             None | Some(Value::Null) => None,
-            Some(times) => whole(&mut notes, &format!("{place}.times"), times, "BOOTED", Count::MOST),
+            Some(times) => whole(&mut notes, &format!("{place}.times"), times, state, Count::MOST),
         };
+        let (started_for, booted_for) = (time("STARTED"), time("BOOTED"));
         let stats = NodeStats {
             cpu_usage: amount(&mut notes, &place, node, "cpu_usage"),
             ram_usage: amount(&mut notes, &place, node, "ram_usage"),
@@ -258,6 +265,9 @@ pub fn stats(answer: Value) -> Result<Reading<Stats>, CmlError> {
             ram: whole(&mut notes, &place, node, "ram", MOST_RAM_MB),
             disk_read_bytes: whole(&mut notes, &place, node, "block0_rd_bytes", Count::MOST),
             disk_written_bytes: whole(&mut notes, &place, node, "block0_wr_bytes", Count::MOST),
+            cpus: whole(&mut notes, &place, node, "cpus", u64::from(u32::MAX)),
+            is_running: node.get("is_running").and_then(Value::as_bool),
+            started_for,
             booted_for,
         };
         nodes.insert(id.clone(), stats);

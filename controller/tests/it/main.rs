@@ -6,6 +6,7 @@ mod cml;
 mod command_consumer;
 mod destinations;
 mod requests;
+mod sampling;
 mod surroundings;
 mod timeslots;
 mod wake_ups;

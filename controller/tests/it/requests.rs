@@ -10,7 +10,11 @@ use simulator::{Fault, FaultKind, Simulator};
 use crate::surroundings::{SMALL_LAB, TRACEPARENT, World, eventually, fast, running_lab, simulator};
 
 fn options() -> ControllerOptions {
-    ControllerOptions { observation_timeout: Duration::from_secs(5), ..ControllerOptions::default() }
+    ControllerOptions {
+        observation_timeout: Duration::from_secs(5),
+        sampling_interval: Duration::ZERO,
+        ..ControllerOptions::default()
+    }
 }
 
 async fn world() -> (World, Simulator, domain::LabId) {

@@ -278,6 +278,10 @@ impl World {
         }
     }
 
+    pub(crate) fn nats_url(&self) -> &str {
+        &self.nats_url
+    }
+
     /// `(outcome, reason)` of a request, once it has one.
     pub(crate) async fn outcome(&self, session: &str, request: &str) -> (String, String) {
         eventually(&format!("request {request} has an outcome"), || async { self.outcome_now(session, request) }).await
@@ -344,6 +348,14 @@ impl Running {
     }
 }
 
+impl Running {
+    /// Ends it as kill -9 does: nothing that it knows is handed over.
+    pub(crate) async fn kill(mut self) {
+        self.task.abort();
+        assert!((&mut self.task).await.unwrap_err().is_cancelled());
+    }
+}
+
 impl Drop for Running {
     fn drop(&mut self) {
         self.stop.cancel();
@@ -397,10 +409,10 @@ async fn list_sessions(
     let mut known = known.lock().unwrap();
     let after = query.get("cursor").cloned().unwrap_or_default();
     known.lists += usize::from(after.is_empty());
-    let horizon: DateTime<Utc> = query["timeslot_ended_before"].parse().unwrap();
+    let horizon: Option<DateTime<Utc>> = query.get("timeslot_ended_before").map(|end| end.parse().unwrap());
     let ends_before = |session: &Value| {
         let end = session["timeslot"]["end"].as_str().map(|end| end.parse::<DateTime<Utc>>().unwrap());
-        end.is_some_and(|end| end < horizon)
+        horizon.is_none_or(|horizon| end.is_some_and(|end| end < horizon))
     };
     let mut rows = known
         .sessions

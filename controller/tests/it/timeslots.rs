@@ -11,6 +11,7 @@ use crate::surroundings::{SMALL_LAB, World, eventually, fast, running_lab, simul
 fn options() -> ControllerOptions {
     ControllerOptions {
         observation_timeout: Duration::from_secs(5),
+        sampling_interval: Duration::ZERO,
         poll: Duration::from_millis(200),
         ..ControllerOptions::default()
     }

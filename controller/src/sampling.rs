@@ -1,0 +1,750 @@
+//! Samples every running session, from its first minute to its last.
+//!
+//! One controller samples a session, whichever claims its entry in the [`store`] first. It tells the others of every sample
+//! by core messages ([`live`]), so that they know that it lives, and one of them can go on where it ended: from the last
+//! summary that it wrote, and from what was heard since then. Nothing but the task of [`Sampling::run`] changes what is
+//! known of sessions; whatever may take time is done by tasks of its own, which hand back what came of it.
+
+pub mod live;
+mod pace;
+mod session;
+mod sockets;
+pub mod store;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bus::clock::IdGenerator;
+use bus::{Backoff, Bus, subjects};
+use chrono::{DateTime, Utc};
+use domain::lablet_session::SessionStatus;
+use domain::observation::{GapReason, ResourceObservation};
+use domain::{LabId, SessionId, WorkerId};
+use futures_util::StreamExt as _;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use self::live::{LiveSample, Outcome};
+use self::pace::{Pace, gap_reason, gap_reason_of_access, is_of_worker};
+use self::session::{Role, Sampled, SampledSession, Standby, catch_up};
+use self::sockets::{Pushed, Sockets, What};
+use self::store::{StoreError, SummaryStore};
+use crate::Surroundings;
+use crate::cml::answers::Reading;
+use crate::gateway::{Gateway, GatewayError, Rows, Session};
+use crate::profile::{Folded, Sample, Summary};
+use crate::wake_ups::WakeUps;
+
+/// Longest time of one read of a lab.
+const POLL_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most sessions that one controller samples.
+const MOST_SESSIONS: usize = 5_000;
+/// Shortest time between two lists of the running sessions.
+const LISTS_APART: Duration = Duration::from_secs(2);
+/// How often it is asked whether a session that no longer runs can still be observed.
+const ENDED_INTERVAL: Duration = Duration::from_secs(60);
+/// How long summaries may take to be handed over when the controller ends.
+const GRACE: Duration = Duration::from_secs(3);
+/// The time between two pushes of CML.
+const PUSH_SECONDS: u32 = 3;
+/// Shortest time between two samples that are counted.
+const SHORTEST_PUSH_MILLISECONDS: u32 = 900;
+/// Questions that wait for an answer.
+const MOST_QUESTIONS: usize = 64;
+
+/// How sessions are sampled.
+#[derive(Debug, Clone, Copy)]
+pub struct SamplingOptions {
+    /// `RESOURCE_SAMPLING_SECONDS`: planned time between two samples of a session. Zero: nothing is sampled.
+    pub interval: Duration,
+    /// How long after its boot a node counts as steady.
+    pub settling: Duration,
+    /// Shortest time between two writes of a session's summary to the store.
+    pub write_interval: Duration,
+}
+
+/// Samples running sessions.
+#[derive(Debug)]
+pub struct Sampling {
+    options: SamplingOptions,
+    surroundings: Surroundings,
+    store: SummaryStore,
+    controller: Uuid,
+    sessions: BTreeMap<SessionId, SampledSession>,
+    paces: BTreeMap<WorkerId, Pace>,
+    tasks: JoinSet<Done>,
+    sockets: Sockets,
+    /// Sessions by worker and lab; what comes by a socket names these.
+    labs: BTreeMap<(WorkerId, LabId), Vec<SessionId>>,
+    list_at: Instant,
+    in_list: bool,
+    list_backoff: Backoff,
+    questions: mpsc::Receiver<Question>,
+    store_is_away: bool,
+}
+
+/// What a task did.
+#[derive(Debug)]
+enum Done {
+    Listed(Result<Rows<Session>, GatewayError>),
+    Polled { session: SessionId, worker: WorkerId, result: Result<Sample, GapReason> },
+    Claimed { session: SessionId, claim: Result<Claim, StoreError> },
+    Written { session: SessionId, result: Result<u64, StoreError> },
+    Ended { session: SessionId, is_observable: Result<bool, GatewayError> },
+    Told,
+}
+
+/// What came of claiming a session.
+#[derive(Debug)]
+enum Claim {
+    Won {
+        summary: Box<Summary>,
+        revision: u64,
+    },
+    /// Another controller samples it.
+    Lost {
+        holder: Option<Uuid>,
+    },
+}
+
+/// Somebody asks what a session used so far.
+#[derive(Debug)]
+struct Question {
+    session: SessionId,
+    answer: oneshot::Sender<SoFar>,
+}
+
+/// What is known in this process of what a session used.
+#[derive(Debug)]
+enum SoFar {
+    /// All of it.
+    Sampled(Box<Summary>),
+    /// What another controller told lately, which goes beyond what is stored.
+    Heard(Vec<LiveSample>),
+}
+
+/// Where what sessions used so far can be had. Cloning shares it.
+#[derive(Debug, Clone)]
+pub struct Profiles {
+    questions: Option<mpsc::Sender<Question>>,
+    store: SummaryStore,
+}
+
+impl Profiles {
+    /// What the session used so far. `None`: nothing is known of it.
+    pub async fn summary(&self, session: &SessionId) -> Option<Summary> {
+        let (answer, answered) = oneshot::channel();
+        let question = Question { session: session.clone(), answer };
+        self.questions.as_ref()?.send(question).await.ok()?;
+        let heard = match answered.await.ok()? {
+            SoFar::Sampled(summary) => return Some(*summary),
+            SoFar::Heard(heard) => heard,
+        };
+        match self.store.read(session).await {
+            Ok(stored) => {
+                let mut summary = stored?.summary;
+                catch_up(&mut summary, &heard);
+                Some(summary)
+            }
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, session.id = %session, "profile unknown");
+                None
+            }
+        }
+    }
+
+    /// Adds to an observation what the session used so far.
+    pub async fn add_to(&self, observation: &mut ResourceObservation, session: &SessionId, now: DateTime<Utc>) {
+        let Some(summary) = self.summary(session).await else { return };
+        if let Err(invalid) = summary.add_to(observation, now) {
+            tracing::error!(error = &invalid as &dyn std::error::Error, session.id = %session, "profile left out");
+        }
+    }
+}
+
+impl Sampling {
+    /// Sampling, and where what it gathers can be had.
+    pub(crate) fn new(options: SamplingOptions, surroundings: Surroundings) -> (Self, Profiles) {
+        let (sender, questions) = mpsc::channel(MOST_QUESTIONS);
+        let store = SummaryStore::new(surroundings.bus.clone(), surroundings.bounds);
+        let is_on = !options.interval.is_zero();
+        let profiles = Profiles { questions: is_on.then_some(sender), store: store.clone() };
+        let sampling = Self {
+            list_backoff: Backoff::new(LISTS_APART, options.interval.max(LISTS_APART) * 2),
+            options,
+            surroundings,
+            store,
+            controller: IdGenerator::random().uuid(),
+            sessions: BTreeMap::new(),
+            paces: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            sockets: Sockets::new(),
+            labs: BTreeMap::new(),
+            list_at: Instant::now(),
+            in_list: false,
+            questions,
+            store_is_away: false,
+        };
+        (sampling, profiles)
+    }
+
+    /// Samples until `stop`, and then leaves its sessions to the other controllers.
+    pub async fn run(mut self, stop: CancellationToken) {
+        if self.options.interval.is_zero() {
+            tracing::info!("sampling is off");
+            stop.cancelled().await;
+            return;
+        }
+        let client = self.surroundings.bus.client().clone();
+        let wake_ups = WakeUps::subscribe(&client, subjects::SESSION_RUNNING).await;
+        let mut live = match client.subscribe(subjects::LIVE_SAMPLES).await {
+            Ok(live) => Some(live),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "live samples cannot be heard");
+                None
+            }
+        };
+        loop {
+            let next = self.next_time();
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => break,
+                Some(question) = self.questions.recv() => self.answer(question),
+                Some(done) = self.tasks.join_next() => match done {
+                    Ok(done) => self.settle(done),
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => {}
+                },
+                Some(message) = next_message(&mut live) => self.hear(&message.payload),
+                Some(pushed) = self.sockets.next() => self.pushed(pushed),
+                () = wake_ups.next() => self.list_at = self.list_at.min(Instant::now() + LISTS_APART),
+                () = tokio::time::sleep_until(next) => {}
+            }
+            self.start_due();
+        }
+        if tokio::time::timeout(GRACE, self.release()).await.is_err() {
+            tracing::info!("sessions not handed over in time");
+        }
+    }
+
+    /// When something is to be done next.
+    fn next_time(&self) -> Instant {
+        let times = self.sessions.values().filter_map(|session| match &session.role {
+            Role::Standby(standby) => (!session.in_store).then_some(standby.take_over_at),
+            Role::Sampling(sampled) => {
+                let poll_at = (session.ended.is_none() && !sampled.in_poll).then_some(sampled.poll_at);
+                let write_at = (!session.in_store && !sampled.is_written).then_some(sampled.write_at);
+                let ask_at = session.ended.filter(|_| !session.in_store);
+                [poll_at, write_at, ask_at].into_iter().flatten().min()
+            }
+        });
+        let list_at = (!self.in_list).then_some(self.list_at);
+        times.chain(list_at).min().unwrap_or_else(|| Instant::now() + self.options.interval)
+    }
+
+    fn start_due(&mut self) {
+        let now = Instant::now();
+        if !self.in_list && now >= self.list_at {
+            self.in_list = true;
+            let gateway = self.surroundings.gateway.clone();
+            self.tasks.spawn(async move { Done::Listed(gateway.running().await) });
+        }
+        let due: Vec<SessionId> = self.sessions.keys().cloned().collect();
+        for id in due {
+            self.start_due_of(&id, now);
+        }
+    }
+
+    fn start_due_of(&mut self, id: &SessionId, now: Instant) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        match &mut session.role {
+            Role::Standby(standby) if !session.in_store && now >= standby.take_over_at => {
+                session.in_store = true;
+                let new = Summary::new(session.running_since, self.options.interval, self.options.settling);
+                let claim = claim(self.store.clone(), id.clone(), self.controller, standby.holder, new);
+                self.tasks.spawn(claim);
+            }
+            Role::Standby(_) => {}
+            Role::Sampling(sampled) => {
+                if !session.in_store && !sampled.is_written && now >= sampled.write_at {
+                    session.in_store = true;
+                    sampled.is_written = true;
+                    sampled.write_at = now + self.options.write_interval;
+                    let (store, id, controller) = (self.store.clone(), id.clone(), self.controller);
+                    let (revision, summary) = (sampled.revision, sampled.summary.clone());
+                    self.tasks.spawn(async move {
+                        let result = store.write(&id, Some(controller), revision, &summary).await;
+                        Done::Written { session: id, result }
+                    });
+                }
+                match session.ended {
+                    None if !sampled.in_poll && now >= sampled.poll_at => self.start_poll(id, now),
+                    Some(ask_at) if !session.in_store && now >= ask_at => {
+                        session.in_store = true;
+                        self.tasks.spawn(is_observable(self.surroundings.gateway.clone(), id.clone()));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn start_poll(&mut self, id: &SessionId, now: Instant) {
+        let interval = self.options.interval;
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let Role::Sampling(sampled) = &mut session.role else { return };
+        if let Some(pushed_at) = sampled.pushed_at
+            && now < pushed_at + interval
+        {
+            // The socket brings what a poll would.
+            sampled.poll_at = pushed_at + interval;
+            return;
+        }
+        let pace = self.paces.entry(session.worker.clone()).or_insert_with(|| Pace::new(interval));
+        match pace.may_ask(now) {
+            Ok(()) => {
+                sampled.in_poll = true;
+                // The plan is kept where it can be, whatever an answer takes.
+                let planned = sampled.poll_at + interval;
+                sampled.poll_at = if planned > now { planned } else { now + interval };
+                let poll = Poll {
+                    session: id.clone(),
+                    worker: session.worker.clone(),
+                    lab: session.lab.clone(),
+                    permits: pace.permits.clone(),
+                    interval,
+                };
+                self.tasks.spawn(poll.run(self.surroundings.clone()));
+            }
+            Err((reason, again_at)) => {
+                sampled.poll_at = again_at.min(now + interval);
+                self.miss(id, reason, now);
+            }
+        }
+    }
+
+    /// Notes that there is no sample of a session now, and tells others that it is sampled all the same.
+    fn miss(&mut self, id: &SessionId, reason: GapReason, now: Instant) {
+        let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else { return };
+        sampled.summary.miss(reason);
+        sampled.is_written = false;
+        metrics::counter!("lablet_samples_total", "outcome" => "missed").increment(1);
+        if sampled.told_at.is_none_or(|told_at| now.duration_since(told_at) >= self.options.interval) {
+            self.tell(id, Outcome::Missed { reason }, now);
+        }
+    }
+
+    fn tell(&mut self, id: &SessionId, outcome: Outcome, now: Instant) {
+        let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else { return };
+        sampled.told_at = Some(now);
+        let message = LiveSample { session_id: id.clone(), controller: self.controller, term: sampled.term, outcome };
+        let bus = self.surroundings.bus.clone();
+        self.tasks.spawn(async move {
+            message.publish(&bus).await;
+            Done::Told
+        });
+    }
+
+    fn settle(&mut self, done: Done) {
+        let now = Instant::now();
+        match done {
+            Done::Listed(rows) => self.listed(rows, now),
+            Done::Polled { session, worker, result } => {
+                if let Some(pace) = self.paces.get_mut(&worker) {
+                    match &result {
+                        Err(reason) if is_of_worker(*reason) => pace.failed(*reason, now),
+                        _ => pace.answered(),
+                    }
+                }
+                if let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(&session) {
+                    sampled.in_poll = false;
+                }
+                match result {
+                    Ok(sample) => self.fold(&session, sample, now),
+                    Err(reason) => self.miss(&session, reason, now),
+                }
+            }
+            Done::Claimed { session, claim } => self.claimed(&session, claim, now),
+            Done::Written { session, result } => self.written(&session, result, now),
+            Done::Ended { session, is_observable } => self.ended(&session, is_observable, now),
+            Done::Told => {}
+        }
+    }
+
+    fn fold(&mut self, id: &SessionId, sample: Sample, now: Instant) {
+        let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else { return };
+        match sampled.summary.fold(&sample) {
+            Folded::Counted(_) => {
+                sampled.is_written = false;
+                metrics::counter!("lablet_samples_total", "outcome" => "counted").increment(1);
+                self.tell(id, Outcome::Sampled { sample }, now);
+            }
+            Folded::Missed(reason) => self.miss(id, reason, now),
+            Folded::Late => {}
+        }
+    }
+
+    /// Counts what came by a socket.
+    fn pushed(&mut self, Pushed { worker, at, what }: Pushed) {
+        let now = Instant::now();
+        let sessions = match &what {
+            What::Stats { lab, .. } | What::NodeState { lab, .. } => {
+                self.labs.get(&(worker.clone(), lab.clone())).cloned().unwrap_or_default()
+            }
+            What::Trouble { .. } => {
+                let of_worker = self.labs.iter().filter(|((known, _), _)| *known == worker);
+                of_worker.flat_map(|(_, sessions)| sessions.iter().cloned()).collect()
+            }
+        };
+        for id in &sessions {
+            let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else {
+                continue;
+            };
+            match &what {
+                What::Stats { reading: Ok(reading), .. } => {
+                    let Some(seconds) = seconds_of_push(sampled.summary.last(), at, self.options.interval) else {
+                        continue;
+                    };
+                    let sample = Sample::from_stats(&reading.value, unreadable(reading), at, seconds);
+                    sampled.pushed_at = Some(now);
+                    self.fold(id, sample, now);
+                }
+                What::Stats { reading: Err(error), .. } => {
+                    sampled.summary.note_unreadable(&format!("ws_ui: {error}"));
+                    sampled.summary.miss(GapReason::Unreadable);
+                }
+                What::NodeState { node, state, .. } => sampled.summary.note_state(node, state, at),
+                What::Trouble { reason, error } => {
+                    if *reason == GapReason::Unreadable {
+                        sampled.summary.note_unreadable(&format!("ws_ui: {error}"));
+                    }
+                    sampled.summary.miss(*reason);
+                }
+            }
+        }
+    }
+
+    /// Keeps sockets to the workers of the sessions that are sampled here.
+    fn keep_sockets(&mut self) {
+        let mut labs: BTreeMap<(WorkerId, LabId), Vec<SessionId>> = BTreeMap::new();
+        let mut wanted: BTreeMap<WorkerId, BTreeSet<LabId>> = BTreeMap::new();
+        for (id, session) in &self.sessions {
+            if matches!(session.role, Role::Sampling(_)) && session.ended.is_none() {
+                let (worker, lab) = (session.worker.clone(), session.lab.clone());
+                wanted.entry(worker.clone()).or_default().insert(lab.clone());
+                labs.entry((worker, lab)).or_default().push(id.clone());
+            }
+        }
+        self.labs = labs;
+        self.sockets.keep(wanted, &self.surroundings);
+    }
+
+    fn listed(&mut self, rows: Result<Rows<Session>, GatewayError>, now: Instant) {
+        self.in_list = false;
+        let rows = match rows {
+            Ok(rows) => rows,
+            Err(error) => {
+                let wait = self.list_backoff.next_wait();
+                tracing::debug!(error = &error as &dyn std::error::Error, "running sessions could not be listed");
+                self.list_at = now + wait;
+                return;
+            }
+        };
+        self.list_backoff.reset();
+        self.list_at = now + self.options.interval;
+        let mut running = BTreeSet::new();
+        for row in rows.items {
+            let is_full = self.sessions.len() >= MOST_SESSIONS;
+            let (Some(worker), Some(lab)) = (row.worker_id, row.cml_lab_id) else { continue };
+            if row.status != SessionStatus::Running {
+                continue;
+            }
+            running.insert(row.id.clone());
+            match self.sessions.get_mut(&row.id) {
+                Some(known) => {
+                    known.ended = None;
+                    (known.worker, known.lab) = (worker, lab);
+                }
+                None if is_full => {
+                    metrics::counter!("lablet_samples_total", "outcome" => "too_many_sessions").increment(1);
+                }
+                None => {
+                    let running_since = row.status_since.unwrap_or_else(|| self.surroundings.clock.now());
+                    let session = SampledSession {
+                        worker,
+                        lab,
+                        running_since,
+                        role: Role::Standby(Standby::new(now)),
+                        in_store: false,
+                        ended: None,
+                    };
+                    self.sessions.insert(row.id, session);
+                }
+            }
+        }
+        self.sessions.retain(|id, session| {
+            if running.contains(id) {
+                return true;
+            }
+            if let Role::Sampling(sampled) = &mut session.role {
+                session.ended.get_or_insert(now);
+                sampled.write_at = now;
+                return true;
+            }
+            session.in_store
+        });
+        self.keep_sockets();
+        let workers: BTreeSet<&WorkerId> = self.sessions.values().map(|session| &session.worker).collect();
+        self.paces.retain(|worker, _| workers.contains(worker));
+        metrics::gauge!("lablet_sampled_sessions").set(self.sampled().count() as f64);
+    }
+
+    fn sampled(&self) -> impl Iterator<Item = (&SessionId, &Sampled)> {
+        self.sessions.iter().filter_map(|(id, session)| match &session.role {
+            Role::Sampling(sampled) => Some((id, &**sampled)),
+            Role::Standby(_) => None,
+        })
+    }
+
+    /// After how long without a message of its controller a session is taken over: one and a half intervals, so that the
+    /// gap is below two. Several controllers do not try at once.
+    fn silence(&self) -> Duration {
+        let interval = self.options.interval;
+        interval.mul_f64(1.4) + Backoff::new(interval.mul_f64(0.2), interval).next_wait()
+    }
+
+    fn claimed(&mut self, id: &SessionId, claim: Result<Claim, StoreError>, now: Instant) {
+        let silence = self.silence();
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.in_store = false;
+        let Role::Standby(standby) = &mut session.role else { return };
+        let (mut summary, revision) = match claim {
+            Ok(Claim::Won { summary, revision }) => (*summary, Some(revision)),
+            Ok(Claim::Lost { holder }) => {
+                standby.take_over_at = now + silence;
+                standby.holder = holder;
+                return;
+            }
+            Err(StoreError::Conflict) => {
+                standby.take_over_at = now + silence;
+                return;
+            }
+            Err(error) if standby.holder.is_some() => {
+                // Its controller may go on in memory, as this one would.
+                tracing::debug!(error = &error as &dyn std::error::Error, session.id = %id, "session not taken over");
+                standby.take_over_at = now + silence;
+                return;
+            }
+            Err(error) => {
+                if !std::mem::replace(&mut self.store_is_away, true) {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "samples are kept in memory only");
+                }
+                (Summary::new(session.running_since, self.options.interval, self.options.settling), None)
+            }
+        };
+        catch_up(&mut summary, standby.recent());
+        session.role = Role::Sampling(Box::new(Sampled {
+            summary,
+            revision,
+            term: revision.unwrap_or(0),
+            is_written: revision.is_some() && standby.recent().next().is_none(),
+            write_at: now + self.options.write_interval,
+            poll_at: now,
+            in_poll: false,
+            pushed_at: None,
+            told_at: None,
+        }));
+        self.keep_sockets();
+    }
+
+    fn written(&mut self, id: &SessionId, result: Result<u64, StoreError>, now: Instant) {
+        let silence = self.silence();
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.in_store = false;
+        let Role::Sampling(sampled) = &mut session.role else { return };
+        match result {
+            Ok(revision) => {
+                if sampled.revision.is_none() {
+                    sampled.term = revision;
+                }
+                sampled.revision = Some(revision);
+                if std::mem::take(&mut self.store_is_away) {
+                    tracing::info!("samples are stored again");
+                }
+            }
+            Err(StoreError::Conflict) => {
+                tracing::info!(session.id = %id, "session is sampled by another controller");
+                session.role = Role::Standby(Standby::new(now + silence));
+            }
+            Err(error) => {
+                sampled.is_written = false;
+                if !std::mem::replace(&mut self.store_is_away, true) {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "samples are kept in memory only");
+                }
+            }
+        }
+    }
+
+    /// A session that no longer runs is kept while it can be observed, and then forgotten, in the store too.
+    fn ended(&mut self, id: &SessionId, is_observable: Result<bool, GatewayError>, now: Instant) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        session.in_store = false;
+        if !matches!(is_observable, Ok(false)) {
+            session.ended = session.ended.map(|_| now + ENDED_INTERVAL);
+            return;
+        }
+        if session.ended.is_none() {
+            return;
+        }
+        self.sessions.remove(id);
+        let (store, id) = (self.store.clone(), id.clone());
+        self.tasks.spawn(async move {
+            if let Err(error) = store.remove(&id).await {
+                tracing::debug!(error = &error as &dyn std::error::Error, session.id = %id, "stored samples not removed");
+            }
+            Done::Told
+        });
+    }
+
+    fn hear(&mut self, payload: &[u8]) {
+        let now = Instant::now();
+        let Some(message) = LiveSample::read(payload) else {
+            metrics::counter!("lablet_live_samples_unreadable_total").increment(1);
+            return;
+        };
+        if message.controller == self.controller {
+            return;
+        }
+        let silence = self.silence();
+        let Some(session) = self.sessions.get_mut(&message.session_id) else { return };
+        if let Role::Sampling(sampled) = &session.role {
+            if message.term <= sampled.term {
+                return;
+            }
+            tracing::info!(session.id = %message.session_id, "session is sampled by another controller");
+            session.role = Role::Standby(Standby::new(now + silence));
+        }
+        if let Role::Standby(standby) = &mut session.role {
+            let is_released = message.outcome == Outcome::Released;
+            if standby.hear(message, now) {
+                standby.take_over_at = now + if is_released { silence.mul_f64(0.01) } else { silence };
+            }
+        }
+    }
+
+    fn answer(&self, Question { session, answer }: Question) {
+        let so_far = match self.sessions.get(&session).map(|session| &session.role) {
+            Some(Role::Sampling(sampled)) => SoFar::Sampled(Box::new(sampled.summary.clone())),
+            Some(Role::Standby(standby)) => SoFar::Heard(standby.recent().cloned().collect()),
+            None => SoFar::Heard(Vec::new()),
+        };
+        // Whoever asked may have given up.
+        drop(answer.send(so_far));
+    }
+
+    /// Leaves what it sampled to the other controllers.
+    async fn release(&mut self) {
+        self.tasks.abort_all();
+        while self.tasks.join_next().await.is_some() {}
+        let mut released = JoinSet::new();
+        for (id, session) in std::mem::take(&mut self.sessions) {
+            if let Role::Sampling(sampled) = session.role {
+                let (store, bus) = (self.store.clone(), self.surroundings.bus.clone());
+                released.spawn(release(store, bus, self.controller, id, *sampled));
+            }
+        }
+        released.join_all().await;
+        if let Err(error) = self.surroundings.bus.client().flush().await {
+            tracing::debug!(error = &error as &dyn std::error::Error, "last live samples not flushed");
+        }
+    }
+}
+
+/// Hands one session over to the other controllers.
+async fn release(store: SummaryStore, bus: Bus, controller: Uuid, session_id: SessionId, sampled: Sampled) {
+    if sampled.revision.is_some()
+        && let Err(error) = store.write(&session_id, None, sampled.revision, &sampled.summary).await
+    {
+        tracing::debug!(error = &error as &dyn std::error::Error, session.id = %session_id, "session not released");
+        return;
+    }
+    LiveSample { session_id, controller, term: sampled.term, outcome: Outcome::Released }.publish(&bus).await;
+}
+
+async fn next_message(live: &mut Option<async_nats::Subscriber>) -> Option<async_nats::Message> {
+    live.as_mut()?.next().await
+}
+
+/// Whether a session that no longer runs can still be observed.
+async fn is_observable(gateway: Gateway, session: SessionId) -> Done {
+    let is_observable = match gateway.session(&session, None).await {
+        Ok(session) => Ok(session.status.is_observable()),
+        Err(GatewayError::NotFound) => Ok(false),
+        Err(error) => Err(error),
+    };
+    Done::Ended { session, is_observable }
+}
+
+/// Takes a session over, where nobody samples it. `silent`: the controller that was not heard of for too long.
+async fn claim(store: SummaryStore, session: SessionId, controller: Uuid, silent: Option<Uuid>, new: Summary) -> Done {
+    let claim = async {
+        let (revision, summary) = match store.read(&session).await? {
+            None => (None, new),
+            Some(stored) => match stored.controller {
+                Some(holder) if holder != controller && Some(holder) != silent => {
+                    return Ok(Claim::Lost { holder: Some(holder) });
+                }
+                _ => (Some(stored.revision), stored.summary),
+            },
+        };
+        let revision = store.write(&session, Some(controller), revision, &summary).await?;
+        Ok(Claim::Won { summary: Box::new(summary), revision })
+    };
+    let claim = claim.await;
+    Done::Claimed { session, claim }
+}
+
+/// One read of a lab's statistics.
+struct Poll {
+    session: SessionId,
+    worker: WorkerId,
+    lab: LabId,
+    permits: std::sync::Arc<tokio::sync::Semaphore>,
+    interval: Duration,
+}
+
+impl Poll {
+    async fn run(self, surroundings: Surroundings) -> Done {
+        let result = self.sample(&surroundings).await;
+        Done::Polled { session: self.session, worker: self.worker, result }
+    }
+
+    async fn sample(&self, surroundings: &Surroundings) -> Result<Sample, GapReason> {
+        // Whoever waits for longer than an interval has missed its sample.
+        let _permit =
+            tokio::time::timeout(self.interval, self.permits.acquire()).await.map_err(|_| GapReason::WorkerSlow)?;
+        let access = surroundings.workers.access(&self.worker).await.map_err(|error| gap_reason_of_access(&error))?;
+        let reader = surroundings.client.reader(&access, POLL_TIMEOUT.min(self.interval));
+        let reading = reader.stats(&self.lab).await.map_err(|error| gap_reason(&error))?;
+        let seconds = u32::try_from(self.interval.as_secs()).unwrap_or(u32::MAX).max(1);
+        Ok(Sample::from_stats(&reading.value, unreadable(&reading), surroundings.clock.now(), seconds))
+    }
+}
+
+/// The time for which a pushed sample stands: that since the last sample. `None`: it comes too soon to be counted.
+fn seconds_of_push(last: Option<DateTime<Utc>>, at: DateTime<Utc>, interval: Duration) -> Option<u32> {
+    let longest = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX).max(1);
+    let Some(last) = last else { return Some(PUSH_SECONDS.min(longest)) };
+    let milliseconds = u32::try_from((at - last).num_milliseconds()).ok()?;
+    (milliseconds >= SHORTEST_PUSH_MILLISECONDS).then(|| ((milliseconds + 500) / 1_000).clamp(1, longest))
+}
+
+/// How many entries of an answer could not be read, and one of them.
+fn unreadable<T>(reading: &Reading<T>) -> Option<(u32, String)> {
+    let first = reading.unreadable.first()?;
+    let count = u32::try_from(reading.unreadable.len()).unwrap_or(u32::MAX);
+    Some((count, format!("{}: {}", first.read.as_str(), first.reason.as_str()).chars().take(200).collect()))
+}
