@@ -41,6 +41,8 @@ pub struct Summary {
     settling_seconds: u64,
     /// Since when the session runs.
     running_since: DateTime<Utc>,
+    /// When the session was found to run no longer.
+    ended: Option<DateTime<Utc>>,
     first: Option<DateTime<Utc>>,
     last: Option<DateTime<Utc>>,
     samples: u64,
@@ -112,6 +114,7 @@ impl Summary {
                 .clamp(1, IntervalSeconds::MOST as u32),
             settling_seconds: settling.as_secs(),
             running_since,
+            ended: None,
             first: None,
             last: None,
             samples: 0,
@@ -142,7 +145,7 @@ impl Summary {
             return Folded::Late;
         }
         if let Some((entries, example)) = &sample.unreadable {
-            self.unreadable = self.unreadable.saturating_add(u64::from(*entries) - 1);
+            self.unreadable = self.unreadable.saturating_add(u64::from(*entries).saturating_sub(1));
             self.note_unreadable(example);
         }
         let phases = sample.nodes.iter().map(|(id, node)| self.phase_of(id, node, sample.at));
@@ -175,6 +178,16 @@ impl Summary {
         self.last = Some(sample.at);
         self.samples += 1;
         Folded::Counted(phase)
+    }
+
+    /// Notes that the session runs no longer: that it is not sampled after this is no gap.
+    pub fn end(&mut self, at: DateTime<Utc>) {
+        self.ended = Some(at);
+    }
+
+    /// Notes that the session runs after all.
+    pub fn resume(&mut self) {
+        self.ended = None;
     }
 
     /// Says why there is no sample now. It becomes a gap when there is none for longer than planned.
@@ -257,6 +270,7 @@ impl Summary {
     /// [`Invalid`] when it is more than an observation may hold.
     pub fn profile(&self, now: DateTime<Utc>) -> Result<Option<Profile>, Invalid> {
         let (Some(first), Some(last)) = (self.first, self.last) else { return Ok(None) };
+        let now = self.ended.map_or(now, |ended| ended.min(now));
         let (mut gaps, mut missed, mut to) = (self.gaps.clone(), self.missed, last);
         if let Some((open, missed_now)) = self.open_gap(now) {
             to = now;
@@ -302,6 +316,7 @@ impl Summary {
 
     /// Share of the time since the session began to run that was sampled.
     pub fn sampled_share(&self, now: DateTime<Utc>) -> Option<Share> {
+        let now = self.ended.map_or(now, |ended| ended.min(now));
         let running = (now - self.running_since).num_seconds();
         let running = u64::try_from(running).ok().filter(|seconds| *seconds > 0)?;
         let sampled = match (self.first, self.last) {

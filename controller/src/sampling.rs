@@ -232,15 +232,7 @@ impl Sampling {
 
     /// When something is to be done next.
     fn next_time(&self) -> Instant {
-        let times = self.sessions.values().filter_map(|session| match &session.role {
-            Role::Standby(standby) => (!session.in_store).then_some(standby.take_over_at),
-            Role::Sampling(sampled) => {
-                let poll_at = (session.ended.is_none() && !sampled.in_poll).then_some(sampled.poll_at);
-                let write_at = (!session.in_store && !sampled.is_written).then_some(sampled.write_at);
-                let ask_at = session.ended.filter(|_| !session.in_store);
-                [poll_at, write_at, ask_at].into_iter().flatten().min()
-            }
-        });
+        let times = self.sessions.values().filter_map(|session| session.due_at(self.options.interval));
         let list_at = (!self.in_list).then_some(self.list_at);
         times.chain(list_at).min().unwrap_or_else(|| Instant::now() + self.options.interval)
     }
@@ -252,8 +244,10 @@ impl Sampling {
             let gateway = self.surroundings.gateway.clone();
             self.tasks.spawn(async move { Done::Listed(gateway.running().await) });
         }
-        let due: Vec<SessionId> = self.sessions.keys().cloned().collect();
-        for id in due {
+        let interval = self.options.interval;
+        let is_due = |session: &SampledSession| session.due_at(interval).is_some_and(|due_at| due_at <= now);
+        let due = self.sessions.iter().filter(|(_, session)| is_due(session)).map(|(id, _)| id.clone());
+        for id in due.collect::<Vec<SessionId>>() {
             self.start_due_of(&id, now);
         }
     }
@@ -280,6 +274,7 @@ impl Sampling {
                         Done::Written { session: id, result }
                     });
                 }
+                let is_pending = session.ended.is_none() && now >= sampled.pending_at(self.options.interval);
                 match session.ended {
                     None if !sampled.in_poll && now >= sampled.poll_at => self.start_poll(id, now),
                     Some(ask_at) if !session.in_store && now >= ask_at => {
@@ -287,6 +282,9 @@ impl Sampling {
                         self.tasks.spawn(is_observable(self.surroundings.gateway.clone(), id.clone()));
                     }
                     _ => {}
+                }
+                if is_pending {
+                    self.tell(id, Outcome::Pending, now);
                 }
             }
         }
@@ -332,14 +330,14 @@ impl Sampling {
         sampled.summary.miss(reason);
         sampled.is_written = false;
         metrics::counter!("lablet_samples_total", "outcome" => "missed").increment(1);
-        if sampled.told_at.is_none_or(|told_at| now.duration_since(told_at) >= self.options.interval) {
+        if now.duration_since(sampled.told_at) >= self.options.interval / 4 {
             self.tell(id, Outcome::Missed { reason }, now);
         }
     }
 
     fn tell(&mut self, id: &SessionId, outcome: Outcome, now: Instant) {
         let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else { return };
-        sampled.told_at = Some(now);
+        sampled.told_at = now;
         let message = LiveSample { session_id: id.clone(), controller: self.controller, term: sampled.term, outcome };
         let bus = self.surroundings.bus.clone();
         self.tasks.spawn(async move {
@@ -465,7 +463,11 @@ impl Sampling {
             running.insert(row.id.clone());
             match self.sessions.get_mut(&row.id) {
                 Some(known) => {
-                    known.ended = None;
+                    if known.ended.take().is_some()
+                        && let Role::Sampling(sampled) = &mut known.role
+                    {
+                        sampled.summary.resume();
+                    }
                     (known.worker, known.lab) = (worker, lab);
                 }
                 None if is_full => {
@@ -485,13 +487,17 @@ impl Sampling {
                 }
             }
         }
+        let clock_now = self.surroundings.clock.now();
         self.sessions.retain(|id, session| {
             if running.contains(id) {
                 return true;
             }
             if let Role::Sampling(sampled) = &mut session.role {
-                session.ended.get_or_insert(now);
-                sampled.write_at = now;
+                if session.ended.is_none() {
+                    session.ended = Some(now);
+                    sampled.summary.end(clock_now);
+                    (sampled.is_written, sampled.write_at) = (false, now);
+                }
                 return true;
             }
             session.in_store
@@ -555,8 +561,9 @@ impl Sampling {
             poll_at: now,
             in_poll: false,
             pushed_at: None,
-            told_at: None,
+            told_at: now,
         }));
+        self.tell(id, Outcome::Pending, now);
         self.keep_sockets();
     }
 

@@ -508,7 +508,10 @@ mod tests {
         .unwrap();
         assert_eq!(reading.value.nodes["a"].cpu_usage, Some(100.04));
         assert_eq!(reading.value.nodes["a"].booted_for, Some(1_966_031));
-        assert_eq!(reading.value.nodes["b"], NodeStats { booted_for: Some(0), ..NodeStats::default() });
+        assert_eq!(
+            reading.value.nodes["b"],
+            NodeStats { is_running: Some(false), started_for: Some(0), booted_for: Some(0), ..NodeStats::default() }
+        );
         assert_eq!(reading.value.nodes["c"].disk_usage, Some(812.0));
         assert_eq!(
             named(&reading),

@@ -26,7 +26,7 @@ pub struct LiveSample {
     pub outcome: Outcome,
 }
 
-/// A sample, why there is none, or that the controller leaves the session to others.
+/// A sample, why there is none, that there will be one, or that the controller leaves the session to others.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
 pub enum Outcome {
@@ -40,6 +40,8 @@ pub enum Outcome {
         /// Why.
         reason: GapReason,
     },
+    /// Nothing yet; the session is sampled all the same.
+    Pending,
     /// The controller ends.
     Released,
 }

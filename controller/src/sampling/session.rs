@@ -63,7 +63,33 @@ pub(super) struct Sampled {
     /// When a socket last brought a sample.
     pub(super) pushed_at: Option<Instant>,
     /// When others were last told of it.
-    pub(super) told_at: Option<Instant>,
+    pub(super) told_at: Instant,
+}
+
+/// How long after others were last told of a session they are told that it is sampled all the same, in intervals.
+const PENDING_INTERVALS: f64 = 1.1;
+
+impl SampledSession {
+    /// When something is to be done about it next.
+    pub(super) fn due_at(&self, interval: Duration) -> Option<Instant> {
+        let sampled = match &self.role {
+            Role::Standby(standby) => return (!self.in_store).then_some(standby.take_over_at),
+            Role::Sampling(sampled) => sampled,
+        };
+        let write_at = (!self.in_store && !sampled.is_written).then_some(sampled.write_at);
+        let others = match self.ended {
+            Some(ask_at) => [(!self.in_store).then_some(ask_at), None],
+            None => [(!sampled.in_poll).then_some(sampled.poll_at), Some(sampled.pending_at(interval))],
+        };
+        others.into_iter().chain([write_at]).flatten().min()
+    }
+}
+
+impl Sampled {
+    /// When others are told that it is sampled, unless they are told of something else before.
+    pub(super) fn pending_at(&self, interval: Duration) -> Instant {
+        self.told_at + interval.mul_f64(PENDING_INTERVALS)
+    }
 }
 
 impl Standby {
@@ -79,10 +105,13 @@ impl Standby {
         }
         self.term = message.term;
         self.holder = Some(message.controller).filter(|_| message.outcome != Outcome::Released);
+        if message.outcome == Outcome::Pending {
+            return true;
+        }
         self.recent.push_back((now, message));
         let size = |message: &LiveSample| match &message.outcome {
             Outcome::Sampled { sample } => sample.nodes.len(),
-            Outcome::Missed { .. } | Outcome::Released => 1,
+            Outcome::Missed { .. } | Outcome::Pending | Outcome::Released => 1,
         };
         let mut total: usize = self.recent.iter().map(|(_, message)| size(message)).sum();
         while let Some((heard_at, first)) = self.recent.front()
@@ -108,7 +137,7 @@ pub(super) fn catch_up<'a>(summary: &mut Summary, heard: impl IntoIterator<Item 
                 summary.fold(sample);
             }
             Outcome::Missed { reason } => summary.miss(*reason),
-            Outcome::Released => {}
+            Outcome::Pending | Outcome::Released => {}
         }
     }
 }

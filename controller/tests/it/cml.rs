@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use controller::cml::{CmlClient, CmlError, CmlOptions};
 use controller::credentials::WorkerAccess;
 use controller::observation::ObservationImpossible;
 use controller::observer::Observer;
+use controller::profile::{Sample, Summary};
 use controller::{CredentialBook, Credentials, InsecureTls};
 use domain::observation::{Phase, ResourceObservation};
 use domain::{LabId, WorkerId};
@@ -102,7 +104,7 @@ async fn a_lab_that_was_never_started_takes_its_sizes_from_the_node_definitions(
 async fn the_lab_of_302_nodes_is_observed_in_at_most_six_requests() {
     let Ok(folder) = std::env::var("LABLET_TOPOLOGIES") else { return };
     let yaml = std::fs::read_to_string(std::path::Path::new(&folder).join("14_300_node_lab.yaml")).unwrap();
-    let simulator = simulator(fast()).await;
+    let simulator = simulator(SimulatorOptions { api: ApiVersion::V2_10, ..fast() }).await;
     let lab = running_lab(&simulator, &yaml);
     let client = CmlClient::new(&cml_options(&simulator)).unwrap();
     let observer = Observer::new(client.clone(), Duration::from_secs(30), SETTLING);
@@ -110,9 +112,18 @@ async fn the_lab_of_302_nodes_is_observed_in_at_most_six_requests() {
     let reader = client.reader(&access(&simulator, "simulator"), Duration::from_secs(30));
     reader.sign_in().await.unwrap();
     reader.version().await.unwrap();
+    // As it was sampled before.
+    let interval = TimeDelta::seconds(30);
+    let mut summary = Summary::new(NOON, interval.to_std().unwrap(), SETTLING);
+    for sample in 1..=20 {
+        simulator.advance(interval.to_std().unwrap()).unwrap();
+        let reading = reader.stats(&lab).await.unwrap();
+        summary.fold(&Sample::from_stats(&reading.value, None, NOON + interval * sample, 30));
+    }
     simulator.reset_requests();
     let began = std::time::Instant::now();
-    let seen = observe(&observer, &simulator, &lab).await.unwrap();
+    let mut seen = observe(&observer, &simulator, &lab).await.unwrap();
+    summary.add_to(&mut seen, NOON + interval * 20).unwrap();
     let took = began.elapsed();
     let requests = simulator.requests();
     assert!(requests.total <= 6, "{requests:?}");
@@ -121,6 +132,9 @@ async fn the_lab_of_302_nodes_is_observed_in_at_most_six_requests() {
     assert!(coverage.is_complete(), "{coverage:?}");
     assert!(seen.topology_fingerprint.is_some() && seen.total_memory_mb.is_some());
     let bytes = serde_json::to_vec(&seen).unwrap().len();
+    assert!(bytes < 1_000_000, "{bytes} bytes");
+    let profiled = seen.nodes.iter().filter(|node| node.profile.is_some()).count();
+    assert!(profiled > 250 && seen.profile.is_some(), "{profiled} nodes have a profile");
     println!("302 nodes: {} requests, {} ms, {bytes} bytes", requests.total, took.as_millis());
 }
 

@@ -7,6 +7,7 @@ mod command_consumer;
 mod destinations;
 mod requests;
 mod sampling;
+mod sampling_faults;
 mod surroundings;
 mod timeslots;
 mod wake_ups;

@@ -14,7 +14,7 @@ use crate::surroundings::{SMALL_LAB, World, eventually, running_lab, simulator};
 
 const INTERVAL: Duration = Duration::from_secs(1);
 
-fn options() -> ControllerOptions {
+pub(crate) fn options() -> ControllerOptions {
     ControllerOptions {
         sampling_interval: INTERVAL,
         sampling_write_interval: Duration::from_secs(2),
@@ -24,23 +24,33 @@ fn options() -> ControllerOptions {
 }
 
 /// A simulator whose readings differ from one sample of these tests to the next.
-fn quick() -> SimulatorOptions {
+pub(crate) fn quick() -> SimulatorOptions {
     SimulatorOptions { time: SimulatedTime::Flowing { speed: 30.0 }, ..SimulatorOptions::default() }
 }
 
+/// One whose labs are polled, as no socket can be opened.
 async fn world() -> (World, Simulator) {
     let nats = servers::testing::nats().await;
-    let world = World::start(nats.url()).await;
+    world_on(nats.url()).await
+}
+
+async fn world_on(nats_url: &str) -> (World, Simulator) {
+    let world = World::start(nats_url).await;
     let simulator = simulator(quick()).await;
+    refuse_sockets(&simulator);
     world.add_worker("w1", &simulator);
     (world, simulator)
 }
 
-fn polls(simulator: &Simulator) -> u64 {
+fn refuse_sockets(simulator: &Simulator) {
+    simulator.fault(Fault::new(FaultKind::Status { code: 404 }).on_path("/ws/ui")).unwrap();
+}
+
+pub(crate) fn polls(simulator: &Simulator) -> u64 {
     simulator.requests().count("GET /api/v0/labs/{id}/simulation_stats")
 }
 
-async fn polled(simulator: &Simulator, more: u64) {
+pub(crate) async fn polled(simulator: &Simulator, more: u64) {
     let before = polls(simulator);
     eventually(&format!("{more} more samples are taken"), || async {
         (polls(simulator) >= before + more).then_some(())
@@ -49,7 +59,7 @@ async fn polled(simulator: &Simulator, more: u64) {
 }
 
 /// The observation that answers this request.
-async fn observed(world: &World, session: &str, request: &str) -> ResourceObservation {
+pub(crate) async fn observed(world: &World, session: &str, request: &str) -> ResourceObservation {
     world.request(session, request).await;
     assert_eq!(world.outcome(session, request).await, ("recorded".into(), String::new()));
     let recorded = world.recorded("record_resource_observation");
@@ -57,19 +67,24 @@ async fn observed(world: &World, session: &str, request: &str) -> ResourceObserv
     serde_json::from_value(report["observed_resources"].clone()).unwrap()
 }
 
-/// Live samples of a session as everybody on the bus can hear them.
-async fn live(world: &World) -> async_nats::Subscriber {
+/// What controllers tell of samples, as everybody on the bus can hear it.
+pub(crate) async fn live(world: &World) -> async_nats::Subscriber {
     let live = world.bus.client().subscribe(subjects::LIVE_SAMPLES).await.unwrap();
     world.bus.client().flush().await.unwrap();
     live
 }
 
-async fn next_live(live: &mut async_nats::Subscriber) -> Value {
-    let message = tokio::time::timeout(Duration::from_secs(30), live.next()).await.unwrap().unwrap();
-    serde_json::from_slice(&message.payload).unwrap()
+pub(crate) async fn next_live(live: &mut async_nats::Subscriber) -> Value {
+    loop {
+        let message = tokio::time::timeout(Duration::from_secs(30), live.next()).await.unwrap().unwrap();
+        let heard: Value = serde_json::from_slice(&message.payload).unwrap();
+        if heard["outcome"] != "pending" {
+            return heard;
+        }
+    }
 }
 
-fn seconds_of_gaps(observation: &ResourceObservation) -> Vec<(f64, GapReason)> {
+pub(crate) fn seconds_of_gaps(observation: &ResourceObservation) -> Vec<(f64, GapReason)> {
     let gaps = observation.profile.as_ref().unwrap().gaps();
     let seconds = |gap: &domain::observation::Gap| (gap.to().at() - gap.from().at()).as_seconds_f64();
     gaps.iter().map(|gap| (seconds(gap), gap.reason())).collect()
@@ -225,6 +240,7 @@ async fn a_worker_that_is_away_is_asked_less_and_the_gap_has_its_reason() {
     let asked = polls(&simulator) - before;
     assert!(asked <= 12, "{asked} requests in 6 intervals, where 30 were planned");
     simulator.clear_faults();
+    refuse_sockets(&simulator);
     polled(&simulator, 6).await;
     let observation = observed(&world, "s3", "r1").await;
     let gaps = seconds_of_gaps(&observation);
@@ -270,6 +286,83 @@ async fn what_is_stored_of_a_session_that_moved_on_is_removed() {
     tokio::time::sleep(INTERVAL * 3).await;
     assert_eq!(polls(&simulator), before, "and it is not sampled any more");
     controller.stop().await;
+}
+
+#[tokio::test]
+async fn while_the_bus_is_away_sampling_goes_on_in_memory() {
+    let mut nats = servers::testing::private_nats().await;
+    let (world, simulator) = world_on(nats.url()).await;
+    let lab = running_lab(&simulator, SMALL_LAB);
+    world.add_session("s1", "w1", lab.as_str(), None);
+    let controller = world.controller(&simulator, options()).await;
+    polled(&simulator, 3).await;
+    nats.stop().await;
+    // One that begins meanwhile is sampled too.
+    world.add_session("s2", "w1", lab.as_str(), None);
+    polled(&simulator, 12).await;
+    nats.start_again().await;
+    for session in ["s1", "s2"] {
+        let observation = observed(&world, session, &format!("r-{session}")).await;
+        let samples = observation.profile.as_ref().unwrap().samples().unwrap().get();
+        assert!(samples >= if session == "s1" { 6 } else { 3 }, "{session}: {samples}");
+        assert!(seconds_of_gaps(&observation).is_empty(), "{session}: {observation:?}");
+    }
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn the_documented_rights_on_the_bus_are_enough_and_the_server_refuses_none() {
+    let document = include_str!("../../../docs/nats-permissions.md");
+    let rights = document.split("```").nth(1).unwrap().to_owned();
+    let server = servers::testing::configured_nats(|folder| {
+        let users = ["OPERATOR", "RELAY", "PROJECTOR", "COMMANDS", "CONTROLLER", "GRADING"];
+        let rights = users.iter().fold(rights, |rights, user| rights.replace(&format!("${user}"), "s3cret"));
+        let everything = "users = [\n { user: world, password: s3cret }";
+        format!(
+            "jetstream {{ store_dir: {:?} }}\n{}",
+            folder.join("jetstream"),
+            rights.replace("users = [", everything)
+        )
+    })
+    .await;
+    let address = |user: &str| format!("nats://{user}:s3cret@127.0.0.1:{}", server.port());
+    let (world, simulator) = world_on(&address("world")).await;
+    // As `lablet migrate` does.
+    streams::ensure_sampling(&world.bus, &bus::StreamBounds::default()).await.unwrap();
+    controller::requests::ensure_consumer(&world.bus, &bus::StreamBounds::default()).await.unwrap();
+    let lab = running_lab(&simulator, SMALL_LAB);
+    world.add_session("s1", "w1", lab.as_str(), None);
+    let options_of = |user: &str| BusOptions {
+        inbox_prefix: Some(format!("_INBOX_{user}")),
+        ..BusOptions::new(address(user), user)
+    };
+    let mut live = live(&world).await;
+    let first = world.controller_on(&options_of("controller"), &simulator, options()).await;
+    let sampling = next_live(&mut live).await["controller"].clone();
+    let second = world.controller_on(&options_of("controller"), &simulator, options()).await;
+    for _ in 0..3 {
+        assert_eq!(next_live(&mut live).await["controller"], sampling, "the other one heard that it is sampled");
+    }
+    let session: SessionId = "s1".parse().unwrap();
+    let bucket = world.bus.jetstream().get_key_value(streams::SAMPLING_BUCKET).await.unwrap();
+    let written = bucket.entry(session.as_str()).await.unwrap().unwrap();
+    eventually("the summary is written again", || async {
+        let entry = bucket.entry(session.as_str()).await.unwrap().unwrap();
+        (entry.revision > written.revision).then_some(())
+    })
+    .await;
+    first.stop().await;
+    loop {
+        if next_live(&mut live).await["controller"] != sampling {
+            break;
+        }
+    }
+    world.set_status("s1", "stopping");
+    eventually("its entry is removed", || async {
+        bucket.get(session.as_str()).await.unwrap().is_none().then_some(())
+    })
+    .await;
+    second.stop().await;
 }
 
 #[tokio::test]

@@ -327,6 +327,27 @@ impl World {
         book: CredentialBook,
     ) -> Running {
         let bus = Bus::connect(&BusOptions::new(&self.nats_url, "controller")).await.unwrap();
+        self.controller_of(bus, simulator, options, book)
+    }
+
+    /// One that signs in to the bus in its own way.
+    pub(crate) async fn controller_on(
+        &self,
+        bus: &BusOptions,
+        simulator: &Simulator,
+        options: ControllerOptions,
+    ) -> Running {
+        let bus = Bus::connect(bus).await.unwrap();
+        self.controller_of(bus, simulator, options, local_book(Credentials::new("admin", "simulator")))
+    }
+
+    fn controller_of(
+        &self,
+        bus: Bus,
+        simulator: &Simulator,
+        options: ControllerOptions,
+        book: CredentialBook,
+    ) -> Running {
         let gateway = Gateway::new(&self.gateway_url, KEY).unwrap();
         let client = CmlClient::new(&cml_options(simulator)).unwrap();
         let controller = Controller::new(options, bus, gateway, client, book, Clock::system());

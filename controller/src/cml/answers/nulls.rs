@@ -108,7 +108,10 @@ fn each_optional_member_may_be_null_or_absent() {
 fn statistics_may_hold_times_only() {
     let answer = json!({"nodes": {"a": {"times": {"QUEUED": 1, "STARTED": 2, "BOOTED": 3}}}, "links": {}});
     let reading = stats(answer).unwrap();
-    assert_eq!(reading.value.nodes["a"], NodeStats { booted_for: Some(3), ..NodeStats::default() });
+    assert_eq!(
+        reading.value.nodes["a"],
+        NodeStats { started_for: Some(2), booted_for: Some(3), ..NodeStats::default() }
+    );
     assert!(reading.unreadable.is_empty());
 }
 
