@@ -96,7 +96,7 @@ struct NodeSummary {
 
 /// What became of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Folded {
+pub enum FoldOutcome {
     /// It was counted.
     Counted(Phase),
     /// It was taken before the last one.
@@ -140,9 +140,9 @@ impl Summary {
     }
 
     /// Adds a sample.
-    pub fn fold(&mut self, sample: &Sample) -> Folded {
+    pub fn fold(&mut self, sample: &Sample) -> FoldOutcome {
         if self.last.is_some_and(|last| sample.at <= last) {
-            return Folded::Late;
+            return FoldOutcome::Late;
         }
         if let Some((entries, example)) = &sample.unreadable {
             self.unreadable = self.unreadable.saturating_add(u64::from(*entries).saturating_sub(1));
@@ -154,7 +154,7 @@ impl Summary {
             (Phase::Unknown, _) | (_, Phase::Unknown) => Phase::Unknown,
             _ => Phase::Steady,
         });
-        let reason = if sample.nodes.is_empty() {
+        let reason = if sample.nodes.is_empty() && sample.unknown_nodes == 0 {
             Some(GapReason::LabStopped)
         } else if phase == Phase::Unknown || !sample.has_amounts() {
             Some(GapReason::Unreadable)
@@ -165,7 +165,7 @@ impl Summary {
         };
         if let Some(reason) = reason {
             self.miss(reason);
-            return Folded::Missed(reason);
+            return FoldOutcome::Missed(reason);
         }
         self.close_gap(sample.at);
         for (id, node) in &sample.nodes {
@@ -177,7 +177,7 @@ impl Summary {
         self.first.get_or_insert(sample.at);
         self.last = Some(sample.at);
         self.samples += 1;
-        Folded::Counted(phase)
+        FoldOutcome::Counted(phase)
     }
 
     /// Notes that the session runs no longer: that it is not sampled after this is no gap.

@@ -7,6 +7,8 @@
 
 pub mod live;
 mod pace;
+mod poll;
+mod profiles;
 mod session;
 mod sockets;
 pub mod store;
@@ -16,30 +18,29 @@ use std::time::Duration;
 
 use bus::clock::IdGenerator;
 use bus::{Backoff, Bus, subjects};
-use chrono::{DateTime, Utc};
 use domain::lablet_session::SessionStatus;
-use domain::observation::{GapReason, ResourceObservation};
+use domain::observation::GapReason;
 use domain::{LabId, SessionId, WorkerId};
 use futures_util::StreamExt as _;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::live::{LiveSample, Outcome};
-use self::pace::{Pace, gap_reason, gap_reason_of_access, is_of_worker};
-use self::session::{Role, Sampled, SampledSession, Standby, catch_up};
-use self::sockets::{Pushed, Sockets, What};
+use self::pace::{Pace, is_of_worker};
+use self::poll::{Poll, PollReply, seconds_of_push, unreadable};
+pub use self::profiles::Profiles;
+use self::profiles::{Question, SoFar};
+use self::session::{OwnSampling, Role, SampledSession, Standby, catch_up};
+use self::sockets::{SocketNews, SocketNewsKind, Sockets};
 use self::store::{StoreError, SummaryStore};
 use crate::Surroundings;
-use crate::cml::answers::Reading;
 use crate::gateway::{Gateway, GatewayError, Rows, Session};
-use crate::profile::{Folded, Sample, Summary};
+use crate::profile::{FoldOutcome, Sample, Summary};
 use crate::wake_ups::WakeUps;
 
-/// Longest time of one read of a lab.
-const POLL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most sessions that one controller samples.
 const MOST_SESSIONS: usize = 5_000;
 /// Shortest time between two lists of the running sessions.
@@ -48,10 +49,8 @@ const LISTS_APART: Duration = Duration::from_secs(2);
 const ENDED_INTERVAL: Duration = Duration::from_secs(60);
 /// How long summaries may take to be handed over when the controller ends.
 const GRACE: Duration = Duration::from_secs(3);
-/// The time between two pushes of CML.
-const PUSH_SECONDS: u32 = 3;
-/// Shortest time between two samples that are counted.
-const SHORTEST_PUSH_MILLISECONDS: u32 = 900;
+/// How long a lab is believed to have no other nodes than were read.
+const NODES_LAST: Duration = Duration::from_secs(300);
 /// Questions that wait for an answer.
 const MOST_QUESTIONS: usize = 64;
 
@@ -75,7 +74,7 @@ pub struct Sampling {
     controller: Uuid,
     sessions: BTreeMap<SessionId, SampledSession>,
     paces: BTreeMap<WorkerId, Pace>,
-    tasks: JoinSet<Done>,
+    tasks: JoinSet<TaskOutcome>,
     sockets: Sockets,
     /// Sessions by worker and lab; what comes by a socket names these.
     labs: BTreeMap<(WorkerId, LabId), Vec<SessionId>>,
@@ -88,13 +87,13 @@ pub struct Sampling {
 
 /// What a task did.
 #[derive(Debug)]
-enum Done {
+enum TaskOutcome {
     Listed(Result<Rows<Session>, GatewayError>),
-    Polled { session: SessionId, worker: WorkerId, result: Result<Sample, GapReason> },
+    Polled { session: SessionId, worker: WorkerId, result: Result<PollReply, GapReason> },
     Claimed { session: SessionId, claim: Result<Claim, StoreError> },
     Written { session: SessionId, result: Result<u64, StoreError> },
     Ended { session: SessionId, is_observable: Result<bool, GatewayError> },
-    Told,
+    Finished,
 }
 
 /// What came of claiming a session.
@@ -110,68 +109,13 @@ enum Claim {
     },
 }
 
-/// Somebody asks what a session used so far.
-#[derive(Debug)]
-struct Question {
-    session: SessionId,
-    answer: oneshot::Sender<SoFar>,
-}
-
-/// What is known in this process of what a session used.
-#[derive(Debug)]
-enum SoFar {
-    /// All of it.
-    Sampled(Box<Summary>),
-    /// What another controller told lately, which goes beyond what is stored.
-    Heard(Vec<LiveSample>),
-}
-
-/// Where what sessions used so far can be had. Cloning shares it.
-#[derive(Debug, Clone)]
-pub struct Profiles {
-    questions: Option<mpsc::Sender<Question>>,
-    store: SummaryStore,
-}
-
-impl Profiles {
-    /// What the session used so far. `None`: nothing is known of it.
-    pub async fn summary(&self, session: &SessionId) -> Option<Summary> {
-        let (answer, answered) = oneshot::channel();
-        let question = Question { session: session.clone(), answer };
-        self.questions.as_ref()?.send(question).await.ok()?;
-        let heard = match answered.await.ok()? {
-            SoFar::Sampled(summary) => return Some(*summary),
-            SoFar::Heard(heard) => heard,
-        };
-        match self.store.read(session).await {
-            Ok(stored) => {
-                let mut summary = stored?.summary;
-                catch_up(&mut summary, &heard);
-                Some(summary)
-            }
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, session.id = %session, "profile unknown");
-                None
-            }
-        }
-    }
-
-    /// Adds to an observation what the session used so far.
-    pub async fn add_to(&self, observation: &mut ResourceObservation, session: &SessionId, now: DateTime<Utc>) {
-        let Some(summary) = self.summary(session).await else { return };
-        if let Err(invalid) = summary.add_to(observation, now) {
-            tracing::error!(error = &invalid as &dyn std::error::Error, session.id = %session, "profile left out");
-        }
-    }
-}
-
 impl Sampling {
     /// Sampling, and where what it gathers can be had.
     pub(crate) fn new(options: SamplingOptions, surroundings: Surroundings) -> (Self, Profiles) {
         let (sender, questions) = mpsc::channel(MOST_QUESTIONS);
         let store = SummaryStore::new(surroundings.bus.clone(), surroundings.bounds);
         let is_on = !options.interval.is_zero();
-        let profiles = Profiles { questions: is_on.then_some(sender), store: store.clone() };
+        let profiles = Profiles::new(is_on.then_some(sender), store.clone());
         let sampling = Self {
             list_backoff: Backoff::new(LISTS_APART, options.interval.max(LISTS_APART) * 2),
             options,
@@ -242,7 +186,7 @@ impl Sampling {
         if !self.in_list && now >= self.list_at {
             self.in_list = true;
             let gateway = self.surroundings.gateway.clone();
-            self.tasks.spawn(async move { Done::Listed(gateway.running().await) });
+            self.tasks.spawn(async move { TaskOutcome::Listed(gateway.running().await) });
         }
         let interval = self.options.interval;
         let is_due = |session: &SampledSession| session.due_at(interval).is_some_and(|due_at| due_at <= now);
@@ -271,7 +215,7 @@ impl Sampling {
                     let (revision, summary) = (sampled.revision, sampled.summary.clone());
                     self.tasks.spawn(async move {
                         let result = store.write(&id, Some(controller), revision, &summary).await;
-                        Done::Written { session: id, result }
+                        TaskOutcome::Written { session: id, result }
                     });
                 }
                 let is_pending = session.ended.is_none() && now >= sampled.pending_at(self.options.interval);
@@ -296,6 +240,7 @@ impl Sampling {
         let Role::Sampling(sampled) = &mut session.role else { return };
         if let Some(pushed_at) = sampled.pushed_at
             && now < pushed_at + interval
+            && !sampled.wants_nodes
         {
             // The socket brings what a poll would.
             sampled.poll_at = pushed_at + interval;
@@ -305,6 +250,7 @@ impl Sampling {
         match pace.may_ask(now) {
             Ok(()) => {
                 sampled.in_poll = true;
+                let is_for_nodes = std::mem::take(&mut sampled.wants_nodes);
                 // The plan is kept where it can be, whatever an answer takes.
                 let planned = sampled.poll_at + interval;
                 sampled.poll_at = if planned > now { planned } else { now + interval };
@@ -314,6 +260,7 @@ impl Sampling {
                     lab: session.lab.clone(),
                     permits: pace.permits.clone(),
                     interval,
+                    is_for_nodes,
                 };
                 self.tasks.spawn(poll.run(self.surroundings.clone()));
             }
@@ -342,15 +289,15 @@ impl Sampling {
         let bus = self.surroundings.bus.clone();
         self.tasks.spawn(async move {
             message.publish(&bus).await;
-            Done::Told
+            TaskOutcome::Finished
         });
     }
 
-    fn settle(&mut self, done: Done) {
+    fn settle(&mut self, done: TaskOutcome) {
         let now = Instant::now();
         match done {
-            Done::Listed(rows) => self.listed(rows, now),
-            Done::Polled { session, worker, result } => {
+            TaskOutcome::Listed(rows) => self.listed(rows, now),
+            TaskOutcome::Polled { session, worker, result } => {
                 if let Some(pace) = self.paces.get_mut(&worker) {
                     match &result {
                         Err(reason) if is_of_worker(*reason) => pace.failed(*reason, now),
@@ -361,38 +308,52 @@ impl Sampling {
                     sampled.in_poll = false;
                 }
                 match result {
-                    Ok(sample) => self.fold(&session, sample, now),
+                    Ok(PollReply::Sample(sample)) => self.fold(&session, sample, now),
+                    Ok(PollReply::Nodes(nodes)) => self.keep_nodes(&session, nodes, now),
                     Err(reason) => self.miss(&session, reason, now),
                 }
             }
-            Done::Claimed { session, claim } => self.claimed(&session, claim, now),
-            Done::Written { session, result } => self.written(&session, result, now),
-            Done::Ended { session, is_observable } => self.ended(&session, is_observable, now),
-            Done::Told => {}
+            TaskOutcome::Claimed { session, claim } => self.claimed(&session, claim, now),
+            TaskOutcome::Written { session, result } => self.written(&session, result, now),
+            TaskOutcome::Ended { session, is_observable } => self.ended(&session, is_observable, now),
+            TaskOutcome::Finished => {}
         }
     }
 
-    fn fold(&mut self, id: &SessionId, sample: Sample, now: Instant) {
+    /// Keeps which nodes the lab has; its sample is taken right away.
+    fn keep_nodes(&mut self, id: &SessionId, nodes: BTreeSet<String>, now: Instant) {
         let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else { return };
+        sampled.nodes = Some((now, nodes)).filter(|(_, nodes)| !nodes.is_empty());
+        sampled.poll_at = now;
+    }
+
+    fn fold(&mut self, id: &SessionId, mut sample: Sample, now: Instant) {
+        let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else { return };
+        if let Some((read_at, nodes)) = &sampled.nodes {
+            // Nodes may be added to a lab that runs.
+            let has_strangers = sample.nodes.keys().any(|node| !nodes.contains(node));
+            sampled.wants_nodes = has_strangers && now.duration_since(*read_at) > NODES_LAST;
+            sample.keep_only(nodes);
+        }
         match sampled.summary.fold(&sample) {
-            Folded::Counted(_) => {
+            FoldOutcome::Counted(_) => {
                 sampled.is_written = false;
                 metrics::counter!("lablet_samples_total", "outcome" => "counted").increment(1);
                 self.tell(id, Outcome::Sampled { sample }, now);
             }
-            Folded::Missed(reason) => self.miss(id, reason, now),
-            Folded::Late => {}
+            FoldOutcome::Missed(reason) => self.miss(id, reason, now),
+            FoldOutcome::Late => {}
         }
     }
 
     /// Counts what came by a socket.
-    fn pushed(&mut self, Pushed { worker, at, what }: Pushed) {
+    fn pushed(&mut self, SocketNews { worker, at, what }: SocketNews) {
         let now = Instant::now();
         let sessions = match &what {
-            What::Stats { lab, .. } | What::NodeState { lab, .. } => {
+            SocketNewsKind::Stats { lab, .. } | SocketNewsKind::NodeState { lab, .. } => {
                 self.labs.get(&(worker.clone(), lab.clone())).cloned().unwrap_or_default()
             }
-            What::Trouble { .. } => {
+            SocketNewsKind::Trouble { .. } => {
                 let of_worker = self.labs.iter().filter(|((known, _), _)| *known == worker);
                 of_worker.flat_map(|(_, sessions)| sessions.iter().cloned()).collect()
             }
@@ -402,7 +363,7 @@ impl Sampling {
                 continue;
             };
             match &what {
-                What::Stats { reading: Ok(reading), .. } => {
+                SocketNewsKind::Stats { reading: Ok(reading), .. } => {
                     let Some(seconds) = seconds_of_push(sampled.summary.last(), at, self.options.interval) else {
                         continue;
                     };
@@ -410,12 +371,12 @@ impl Sampling {
                     sampled.pushed_at = Some(now);
                     self.fold(id, sample, now);
                 }
-                What::Stats { reading: Err(error), .. } => {
+                SocketNewsKind::Stats { reading: Err(error), .. } => {
                     sampled.summary.note_unreadable(&format!("ws_ui: {error}"));
                     sampled.summary.miss(GapReason::Unreadable);
                 }
-                What::NodeState { node, state, .. } => sampled.summary.note_state(node, state, at),
-                What::Trouble { reason, error } => {
+                SocketNewsKind::NodeState { node, state, .. } => sampled.summary.note_state(node, state, at),
+                SocketNewsKind::Trouble { reason, error } => {
                     if *reason == GapReason::Unreadable {
                         sampled.summary.note_unreadable(&format!("ws_ui: {error}"));
                     }
@@ -508,7 +469,7 @@ impl Sampling {
         metrics::gauge!("lablet_sampled_sessions").set(self.sampled().count() as f64);
     }
 
-    fn sampled(&self) -> impl Iterator<Item = (&SessionId, &Sampled)> {
+    fn sampled(&self) -> impl Iterator<Item = (&SessionId, &OwnSampling)> {
         self.sessions.iter().filter_map(|(id, session)| match &session.role {
             Role::Sampling(sampled) => Some((id, &**sampled)),
             Role::Standby(_) => None,
@@ -552,7 +513,7 @@ impl Sampling {
             }
         };
         catch_up(&mut summary, standby.recent());
-        session.role = Role::Sampling(Box::new(Sampled {
+        session.role = Role::Sampling(Box::new(OwnSampling {
             summary,
             revision,
             term: revision.unwrap_or(0),
@@ -560,6 +521,8 @@ impl Sampling {
             write_at: now + self.options.write_interval,
             poll_at: now,
             in_poll: false,
+            nodes: None,
+            wants_nodes: true,
             pushed_at: None,
             told_at: now,
         }));
@@ -612,7 +575,7 @@ impl Sampling {
             if let Err(error) = store.remove(&id).await {
                 tracing::debug!(error = &error as &dyn std::error::Error, session.id = %id, "stored samples not removed");
             }
-            Done::Told
+            TaskOutcome::Finished
         });
     }
 
@@ -671,7 +634,7 @@ impl Sampling {
 }
 
 /// Hands one session over to the other controllers.
-async fn release(store: SummaryStore, bus: Bus, controller: Uuid, session_id: SessionId, sampled: Sampled) {
+async fn release(store: SummaryStore, bus: Bus, controller: Uuid, session_id: SessionId, sampled: OwnSampling) {
     if sampled.revision.is_some()
         && let Err(error) = store.write(&session_id, None, sampled.revision, &sampled.summary).await
     {
@@ -686,17 +649,23 @@ async fn next_message(live: &mut Option<async_nats::Subscriber>) -> Option<async
 }
 
 /// Whether a session that no longer runs can still be observed.
-async fn is_observable(gateway: Gateway, session: SessionId) -> Done {
+async fn is_observable(gateway: Gateway, session: SessionId) -> TaskOutcome {
     let is_observable = match gateway.session(&session, None).await {
         Ok(session) => Ok(session.status.is_observable()),
         Err(GatewayError::NotFound) => Ok(false),
         Err(error) => Err(error),
     };
-    Done::Ended { session, is_observable }
+    TaskOutcome::Ended { session, is_observable }
 }
 
 /// Takes a session over, where nobody samples it. `silent`: the controller that was not heard of for too long.
-async fn claim(store: SummaryStore, session: SessionId, controller: Uuid, silent: Option<Uuid>, new: Summary) -> Done {
+async fn claim(
+    store: SummaryStore,
+    session: SessionId,
+    controller: Uuid,
+    silent: Option<Uuid>,
+    new: Summary,
+) -> TaskOutcome {
     let claim = async {
         let (revision, summary) = match store.read(&session).await? {
             None => (None, new),
@@ -711,47 +680,5 @@ async fn claim(store: SummaryStore, session: SessionId, controller: Uuid, silent
         Ok(Claim::Won { summary: Box::new(summary), revision })
     };
     let claim = claim.await;
-    Done::Claimed { session, claim }
-}
-
-/// One read of a lab's statistics.
-struct Poll {
-    session: SessionId,
-    worker: WorkerId,
-    lab: LabId,
-    permits: std::sync::Arc<tokio::sync::Semaphore>,
-    interval: Duration,
-}
-
-impl Poll {
-    async fn run(self, surroundings: Surroundings) -> Done {
-        let result = self.sample(&surroundings).await;
-        Done::Polled { session: self.session, worker: self.worker, result }
-    }
-
-    async fn sample(&self, surroundings: &Surroundings) -> Result<Sample, GapReason> {
-        // Whoever waits for longer than an interval has missed its sample.
-        let _permit =
-            tokio::time::timeout(self.interval, self.permits.acquire()).await.map_err(|_| GapReason::WorkerSlow)?;
-        let access = surroundings.workers.access(&self.worker).await.map_err(|error| gap_reason_of_access(&error))?;
-        let reader = surroundings.client.reader(&access, POLL_TIMEOUT.min(self.interval));
-        let reading = reader.stats(&self.lab).await.map_err(|error| gap_reason(&error))?;
-        let seconds = u32::try_from(self.interval.as_secs()).unwrap_or(u32::MAX).max(1);
-        Ok(Sample::from_stats(&reading.value, unreadable(&reading), surroundings.clock.now(), seconds))
-    }
-}
-
-/// The time for which a pushed sample stands: that since the last sample. `None`: it comes too soon to be counted.
-fn seconds_of_push(last: Option<DateTime<Utc>>, at: DateTime<Utc>, interval: Duration) -> Option<u32> {
-    let longest = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX).max(1);
-    let Some(last) = last else { return Some(PUSH_SECONDS.min(longest)) };
-    let milliseconds = u32::try_from((at - last).num_milliseconds()).ok()?;
-    (milliseconds >= SHORTEST_PUSH_MILLISECONDS).then(|| ((milliseconds + 500) / 1_000).clamp(1, longest))
-}
-
-/// How many entries of an answer could not be read, and one of them.
-fn unreadable<T>(reading: &Reading<T>) -> Option<(u32, String)> {
-    let first = reading.unreadable.first()?;
-    let count = u32::try_from(reading.unreadable.len()).unwrap_or(u32::MAX);
-    Some((count, format!("{}: {}", first.read.as_str(), first.reason.as_str()).chars().take(200).collect()))
+    TaskOutcome::Claimed { session, claim }
 }

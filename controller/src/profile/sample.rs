@@ -1,6 +1,6 @@
 //! One sample of a lab: what each of its nodes uses at one instant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 use domain::observation::MOST_NODES;
@@ -23,6 +23,8 @@ pub struct Sample {
     pub seconds: u32,
     /// Nodes that have started, by id.
     pub nodes: BTreeMap<String, NodeSample>,
+    /// Nodes of which nothing is known, not even whether they have started.
+    pub unknown_nodes: u32,
     /// Entries that could not be read, and the first of them.
     pub unreadable: Option<(u32, String)>,
 }
@@ -48,7 +50,20 @@ impl Sample {
     /// The sample that a worker's statistics give, read at `at` and standing for `seconds`.
     pub fn from_stats(stats: &Stats, unreadable: Option<(u32, String)>, at: DateTime<Utc>, seconds: u32) -> Self {
         let running = stats.nodes.iter().filter_map(|(id, stats)| Some((id.clone(), NodeSample::from_stats(stats)?)));
-        Self { at, seconds, nodes: running.take(MOST_NODES).collect(), unreadable }
+        let unknown = stats.nodes.values().filter(|stats| stats.started_for.is_none() && stats.is_running.is_none());
+        let unknown_nodes = u32::try_from(unknown.count()).unwrap_or(u32::MAX);
+        Self { at, seconds, nodes: running.take(MOST_NODES).collect(), unknown_nodes, unreadable }
+    }
+
+    /// Leaves out nodes that are not of the lab, and notes them as unreadable.
+    pub fn keep_only(&mut self, nodes_of_lab: &BTreeSet<String>) {
+        let mut strangers = self.nodes.extract_if(.., |id, _| !nodes_of_lab.contains(id)).map(|(id, _)| id);
+        if let Some(first) = strangers.next() {
+            let count = u32::try_from(strangers.count()).unwrap_or(u32::MAX).saturating_add(1);
+            let (before, example) = self.unreadable.take().unwrap_or_default();
+            let example = if example.is_empty() { format!("{first} is no node of this lab") } else { example };
+            self.unreadable = Some((before.saturating_add(count), example));
+        }
     }
 
     /// Whether any amount of it is known.

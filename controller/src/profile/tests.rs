@@ -39,7 +39,7 @@ fn node(started: u64, cpu_cores: f64) -> NodeSample {
 
 fn sample(seconds: i64, nodes: &[(&str, NodeSample)]) -> Sample {
     let nodes = nodes.iter().map(|(id, node)| ((*id).to_owned(), *node)).collect();
-    Sample { at: at(seconds), seconds: INTERVAL, nodes, unreadable: None }
+    Sample { at: at(seconds), seconds: INTERVAL, nodes, unknown_nodes: 0, unreadable: None }
 }
 
 fn figures(spread: Option<Spread>) -> [f64; 3] {
@@ -70,7 +70,7 @@ fn the_peak_of_a_lab_is_that_of_the_sum_and_boot_and_steady_are_apart() {
         let age = u64::try_from(seconds).unwrap();
         let counted = summary.fold(&sample(seconds, &[("a", node(age, a)), ("b", node(age, b))]));
         let phase = if seconds < 160 { Phase::Boot } else { Phase::Steady };
-        assert_eq!(counted, Folded::Counted(phase));
+        assert_eq!(counted, FoldOutcome::Counted(phase));
     }
     let profile = summary.profile(at(330)).unwrap().unwrap();
     let boot = profile.boot().unwrap();
@@ -100,13 +100,13 @@ fn of_a_lab_with_an_unknown_part_the_sum_is_unknown_and_the_known_nodes_are_coun
 fn a_repeated_or_late_frame_changes_nothing() {
     let mut summary = sampled_until(300);
     let before = summary.clone();
-    assert_eq!(summary.fold(&sample(300, &[("a", node(300, 9.0))])), Folded::Late, "the same time");
-    assert_eq!(summary.fold(&sample(270, &[("a", node(290, 9.0))])), Folded::Late);
+    assert_eq!(summary.fold(&sample(300, &[("a", node(300, 9.0))])), FoldOutcome::Late, "the same time");
+    assert_eq!(summary.fold(&sample(270, &[("a", node(290, 9.0))])), FoldOutcome::Late);
     assert_eq!(summary, before);
     // The worker says again what it said, or what it had said before that, at a later time.
     for age in [300, 270] {
         let missed = summary.fold(&sample(303, &[("a", node(age, 9.0))]));
-        assert_eq!(missed, Folded::Missed(GapReason::Repeated));
+        assert_eq!(missed, FoldOutcome::Missed(GapReason::Repeated));
     }
     assert_eq!(summary.profile(at(303)).unwrap(), before.profile(at(303)).unwrap());
     assert_eq!(summary.node_profile("a").unwrap(), before.node_profile("a").unwrap());
@@ -117,7 +117,7 @@ fn a_node_that_starts_again_boots_again_and_its_counters_may_go_backwards() {
     let mut summary = sampled_until(300);
     for (seconds, age) in [(330, 10), (360, 40), (390, 70)] {
         let folded = summary.fold(&sample(seconds, &[("a", node(age, 1.5))]));
-        assert_eq!(folded, Folded::Counted(Phase::Boot));
+        assert_eq!(folded, FoldOutcome::Counted(Phase::Boot));
     }
     let profile = summary.node_profile("a").unwrap().unwrap();
     assert_eq!(profile.restarts.unwrap().get(), 1);
@@ -173,7 +173,7 @@ fn of_very_many_gaps_the_longest_are_listed_and_all_are_counted() {
 fn a_lab_that_is_stopped_and_started_again_keeps_what_was_gathered() {
     let mut summary = sampled_until(300);
     for seconds in [330, 360, 390] {
-        assert_eq!(summary.fold(&sample(seconds, &[])), Folded::Missed(GapReason::LabStopped));
+        assert_eq!(summary.fold(&sample(seconds, &[])), FoldOutcome::Missed(GapReason::LabStopped));
     }
     summary.fold(&sample(420, &[("a", node(20, 3.0))]));
     let profile = summary.profile(at(420)).unwrap().unwrap();
@@ -218,11 +218,30 @@ fn percentages_of_both_versions_become_cores_and_mb_and_absurd_ones_are_unknown(
 }
 
 #[test]
+fn nodes_that_are_not_of_the_lab_do_not_count_and_are_told() {
+    let mut sample = sample(30, &[("a", node(500, 0.5)), ("stranger", node(500, 9.0))]);
+    sample.keep_only(&std::collections::BTreeSet::from(["a".to_owned(), "b".to_owned()]));
+    let mut summary = summary();
+    summary.fold(&sample);
+    assert_eq!(summary.nodes().collect::<Vec<&str>>(), ["a"]);
+    assert_eq!(figures(summary.profile(at(30)).unwrap().unwrap().steady().unwrap().cpu_cores)[0], 0.5);
+    assert_eq!(summary.unreadable(), Some((1, "stranger is no node of this lab")));
+}
+
+#[test]
+fn nodes_of_which_nothing_is_known_are_not_taken_for_stopped() {
+    let mut summary = sampled_until(300);
+    let nothing = json!({"a": {"cpu_usage": null, "times": {"STARTED": null, "BOOTED": null}}, "b": {}});
+    let folded = summary.fold(&from_answer(json!({ "nodes": nothing }), at(330)));
+    assert_eq!(folded, FoldOutcome::Missed(GapReason::Unreadable));
+}
+
+#[test]
 fn times_alone_are_no_sample_and_are_told() {
     let times = json!({"QUEUED": 3, "STARTED": 400, "BOOTED": 300});
     let mut summary = sampled_until(300);
     let folded = summary.fold(&from_answer(json!({"nodes": {"a": {"times": times}}}), at(400)));
-    assert_eq!(folded, Folded::Missed(GapReason::Unreadable));
+    assert_eq!(folded, FoldOutcome::Missed(GapReason::Unreadable));
     assert_eq!(gaps(&summary.profile(at(400)).unwrap().unwrap()), [(300, 400, GapReason::Unreadable)]);
 }
 
@@ -256,7 +275,7 @@ fn three_hundred_nodes_for_eight_hours_fit_in_one_megabyte_stored_and_in_memory(
             (id.clone(), sample)
         });
         let nodes = nodes.collect();
-        summary.fold(&Sample { at: at(seconds), seconds: 10, nodes, unreadable: None });
+        summary.fold(&Sample { at: at(seconds), seconds: 10, nodes, unknown_nodes: 0, unreadable: None });
     }
     let stored = summary.to_bytes().unwrap();
     let distributions = |phases: &Phases| {
@@ -297,7 +316,7 @@ prop_compose! {
     fn any_sample()(
         seconds in 0_i64..4_000, weight in 1_u32..60, nodes in proptest::collection::btree_map("[a-c]", any_node(), 0..4),
     ) -> Sample {
-        Sample { at: at(seconds), seconds: weight, nodes, unreadable: None }
+        Sample { at: at(seconds), seconds: weight, nodes, unknown_nodes: 0, unreadable: None }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What a controller knows of one session that is sampled, by itself or by another controller.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -35,7 +35,7 @@ pub(super) enum Role {
     /// Another controller, or nobody yet.
     Standby(Standby),
     /// This one.
-    Sampling(Box<Sampled>),
+    Sampling(Box<OwnSampling>),
 }
 
 /// What is heard of the controller that samples the session.
@@ -51,7 +51,7 @@ pub(super) struct Standby {
 
 /// What this controller gathered.
 #[derive(Debug)]
-pub(super) struct Sampled {
+pub(super) struct OwnSampling {
     pub(super) summary: Summary,
     /// Revision of its entry in the store. `None`: the store could not be used so far.
     pub(super) revision: Option<u64>,
@@ -60,6 +60,10 @@ pub(super) struct Sampled {
     pub(super) write_at: Instant,
     pub(super) poll_at: Instant,
     pub(super) in_poll: bool,
+    /// Ids of the lab's nodes, once they were read, and when that was. Nothing else that a sample names is counted.
+    pub(super) nodes: Option<(Instant, BTreeSet<String>)>,
+    /// Whether the nodes are to be read before the next sample.
+    pub(super) wants_nodes: bool,
     /// When a socket last brought a sample.
     pub(super) pushed_at: Option<Instant>,
     /// When others were last told of it.
@@ -85,7 +89,7 @@ impl SampledSession {
     }
 }
 
-impl Sampled {
+impl OwnSampling {
     /// When others are told that it is sampled, unless they are told of something else before.
     pub(super) fn pending_at(&self, interval: Duration) -> Instant {
         self.told_at + interval.mul_f64(PENDING_INTERVALS)

@@ -30,8 +30,8 @@ const MOST_PUSHES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Sockets {
     open: BTreeMap<WorkerId, OpenSocket>,
-    sender: mpsc::Sender<Pushed>,
-    pushes: mpsc::Receiver<Pushed>,
+    sender: mpsc::Sender<SocketNews>,
+    pushes: mpsc::Receiver<SocketNews>,
 }
 
 #[derive(Debug)]
@@ -45,14 +45,14 @@ type Labs = Arc<BTreeSet<LabId>>;
 
 /// Something that came by a socket, or that ended it.
 #[derive(Debug)]
-pub(super) struct Pushed {
+pub(super) struct SocketNews {
     pub(super) worker: WorkerId,
     pub(super) at: DateTime<Utc>,
-    pub(super) what: What,
+    pub(super) what: SocketNewsKind,
 }
 
 #[derive(Debug)]
-pub(super) enum What {
+pub(super) enum SocketNewsKind {
     Stats { lab: LabId, reading: Result<Reading<Stats>, CmlError> },
     NodeState { lab: LabId, node: String, state: String },
     Trouble { reason: GapReason, error: CmlError },
@@ -91,7 +91,7 @@ impl Sockets {
     }
 
     /// What is pushed next, by any socket. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<Pushed> {
+    pub(super) async fn next(&mut self) -> Option<SocketNews> {
         self.pushes.recv().await
     }
 }
@@ -101,7 +101,7 @@ struct Listener {
     worker: WorkerId,
     surroundings: Surroundings,
     labs: watch::Receiver<Labs>,
-    sender: mpsc::Sender<Pushed>,
+    sender: mpsc::Sender<SocketNews>,
 }
 
 impl Listener {
@@ -137,7 +137,7 @@ impl Listener {
                 CmlError::TimedOut { .. } if had_pushed => GapReason::SocketSilent,
                 _ => gap_reason(&error),
             };
-            if !self.tell(What::Trouble { reason, error }).await {
+            if !self.tell(SocketNewsKind::Trouble { reason, error }).await {
                 return;
             }
             tokio::time::sleep(wait).await;
@@ -169,15 +169,17 @@ impl Listener {
                 Ok(()) = self.labs.changed() => continue,
             };
             let what = match push {
-                Ok(Push::Stats { lab, reading }) => What::Stats { lab, reading },
-                Ok(Push::NodeState { lab, node, state }) => What::NodeState { lab, node, state },
+                Ok(Push::Stats { lab, reading }) => SocketNewsKind::Stats { lab, reading },
+                Ok(Push::NodeState { lab, node, state }) => SocketNewsKind::NodeState { lab, node, state },
                 Ok(Push::Other) => {
                     has_pushed = true;
                     backoff.reset();
                     continue;
                 }
                 // One message that cannot be read says nothing about the next.
-                Err(error @ CmlError::InvalidResponse { .. }) => What::Trouble { reason: GapReason::Unreadable, error },
+                Err(error @ CmlError::InvalidResponse { .. }) => {
+                    SocketNewsKind::Trouble { reason: GapReason::Unreadable, error }
+                }
                 Err(error) => return Some((error, has_pushed)),
             };
             has_pushed = true;
@@ -186,8 +188,8 @@ impl Listener {
         }
     }
 
-    async fn tell(&self, what: What) -> bool {
-        let pushed = Pushed { worker: self.worker.clone(), at: self.surroundings.clock.now(), what };
+    async fn tell(&self, what: SocketNewsKind) -> bool {
+        let pushed = SocketNews { worker: self.worker.clone(), at: self.surroundings.clock.now(), what };
         self.sender.send(pushed).await.is_ok()
     }
 }

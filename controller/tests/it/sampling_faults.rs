@@ -140,13 +140,16 @@ async fn statistics_with_nonsense_lose_nothing_and_are_told() {
         StatisticsDefect::TimesOnly,
     ] {
         simulator.fault(Fault::new(FaultKind::Statistics { defect }).times(2)).unwrap();
+        sampled(&mut live, 4).await;
     }
-    sampled(&mut live, 8).await;
     let after = observed(&world, "s1", "after").await;
     assert!(samples(&after) > samples(&before));
-    // The defects strike one another's times, so they come together; none of them makes a figure.
-    assert!(peak_of_cores(&after) < 20.0 && peak_of_cores(&after) >= peak_of_cores(&before));
-    assert!(!unreadable(&after).is_empty());
+    // Twice as many nodes, or figures beyond what a machine can have, would show.
+    let (before, peak) = (peak_of_cores(&before), peak_of_cores(&after));
+    assert!((before..before * 1.6 + 0.2).contains(&peak), "{peak} after {before}");
+    assert!(samples(&after) > 12, "{:?}", after.profile);
+    let told = unreadable(&after).join("; ");
+    assert!(told.contains("is no node of this lab"), "{told}");
     controller.stop().await;
 }
 
@@ -179,11 +182,7 @@ async fn a_lab_that_is_stopped_and_started_again_has_a_gap_and_another_boot() {
     let controller = world.controller(&simulator, slowly()).await;
     sampled(&mut live, 4).await;
     simulator.stop_lab(&lab).unwrap();
-    eventually("it is told that the lab is stopped", || async {
-        let heard = next_live(&mut live).await;
-        (heard["reason"] == "lab_stopped").then_some(())
-    })
-    .await;
+    while next_live(&mut live).await["reason"] != "lab_stopped" {}
     tokio::time::sleep(Duration::from_secs(5)).await;
     simulator.start_lab(&lab).unwrap();
     sampled(&mut live, 4).await;
@@ -212,7 +211,6 @@ async fn compare_with_what_was_produced(api: ApiVersion, is_pushed: bool) {
     let nats = servers::testing::nats().await;
     let world = World::start(nats.url()).await;
     let sockets = SocketOptions { push_period: Duration::from_secs(1), ..SocketOptions::default() };
-    // A second is half a minute of the lab.
     let simulator = simulator(SimulatorOptions { sockets, api, ..quick() }).await;
     if !is_pushed {
         simulator.fault(Fault::new(FaultKind::Status { code: 404 }).on_path("/ws/ui")).unwrap();
@@ -223,7 +221,9 @@ async fn compare_with_what_was_produced(api: ApiVersion, is_pushed: bool) {
     simulator.start_lab(&lab).unwrap();
     world.add_session("s1", "w1", &lab, None);
     let mut live = live(&world).await;
-    let controller = world.controller(&simulator, options()).await;
+    // A second is half a minute of the lab.
+    let often = ControllerOptions { sampling_interval: Duration::from_secs(1), ..options() };
+    let controller = world.controller(&simulator, often).await;
     sampled(&mut live, 40).await;
     let observation = observed(&world, "s1", "r1").await;
     let produced = produced(&simulator, &lab, from);
