@@ -6,7 +6,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use simulator::{ApiVersion, PhaseUsage, RunawayOrder, Simulator, SimulatorError, SimulatorOptions, UsageRecord};
 
-use crate::client::{Controller, options};
+use crate::client::{Controller, options, samples};
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Peaks {
@@ -121,6 +121,36 @@ async fn the_record_is_what_the_answers_said() {
     assert!((boot.cpu_percent.peak - peak(&boots)).abs() < 1e-6, "{boot:?}");
     assert!(steady.cpu_percent.peak >= steady.cpu_percent.p95 && steady.cpu_percent.p95 >= steady.cpu_percent.mean);
     assert!(boot.cpu_percent.mean > steady.cpu_percent.mean);
+}
+
+/// From -1 to 1.
+fn correlation(one: &[f64], other: &[f64]) -> f64 {
+    let deviations = |values: &[f64]| -> Vec<f64> {
+        let mean = values.iter().sum::<f64>() / values.len() as f64;
+        values.iter().map(|value| value - mean).collect()
+    };
+    let (one, other) = (deviations(one), deviations(other));
+    let products = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    products(&one, &other) / (products(&one, &one) * products(&other, &other)).sqrt()
+}
+
+#[tokio::test]
+async fn labs_of_one_topology_are_busy_together_and_each_in_its_own_way() {
+    let controller = Controller::start().await;
+    let yaml = std::fs::read_to_string(samples().join("three_tiers.yaml")).unwrap();
+    let labs = ["one student", "another"].map(|title| controller.simulator.import_as(&yaml, Some(title)).unwrap());
+    labs.iter().for_each(|lab| controller.boot(lab));
+    let mut used = [Vec::new(), Vec::new()];
+    for _ in 0..200 {
+        controller.pass(240);
+        for (lab, used) in labs.iter().zip(&mut used) {
+            let statistics = controller.get(&format!("/labs/{lab}/simulation_stats")).await;
+            let figures = statistics["nodes"].as_object().unwrap().values();
+            used.push(figures.filter_map(|node| node["cpu_usage"].as_f64()).sum::<f64>());
+        }
+    }
+    let alike = correlation(&used[0], &used[1]);
+    assert!((0.3..0.95).contains(&alike), "{alike}");
 }
 
 #[tokio::test]
