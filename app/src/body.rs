@@ -32,7 +32,7 @@ use self::walk::Walk;
 use crate::warning::Warning;
 
 /// Most nested arrays and objects of a body. The deepest body we know, an observation, has six.
-pub const DEEPEST: usize = 32;
+pub(crate) const DEEPEST: usize = 32;
 
 /// How a body with unknown members is handled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

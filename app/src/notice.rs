@@ -80,7 +80,7 @@ impl Default for PublicUrl {
 /// The schema's name for a CloudEvent type: the type, the schema's own revision, `.json`.
 ///
 /// A compatible change keeps the type and raises this revision; a breaking one has a new type.
-pub fn schema_name(cloud_event_type: &str) -> String {
+pub(crate) fn schema_name(cloud_event_type: &str) -> String {
     format!("{cloud_event_type}.0.json")
 }
 

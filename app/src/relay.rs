@@ -28,8 +28,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use self::audit::Finding;
-pub use self::checkpoint::Checkpoint;
+use self::audit::Finding;
+use self::checkpoint::Checkpoint;
 pub use self::comparison::{Comparison, ComparisonError, compare};
 use self::lease::{Lease, LeaseError, Saving};
 pub use self::lease::{Progress, progress};
@@ -83,7 +83,7 @@ impl Default for RelayOptions {
 
 /// Why the relay has to restart; [`Relay::run`] handles it and never gives up.
 #[derive(Debug, thiserror::Error)]
-pub enum RelayError {
+enum RelayError {
     /// The log cannot be read.
     #[error("the log cannot be read")]
     Log(#[from] LogError),

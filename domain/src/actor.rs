@@ -3,7 +3,7 @@
 use crate::text::Line;
 
 /// Most characters of a name.
-pub const LONGEST_NAME: usize = 200;
+pub(crate) const LONGEST_NAME: usize = 200;
 
 /// The name of whoever signs in, sends commands, or has something asked for.
 pub type ActorName = Line<1, LONGEST_NAME>;

@@ -25,12 +25,12 @@ const TOLERATED_MB: f64 = 16.0;
 /// Whatever picks the newest observation compares this time, and of two with the same time takes the one recorded later.
 /// So a sender whose clock is ahead cannot hide later observations. Stored times may lie anywhere; this one can be
 /// shown.
-pub fn made_at(observed_at: DateTime<Utc>, recorded_at: DateTime<Utc>) -> DateTime<Utc> {
+pub(crate) fn made_at(observed_at: DateTime<Utc>, recorded_at: DateTime<Utc>) -> DateTime<Utc> {
     time::shown(observed_at.min(recorded_at))
 }
 
 /// Whether what was seen at `at` replaces what was seen at `held`, if anything was.
-pub fn replaces(at: DateTime<Utc>, held: Option<DateTime<Utc>>) -> bool {
+pub(crate) fn replaces(at: DateTime<Utc>, held: Option<DateTime<Utc>>) -> bool {
     held.is_none_or(|held| held <= at)
 }
 

@@ -31,9 +31,6 @@ pub type Name = Line<1, 128>;
 /// Why something could not be read.
 pub(crate) type Explanation = Prose<0, 512>;
 
-/// What is searched for, or asked about in a path: nothing longer can be found.
-pub type Search = Line<0, 200>;
-
 /// Characters that no text may hold, as the inside of a character class.
 const NEVER: &str = r"\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u2028\u2029\u202a-\u202e\u2066-\u2069";
 /// Those that only prose may hold: tab, line feed and carriage return.

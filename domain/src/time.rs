@@ -14,7 +14,7 @@ use crate::Invalid;
 pub(crate) const MOST_AHEAD: TimeDelta = TimeDelta::minutes(5);
 
 /// The earliest time that a sender may state: 2000-01-01T00:00:00Z.
-pub const EARLIEST: DateTime<Utc> = midnight(2000, 1, 1);
+pub(crate) const EARLIEST: DateTime<Utc> = midnight(2000, 1, 1);
 /// The first time that is too late: 2200-01-01T00:00:00Z.
 pub(crate) const TOO_LATE: DateTime<Utc> = midnight(2200, 1, 1);
 
@@ -74,7 +74,7 @@ impl JsonSchema for BoundedTime {
 }
 
 /// The JSON schema of a time that a sender states.
-pub fn schema(_: &mut SchemaGenerator) -> Schema {
+pub(crate) fn schema(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "type": "string", "format": "date-time", "pattern": "^2[01][0-9]{2}-",
         "description": "From 2000-01-01T00:00:00Z to 2199-12-31T23:59:59Z, with its offset from UTC.",
@@ -136,7 +136,7 @@ pub fn shown(at: DateTime<Utc>) -> DateTime<Utc> {
 ///
 /// # Errors
 /// As [`parse`].
-pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
+pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<DateTime<Utc>, D::Error> {
     struct Visitor;
     impl serde::de::Visitor<'_> for Visitor {
         type Value = DateTime<Utc>;

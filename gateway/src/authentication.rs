@@ -16,7 +16,7 @@ pub(crate) use self::authenticator::{Authenticator, SignedIn};
 use crate::problem::{Problem, ProblemKind};
 
 /// Header in which a service sends its internal key.
-pub const API_KEY: &str = "x-api-key";
+pub(crate) const API_KEY: &str = "x-api-key";
 
 /// What an admin may do. Each role may do everything the one before it may.
 #[derive(

@@ -26,7 +26,7 @@ pub(super) struct StreamState {
 
 /// What comparing the stream with the checkpoint tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Finding {
+pub(super) enum Finding {
     /// Nothing was ever published to it.
     Unused,
     /// It holds what was acknowledged, or removed it by its own limits.

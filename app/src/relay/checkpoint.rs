@@ -6,13 +6,13 @@ use crate::log::Position;
 
 /// How far the log was published, and what is remembered of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Checkpoint {
+pub(super) struct Checkpoint {
     /// Every event up to here was acknowledged.
-    pub position: Position,
+    pub(super) position: Position,
     /// The event at `acked_sequence`.
-    pub event_id: Option<Uuid>,
+    pub(super) event_id: Option<Uuid>,
     /// When the stream was created, in nanoseconds since 1970; `None` before the first look at it.
-    pub stream_created: Option<String>,
+    pub(super) stream_created: Option<String>,
     /// The greatest sequence that the stream acknowledged.
-    pub acked_sequence: Option<i64>,
+    pub(super) acked_sequence: Option<i64>,
 }

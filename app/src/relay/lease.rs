@@ -18,7 +18,7 @@ const NAME: &str = "events";
 
 /// Postgres did not answer, or the lease is another's.
 #[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
+pub(super) enum LeaseError {
     /// Postgres did not answer.
     #[error("Postgres did not answer")]
     Unavailable(#[from] sqlx::Error),

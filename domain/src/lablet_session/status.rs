@@ -120,7 +120,7 @@ impl std::str::FromStr for SessionStatus {
 }
 
 /// Statuses as a text: `running, collecting`.
-pub fn list(statuses: &[SessionStatus]) -> String {
+pub(crate) fn list(statuses: &[SessionStatus]) -> String {
     statuses.iter().map(|status| status.as_str()).collect::<Vec<_>>().join(", ")
 }
 

@@ -16,7 +16,7 @@ use bus::Backoff;
 
 /// For how long a statement whose outcome is unknown is sent again: Postgres may restart meanwhile.
 const PERSIST_FOR: Duration = Duration::from_secs(15);
-/// How long a statement may take.
+/// How long a statement may take, as [`SETTINGS`] has it too.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout holds also when nobody listens any more: a statement that hangs holds back every reader. Statements are few
 /// and always the same, so that planning them anew is time lost.
