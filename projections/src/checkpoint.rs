@@ -63,11 +63,14 @@ impl Checkpoint {
     /// Parameters of [`Checkpoint::move_statement`].
     pub(crate) const MOVE_PARAMETERS: usize = 4;
 
-    /// What the transaction that moves it sets. Losing the last commits in a crash of Postgres loses nothing: rows and
-    /// checkpoint go back together.
-    pub(crate) const SETTINGS: &str = "set_config('synchronous_commit', 'off', true), \
-                                       set_config('statement_timeout', '30s', true), \
-                                       set_config('idle_in_transaction_session_timeout', '30s', true)";
+    /// Bounds a transaction that moves it. Losing the last commits in a crash of Postgres loses nothing: rows and checkpoint
+    /// go back together.
+    pub(crate) async fn bound_transaction(connection: &mut PgConnection) -> sqlx::Result<()> {
+        let settings = "SET LOCAL synchronous_commit = off; SET LOCAL statement_timeout = '30s';
+                        SET LOCAL idle_in_transaction_session_timeout = '30s'";
+        sqlx::raw_sql(settings).execute(connection).await?;
+        Ok(())
+    }
 
     /// The statement that moves it on if it still is the expected one and nobody else is moving it; then it returns a row.
     pub(crate) fn move_statement(schema: &str) -> String {

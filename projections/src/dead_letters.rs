@@ -198,9 +198,8 @@ impl Projections {
             .map(|event| Arc::new(Recorded::from_log(event)))
             .collect();
         let mut transaction = app::log::begin(&self.pool).await?;
-        sqlx::query("SELECT set_config('lock_timeout', '5s', true), set_config('statement_timeout', '30s', true)")
-            .execute(&mut *transaction)
-            .await?;
+        Checkpoint::bound_transaction(&mut transaction).await?;
+        sqlx::query("SET LOCAL lock_timeout = '5s'").execute(&mut *transaction).await?;
         // The runner waits for us, so that no event can come between.
         let checkpoint = Checkpoint::lock(&mut transaction, schema).await?;
         if waiting().fetch_all(&mut *transaction).await? != expected {

@@ -8,9 +8,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::database::DedicatedConnection;
 use app::log::LogError;
-use sqlx::postgres::{PgConnection, PgPool};
-use sqlx::{ConnectOptions as _, Executor as _};
+use sqlx::postgres::PgPool;
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -19,6 +19,12 @@ use crate::projector::Recorded;
 use crate::read_models::ReadModel;
 use crate::refused::Refused;
 use crate::working_set::{FoldError, Outcome, WorkingSet};
+
+/// Settings of a connection on which rows are written: what is lost in a crash of Postgres is lost with its checkpoint, and
+/// every statement goes by a key, also where a table was empty when the statement was planned.
+pub(crate) const SETTINGS: &str = "SET synchronous_commit = off; SET statement_timeout = '30s';
+    SET idle_in_transaction_session_timeout = '30s'; SET plan_cache_mode = force_generic_plan;
+    SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 /// How long a batch may take with everything.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
@@ -74,9 +80,7 @@ pub(crate) fn refusal(error: &sqlx::Error) -> Option<Refused> {
 pub(crate) struct Writer {
     model: ReadModel,
     tables: Tables,
-    pool: PgPool,
-    /// Given back by whoever used it to the end: one that was dropped half-way, or failed, is closed.
-    connection: Option<PgConnection>,
+    connection: DedicatedConnection,
     /// Where the tables were when they were last read or written.
     checkpoint: Option<Checkpoint>,
     /// Rows as they are stored at the checkpoint.
@@ -86,7 +90,8 @@ pub(crate) struct Writer {
 impl Writer {
     /// Opens its connection with the first use. The pool says where to.
     pub(crate) fn new(pool: &PgPool, model: ReadModel, tables: Tables) -> Self {
-        Self { model, tables, pool: pool.clone(), connection: None, checkpoint: None, rows: None }
+        let connection = DedicatedConnection::new(pool.connect_options().as_ref().clone(), SETTINGS);
+        Self { model, tables, connection, checkpoint: None, rows: None }
     }
 
     /// Where the tables are, as far as is known here.
@@ -94,9 +99,9 @@ impl Writer {
         if let Some(checkpoint) = self.checkpoint {
             return Ok(checkpoint);
         }
-        let mut connection = self.take_connection().await?;
-        let checkpoint = Checkpoint::read(&mut connection, &self.tables.schema(self.model)).await?;
-        self.connection = Some(connection);
+        let mut connection = self.connection.acquire().await?;
+        let checkpoint = Checkpoint::read(&mut *connection, &self.tables.schema(self.model)).await?;
+        connection.release();
         self.checkpoint = Some(checkpoint);
         Ok(checkpoint)
     }
@@ -151,14 +156,14 @@ impl Writer {
     async fn try_once(&mut self, events: &[Arc<Recorded>], refused: Option<&Refused>) -> Result<Attempt, BatchError> {
         let Some(last) = events.last() else { return Ok(Attempt::Moved(Moved::Elsewhere)) };
         let from = self.checkpoint().await?;
-        let mut connection = self.take_connection().await?;
+        let mut connection = self.connection.acquire().await?;
         let mut rows = self.rows.take().unwrap_or_else(|| WorkingSet::new(self.model, self.tables));
         rows.load(&mut connection, events, false).await?;
         let Outcome { parked, changed, .. } = match rows.fold(&mut connection, events, refused).await {
             Ok(outcome) => outcome,
             Err(FoldError::Database(error)) => return Err(error.into()),
             Err(FoldError::HalfFolded(refused)) => {
-                self.connection = Some(connection);
+                connection.release();
                 return Ok(Attempt::Faulty(refused));
             }
         };
@@ -172,11 +177,11 @@ impl Writer {
             Ok(moved) => moved,
             Err(error) => {
                 let refused = refusal(&error).ok_or(BatchError::Database(error))?;
-                self.connection = Some(connection);
+                connection.release();
                 return Ok(Attempt::Faulty(refused));
             }
         };
-        self.connection = Some(connection);
+        connection.release();
         self.checkpoint = moved;
         Ok(Attempt::Moved(match moved {
             Some(_) => {
@@ -185,22 +190,5 @@ impl Writer {
             }
             None => Moved::Elsewhere,
         }))
-    }
-
-    /// A connection of its own needs no look whether it lives before each use, and has settings that fit a writer: what is
-    /// lost in a crash of Postgres is lost with its checkpoint, and every statement goes by a key, also where a table was
-    /// empty when the statement was planned.
-    async fn take_connection(&mut self) -> sqlx::Result<PgConnection> {
-        if let Some(connection) = self.connection.take() {
-            return Ok(connection);
-        }
-        let mut connection = self.pool.connect_options().connect().await?;
-        connection
-            .execute(
-                "SET synchronous_commit = off; SET statement_timeout = '30s'; SET plan_cache_mode = force_generic_plan;
-                 SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off",
-            )
-            .await?;
-        Ok(connection)
     }
 }

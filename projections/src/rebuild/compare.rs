@@ -23,6 +23,7 @@ impl Projections {
             return Ok(None);
         }
         let mut catching_up = app::log::begin(&self.pool).await?;
+        Checkpoint::bound_transaction(&mut catching_up).await?;
         let next_at = self.catch_up_next(&mut catching_up, model, live_at.position).await?;
         catching_up.commit().await?;
         if next_at != live_at.position {

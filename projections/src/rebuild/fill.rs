@@ -18,7 +18,7 @@ use crate::feed;
 use crate::projector::Recorded;
 use crate::read_models::ReadModel;
 use crate::working_set::{FoldError, WorkingSet};
-use crate::writer::{Moved, Writer, refusal};
+use crate::writer::{Moved, SETTINGS, Writer, refusal};
 
 /// Events read at once.
 const PAGE: usize = 1_000;
@@ -84,6 +84,7 @@ impl Projections {
         // A connection of its own, which ends with this future: a `COPY` that is dropped half-way would leave one of the
         // pool with answers that its next user takes for theirs.
         let mut connection = self.pool.connect_options().connect().await?;
+        sqlx::raw_sql(SETTINGS).execute(&mut connection).await?;
         let (mut written, mut size) = (0, FIRST_WRITE);
         let (mut pending, mut bytes, mut reached) = (0, 0, from.position);
         loop {

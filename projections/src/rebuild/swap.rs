@@ -58,6 +58,7 @@ impl Projections {
         let (live, next) = (Tables::Live.schema(model), Tables::Next.schema(model));
         self.check_unused(model).await?;
         let mut transaction = app::log::begin(&self.pool).await?;
+        Checkpoint::bound_transaction(&mut transaction).await?;
         begin_change(&mut transaction, model).await?;
         let live_at = Checkpoint::lock(&mut transaction, &live).await?;
         let next_at = self.catch_up_next(&mut transaction, model, live_at.position).await?;
