@@ -23,7 +23,7 @@ const WINDOW_BYTES: usize = 6 * 1024 * 1024;
 const READ_BYTES: usize = 2 * 1024 * 1024;
 /// How long the window's end waits for a read model that still needs its beginning. One that takes longer, or has failed,
 /// is left behind and reads for itself.
-const WAIT_FOR_SLOW: Duration = Duration::from_millis(200);
+const WAIT_FOR_SLOW: Duration = Duration::from_secs(1);
 /// What an event takes beside its payload.
 const EVENT_BYTES: usize = 512;
 /// Most events read at once.

@@ -107,12 +107,13 @@ pub(super) async fn copy<R: StoredRow>(
         row.copy(&mut bytes);
         if bytes.len() >= COPY_BYTES {
             sent += bytes.len();
-            copying.send(std::mem::take(&mut bytes)).await?;
+            copying.send(bytes.as_slice()).await?;
+            bytes.clear();
         }
     }
     bytes.extend_from_slice(&(-1_i16).to_be_bytes());
     sent += bytes.len();
-    copying.send(bytes).await?;
+    copying.send(bytes.as_slice()).await?;
     copying.finish().await?;
     Ok(sent)
 }
