@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::demand::ByResource;
 use crate::nominal::has_machine;
 use crate::number::{Amount, Whole};
 use crate::observation::{NodeObservation, NodeUsage, Phase, ResourceObservation};
@@ -30,7 +31,7 @@ pub(crate) fn made_at(observed_at: DateTime<Utc>, recorded_at: DateTime<Utc>) ->
 }
 
 /// Whether what was seen at `at` replaces what was seen at `held`, if anything was.
-pub(crate) fn replaces(at: DateTime<Utc>, held: Option<DateTime<Utc>>) -> bool {
+pub fn replaces(at: DateTime<Utc>, held: Option<DateTime<Utc>>) -> bool {
     held.is_none_or(|held| held <= at)
 }
 
@@ -67,7 +68,7 @@ impl NoEvidence {
 /// A stated total that is not the sum of its own nodes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Contradiction {
-    /// The total's field, e.g. `total_cpu_cores` or `usage.memory_mb`.
+    /// The total's field, e.g. `total_cpu_cores`, `usage.memory_mb` or `profile.storage_mb`.
     pub field: String,
     /// What it says: cores or MB.
     pub stated: f64,
@@ -134,7 +135,7 @@ impl NodeObservation {
     }
 
     /// Whether the node certainly does not run. A node in an unknown state may run.
-    fn stands_still(&self) -> bool {
+    pub(crate) fn stands_still(&self) -> bool {
         matches!(self.state.as_deref(), Some("DEFINED_ON_CORE" | "STOPPED" | "QUEUED"))
     }
 }
@@ -190,9 +191,32 @@ impl ResourceObservation {
         })
     }
 
-    /// The totals that are not the sums of their own nodes, by more than 1 % and more than 0.1 core or 16 MB.
+    /// The greatest amounts of the lab's profile, with the sums of those of its nodes. The nodes had their peaks at
+    /// different times, so the lab's is at most their sum.
+    fn sampled_peaks(&self) -> impl Iterator<Item = (&'static str, Resource, f64, Sum)> {
+        let all = !self.nodes.is_empty() && self.lists_every_node();
+        let of_nodes: Vec<_> = self.nodes.iter().filter(|node| has_machine(&node.node_definition)).collect();
+        let of_nodes: Vec<_> = of_nodes.into_iter().map(NodeObservation::profile_peaks).collect();
+        let lab = self.profile_peaks();
+        let sum = |part: fn(&ByResource<Option<f64>>) -> Option<f64>| {
+            let sum = Sum::over(of_nodes.iter().map(part));
+            Sum { whole: sum.whole && all, ..sum }
+        };
+        [
+            ("profile.cpu_cores", Resource::Cpu, lab.cpu_cores, sum(|peaks| peaks.cpu_cores)),
+            ("profile.memory_mb", Resource::Memory, lab.memory_mb, sum(|peaks| peaks.memory_mb)),
+            ("profile.storage_mb", Resource::Storage, lab.storage_mb, sum(|peaks| peaks.storage_mb)),
+        ]
+        .into_iter()
+        .filter_map(|(field, resource, peak, sum)| Some((field, resource, peak?, sum)))
+        .filter(|(_, _, peak, sum)| *peak > sum.known)
+    }
+
+    /// The totals that are not the sums of their own nodes, by more than 1 % and more than 0.1 core or 16 MB, and the peaks
+    /// that exceed those of all nodes together by as much.
     pub fn contradictions(&self) -> Vec<Contradiction> {
         self.totals()
+            .chain(self.sampled_peaks())
             .filter(|(_, resource, total, sum)| sum.contradicts(*total, *resource))
             .map(|(field, _, stated, sum)| Contradiction { field: field.to_owned(), stated, of_nodes: sum.known })
             .collect()

@@ -7,6 +7,7 @@
 
 pub mod actor;
 pub mod decision;
+pub mod demand;
 pub mod evidence;
 pub mod ids;
 pub mod invalid;
