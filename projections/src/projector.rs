@@ -179,6 +179,9 @@ pub(crate) trait Fold: Send {
     /// Asks for the rows that the fold of an event needs.
     fn want(&mut self, event: &Event, recorded: &Recorded);
 
+    /// Asks for further rows, which rows name that are loaded by now.
+    fn want_by_rows(&mut self, _: &Event, _: &Recorded) {}
+
     /// Applies an event to the rows.
     fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused>;
 }

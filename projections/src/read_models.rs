@@ -1,6 +1,7 @@
 //! The read models, one file each: rows, fold, queries.
 
 pub mod definitions;
+pub mod demands;
 pub mod event_relations;
 #[cfg(test)]
 pub(crate) mod given;
@@ -46,6 +47,8 @@ read_models! {
     Definitions = definitions::PROJECTOR,
     /// Every observation, and the newest of each session.
     Observations = observations::PROJECTOR,
+    /// What sessions, nodes and kinds of nodes needed.
+    Demands = demands::PROJECTOR,
     /// Requests for observations and their outcomes.
     ObservationRequests = observation_requests::PROJECTOR,
     /// Workers.

@@ -98,6 +98,17 @@ impl WorkingSet {
             }
         }
         self.applied.load(connection, &self.schema).await?;
+        self.load_rows(connection).await?;
+        for event in events {
+            if let Ok(content) = &event.event {
+                self.rows.want_by_rows(content, event);
+            }
+        }
+        self.load_rows(connection).await
+    }
+
+    /// Loads the rows that were asked for.
+    async fn load_rows(&mut self, connection: &mut PgConnection) -> sqlx::Result<()> {
         for table in self.rows.tables() {
             table.load(connection, &self.schema).await?;
         }
@@ -121,21 +132,24 @@ impl WorkingSet {
         } else {
             self.applied.load(connection, &self.schema).await?;
         }
+        let mut folded = Vec::with_capacity(events.len());
         for event in followed() {
             if !self.is_parked(event)
                 && let Ok(content) = &event.event
             {
                 self.rows.want(content, event);
+                folded.push((content, event));
             }
         }
-        for table in self.rows.tables() {
-            if nothing_stored {
-                table.expect_nothing_stored();
-            } else {
-                table.load(connection, &self.schema).await?;
-            }
+        if nothing_stored {
+            self.rows.tables().into_iter().for_each(AnyTable::expect_nothing_stored);
+            return Ok(());
         }
-        Ok(())
+        self.load_rows(connection).await?;
+        for (content, event) in folded {
+            self.rows.want_by_rows(content, event);
+        }
+        self.load_rows(connection).await
     }
 
     fn is_parked(&self, event: &Recorded) -> bool {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::projector::{Applied, Fold, Recorded};
 use crate::refused::Refused;
+use crate::table::AnyTable;
 
 /// The committed sample of an event.
 pub(crate) fn sample(event_type: &str) -> Value {
@@ -41,8 +42,8 @@ pub(crate) fn event_id(sequence: i64) -> Uuid {
 pub(crate) fn given(fold: &mut impl Fold, recorded: &Recorded) -> Result<Applied, Refused> {
     let event = recorded.event.as_ref().map_err(Refused::clone)?;
     fold.want(event, recorded);
-    for table in fold.tables() {
-        table.expect_nothing_stored();
-    }
+    fold.tables().into_iter().for_each(AnyTable::expect_nothing_stored);
+    fold.want_by_rows(event, recorded);
+    fold.tables().into_iter().for_each(AnyTable::expect_nothing_stored);
     fold.fold(event, recorded)
 }

@@ -8,15 +8,18 @@ use tokio_util::sync::CancellationToken;
 
 use crate::given::{World, seen};
 
-const VIEWS: [&str; 10] = [
+const VIEWS: [&str; 13] = [
     "definition_observation_totals",
     "definition_revisions",
     "definitions",
     "freshness",
+    "node_demands",
+    "node_pools",
     "observation_nodes",
     "observation_requests",
     "observations",
     "port_drift",
+    "session_demands",
     "sessions",
     "workers",
 ];
@@ -27,7 +30,16 @@ async fn lived_in() -> World {
     world.definition("ospf").await;
     world.running("s-1", "ospf").await;
     world.ask("s-1", "r-1").await;
-    let drifted = json!({"observed_ports": {"PC_serial": 5041, "PC_vnc": 5142, "R1_ssh": 5200}});
+    let used = json!({"cpu_cores": 0.5, "memory_mb": 400, "disk_mb": 100});
+    let drifted = json!({
+        "observed_ports": {"PC_serial": 5041, "PC_vnc": 5142, "R1_ssh": 5200},
+        "nodes": [{"node_id": "n-1", "label": "PC", "node_definition": "desktop", "ram_mb": 512, "cpus": 1},
+                  {"node_id": "n-2", "label": "R1", "node_definition": "iosv", "ram_mb": 1024, "cpus": 1, "usage": used,
+                   "profile": {"steady": {"cpu_cores": {"peak": 0.75}}}}],
+        "usage": {"memory_mb": 400, "storage_mb": 9},
+        "profile": {"samples": 8, "missed_samples": 2, "steady": {"cpu_cores": {"peak": 0.75}}},
+        "coverage": {"phase": "steady", "sampled_share": 0.8}
+    });
     world.report("s-1", seen(drifted), Some("r-1")).await;
     world.settle().await;
     world
@@ -107,6 +119,33 @@ async fn an_analyst_sees_the_views_and_nothing_else() {
     .await
     .unwrap();
     assert_eq!(totals, (1, Some(2.0), None, 1));
+    let rows = |statement: &'static str| sqlx::query_scalar::<_, serde_json::Value>(statement).fetch_one(&analyst);
+    let demands = "SELECT jsonb_agg(jsonb_build_array(resource, demand, source, no_demand_reason, sampled_share,
+        sample_count) ORDER BY resource) FROM analytics_v1.session_demands";
+    assert_eq!(
+        rows(demands).await.unwrap(),
+        json!([
+            ["cpu_cores", 0.75, "profile", null, 0.8, 8],
+            ["memory_mb", 400, "snapshot", null, 0.8, 8],
+            ["storage_mb", null, null, "contradiction", 0.8, 8],
+        ])
+    );
+    let pools = "SELECT jsonb_agg(jsonb_build_array(node_definition, nominal_memory_mb, resource, node_run_count,
+        demand_mean, demand_standard_deviation, demand_max) ORDER BY resource) FROM analytics_v1.node_pools";
+    assert_eq!(
+        rows(pools).await.unwrap(),
+        json!([
+            ["iosv", 1024, "cpu_cores", 1, 0.75, null, 0.75],
+            ["iosv", 1024, "memory_mb", 1, 400, null, 400],
+            ["iosv", 1024, "storage_mb", 1, 100, null, 100],
+        ])
+    );
+    let unusual = "SELECT count(*) FROM analytics_v1.node_demands n JOIN analytics_v1.node_pools p
+            ON p.resource = 'cpu_cores' AND p.node_definition = n.node_definition
+           AND (p.image_definition, p.nominal_cpu_cores, p.nominal_memory_mb)
+               IS NOT DISTINCT FROM (n.image_definition, n.nominal_cpu_cores, n.nominal_memory_mb)";
+    let joined: i64 = sqlx::query_scalar(unusual).fetch_one(&analyst).await.unwrap();
+    assert_eq!(joined, 1, "as the documentation joins them");
     for statement in [
         "SELECT 1 FROM events",
         "SELECT 1 FROM snapshots",

@@ -40,11 +40,23 @@ async fn look_at_everything(world: &World, sessions: &[SessionId]) {
     }
     for session in sessions {
         reads.session(session).await.unwrap().unwrap();
-        reads.session_nodes(session, &NodeFilter::default(), &page).await.unwrap();
+        let nodes = reads.session_nodes(session, &NodeFilter::default(), &page).await.unwrap();
+        reads.session_profile(session).await.unwrap();
+        for node in nodes.page.items {
+            reads.session_node_profile(session, &node.node_id).await.unwrap().unwrap();
+        }
     }
-    for view in
-        ["sessions", "observations", "observation_nodes", "definition_observation_totals", "definitions", "workers"]
-    {
+    for view in [
+        "sessions",
+        "observations",
+        "observation_nodes",
+        "definition_observation_totals",
+        "definitions",
+        "workers",
+        "session_demands",
+        "node_demands",
+        "node_pools",
+    ] {
         let statement = format!("SELECT to_json(v)::text FROM analytics_v1.{view} v");
         sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(statement))
             .fetch_all(&world.database.pool())

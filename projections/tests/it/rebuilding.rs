@@ -115,16 +115,49 @@ async fn rows_of_an_older_revision_are_rebuilt_and_of_a_newer_one_left_alone() {
 #[derive(Debug, Clone)]
 enum Act {
     Go(usize),
-    Observe { hours: i64, cpu: Option<u32>, ports: Option<u16>, answers: bool },
+    Observe { hours: i64, cpu: Option<u32>, ports: Option<u16>, answers: bool, used: Option<Used> },
     Ask,
     Fail,
 }
 
+/// What was in use: by a profile, or by a snapshot.
+#[derive(Debug, Clone)]
+struct Used {
+    tenths_of_a_core: u32,
+    by_profile: bool,
+    image: Option<&'static str>,
+}
+
+impl Used {
+    /// Adds to an observation what its second node used, and the lab with it.
+    fn add_to(&self, resources: &mut serde_json::Value) {
+        let cores = f64::from(self.tenths_of_a_core) / 10.0;
+        let node = &mut resources["nodes"][1];
+        node["image_definition"] = self.image.into();
+        if self.by_profile {
+            let phases =
+                json!({"steady": {"cpu_cores": {"peak": cores}}, "boot": {"cpu_cores": {"peak": cores * 2.0}}});
+            node["profile"] = phases.clone();
+            resources["profile"] = phases;
+        } else {
+            node["usage"] = json!({"cpu_cores": cores});
+            resources["usage"] = json!({"cpu_cores": cores});
+        }
+    }
+}
+
 fn acts() -> impl Strategy<Value = Vec<(u8, Act)>> {
+    let image = prop_oneof![Just(None), Just(Some("iosv-159"))];
+    let used = (0_u32..30, any::<bool>(), image).prop_map(|(tenths_of_a_core, by_profile, image)| Used {
+        tenths_of_a_core,
+        by_profile,
+        image,
+    });
+    let used = proptest::option::of(used);
     let act = prop_oneof![
         3 => (1_usize..8).prop_map(Act::Go),
-        4 => (0_i64..20, proptest::option::of(1_u32..64), proptest::option::of(5040_u16..5044), any::<bool>())
-            .prop_map(|(hours, cpu, ports, answers)| Act::Observe { hours, cpu, ports, answers }),
+        4 => (0_i64..20, proptest::option::of(1_u32..64), proptest::option::of(5040_u16..5044), any::<bool>(), used)
+            .prop_map(|(hours, cpu, ports, answers, used)| Act::Observe { hours, cpu, ports, answers, used }),
         1 => Just(Act::Ask),
         1 => Just(Act::Fail),
     ];
@@ -142,12 +175,15 @@ async fn perform(world: &World, number: usize, id: &str, act: &Act) {
             transition.allocated_ports = serde_json::from_value(json!({"PC_serial": 5041})).unwrap();
             LabletSessionCommand::Transition { transition, now }
         }
-        Act::Observe { hours, cpu, ports, answers } => {
+        Act::Observe { hours, cpu, ports, answers, used } => {
             let ports = ports.map(|port| json!({"PC_serial": port}));
-            let resources = seen(json!({
+            let mut resources = seen(json!({
                 "observed_at": start() + chrono::TimeDelta::hours(*hours), "total_cpu_cores": cpu,
                 "observed_ports": ports
             }));
+            if let Some(used) = used {
+                used.add_to(&mut resources);
+            }
             let report: ObservationReport = serde_json::from_value(json!({
                 "observed_resources": resources, "request_id": answers.then(|| format!("r-{}", number.saturating_sub(1)))
             }))
