@@ -77,8 +77,8 @@ fn api() -> (Router<GatewayState>, OpenApi) {
 
 fn sessions() -> ApiRouter<GatewayState> {
     use lablet_sessions::{
-        create, events, life, list, node, nodes, observations, record_observation, request_observation, show,
-        transition,
+        create, events, life, list, node, node_profile, nodes, observations, profile, record_observation,
+        request_observation, show, transition,
     };
     ApiRouter::new()
         .api_route(
@@ -100,6 +100,11 @@ fn sessions() -> ApiRouter<GatewayState> {
         .api_route("/api/lablet-sessions/{id}/life", get_with(life::life, life::describe))
         .api_route("/api/lablet-sessions/{id}/nodes", get_with(nodes::nodes, nodes::describe))
         .api_route("/api/lablet-sessions/{id}/nodes/{node_id}", get_with(node::node, node::describe))
+        .api_route(
+            "/api/lablet-sessions/{id}/nodes/{node_id}/profile",
+            get_with(node_profile::node_profile, node_profile::describe),
+        )
+        .api_route("/api/lablet-sessions/{id}/profile", get_with(profile::profile, profile::describe))
         .api_route(
             "/api/lablet-sessions/{id}/resource-observations",
             get_with(observations::observations, observations::describe),

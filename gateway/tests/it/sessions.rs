@@ -271,6 +271,51 @@ async fn nodes_are_shown_in_pages_and_each_in_full() {
 }
 
 #[tokio::test]
+async fn a_session_and_its_nodes_show_what_they_needed_and_by_which_event() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let none = world.get("/api/lablet-sessions/s1/profile").await.expect(200);
+    let unknown = json!({"demand": null, "boot": null});
+    assert_eq!((&none.body["profile"], &none.body["observation_count"]), (&json!(null), &json!(0)));
+    assert_eq!(none.body["resources"], json!({"cpu_cores": unknown, "memory_mb": unknown, "storage_mb": unknown}));
+    let path = "/api/internal/lablet-sessions/s1/resource-observations";
+    let mut snapshot = observation(2, &json!({}));
+    snapshot["observed_resources"]["usage"] = json!({"cpu_cores": 0.5, "memory_mb": 300});
+    let recorded = world.post(path, &snapshot).await.expect(200);
+    let position = recorded.body["position"].as_str().unwrap();
+    let by_snapshot = world.get(&format!("/api/lablet-sessions/s1/profile?position={position}")).await.expect(200);
+    assert_eq!((&by_snapshot.body["profile"], &by_snapshot.body["source"]), (&json!(null), &json!(null)));
+    let memory = by_snapshot.body["resources"]["memory_mb"]["demand"].clone();
+    assert_eq!((&memory["value"], &memory["source"]), (&json!(300.0), &json!("snapshot")));
+
+    let mut sampled = observation(2, &json!({}));
+    sampled["observed_resources"]["observed_at"] = json!("2026-03-01T11:00:00Z");
+    let steady = json!({"cpu_cores": {"peak": 0.75, "p95": 0.5, "mean": 0.25}});
+    sampled["observed_resources"]["profile"] = json!({
+        "samples": 90, "missed_samples": 10, "boot": {"cpu_cores": {"peak": 1.5}}, "steady": steady
+    });
+    sampled["observed_resources"]["coverage"] = json!({"phase": "steady", "sampled_share": 0.9});
+    sampled["observed_resources"]["nodes"][1]["profile"] = json!({"restarts": 1, "steady": steady});
+    let recorded = world.post(path, &sampled).await.expect(200);
+    let position = recorded.body["position"].as_str().unwrap();
+    let session = world.get(&format!("/api/lablet-sessions/s1/profile?position={position}")).await.expect(200).body;
+    assert_eq!(session["profile"]["steady"], json!({"cpu_cores": {"peak": 0.75, "p95": 0.5, "mean": 0.25}}));
+    let source = &session["source"];
+    assert_eq!((&source["sampled_share"], &source["samples"]), (&json!(0.9), &json!(90)));
+    assert_eq!((&source["missed_samples"], &source["observed_at"]), (&json!(10), &json!("2026-03-01T11:00:00Z")));
+    let peak = |value: f64| json!({"value": value, "source": "profile", "event_id": source["event_id"], "observed_at": "2026-03-01T11:00:00Z"});
+    assert_eq!(session["resources"]["cpu_cores"], json!({"demand": peak(0.75), "boot": peak(1.5)}));
+    assert_eq!(session["resources"]["memory_mb"]["demand"], memory, "of memory no profile knows");
+    let node = world.get("/api/lablet-sessions/s1/nodes/node-1/profile").await.expect(200).body;
+    assert_eq!((&node["profile"]["restarts"], &node["label"]), (&json!(1), &json!("R1")));
+    assert_eq!(node["resources"]["cpu_cores"], json!({"demand": peak(0.75), "boot": null}));
+    let other = world.get("/api/lablet-sessions/s1/nodes/node-0/profile").await.expect(200).body;
+    assert_eq!((&other["profile"], &other["resources"]["cpu_cores"]), (&json!(null), &unknown));
+    world.get("/api/lablet-sessions/s1/nodes/other/profile").await.problem(404, "not-found", None);
+    world.get("/api/lablet-sessions/nobody/profile").await.problem(404, "not-found", None);
+}
+
+#[tokio::test]
 async fn sessions_are_listed_in_pages_and_by_filter() {
     let world = World::start().await;
     world.session("s1", "running").await;
