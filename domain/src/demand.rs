@@ -7,7 +7,7 @@
 //!   their peaks is the session's, and nothing counts twice. Where the samples so far were lost, the next profile begins
 //!   later, and what the one before it saw still counts.
 //! - A snapshot counts only where no profile knows the resource in that phase.
-//! - Of equal peaks, that of the newest observation is named: it has seen the most.
+//! - Of equal peaks, that of the earliest observation is named, so that those after it change nothing.
 
 use std::cmp::Ordering;
 
@@ -91,7 +91,7 @@ impl<Id> Peak<Id> {
     /// Whether it takes the place of the `held` one, which was recorded before it.
     fn replaces(&self, held: &Self) -> bool {
         let order = self.source.cmp(&held.source);
-        order.then(self.value.total_cmp(&held.value)).then(self.observed_at.cmp(&held.observed_at)) != Ordering::Less
+        order.then(self.value.total_cmp(&held.value)).then(held.observed_at.cmp(&self.observed_at)) == Ordering::Greater
     }
 }
 
@@ -322,7 +322,7 @@ mod tests {
             json!({"usage": {"cpu_cores": 5.0}}),
         ]);
         let steady = demand.steady.unwrap();
-        assert_eq!((steady.value, steady.source, steady.event_id), (1.5, DemandSource::Profile, 2));
+        assert_eq!((steady.value, steady.source, steady.event_id), (1.5, DemandSource::Profile, 1));
     }
 
     #[test]

@@ -104,8 +104,8 @@ impl TryFrom<UncheckedProfile> for Profile {
                 return Err(Invalid::new("samples", "is 0 beside amounts", "the number of samples that gave them"));
             }
             (Some(samples @ 1..), false) => {
-                let problem = format!("is {samples} without amounts of either phase");
-                return Err(Invalid::new("samples", problem, "0, or amounts of boot or steady"));
+                let problem = format!("is absent, as boot is, beside {samples} samples");
+                return Err(Invalid::new("steady", problem, "amounts of boot or steady, or no samples"));
             }
             _ => {}
         }
@@ -415,7 +415,10 @@ mod tests {
             ("p95 is 1.7; expected at most the peak, 1.5", refused(|p| p["steady"]["cpu_cores"]["p95"] = json!(1.7))),
             ("mean is 9; expected at most the peak, 1.5", refused(|p| p["steady"]["cpu_cores"]["mean"] = json!(9))),
             ("samples is 0 beside amounts", refused(|p| p["samples"] = json!(0))),
-            ("samples is 110 without amounts", refused(|p| (p["boot"], p["steady"]) = (Value::Null, Value::Null))),
+            (
+                "steady is absent, as boot is, beside 110 samples",
+                refused(|p| (p["boot"], p["steady"]) = (Value::Null, Value::Null)),
+            ),
             ("gaps[0].from is", refused(|p| p["gaps"][0]["from"] = json!("2026-03-01T09:00:00Z"))),
             ("gaps[1].from is", refused(|p| p["gaps"][1]["from"] = json!("2026-03-01T10:22:00Z"))),
             ("gaps[1].to is", refused(|p| p["gaps"][1]["to"] = json!("2026-03-01T11:00:01Z"))),
