@@ -171,9 +171,7 @@ impl Summary {
         for (id, node) in &sample.nodes {
             self.fold_node(id, node, sample);
         }
-        // A sum of which a part is unknown is unknown.
-        let totals = [0, 1, 2].map(|which| sample.nodes.values().map(|node| node.amounts()[which]).sum());
-        self.lab.add(phase, totals, sample.seconds);
+        self.lab.add(phase, sample.totals(), sample.seconds);
         self.first.get_or_insert(sample.at);
         self.last = Some(sample.at);
         self.samples += 1;

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use self::live::{LiveSample, Outcome};
+use self::live::{LabSample, LiveSample, Outcome};
 use self::pace::{Pace, is_of_worker};
 use self::poll::{Poll, PollReply, seconds_of_push, unreadable};
 pub use self::profiles::Profiles;
@@ -336,10 +336,11 @@ impl Sampling {
             sample.keep_only(nodes);
         }
         match sampled.summary.fold(&sample) {
-            FoldOutcome::Counted(_) => {
+            FoldOutcome::Counted(phase) => {
                 sampled.is_written = false;
                 metrics::counter!("lablet_samples_total", "outcome" => "counted").increment(1);
-                self.tell(id, Outcome::Sampled { sample }, now);
+                let lab = LabSample::new(phase, &sample);
+                self.tell(id, Outcome::Sampled { sample, lab }, now);
             }
             FoldOutcome::Missed(reason) => self.miss(id, reason, now),
             FoldOutcome::Late => {}

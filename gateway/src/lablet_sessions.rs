@@ -11,6 +11,7 @@ pub(crate) mod observations;
 pub(crate) mod profile;
 pub(crate) mod record_observation;
 pub(crate) mod request_observation;
+pub(crate) mod samples;
 pub(crate) mod shape;
 pub(crate) mod show;
 pub(crate) mod transition;

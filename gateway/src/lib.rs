@@ -25,6 +25,7 @@ mod fair_share;
 mod health;
 mod lablet_definitions;
 mod lablet_sessions;
+mod live_samples;
 mod networks;
 mod observation_requests;
 mod operations;
@@ -73,6 +74,7 @@ use crate::dead_letters::DeadLetterStores;
 use crate::exchange::Exchange;
 pub use crate::fair_share::Room;
 use crate::health::MetricsPage;
+use crate::live_samples::LiveSamples;
 pub use crate::networks::Networks;
 use crate::operations::OperationsReader;
 use crate::pages::freshness::FreshnessWatch;
@@ -111,7 +113,7 @@ pub struct GatewayOptions {
     pub requests: Room,
     /// Requests that wait for a read model at once. They are not worked on meanwhile.
     pub waits: Room,
-    /// Open streams at once.
+    /// Open streams of events at once, and as many of samples.
     pub streams: Room,
     /// How long a browser's session lasts while nobody uses it.
     pub idle_session: Duration,
@@ -259,6 +261,7 @@ impl Gateway {
             metrics: MetricsPage::new(parts.metrics, options.metrics_readers.clone()),
             commands: parts.commands,
             streams: streams.clone(),
+            live_samples: LiveSamples::new(parts.bus.clone(), clock.clone(), options.streams, stop.clone()),
             queries,
             clock,
         });

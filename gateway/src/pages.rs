@@ -24,6 +24,7 @@ pub(crate) mod sessions;
 pub(crate) mod shell;
 pub(crate) mod short_position;
 pub(crate) mod table;
+pub(crate) mod usage_bars;
 pub(crate) mod visit;
 pub(crate) mod worker;
 pub(crate) mod workers;
@@ -60,6 +61,7 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", get(session::show))
         .route("/sessions/{id}/nodes/{node_id}", get(session::show_node))
+        .route("/sessions/{id}/usage", get(session::show_usage))
         .route("/sessions/{id}/observe", post(session::observe))
         .route("/definitions", get(definitions::list))
         .route("/definitions/{id}", get(definition::show))

@@ -20,7 +20,8 @@ const LEADING: [HeaderName; 2] = [LOCATION, HeaderName::from_static("hx-redirect
 /// Header in which htmx says which page is open.
 const HX_CURRENT_URL: &str = "hx-current-url";
 /// Attributes of our templates that hold an address.
-const ATTRIBUTES: [&str; 8] = ["href", "src", "action", "formaction", "hx-get", "hx-post", "data-live", "data-base"];
+const ATTRIBUTES: [&str; 9] =
+    ["href", "src", "action", "formaction", "hx-get", "hx-post", "data-live", "data-samples", "data-base"];
 /// Largest page.
 const LARGEST_PAGE: usize = 64 << 20;
 

@@ -78,7 +78,7 @@ fn api() -> (Router<GatewayState>, OpenApi) {
 fn sessions() -> ApiRouter<GatewayState> {
     use lablet_sessions::{
         create, events, life, list, node, node_profile, nodes, observations, profile, record_observation,
-        request_observation, show, transition,
+        request_observation, samples, show, transition,
     };
     ApiRouter::new()
         .api_route(
@@ -113,6 +113,7 @@ fn sessions() -> ApiRouter<GatewayState> {
             "/api/lablet-sessions/{id}/observe-resources",
             post_with(request_observation::request_observation, request_observation::describe),
         )
+        .api_route("/api/lablet-sessions/{id}/samples", get_with(samples::samples, samples::describe))
         .api_route("/api/observation-requests", get_with(observation_requests::list, observation_requests::describe))
 }
 

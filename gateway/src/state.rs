@@ -13,6 +13,7 @@ use crate::answer_cache::AnswerCache;
 use crate::authentication::Authenticator;
 use crate::dead_letters::DeadLetterStores;
 use crate::health::MetricsPage;
+use crate::live_samples::LiveSamples;
 use crate::operations::OperationsReader;
 use crate::pages::freshness::FreshnessWatch;
 use crate::pages::overview::OverviewContent;
@@ -31,6 +32,7 @@ pub(crate) struct Parts {
     pub(crate) access: Access,
     pub(crate) caches: Caches,
     pub(crate) streams: Streams,
+    pub(crate) live_samples: LiveSamples,
     pub(crate) operations: OperationsReader,
     pub(crate) metrics: MetricsPage,
     pub(crate) clock: Clock,
@@ -79,6 +81,7 @@ taken_from! {
     AnswerCache<OverviewContent>: caches.overview_page;
     FreshnessWatch: caches.freshness;
     Streams: streams;
+    LiveSamples: live_samples;
     PublicUrl: streams.public_url;
     OperationsReader: operations;
     DeadLetterStores: operations.dead_letters;

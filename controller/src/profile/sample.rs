@@ -66,6 +66,11 @@ impl Sample {
         }
     }
 
+    /// What the lab uses: cores, MB of memory, MB on disk. A sum of which a part is unknown is unknown.
+    pub fn totals(&self) -> [Option<f64>; 3] {
+        [0, 1, 2].map(|which| self.nodes.values().map(|node| node.amounts()[which]).sum())
+    }
+
     /// Whether any amount of it is known.
     pub fn has_amounts(&self) -> bool {
         self.nodes.values().any(|node| node.amounts().into_iter().any(|amount| amount.is_some()))

@@ -3,7 +3,7 @@
 use bus::{Bus, subjects};
 use bytes::Bytes;
 use domain::SessionId;
-use domain::observation::GapReason;
+use domain::observation::{GapReason, Phase};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -34,6 +34,9 @@ pub enum Outcome {
     Sampled {
         /// The sample.
         sample: Sample,
+        /// What it says of the lab as a whole.
+        #[serde(default)]
+        lab: LabSample,
     },
     /// There is none.
     Missed {
@@ -44,6 +47,27 @@ pub enum Outcome {
     Pending,
     /// The controller ends.
     Released,
+}
+
+/// What a lab uses at one instant: what counts for its profile. What is not known is `None`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LabSample {
+    /// What the lab was doing.
+    pub phase: Phase,
+    /// Cores.
+    pub cpu_cores: Option<f64>,
+    /// MB.
+    pub memory_mb: Option<f64>,
+    /// MB.
+    pub storage_mb: Option<f64>,
+}
+
+impl LabSample {
+    /// Of a sample that was counted for this phase.
+    pub fn new(phase: Phase, sample: &Sample) -> Self {
+        let [cpu_cores, memory_mb, storage_mb] = sample.totals();
+        Self { phase, cpu_cores, memory_mb, storage_mb }
+    }
 }
 
 impl LiveSample {

@@ -114,7 +114,7 @@ impl Standby {
         }
         self.recent.push_back((now, message));
         let size = |message: &LiveSample| match &message.outcome {
-            Outcome::Sampled { sample } => sample.nodes.len(),
+            Outcome::Sampled { sample, .. } => sample.nodes.len(),
             Outcome::Missed { .. } | Outcome::Pending | Outcome::Released => 1,
         };
         let mut total: usize = self.recent.iter().map(|(_, message)| size(message)).sum();
@@ -137,7 +137,7 @@ impl Standby {
 pub(super) fn catch_up<'a>(summary: &mut Summary, heard: impl IntoIterator<Item = &'a LiveSample>) {
     for message in heard {
         match &message.outcome {
-            Outcome::Sampled { sample } => {
+            Outcome::Sampled { sample, .. } => {
                 summary.fold(sample);
             }
             Outcome::Missed { reason } => summary.miss(*reason),

@@ -174,7 +174,7 @@ fn height(value: f64, greatest: f64) -> f64 {
 }
 
 /// The next number at or above `value` that reads well at the end of an axis.
-fn round_top(value: f64) -> f64 {
+pub(super) fn round_top(value: f64) -> f64 {
     if !(value > 0.0 && value.is_finite()) {
         return 1.0;
     }
@@ -184,7 +184,7 @@ fn round_top(value: f64) -> f64 {
 }
 
 /// A measure of the drawing, to a tenth.
-fn short(value: f64) -> String {
+pub(super) fn short(value: f64) -> String {
     ((value * 10.0).round() / 10.0).to_string()
 }
 

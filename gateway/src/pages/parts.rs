@@ -69,7 +69,7 @@ impl When {
 }
 
 /// E.g. `2026-03-01 10:00:00`. Not by a pattern, which would be parsed for each of the hundreds of times on a page.
-fn to_second(at: DateTime<Utc>) -> String {
+pub(crate) fn to_second(at: DateTime<Utc>) -> String {
     let mut text = at.to_rfc3339_opts(SecondsFormat::Secs, true).replacen('T', " ", 1);
     text.truncate(text.len() - "Z".len());
     text

@@ -3,10 +3,12 @@
 mod downloads;
 mod node;
 mod observe;
+mod usage;
 
 pub(super) use self::downloads::REQUESTS;
 pub(crate) use self::node::show as show_node;
 pub(crate) use self::observe::observe;
+pub(crate) use self::usage::show as show_usage;
 
 use askama::Template;
 use axum::extract::State;
@@ -25,6 +27,7 @@ use projections::{PageRequest, ReadModel};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::usage::Usage;
 use super::charts::{Chart, Point};
 use super::parts::{self, Badge, CopyId, When};
 use super::query::{PageQuery, address};
@@ -73,6 +76,7 @@ enum Table {
     Nodes,
     Life,
     Observations,
+    Usage,
     Events,
 }
 
@@ -95,6 +99,9 @@ struct SessionPage {
     observations: Vec<ObservationRow>,
     observations_next: Option<String>,
     history: Chart,
+    /// Whether it is sampled, or will be.
+    sampling: bool,
+    usage: Option<Usage>,
     nodes: SessionNodes,
     nodes_next: Option<String>,
     events: Vec<EventRow>,
@@ -152,6 +159,8 @@ pub(crate) async fn show(
         requests: requests.items,
         life: reads.session_life(&id).await?,
         history: history(&observations.items),
+        sampling: is_sampled(session.status),
+        usage: reads.newest_profile(&id).await?.map(|observed| Usage::new(&observed)),
         observations_next: observations
             .next_cursor
             .map(|cursor| next(SessionQuery { observations: Some(cursor), ..at_rest.clone() }, "history")),
@@ -176,6 +185,27 @@ fn title(session: &SessionRow, definition: Option<&DefinitionRow>) -> String {
     let name = definition.map_or(session.definition_id.as_str(), |definition| &definition.name);
     let start = session.timeslot.as_ref().map_or(session.created_at, |timeslot| timeslot.start());
     format!("{name}, {}", start.format("%Y-%m-%d %H:%M UTC"))
+}
+
+/// Each chart of live samples: what it shows of a sample, and its name.
+const LIVE_CHARTS: [(&str, &str); 3] = [("cpu_cores", "CPU"), ("memory_mb", "Memory"), ("storage_mb", "Storage")];
+
+/// Whether a session is sampled, or will be when it runs.
+fn is_sampled(status: SessionStatus) -> bool {
+    match status {
+        SessionStatus::Pending
+        | SessionStatus::Scheduled
+        | SessionStatus::Instantiating
+        | SessionStatus::Ready
+        | SessionStatus::Running => true,
+        SessionStatus::Collecting
+        | SessionStatus::Grading
+        | SessionStatus::Stopping
+        | SessionStatus::Stopped
+        | SessionStatus::Archived
+        | SessionStatus::Terminated
+        | SessionStatus::Expired => false,
+    }
 }
 
 /// Whether the session can be observed now, as the domain will decide it.

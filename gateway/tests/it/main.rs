@@ -15,6 +15,7 @@ mod pages_more;
 mod pages_sessions;
 mod provider;
 mod public_path;
+mod samples;
 mod sessions;
 mod sign_in;
 mod sign_in_at_provider;

@@ -35,6 +35,8 @@ pub(crate) struct Surroundings {
     pub(crate) public_url: Option<String>,
     /// Where people sign in.
     pub(crate) provider: Option<ProviderOptions>,
+    /// The bus; nobody listens there where absent, as over HTTP nearly everything has to work without it.
+    pub(crate) nats_url: Option<String>,
 }
 
 /// A gateway with its database.
@@ -171,8 +173,8 @@ impl World {
         let log = Log::new(pool.clone(), clock.clone(), id_generator.clone(), LogOptions::default());
         let projections = Projections::new(log.clone());
         let dead_letters = DeadLetters::new(pool, clock.clone(), id_generator.clone());
-        // Nobody listens there: over HTTP everything has to work without the bus.
-        let bus = Bus::connect(&BusOptions::new("nats://127.0.0.1:9", "gateway-test")).await.unwrap();
+        let nats_url = surroundings.nats_url.as_deref().unwrap_or("nats://127.0.0.1:9");
+        let bus = Bus::connect(&BusOptions::new(nats_url, "gateway-test")).await.unwrap();
         let secret = |secret| SecretHash::from_secret(secret);
         let token = |name: &str, role, text| AdminToken { name: name.to_owned(), role, hash: secret(text) };
         let keys = Grants::parse(KEY_SETTING, "booking=all").unwrap();

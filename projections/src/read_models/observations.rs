@@ -4,6 +4,7 @@ pub mod deviations;
 mod fold;
 pub mod nodes;
 pub mod of_definition;
+pub mod profiles;
 
 use app::log::Position;
 use chrono::{DateTime, Utc};
@@ -21,6 +22,7 @@ use uuid::Uuid;
 pub use deviations::{DefinitionDeviation, Deviation, Resource};
 pub use nodes::{NodeDetail, NodeFilter, NodeRow, NodesSource, SessionNodes};
 pub use of_definition::{Aggregate, DefinitionObservations, ObservedSession, Spread};
+pub use profiles::{ObservedNodeProfile, ObservedProfile};
 
 use crate::page::{self, Page, PageRequest};
 use crate::projector::{AggregateKind, Projector};

@@ -8,6 +8,7 @@ use projections::read_models::observations::{ObservationFilter, ObservationRow};
 use projections::read_models::session_history::{EventRow, LifeRow};
 use projections::read_models::sessions::{PortRow, SessionRow, compare_ports};
 
+use super::usage::{USAGE, Usage};
 use super::{HEADLINES, Table};
 use crate::pages::parts::{Badge, contradiction};
 use crate::pages::table::{Column, cell, csv as list_as_csv, csv_of, time};
@@ -42,6 +43,10 @@ pub(super) async fn csv(queries: &Queries, session: &SessionRow, table: Table) -
             let filter = &ObservationFilter { session_id: Some(id.clone()), definition_id: None };
             let ask = |request| async move { reads.observations(filter, &request).await };
             list_as_csv(&name("observations"), &OBSERVATIONS, ask).await
+        }
+        Table::Usage => {
+            let observed = reads.newest_profile(id).await?;
+            csv_of(&name("usage"), &USAGE, &observed.map_or_else(Vec::new, |observed| Usage::new(&observed).rows))
         }
         Table::Events => {
             let ask = |request| async move { reads.session_events(id, HEADLINES, &request).await };

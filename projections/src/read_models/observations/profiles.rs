@@ -1,0 +1,83 @@
+//! What a session's lab and nodes used, as the newest observation with a profile says. Profiles stay in the event.
+
+use chrono::{DateTime, Utc};
+use domain::observation::{NodeProfile, Profile};
+use domain::{SessionId, stored};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+use super::ObservationFilter;
+use crate::page::PageRequest;
+use crate::{Projections, ReadError};
+
+/// Observations that are looked through for one with a profile: others than controllers observe, too.
+const MOST_WITHOUT: u32 = 4;
+
+/// The profile of an observation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservedProfile {
+    /// The event of the observation.
+    pub event_id: Uuid,
+    /// When the lab was read.
+    pub observed_at: DateTime<Utc>,
+    /// What the lab used until then.
+    pub profile: Profile,
+}
+
+/// What one node used, as an observation says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ObservedNodeProfile {
+    /// CML's id.
+    pub node_id: String,
+    /// Its label, which may be blank.
+    #[serde(default)]
+    pub label: String,
+    /// E.g. `iosv`.
+    #[serde(default)]
+    pub node_definition: String,
+    /// What it used; null: nothing was sampled of it.
+    #[serde(default)]
+    pub profile: Option<NodeProfile>,
+}
+
+impl Projections {
+    /// The profile of the newest of a session's observations that has one, among the newest few.
+    ///
+    /// # Errors
+    /// The database or the log does not answer.
+    pub async fn newest_profile(&self, id: &SessionId) -> Result<Option<ObservedProfile>, ReadError> {
+        let of_session = ObservationFilter { session_id: Some(id.clone()), definition_id: None };
+        let newest = self.observations(&of_session, &PageRequest::first(MOST_WITHOUT)).await?;
+        for observation in newest.items {
+            let Some(profile) = self.part_of(observation.event_id, "profile").await? else { continue };
+            let profile = read(profile)?;
+            return Ok(Some(ObservedProfile {
+                event_id: observation.event_id,
+                observed_at: observation.observed_at,
+                profile,
+            }));
+        }
+        Ok(None)
+    }
+
+    /// What each node of an observation used, in the order of the observation.
+    ///
+    /// # Errors
+    /// The database or the log does not answer.
+    pub async fn node_profiles(&self, event_id: Uuid) -> Result<Vec<ObservedNodeProfile>, ReadError> {
+        let nodes = self.part_of(event_id, "nodes").await?;
+        nodes.map_or_else(|| Ok(Vec::new()), read)
+    }
+
+    async fn part_of(&self, event_id: Uuid, part: &str) -> Result<Option<Value>, ReadError> {
+        let path = ["observed_resources".to_owned(), part.to_owned()];
+        Ok(self.log.payload_part(event_id, &path).await?)
+    }
+}
+
+fn read<T: serde::de::DeserializeOwned + JsonSchema + 'static>(part: Value) -> Result<T, ReadError> {
+    stored::read_part(part)
+        .map_err(|error| sqlx::Error::ColumnDecode { index: "payload".to_owned(), source: Box::new(error) }.into())
+}
