@@ -32,6 +32,8 @@ pub(crate) struct Point {
     pub(crate) at: DateTime<Utc>,
     /// How much; `None` is unknown.
     pub(crate) value: Option<f64>,
+    /// How much of that was in use; `None` is unknown, or not told apart.
+    pub(crate) used: Option<f64>,
 }
 
 /// Bars from the oldest to the newest, with a dashed line at what is configured.
@@ -68,7 +70,7 @@ struct Line {
 impl Chart {
     /// A chart of `points` in the order of their time, each an amount of `unit`. `id` is unique in the page.
     pub(crate) fn bars(id: &str, title: &str, unit: &str, points: &[Point], configured: Option<f64>) -> Self {
-        let known = || points.iter().filter_map(|point| point.value);
+        let known = || points.iter().flat_map(|point| [point.value, point.used]).flatten();
         let greatest = round_top(known().chain(configured).fold(0.0, f64::max));
         Self {
             id: id.to_owned(),
@@ -118,7 +120,25 @@ fn described(unit: &str, points: &[Point], configured: Option<f64>) -> String {
         text.push_str(&format!("; {unknown} unknown"));
     }
     text.push('.');
+    if let Some(used) = spread(unit, points.iter().map(|point| point.used)) {
+        text.push_str(&format!(" In use: {used}."));
+    }
     text
+}
+
+/// How amounts are spread, e.g. `0.5 to 3 cores, mean 1.2, of 4; 1 unknown`; `None`: none is known.
+pub(super) fn spread(unit: &str, values: impl Iterator<Item = Option<f64>>) -> Option<String> {
+    let values: Vec<Option<f64>> = values.collect();
+    let known: Vec<f64> = values.iter().copied().flatten().collect();
+    let (least, most) = (known.iter().copied().reduce(f64::min)?, known.iter().copied().reduce(f64::max)?);
+    #[expect(clippy::cast_precision_loss, reason = "a chart has at most some thousand points")]
+    let mean = known.iter().sum::<f64>() / known.len() as f64;
+    let [least, most, mean] = [least, most, mean].map(|value| parts::number(&value));
+    let mut text = format!("{least} to {most} {unit}, mean {mean}, of {}", known.len());
+    if known.len() < values.len() {
+        text.push_str(&format!("; {} unknown", values.len() - known.len()));
+    }
+    Some(text)
 }
 
 fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) -> Vec<Shape> {
@@ -139,7 +159,7 @@ fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) 
         shapes.extend(known.map(|(index, point, value)| Shape {
             class: class(value),
             path: bar(index, value),
-            title: Some(format!("{}, {}: {} {unit}", point.name, day(point.at), parts::number(&value))),
+            title: Some(told(unit, point, value)),
         }));
     } else {
         for wanted in ["bar", "bar above"] {
@@ -149,6 +169,19 @@ fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) 
                 shapes.push(Shape { class: wanted, path, title: None });
             }
         }
+    }
+    let used: String = points
+        .iter()
+        .enumerate()
+        .filter_map(|(index, point)| Some((index, point.used?)))
+        .map(|(index, value)| {
+            let (x, across) = (LEFT + slot * float(index) + (slot - wide * 0.5) / 2.0, short(wide * 0.5));
+            let y = height(value, greatest).min(BASE - 1.5);
+            format!("M{} {}h{across}V{BASE}h-{across}z", short(x), short(y))
+        })
+        .collect();
+    if !used.is_empty() {
+        shapes.push(Shape { class: "used", path: used, title: None });
     }
     let mut index = 0;
     while index < points.len() {
@@ -166,6 +199,14 @@ fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) 
         index += run.max(1);
     }
     shapes
+}
+
+fn told(unit: &str, point: &Point, value: f64) -> String {
+    let mut text = format!("{}, {}: {} {unit}", point.name, day(point.at), parts::number(&value));
+    if let Some(used) = point.used {
+        text.push_str(&format!(", {} in use", parts::number(&used)));
+    }
+    text
 }
 
 /// Where a value is, from the top of the drawing.
@@ -200,6 +241,7 @@ mod tests {
             name: format!("s{index}"),
             at: begin + TimeDelta::hours(index),
             value: *value,
+            used: None,
         };
         (0..).zip(values).map(point).collect()
     }
@@ -221,6 +263,17 @@ mod tests {
         let nothing = Chart::bars("c", "CPU", "cores", &points(&[None]), None);
         assert_eq!(classes(&nothing), ["unknown"]);
         assert_eq!(nothing.description, "From the oldest to the newest. Nothing is known; 1 unknown.");
+    }
+
+    #[test]
+    fn what_was_in_use_stands_within_what_was_given_and_its_spread_is_told() {
+        let mut both = points(&[Some(4.0), Some(4.0), None]);
+        (both[0].used, both[1].used) = (Some(1.0), Some(3.0));
+        let chart = Chart::bars("c", "CPU", "cores", &both, Some(8.0));
+        assert_eq!(classes(&chart), ["bar", "bar", "used", "unknown"]);
+        assert!(chart.description.ends_with("In use: 1 to 3 cores, mean 2, of 2; 1 unknown."), "{}", chart.description);
+        assert!(chart.shapes[0].title.as_deref().unwrap().ends_with("4 cores, 1 in use"));
+        assert_eq!(spread("cores", [None].into_iter()), None);
     }
 
     #[test]

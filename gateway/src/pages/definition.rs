@@ -300,7 +300,7 @@ fn is_event(id: impl AsRef<str>) -> bool {
 }
 
 /// The sessions as CSV. Amounts carry their unit; what is unknown is empty.
-const SESSION_COLUMNS: [Column<ObservedSession>; 17] = [
+const SESSION_COLUMNS: [Column<ObservedSession>; 19] = [
     ("session_id", |row| row.session_id.to_string()),
     ("definition_version", |row| row.definition_version.as_str().to_owned()),
     ("definition_revision", |row| row.definition_revision.to_string()),
@@ -313,6 +313,8 @@ const SESSION_COLUMNS: [Column<ObservedSession>; 17] = [
     ("nominal_cpu_cores_event_id", |row| cell(row.cpu_cores_event_id.as_ref())),
     ("nominal_memory_mb", |row| cell(row.memory_mb.as_ref())),
     ("nominal_memory_mb_event_id", |row| cell(row.memory_mb_event_id.as_ref())),
+    ("used_cpu_cores", |row| cell(row.used_cpu_cores.as_ref())),
+    ("used_memory_mb", |row| cell(row.used_memory_mb.as_ref())),
     ("used_storage_mb", |row| cell(row.storage_mb.as_ref())),
     ("used_storage_mb_event_id", |row| cell(row.storage_mb_event_id.as_ref())),
     ("node_count", |row| cell(row.node_count.as_ref())),

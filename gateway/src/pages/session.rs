@@ -249,9 +249,10 @@ fn history(observations: &[ObservationRow]) -> Chart {
             name: observation.observer.clone().unwrap_or_else(|| "an unnamed observer".to_owned()),
             at: observation.observed_at,
             value: observation.nominal.memory_mb.map(parts::gigabytes),
+            used: observation.used.memory_mb.map(parts::gigabytes),
         })
         .collect();
-    Chart::bars("history-chart", "Nominal memory by observation", "GB", &points, None)
+    Chart::bars("history-chart", "Nominal and used memory by observation", "GB", &points, None)
 }
 
 /// Whether such a row is worth a mark.

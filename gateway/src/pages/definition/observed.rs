@@ -6,7 +6,7 @@ use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observations::{DefinitionObservations, ObservedSession, Spread};
 use uuid::Uuid;
 
-use crate::pages::charts::{Chart, Point};
+use crate::pages::charts::{Chart, Point, spread};
 use crate::pages::parts::{self, Badge, Tone};
 
 /// The panel *Observed resources*.
@@ -20,7 +20,17 @@ pub(crate) struct Observed {
     /// Whether ports drifted.
     pub(crate) drift: Badge,
     /// A chart for each quantity that can be revised, with what is configured. Empty where nothing was observed.
-    pub(crate) charts: Vec<(&'static str, String, Chart)>,
+    pub(crate) charts: Vec<ObservedChart>,
+}
+
+/// One quantity, session by session.
+pub(crate) struct ObservedChart {
+    /// The quantity, and what kind of number its bars are.
+    pub(crate) name: &'static str,
+    pub(crate) configured: String,
+    /// How what was in use when the sessions were last observed is spread.
+    pub(crate) used: String,
+    pub(crate) chart: Chart,
 }
 
 /// One quantity over the sessions, in the definition's unit.
@@ -174,36 +184,43 @@ fn drift(sessions: u64, drifted: u64, unknown: u64) -> Badge {
     }
 }
 
-fn charts(now: &DefinitionRow, sessions: &[ObservedSession]) -> Vec<(&'static str, String, Chart)> {
-    let points = |value: fn(&ObservedSession) -> Option<f64>| -> Vec<Point> {
+fn charts(now: &DefinitionRow, sessions: &[ObservedSession]) -> Vec<ObservedChart> {
+    type Quantity = fn(&ObservedSession) -> Option<f64>;
+    let needs = &now.resource_requirements;
+    let chart = |id, name, unit, configured: u32, value: Quantity, used: Quantity, is_use: bool| {
         let oldest_first = sessions.iter().rev();
         let point = |session: &ObservedSession| Point {
             name: session.session_id.to_string(),
             at: session.observed_at,
             value: value(session),
+            used: used(session).filter(|_| !is_use),
         };
-        oldest_first.map(point).collect()
-    };
-    let needs = &now.resource_requirements;
-    let gigabytes = |value: Option<f64>| value.map(parts::gigabytes);
-    let chart = |id, name, unit, configured: u32, points: &[Point]| {
+        let points: Vec<Point> = oldest_first.map(point).collect();
         let title = format!("{name} of {} against what is configured", counted(points.len()));
-        (name, configured.to_string(), Chart::bars(id, &title, unit, points, Some(configured.into())))
+        ObservedChart {
+            name,
+            configured: configured.to_string(),
+            used: spread(unit, sessions.iter().map(used)).unwrap_or_else(|| "unknown".to_owned()),
+            chart: Chart::bars(id, &title, unit, &points, Some(configured.into())),
+        }
     };
-    let memory: Vec<Point> = with(points(|session| session.memory_mb), gigabytes);
-    let storage: Vec<Point> = with(points(|session| session.storage_mb), gigabytes);
+    let used_memory: Quantity =
+        |session| in_use(session, session.used_memory_mb, "usage.memory_mb").map(parts::gigabytes);
+    let used_cores: Quantity = |session| in_use(session, session.used_cpu_cores, "usage.cpu_cores");
+    let memory: Quantity = |session| session.memory_mb.map(parts::gigabytes);
+    let storage: Quantity = |session| session.storage_mb.map(parts::gigabytes);
+    let [cores, memory_gb, storage_gb] = [needs.cpu_cores.get(), needs.memory_gb.get(), needs.storage_gb.get()];
     vec![
-        chart("chart-cpu", "CPU cores, nominal", "cores", needs.cpu_cores.get(), &points(|session| session.cpu_cores)),
-        chart("chart-memory", "Memory GB, nominal", "GB", needs.memory_gb.get(), &memory),
-        chart("chart-storage", "Storage GB, measured", "GB", needs.storage_gb.get(), &storage),
+        chart("chart-cpu", "CPU cores, nominal", "cores", cores, |session| session.cpu_cores, used_cores, false),
+        chart("chart-memory", "Memory GB, nominal", "GB", memory_gb, memory, used_memory, false),
+        chart("chart-storage", "Storage GB, measured", "GB", storage_gb, storage, storage, true),
     ]
 }
 
-fn with(mut points: Vec<Point>, convert: impl Fn(Option<f64>) -> Option<f64>) -> Vec<Point> {
-    for point in &mut points {
-        point.value = convert(point.value);
-    }
-    points
+/// An amount in use, where the observation that says so is evidence.
+fn in_use(session: &ObservedSession, used: Option<f64>, field: &str) -> Option<f64> {
+    let is_evidence = session.no_evidence.is_none() && session.contradictions.iter().all(|found| found.field != field);
+    used.filter(|_| is_evidence)
 }
 
 fn counted(sessions: usize) -> String {

@@ -67,6 +67,12 @@ pub struct ObservedSession {
     pub storage_mb: Option<f64>,
     /// The event that said so.
     pub storage_mb_event_id: Option<Uuid>,
+    /// Cores in use when the newest one was made; null: unknown.
+    #[serde(default)]
+    pub used_cpu_cores: Option<f64>,
+    /// MB of memory in use when the newest one was made; null: unknown.
+    #[serde(default)]
+    pub used_memory_mb: Option<f64>,
     /// Number of nodes.
     pub node_count: Option<u64>,
     /// The event that said so.
@@ -196,13 +202,19 @@ impl Projections {
             "
                  SELECT session_id, definition_version, definition_revision, worker_id, observation_count, observed_at,
                         observed_event_id, complete, cpu_cores, cpu_cores_event_id, memory_mb, memory_mb_event_id,
-                        storage_mb, storage_mb_event_id, node_count, node_count_event_id, port_drift_detected,
-                        port_drift_event_id, position, contradictions, no_evidence
-                   FROM read_observations.observed_sessions WHERE definition_id = ",
+                        storage_mb, storage_mb_event_id, used_cpu_cores, used_memory_mb, node_count,
+                        node_count_event_id, port_drift_detected, port_drift_event_id, position, contradictions,
+                        no_evidence
+                   FROM (SELECT * FROM read_observations.observed_sessions WHERE definition_id = ",
         );
         query.push_bind(id.as_str().to_owned());
         query.push(" ORDER BY observed_at DESC, position DESC LIMIT ");
-        query.push_bind(i64::from(limit.clamp(1, MOST_SESSIONS))).push(") r");
+        query.push_bind(i64::from(limit.clamp(1, MOST_SESSIONS)));
+        query.push(
+            ") s LEFT JOIN LATERAL (SELECT used_cpu_cores, used_memory_mb FROM read_observations.observations
+                                     WHERE event_id = s.observed_event_id) o ON true
+               ORDER BY observed_at DESC, position DESC) r",
+        );
         let rows = self.rows("observed_sessions", query).await?;
         // Where rows say that nothing is parked, nothing has to be asked.
         let parked = match rows.first() {
