@@ -5,6 +5,7 @@ mod dead_letters;
 mod demo;
 mod openid;
 mod own_lab;
+mod samples;
 mod sign_in;
 
 use std::collections::BTreeMap;
