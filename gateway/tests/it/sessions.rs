@@ -135,7 +135,8 @@ async fn a_step_to_the_status_that_a_session_has_records_what_is_new() {
     let world = World::start().await;
     world.session("s1", "running").await;
     let path = "/api/internal/lablet-sessions/s1/transition";
-    let before = world.get_in_time("/api/lablet-sessions/s1").await.body;
+    world.settle().await;
+    let before = world.get("/api/lablet-sessions/s1").await.expect(200).body;
     let slot = json!({"start": "2026-03-01T10:00:00Z", "end": "2026-03-01T12:00:00Z"});
     let body =
         json!({"new_status": "running", "allocated_ports": {"PC_serial": 5050}, "timeslot": slot, "reason": "moved"});
