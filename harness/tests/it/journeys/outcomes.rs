@@ -9,7 +9,7 @@ use simulator::{SimulatedTime, Simulator, SimulatorOptions};
 use super::{SOON, options, verify, with_a_running_session};
 
 /// A small lab with a serial console on the allocated port.
-const TOPOLOGY: &str = "
+pub(crate) const TOPOLOGY: &str = "
 lab: {title: Small, description: '', notes: '', version: 0.2.2}
 nodes:
   - {id: n0, label: PC, node_definition: desktop, x: 0, y: 0, tags: ['serial:5041'], configuration: [], interfaces: [{id: i0, label: eth0, slot: 0, type: physical}]}
