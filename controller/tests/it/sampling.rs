@@ -1,5 +1,6 @@
 //! What running sessions use, sampled by one of several controllers, and what their observations say of it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bus::{Bus, BusOptions, streams, subjects};
@@ -162,8 +163,12 @@ async fn one_controller_samples_and_any_of_them_says_what_was_used() {
     let first = world.controller(&simulator, options()).await;
     let sampling = next_live(&mut live).await["controller"].clone();
     let second = world.controller(&simulator, options()).await;
+    // Whoever has the session, and on a machine that stands still that may be the second one, has it alone.
+    let mut holders: BTreeMap<u64, Value> = BTreeMap::new();
     for _ in 0..3 {
-        assert_eq!(next_live(&mut live).await["controller"], sampling);
+        let heard = next_live(&mut live).await;
+        let holder = holders.entry(heard["term"].as_u64().unwrap()).or_insert_with(|| heard["controller"].clone());
+        assert_eq!(*holder, heard["controller"]);
     }
     // Whoever answers which of them, each knows of all samples.
     let mut samples = 0;
@@ -221,7 +226,9 @@ async fn a_controller_that_is_killed_is_replaced_without_a_gap_of_more_than_two_
     assert!(profile.samples().unwrap().get() >= 4, "{profile:?}");
     let gaps = seconds_of_gaps(&observation);
     let longest = 2.0 * interval.as_secs_f64();
-    assert!(gaps.iter().all(|gap| gap.0 <= longest && gap.1 == GapReason::ControllerAway), "{gaps:?}");
+    // The worker, too, may answer the successor late.
+    let reasons = [GapReason::ControllerAway, GapReason::WorkerAway];
+    assert!(gaps.iter().all(|gap| gap.0 <= longest && reasons.contains(&gap.1)), "{gaps:?}");
     for controller in standby {
         controller.stop().await;
     }

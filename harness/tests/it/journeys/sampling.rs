@@ -132,7 +132,9 @@ async fn the_peak_is_known_and_the_gap_is_short_although_the_controller_that_sam
         for gap in profile["gaps"].as_array().into_iter().flatten() {
             let time = |end: &str| gap[end].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
             let length = (time("to") - time("from")).to_std().unwrap();
-            assert!(length <= 2 * INTERVAL && gap["reason"] == "controller_away", "{name}: {gap}");
+            // The worker, too, may answer the successor late.
+            let is_expected = ["controller_away", "worker_away"].iter().any(|reason| gap["reason"] == *reason);
+            assert!(length <= 2 * INTERVAL && is_expected, "{name}: {gap}");
         }
         let least = produced(simulator, lab, from, until);
         let most = produced(simulator, lab, from - moment, simulator.now());
