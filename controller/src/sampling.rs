@@ -51,6 +51,8 @@ const ENDED_INTERVAL: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(3);
 /// How long a lab is believed to have no other nodes than were read.
 const NODES_LAST: Duration = Duration::from_secs(300);
+/// How long the first connection to the bus is waited for.
+const FIRST_CONNECTION: Duration = Duration::from_secs(10);
 /// Questions that wait for an answer.
 const MOST_QUESTIONS: usize = 64;
 
@@ -141,6 +143,10 @@ impl Sampling {
             tracing::info!("sampling is off");
             stop.cancelled().await;
             return;
+        }
+        // Whoever begins before it can ask the store samples beside the one who has the session already.
+        if let Some(Err(error)) = stop.run_until_cancelled(self.surroundings.bus.connected(FIRST_CONNECTION)).await {
+            tracing::warn!(error = &error as &dyn std::error::Error, "sampling begins without the bus");
         }
         let client = self.surroundings.bus.client().clone();
         let wake_ups = WakeUps::subscribe(&client, subjects::SESSION_RUNNING).await;

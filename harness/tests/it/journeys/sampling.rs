@@ -12,6 +12,7 @@ use simulator::{ApiVersion, Fault, FaultKind, SimulatedTime, Simulator, Simulato
 use tokio::process::{Child, Command};
 
 use super::outcomes::TOPOLOGY;
+use super::services::jetstream;
 use super::{SOON, options, verify};
 
 /// Time between two samples: long enough for three processes to hear of each other on a busy machine.
@@ -107,7 +108,7 @@ async fn the_peak_is_known_and_the_gap_is_short_although_the_controller_that_sam
         lablet.register_worker(name, &simulator.url()).await.unwrap();
         lablet.running_session(name, "ospf", name, lab).await.unwrap();
     }
-    let bus = async_nats::connect(&lablet.ready().nats_url).await.unwrap();
+    let bus = jetstream(&lablet).await.client();
     let mut live = bus.subscribe("lablet.live.samples.*").await.unwrap();
     bus.flush().await.unwrap();
 
