@@ -3,7 +3,7 @@
 #
 # make setup  what both need, from the system's package manager, where it is missing
 # make lint   format, clippy, dependencies
-# make bench  every figure beside its yardstick, some 20 minutes; make bench ROWS="http append" some of them
+# make bench  every figure beside its yardstick, some 15 minutes; make bench ROWS="http append" some of them
 # make clean  what was built; the data of `make up` in .lablet stays
 
 SHELL := /bin/sh

@@ -1,4 +1,4 @@
-//! The reads of [`crate::reads`] over a long log, beside the same reads over a short one: of as many sessions, whose
+//! The reads of the API of [`crate::reads`] over a long log, beside the same reads over a short one: of as many sessions, whose
 //! observations go on and on.
 //!
 //! The long log is grown in the database: each session that was observed is observed again and again, in the log and in the
@@ -10,7 +10,6 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::effort::Effort;
 use crate::http_client::{address, request};
-use crate::pages;
 use crate::reads::{CONNECTIONS, READS, Read, SESSIONS, WARMING_UP, load};
 use crate::surroundings::{Database, Surroundings, settled};
 use crate::table::{self, Comparison, Target, Unit};
@@ -32,7 +31,8 @@ async fn compare(surroundings: &Surroundings, effort: Effort, events: u64) -> an
     let crowd = Crowd { sessions: effort.size(SESSIONS).max(100), definitions: 20, workers: 5, giant: false };
     crowd.settle(&lablet).await?;
     settled(&lablet).await?;
-    let cookie = pages::sign_in(&lablet).await?;
+    // Known to every gateway of this database, and of its copies.
+    let token = format!("Bearer {}", lablet.token("Bench", "admin").await?);
     lablet.stop().await?;
     let (short, long) = surroundings.copied(short, "long").await?;
     grow(&long.pool, events).await.context("the log cannot be grown")?;
@@ -46,8 +46,8 @@ async fn compare(surroundings: &Surroundings, effort: Effort, events: u64) -> an
         &format!("Reads at {CONNECTIONS} connections over {} events", length(&long).await?),
         &format!("the same over {} events", length(&short).await?),
     )?;
-    for Read { what, path, .. } in READS {
-        let request = request("GET", path, &[("cookie", cookie.as_str())], b"");
+    for Read { what, path, .. } in READS.into_iter().filter(|read| !read.page) {
+        let request = request("GET", path, &[("authorization", token.as_str())], b"");
         for server in [short_server, long_server] {
             load(server, &request, WARMING_UP).await?;
         }

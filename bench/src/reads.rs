@@ -36,7 +36,7 @@ pub(crate) struct Read {
     pub(crate) path: &'static str,
     pub(crate) target: f64,
     /// Opened by a browser's cookie instead of a token.
-    page: bool,
+    pub(crate) page: bool,
 }
 
 pub(crate) const READS: [Read; 6] = [
