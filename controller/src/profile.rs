@@ -105,6 +105,20 @@ pub enum FoldOutcome {
     Missed(GapReason),
 }
 
+/// How much a reason says: that a worker is slow or away may follow from what is known better.
+fn says(reason: GapReason) -> u8 {
+    match reason {
+        GapReason::ControllerAway => 0,
+        GapReason::SocketSilent => 1,
+        GapReason::WorkerSlow => 2,
+        GapReason::WorkerAway => 3,
+        GapReason::Repeated => 4,
+        GapReason::Unreadable => 5,
+        GapReason::AccessRefused => 6,
+        GapReason::LabStopped => 7,
+    }
+}
+
 impl Summary {
     /// The summary of a session that runs since `running_since` and of which nothing was sampled yet.
     pub fn new(running_since: DateTime<Utc>, interval: Duration, settling: Duration) -> Self {
@@ -188,9 +202,10 @@ impl Summary {
         self.ended = None;
     }
 
-    /// Says why there is no sample now. It becomes a gap when there is none for longer than planned.
+    /// Says why there is no sample now. It becomes a gap when there is none for longer than planned, with the reason that
+    /// says most of several, in whatever order and how often they are given.
     pub fn miss(&mut self, reason: GapReason) {
-        self.reason = Some(reason);
+        self.reason = self.reason.into_iter().chain([reason]).max_by_key(|reason| says(*reason));
     }
 
     /// Notes that something was not readable, e.g. `ws_ui: …`.
