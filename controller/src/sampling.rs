@@ -5,6 +5,7 @@
 //! summary that it wrote, and from what was heard since then. Nothing but the task of [`Sampling::run`] changes what is
 //! known of sessions; whatever may take time is done by tasks of its own, which hand back what came of it.
 
+mod claim;
 pub mod live;
 mod pace;
 mod poll;
@@ -23,11 +24,12 @@ use domain::observation::GapReason;
 use domain::{LabId, SessionId, WorkerId};
 use futures_util::StreamExt as _;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use self::claim::{Claim, claim};
 use self::live::{LabSample, LiveSample, Outcome};
 use self::pace::{Pace, is_of_worker};
 use self::poll::{Poll, PollReply, seconds_of_push, unreadable};
@@ -80,6 +82,8 @@ pub struct Sampling {
     sockets: Sockets,
     /// Sessions by worker and lab; what comes by a socket names these.
     labs: BTreeMap<(WorkerId, LabId), Vec<SessionId>>,
+    /// Whether sessions have come or gone since sockets and labs were made to fit them.
+    has_other_labs: bool,
     list_at: Instant,
     in_list: bool,
     list_backoff: Backoff,
@@ -96,19 +100,6 @@ enum TaskOutcome {
     Written { session: SessionId, result: Result<u64, StoreError> },
     Ended { session: SessionId, is_observable: Result<bool, GatewayError> },
     Finished,
-}
-
-/// What came of claiming a session.
-#[derive(Debug)]
-enum Claim {
-    Won {
-        summary: Box<Summary>,
-        revision: u64,
-    },
-    /// Another controller samples it.
-    Lost {
-        holder: Option<Uuid>,
-    },
 }
 
 impl Sampling {
@@ -129,6 +120,7 @@ impl Sampling {
             tasks: JoinSet::new(),
             sockets: Sockets::new(),
             labs: BTreeMap::new(),
+            has_other_labs: false,
             list_at: Instant::now(),
             in_list: false,
             questions,
@@ -163,11 +155,13 @@ impl Sampling {
                 biased;
                 () = stop.cancelled() => break,
                 Some(question) = self.questions.recv() => self.answer(question),
-                Some(done) = self.tasks.join_next() => match done {
-                    Ok(done) => self.settle(done),
-                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                    Err(_) => {}
-                },
+                Some(done) = self.tasks.join_next() => {
+                    self.settle(done);
+                    // With all else that is done by now: what follows looks at every session.
+                    while let Some(done) = self.tasks.try_join_next() {
+                        self.settle(done);
+                    }
+                }
                 Some(message) = next_message(&mut live) => self.hear(&message.payload),
                 Some(pushed) = self.sockets.next() => self.pushed(pushed),
                 () = wake_ups.next() => self.list_at = self.list_at.min(Instant::now() + LISTS_APART),
@@ -189,6 +183,9 @@ impl Sampling {
 
     fn start_due(&mut self) {
         let now = Instant::now();
+        if std::mem::take(&mut self.has_other_labs) {
+            self.keep_sockets();
+        }
         if !self.in_list && now >= self.list_at {
             self.in_list = true;
             let gateway = self.surroundings.gateway.clone();
@@ -299,8 +296,13 @@ impl Sampling {
         });
     }
 
-    fn settle(&mut self, done: TaskOutcome) {
+    fn settle(&mut self, done: Result<TaskOutcome, JoinError>) {
         let now = Instant::now();
+        let done = match done {
+            Ok(done) => done,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Err(_) => return,
+        };
         match done {
             TaskOutcome::Listed(rows) => self.listed(rows, now),
             TaskOutcome::Polled { session, worker, result } => {
@@ -470,7 +472,7 @@ impl Sampling {
             }
             session.in_store
         });
-        self.keep_sockets();
+        self.has_other_labs = true;
         let workers: BTreeSet<&WorkerId> = self.sessions.values().map(|session| &session.worker).collect();
         self.paces.retain(|worker, _| workers.contains(worker));
         metrics::gauge!("lablet_sampled_sessions").set(self.sampled().count() as f64);
@@ -534,7 +536,7 @@ impl Sampling {
             told_at: now,
         }));
         self.tell(id, Outcome::Pending, now);
-        self.keep_sockets();
+        self.has_other_labs = true;
     }
 
     fn written(&mut self, id: &SessionId, result: Result<u64, StoreError>, now: Instant) {
@@ -663,29 +665,4 @@ async fn is_observable(gateway: Gateway, session: SessionId) -> TaskOutcome {
         Err(error) => Err(error),
     };
     TaskOutcome::Ended { session, is_observable }
-}
-
-/// Takes a session over, where nobody samples it. `silent`: the controller that was not heard of for too long.
-async fn claim(
-    store: SummaryStore,
-    session: SessionId,
-    controller: Uuid,
-    silent: Option<Uuid>,
-    new: Summary,
-) -> TaskOutcome {
-    let claim = async {
-        let (revision, summary) = match store.read(&session).await? {
-            None => (None, new),
-            Some(stored) => match stored.controller {
-                Some(holder) if holder != controller && Some(holder) != silent => {
-                    return Ok(Claim::Lost { holder: Some(holder) });
-                }
-                _ => (Some(stored.revision), stored.summary),
-            },
-        };
-        let revision = store.write(&session, Some(controller), revision, &summary).await?;
-        Ok(Claim::Won { summary: Box::new(summary), revision })
-    };
-    let claim = claim.await;
-    TaskOutcome::Claimed { session, claim }
 }

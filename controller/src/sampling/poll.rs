@@ -57,15 +57,19 @@ impl Poll {
             return Ok(PollReply::Nodes(states.value.nodes.into_keys().collect()));
         }
         let reading = reader.stats(&self.lab).await.map_err(|error| gap_reason(&error))?;
-        let seconds = u32::try_from(self.interval.as_secs()).unwrap_or(u32::MAX).max(1);
-        let sample = Sample::from_stats(&reading.value, unreadable(&reading), surroundings.clock.now(), seconds);
+        let (at, seconds) = (surroundings.clock.now(), whole_seconds(self.interval));
+        let sample = Sample::from_stats(&reading.value, unreadable(&reading), at, seconds);
         Ok(PollReply::Sample(sample))
     }
 }
 
+fn whole_seconds(interval: Duration) -> u32 {
+    u32::try_from(interval.as_secs()).unwrap_or(u32::MAX).max(1)
+}
+
 /// The time for which a pushed sample stands: that since the last sample. `None`: it comes too soon to be counted.
 pub(super) fn seconds_of_push(last: Option<DateTime<Utc>>, at: DateTime<Utc>, interval: Duration) -> Option<u32> {
-    let longest = u32::try_from(interval.as_secs()).unwrap_or(u32::MAX).max(1);
+    let longest = whole_seconds(interval);
     let Some(last) = last else { return Some(PUSH_SECONDS.min(longest)) };
     let milliseconds = u32::try_from((at - last).num_milliseconds()).ok()?;
     (milliseconds >= SHORTEST_PUSH_MILLISECONDS).then(|| ((milliseconds + 500) / 1_000).clamp(1, longest))

@@ -144,7 +144,7 @@ impl Projections {
         let row: Option<SessionProfile> = self.row_of(SESSIONS, query).await?;
         let Some(mut row) = row else { return Ok(SessionProfile::unknown(id.clone())) };
         if let Some(source) = &row.source {
-            row.profile = self.profile_in(source.event_id).await?;
+            row.profile = self.observed_part(source.event_id, &["profile"]).await?;
         }
         Ok(row)
     }
@@ -175,15 +175,6 @@ impl Projections {
             row.profile = node.node.profile.map(|profile| *profile);
         }
         Ok(Some(row))
-    }
-
-    /// The profile that an observation carries.
-    async fn profile_in(&self, event_id: Uuid) -> Result<Option<Profile>, ReadError> {
-        let path = ["observed_resources".to_owned(), "profile".to_owned()];
-        let Some(part) = self.log.payload_part(event_id, &path).await? else { return Ok(None) };
-        let read = domain::stored::read_part(part)
-            .map_err(|error| sqlx::Error::ColumnDecode { index: "payload".to_owned(), source: Box::new(error) })?;
-        Ok(Some(read))
     }
 }
 

@@ -4,6 +4,7 @@ pub mod deviations;
 mod fold;
 pub mod nodes;
 pub mod of_definition;
+mod part;
 pub mod profiles;
 
 use app::log::Position;

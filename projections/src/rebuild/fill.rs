@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use app::database::DedicatedConnection;
 use app::log::{Log, LogError, Position};
-use sqlx::ConnectOptions as _;
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -81,10 +81,10 @@ impl Projections {
         let mut checkpoint = from;
         let mut nothing_stored = from.position == Position::START;
         let mut set = WorkingSet::new(model, Tables::Next);
-        // A connection of its own, which ends with this future: a `COPY` that is dropped half-way would leave one of the
-        // pool with answers that its next user takes for theirs.
-        let mut connection = self.pool.connect_options().connect().await?;
-        sqlx::raw_sql(SETTINGS).execute(&mut connection).await?;
+        // Closed with this future: a `COPY` that is dropped half-way would leave one of the pool with answers that its next
+        // user takes for theirs.
+        let mut dedicated = DedicatedConnection::new(self.pool.connect_options().as_ref().clone(), SETTINGS);
+        let mut connection = dedicated.acquire().await?;
         let (mut written, mut size) = (0, FIRST_WRITE);
         let (mut pending, mut bytes, mut reached) = (0, 0, from.position);
         loop {

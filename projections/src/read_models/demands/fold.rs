@@ -5,6 +5,7 @@
 
 use app::log::Position;
 use chrono::{DateTime, Utc};
+use domain::WorkerId;
 use domain::demand::{ByResource, Demand, DemandPool, PhasePeaks, ROUNDING};
 use domain::evidence::replaces;
 use domain::lablet_session::{LabletSessionEvent, SessionIds};
@@ -25,11 +26,20 @@ pub(super) struct Rows {
     pools: Table<StoredPool>,
 }
 
+/// An observation, of which session, and on which worker it was made.
+struct Observation<'a> {
+    ids: &'a SessionIds,
+    worker_id: Option<&'a WorkerId>,
+    resources: &'a ResourceObservation,
+}
+
 /// The observation of an event.
-fn observation(event: &Event) -> Option<&ResourceObservation> {
+fn observation(event: &Event) -> Option<Observation<'_>> {
     let Event::Session(event) = event else { return None };
     match event.as_ref() {
-        LabletSessionEvent::ResourcesObserved { observed_resources, .. } => Some(observed_resources),
+        LabletSessionEvent::ResourcesObserved { ids, worker_id, observed_resources, .. } => {
+            Some(Observation { ids, worker_id: worker_id.as_ref(), resources: observed_resources })
+        }
         LabletSessionEvent::Created { .. }
         | LabletSessionEvent::Scheduled(_)
         | LabletSessionEvent::Instantiating(_)
@@ -54,7 +64,7 @@ impl Fold for Rows {
     }
 
     fn want(&mut self, event: &Event, recorded: &Recorded) {
-        let Some(resources) = observation(event) else { return };
+        let Some(Observation { resources, .. }) = observation(event) else { return };
         let session = &recorded.log.aggregate_id;
         self.sessions.want((session.clone(),));
         for node in resources.nodes.iter() {
@@ -64,7 +74,7 @@ impl Fold for Rows {
     }
 
     fn want_by_rows(&mut self, event: &Event, recorded: &Recorded) {
-        let Some(resources) = observation(event) else { return };
+        let Some(Observation { resources, .. }) = observation(event) else { return };
         for node in resources.nodes.iter() {
             let key = (recorded.log.aggregate_id.clone(), node.node_id.to_string());
             if let Ok(Some(known)) = self.nodes.get(&key) {
@@ -74,12 +84,12 @@ impl Fold for Rows {
     }
 
     fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused> {
-        let Some(resources) = observation(event) else { return Ok(Applied::Ignored) };
-        let Event::Session(event) = event else { return Ok(Applied::Ignored) };
+        let Some(observation) = observation(event) else { return Ok(Applied::Ignored) };
+        let resources = observation.resources;
         let Some(contribution) = recorded.contribution() else {
             return Err(Refused::new("an observation contributes nothing"));
         };
-        let session = self.session(event.ids(), resources, &contribution, recorded)?;
+        let session = self.session(&observation, &contribution, recorded)?;
         for node in resources.nodes.iter() {
             let known = self.nodes.get(&(session.session_id.clone(), node.node_id.to_string()))?;
             let pool = known.map(|known| known.pool.clone());
@@ -99,11 +109,11 @@ impl Rows {
     /// The session's row after an observation.
     fn session(
         &self,
-        ids: &SessionIds,
-        resources: &ResourceObservation,
+        observation: &Observation<'_>,
         contribution: &Contribution<'_>,
         recorded: &Recorded,
     ) -> Result<StoredSession, Refused> {
+        let Observation { ids, worker_id, resources } = *observation;
         let session_id = recorded.log.aggregate_id.clone();
         let (made_at, contradictions) = (contribution.made_at, jsonb(&contribution.contradictions)?);
         let known = self.sessions.get(&(session_id.clone(),))?;
@@ -138,7 +148,7 @@ impl Rows {
             row.contradictions = contradictions;
             row.no_evidence = contribution.no_evidence.map(|reason| reason.as_str().to_owned());
             row.topology_fingerprint = resources.topology_fingerprint.as_ref().map(ToString::to_string);
-            row.worker_id = worker(recorded);
+            row.worker_id = worker_id.map(ToString::to_string);
         }
         if let Some(profile) = resources.profile.as_deref().filter(|_| resources.has_profile())
             && replaces(made_at, row.profile_at)
@@ -267,13 +277,6 @@ fn recorded_demands(
         demand.record(known, &recorded.event_id(), made_at);
         demand
     })
-}
-
-/// The worker of an observation.
-fn worker(recorded: &Recorded) -> Option<String> {
-    let Ok(Event::Session(event)) = &recorded.event else { return None };
-    let LabletSessionEvent::ResourcesObserved { worker_id, .. } = event.as_ref() else { return None };
-    worker_id.as_ref().map(ToString::to_string)
 }
 
 #[cfg(test)]

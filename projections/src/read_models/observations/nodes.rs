@@ -4,8 +4,8 @@
 //! event, from which one node at a time is taken.
 
 use chrono::{DateTime, Utc};
+use domain::SessionId;
 use domain::observation::NodeObservation;
-use domain::{SessionId, stored};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
@@ -185,10 +185,7 @@ impl Projections {
         query.push(" ORDER BY ordinal LIMIT 1) r");
         let place = self.row_of("observation_nodes", query).await?;
         let Some(NodePlace { event_id, ordinal }) = place else { return Ok(None) };
-        let path = ["observed_resources".to_owned(), "nodes".to_owned(), ordinal.to_string()];
-        let Some(node) = self.log.payload_part(event_id, &path).await? else { return Ok(None) };
-        let node: NodeObservation = stored::read_part(node)
-            .map_err(|error| sqlx::Error::ColumnDecode { index: "payload".to_owned(), source: Box::new(error) })?;
+        let Some(node) = self.observed_part(event_id, &["nodes", &ordinal.to_string()]).await? else { return Ok(None) };
         Ok(Some(NodeDetail { event_id, observed_at: source.observed_at, ordinal, node }))
     }
 

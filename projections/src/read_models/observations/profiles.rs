@@ -1,11 +1,10 @@
 //! What a session's lab and nodes used, as the newest observation with a profile says. Profiles stay in the event.
 
 use chrono::{DateTime, Utc};
+use domain::SessionId;
 use domain::observation::{NodeProfile, Profile};
-use domain::{SessionId, stored};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use super::ObservationFilter;
@@ -51,8 +50,7 @@ impl Projections {
         let of_session = ObservationFilter { session_id: Some(id.clone()), definition_id: None };
         let newest = self.observations(&of_session, &PageRequest::first(MOST_WITHOUT)).await?;
         for observation in newest.items {
-            let Some(profile) = self.part_of(observation.event_id, "profile").await? else { continue };
-            let profile = read(profile)?;
+            let Some(profile) = self.observed_part(observation.event_id, &["profile"]).await? else { continue };
             return Ok(Some(ObservedProfile {
                 event_id: observation.event_id,
                 observed_at: observation.observed_at,
@@ -67,17 +65,6 @@ impl Projections {
     /// # Errors
     /// The database or the log does not answer.
     pub async fn node_profiles(&self, event_id: Uuid) -> Result<Vec<ObservedNodeProfile>, ReadError> {
-        let nodes = self.part_of(event_id, "nodes").await?;
-        nodes.map_or_else(|| Ok(Vec::new()), read)
+        Ok(self.observed_part(event_id, &["nodes"]).await?.unwrap_or_default())
     }
-
-    async fn part_of(&self, event_id: Uuid, part: &str) -> Result<Option<Value>, ReadError> {
-        let path = ["observed_resources".to_owned(), part.to_owned()];
-        Ok(self.log.payload_part(event_id, &path).await?)
-    }
-}
-
-fn read<T: serde::de::DeserializeOwned + JsonSchema + 'static>(part: Value) -> Result<T, ReadError> {
-    stored::read_part(part)
-        .map_err(|error| sqlx::Error::ColumnDecode { index: "payload".to_owned(), source: Box::new(error) }.into())
 }
