@@ -1,6 +1,6 @@
 //! What a session used is known whole although the controller that samples it is killed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,7 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::StreamExt as _;
 use harness::{Lablet, LabletOptions, eventually};
 use serde_json::{Value, json};
-use simulator::{ApiVersion, Fault, FaultKind, SimulatedTime, Simulator, SimulatorOptions, SocketOptions};
+use simulator::{
+    ApiVersion, Fault, FaultKind, RunawayOrder, SimulatedTime, Simulator, SimulatorOptions, SocketOptions,
+};
 use tokio::process::{Child, Command};
 
 use super::outcomes::TOPOLOGY;
@@ -16,35 +18,80 @@ use super::services::jetstream;
 use super::{SOON, options, verify};
 
 /// Time between two samples: long enough for three processes to hear of each other on a busy machine.
-const INTERVAL: Duration = Duration::from_secs(6);
-/// A phase of work, three simulated minutes, lasts several samples.
+const INTERVAL: Duration = Duration::from_secs(10);
 const SPEED: f64 = 8.0;
+/// Simulated time for which every node uses all that it has, unless time is moved on: longer than any test.
+const PLATEAU: Duration = Duration::from_secs(3_600);
 const PASSWORD: &str = "let-me-observe";
 
-async fn simulator(api: ApiVersion) -> (Simulator, String) {
-    let simulator = Simulator::start(SimulatorOptions {
-        password: PASSWORD.to_owned(),
-        time: SimulatedTime::Flowing { speed: SPEED },
-        sockets: SocketOptions { push_period: Duration::from_secs(1), ..SocketOptions::default() },
-        api,
-        ..SimulatorOptions::default()
-    })
-    .await
-    .unwrap();
-    let lab = simulator.import(TOPOLOGY).unwrap();
-    simulator.start_lab(&lab).unwrap();
-    simulator.advance(Duration::from_secs(3_600)).unwrap();
-    (simulator, lab)
+/// A session whose lab runs on a worker of its own.
+struct Run {
+    name: &'static str,
+    api: ApiVersion,
+    simulator: Simulator,
+    lab: String,
+    /// Since when it is sampled, by the simulator's clock.
+    from: DateTime<Utc>,
+}
+
+impl Run {
+    async fn start(lablet: &Lablet, name: &'static str, api: ApiVersion, is_pushed: bool) -> Self {
+        let simulator = Simulator::start(SimulatorOptions {
+            password: PASSWORD.to_owned(),
+            time: SimulatedTime::Flowing { speed: SPEED },
+            sockets: SocketOptions { push_period: Duration::from_secs(1), ..SocketOptions::default() },
+            api,
+            ..SimulatorOptions::default()
+        })
+        .await
+        .unwrap();
+        let lab = simulator.import(TOPOLOGY).unwrap();
+        simulator.start_lab(&lab).unwrap();
+        simulator.advance(Duration::from_secs(3_600)).unwrap();
+        if !is_pushed {
+            simulator.fault(Fault::new(FaultKind::Status { code: 404 }).on_path("/ws/ui")).unwrap();
+        }
+        lablet.register_worker(name, &simulator.url()).await.unwrap();
+        lablet.running_session(name, "ospf", name, &lab).await.unwrap();
+        let from = simulator.now();
+        Self { name, api, simulator, lab, from }
+    }
+
+    /// Every node uses all that it has, from now on. How many cores that are.
+    fn begin_plateau(&self) -> f64 {
+        let order = RunawayOrder {
+            cpu_percent: 10_000.0,
+            memory_percent: 100.0,
+            ..RunawayOrder::for_seconds(PLATEAU.as_secs())
+        };
+        for label in ["PC", "R1"] {
+            self.simulator.run_away(&self.lab, label, order).unwrap();
+        }
+        let soon = self.simulator.now() + TimeDelta::minutes(10);
+        self.produced(self.simulator.now(), soon)[0]
+    }
+
+    fn end_plateau(&self) {
+        self.simulator.advance(PLATEAU).unwrap();
+    }
+
+    /// Peaks of the lab as the simulator says that it produced them: cores, MB of memory, MB on disks.
+    fn produced(&self, from: DateTime<Utc>, to: DateTime<Utc>) -> [f64; 3] {
+        let record = self.simulator.usage_record(&self.lab, Some(from), Some(to), Duration::from_secs(60)).unwrap();
+        let steady = record.lab.steady.expect("it runs for an hour");
+        [steady.cpu_percent.peak / 100.0, steady.memory_mb.peak, steady.storage_mb.peak]
+    }
 }
 
 /// A process of its own, which SIGKILL ends.
-fn controller(lablet: &Lablet, simulators: [&Simulator; 2], authority: &Path) -> Child {
+fn controller(lablet: &Lablet, runs: &[Run], authority: &Path) -> Child {
+    let hosts: Vec<String> = runs.iter().map(|run| run.simulator.address().to_string()).collect();
     Command::new(options().program)
         .arg("control")
         .args(["--gateway-url", &lablet.ready().http])
         .env("LABLET_NATS_URL", &lablet.ready().nats_url)
         .env("LABLET_INTERNAL_API_KEY", &lablet.ready().internal_api_key)
-        .env("LABLET_CML_HOSTS", simulators.map(|simulator| simulator.address().to_string()).join(","))
+        .env("LABLET_CML_HOSTS", hosts.join(","))
         .env("LABLET_CML_USERNAME", "admin")
         .env("LABLET_CML_PASSWORD", PASSWORD)
         .env("LABLET_CML_CA", authority)
@@ -54,17 +101,25 @@ fn controller(lablet: &Lablet, simulators: [&Simulator; 2], authority: &Path) ->
         .unwrap()
 }
 
-/// Hears of samples until there was this many of each session by a controller that is none of `but`. Which controllers
-/// took them.
-async fn sampled(live: &mut async_nats::Subscriber, each: usize, but: &BTreeSet<String>) -> BTreeSet<String> {
-    let (mut counts, mut controllers) = ([0; 2], BTreeSet::new());
-    while counts.iter().any(|count| *count < each) {
+/// Hears of samples until there was this many of each session that `counts`. Which controllers took them.
+async fn sampled(
+    live: &mut async_nats::Subscriber,
+    runs: &[Run],
+    each: usize,
+    counts: impl Fn(&str, &Value) -> bool,
+) -> BTreeSet<String> {
+    let mut missing: BTreeMap<&str, usize> = runs.iter().map(|run| (run.name, each)).collect();
+    let mut controllers = BTreeSet::new();
+    while !missing.is_empty() {
         let message = tokio::time::timeout(SOON, live.next()).await.expect("nobody samples").unwrap();
         let heard: Value = serde_json::from_slice(&message.payload).unwrap();
-        let controller = heard["controller"].as_str().unwrap().to_owned();
-        if heard["outcome"] == "sampled" && !but.contains(&controller) {
-            counts[usize::from(heard["session_id"] == "pushed")] += 1;
-            controllers.insert(controller);
+        let session = heard["session_id"].as_str().unwrap();
+        if heard["outcome"] == "sampled" && counts(session, &heard) {
+            controllers.insert(heard["controller"].as_str().unwrap().to_owned());
+            if let Some(left) = missing.get_mut(session) {
+                *left -= 1;
+                missing.retain(|_, left| *left > 0);
+            }
         }
     }
     controllers
@@ -87,44 +142,49 @@ async fn observed(lablet: &Lablet, session: &str) -> Value {
     session["observed_resources"].clone()
 }
 
-/// Peaks of the lab as the simulator says that it produced them: cores, MB of memory, MB on disks.
-fn produced(simulator: &Simulator, lab: &str, from: DateTime<Utc>, to: DateTime<Utc>) -> [f64; 3] {
-    let record = simulator.usage_record(lab, Some(from), Some(to), Duration::from_secs(60)).unwrap();
-    let steady = record.lab.steady.expect("it runs for an hour");
-    [steady.cpu_percent.peak / 100.0, steady.memory_mb.peak, steady.storage_mb.peak]
-}
-
 #[tokio::test]
 async fn the_peak_is_known_and_the_gap_is_short_although_the_controller_that_sampled_is_killed() {
     let folder = tempfile::tempdir().unwrap();
     let lablet = Lablet::start(LabletOptions { ..options() }).await.unwrap();
-    let (polled, polled_lab) = simulator(ApiVersion::V2_9).await;
-    polled.fault(Fault::new(FaultKind::Status { code: 404 }).on_path("/ws/ui")).unwrap();
-    let (pushed, pushed_lab) = simulator(ApiVersion::V2_10).await;
-    let authority = folder.path().join("cml.pem");
-    std::fs::write(&authority, polled.certificate_pem() + &pushed.certificate_pem()).unwrap();
     lablet.define("ospf").await.unwrap();
-    for (name, simulator, lab) in [("polled", &polled, &polled_lab), ("pushed", &pushed, &pushed_lab)] {
-        lablet.register_worker(name, &simulator.url()).await.unwrap();
-        lablet.running_session(name, "ospf", name, lab).await.unwrap();
+    let mut runs = Vec::new();
+    for (name, api, is_pushed) in [
+        ("polled-2-9", ApiVersion::V2_9, false),
+        ("pushed-2-9", ApiVersion::V2_9, true),
+        ("polled-2-10", ApiVersion::V2_10, false),
+        ("pushed-2-10", ApiVersion::V2_10, true),
+    ] {
+        runs.push(Run::start(&lablet, name, api, is_pushed).await);
     }
+    let authority = folder.path().join("cml.pem");
+    let certificates: String = runs.iter().map(|run| run.simulator.certificate_pem()).collect();
+    std::fs::write(&authority, certificates).unwrap();
     let bus = jetstream(&lablet).await.client();
     let mut live = bus.subscribe("lablet.live.samples.*").await.unwrap();
     bus.flush().await.unwrap();
 
-    let mut first = controller(&lablet, [&polled, &pushed], &authority);
-    let killed = sampled(&mut live, 1, &BTreeSet::new()).await;
-    let from = [polled.now(), pushed.now()];
-    let _standby =
-        [controller(&lablet, [&polled, &pushed], &authority), controller(&lablet, [&polled, &pushed], &authority)];
-    sampled(&mut live, 3, &BTreeSet::new()).await;
+    let mut first = controller(&lablet, &runs, &authority);
+    let killed = sampled(&mut live, &runs, 1, |_, _| true).await;
+    let _standby = [controller(&lablet, &runs, &authority), controller(&lablet, &runs, &authority)];
+    // Time for both to hear of the sessions.
+    sampled(&mut live, &runs, 2, |_, _| true).await;
+    // The peak is seen by the one that is killed, and by nobody else.
+    let plateaus: BTreeMap<&str, f64> = runs.iter().map(|run| (run.name, run.begin_plateau())).collect();
+    let is_plateau = |session: &str, heard: &Value| {
+        heard["lab"]["cpu_cores"].as_f64().is_some_and(|cores| cores >= plateaus[session] * 0.99)
+    };
+    assert_eq!(sampled(&mut live, &runs, 1, is_plateau).await, killed);
+    runs.iter().for_each(Run::end_plateau);
     first.kill().await.unwrap();
-    let successors = sampled(&mut live, 4, &killed).await;
-    assert!(killed.is_disjoint(&successors), "{killed:?} {successors:?}");
+    let is_by_another = |session: &str, heard: &Value| {
+        let is_killed = killed.contains(heard["controller"].as_str().unwrap());
+        assert!(is_killed || !is_plateau(session, heard), "the plateau is over: {heard}");
+        !is_killed
+    };
+    sampled(&mut live, &runs, 2, is_by_another).await;
 
-    for (name, simulator, lab, from) in
-        [("polled", &polled, &polled_lab, from[0]), ("pushed", &pushed, &pushed_lab, from[1])]
-    {
+    for run in &runs {
+        let Run { name, simulator, from, .. } = run;
         // What was produced in the last moment may have come after the last sample.
         let moment = TimeDelta::from_std(INTERVAL.mul_f64(SPEED * 1.5)).unwrap();
         let until = simulator.now() - moment;
@@ -137,9 +197,9 @@ async fn the_peak_is_known_and_the_gap_is_short_although_the_controller_that_sam
             let is_expected = ["controller_away", "worker_away"].iter().any(|reason| gap["reason"] == *reason);
             assert!(length <= 2 * INTERVAL && is_expected, "{name}: {gap}");
         }
-        let least = produced(simulator, lab, from, until);
-        let most = produced(simulator, lab, from - moment, simulator.now());
-        let known = if name == "polled" { 1 } else { 3 };
+        let least = run.produced(*from, until);
+        let most = run.produced(*from - moment, simulator.now());
+        let known = if run.api == ApiVersion::V2_9 { 1 } else { 3 };
         let resources = ["cpu_cores", "memory_mb", "storage_mb"].into_iter().zip(least.into_iter().zip(most));
         for (resource, (least, most)) in resources.take(known) {
             let peak = profile["steady"][resource]["peak"].as_f64().unwrap_or_default();
@@ -148,7 +208,7 @@ async fn the_peak_is_known_and_the_gap_is_short_although_the_controller_that_sam
                 "{name}, {resource}: {peak}, and {least} to {most} was produced"
             );
         }
-        if name == "polled" {
+        if run.api == ApiVersion::V2_9 {
             assert_eq!(profile["steady"].get("memory_mb"), None, "2.9 does not tell it");
         }
     }
