@@ -43,7 +43,8 @@ pub struct Summary {
     running_since: DateTime<Utc>,
     /// When the session was found to run no longer.
     ended: Option<DateTime<Utc>>,
-    first: Option<DateTime<Utc>>,
+    /// Since when it is known what was used: the begin of the time that the first sample stands for.
+    from: Option<DateTime<Utc>>,
     last: Option<DateTime<Utc>>,
     samples: u64,
     missed: u64,
@@ -97,8 +98,8 @@ struct NodeSummary {
 /// What became of a sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FoldOutcome {
-    /// It was counted.
-    Counted(Phase),
+    /// It was counted for this phase, and stands for so many seconds.
+    Counted { phase: Phase, seconds: u32 },
     /// It was taken before the last one.
     Late,
     /// It says nothing that could be counted.
@@ -129,7 +130,7 @@ impl Summary {
             settling_seconds: settling.as_secs(),
             running_since,
             ended: None,
-            first: None,
+            from: None,
             last: None,
             samples: 0,
             missed: 0,
@@ -182,14 +183,22 @@ impl Summary {
             return FoldOutcome::Missed(reason);
         }
         self.close_gap(sample.at);
+        let seconds = self.seconds_until(sample.at);
         for (id, node) in &sample.nodes {
-            self.fold_node(id, node, sample);
+            self.fold_node(id, node, sample.at, seconds);
         }
-        self.lab.add(phase, sample.totals(), sample.seconds);
-        self.first.get_or_insert(sample.at);
+        self.lab.add(phase, sample.totals(), seconds);
+        self.from.get_or_insert(sample.at - TimeDelta::seconds(seconds.into()));
         self.last = Some(sample.at);
         self.samples += 1;
-        FoldOutcome::Counted(phase)
+        FoldOutcome::Counted { phase, seconds }
+    }
+
+    /// The time that a sample at `at` stands for: that since the last one, or since the session runs, and no longer than
+    /// planned. It is told by whole seconds of the clock, so that those of many samples add up to the time that passed.
+    fn seconds_until(&self, at: DateTime<Utc>) -> u32 {
+        let since = self.last.unwrap_or(self.running_since);
+        u32::try_from(at.timestamp() - since.timestamp()).unwrap_or(0).clamp(1, self.interval_seconds)
     }
 
     /// Notes that the session runs no longer: that it is not sampled after this is no gap.
@@ -233,17 +242,17 @@ impl Summary {
         node_phase(node.booted_for.or_else(by_state), Duration::from_secs(self.settling_seconds))
     }
 
-    fn fold_node(&mut self, id: &str, node: &NodeSample, sample: &Sample) {
-        let (progress, phase) = (self.progress_of(id, node, sample.at), self.phase_of(id, node, sample.at));
+    fn fold_node(&mut self, id: &str, node: &NodeSample, at: DateTime<Utc>, seconds: u32) {
+        let (progress, phase) = (self.progress_of(id, node, at), self.phase_of(id, node, at));
         if !progress.is_news() || (self.nodes.len() >= MOST_NODES && !self.nodes.contains_key(id)) {
             return;
         }
         let known = self.nodes.entry(id.to_owned()).or_default();
         known.restarts += u64::from(progress == Progress::Restarted);
-        known.last = Some(sample.at);
+        known.last = Some(at);
         known.started_for = node.started_for;
         known.disk_bytes = node.disk_bytes;
-        known.phases.add(phase, node.amounts(), sample.seconds);
+        known.phases.add(phase, node.amounts(), seconds);
     }
 
     fn progress_of(&self, id: &str, node: &NodeSample, at: DateTime<Utc>) -> Progress {
@@ -282,7 +291,7 @@ impl Summary {
     /// # Errors
     /// [`Invalid`] when it is more than an observation may hold.
     pub fn profile(&self, now: DateTime<Utc>) -> Result<Option<Profile>, Invalid> {
-        let (Some(first), Some(last)) = (self.first, self.last) else { return Ok(None) };
+        let (Some(from), Some(last)) = (self.from, self.last) else { return Ok(None) };
         let now = self.ended.map_or(now, |ended| ended.min(now));
         let (mut gaps, mut missed, mut to) = (self.gaps.clone(), self.missed, last);
         if let Some((open, missed_now)) = self.open_gap(now) {
@@ -295,7 +304,7 @@ impl Summary {
         let gaps: Vec<Gap> =
             gaps.iter().map(|gap| Gap::new(time(gap.from), time(gap.to), gap.reason)).collect::<Result<_, _>>()?;
         let unchecked = UncheckedProfile {
-            from: Some(time(first)),
+            from: Some(time(from)),
             to: Some(time(to)),
             interval_seconds: Some(IntervalSeconds::new(self.interval_seconds)?),
             samples: Some(Count::new(self.samples)?),
@@ -332,10 +341,10 @@ impl Summary {
         let now = self.ended.map_or(now, |ended| ended.min(now));
         let running = (now - self.running_since).num_seconds();
         let running = u64::try_from(running).ok().filter(|seconds| *seconds > 0)?;
-        let sampled = match (self.first, self.last) {
-            (Some(first), Some(last)) => {
-                let between = u64::try_from((last - first).num_seconds()).unwrap_or(0);
-                between.saturating_sub(self.gap_seconds) + u64::from(self.interval_seconds)
+        let sampled = match (self.from, self.last) {
+            (Some(from), Some(last)) => {
+                let between = u64::try_from((last - from).num_seconds()).unwrap_or(0);
+                between.saturating_sub(self.gap_seconds)
             }
             _ => 0,
         };

@@ -32,7 +32,7 @@ use uuid::Uuid;
 use self::claim::{Claim, claim};
 use self::live::{LabSample, LiveSample, Outcome};
 use self::pace::{Pace, is_of_worker};
-use self::poll::{Poll, PollReply, seconds_of_push, unreadable};
+use self::poll::{Poll, PollReply, comes_too_soon, unreadable};
 pub use self::profiles::Profiles;
 use self::profiles::{Question, SoFar};
 use self::session::{OwnSampling, Role, SampledSession, Standby, catch_up};
@@ -344,10 +344,10 @@ impl Sampling {
             sample.keep_only(nodes);
         }
         match sampled.summary.fold(&sample) {
-            FoldOutcome::Counted(phase) => {
+            FoldOutcome::Counted { phase, seconds } => {
                 sampled.is_written = false;
                 metrics::counter!("lablet_samples_total", "outcome" => "counted").increment(1);
-                let lab = LabSample::new(phase, &sample);
+                let lab = LabSample::new(phase, seconds, &sample);
                 self.tell(id, Outcome::Sampled { sample, lab }, now);
             }
             FoldOutcome::Missed(reason) => self.miss(id, reason, now),
@@ -373,10 +373,10 @@ impl Sampling {
             };
             match &what {
                 SocketNewsKind::Stats { reading: Ok(reading), .. } => {
-                    let Some(seconds) = seconds_of_push(sampled.summary.last(), at, self.options.interval) else {
+                    if comes_too_soon(sampled.summary.last(), at) {
                         continue;
-                    };
-                    let sample = Sample::from_stats(&reading.value, unreadable(reading), at, seconds);
+                    }
+                    let sample = Sample::from_stats(&reading.value, unreadable(reading), at);
                     sampled.pushed_at = Some(now);
                     self.fold(id, sample, now);
                 }

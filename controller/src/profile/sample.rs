@@ -19,8 +19,6 @@ const ACCOUNTING_ERROR: f64 = 0.05;
 pub struct Sample {
     /// When, by this controller's clock.
     pub at: DateTime<Utc>,
-    /// The time that it stands for: that between two samples of its source.
-    pub seconds: u32,
     /// Nodes that have started, by id.
     pub nodes: BTreeMap<String, NodeSample>,
     /// Nodes of which nothing is known, not even whether they have started.
@@ -47,12 +45,12 @@ pub struct NodeSample {
 }
 
 impl Sample {
-    /// The sample that a worker's statistics give, read at `at` and standing for `seconds`.
-    pub fn from_stats(stats: &Stats, unreadable: Option<(u32, String)>, at: DateTime<Utc>, seconds: u32) -> Self {
+    /// The sample that a worker's statistics give, read at `at`.
+    pub fn from_stats(stats: &Stats, unreadable: Option<(u32, String)>, at: DateTime<Utc>) -> Self {
         let running = stats.nodes.iter().filter_map(|(id, stats)| Some((id.clone(), NodeSample::from_stats(stats)?)));
         let unknown = stats.nodes.values().filter(|stats| stats.started_for.is_none() && stats.is_running.is_none());
         let unknown_nodes = u32::try_from(unknown.count()).unwrap_or(u32::MAX);
-        Self { at, seconds, nodes: running.take(MOST_NODES).collect(), unknown_nodes, unreadable }
+        Self { at, nodes: running.take(MOST_NODES).collect(), unknown_nodes, unreadable }
     }
 
     /// Leaves out nodes that are not of the lab, and notes them as unreadable.

@@ -39,7 +39,7 @@ fn node(started: u64, cpu_cores: f64) -> NodeSample {
 
 fn sample(seconds: i64, nodes: &[(&str, NodeSample)]) -> Sample {
     let nodes = nodes.iter().map(|(id, node)| ((*id).to_owned(), *node)).collect();
-    Sample { at: at(seconds), seconds: INTERVAL, nodes, unknown_nodes: 0, unreadable: None }
+    Sample { at: at(seconds), nodes, unknown_nodes: 0, unreadable: None }
 }
 
 fn figures(spread: Option<Spread>) -> [f64; 3] {
@@ -70,7 +70,7 @@ fn the_peak_of_a_lab_is_that_of_the_sum_and_boot_and_steady_are_apart() {
         let age = u64::try_from(seconds).unwrap();
         let counted = summary.fold(&sample(seconds, &[("a", node(age, a)), ("b", node(age, b))]));
         let phase = if seconds < 160 { Phase::Boot } else { Phase::Steady };
-        assert_eq!(counted, FoldOutcome::Counted(phase));
+        assert!(matches!(counted, FoldOutcome::Counted { phase: counted, .. } if counted == phase));
     }
     let profile = summary.profile(at(330)).unwrap().unwrap();
     let boot = profile.boot().unwrap();
@@ -84,6 +84,26 @@ fn the_peak_of_a_lab_is_that_of_the_sum_and_boot_and_steady_are_apart() {
     assert_eq!(figures(b.boot.unwrap().cpu_cores)[0], 1.8);
     assert_eq!(figures(b.steady.unwrap().cpu_cores)[0], 0.4);
     assert_eq!(summary.node_profile("c").unwrap(), None);
+}
+
+#[test]
+fn a_sample_stands_for_the_time_since_the_last_one_and_no_longer_than_planned() {
+    let mut summary = summary();
+    let mut seconds = Vec::new();
+    // The session begins, a socket pushes every 3.3 s, then nothing comes for two minutes.
+    for milliseconds in [4_000, 7_300, 10_600, 13_900, 17_200, 137_200] {
+        let at = start() + TimeDelta::milliseconds(milliseconds);
+        let age = u64::try_from(milliseconds / 1_000).unwrap();
+        match summary.fold(&Sample { at, ..sample(0, &[("a", node(age + 500, 0.5))]) }) {
+            FoldOutcome::Counted { seconds: counted, .. } => seconds.push(counted),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(seconds, [4, 3, 3, 3, 4, INTERVAL], "17 s passed, and two minutes of which one interval is known");
+    let profile = summary.profile(at(138)).unwrap().unwrap();
+    assert_eq!(profile.from().unwrap().at(), start(), "the first sample stands for the time since the session runs");
+    assert_eq!(profile.steady().unwrap().seconds.unwrap().get(), 47);
+    assert_eq!(summary.node_profile("a").unwrap().unwrap().steady.unwrap().seconds.unwrap().get(), 47);
 }
 
 #[test]
@@ -117,7 +137,7 @@ fn a_node_that_starts_again_boots_again_and_its_counters_may_go_backwards() {
     let mut summary = sampled_until(300);
     for (seconds, age) in [(330, 10), (360, 40), (390, 70)] {
         let folded = summary.fold(&sample(seconds, &[("a", node(age, 1.5))]));
-        assert_eq!(folded, FoldOutcome::Counted(Phase::Boot));
+        assert_eq!(folded, FoldOutcome::Counted { phase: Phase::Boot, seconds: 30 });
     }
     let profile = summary.node_profile("a").unwrap().unwrap();
     assert_eq!(profile.restarts.unwrap().get(), 1);
@@ -191,7 +211,7 @@ fn from_answer(answer: serde_json::Value, at: DateTime<Utc>) -> Sample {
             format!("{}: {}", first.read.as_str(), first.reason.as_str()),
         )
     });
-    Sample::from_stats(&reading.value, unreadable, at, INTERVAL)
+    Sample::from_stats(&reading.value, unreadable, at)
 }
 
 #[test]
@@ -275,7 +295,7 @@ fn three_hundred_nodes_for_eight_hours_fit_in_one_megabyte_stored_and_in_memory(
             (id.clone(), sample)
         });
         let nodes = nodes.collect();
-        summary.fold(&Sample { at: at(seconds), seconds: 10, nodes, unknown_nodes: 0, unreadable: None });
+        summary.fold(&Sample { at: at(seconds), nodes, unknown_nodes: 0, unreadable: None });
     }
     let stored = summary.to_bytes().unwrap();
     let distributions = |phases: &Phases| {
@@ -314,9 +334,9 @@ prop_compose! {
 
 prop_compose! {
     fn any_sample()(
-        seconds in 0_i64..4_000, weight in 1_u32..60, nodes in proptest::collection::btree_map("[a-c]", any_node(), 0..4),
+        seconds in 0_i64..4_000, nodes in proptest::collection::btree_map("[a-c]", any_node(), 0..4),
     ) -> Sample {
-        Sample { at: at(seconds), seconds: weight, nodes, unknown_nodes: 0, unreadable: None }
+        Sample { at: at(seconds), nodes, unknown_nodes: 0, unreadable: None }
     }
 }
 

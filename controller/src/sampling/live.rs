@@ -54,6 +54,8 @@ pub enum Outcome {
 pub struct LabSample {
     /// What the lab was doing.
     pub phase: Phase,
+    /// The time that it stands for: that since the last sample, and no longer than planned.
+    pub seconds: u32,
     /// Cores.
     pub cpu_cores: Option<f64>,
     /// MB.
@@ -63,10 +65,10 @@ pub struct LabSample {
 }
 
 impl LabSample {
-    /// Of a sample that was counted for this phase.
-    pub fn new(phase: Phase, sample: &Sample) -> Self {
+    /// Of a sample that was counted for this phase, and stands for so many seconds.
+    pub fn new(phase: Phase, seconds: u32, sample: &Sample) -> Self {
         let [cpu_cores, memory_mb, storage_mb] = sample.totals();
-        Self { phase, cpu_cores, memory_mb, storage_mb }
+        Self { phase, seconds, cpu_cores, memory_mb, storage_mb }
     }
 }
 

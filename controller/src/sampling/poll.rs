@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use domain::observation::GapReason;
 use domain::{LabId, SessionId, WorkerId};
 use tokio::sync::Semaphore;
@@ -17,10 +17,8 @@ use crate::profile::Sample;
 
 /// Longest time of one read of a lab.
 const POLL_TIMEOUT: Duration = Duration::from_secs(10);
-/// The time between two pushes of CML.
-const PUSH_SECONDS: u32 = 3;
-/// Shortest time between two samples that are counted.
-const SHORTEST_PUSH_MILLISECONDS: u32 = 900;
+/// Shortest time between two pushed samples that are counted: CML pushes about every three seconds.
+const SHORTEST_PUSH: TimeDelta = TimeDelta::milliseconds(900);
 
 /// What a poll brought.
 #[derive(Debug)]
@@ -57,22 +55,13 @@ impl Poll {
             return Ok(PollReply::Nodes(states.value.nodes.into_keys().collect()));
         }
         let reading = reader.stats(&self.lab).await.map_err(|error| gap_reason(&error))?;
-        let (at, seconds) = (surroundings.clock.now(), whole_seconds(self.interval));
-        let sample = Sample::from_stats(&reading.value, unreadable(&reading), at, seconds);
-        Ok(PollReply::Sample(sample))
+        Ok(PollReply::Sample(Sample::from_stats(&reading.value, unreadable(&reading), surroundings.clock.now())))
     }
 }
 
-fn whole_seconds(interval: Duration) -> u32 {
-    u32::try_from(interval.as_secs()).unwrap_or(u32::MAX).max(1)
-}
-
-/// The time for which a pushed sample stands: that since the last sample. `None`: it comes too soon to be counted.
-pub(super) fn seconds_of_push(last: Option<DateTime<Utc>>, at: DateTime<Utc>, interval: Duration) -> Option<u32> {
-    let longest = whole_seconds(interval);
-    let Some(last) = last else { return Some(PUSH_SECONDS.min(longest)) };
-    let milliseconds = u32::try_from((at - last).num_milliseconds()).ok()?;
-    (milliseconds >= SHORTEST_PUSH_MILLISECONDS).then(|| ((milliseconds + 500) / 1_000).clamp(1, longest))
+/// Whether a pushed sample comes so soon after the last one that it is not counted.
+pub(super) fn comes_too_soon(last: Option<DateTime<Utc>>, at: DateTime<Utc>) -> bool {
+    last.is_some_and(|last| at - last < SHORTEST_PUSH)
 }
 
 /// How many entries of an answer could not be read, and one of them.

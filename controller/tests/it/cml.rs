@@ -118,7 +118,7 @@ async fn the_lab_of_302_nodes_is_observed_in_at_most_six_requests() {
     for sample in 1..=20 {
         simulator.advance(interval.to_std().unwrap()).unwrap();
         let reading = reader.stats(&lab).await.unwrap();
-        summary.fold(&Sample::from_stats(&reading.value, None, NOON + interval * sample, 30));
+        summary.fold(&Sample::from_stats(&reading.value, None, NOON + interval * sample));
     }
     simulator.reset_requests();
     let began = std::time::Instant::now();

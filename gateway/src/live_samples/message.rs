@@ -16,8 +16,6 @@ const LARGEST: usize = 1024 * 1024;
 pub(crate) struct ShownSample {
     /// When, by the controller's clock.
     at: DateTime<Utc>,
-    /// The time that it stands for: that between two samples of its source.
-    seconds: u32,
     #[serde(flatten)]
     lab: LabSample,
     /// Nodes that have started, by id.
@@ -37,6 +35,9 @@ pub(crate) struct MissedSample {
 struct LabSample {
     #[serde(default)]
     phase: Phase,
+    /// The time that it stands for: that since the last sample, and no longer than planned.
+    #[serde(default)]
+    seconds: u32,
     cpu_cores: Option<f64>,
     memory_mb: Option<f64>,
     storage_mb: Option<f64>,
@@ -76,7 +77,6 @@ enum Outcome {
 #[derive(Deserialize)]
 struct Sample {
     at: DateTime<Utc>,
-    seconds: u32,
     nodes: BTreeMap<String, NodeSample>,
 }
 
@@ -101,8 +101,8 @@ impl Reader {
         self.term = term;
         match outcome {
             Outcome::Sampled { sample, lab } if sample.nodes.len() <= MOST_NODES => {
-                let Sample { at, seconds, nodes } = sample;
-                Some(Heard::Sampled(Box::new(ShownSample { at, seconds, lab, nodes })))
+                let Sample { at, nodes } = sample;
+                Some(Heard::Sampled(Box::new(ShownSample { at, lab, nodes })))
             }
             Outcome::Missed { reason } => Some(Heard::Missed(MissedSample { at: now, reason })),
             Outcome::Sampled { .. } | Outcome::Other => None,
@@ -123,10 +123,10 @@ mod tests {
     fn sampled(term: u64) -> Value {
         json!({
             "session_id": "s1", "controller": "00000000-0000-0000-0000-000000000001", "term": term, "outcome": "sampled",
-            "sample": {"at": "2026-03-01T10:00:00Z", "seconds": 3, "unknown_nodes": 0, "unreadable": null, "nodes": {
+            "sample": {"at": "2026-03-01T10:00:00Z", "unknown_nodes": 0, "unreadable": null, "nodes": {
                 "n0": {"started_for": 9, "booted_for": 0, "cpu_cores": 1.5, "memory_mb": null, "storage_mb": 7.0,
                        "disk_bytes": 1}}},
-            "lab": {"phase": "boot", "cpu_cores": 1.5, "memory_mb": null, "storage_mb": 7.0},
+            "lab": {"phase": "boot", "seconds": 3, "cpu_cores": 1.5, "memory_mb": null, "storage_mb": 7.0},
         })
     }
 

@@ -18,9 +18,9 @@ async fn world() -> (World, async_nats::Client) {
 fn sampled(at: &str, cores: f64) -> Value {
     json!({
         "session_id": "s1", "controller": "00000000-0000-0000-0000-000000000001", "term": 1, "outcome": "sampled",
-        "sample": {"at": at, "seconds": 3, "nodes": {"n0": {"cpu_cores": cores, "memory_mb": null, "storage_mb": null}},
+        "sample": {"at": at, "nodes": {"n0": {"cpu_cores": cores, "memory_mb": null, "storage_mb": null}},
                    "unknown_nodes": 0, "unreadable": null},
-        "lab": {"phase": "steady", "cpu_cores": cores, "memory_mb": null, "storage_mb": null},
+        "lab": {"phase": "steady", "seconds": 3, "cpu_cores": cores, "memory_mb": null, "storage_mb": null},
     })
 }
 
