@@ -34,6 +34,7 @@ fn dependencies_point_one_way() {
     let metadata = metadata();
     let members = [
         "domain",
+        "advice",
         "bus",
         "app",
         "projections",
@@ -52,6 +53,7 @@ fn dependencies_point_one_way() {
         inner
     };
     assert_eq!(inner("domain"), [""; 0]);
+    assert_eq!(inner("advice"), ["domain"]);
     assert_eq!(inner("bus"), [""; 0]);
     assert_eq!(inner("app"), ["bus", "domain"]);
     assert_eq!(inner("projections"), ["app", "bus", "domain"]);
@@ -62,11 +64,13 @@ fn dependencies_point_one_way() {
 }
 
 #[test]
-fn the_domain_is_pure() {
+fn the_domain_and_advice_are_pure() {
     let metadata = metadata();
     let forbidden = ["tokio", "sqlx", "axum", "async-nats", "reqwest", "uuid", "rand"];
-    let domain = dependencies(&metadata, "domain");
-    assert!(domain.iter().all(|name| !forbidden.contains(&name.as_str())), "{domain:?}");
+    for name in ["domain", "advice"] {
+        let found = dependencies(&metadata, name);
+        assert!(found.iter().all(|name| !forbidden.contains(&name.as_str())), "{name}: {found:?}");
+    }
 }
 
 /// What `cargo tree` prints, a line a crate: name, version and, after a bar, features.

@@ -1,0 +1,100 @@
+//! The amount that keeps a promise, with every step that led to it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::base::Base;
+use crate::calibration::{CalibratedScore, Calibration};
+use crate::fleet_moments::{FleetMoments, Prior};
+use crate::own_past::OwnPast;
+use crate::prediction::Prediction;
+use crate::promise::Promise;
+use crate::ratios::TopologyDemands;
+use crate::resource::Resource;
+use crate::scores::Scores;
+
+/// Everything that an estimate of one resource rests on: a handful of rows, however many sessions there were.
+#[derive(Debug, Clone, Copy)]
+pub struct Basis<'a> {
+    /// The resource.
+    pub resource: Resource,
+    /// What the topology that is asked about is taken to need; `None`: nothing is known of one of its nodes.
+    pub base: Option<&'a Base>,
+    /// What CML gives its nodes; `None`: unknown.
+    pub nominal: Option<f64>,
+    /// The definition's sessions, by topology. Where there is no base, theirs count as 1.
+    pub topologies: &'a [TopologyDemands],
+    /// The moments of the fleet.
+    pub moments: &'a FleetMoments,
+    /// The scores of past advice, in the order of [`crate::scores::Bucket::ALL`].
+    pub scores: &'a [Scores; 7],
+    /// The definition's own past.
+    pub own_past: &'a OwnPast,
+    /// The greatest demand of a session of this topology; `None`: there is none.
+    pub largest: Option<f64>,
+}
+
+/// The amount that keeps a promise, with every step that led to it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Estimate {
+    /// What the topology is taken to need; null: its nodes are unknown, and the definition's sessions stand for themselves.
+    pub base: Option<Base>,
+    /// What is expected of any definition.
+    pub prior: Prior,
+    /// What is expected of this one's next session.
+    pub prediction: Prediction,
+    /// How many spreads above that the promise needs.
+    pub calibration: CalibratedScore,
+    /// Whether the fleet has enough scores for the calibration to keep the promise whatever their distribution.
+    pub is_calibrated: bool,
+    /// base · exp(m + c · spread): cores or MB.
+    pub computed: f64,
+    /// The largest session, where it was above what was computed and there are too few scores to rely on that.
+    pub raised_to_largest: Option<f64>,
+    /// What CML gives the nodes, where that is less than what was computed.
+    pub capped_by_nominal: Option<f64>,
+    /// What keeps the promise: cores or MB.
+    pub value: f64,
+}
+
+impl Basis<'_> {
+    /// What the estimate is made of, but for the promise. `None`: neither topology nor sessions say anything.
+    fn parts(&self) -> Option<(Prior, Prediction, Calibration<'_>)> {
+        let prior = self.moments.prior(self.resource);
+        let prediction = if self.base.is_some() {
+            Prediction::new(&prior, self.topologies)
+        } else {
+            Prediction::alone(&prior, self.topologies)?
+        };
+        let calibration = Calibration::new(self.scores, prediction.sessions, prediction.degrees);
+        Some((prior, prediction, calibration))
+    }
+
+    /// What is expected of the next session, and how its score is to be read.
+    pub(crate) fn expectation(&self) -> Option<(Prediction, Calibration<'_>)> {
+        self.parts().map(|(_, prediction, calibration)| (prediction, calibration))
+    }
+
+    /// The estimate for a promise. `None`: neither topology nor sessions say anything.
+    pub fn estimate(&self, promise: Promise) -> Option<Estimate> {
+        let (prior, prediction, calibration) = self.parts()?;
+        let is_calibrated = calibration.is_calibrated();
+        let calibrated = calibration.score(self.own_past.level(promise.share()));
+        let base = self.base.map_or(1.0, |base| base.value);
+        let computed = base * (prediction.location + calibrated.score * prediction.spread).exp();
+        let raised = self.largest.filter(|largest| !is_calibrated && *largest > computed);
+        let wanted = raised.unwrap_or(computed);
+        let capped = self.nominal.filter(|nominal| *nominal < wanted);
+        Some(Estimate {
+            base: self.base.cloned(),
+            prior,
+            prediction,
+            calibration: calibrated,
+            is_calibrated,
+            computed,
+            raised_to_largest: raised,
+            capped_by_nominal: capped,
+            value: capped.unwrap_or(wanted),
+        })
+    }
+}

@@ -1,0 +1,26 @@
+//! How large a definition must be: from what sessions needed to a number that keeps a promise.
+//!
+//! Pure by construction, as the domain is. Every value is the same, to the bit, for the same evidence in whatever order it
+//! arrived; what is kept are sums in whole parts and counts, which can be added to and taken from exactly. docs/advice.md
+//! explains the method.
+//!
+//! One resource at a time: the [`base`] of a topology is what its nodes are taken to need; a definition's [`ratios`] say how
+//! its sessions differ from that, its [`prediction`] shrinks them towards the [`fleet_moments`], its [`calibration`] says how
+//! many spreads above the expected ratio the promise needs, by the [`scores`] of past advice and its [`own_past`]. An
+//! [`estimate`] holds each of these steps. [`history`] walks through the sessions in the order of their ends.
+
+pub mod base;
+pub mod calibration;
+pub mod estimate;
+pub mod evidence;
+pub mod fleet;
+pub mod fleet_moments;
+pub mod history;
+pub mod own_past;
+pub mod prediction;
+pub mod promise;
+pub mod ratios;
+pub mod resource;
+pub mod scores;
+mod student;
+pub mod topology;

@@ -1,0 +1,155 @@
+//! What sessions of a definition needed beyond, or below, what their topologies alone say: r = ln(demand / base).
+//!
+//! What is kept per definition and topology are sums of ln(demand), in whole parts. The base is put in when the ratio is
+//! asked for, so that a ratio never rests on a base that is out of date.
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::{LOG_PARTS, Resource};
+
+/// Logarithms of the demands of a definition's sessions of one topology, added up in parts of [`LOG_PARTS`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogDemands {
+    /// Sessions whose demand is known.
+    pub sessions: u64,
+    /// Sum of the logarithms.
+    pub sum: i64,
+    /// Sum of their squares.
+    pub sum_of_squares: i128,
+}
+
+impl LogDemands {
+    /// Adds a session's demand: cores or MB.
+    pub fn add(&mut self, demand: f64, resource: Resource) {
+        let log = resource.log_units(demand);
+        self.sessions += 1;
+        self.sum += log;
+        self.sum_of_squares += i128::from(log) * i128::from(log);
+    }
+
+    /// Takes a session's demand out that was added before.
+    pub fn remove(&mut self, demand: f64, resource: Resource) {
+        let log = resource.log_units(demand);
+        self.sessions = self.sessions.saturating_sub(1);
+        self.sum -= log;
+        self.sum_of_squares -= i128::from(log) * i128::from(log);
+    }
+
+    /// The mean logarithm.
+    #[expect(clippy::cast_precision_loss, reason = "sums are below 2^53 parts for a hundred million sessions")]
+    pub fn mean(&self) -> Option<f64> {
+        (self.sessions > 0).then(|| self.sum as f64 / self.sessions as f64 / LOG_PARTS)
+    }
+
+    /// Squares of the deviations from the mean, added up, in parts of [`LOG_PARTS`] squared, rounded down.
+    #[expect(clippy::cast_possible_truncation, reason = "deviations below 2^18 parts of a million sessions fit")]
+    pub(crate) fn deviations(&self) -> i64 {
+        let sessions = i128::from(self.sessions);
+        if sessions < 2 {
+            return 0;
+        }
+        let whole = sessions * self.sum_of_squares - i128::from(self.sum) * i128::from(self.sum);
+        (whole / sessions).min(i128::from(i64::MAX)) as i64
+    }
+
+    /// Both added up.
+    #[must_use]
+    pub fn with(self, other: Self) -> Self {
+        Self {
+            sessions: self.sessions + other.sessions,
+            sum: self.sum + other.sum,
+            sum_of_squares: self.sum_of_squares + other.sum_of_squares,
+        }
+    }
+}
+
+/// Sessions of a definition with one topology, beside the base of that topology now.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TopologyDemands {
+    /// The sessions' demands.
+    pub demands: LogDemands,
+    /// Cores or MB.
+    pub base: f64,
+    /// Whether it is the topology that is asked about.
+    pub is_asked: bool,
+}
+
+/// Ratios of some sessions.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Ratios {
+    pub(crate) sessions: f64,
+    pub(crate) mean: f64,
+}
+
+impl Ratios {
+    /// The ratios of the sessions of those topologies that `counts`.
+    #[expect(clippy::cast_precision_loss, reason = "a definition has fewer than 2^53 sessions")]
+    pub(crate) fn over(topologies: &[TopologyDemands], counts: impl Fn(&TopologyDemands) -> bool) -> Self {
+        let (mut sessions, mut sum) = (0.0, 0.0);
+        for topology in topologies.iter().filter(|topology| counts(topology)) {
+            let Some(mean) = topology.demands.mean() else { continue };
+            let count = topology.demands.sessions as f64;
+            sessions += count;
+            sum += count * (mean - topology.base.ln());
+        }
+        Self { sessions, mean: if sessions > 0.0 { sum / sessions } else { 0.0 } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CPU: Resource = Resource::CpuCores;
+
+    fn demands(amounts: &[f64]) -> LogDemands {
+        let mut demands = LogDemands::default();
+        amounts.iter().for_each(|amount| demands.add(*amount, CPU));
+        demands
+    }
+
+    #[test]
+    fn the_ratio_is_the_mean_logarithm_of_demand_over_base() {
+        let (small, large) = (demands(&[2.0, 8.0]), demands(&[40.0]));
+        let topologies = [
+            TopologyDemands { demands: small, base: 2.0, is_asked: false },
+            TopologyDemands { demands: large, base: 10.0, is_asked: true },
+        ];
+        // ln 1, ln 4 and ln 4.
+        let all = Ratios::over(&topologies, |_| true);
+        assert!((all.mean - 2.0 / 3.0 * 4.0_f64.ln()).abs() < 1e-3 && all.sessions == 3.0, "{all:?}");
+        assert!((Ratios::over(&topologies, |topology| topology.is_asked).mean - 4.0_f64.ln()).abs() < 1e-3);
+        assert_eq!(Ratios::over(&[], |_| true), Ratios::default());
+    }
+
+    #[test]
+    fn deviations_are_those_from_the_mean() {
+        // ln 2 = 2839 parts, ln 8 = 8517 parts: 2839 to each side of the mean.
+        assert_eq!(demands(&[2.0, 8.0]).deviations(), 2 * 2839 * 2839);
+        assert_eq!((demands(&[5.0]).deviations(), demands(&[]).deviations()), (0, 0));
+    }
+
+    #[test]
+    fn nothing_used_counts_as_the_smallest_amount_and_no_amount_is_too_large() {
+        assert_eq!(demands(&[0.0]), demands(&[1.0 / 256.0]));
+        let most = demands(&vec![1e9; 50_000]);
+        assert!((most.mean().unwrap() - 1e9_f64.ln()).abs() < 1e-3 && most.deviations() == 0);
+    }
+
+    proptest! {
+        #[test]
+        fn sums_do_not_depend_on_the_order_and_what_is_taken_out_was_never_there(
+            stay in proptest::collection::vec(0.0..1e9_f64, 0..20), go in proptest::collection::vec(0.0..1e9_f64, 0..20),
+        ) {
+            let mut sum = demands(&go);
+            stay.iter().for_each(|amount| sum.add(*amount, CPU));
+            let reversed: Vec<f64> = stay.iter().rev().chain(&go).copied().collect();
+            prop_assert_eq!(sum, demands(&reversed));
+            prop_assert_eq!(sum, demands(&go).with(demands(&stay)));
+            go.iter().for_each(|amount| sum.remove(*amount, CPU));
+            prop_assert_eq!(sum, demands(&stay));
+        }
+    }
+}

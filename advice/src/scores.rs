@@ -1,0 +1,208 @@
+//! How far sessions lay above the advice that was possible before them, in spreads of that advice: what a promise is kept by.
+
+use serde::{Deserialize, Serialize};
+
+/// Scores are counted in this part of a spread.
+pub(crate) const SCORE_PARTS: f64 = 64.0;
+/// Scores below and above this many spreads count as this many.
+pub(crate) const GREATEST_SCORE: i32 = 16;
+#[expect(clippy::cast_possible_truncation, reason = "64 parts")]
+const LAST: i32 = GREATEST_SCORE * SCORE_PARTS as i32;
+const BINS: usize = 2 * LAST as usize + 1;
+
+/// A score, rounded up to a whole part of a spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Score(i32);
+
+impl Score {
+    /// The lowest score.
+    pub(crate) const LOWEST: Self = Self(-LAST);
+    /// The greatest score.
+    pub(crate) const GREATEST: Self = Self(LAST);
+
+    /// The score of this many spreads.
+    #[expect(clippy::cast_possible_truncation, reason = "the cast saturates, and the result is bounded")]
+    pub fn new(spreads: f64) -> Self {
+        Self(((spreads * SCORE_PARTS).ceil() as i32).clamp(-LAST, LAST))
+    }
+
+    /// In spreads.
+    pub fn spreads(self) -> f64 {
+        f64::from(self.0) / SCORE_PARTS
+    }
+
+    /// The score between both, the lower one where there is none.
+    pub(crate) fn between(low: Self, high: Self) -> Self {
+        Self(low.0 + (high.0 - low.0) / 2)
+    }
+
+    /// The next greater one.
+    pub(crate) fn next(self) -> Self {
+        Self((self.0 + 1).min(LAST))
+    }
+
+    /// The next smaller one.
+    pub(crate) fn before(self) -> Self {
+        Self((self.0 - 1).max(-LAST))
+    }
+
+    #[expect(clippy::cast_sign_loss, reason = "a score is at least -LAST")]
+    fn bin(self) -> usize {
+        (self.0 + LAST) as usize
+    }
+}
+
+/// Scores, each as often as it was had. The order in which they came is not kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scores {
+    counts: Vec<u32>,
+    count: u64,
+}
+
+impl Default for Scores {
+    fn default() -> Self {
+        Self { counts: vec![0; BINS], count: 0 }
+    }
+}
+
+impl Scores {
+    /// Adds a score.
+    pub fn add(&mut self, score: Score) {
+        let held = &mut self.counts[score.bin()];
+        *held = held.saturating_add(1);
+        self.count += 1;
+    }
+
+    /// Takes a score out that was added before.
+    pub fn remove(&mut self, score: Score) {
+        let held = &mut self.counts[score.bin()];
+        self.count -= u64::from(*held > 0);
+        *held = held.saturating_sub(1);
+    }
+
+    /// Number of scores.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Number of scores that are at most this one.
+    pub fn at_most(&self, score: Score) -> u64 {
+        self.counts[..=score.bin()].iter().map(|count| u64::from(*count)).sum()
+    }
+
+    /// The `rank`-th smallest score, counted from 1; `None` where there are fewer.
+    pub fn smallest(&self, rank: u64) -> Option<Score> {
+        if rank == 0 || rank > self.count {
+            return None;
+        }
+        let mut below = 0;
+        (-LAST..=LAST).map(Score).find(|score| {
+            below += u64::from(self.counts[score.bin()]);
+            below >= rank
+        })
+    }
+
+    /// The scores that were had, each with how often, lowest first.
+    pub fn iter(&self) -> impl Iterator<Item = (Score, u32)> {
+        (-LAST..=LAST).map(Score).zip(self.counts.iter().copied()).filter(|(_, count)| *count > 0)
+    }
+}
+
+/// How many sessions of a definition were known when it was advised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+pub enum Bucket {
+    /// None: advice by the topology alone.
+    #[serde(rename = "0")]
+    None,
+    /// One or two.
+    #[serde(rename = "1-2")]
+    From1,
+    /// Three to five.
+    #[serde(rename = "3-5")]
+    From3,
+    /// Six to ten.
+    #[serde(rename = "6-10")]
+    From6,
+    /// 11 to 20.
+    #[serde(rename = "11-20")]
+    From11,
+    /// 21 to 50.
+    #[serde(rename = "21-50")]
+    From21,
+    /// More.
+    #[serde(rename = "51+")]
+    From51,
+}
+
+impl Bucket {
+    /// Each of them, in order.
+    pub const ALL: [Self; 7] =
+        [Self::None, Self::From1, Self::From3, Self::From6, Self::From11, Self::From21, Self::From51];
+
+    /// The bucket of this many sessions.
+    pub fn from_sessions(sessions: u64) -> Self {
+        match sessions {
+            0 => Self::None,
+            1..=2 => Self::From1,
+            3..=5 => Self::From3,
+            6..=10 => Self::From6,
+            11..=20 => Self::From11,
+            21..=50 => Self::From21,
+            _ => Self::From51,
+        }
+    }
+
+    /// Its place in [`Bucket::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn scores(spreads: &[f64]) -> Scores {
+        let mut scores = Scores::default();
+        spreads.iter().for_each(|spreads| scores.add(Score::new(*spreads)));
+        scores
+    }
+
+    #[test]
+    fn the_kth_smallest_score_is_found_and_rounded_up() {
+        let held = scores(&[0.5, -1.0, 2.001, 0.5]);
+        let found: Vec<_> = (0..6).map(|rank| held.smallest(rank).map(Score::spreads)).collect();
+        assert_eq!(found, [None, Some(-1.0), Some(0.5), Some(0.5), Some(2.0 + 1.0 / 64.0), None]);
+        assert_eq!((held.at_most(Score::new(0.5)), held.count()), (3, 4));
+    }
+
+    #[test]
+    fn no_score_is_out_of_range() {
+        let extremes = [f64::INFINITY, -1e300, f64::NAN].map(|spreads| Score::new(spreads).spreads());
+        assert_eq!(extremes, [16.0, -16.0, 0.0]);
+    }
+
+    #[test]
+    fn every_number_of_sessions_has_its_bucket() {
+        let buckets = [0, 1, 3, 6, 11, 21, 51].map(Bucket::from_sessions);
+        assert_eq!(buckets, Bucket::ALL);
+        let last = [0, 2, 5, 10, 20, 50, u64::MAX].map(Bucket::from_sessions);
+        assert_eq!(last, Bucket::ALL);
+        assert!(Bucket::ALL.iter().enumerate().all(|(index, bucket)| bucket.index() == index));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_taken_out_was_never_there(
+            stay in proptest::collection::vec(-20.0..20.0_f64, 0..20), go in proptest::collection::vec(-20.0..20.0_f64, 0..20),
+        ) {
+            let mut held = scores(&go);
+            stay.iter().for_each(|spreads| held.add(Score::new(*spreads)));
+            go.iter().for_each(|spreads| held.remove(Score::new(*spreads)));
+            prop_assert_eq!(held, scores(&stay));
+        }
+    }
+}

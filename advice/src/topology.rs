@@ -1,0 +1,118 @@
+//! Which nodes a lab consists of, as far as its need depends on it.
+
+use std::collections::BTreeMap;
+
+use domain::nominal::has_machine;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::resource::Resource;
+
+/// Nodes that are alike: of one definition, image and nominal size.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
+pub struct NodeKind {
+    /// E.g. `iosv`.
+    pub node_definition: String,
+    /// Its image; null: unknown, or the definition's own.
+    pub image_definition: Option<String>,
+    /// Nominal cores in parts of 256; null: unknown.
+    pub nominal_cpu_parts: Option<u32>,
+    /// Nominal MB of memory; null: unknown.
+    pub nominal_memory_mb: Option<u64>,
+}
+
+impl NodeKind {
+    /// A kind by its nominal cores and MB; what is no number is unknown.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "amounts are at most 1e9, not negative, and the casts saturate"
+    )]
+    pub fn new(
+        node_definition: impl Into<String>,
+        image_definition: Option<String>,
+        nominal_cpu_cores: Option<f64>,
+        nominal_memory_mb: Option<f64>,
+    ) -> Self {
+        let known = |amount: &f64| amount.is_finite() && *amount >= 0.0;
+        Self {
+            node_definition: node_definition.into(),
+            image_definition,
+            nominal_cpu_parts: nominal_cpu_cores.filter(known).map(|cores| (cores * 256.0).round() as u32),
+            nominal_memory_mb: nominal_memory_mb.filter(known).map(|memory| memory.round() as u64),
+        }
+    }
+
+    /// What CML gives such a node: cores or MB. Nothing is known of its disk.
+    #[expect(clippy::cast_precision_loss, reason = "a node has at most 1e9 MB")]
+    pub fn nominal(&self, resource: Resource) -> Option<f64> {
+        match resource {
+            Resource::CpuCores => self.nominal_cpu_parts.map(|parts| f64::from(parts) / 256.0),
+            Resource::MemoryMb => self.nominal_memory_mb.map(|memory| memory as f64),
+            Resource::StorageMb => None,
+        }
+    }
+}
+
+/// How many nodes of which kind a lab has. Connectors and switches that are no machines are left out: they need nothing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Topology(BTreeMap<NodeKind, u32>);
+
+impl Topology {
+    /// The topology of these nodes, each kind with a count. A kind that is named twice is added up.
+    pub fn new(nodes: impl IntoIterator<Item = (NodeKind, u32)>) -> Self {
+        let mut kinds = BTreeMap::new();
+        for (kind, count) in nodes.into_iter().filter(|(kind, count)| *count > 0 && has_machine(&kind.node_definition))
+        {
+            let sum: &mut u32 = kinds.entry(kind).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        Self(kinds)
+    }
+
+    /// Its kinds with their counts, in a fixed order.
+    pub fn kinds(&self) -> impl Iterator<Item = (&NodeKind, u32)> {
+        self.0.iter().map(|(kind, count)| (kind, *count))
+    }
+
+    /// Number of nodes that are machines.
+    pub fn node_count(&self) -> u64 {
+        self.0.values().map(|count| u64::from(*count)).sum()
+    }
+
+    /// What CML gives all of its nodes: cores or MB. Unknown where it is of one of them, and where there is none.
+    pub fn nominal(&self, resource: Resource) -> Option<f64> {
+        if self.0.is_empty() {
+            return None;
+        }
+        self.kinds().try_fold(0.0, |sum, (kind, count)| Some(sum + kind.nominal(resource)? * f64::from(count)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(name: &str, memory: Option<f64>) -> NodeKind {
+        NodeKind::new(name, None, Some(0.5), memory)
+    }
+
+    #[test]
+    fn a_topology_adds_up_what_its_nodes_were_given_and_knows_nothing_where_one_is_unknown() {
+        let known = Topology::new([(kind("iosv", Some(512.0)), 2), (kind("iosv", Some(512.0)), 1)]);
+        assert_eq!(known.node_count(), 3);
+        assert_eq!(known.nominal(Resource::CpuCores), Some(1.5));
+        assert_eq!(known.nominal(Resource::MemoryMb), Some(1536.0));
+        assert_eq!(known.nominal(Resource::StorageMb), None);
+        let partly = Topology::new([(kind("iosv", Some(512.0)), 2), (kind("csr", None), 1)]);
+        assert_eq!(partly.nominal(Resource::MemoryMb), None);
+        assert_eq!(Topology::default().nominal(Resource::MemoryMb), None);
+    }
+
+    #[test]
+    fn what_is_no_machine_needs_nothing() {
+        let connectors = Topology::new([(kind("external_connector", Some(0.0)), 3), (kind("iosv", None), 0)]);
+        assert_eq!(connectors, Topology::default());
+        assert_eq!(kind("iosv", Some(f64::NAN)).nominal_memory_mb, None);
+    }
+}
