@@ -102,6 +102,13 @@ pub struct Limits {
     pub bytes: usize,
 }
 
+impl Limits {
+    /// The same with no more than so many events.
+    pub(crate) fn at_most(self, events: usize) -> Self {
+        Self { events: self.events.min(events), ..self }
+    }
+}
+
 /// The newest events of the log, decoded.
 #[derive(Debug)]
 pub struct Feed {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use app::log::Position;
 use bus::{Backoff, Bus, subjects};
+use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
 use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
 use tokio::sync::watch;
@@ -50,16 +51,18 @@ pub enum FeedSource {
 
 impl Default for RunnerOptions {
     fn default() -> Self {
-        Self { models: ReadModel::ALL.to_vec(), batch: 2_000, poll: Duration::from_secs(1), source: FeedSource::Bus }
+        Self { models: ReadModel::ALL.to_vec(), batch: 8_000, poll: Duration::from_secs(1), source: FeedSource::Bus }
     }
 }
 
 /// Events of the first batch.
 const FIRST_BATCH: usize = 64;
-/// Bytes of payload at which a batch ends.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// A batch of so many bytes, about what one read of the log gives, is hardly the last one.
+/// Events that are taken from the feed at once, of a batch.
+const PAGE: Limits = Limits { events: 1_000, bytes: 2 * 1024 * 1024 };
+/// Behind a page of so many bytes, about what one read of the log gives, there is hardly nothing.
 const FULL_BYTES: usize = 1024 * 1024;
+/// Bytes of rows, about, at which a batch is written.
+const BATCH_BYTES: usize = 4 * 1024 * 1024;
 /// A batch shrinks when its transaction takes longer: nobody who reads the log passes one that is open. It grows while it
 /// takes less than half of it.
 const LONG_TRANSACTION: Duration = Duration::from_millis(100);
@@ -178,6 +181,7 @@ impl Runner {
                         tokio::time::sleep(pause).await;
                     }
                 }
+                Ok(Step::Again) => {}
                 // It was the one of the last batch, and somebody has moved it since: it is read again.
                 Ok(Step::Elsewhere) if knew_checkpoint => {}
                 Ok(Step::Idle | Step::Elsewhere) => {
@@ -250,6 +254,8 @@ pub(crate) enum Step {
     Moved { is_full: bool, changed: bool },
     /// There is nothing after the checkpoint.
     Idle,
+    /// One of many events cannot be applied, and none was: fewer of them are applied at once.
+    Again,
     /// Somebody else keeps the read model, or is moving it now.
     Elsewhere,
 }
@@ -268,6 +274,7 @@ impl Projections {
             let knew_checkpoint = writer.knows_checkpoint();
             match self.step(model, &mut writer, &mut size, most, true, &token).await.map_err(CatchUpError)? {
                 Step::Moved { .. } => self.announce_move(),
+                Step::Again => {}
                 Step::Elsewhere if knew_checkpoint => {}
                 Step::Idle | Step::Elsewhere => return Ok(()),
             }
@@ -304,57 +311,138 @@ impl Projections {
         if !reads_log && self.feed.end_position() <= from.position {
             return Ok(Step::Idle);
         }
-        let limits = Limits { events: *size, bytes: BATCH_BYTES };
-        let events = self.feed.after(&self.log, model, from.position, limits).await.map_err(BatchError::Log)?;
-        if events.is_empty() {
+        let first = self.feed.after(&self.log, model, from.position, PAGE.at_most(*size)).await;
+        let first = first.map_err(BatchError::Log)?;
+        if first.is_empty() {
             // Nothing to see is not yet nothing to do: an open transaction may keep events from every reader.
             let visibility = self.log.visibility().await.map_err(BatchError::Log)?;
             gauge!("lablet_projection_lag_seconds", "projection" => model.name()).set(visibility.lag_seconds());
             return Ok(Step::Idle);
         }
         let started = tokio::time::Instant::now();
-        let span = batch_span(model, &events);
-        let moved = writer.apply(&events).instrument(span.clone()).await?;
+        let span = batch_span(model);
+        let mut batch = Batch::default();
+        let applied = self.apply(model, writer, *size, reads_log, first, &mut batch);
+        let moved = applied.instrument(span.clone()).await?;
+        let Some(moved) = moved else { return Ok(Step::Again) };
         let Moved::To { events: handled, parked, changed, written_in } = moved else { return Ok(Step::Elsewhere) };
-        span.record("handled", handled);
-        let bytes: usize = events.iter().map(|event| event.bytes).sum();
-        let is_full = handled < events.len() || events.len() >= *size || bytes >= FULL_BYTES;
+        batch.record(&span, handled);
         *size = next_size(*size, most, written_in);
-        self.record(model, &events[..handled], parked, started.elapsed());
-        Ok(Step::Moved { is_full, changed })
+        let age = batch.newest.map(|newest| self.log.clock().now() - newest);
+        record(model, handled, parked, started.elapsed(), age);
+        Ok(Step::Moved { is_full: batch.is_full || handled < batch.events, changed })
     }
 
-    fn record(&self, model: ReadModel, events: &[Arc<Recorded>], parked: u64, took: Duration) {
-        let name = model.name();
-        let count = u32::try_from(events.len()).unwrap_or(u32::MAX);
-        histogram!("lablet_projection_batch_events", "projection" => name).record(count);
-        histogram!("lablet_projection_batch_seconds", "projection" => name).record(took.as_secs_f64());
-        counter!("lablet_projection_parked_events_total", "projection" => name).increment(parked);
-        if let Some(last) = events.last() {
-            let age = (self.log.clock().now() - last.log.recorded_at).to_std().unwrap_or_default();
-            gauge!("lablet_projection_lag_seconds", "projection" => name).set(age.as_secs_f64());
+    /// Applies the events of a page, and of those after it while they are full, up to `size` events: what is written again
+    /// and again while a read model is behind is written once. `None`: one of them cannot be applied, and none was.
+    async fn apply(
+        &self,
+        model: ReadModel,
+        writer: &mut Writer,
+        size: usize,
+        reads_log: bool,
+        mut page: Vec<Arc<Recorded>>,
+        batch: &mut Batch,
+    ) -> Result<Option<Moved>, BatchError> {
+        if writer.is_before_fault() {
+            batch.add(&page, size);
+            return writer.apply(&page).await.map(Some);
+        }
+        loop {
+            batch.add(&page, size);
+            if !writer.fold(&page).await? {
+                return Ok(None);
+            }
+            let Some(position) = batch.position.filter(|_| batch.is_full) else { break };
+            let left = size.saturating_sub(batch.events);
+            let is_at_end = !reads_log && self.feed.end_position() <= position;
+            if left == 0 || is_at_end || writer.unwritten_bytes() >= BATCH_BYTES {
+                break;
+            }
+            match self.feed.after(&self.log, model, position, PAGE.at_most(left)).await {
+                Ok(next) if next.is_empty() => {
+                    batch.is_full = false;
+                    break;
+                }
+                Ok(next) => page = next,
+                Err(error) => {
+                    // What was folded is good all the same; the next look meets the error again, where it lasts.
+                    tracing::debug!(error = &error as &dyn std::error::Error, "batch ends before its time");
+                    break;
+                }
+            }
+        }
+        writer.write().await
+    }
+}
+
+fn record(model: ReadModel, events: usize, parked: u64, took: Duration, age: Option<TimeDelta>) {
+    let name = model.name();
+    let count = u32::try_from(events).unwrap_or(u32::MAX);
+    histogram!("lablet_projection_batch_events", "projection" => name).record(count);
+    histogram!("lablet_projection_batch_seconds", "projection" => name).record(took.as_secs_f64());
+    counter!("lablet_projection_parked_events_total", "projection" => name).increment(parked);
+    if let Some(age) = age {
+        let age = age.to_std().unwrap_or_default();
+        gauge!("lablet_projection_lag_seconds", "projection" => name).set(age.as_secs_f64());
+    }
+}
+
+/// Events of one write, of one page or more.
+#[derive(Debug, Default)]
+struct Batch {
+    events: usize,
+    /// Whether there are hardly no more behind it.
+    is_full: bool,
+    position: Option<Position>,
+    /// When its newest event was recorded.
+    newest: Option<DateTime<Utc>>,
+    /// The trace of its events. `Some(None)`: they have none, or are of several.
+    trace: Option<Option<String>>,
+}
+
+impl Batch {
+    /// Adds a page of a batch of at most `size` events.
+    fn add(&mut self, page: &[Arc<Recorded>], size: usize) {
+        let bytes: usize = page.iter().map(|event| event.bytes).sum();
+        let asked = PAGE.events.min(size.saturating_sub(self.events));
+        self.is_full = page.len() >= asked || bytes >= FULL_BYTES;
+        self.events += page.len();
+        for event in page {
+            let trace = &event.log.metadata.traceparent;
+            match &self.trace {
+                None => self.trace = Some(trace.clone()),
+                Some(Some(known)) if trace.as_ref() != Some(known) => self.trace = Some(None),
+                Some(_) => {}
+            }
+        }
+        if let Some(last) = page.last() {
+            (self.position, self.newest) = (Some(last.position()), Some(last.log.recorded_at));
+        }
+    }
+
+    /// Tells a span what was in it. It belongs to the trace of its events where they are all of one.
+    fn record(&self, span: &tracing::Span, handled: usize) {
+        span.record("events", self.events).record("handled", handled);
+        if let Some(position) = self.position {
+            span.record("position", tracing::field::display(position));
+        }
+        if let Some(Some(trace)) = &self.trace {
+            span.record("traceparent", trace);
         }
     }
 }
 
-/// The span of a batch, which belongs to the trace of its events where they are all of one.
-fn batch_span(model: ReadModel, events: &[Arc<Recorded>]) -> tracing::Span {
-    let position = events.last().map(|event| event.position());
-    let span = tracing::info_span!(
+/// The span of a batch.
+fn batch_span(model: ReadModel) -> tracing::Span {
+    tracing::info_span!(
         "projection.batch",
         projection = model.name(),
-        events = events.len(),
-        position = position.map(tracing::field::display),
+        events = tracing::field::Empty,
+        position = tracing::field::Empty,
         handled = tracing::field::Empty,
         traceparent = tracing::field::Empty,
-    );
-    let mut traces = events.iter().map(|event| event.log.metadata.traceparent.as_deref());
-    if let Some(Some(first)) = traces.next()
-        && traces.all(|trace| trace == Some(first))
-    {
-        span.record("traceparent", first);
-    }
-    span
+    )
 }
 
 /// Bounds how long a transaction is open by how long the one before was.

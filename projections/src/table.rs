@@ -43,6 +43,8 @@ pub(crate) trait StoredRow: Send + Sync + Sized + 'static {
     /// The values one after the other, with their lengths.
     fn copy(&self, out: &mut Vec<u8>);
     fn read(row: &PgRow) -> sqlx::Result<Result<Self, UnreadableColumn>>;
+    /// What it takes in memory.
+    fn bytes(&self) -> usize;
 }
 
 /// A column of a stored row that this build does not understand.
@@ -137,6 +139,10 @@ macro_rules! rows {
                 )*
                 Ok(Ok(Self { $($field,)* }))
             }
+
+            fn bytes(&self) -> usize {
+                0 $(+ $crate::table::cell::Cell::bytes(&self.$field))*
+            }
         }
     )*};
 }
@@ -184,6 +190,8 @@ pub(crate) struct Table<R: StoredRow> {
     wanted: Vec<R::Key>,
     /// Changed or new since the last write.
     unwritten_keys: Vec<R::Key>,
+    /// What these took when they were made, or before they were changed.
+    unwritten_bytes: usize,
     changes: u64,
     /// What rows took in Postgres' form as they were loaded and written: at least what is in memory.
     bytes: usize,
@@ -191,7 +199,14 @@ pub(crate) struct Table<R: StoredRow> {
 
 impl<R: StoredRow> Default for Table<R> {
     fn default() -> Self {
-        Self { slots: HashMap::new(), wanted: Vec::new(), unwritten_keys: Vec::new(), changes: 0, bytes: 0 }
+        Self {
+            slots: HashMap::new(),
+            wanted: Vec::new(),
+            unwritten_keys: Vec::new(),
+            unwritten_bytes: 0,
+            changes: 0,
+            bytes: 0,
+        }
     }
 }
 
@@ -232,6 +247,7 @@ impl<R: StoredRow> Table<R> {
             Some(Slot::Row(row, state)) => {
                 if *state == RowState::Stored {
                     self.unwritten_keys.push(key.clone());
+                    self.unwritten_bytes += row.bytes();
                 }
                 *state = state.after_change();
                 self.changes += 1;
@@ -254,6 +270,7 @@ impl<R: StoredRow> Table<R> {
             }
             slot => {
                 self.unwritten_keys.push(slot.key().clone());
+                self.unwritten_bytes += row.bytes();
                 slot.insert_entry(Slot::Row(row, RowState::New));
             }
         }
@@ -268,7 +285,7 @@ impl<R: StoredRow> Table<R> {
     pub(crate) fn put(&mut self, row: R) -> Result<(), Refused> {
         let key = row.key();
         self.get(&key)?;
-        let state = self.note_change(&key);
+        let state = self.note_change(&key, &row);
         self.slots.insert(key, Slot::Row(row, state));
         self.changes += 1;
         Ok(())
@@ -277,7 +294,7 @@ impl<R: StoredRow> Table<R> {
     /// Changes the row of this key, or else this one. What cannot be understood is replaced.
     pub(crate) fn change_or_insert(&mut self, none: R, change: impl FnOnce(&mut R)) {
         let key = none.key();
-        let state = self.note_change(&key);
+        let state = self.note_change(&key, &none);
         let mut row = match self.slots.remove(&key) {
             Some(Slot::Row(row, _)) => row,
             Some(Slot::Wanted | Slot::Absent | Slot::Unreadable(_)) | None => none,
@@ -287,8 +304,9 @@ impl<R: StoredRow> Table<R> {
         self.changes += 1;
     }
 
-    /// Notes that the row of this key is written next time, and says what it is after the change.
-    fn note_change(&mut self, key: &R::Key) -> RowState {
+    /// Notes that the row of this key is written next time, which takes about as much as `row`, and says what it is after
+    /// the change.
+    fn note_change(&mut self, key: &R::Key, row: &R) -> RowState {
         let (state, is_noted) = match self.slots.get(key) {
             Some(Slot::Row(_, state)) => (state.after_change(), *state != RowState::Stored),
             Some(Slot::Unreadable(_)) => (RowState::Changed, false),
@@ -296,6 +314,7 @@ impl<R: StoredRow> Table<R> {
         };
         if !is_noted {
             self.unwritten_keys.push(key.clone());
+            self.unwritten_bytes += row.bytes();
         }
         state
     }
@@ -326,18 +345,20 @@ impl<R: StoredRow> Table<R> {
 #[derive(Debug)]
 pub(crate) struct AppendOnly<R: StoredRow> {
     rows: Vec<R>,
+    bytes: usize,
     changes: u64,
 }
 
 impl<R: StoredRow> Default for AppendOnly<R> {
     fn default() -> Self {
-        Self { rows: Vec::new(), changes: 0 }
+        Self { rows: Vec::new(), bytes: 0, changes: 0 }
     }
 }
 
 impl<R: StoredRow> AppendOnly<R> {
     /// A further row.
     pub(crate) fn push(&mut self, row: R) {
+        self.bytes += row.bytes();
         self.rows.push(row);
         self.changes += 1;
     }
@@ -368,6 +389,9 @@ pub(crate) trait AnyTable: Send {
 
     /// Rises with every change.
     fn changes(&self) -> u64;
+
+    /// What the rows take in memory, about, that are not stored as they are.
+    fn unwritten_bytes(&self) -> usize;
 }
 
 impl<R: StoredRow> AnyTable for Table<R> {
@@ -429,6 +453,7 @@ impl<R: StoredRow> AnyTable for Table<R> {
     }
 
     fn mark_stored(&mut self) {
+        self.unwritten_bytes = 0;
         if self.bytes > KEPT_BYTES {
             (self.slots, self.bytes) = (HashMap::new(), 0);
             self.unwritten_keys.clear();
@@ -443,6 +468,10 @@ impl<R: StoredRow> AnyTable for Table<R> {
 
     fn changes(&self) -> u64 {
         self.changes
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        self.unwritten_bytes
     }
 }
 
@@ -460,7 +489,7 @@ impl<R: StoredRow> AnyTable for AppendOnly<R> {
     fn copy<'a>(&'a mut self, connection: &'a mut PgConnection, schema: &'a str) -> BoxFuture<'a, sqlx::Result<()>> {
         async move {
             statement::copy(connection, schema, &self.rows.iter().collect::<Vec<_>>()).await?;
-            self.rows.clear();
+            self.mark_stored();
             Ok(())
         }
         .boxed()
@@ -468,10 +497,15 @@ impl<R: StoredRow> AnyTable for AppendOnly<R> {
 
     fn mark_stored(&mut self) {
         self.rows.clear();
+        self.bytes = 0;
     }
 
     fn changes(&self) -> u64 {
         self.changes
+    }
+
+    fn unwritten_bytes(&self) -> usize {
+        self.bytes
     }
 }
 

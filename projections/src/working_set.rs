@@ -74,6 +74,11 @@ pub(crate) struct WorkingSet {
 }
 
 impl WorkingSet {
+    /// What the rows take in memory, about, that are not stored as they are.
+    pub(crate) fn unwritten_bytes(&mut self) -> usize {
+        self.all_tables().map(|table| table.unwritten_bytes()).sum()
+    }
+
     /// Without rows.
     pub(crate) fn new(model: ReadModel, tables: Tables) -> Self {
         Self {

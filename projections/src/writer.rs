@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::database::DedicatedConnection;
-use app::log::LogError;
+use app::log::{LogError, Position};
 use sqlx::postgres::PgPool;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -26,7 +26,7 @@ pub(crate) const SETTINGS: &str = "SET synchronous_commit = off; SET statement_t
     SET idle_in_transaction_session_timeout = '30s'; SET plan_cache_mode = force_generic_plan;
     SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
-/// How long a batch may take with everything.
+/// How long events may take to be folded, and a batch to be written.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// From so many events on, rows that are new are written by `COPY`: several statements instead of one, each cheaper a row.
@@ -62,6 +62,15 @@ enum Attempt {
     Faulty(Refused),
 }
 
+/// What was folded since the checkpoint and is not written yet.
+#[derive(Debug, Clone, Copy)]
+struct Folded {
+    until: Position,
+    events: usize,
+    parked: u64,
+    changed: bool,
+}
+
 /// The refusal of an event by the database: data exceptions and violated constraints, which come again however often it is
 /// tried. All else is the state of the database or of the connection.
 pub(crate) fn refusal(error: &sqlx::Error) -> Option<Refused> {
@@ -83,15 +92,18 @@ pub(crate) struct Writer {
     connection: DedicatedConnection,
     /// Where the tables were when they were last read or written.
     checkpoint: Option<Checkpoint>,
-    /// Rows as they are stored at the checkpoint.
+    /// Rows as they are stored at the checkpoint, and with what was folded since.
     rows: Option<WorkingSet>,
+    folded: Option<Folded>,
+    /// Of events up to here one could not be applied with the others.
+    fault_until: Option<Position>,
 }
 
 impl Writer {
     /// Opens its connection with the first use. The pool says where to.
     pub(crate) fn new(pool: &PgPool, model: ReadModel, tables: Tables) -> Self {
         let connection = DedicatedConnection::new(pool.connect_options().as_ref().clone(), SETTINGS);
-        Self { model, tables, connection, checkpoint: None, rows: None }
+        Self { model, tables, connection, checkpoint: None, rows: None, folded: None, fault_until: None }
     }
 
     /// Where the tables are, as far as is known here.
@@ -113,7 +125,41 @@ impl Writer {
 
     /// Reads the checkpoint and every row again next time.
     pub(crate) fn forget(&mut self) {
-        (self.checkpoint, self.rows) = (None, None);
+        (self.checkpoint, self.rows, self.folded) = (None, None, None);
+    }
+
+    /// What is in memory to be written, in bytes, about.
+    pub(crate) fn unwritten_bytes(&mut self) -> usize {
+        self.rows.as_mut().map_or(0, WorkingSet::unwritten_bytes)
+    }
+
+    /// Whether one of the events after the checkpoint is known not to be applied: [`Writer::apply`] finds it.
+    pub(crate) fn is_before_fault(&self) -> bool {
+        let Some(until) = self.fault_until else { return false };
+        self.checkpoint.is_none_or(|checkpoint| checkpoint.position < until)
+    }
+
+    /// Folds events that follow the checkpoint, or what was folded since; [`Writer::write`] writes the rows. `false`: one of
+    /// them cannot be applied, and all that was folded is forgotten.
+    pub(crate) async fn fold(&mut self, events: &[Arc<Recorded>]) -> Result<bool, BatchError> {
+        let refused = self.fold_within_timeout(events, None).await?;
+        if refused.is_some() {
+            self.fault_until = events.last().map(|event| event.position());
+            self.forget();
+        }
+        Ok(refused.is_none())
+    }
+
+    /// Writes what was folded, in one transaction. `None`: the database does not take it, and it is forgotten.
+    pub(crate) async fn write(&mut self) -> Result<Option<Moved>, BatchError> {
+        let until = self.folded.map(|folded| folded.until);
+        match self.write_within_timeout().await? {
+            Attempt::Moved(moved) => Ok(Some(moved)),
+            Attempt::Faulty(_) => {
+                self.fault_until = until;
+                Ok(None)
+            }
+        }
     }
 
     /// Applies `events`, which follow the checkpoint, in one transaction; where that fails through one of them, one by one,
@@ -145,33 +191,79 @@ impl Writer {
     }
 
     async fn attempt(&mut self, events: &[Arc<Recorded>], refused: Option<&Refused>) -> Result<Attempt, BatchError> {
-        let attempted = tokio::time::timeout(BATCH_TIMEOUT, self.try_once(events, refused)).await;
-        let attempted = attempted.unwrap_or_else(|_| Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()));
-        if attempted.is_err() {
-            self.forget();
+        match self.fold_within_timeout(events, refused).await? {
+            Some(refused) => {
+                self.forget();
+                Ok(Attempt::Faulty(refused))
+            }
+            None => self.write_within_timeout().await,
         }
-        attempted
     }
 
-    async fn try_once(&mut self, events: &[Arc<Recorded>], refused: Option<&Refused>) -> Result<Attempt, BatchError> {
-        let Some(last) = events.last() else { return Ok(Attempt::Moved(Moved::Elsewhere)) };
-        let from = self.checkpoint().await?;
+    async fn fold_within_timeout(
+        &mut self,
+        events: &[Arc<Recorded>],
+        refused: Option<&Refused>,
+    ) -> Result<Option<Refused>, BatchError> {
+        let folded = tokio::time::timeout(BATCH_TIMEOUT, self.fold_once(events, refused)).await;
+        let folded = folded.unwrap_or_else(|_| Err(timed_out()));
+        if folded.is_err() {
+            self.forget();
+        }
+        folded
+    }
+
+    async fn write_within_timeout(&mut self) -> Result<Attempt, BatchError> {
+        let written = tokio::time::timeout(BATCH_TIMEOUT, self.write_once()).await;
+        let written = written.unwrap_or_else(|_| Err(timed_out()));
+        if !matches!(written, Ok(Attempt::Moved(Moved::To { .. }))) {
+            self.forget();
+        }
+        written
+    }
+
+    /// Why an event could not be folded, if one could not.
+    async fn fold_once(
+        &mut self,
+        events: &[Arc<Recorded>],
+        refused: Option<&Refused>,
+    ) -> Result<Option<Refused>, BatchError> {
+        let Some(last) = events.last() else { return Ok(None) };
+        // Rows are as they were at the checkpoint, so that is read first.
+        self.checkpoint().await?;
         let mut connection = self.connection.acquire().await?;
-        let mut rows = self.rows.take().unwrap_or_else(|| WorkingSet::new(self.model, self.tables));
+        let rows = self.rows.get_or_insert_with(|| WorkingSet::new(self.model, self.tables));
         rows.load(&mut connection, events, false).await?;
-        let Outcome { parked, changed, .. } = match rows.fold(&mut connection, events, refused).await {
+        let outcome = match rows.fold(&mut connection, events, refused).await {
             Ok(outcome) => outcome,
             Err(FoldError::Database(error)) => return Err(error.into()),
             Err(FoldError::HalfFolded(refused)) => {
                 connection.release();
-                return Ok(Attempt::Faulty(refused));
+                return Ok(Some(refused));
             }
         };
+        connection.release();
+        let Outcome { parked, changed, .. } = outcome;
+        let before = self.folded.take();
+        self.folded = Some(Folded {
+            until: last.position(),
+            events: events.len() + before.map_or(0, |before| before.events),
+            parked: parked + before.map_or(0, |before| before.parked),
+            changed: changed || before.is_some_and(|before| before.changed),
+        });
+        Ok(None)
+    }
+
+    async fn write_once(&mut self) -> Result<Attempt, BatchError> {
+        let (Some(folded), Some(from), Some(rows)) = (self.folded.take(), self.checkpoint, &mut self.rows) else {
+            return Ok(Attempt::Moved(Moved::Elsewhere));
+        };
+        let mut connection = self.connection.acquire().await?;
         let started = Instant::now();
-        let written = if events.len() < COPIED_FROM {
-            rows.write(&mut connection, from, last.position()).await
+        let written = if folded.events < COPIED_FROM {
+            rows.write(&mut connection, from, folded.until).await
         } else {
-            rows.copy(&mut connection, from, last.position()).await
+            rows.copy(&mut connection, from, folded.until).await
         };
         let moved = match written {
             Ok(moved) => moved,
@@ -182,13 +274,13 @@ impl Writer {
             }
         };
         connection.release();
-        self.checkpoint = moved;
-        Ok(Attempt::Moved(match moved {
-            Some(_) => {
-                self.rows = Some(rows);
-                Moved::To { events: events.len(), parked, changed, written_in: started.elapsed() }
-            }
-            None => Moved::Elsewhere,
-        }))
+        let Some(moved) = moved else { return Ok(Attempt::Moved(Moved::Elsewhere)) };
+        self.checkpoint = Some(moved);
+        let Folded { until: _, events, parked, changed } = folded;
+        Ok(Attempt::Moved(Moved::To { events, parked, changed, written_in: started.elapsed() }))
     }
+}
+
+fn timed_out() -> BatchError {
+    sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()
 }

@@ -29,6 +29,11 @@ pub(crate) trait Cell: Sized {
 
     /// Reads the binary form; `None` is null.
     fn read(bytes: Option<&[u8]>) -> Result<Self, UnreadableCell>;
+
+    /// What it takes in memory.
+    fn bytes(&self) -> usize {
+        size_of::<Self>()
+    }
 }
 
 /// Appends a value with its length before it.
@@ -97,6 +102,10 @@ impl Cell for String {
     fn read(bytes: Option<&[u8]>) -> Result<Self, UnreadableCell> {
         let text = bytes.and_then(|bytes| std::str::from_utf8(bytes).ok()).ok_or(UnreadableCell("text"))?;
         Ok(text.to_owned())
+    }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.len()
     }
 }
 
@@ -188,6 +197,10 @@ impl Cell for Jsonb {
         let Some([1, text @ ..]) = bytes else { return Err(UnreadableCell("jsonb")) };
         Ok(Self(std::str::from_utf8(text).map_err(|_| UnreadableCell("jsonb"))?.into()))
     }
+
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.0.len()
+    }
 }
 
 /// A count in a `numeric` column, which holds whatever an old event counted.
@@ -231,5 +244,9 @@ impl<C: Cell> Cell for Option<C> {
 
     fn read(bytes: Option<&[u8]>) -> Result<Self, UnreadableCell> {
         bytes.map(|bytes| C::read(Some(bytes))).transpose()
+    }
+
+    fn bytes(&self) -> usize {
+        self.as_ref().map_or(size_of::<Self>(), Cell::bytes)
     }
 }

@@ -151,3 +151,44 @@ async fn a_rebuild_parks_what_the_live_one_parks() {
         assert!(report.position > Position::START);
     }
 }
+
+/// Names for ten workers, turn by turn, 6,000 in all; from some time on that of one of them is refused by the database.
+async fn rename_workers_often(world: &World) {
+    sqlx::query("ALTER TABLE read_workers.workers ADD CONSTRAINT no_refused CHECK (name <> 'refused')")
+        .execute(&world.database.pool())
+        .await
+        .unwrap();
+    let profile = json!({
+        "name": "before", "address": "https://cml.example.org", "port_range": {"first": 2000, "last": 7999},
+        "capacity": {"cpu_cores": 64, "memory_gb": 512, "storage_gb": 2000, "max_nodes": 300}
+    });
+    let statement =
+        "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+        SELECT 'worker', 'w' || n % 10, 2 + n / 10, 'worker.changed', '1', json_build_object(
+                   'type', 'worker.changed.v1', 'worker_id', 'w' || n % 10, 'changed_at', '2026-03-01T10:00:00Z',
+                   'before', profile, 'after', profile || jsonb_build_object('name', CASE WHEN n % 10 = 0 AND n >= 3500
+                                                                     THEN 'refused' ELSE 'name-' || n END)), '{}'
+          FROM generate_series(0, 5999) n, (SELECT $1::text::jsonb AS profile) given ORDER BY n";
+    sqlx::query(statement).bind(profile.to_string()).execute(&world.database.pool()).await.unwrap();
+}
+
+#[tokio::test]
+async fn one_event_among_thousands_that_are_written_at_once_is_found_and_parked() {
+    let world = World::new().await;
+    for worker in 0..10 {
+        world.worker(&format!("w{worker}")).await;
+    }
+    rename_workers_often(&world).await;
+    world.settle_one(ReadModel::Workers).await;
+    let letters = world.projections.dead_letters(ReadModel::Workers, true, &PageRequest::default()).await.unwrap();
+    let [letter] = letters.items.as_slice() else { panic!("{:?}", letters.items) };
+    assert_eq!((letter.aggregate_id.as_str(), letter.sequence), ("w0", 352));
+    let report = world.projections.verify(ReadModel::Workers).await.unwrap();
+    assert!(report.holds(), "{report:?}");
+    assert_eq!(report.dead_letters, 250, "it, and all that came after it of its worker");
+    let workers = world.projections.workers(&PageRequest::default()).await.unwrap();
+    let mut names: Vec<String> = workers.items.into_iter().map(|worker| worker.profile.name).collect();
+    names.sort();
+    let expected = ["name-3490"].into_iter().map(str::to_owned).chain((5991..6000).map(|n| format!("name-{n}")));
+    assert_eq!(names, expected.collect::<Vec<String>>());
+}
