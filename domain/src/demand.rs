@@ -56,6 +56,16 @@ pub enum DemandSource {
     Profile,
 }
 
+impl DemandSource {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Snapshot => "snapshot",
+            Self::Profile => "profile",
+        }
+    }
+}
+
 /// An amount that was in use, and how that was measured.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct MeasuredPeak {

@@ -43,7 +43,7 @@ pub(crate) async fn observations(
         let expected = format!("a whole number from 1 to {MOST_SESSIONS}");
         return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
     }
-    since.reached(&queries, &[ReadModel::Observations, ReadModel::Definitions]).await?;
+    since.reached(&queries, &[ReadModel::Observations, ReadModel::Definitions, ReadModel::Demands]).await?;
     let observed = queries.definition_observations(&id, limit).await?;
     // What was observed is of a definition that there is.
     if observed.sessions.is_empty() {

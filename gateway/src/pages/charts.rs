@@ -32,8 +32,43 @@ pub(crate) struct Point {
     pub(crate) at: DateTime<Utc>,
     /// How much; `None` is unknown.
     pub(crate) value: Option<f64>,
-    /// How much of that was in use; `None` is unknown, or not told apart.
-    pub(crate) used: Option<f64>,
+    /// How much of that was in use; `None` is unknown.
+    pub(crate) used: Option<InUse>,
+}
+
+/// An amount that was in use.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct InUse {
+    pub(crate) amount: f64,
+    pub(crate) measured: Measured,
+}
+
+/// How an amount in use was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Measured {
+    /// At the instant of the observation.
+    Then,
+    /// The peak of the samples.
+    Sampled,
+    /// The greatest of several instants; the peak may have been between them.
+    BySnapshots,
+}
+
+impl Measured {
+    fn class(self) -> &'static str {
+        match self {
+            Self::Then | Self::Sampled => "used",
+            Self::BySnapshots => "used by-snapshots",
+        }
+    }
+
+    fn words(self) -> &'static str {
+        match self {
+            Self::Then => "in use",
+            Self::Sampled => "in use at its peak",
+            Self::BySnapshots => "in use at most, by snapshots",
+        }
+    }
 }
 
 /// Bars from the oldest to the newest, with a dashed line at what is configured.
@@ -70,7 +105,7 @@ struct Line {
 impl Chart {
     /// A chart of `points` in the order of their time, each an amount of `unit`. `id` is unique in the page.
     pub(crate) fn bars(id: &str, title: &str, unit: &str, points: &[Point], configured: Option<f64>) -> Self {
-        let known = || points.iter().flat_map(|point| [point.value, point.used]).flatten();
+        let known = || points.iter().flat_map(|point| [point.value, point.used.map(|used| used.amount)]).flatten();
         let greatest = round_top(known().chain(configured).fold(0.0, f64::max));
         Self {
             id: id.to_owned(),
@@ -126,15 +161,19 @@ fn described(unit: &str, points: &[Point], configured: Option<f64>) -> String {
     text
 }
 
-/// How amounts are spread, e.g. `0.5 to 3 cores, mean 1.2, of 4; 1 unknown`; `None`: none is known.
-pub(super) fn spread(unit: &str, values: impl Iterator<Item = Option<f64>>) -> Option<String> {
-    let values: Vec<Option<f64>> = values.collect();
-    let known: Vec<f64> = values.iter().copied().flatten().collect();
+/// How amounts in use are spread, e.g. `0.5 to 3 cores, mean 1.2, of 4; 1 by snapshots; 1 unknown`; `None`: none is known.
+pub(super) fn spread(unit: &str, values: impl Iterator<Item = Option<InUse>>) -> Option<String> {
+    let values: Vec<Option<InUse>> = values.collect();
+    let known: Vec<f64> = values.iter().flatten().map(|used| used.amount).collect();
     let (least, most) = (known.iter().copied().reduce(f64::min)?, known.iter().copied().reduce(f64::max)?);
     #[expect(clippy::cast_precision_loss, reason = "a chart has at most some thousand points")]
     let mean = known.iter().sum::<f64>() / known.len() as f64;
     let [least, most, mean] = [least, most, mean].map(|value| parts::number(&value));
     let mut text = format!("{least} to {most} {unit}, mean {mean}, of {}", known.len());
+    let by_snapshots = values.iter().flatten().filter(|used| used.measured == Measured::BySnapshots).count();
+    if by_snapshots > 0 {
+        text.push_str(&format!("; {by_snapshots} by snapshots"));
+    }
     if known.len() < values.len() {
         text.push_str(&format!("; {} unknown", values.len() - known.len()));
     }
@@ -170,18 +209,17 @@ fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) 
             }
         }
     }
-    let used: String = points
-        .iter()
-        .enumerate()
-        .filter_map(|(index, point)| Some((index, point.used?)))
-        .map(|(index, value)| {
+    for wanted in [Measured::Sampled, Measured::BySnapshots, Measured::Then] {
+        let of_kind = points.iter().enumerate().filter_map(|(index, point)| {
+            let used = point.used.filter(|used| used.measured == wanted)?;
             let (x, across) = (LEFT + slot * float(index) + (slot - wide * 0.5) / 2.0, short(wide * 0.5));
-            let y = height(value, greatest).min(BASE - 1.5);
-            format!("M{} {}h{across}V{BASE}h-{across}z", short(x), short(y))
-        })
-        .collect();
-    if !used.is_empty() {
-        shapes.push(Shape { class: "used", path: used, title: None });
+            let y = height(used.amount, greatest).min(BASE - 1.5);
+            Some(format!("M{} {}h{across}V{BASE}h-{across}z", short(x), short(y)))
+        });
+        let path: String = of_kind.collect();
+        if !path.is_empty() {
+            shapes.push(Shape { class: wanted.class(), path, title: None });
+        }
     }
     let mut index = 0;
     while index < points.len() {
@@ -204,7 +242,7 @@ fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) 
 fn told(unit: &str, point: &Point, value: f64) -> String {
     let mut text = format!("{}, {}: {} {unit}", point.name, day(point.at), parts::number(&value));
     if let Some(used) = point.used {
-        text.push_str(&format!(", {} in use", parts::number(&used)));
+        text.push_str(&format!(", {} {}", parts::number(&used.amount), used.measured.words()));
     }
     text
 }
@@ -268,11 +306,14 @@ mod tests {
     #[test]
     fn what_was_in_use_stands_within_what_was_given_and_its_spread_is_told() {
         let mut both = points(&[Some(4.0), Some(4.0), None]);
-        (both[0].used, both[1].used) = (Some(1.0), Some(3.0));
+        let used = |amount, measured| Some(InUse { amount, measured });
+        (both[0].used, both[1].used) = (used(1.0, Measured::Sampled), used(3.0, Measured::BySnapshots));
         let chart = Chart::bars("c", "CPU", "cores", &both, Some(8.0));
-        assert_eq!(classes(&chart), ["bar", "bar", "used", "unknown"]);
-        assert!(chart.description.ends_with("In use: 1 to 3 cores, mean 2, of 2; 1 unknown."), "{}", chart.description);
-        assert!(chart.shapes[0].title.as_deref().unwrap().ends_with("4 cores, 1 in use"));
+        assert_eq!(classes(&chart), ["bar", "bar", "used", "used by-snapshots", "unknown"]);
+        let spread_of_all = "In use: 1 to 3 cores, mean 2, of 2; 1 by snapshots; 1 unknown.";
+        assert!(chart.description.ends_with(spread_of_all), "{}", chart.description);
+        assert!(chart.shapes[0].title.as_deref().unwrap().ends_with("4 cores, 1 in use at its peak"));
+        assert!(chart.shapes[1].title.as_deref().unwrap().ends_with("4 cores, 3 in use at most, by snapshots"));
         assert_eq!(spread("cores", [None].into_iter()), None);
     }
 

@@ -14,6 +14,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::TimeDelta;
+use domain::demand::Demand;
 use domain::{DefinitionId, Invalid};
 use projections::ReadModel;
 use projections::read_models::definitions::{DefinitionRow, RevisionRow};
@@ -23,7 +24,7 @@ use uuid::Uuid;
 
 use self::change::{beginning, changes};
 use self::draft::Draft;
-use self::observed::{Observed, SourcedNumber};
+use self::observed::{Observed, SourcedNumber, UsedAmount};
 use self::suggestion::Source;
 use super::definitions::indicator;
 use super::parts::{self, Badge, CopyId, SessionLink, When};
@@ -189,7 +190,7 @@ pub(crate) async fn show(
     PageQuery(query): PageQuery<DefinitionQuery>,
 ) -> Result<Response, Problem> {
     let window = window(query.sessions)?;
-    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations]).await?;
+    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations, ReadModel::Demands]).await?;
     let Basis { now, observed } = Basis::read(&queries, &id, window).await?;
     if query.format == Some(Format::Csv) {
         return match query.table.unwrap_or(Table::Sessions) {
@@ -299,8 +300,20 @@ fn is_event(id: impl AsRef<str>) -> bool {
     id.as_ref().parse::<Uuid>().is_ok()
 }
 
-/// The sessions as CSV. Amounts carry their unit; what is unknown is empty.
-const SESSION_COLUMNS: [Column<ObservedSession>; 19] = [
+fn peak(demand: &Demand<Uuid>) -> String {
+    cell(demand.steady.map(|peak| peak.value).as_ref())
+}
+
+fn source(demand: &Demand<Uuid>) -> String {
+    demand.steady.map_or("", |peak| peak.source.name()).to_owned()
+}
+
+fn peak_event(demand: &Demand<Uuid>) -> String {
+    cell(demand.steady.map(|peak| peak.event_id).as_ref())
+}
+
+/// The sessions as CSV. Amounts carry their unit; what is unknown is empty. Used is the peak of the steady phase.
+const SESSION_COLUMNS: [Column<ObservedSession>; 24] = [
     ("session_id", |row| row.session_id.to_string()),
     ("definition_version", |row| row.definition_version.as_str().to_owned()),
     ("definition_revision", |row| row.definition_revision.to_string()),
@@ -313,10 +326,15 @@ const SESSION_COLUMNS: [Column<ObservedSession>; 19] = [
     ("nominal_cpu_cores_event_id", |row| cell(row.cpu_cores_event_id.as_ref())),
     ("nominal_memory_mb", |row| cell(row.memory_mb.as_ref())),
     ("nominal_memory_mb_event_id", |row| cell(row.memory_mb_event_id.as_ref())),
-    ("used_cpu_cores", |row| cell(row.used_cpu_cores.as_ref())),
-    ("used_memory_mb", |row| cell(row.used_memory_mb.as_ref())),
-    ("used_storage_mb", |row| cell(row.storage_mb.as_ref())),
-    ("used_storage_mb_event_id", |row| cell(row.storage_mb_event_id.as_ref())),
+    ("used_cpu_cores", |row| peak(&row.resources.cpu_cores)),
+    ("used_cpu_cores_source", |row| source(&row.resources.cpu_cores)),
+    ("used_cpu_cores_event_id", |row| peak_event(&row.resources.cpu_cores)),
+    ("used_memory_mb", |row| peak(&row.resources.memory_mb)),
+    ("used_memory_mb_source", |row| source(&row.resources.memory_mb)),
+    ("used_memory_mb_event_id", |row| peak_event(&row.resources.memory_mb)),
+    ("used_storage_mb", |row| peak(&row.resources.storage_mb)),
+    ("used_storage_mb_source", |row| source(&row.resources.storage_mb)),
+    ("used_storage_mb_event_id", |row| peak_event(&row.resources.storage_mb)),
     ("node_count", |row| cell(row.node_count.as_ref())),
     ("port_drift_detected", |row| cell(row.port_drift_detected.as_ref())),
     ("port_drift_event_id", |row| cell(row.port_drift_event_id.as_ref())),

@@ -28,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::usage::Usage;
-use super::charts::{Chart, Point};
+use super::charts::{Chart, InUse, Measured, Point};
 use super::parts::{self, Badge, CopyId, When};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
@@ -249,7 +249,10 @@ fn history(observations: &[ObservationRow]) -> Chart {
             name: observation.observer.clone().unwrap_or_else(|| "an unnamed observer".to_owned()),
             at: observation.observed_at,
             value: observation.nominal.memory_mb.map(parts::gigabytes),
-            used: observation.used.memory_mb.map(parts::gigabytes),
+            used: observation
+                .used
+                .memory_mb
+                .map(|used| InUse { amount: parts::gigabytes(used), measured: Measured::Then }),
         })
         .collect();
     Chart::bars("history-chart", "Nominal and used memory by observation", "GB", &points, None)

@@ -455,3 +455,44 @@ async fn a_page_of_two_hundred_sessions_is_light() {
     let after = page(&world, ADMIN, done.header("location").trim_end_matches("#revisions")).await;
     assert!(after.contains("and 194 more in"), "{after}");
 }
+
+#[tokio::test]
+async fn what_a_session_used_is_its_peak_and_says_where_only_snapshots_tell() {
+    let world = World::start().await;
+    let use_at = |cores: f64, minute: u32, profile: Value| {
+        let mut report = observation(2, &json!({}));
+        let resources = &mut report["observed_resources"];
+        resources["observed_at"] = format!("2026-03-01T10:{minute:02}:00Z").into();
+        resources["usage"] = json!({"cpu_cores": cores});
+        resources["profile"] = profile;
+        report
+    };
+    let sampled = json!({"samples": 9, "steady": {"cpu_cores": {"peak": 3.5}}, "boot": {"cpu_cores": {"peak": 5.0}}});
+    for (session, seen) in [
+        ("s1", [use_at(0.25, 1, sampled), use_at(0.5, 2, Value::Null)]),
+        ("s2", [use_at(2.0, 3, Value::Null), use_at(1.0, 4, Value::Null)]),
+    ] {
+        world.session(session, "running").await;
+        for report in seen {
+            let path = format!("/api/internal/lablet-sessions/{session}/resource-observations");
+            world.post(&path, &report).await.expect(200);
+        }
+    }
+    world.settle().await;
+    let shown = page(&world, VIEWER, "/definitions/d1").await;
+    for words in
+        ["2 to 3.5 cores, mean 2.75, of 2; 1 by snapshots", "3.5 in use at its peak", "2 in use at most, by snapshots"]
+    {
+        assert!(shown.contains(words), "{words} is missing: {shown}");
+    }
+    let answer = look(&world, VIEWER, "/api/lablet-definitions/d1/resource-observations").await.expect(200);
+    let of_session = |at: usize| answer.body["sessions"][at]["resources"]["cpu_cores"].clone();
+    assert_eq!(
+        (&of_session(0)["demand"]["value"], &of_session(0)["demand"]["source"]),
+        (&json!(2.0), &json!("snapshot"))
+    );
+    assert_eq!((&of_session(1)["demand"]["value"], &of_session(1)["boot"]["value"]), (&json!(3.5), &json!(5.0)));
+    let csv = look(&world, VIEWER, "/definitions/d1?table=sessions&format=csv").await.expect(200);
+    let event = of_session(1)["demand"]["event_id"].as_str().unwrap().to_owned();
+    assert!(html(&csv).contains(&format!(",3.5,profile,{event},")), "{}", html(&csv));
+}

@@ -109,8 +109,8 @@ const SOURCE: &str = "
         'event_id', s.profile_event_id, 'observed_at', s.profile_at, 'sampled_share', s.sampled_share,
         'samples', s.samples, 'missed_samples', s.missed_samples) END AS source";
 
-/// The demands of a row of the table `alias`, as JSON.
-fn resources(alias: &str) -> String {
+/// The demands of a row of the table `alias`, as JSON; where there is none, all of them are unknown.
+pub(super) fn resources(alias: &str) -> String {
     let peak = |column: &str| {
         let column = format!("{alias}.{column}");
         format!(

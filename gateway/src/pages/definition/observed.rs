@@ -2,11 +2,12 @@
 
 use askama::Template;
 use askama::filters::HtmlSafe;
+use domain::demand::{Demand, DemandSource};
 use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observations::{DefinitionObservations, ObservedSession, Spread};
 use uuid::Uuid;
 
-use crate::pages::charts::{Chart, Point, spread};
+use crate::pages::charts::{Chart, InUse, Measured, Point, spread};
 use crate::pages::parts::{self, Badge, Tone};
 
 /// The panel *Observed resources*.
@@ -28,7 +29,7 @@ pub(crate) struct ObservedChart {
     /// The quantity, and what kind of number its bars are.
     pub(crate) name: &'static str,
     pub(crate) configured: String,
-    /// How what was in use when the sessions were last observed is spread.
+    /// How what the sessions used at their peaks is spread.
     pub(crate) used: String,
     pub(crate) chart: Chart,
 }
@@ -68,6 +69,39 @@ impl SourcedNumber {
     /// A number of a session's row. Its event is named where it is not the row's own.
     pub(crate) fn from_session(words: impl AsRef<str>, event_id: &Option<Uuid>, session: &ObservedSession) -> Self {
         Self::new(words.as_ref().to_owned(), event_id.filter(|id| *id != session.observed_event_id))
+    }
+}
+
+/// What a session used at the peak of its steady phase, with the event that says so and how it was measured.
+#[derive(Debug, Clone, PartialEq, Eq, Template)]
+#[template(
+    source = r#"{{ amount }}{% if is_by_snapshots %} <span class="quiet" title="The greatest of its observations, each of one instant: the peak may have been between them">by snapshots</span>{% endif %}"#,
+    ext = "html"
+)]
+pub(crate) struct UsedAmount {
+    amount: SourcedNumber,
+    is_by_snapshots: bool,
+}
+
+impl HtmlSafe for UsedAmount {}
+
+impl UsedAmount {
+    /// Of CPU, in cores.
+    pub(crate) fn cores(demand: &Demand<Uuid>) -> Self {
+        Self::new(demand, parts::known)
+    }
+
+    /// Of memory or storage, in GB.
+    pub(crate) fn gigabytes(demand: &Demand<Uuid>) -> Self {
+        Self::new(demand, parts::known_gb)
+    }
+
+    fn new(demand: &Demand<Uuid>, words: fn(&Option<f64>) -> String) -> Self {
+        let peak = demand.steady;
+        Self {
+            amount: SourcedNumber::new(words(&peak.map(|peak| peak.value)), peak.map(|peak| peak.event_id)),
+            is_by_snapshots: peak.is_some_and(|peak| peak.source == DemandSource::Snapshot),
+        }
     }
 }
 
@@ -185,15 +219,16 @@ fn drift(sessions: u64, drifted: u64, unknown: u64) -> Badge {
 }
 
 fn charts(now: &DefinitionRow, sessions: &[ObservedSession]) -> Vec<ObservedChart> {
-    type Quantity = fn(&ObservedSession) -> Option<f64>;
+    type Amount = fn(&ObservedSession) -> Option<f64>;
+    type Used = fn(&ObservedSession) -> Option<InUse>;
     let needs = &now.resource_requirements;
-    let chart = |id, name, unit, configured: u32, value: Quantity, used: Quantity, is_use: bool| {
+    let chart = |id, name, unit, configured: u32, value: Amount, used: Used| {
         let oldest_first = sessions.iter().rev();
         let point = |session: &ObservedSession| Point {
             name: session.session_id.to_string(),
             at: session.observed_at,
             value: value(session),
-            used: used(session).filter(|_| !is_use),
+            used: used(session),
         };
         let points: Vec<Point> = oldest_first.map(point).collect();
         let title = format!("{name} of {} against what is configured", counted(points.len()));
@@ -204,23 +239,28 @@ fn charts(now: &DefinitionRow, sessions: &[ObservedSession]) -> Vec<ObservedChar
             chart: Chart::bars(id, &title, unit, &points, Some(configured.into())),
         }
     };
-    let used_memory: Quantity =
-        |session| in_use(session, session.used_memory_mb, "usage.memory_mb").map(parts::gigabytes);
-    let used_cores: Quantity = |session| in_use(session, session.used_cpu_cores, "usage.cpu_cores");
-    let memory: Quantity = |session| session.memory_mb.map(parts::gigabytes);
-    let storage: Quantity = |session| session.storage_mb.map(parts::gigabytes);
+    let cores_used: Used = |session| peak(&session.resources.cpu_cores, |cores| cores);
+    let memory_used: Used = |session| peak(&session.resources.memory_mb, parts::gigabytes);
+    let storage_used: Used = |session| peak(&session.resources.storage_mb, parts::gigabytes);
+    let memory: Amount = |session| session.memory_mb.map(parts::gigabytes);
+    // Of storage nothing is nominal: its bars are what was used.
+    let storage: Amount = |session| session.resources.storage_mb.steady.map(|peak| parts::gigabytes(peak.value));
     let [cores, memory_gb, storage_gb] = [needs.cpu_cores.get(), needs.memory_gb.get(), needs.storage_gb.get()];
     vec![
-        chart("chart-cpu", "CPU cores, nominal", "cores", cores, |session| session.cpu_cores, used_cores, false),
-        chart("chart-memory", "Memory GB, nominal", "GB", memory_gb, memory, used_memory, false),
-        chart("chart-storage", "Storage GB, measured", "GB", storage_gb, storage, storage, true),
+        chart("chart-cpu", "CPU cores, nominal", "cores", cores, |session| session.cpu_cores, cores_used),
+        chart("chart-memory", "Memory GB, nominal", "GB", memory_gb, memory, memory_used),
+        chart("chart-storage", "Storage GB, measured", "GB", storage_gb, storage, storage_used),
     ]
 }
 
-/// An amount in use, where the observation that says so is evidence.
-fn in_use(session: &ObservedSession, used: Option<f64>, field: &str) -> Option<f64> {
-    let is_evidence = session.no_evidence.is_none() && session.contradictions.iter().all(|found| found.field != field);
-    used.filter(|_| is_evidence)
+/// The peak of the steady phase, as it is drawn.
+fn peak(demand: &Demand<Uuid>, shown: fn(f64) -> f64) -> Option<InUse> {
+    let peak = demand.steady?;
+    let measured = match peak.source {
+        DemandSource::Profile => Measured::Sampled,
+        DemandSource::Snapshot => Measured::BySnapshots,
+    };
+    Some(InUse { amount: shown(peak.value), measured })
 }
 
 fn counted(sessions: usize) -> String {

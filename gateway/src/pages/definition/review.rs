@@ -13,7 +13,7 @@ use projections::read_models::observations::ObservedSession;
 
 use super::change::{Change, changes, content_of};
 use super::draft::{Draft, ParsedDraft};
-use super::observed::SourcedNumber;
+use super::observed::{SourcedNumber, UsedAmount};
 use super::stale::stale;
 use super::suggestion::{Source, Suggestions};
 use super::{Basis, ROWS, edit, may_revise, window};

@@ -2,6 +2,7 @@
 
 use app::log::Position;
 use chrono::{DateTime, Utc};
+use domain::demand::{ByResource, Demand};
 use domain::evidence::{Contradiction, NoEvidence};
 use domain::lablet_definition::DefinitionVersion;
 use domain::{DefinitionId, SessionId, WorkerId};
@@ -12,6 +13,7 @@ use uuid::Uuid;
 
 use crate::page::{self, Listed};
 use crate::parked;
+use crate::read_models::demands;
 use crate::{Parked, Projections, ReadError, ReadModel, UnreadableRow};
 
 /// Most sessions that are added up.
@@ -67,12 +69,8 @@ pub struct ObservedSession {
     pub storage_mb: Option<f64>,
     /// The event that said so.
     pub storage_mb_event_id: Option<Uuid>,
-    /// Cores in use when the newest one was made; null: unknown.
-    #[serde(default)]
-    pub used_cpu_cores: Option<f64>,
-    /// MB of memory in use when the newest one was made; null: unknown.
-    #[serde(default)]
-    pub used_memory_mb: Option<f64>,
+    /// What it needed of each resource: its peaks, by samples or, marked as such, by snapshots.
+    pub resources: ByResource<Demand<Uuid>>,
     /// Number of nodes.
     pub node_count: Option<u64>,
     /// The event that said so.
@@ -198,22 +196,21 @@ impl Projections {
             "position",
             &parked::anything_column(ReadModel::Observations),
         ));
-        query.push(
+        query.push(format!(
             "
-                 SELECT session_id, definition_version, definition_revision, worker_id, observation_count, observed_at,
-                        observed_event_id, complete, cpu_cores, cpu_cores_event_id, memory_mb, memory_mb_event_id,
-                        storage_mb, storage_mb_event_id, used_cpu_cores, used_memory_mb, node_count,
-                        node_count_event_id, port_drift_detected, port_drift_event_id, position, contradictions,
-                        no_evidence
+                 SELECT o.session_id, o.definition_version, o.definition_revision, o.worker_id, o.observation_count,
+                        o.observed_at, o.observed_event_id, o.complete, o.cpu_cores, o.cpu_cores_event_id, o.memory_mb,
+                        o.memory_mb_event_id, o.storage_mb, o.storage_mb_event_id, o.node_count, o.node_count_event_id,
+                        o.port_drift_detected, o.port_drift_event_id, o.position, o.contradictions, o.no_evidence, {}
                    FROM (SELECT * FROM read_observations.observed_sessions WHERE definition_id = ",
-        );
+            demands::resources("d")
+        ));
         query.push_bind(id.as_str().to_owned());
         query.push(" ORDER BY observed_at DESC, position DESC LIMIT ");
         query.push_bind(i64::from(limit.clamp(1, MOST_SESSIONS)));
         query.push(
-            ") s LEFT JOIN LATERAL (SELECT used_cpu_cores, used_memory_mb FROM read_observations.observations
-                                     WHERE event_id = s.observed_event_id) o ON true
-               ORDER BY observed_at DESC, position DESC) r",
+            ") o LEFT JOIN read_demands.sessions d ON d.session_id = o.session_id
+               ORDER BY o.observed_at DESC, o.position DESC) r",
         );
         let rows = self.rows("observed_sessions", query).await?;
         // Where rows say that nothing is parked, nothing has to be asked.
