@@ -43,7 +43,7 @@ async fn columns(world: &World) -> Vec<Column> {
     let statement = "SELECT table_schema || '.' || table_name, column_name::text, data_type::text
           FROM information_schema.columns
          WHERE table_schema IN ('read_sessions', 'read_definitions', 'read_observations',
-                                'read_observation_requests', 'read_workers')
+                                'read_observation_requests', 'read_workers', 'read_demands')
            AND is_generated = 'NEVER' ORDER BY table_schema, table_name, ordinal_position";
     let found: Vec<(String, String, String)> =
         sqlx::query_as(statement).fetch_all(&world.database.pool()).await.unwrap();
@@ -73,7 +73,9 @@ async fn filled() -> World {
         world.running(id, definition).await;
         world.ask(id, &format!("r-{id}")).await;
         world.ask(id, &format!("q-{id}")).await;
-        world.report(id, seen(json!({"total_storage_mb": 900.0})), Some(&format!("r-{id}"))).await;
+        let profile =
+            json!({"samples": 9, "steady": {"cpu_cores": {"peak": 1.5}}, "boot": {"cpu_cores": {"peak": 2.0}}});
+        world.report(id, seen(json!({"total_storage_mb": 900.0, "profile": profile})), Some(&format!("r-{id}"))).await;
         world.fail(id, &format!("q-{id}"), "failed").await;
     }
     for id in ["s-3", "s-4"] {
@@ -129,6 +131,9 @@ async fn ask_everything(world: &World, spoilt: &str) {
         check(spoilt, reads.session_node(&session, None, "n-1").await);
         check(spoilt, reads.session_events(&session, Default::default(), &request).await);
         check(spoilt, reads.session_life(&session).await);
+        check(spoilt, reads.session_profile(&session).await);
+        check(spoilt, reads.session_node_profile(&session, "n-1").await);
+        check(spoilt, reads.newest_profile(&session).await);
         let of_session = ObservationFilter { session_id: Some(session.clone()), definition_id: None };
         assert!(check(spoilt, reads.observations(&of_session, &request).await).is_some(), "{spoilt}");
         check(spoilt, reads.observation_request(&session, &RequestId::parse(format!("r-{session}")).unwrap()).await);
@@ -207,6 +212,22 @@ async fn a_row_that_cannot_be_read_is_named_and_a_rebuild_makes_it_anew() {
     world.projections.rebuild(ReadModel::Sessions, Default::default(), &CancellationToken::new()).await.unwrap();
     let page = world.projections.sessions(&SessionFilter::default(), &PageRequest::default()).await.unwrap();
     assert_eq!((page.items.len(), page.unreadable.len()), (4, 0));
+}
+
+#[tokio::test]
+async fn a_demand_that_cannot_be_read_is_named_beside_the_sessions_that_can() {
+    let world = filled().await;
+    world.running("s-5", "ospf").await;
+    world.observe("s-5", seen(json!({}))).await;
+    world.settle().await;
+    execute(&world, "UPDATE read_demands.sessions SET cpu_cores = 'NaN' WHERE session_id = 's-1'".to_owned()).await;
+    let observed = world.projections.definition_observations(&DefinitionId::parse("ospf").unwrap(), 20).await.unwrap();
+    assert_eq!(observed.sessions.iter().map(|row| row.session_id.as_str()).collect::<Vec<_>>(), ["s-5"]);
+    assert_eq!(observed.unreadable[0].id, "s-1");
+    let reason = &observed.unreadable[0].reason;
+    assert!(reason.starts_with("resources.cpu_cores.demand.value: "), "{reason}");
+    let profile = world.projections.session_profile(&SessionId::parse("s-1").unwrap()).await;
+    assert!(matches!(profile, Err(ReadError::Unreadable { row, .. }) if row.id == "s-1"));
 }
 
 #[tokio::test]
