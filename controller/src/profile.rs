@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::live_sample::{NodeSample, Sample};
 use domain::observation::{
     Count, FailedRead, Gap, GapReason, IntervalSeconds, MOST_GAPS, MOST_NODES, NodeProfile, Phase, PhaseProfile,
     Profile, ResourceObservation, UncheckedProfile,
@@ -22,7 +23,7 @@ use domain::{Invalid, List, Share};
 use serde::{Deserialize, Serialize};
 
 pub use self::distribution::{Distribution, MOST_BINS, RELATIVE_ERROR};
-pub use self::sample::{NodeSample, Sample};
+pub use self::sample::sample_from_stats;
 use crate::observation::node_phase;
 
 /// By how much two durations of a worker may differ that mean the same, and a duration from the time that passed here.

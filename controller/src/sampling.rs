@@ -6,7 +6,7 @@
 //! known of sessions; whatever may take time is done by tasks of its own, which hand back what came of it.
 
 mod claim;
-pub mod live;
+mod live;
 mod pace;
 mod poll;
 mod profiles;
@@ -20,6 +20,7 @@ use std::time::Duration;
 use bus::clock::IdGenerator;
 use bus::{Backoff, Bus, subjects};
 use domain::lablet_session::SessionStatus;
+use domain::live_sample::{LabSample, Outcome, Sample};
 use domain::observation::GapReason;
 use domain::{LabId, SessionId, WorkerId};
 use futures_util::StreamExt as _;
@@ -30,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::claim::{Claim, claim};
-use self::live::{LabSample, LiveSample, Outcome};
+use self::live::LiveSample;
 use self::pace::{Pace, is_of_worker};
 use self::poll::{Poll, PollReply, comes_too_soon, unreadable};
 pub use self::profiles::Profiles;
@@ -40,7 +41,7 @@ use self::sockets::{SocketNews, SocketNewsKind, Sockets};
 use self::store::{StoreError, SummaryStore};
 use crate::Surroundings;
 use crate::gateway::{Gateway, GatewayError, Rows, Session};
-use crate::profile::{FoldOutcome, Sample, Summary};
+use crate::profile::{FoldOutcome, Summary, sample_from_stats};
 use crate::wake_ups::WakeUps;
 
 /// Most sessions that one controller samples.
@@ -291,7 +292,7 @@ impl Sampling {
         let message = LiveSample { session_id: id.clone(), controller: self.controller, term: sampled.term, outcome };
         let bus = self.surroundings.bus.clone();
         self.tasks.spawn(async move {
-            message.publish(&bus).await;
+            live::publish(&message, &bus).await;
             TaskOutcome::Finished
         });
     }
@@ -376,7 +377,7 @@ impl Sampling {
                     if comes_too_soon(sampled.summary.last(), at) {
                         continue;
                     }
-                    let sample = Sample::from_stats(&reading.value, unreadable(reading), at);
+                    let sample = sample_from_stats(&reading.value, unreadable(reading), at);
                     sampled.pushed_at = Some(now);
                     self.fold(id, sample, now);
                 }
@@ -650,7 +651,8 @@ async fn release(store: SummaryStore, bus: Bus, controller: Uuid, session_id: Se
         tracing::debug!(error = &error as &dyn std::error::Error, session.id = %session_id, "session not released");
         return;
     }
-    LiveSample { session_id, controller, term: sampled.term, outcome: Outcome::Released }.publish(&bus).await;
+    let message = LiveSample { session_id, controller, term: sampled.term, outcome: Outcome::Released };
+    live::publish(&message, &bus).await;
 }
 
 async fn next_message(live: &mut Option<async_nats::Subscriber>) -> Option<async_nats::Message> {

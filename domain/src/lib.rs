@@ -14,6 +14,7 @@ pub mod invalid;
 pub mod lablet_definition;
 pub mod lablet_session;
 pub mod list;
+pub mod live_sample;
 pub mod nominal;
 pub mod number;
 pub mod observation;

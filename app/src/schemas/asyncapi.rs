@@ -2,8 +2,10 @@
 //!
 //! AsyncAPI's NATS binding knows only queues; streams, consumers and acknowledgement stand in `x-` fields.
 
+use domain::live_sample::LiveSample;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use super::{Direction, MessageSchema, generate};
 use crate::commands::ErrorCode;
@@ -49,6 +51,17 @@ pub fn document(public_url: &PublicUrl) -> Value {
         }),
     );
     messages.insert("answer".to_owned(), answer());
+    channels.insert(LIVE_SAMPLES.to_owned(), live_samples_channel());
+    operations.insert(
+        format!("publish.{LIVE_SAMPLES}"),
+        json!({
+            "action": "send",
+            "channel": { "$ref": format!("#/channels/{LIVE_SAMPLES}") },
+            "summary": "A controller tells what came of sampling a running session.",
+            "messages": [{ "$ref": format!("#/channels/{LIVE_SAMPLES}/messages/sample") }],
+        }),
+    );
+    messages.insert(LIVE_SAMPLES.to_owned(), live_sample(settings));
     json!({
         "asyncapi": "3.1.0",
         "info": {
@@ -61,7 +74,7 @@ pub fn document(public_url: &PublicUrl) -> Value {
             "description": "Not for services: what Lablet's processes tell each other. Its form may change with any release.",
             "streams": { streams::RECORDS: { "subjects": [subjects::RECORDS] } },
             "buckets": { streams::SAMPLING_BUCKET: { "description": "What running sessions used so far, by session." } },
-            "subjects": [subjects::NUDGE_LOG, subjects::NUDGE_PROJECTIONS, subjects::LIVE_SAMPLES],
+            "subjects": [subjects::NUDGE_LOG, subjects::NUDGE_PROJECTIONS],
         },
         "channels": channels,
         "operations": operations,
@@ -145,6 +158,35 @@ fn request_channel(message: &MessageSchema, key: &str) -> Value {
         "parameters": { "team": { "description": "Who sends it; the server's permissions decide." } },
         "messages": { "command": { "$ref": format!("#/components/messages/{key}") } },
         "bindings": { "nats": { "queue": "lablet" } },
+    })
+}
+
+/// What the channel and the message of live samples are called.
+const LIVE_SAMPLES: &str = "live_samples";
+
+fn live_samples_channel() -> Value {
+    json!({
+        "address": subjects::live_samples("{session_id}"),
+        "description": "What a running session uses, as it is sampled. A core message of NATS: no stream stores it, it comes at most once, and only to who listens at that moment. What was sampled is in the profile of the session's next observation.",
+        "parameters": { "session_id": { "description": "The session's id." } },
+        "messages": { "sample": { "$ref": format!("#/components/messages/{LIVE_SAMPLES}") } },
+        "x-stream": Value::Null,
+        "x-internal": "Between Lablet's processes: its form may change with any release.",
+    })
+}
+
+fn live_sample(settings: SchemaSettings) -> Value {
+    let schema = settings.into_generator().into_root_schema_for::<LiveSample<Uuid>>();
+    let mut payload = Value::from(schema);
+    if let Value::Object(schema) = &mut payload {
+        schema.remove("$schema");
+        schema.remove("title");
+    }
+    json!({
+        "name": LIVE_SAMPLES,
+        "title": "What came of one attempt to sample a session",
+        "contentType": "application/json",
+        "payload": payload,
     })
 }
 
@@ -250,6 +292,19 @@ mod tests {
             }
         }
         assert!(followed > 100, "{followed}");
+    }
+
+    #[test]
+    fn live_samples_are_a_channel_that_no_stream_stores() {
+        let document = document(&PublicUrl::default());
+        let channel = &document["channels"]["live_samples"];
+        assert_eq!(channel["address"], "lablet.live.samples.{session_id}");
+        assert_eq!(channel["x-stream"], Value::Null);
+        assert!(channel["description"].as_str().unwrap().contains("no stream stores it"));
+        let payload = document["components"]["messages"]["live_samples"]["payload"].to_string();
+        for member in ["session_id", "term", "sampled", "worker_away", "cpu_cores"] {
+            assert!(payload.contains(&format!("\"{member}\"")), "{member}: {payload}");
+        }
     }
 
     #[test]

@@ -211,7 +211,7 @@ fn from_answer(answer: serde_json::Value, at: DateTime<Utc>) -> Sample {
             format!("{}: {}", first.read.as_str(), first.reason.as_str()),
         )
     });
-    Sample::from_stats(&reading.value, unreadable, at)
+    sample_from_stats(&reading.value, unreadable, at)
 }
 
 #[test]

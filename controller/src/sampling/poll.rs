@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::live_sample::Sample;
 use domain::observation::GapReason;
 use domain::{LabId, SessionId, WorkerId};
 use tokio::sync::Semaphore;
@@ -13,7 +14,7 @@ use super::TaskOutcome;
 use super::pace::{gap_reason, gap_reason_of_access};
 use crate::Surroundings;
 use crate::cml::answers::Reading;
-use crate::profile::Sample;
+use crate::profile::sample_from_stats;
 
 /// Longest time of one read of a lab.
 const POLL_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,7 +56,7 @@ impl Poll {
             return Ok(PollReply::Nodes(states.value.nodes.into_keys().collect()));
         }
         let reading = reader.stats(&self.lab).await.map_err(|error| gap_reason(&error))?;
-        Ok(PollReply::Sample(Sample::from_stats(&reading.value, unreadable(&reading), surroundings.clock.now())))
+        Ok(PollReply::Sample(sample_from_stats(&reading.value, unreadable(&reading), surroundings.clock.now())))
     }
 }
 

@@ -4,11 +4,12 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use domain::live_sample::Outcome;
 use domain::{LabId, WorkerId};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::live::{LiveSample, Outcome};
+use super::live::LiveSample;
 use crate::profile::Summary;
 
 /// For how long live samples of another controller are kept: longer than two writes of its summary are apart.

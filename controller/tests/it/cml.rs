@@ -7,7 +7,7 @@ use controller::cml::{CmlClient, CmlError, CmlOptions};
 use controller::credentials::WorkerAccess;
 use controller::observation::ObservationImpossible;
 use controller::observer::Observer;
-use controller::profile::{Sample, Summary};
+use controller::profile::{Summary, sample_from_stats};
 use controller::{CredentialBook, Credentials, InsecureTls};
 use domain::observation::{Phase, ResourceObservation};
 use domain::{LabId, WorkerId};
@@ -118,7 +118,7 @@ async fn the_lab_of_302_nodes_is_observed_in_at_most_six_requests() {
     for sample in 1..=20 {
         simulator.advance(interval.to_std().unwrap()).unwrap();
         let reading = reader.stats(&lab).await.unwrap();
-        summary.fold(&Sample::from_stats(&reading.value, None, NOON + interval * sample));
+        summary.fold(&sample_from_stats(&reading.value, None, NOON + interval * sample));
     }
     simulator.reset_requests();
     let began = std::time::Instant::now();

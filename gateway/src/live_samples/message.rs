@@ -3,13 +3,12 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use domain::observation::{GapReason, MOST_NODES, Phase};
-use serde::{Deserialize, Serialize};
+use domain::live_sample::{LabSample, LiveSample, NodeSample, Outcome, Sample};
+use domain::observation::GapReason;
+use serde::Serialize;
+use serde::de::IgnoredAny;
 
 use super::Heard;
-
-/// Largest message that is read.
-const LARGEST: usize = 1024 * 1024;
 
 /// What a session's lab used at one instant.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -19,7 +18,7 @@ pub(crate) struct ShownSample {
     #[serde(flatten)]
     lab: LabSample,
     /// Nodes that have started, by id.
-    nodes: BTreeMap<String, NodeSample>,
+    nodes: BTreeMap<String, ShownNode>,
 }
 
 /// A sample that could not be had.
@@ -30,54 +29,19 @@ pub(crate) struct MissedSample {
     reason: GapReason,
 }
 
-/// What the lab as a whole uses. What is not known is `None`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-struct LabSample {
-    #[serde(default)]
-    phase: Phase,
-    /// The time that it stands for: that since the last sample, and no longer than planned.
-    #[serde(default)]
-    seconds: u32,
-    cpu_cores: Option<f64>,
-    memory_mb: Option<f64>,
-    storage_mb: Option<f64>,
-}
-
 /// What one node uses. What is not known is `None`.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct NodeSample {
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+struct ShownNode {
     cpu_cores: Option<f64>,
     memory_mb: Option<f64>,
     storage_mb: Option<f64>,
 }
 
-/// What controllers publish; members that nobody is shown are not read.
-#[derive(Deserialize)]
-struct Message {
-    term: u64,
-    #[serde(flatten)]
-    outcome: Outcome,
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-enum Outcome {
-    Sampled {
-        sample: Sample,
-        #[serde(default)]
-        lab: LabSample,
-    },
-    Missed {
-        reason: GapReason,
-    },
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Sample {
-    at: DateTime<Utc>,
-    nodes: BTreeMap<String, NodeSample>,
+impl ShownNode {
+    fn new(node: &NodeSample) -> Self {
+        let [cpu_cores, memory_mb, storage_mb] = node.amounts();
+        Self { cpu_cores, memory_mb, storage_mb }
+    }
 }
 
 /// Reads the messages about one session.
@@ -91,21 +55,19 @@ impl Reader {
     /// What a message that came `now` says. `None`: nothing that is shown, nothing that can be read, or it comes from a
     /// controller that was replaced.
     pub(super) fn read(&mut self, payload: &[u8], now: DateTime<Utc>) -> Option<Heard> {
-        if payload.len() > LARGEST {
-            return None;
-        }
-        let Message { term, outcome } = serde_json::from_slice(payload).ok()?;
+        let LiveSample::<IgnoredAny> { term, outcome, .. } = LiveSample::read(payload)?;
         if term < self.term {
             return None;
         }
         self.term = term;
         match outcome {
-            Outcome::Sampled { sample, lab } if sample.nodes.len() <= MOST_NODES => {
-                let Sample { at, nodes } = sample;
+            Outcome::Sampled { sample, lab } => {
+                let Sample { at, nodes, .. } = sample;
+                let nodes = nodes.into_iter().map(|(id, node)| (id, ShownNode::new(&node))).collect();
                 Some(Heard::Sampled(Box::new(ShownSample { at, lab, nodes })))
             }
             Outcome::Missed { reason } => Some(Heard::Missed(MissedSample { at: now, reason })),
-            Outcome::Sampled { .. } | Outcome::Other => None,
+            Outcome::Pending | Outcome::Released => None,
         }
     }
 }
@@ -143,10 +105,15 @@ mod tests {
     #[test]
     fn a_missed_sample_is_shown_with_its_reason_and_what_cannot_be_read_is_not() {
         let mut reader = Reader::default();
-        let missed = json!({"session_id": "s1", "term": 1, "outcome": "missed", "reason": "worker_away"});
+        let missed =
+            json!({"session_id": "s1", "controller": "c", "term": 1, "outcome": "missed", "reason": "worker_away"});
         let Some(Heard::Missed(missed)) = read(&mut reader, &missed) else { panic!("nothing missed") };
         assert_eq!(serde_json::to_value(missed).unwrap()["reason"], "worker_away");
-        for nothing in [json!({"term": 1, "outcome": "pending"}), json!({"outcome": "sampled"}), json!([])] {
+        for nothing in [
+            json!({"session_id": "s1", "controller": "c", "term": 1, "outcome": "pending"}),
+            json!({"session_id": "s1", "controller": "c", "term": 1, "outcome": "sampled"}),
+            json!([]),
+        ] {
             assert!(read(&mut reader, &nothing).is_none(), "{nothing}");
         }
     }
