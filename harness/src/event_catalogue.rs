@@ -38,9 +38,25 @@ pub fn catalogue(repository: &Path) -> anyhow::Result<String> {
                 writeln!(text, "- `{member}`: {meaning}")?;
             }
             writeln!(text, "\n```json\n{}\n```", sample.trim_end())?;
+            for (addition, sample) in further_samples(&samples, name)? {
+                writeln!(text, "\nWith `{addition}`:\n\n```json\n{}\n```", sample.trim_end())?;
+            }
         }
     }
     Ok(text)
+}
+
+/// The samples of an event beside its first one, by what they have in addition: `<event>+<addition>.json`.
+fn further_samples(samples: &Path, event: &str) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut further = BTreeMap::new();
+    for entry in std::fs::read_dir(samples)? {
+        let path = entry?.path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
+        if let Some(addition) = name.strip_prefix(event).and_then(|rest| rest.strip_prefix('+')) {
+            further.insert(addition.to_owned(), std::fs::read_to_string(&path)?);
+        }
+    }
+    Ok(further)
 }
 
 /// Members of a variant and what they mean, those of flattened structs included.
