@@ -4,11 +4,12 @@
 # make setup  what both need, from the system's package manager, where it is missing
 # make lint   format, clippy, dependencies
 # make bench  every figure beside its yardstick, some 15 minutes; make bench ROWS="http append" some of them
+# make bench-advice  whether advice keeps its promise, on fleets of simulated labs; make bench-advice ARGS=--compare
 # make clean  what was built; the data of `make up` in .lablet stays
 
 SHELL := /bin/sh
 CARGO ?= cargo
-# More arguments for `lablet up`, e.g. make up ARGS="--http 0.0.0.0:8080"
+# More arguments for `lablet up` and `bench-advice`, e.g. make up ARGS="--http 0.0.0.0:8080"
 ARGS ?=
 # Rows of `make bench`, and --quick.
 ROWS ?=
@@ -26,7 +27,7 @@ TARGET = $$($(CARGO) metadata --format-version 1 --no-deps --locked | sed -n 's/
 # The steps of `test` are in order also under make -j.
 .NOTPARALLEL:
 
-.PHONY: up test lint bench clean setup setup-test
+.PHONY: up test lint bench bench-advice clean setup setup-test
 
 # The development profile: sooner built than a release, and quick enough for a demonstration.
 up: setup
@@ -50,6 +51,9 @@ lint:
 
 bench: setup
 	$(CARGO) run --release --locked -p bench -- $(ROWS)
+
+bench-advice:
+	$(CARGO) run --release --locked -p bench-advice -- $(ARGS)
 
 clean:
 	$(CARGO) clean

@@ -21,6 +21,7 @@ pub mod prediction;
 pub mod promise;
 pub mod ratios;
 pub mod resource;
+pub mod rules;
 pub mod scores;
 mod student;
 pub mod topology;

@@ -45,6 +45,7 @@ fn dependencies_point_one_way() {
         "servers",
         "harness",
         "bench",
+        "bench-advice",
     ];
     let inner = |name: &str| {
         let mut inner = dependencies(&metadata, name);
@@ -54,6 +55,7 @@ fn dependencies_point_one_way() {
     };
     assert_eq!(inner("domain"), [""; 0]);
     assert_eq!(inner("advice"), ["domain"]);
+    assert_eq!(inner("bench-advice"), ["advice", "domain"]);
     assert_eq!(inner("bus"), [""; 0]);
     assert_eq!(inner("app"), ["bus", "domain"]);
     assert_eq!(inner("projections"), ["app", "bus", "domain"]);
