@@ -140,7 +140,7 @@ fn of_session(event: &LabletSessionEvent) -> EventDescription {
             };
             EventDescription::new(sentence)
                 .with("Why", reason)
-                .with_some("PageQuery for by", requested_by.clone())
+                .with_some("Asked for by", requested_by.clone())
                 .with_id("Answers the request", request_id.as_ref())
         }
     };
