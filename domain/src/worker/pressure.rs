@@ -269,6 +269,16 @@ impl KnownShortage {
         if self.was_short { Some(true) } else { self.is_known_throughout.then_some(false) }
     }
 
+    /// Adds what it was short of at a moment.
+    pub fn add(&mut self, shortages: impl IntoIterator<Item = Shortage>) {
+        for shortage in shortages {
+            self.was_short = true;
+            for (known, short) in Shortage::ALL.iter().zip(&mut self.short_of) {
+                *short |= *known == shortage;
+            }
+        }
+    }
+
     /// What it was short of.
     pub fn shortages(&self) -> impl Iterator<Item = Shortage> {
         let short_of = self.short_of;
