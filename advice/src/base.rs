@@ -54,6 +54,8 @@ pub struct KindPools {
     pub others: PoolSum,
     /// Runs of this very kind in labs of the definition that is asked about.
     pub own: PoolSum,
+    /// Runs of the same node definition and nominal size, of any image.
+    pub any_image: PoolSum,
     /// Runs of the same node definition, of any image and size.
     pub node_definition: PoolSum,
     /// Runs of all nodes.
@@ -68,11 +70,13 @@ pub enum PoolSource {
     OtherDefinitions,
     /// Its kind, which only this definition has.
     OwnNodes,
-    /// Its node definition, of other images and sizes.
-    NodeDefinition,
+    /// Its node definition and nominal size, of other images.
+    AnyImage,
     /// No such node was ever measured: its nominal size.
     Nominal,
-    /// No such node was ever measured, nor is its size known: the mean of all nodes.
+    /// No such node was ever measured, nor is its size known: its node definition, of other images and sizes.
+    NodeDefinition,
+    /// Nothing is known of its node definition either: the mean of all nodes.
     AnyNode,
 }
 
@@ -97,7 +101,9 @@ pub struct BasePart {
 pub struct Base {
     /// Cores or MB; more than zero.
     pub value: f64,
-    /// Share of it that rests on measured runs, 0 to 1.
+    /// What of it is the nominal size of nodes that were never measured: they need no more than that.
+    pub nominal_part: f64,
+    /// Share of it that rests on measured runs of such nodes, 0 to 1.
     pub measured_share: f64,
     /// What its kinds of nodes contribute, in a fixed order.
     pub parts: Vec<BasePart>,
@@ -109,15 +115,16 @@ impl BasePart {
         let pooled = |source: PoolSource, pool: PoolSum| Some((pool.mean(resource)?, source, pool.runs));
         let (demand, source, runs) = pooled(PoolSource::OtherDefinitions, pools.others)
             .or_else(|| pooled(PoolSource::OwnNodes, pools.own))
-            .or_else(|| pooled(PoolSource::NodeDefinition, pools.node_definition))
+            .or_else(|| pooled(PoolSource::AnyImage, pools.any_image))
             .or_else(|| nominal.map(|nominal| (nominal, PoolSource::Nominal, 0)))
+            .or_else(|| pooled(PoolSource::NodeDefinition, pools.node_definition))
             .or_else(|| pooled(PoolSource::AnyNode, pools.any))?;
         let demand = nominal.map_or(demand, |nominal| demand.min(nominal));
         Some(Self { kind: kind.clone(), count, demand, source, runs })
     }
 
     fn is_measured(&self) -> bool {
-        matches!(self.source, PoolSource::OtherDefinitions | PoolSource::OwnNodes | PoolSource::NodeDefinition)
+        matches!(self.source, PoolSource::OtherDefinitions | PoolSource::OwnNodes | PoolSource::AnyImage)
     }
 }
 
@@ -132,7 +139,14 @@ impl Base {
         };
         let (whole, measured) = (sum(|_| true), sum(BasePart::is_measured));
         let measured_share = if whole > 0.0 { measured / whole } else { 0.0 };
-        Some(Self { value: whole.max(resource.smallest()), measured_share, parts })
+        let nominal_part = sum(|part| part.source == PoolSource::Nominal);
+        Some(Self { value: whole.max(resource.smallest()), nominal_part, measured_share, parts })
+    }
+
+    /// What the topology needs where it needs this many times its base: nodes of which only the nominal size is known need no
+    /// more than that.
+    pub(crate) fn times(&self, factor: f64) -> f64 {
+        (self.value - self.nominal_part) * factor + self.nominal_part * factor.min(1.0)
     }
 }
 
@@ -170,28 +184,43 @@ mod tests {
 
     #[test]
     fn a_kind_is_taken_from_the_nearest_pool_and_else_from_its_nominal_size() {
-        let all = KindPools {
+        let mut pools = KindPools {
             others: pool(&[100.0]),
             own: pool(&[200.0]),
-            node_definition: pool(&[300.0]),
+            any_image: pool(&[300.0]),
+            node_definition: pool(&[350.0]),
             any: pool(&[400.0]),
         };
         let none = PoolSum::default();
-        let topology = Topology::new([(kind("iosv", Some(512.0)), 1)]);
-        let source = |pools: KindPools, topology: &Topology| {
-            Base::new(topology, MEMORY, |_| pools).map(|base| (base.value, base.parts[0].source))
+        let (sized, of_no_size) = (kind("iosv", Some(512.0)), kind("iosv", None));
+        let source = |pools: KindPools, kind: &NodeKind| {
+            let base = Base::new(&Topology::new([(kind.clone(), 1)]), MEMORY, |_| pools);
+            base.map(|base| (base.value, base.parts[0].source))
         };
-        assert_eq!(source(all, &topology), Some((100.0, PoolSource::OtherDefinitions)));
-        let all = KindPools { others: none, ..all };
-        assert_eq!(source(all, &topology), Some((200.0, PoolSource::OwnNodes)));
-        let all = KindPools { own: none, ..all };
-        assert_eq!(source(all, &topology), Some((300.0, PoolSource::NodeDefinition)));
-        let all = KindPools { node_definition: none, ..all };
-        assert_eq!(source(all, &topology), Some((512.0, PoolSource::Nominal)));
-        let of_no_size = Topology::new([(kind("iosv", None), 1)]);
-        assert_eq!(source(all, &of_no_size), Some((400.0, PoolSource::AnyNode)));
+        assert_eq!(source(pools, &sized), Some((100.0, PoolSource::OtherDefinitions)));
+        pools.others = none;
+        assert_eq!(source(pools, &sized), Some((200.0, PoolSource::OwnNodes)));
+        pools.own = none;
+        assert_eq!(source(pools, &sized), Some((300.0, PoolSource::AnyImage)));
+        pools.any_image = none;
+        assert_eq!(source(pools, &sized), Some((512.0, PoolSource::Nominal)));
+        assert_eq!(source(pools, &of_no_size), Some((350.0, PoolSource::NodeDefinition)));
+        pools.node_definition = none;
+        assert_eq!(source(pools, &of_no_size), Some((400.0, PoolSource::AnyNode)));
         assert_eq!(source(KindPools::default(), &of_no_size), None);
-        assert_eq!(source(all, &Topology::default()), None);
+        assert_eq!(Base::new(&Topology::default(), MEMORY, |_| pools), None);
+    }
+
+    #[test]
+    fn nodes_that_were_never_measured_need_no_more_than_their_nominal_size() {
+        let topology = Topology::new([(kind("iosv", Some(512.0)), 1), (kind("new", Some(1024.0)), 1)]);
+        let base = Base::new(&topology, MEMORY, |kind| KindPools {
+            others: if kind.node_definition == "iosv" { pool(&[256.0]) } else { PoolSum::default() },
+            ..KindPools::default()
+        });
+        let base = base.unwrap();
+        assert_eq!((base.value, base.nominal_part, base.measured_share), (1280.0, 1024.0, 0.2));
+        assert_eq!((base.times(1.5), base.times(0.5)), (384.0 + 1024.0, 640.0));
     }
 
     #[test]

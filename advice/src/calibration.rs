@@ -8,6 +8,8 @@ use crate::student::Student;
 
 /// From this many scores on a bucket stands for itself.
 pub(crate) const ENOUGH: f64 = 200.0;
+/// Below this many scores, those of other buckets included, an estimate rests on little.
+const LITTLE: f64 = 50.0;
 /// As many scores Student's distribution counts as where a bucket has none.
 const ASSUMED: f64 = 10.0;
 /// As many scores those of other buckets count as, at most, where a bucket has none.
@@ -45,6 +47,14 @@ pub struct CalibratedScore {
     pub level: f64,
     /// c: spreads above the expected ratio.
     pub score: f64,
+}
+
+impl CalibratedScore {
+    /// Whether there are so few scores that the largest session says more.
+    #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^53 scores")]
+    pub fn rests_on_little(&self) -> bool {
+        self.scores as f64 + self.borrowed_scores < LITTLE
+    }
 }
 
 impl<'a> Calibration<'a> {

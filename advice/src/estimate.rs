@@ -7,6 +7,7 @@ use crate::base::Base;
 use crate::calibration::{CalibratedScore, Calibration};
 use crate::fleet_moments::{FleetMoments, Prior};
 use crate::own_past::OwnPast;
+use crate::persistence::Persistence;
 use crate::prediction::Prediction;
 use crate::promise::Promise;
 use crate::ratios::TopologyDemands;
@@ -28,6 +29,8 @@ pub struct Basis<'a> {
     pub moments: &'a FleetMoments,
     /// The scores of past advice, in the order of [`crate::scores::Bucket::ALL`].
     pub scores: &'a [Scores; 7],
+    /// What stays of what sessions had in common.
+    pub persistence: &'a Persistence,
     /// The definition's own past.
     pub own_past: &'a OwnPast,
     /// The greatest demand of a session of this topology; `None`: there is none.
@@ -66,6 +69,7 @@ impl Basis<'_> {
         } else {
             Prediction::alone(&prior, self.topologies)?
         };
+        let prediction = prediction.following(self.persistence.share() * self.own_past.recent());
         let calibration = Calibration::new(self.scores, prediction.sessions, prediction.degrees);
         Some((prior, prediction, calibration))
     }
@@ -80,9 +84,10 @@ impl Basis<'_> {
         let (prior, prediction, calibration) = self.parts()?;
         let is_calibrated = calibration.is_calibrated();
         let calibrated = calibration.score(self.own_past.level(promise.share()));
-        let base = self.base.map_or(1.0, |base| base.value);
-        let computed = base * (prediction.location + calibrated.score * prediction.spread).exp();
-        let raised = self.largest.filter(|largest| !is_calibrated && *largest > computed);
+        let factor = (prediction.location + calibrated.score * prediction.spread).exp();
+        let computed = self.base.map_or(factor, |base| base.times(factor));
+        let rests_on_little = calibrated.rests_on_little();
+        let raised = self.largest.filter(|largest| rests_on_little && *largest > computed);
         let wanted = raised.unwrap_or(computed);
         let capped = self.nominal.filter(|nominal| *nominal < wanted);
         Some(Estimate {

@@ -9,10 +9,11 @@ use crate::base::{Base, KindPools, PoolSum};
 use crate::estimate::{Basis, Estimate};
 use crate::evidence::{SessionEvidence, amount};
 use crate::fleet_moments::{DefinitionMoments, FleetMoments};
-use crate::own_past::{OwnPast, ShareBelow};
+use crate::own_past::{OwnPast, PastScore, ShareBelow};
+use crate::persistence::Persistence;
 use crate::prediction::Prediction;
 use crate::promise::Promise;
-use crate::ratios::{LogDemands, TopologyDemands};
+use crate::ratios::{LogDemand, LogDemands, TopologyDemands};
 use crate::resource::Resource;
 use crate::scores::{Bucket, Score, Scores};
 use crate::topology::{NodeKind, Topology};
@@ -20,14 +21,19 @@ use crate::topology::{NodeKind, Topology};
 /// Advice by topology is scored where this share of its base was measured.
 const MEASURED_ENOUGH: f64 = 0.8;
 
+/// Sessions further than this many spreads from what was expected count as ones that lie at this distance.
+const LEARNT_WITHIN: f64 = 2.5;
+
 /// What is kept of one resource over the whole fleet.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct FleetSums {
     pools: BTreeMap<NodeKind, PoolSum>,
+    by_size: BTreeMap<NodeKind, PoolSum>,
     by_node_definition: BTreeMap<String, PoolSum>,
     any: PoolSum,
     moments: FleetMoments,
     scores: [Scores; 7],
+    persistence: Persistence,
 }
 
 /// What is kept of one resource of one definition.
@@ -53,9 +59,10 @@ struct OwnDemands {
 pub struct SessionStep {
     /// Sessions of the definition that were known before it.
     pub sessions_before: u64,
+    learnt: Option<LogDemand>,
     score: Option<Score>,
-    share_below: Option<ShareBelow>,
-    pushed_out: Option<ShareBelow>,
+    past: Option<PastScore>,
+    pushed_out: Option<PastScore>,
     by_topology: Option<Score>,
     by_topology_before: Option<Score>,
     moments_before: Option<DefinitionMoments>,
@@ -90,6 +97,7 @@ impl View<'_> {
             KindPools {
                 others: self.fleet.pools.get(kind).copied().unwrap_or_default().without(own),
                 own,
+                any_image: self.fleet.by_size.get(&kind.of_any_image()).copied().unwrap_or_default(),
                 node_definition: self.fleet.by_node_definition.get(&kind.node_definition).copied().unwrap_or_default(),
                 any: self.fleet.any,
             }
@@ -136,6 +144,7 @@ impl View<'_> {
             topologies: &topologies,
             moments: &self.fleet.moments,
             scores: &self.fleet.scores,
+            persistence: &self.fleet.persistence,
             own_past: &self.definition.own_past,
             largest,
         })
@@ -170,8 +179,9 @@ impl Fleet {
             let (definition, fleet) = (resource.part_mut(sums), resource.part_mut(&mut self.sums));
             let mut step = SessionStep {
                 sessions_before: definition.topologies.values().map(|own| own.sums.sessions).sum(),
+                learnt: None,
                 score: None,
-                share_below: None,
+                past: None,
                 pushed_out: None,
                 by_topology: None,
                 by_topology_before: definition.by_topology,
@@ -184,17 +194,19 @@ impl Fleet {
             }
             let Some((demand, scored)) = demand.zip(scored) else { return step };
             let own = definition.topologies.entry(session.topology.clone()).or_default();
-            own.sums.add(demand, resource);
+            own.sums.add(scored.learnt);
+            step.learnt = Some(scored.learnt);
             *own.units.entry(resource.units(demand)).or_default() += 1;
             step.by_topology = scored.by_topology;
             if let Some(score) = scored.by_topology {
                 fleet.replace_by_topology(definition.by_topology, Some(score));
                 definition.by_topology = Some(score);
             }
-            if let Some((score, share)) = scored.by_sessions {
+            if let Some((score, past)) = scored.by_sessions {
                 fleet.scores[Bucket::from_sessions(step.sessions_before).index()].add(score);
-                step.pushed_out = definition.own_past.push(share);
-                (step.score, step.share_below) = (Some(score), Some(share));
+                fleet.persistence.add(past.score, definition.own_past.recent());
+                step.pushed_out = definition.own_past.push(past);
+                (step.score, step.past) = (Some(score), Some(past));
             }
             self.set_moments(&session.definition_id, resource, None);
             step
@@ -214,7 +226,9 @@ impl Fleet {
             }
             let Some(demand) = amount(*resource.part(&session.demand)) else { continue };
             if let Some(own) = definition.topologies.get_mut(&session.topology) {
-                own.sums.remove(demand, resource);
+                if let Some(learnt) = step.learnt {
+                    own.sums.remove(learnt);
+                }
                 let units = resource.units(demand);
                 match own.units.get_mut(&units) {
                     Some(count) if *count > 1 => *count -= 1,
@@ -226,9 +240,10 @@ impl Fleet {
                 fleet.replace_by_topology(step.by_topology, step.by_topology_before);
                 definition.by_topology = step.by_topology_before;
             }
-            if let Some(score) = step.score {
+            if let Some((score, past)) = step.score.zip(step.past) {
                 fleet.scores[Bucket::from_sessions(step.sessions_before).index()].remove(score);
                 definition.own_past.pop(step.pushed_out);
+                fleet.persistence.remove(past.score, definition.own_past.recent());
             }
             self.set_moments(&session.definition_id, resource, Some(step.moments_before));
         }
@@ -264,12 +279,14 @@ fn take_from<K: Ord>(pools: &mut BTreeMap<K, PoolSum>, key: &K, demand: f64, res
 impl FleetSums {
     fn add_node(&mut self, kind: &NodeKind, demand: f64, resource: Resource) {
         self.pools.entry(kind.clone()).or_default().add(demand, resource);
+        self.by_size.entry(kind.of_any_image()).or_default().add(demand, resource);
         self.by_node_definition.entry(kind.node_definition.clone()).or_default().add(demand, resource);
         self.any.add(demand, resource);
     }
 
     fn remove_node(&mut self, kind: &NodeKind, demand: f64, resource: Resource) {
         take_from(&mut self.pools, kind, demand, resource);
+        take_from(&mut self.by_size, &kind.of_any_image(), demand, resource);
         take_from(&mut self.by_node_definition, &kind.node_definition, demand, resource);
         self.any.remove(demand, resource);
     }
@@ -288,10 +305,12 @@ impl FleetSums {
 
 /// The scores of a session under the advice that was possible before it.
 struct Scored {
+    /// What the definition learns of it.
+    learnt: LogDemand,
     /// As if its definition had never run.
     by_topology: Option<Score>,
     /// By the sessions before it, with the share of scores below; `None`: there were none.
-    by_sessions: Option<(Score, ShareBelow)>,
+    by_sessions: Option<(Score, PastScore)>,
 }
 
 impl Scored {
@@ -302,13 +321,22 @@ impl Scored {
                 let prior = basis.moments.prior(view.resource);
                 Score::new(Prediction::new(&prior, &[]).score(log - base.value.ln()))
             });
-            let by_sessions = basis.expectation().filter(|(prediction, _)| prediction.sessions > 0);
-            let by_sessions = by_sessions.map(|(prediction, calibration)| {
-                let base = basis.base.map_or(1.0, |base| base.value);
-                let score = Score::new(prediction.score(log - base.ln()));
-                (score, ShareBelow::new(calibration.share_below(score)))
-            });
-            Self { by_topology, by_sessions }
+            let expected = basis.expectation().filter(|(prediction, _)| prediction.sessions > 0);
+            let Some((prediction, calibration)) = expected else {
+                return Self { learnt: LogDemand::new(demand, view.resource), by_topology, by_sessions: None };
+            };
+            let base = basis.base.map_or(1.0, |base| base.value).ln();
+            let score = Score::new(prediction.score(log - base));
+            let past = PastScore {
+                score: Score::new(prediction.score(log - base + prediction.followed)),
+                share: ShareBelow::new(calibration.share_below(score)),
+            };
+            let (expected, furthest) = (base + prediction.location, LEARNT_WITHIN * prediction.spread);
+            Self {
+                learnt: LogDemand::within(demand, view.resource, expected, furthest),
+                by_topology,
+                by_sessions: Some((score, past)),
+            }
         })
     }
 }

@@ -155,13 +155,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::ratios::LogDemands;
+    use crate::ratios::{LogDemand, LogDemands};
 
     const MEMORY: Resource = Resource::MemoryMb;
 
     fn definition(demands: &[f64], base: f64) -> DefinitionMoments {
         let mut sums = LogDemands::default();
-        demands.iter().for_each(|demand| sums.add(*demand, MEMORY));
+        demands.iter().for_each(|demand| sums.add(LogDemand::new(*demand, MEMORY)));
         DefinitionMoments::new(&[TopologyDemands { demands: sums, base, is_asked: true }]).unwrap()
     }
 

@@ -17,6 +17,7 @@ pub mod fleet;
 pub mod fleet_moments;
 pub mod history;
 pub mod own_past;
+pub mod persistence;
 pub mod prediction;
 pub mod promise;
 pub mod ratios;

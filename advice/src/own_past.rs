@@ -5,15 +5,24 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use crate::scores::Score;
+
 /// Most sessions that a correction looks back on.
 const LONGEST: usize = 64;
 /// As many sessions of the definition count as much as the fleet does.
-const FLEET: f64 = 20.0;
+const FLEET: f64 = 25.0;
 /// Each session counts for this part of the one after it.
 const DECAY: f64 = 0.97;
-/// A correction leaves this part of the promised misses, and allows this many times as many.
-const LEAST_MISSES: f64 = 0.2;
+/// A correction leaves this part of the promised misses.
+const LEAST_MISSES: f64 = 0.4;
+/// A correction allows this many times the promised misses.
 const MOST_MISSES: f64 = 1.5;
+/// Among recent sessions, each counts for this part of the one after it.
+const RECENT_DECAY: f64 = 0.75;
+/// Sessions that count as recent, at most.
+const RECENT: usize = 16;
+/// No session counts as further off than this many spreads.
+pub(crate) const FURTHEST: f64 = 4.0;
 
 /// The share of the fleet's scores that lay below that of a session, in parts of 65,535.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,28 +41,48 @@ impl ShareBelow {
     }
 }
 
-/// Where a definition's last sessions lay among the scores of the fleet, oldest first. They are kept without a promise, so that
-/// they tell of any.
+/// How a session lay to what was expected of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastScore {
+    /// Spreads above the location, before that followed the sessions right before it.
+    pub score: Score,
+    /// Where it lay among the scores of the fleet.
+    pub share: ShareBelow,
+}
+
+/// A definition's last sessions, oldest first. They are kept without a promise, so that they tell of any.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct OwnPast(VecDeque<ShareBelow>);
+pub struct OwnPast(VecDeque<PastScore>);
 
 impl OwnPast {
     /// That of a definition without sessions.
     pub(crate) const NONE: Self = Self(VecDeque::new());
 
     /// Adds the newest session; the oldest one, which it pushes out, is given back.
-    pub fn push(&mut self, share: ShareBelow) -> Option<ShareBelow> {
-        self.0.push_back(share);
+    pub fn push(&mut self, newest: PastScore) -> Option<PastScore> {
+        self.0.push_back(newest);
         if self.0.len() > LONGEST { self.0.pop_front() } else { None }
     }
 
     /// Takes the newest session out, and puts back the one that it pushed out.
-    pub fn pop(&mut self, pushed_out: Option<ShareBelow>) {
+    pub fn pop(&mut self, pushed_out: Option<PastScore>) {
         self.0.pop_back();
-        if let Some(share) = pushed_out {
-            self.0.push_front(share);
+        if let Some(oldest) = pushed_out {
+            self.0.push_front(oldest);
         }
+    }
+
+    /// By how many spreads the last few sessions lay above what was expected of them, the newest counting most: what sessions of
+    /// one cohort have in common, and what has changed of late.
+    pub fn recent(&self) -> f64 {
+        let (mut weight, mut weights, mut sum) = (1.0, 1.0, 0.0);
+        for past in self.0.iter().rev().take(RECENT) {
+            sum += weight * past.score.spreads().clamp(-FURTHEST, FURTHEST);
+            weights += weight;
+            weight *= RECENT_DECAY;
+        }
+        sum / weights
     }
 
     /// The level at which the fleet's scores keep this promise for the definition: the quantile of its own shares, newest
@@ -64,8 +93,8 @@ impl OwnPast {
         let bounds = ((1.0 - MOST_MISSES * misses).max(promise / 2.0), 1.0 - LEAST_MISSES * misses);
         let mut weight = 1.0;
         let mut shares: Vec<(f64, f64)> = Vec::with_capacity(self.0.len());
-        for share in self.0.iter().rev() {
-            shares.push((share.get(), weight));
+        for past in self.0.iter().rev() {
+            shares.push((past.share.get(), weight));
             weight *= DECAY;
         }
         shares.sort_by(|one, other| one.0.total_cmp(&other.0));
@@ -87,7 +116,7 @@ impl OwnPast {
 
     /// Sessions that it looks back on, and how many of them the promise would have missed by the fleet's scores alone.
     pub fn missed(&self, promise: f64) -> (usize, usize) {
-        (self.0.len(), self.0.iter().filter(|share| share.get() >= promise).count())
+        (self.0.len(), self.0.iter().filter(|past| past.share.get() >= promise).count())
     }
 }
 
@@ -98,7 +127,7 @@ mod tests {
     fn past(shares: &[f64]) -> OwnPast {
         let mut past = OwnPast::default();
         shares.iter().for_each(|share| {
-            past.push(ShareBelow::new(*share));
+            past.push(PastScore { score: Score::new(1.0), share: ShareBelow::new(*share) });
         });
         past
     }
@@ -106,10 +135,10 @@ mod tests {
     #[test]
     fn a_session_beyond_the_promise_raises_the_level_and_covered_ones_lower_it_by_a_little() {
         assert_eq!(past(&[]).level(0.9), 0.9);
-        // 20·ℓ + 1 = 0.9 · 21.
-        assert!((past(&[0.5]).level(0.9) - 0.895).abs() < 1e-9);
-        // 20·ℓ = 0.9 · 21, and 0.93 is covered from 0.93 on.
-        assert!((past(&[0.99]).level(0.9) - 0.945).abs() < 1e-4);
+        // 25·ℓ + 1 = 0.9 · 26.
+        assert!((past(&[0.5]).level(0.9) - 0.896).abs() < 1e-9);
+        // 25·ℓ = 0.9 · 26, and 0.93 is covered from 0.93 on.
+        assert!((past(&[0.99]).level(0.9) - 0.936).abs() < 1e-4);
         assert!((past(&[0.93]).level(0.9) - 0.93).abs() < 1e-4);
         assert_eq!(past(&[0.95, 0.5]).missed(0.9), (2, 1));
         assert!(past(&[0.99, 0.5, 0.5]).level(0.9) < past(&[0.5, 0.5, 0.99]).level(0.9), "the newest counts most");
@@ -117,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_correction_is_bounded() {
-        assert!((past(&[1.0; 64]).level(0.95) - 0.99).abs() < 1e-9);
+        assert!((past(&[1.0; 64]).level(0.95) - 0.98).abs() < 1e-9);
         assert!((past(&[0.0; 64]).level(0.95) - 0.925).abs() < 1e-9);
     }
 
@@ -125,7 +154,7 @@ mod tests {
     fn what_was_pushed_out_comes_back() {
         let mut held = past(&[0.25; 64]);
         let before = held.clone();
-        let pushed_out = held.push(ShareBelow::new(0.75));
+        let pushed_out = held.push(PastScore { score: Score::new(1.0), share: ShareBelow::new(0.75) });
         assert_ne!(held, before);
         held.pop(pushed_out);
         assert_eq!(held, before);

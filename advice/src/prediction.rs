@@ -9,7 +9,7 @@ use crate::ratios::{Ratios, TopologyDemands};
 use crate::resource::LOG_PARTS;
 
 /// d₀: as many sessions of a definition count as much as the fleet's variance does.
-const DEGREES_OF_FLEET: f64 = 6.0;
+const DEGREES_OF_FLEET: f64 = 12.0;
 /// By this share of the variance between definitions a definition may differ from itself after its topology changed.
 const CHANGE_OF_TOPOLOGY: f64 = 0.15;
 /// Variance of a definition's ratio where nothing is known of its nodes: sessions alone count.
@@ -28,6 +28,8 @@ pub struct Prediction {
     pub location: f64,
     /// Weight of the definition's own sessions in it, 0 to 1; the rest is the fleet's.
     pub own_weight: f64,
+    /// By how much the location follows the definition's last sessions, of that.
+    pub followed: f64,
     /// Variance of the location: how well it is known.
     pub location_variance: f64,
     /// s²: variance of a session around its definition.
@@ -72,6 +74,7 @@ impl Prediction {
             ratio: (all.sessions > 0.0).then_some(all.mean),
             location: state.mean,
             own_weight: state.own_weight,
+            followed: 0.0,
             location_variance: state.variance,
             variance,
             spread: (variance + state.variance).sqrt(),
@@ -93,6 +96,13 @@ impl Prediction {
             let prior = Prior { mean: own.mean, variance_between: UNKNOWN_VARIANCE, ..*prior };
             Self::new(&prior, &asked)
         })
+    }
+
+    /// The prediction that follows sessions which lay so many spreads above the location.
+    #[must_use]
+    pub(crate) fn following(self, spreads: f64) -> Self {
+        let followed = spreads * self.spread;
+        Self { location: self.location + followed, followed, ..self }
     }
 
     /// How many spreads a ratio lies above the location.
@@ -124,7 +134,7 @@ impl Location {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ratios::LogDemands;
+    use crate::ratios::{LogDemand, LogDemands};
     use crate::resource::Resource;
 
     const PRIOR: Prior = Prior {
@@ -138,7 +148,7 @@ mod tests {
 
     fn sessions(demand: f64, count: usize, is_asked: bool) -> TopologyDemands {
         let mut demands = LogDemands::default();
-        (0..count).for_each(|_| demands.add(demand, Resource::MemoryMb));
+        (0..count).for_each(|_| demands.add(LogDemand::new(demand, Resource::MemoryMb)));
         TopologyDemands { demands, base: 1000.0, is_asked }
     }
 
@@ -155,9 +165,9 @@ mod tests {
         let prediction = Prediction::new(&PRIOR, &[sessions(1000.0, 4, true)]);
         assert!((prediction.location - -0.2 / 17.0).abs() < 1e-4, "{prediction:?}");
         assert!((prediction.own_weight - 16.0 / 17.0).abs() < 1e-6);
-        // s² = 6 · 0.01 / (6 + 3); its own sessions did not differ at all.
-        assert!((prediction.variance - 0.06 / 9.0).abs() < 1e-9);
-        assert!((prediction.spread.powi(2) - (0.06 / 9.0 + 0.01 / 4.25)).abs() < 1e-6);
+        // s² = 12 · 0.01 / (12 + 3); its own sessions did not differ at all.
+        assert!((prediction.variance - 0.12 / 15.0).abs() < 1e-9);
+        assert!((prediction.spread.powi(2) - (0.12 / 15.0 + 0.01 / 4.25)).abs() < 1e-6);
     }
 
     #[test]

@@ -7,6 +7,27 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::{LOG_PARTS, Resource};
 
+/// The logarithm of a session's demand, in parts of [`LOG_PARTS`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LogDemand(i64);
+
+impl LogDemand {
+    /// That of an amount: cores or MB.
+    pub fn new(demand: f64, resource: Resource) -> Self {
+        Self(resource.log_units(demand))
+    }
+
+    /// That of an amount, and no further from what was expected than this: a single session that lies far off says little of
+    /// the next ones.
+    #[expect(clippy::cast_possible_truncation, reason = "logarithms of amounts are within ±30")]
+    pub fn within(demand: f64, resource: Resource, expected: f64, furthest: f64) -> Self {
+        let bound = |log: f64| (log * LOG_PARTS).round() as i64;
+        let (least, most) = (bound(expected - furthest), bound(expected + furthest));
+        Self(resource.log_units(demand).clamp(least.min(most), most))
+    }
+}
+
 /// Logarithms of the demands of a definition's sessions of one topology, added up in parts of [`LOG_PARTS`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogDemands {
@@ -19,17 +40,15 @@ pub struct LogDemands {
 }
 
 impl LogDemands {
-    /// Adds a session's demand: cores or MB.
-    pub fn add(&mut self, demand: f64, resource: Resource) {
-        let log = resource.log_units(demand);
+    /// Adds a session.
+    pub fn add(&mut self, LogDemand(log): LogDemand) {
         self.sessions += 1;
         self.sum += log;
         self.sum_of_squares += i128::from(log) * i128::from(log);
     }
 
-    /// Takes a session's demand out that was added before.
-    pub fn remove(&mut self, demand: f64, resource: Resource) {
-        let log = resource.log_units(demand);
+    /// Takes a session out that was added before.
+    pub fn remove(&mut self, LogDemand(log): LogDemand) {
         self.sessions = self.sessions.saturating_sub(1);
         self.sum -= log;
         self.sum_of_squares -= i128::from(log) * i128::from(log);
@@ -106,7 +125,7 @@ mod tests {
 
     fn demands(amounts: &[f64]) -> LogDemands {
         let mut demands = LogDemands::default();
-        amounts.iter().for_each(|amount| demands.add(*amount, CPU));
+        amounts.iter().for_each(|amount| demands.add(LogDemand::new(*amount, CPU)));
         demands
     }
 
@@ -122,6 +141,12 @@ mod tests {
         assert!((all.mean - 2.0 / 3.0 * 4.0_f64.ln()).abs() < 1e-3 && all.sessions == 3.0, "{all:?}");
         assert!((Ratios::over(&topologies, |topology| topology.is_asked).mean - 4.0_f64.ln()).abs() < 1e-3);
         assert_eq!(Ratios::over(&[], |_| true), Ratios::default());
+    }
+
+    #[test]
+    fn a_session_far_off_counts_as_one_that_lies_at_the_bound() {
+        let within = |demand: f64| LogDemand::within(demand, CPU, 0.0, 2.0_f64.ln());
+        assert_eq!([0.1, 1.5, 90.0].map(within), [0.5, 1.5, 2.0].map(|demand| LogDemand::new(demand, CPU)));
     }
 
     #[test]
@@ -144,11 +169,11 @@ mod tests {
             stay in proptest::collection::vec(0.0..1e9_f64, 0..20), go in proptest::collection::vec(0.0..1e9_f64, 0..20),
         ) {
             let mut sum = demands(&go);
-            stay.iter().for_each(|amount| sum.add(*amount, CPU));
+            stay.iter().for_each(|amount| sum.add(LogDemand::new(*amount, CPU)));
             let reversed: Vec<f64> = stay.iter().rev().chain(&go).copied().collect();
             prop_assert_eq!(sum, demands(&reversed));
             prop_assert_eq!(sum, demands(&go).with(demands(&stay)));
-            go.iter().for_each(|amount| sum.remove(*amount, CPU));
+            go.iter().for_each(|amount| sum.remove(LogDemand::new(*amount, CPU)));
             prop_assert_eq!(sum, demands(&stay));
         }
     }

@@ -43,6 +43,12 @@ impl NodeKind {
         }
     }
 
+    /// The kind of the same definition and size, whatever its image.
+    #[must_use]
+    pub fn of_any_image(&self) -> Self {
+        Self { image_definition: None, ..self.clone() }
+    }
+
     /// What CML gives such a node: cores or MB. Nothing is known of its disk.
     #[expect(clippy::cast_precision_loss, reason = "a node has at most 1e9 MB")]
     pub fn nominal(&self, resource: Resource) -> Option<f64> {

@@ -24,7 +24,7 @@ pub struct Family {
     pub cohorts: f64,
     /// Of what all sessions of a day have in common.
     pub days: f64,
-    /// Of a session's memory within its cohort; CPU varies by two and a half times that, storage by half.
+    /// Of a session's memory within its cohort; CPU varies by two and a half times that, storage by a third.
     pub sessions: f64,
     /// How sessions differ.
     pub tail: Tail,

@@ -4,6 +4,7 @@
 //! bench-advice                       the table, over all families of fleets
 //! bench-advice --seeds 5..15         by other seeds
 //! bench-advice --families held-out   by families that no constant of the method was chosen by; or by the name of one
+//! bench-advice --definitions 50      fleets of this size, instead of 200 and of 20
 //! bench-advice --compare             all rules beside each other
 //! ```
 
@@ -24,12 +25,15 @@ type Failure = Box<dyn std::error::Error>;
 struct Arguments {
     seeds: Range<u64>,
     families: Vec<Family>,
+    /// Numbers of definitions of the fleets.
+    definitions: Vec<u64>,
     compare: bool,
 }
 
 impl Arguments {
     fn read(mut given: impl Iterator<Item = String>) -> Result<Self, Failure> {
-        let mut arguments = Self { seeds: 0..5, families: FAMILIES.to_vec(), compare: false };
+        let mut arguments =
+            Self { seeds: 0..5, families: FAMILIES.to_vec(), definitions: vec![200, 20], compare: false };
         while let Some(argument) = given.next() {
             match argument.as_str() {
                 "--seeds" => {
@@ -49,8 +53,16 @@ impl Arguments {
                         return Err(format!("no family {name:?}; there are held-out and {names:?}").into());
                     }
                 }
+                "--definitions" => {
+                    let number = given.next().ok_or("--definitions needs a number such as 200")?;
+                    arguments.definitions = vec![number.parse::<u64>()?.clamp(1, 10_000)];
+                }
                 "--compare" => arguments.compare = true,
-                other => return Err(format!("{other:?} is no argument; see --seeds, --families, --compare").into()),
+                other => {
+                    return Err(
+                        format!("{other:?} is no argument; see --seeds, --families, --definitions, --compare").into()
+                    );
+                }
             }
         }
         Ok(arguments)
@@ -89,10 +101,10 @@ fn run() -> Result<(), Failure> {
     let mut out = std::io::stdout();
     let names: Vec<&str> = arguments.families.iter().map(|family| family.name).collect();
     writeln!(out, "seeds {:?}, families {names:?}", arguments.seeds)?;
-    for definitions in [200, 20] {
+    for definitions in arguments.definitions.iter().copied() {
         // Ten fleets of 20 definitions say as much as one of 200.
         let seeds = arguments.seeds.start
-            ..arguments.seeds.start + (arguments.seeds.end - arguments.seeds.start) * (200 / definitions);
+            ..arguments.seeds.start + (arguments.seeds.end - arguments.seeds.start) * (200 / definitions).max(1);
         let size = Size { definitions: definitions as usize, sessions: None };
         let (fleets, future) = walked(&arguments, size, seeds, &promises)?;
         writeln!(out, "\nfleets of {definitions} definitions")?;

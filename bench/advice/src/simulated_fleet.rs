@@ -64,24 +64,29 @@ struct Shared {
 }
 
 /// By how much more than memory a resource varies.
-const VARIATION: ByResource<f64> = ByResource { cpu_cores: 2.5, memory_mb: 1.0, storage_mb: 0.5 };
+const VARIATION: ByResource<f64> = ByResource { cpu_cores: 2.5, memory_mb: 1.0, storage_mb: 0.35 };
 const FUTURE: usize = 200;
 const SECONDS_OF_A_DAY: i64 = 86_400;
 
 fn kinds(family: &Family, random: &mut Random) -> Vec<SimulatedKind> {
+    // Nodes of one definition use about the same share of what they are given, whatever their image.
+    let shares: Vec<(f64, f64, f64)> = (0..16)
+        .map(|_| (random.log_between(0.05, 0.4), random.between(0.25, 0.8), random.log_between(100.0, 4000.0)))
+        .collect();
     let sizes = [(1.0, 512.0), (1.0, 1024.0), (2.0, 2048.0), (2.0, 4096.0), (4.0, 8192.0), (8.0, 16_384.0)];
     (0..24)
         .map(|number| {
             let (cpus, memory) = sizes[random.below(sizes.len())];
+            let (cpu_share, memory_share, disk) = shares[number % shares.len()];
             let image = random.happens(0.5).then(|| format!("image-{}", number % 5));
             let name = format!("node-{}", number % 16);
             SimulatedKind {
                 kind: NodeKind::new(name, image, Some(cpus), Some(memory)),
                 nominal: ByResource { cpu_cores: cpus, memory_mb: memory, storage_mb: f64::INFINITY },
                 mean: ByResource {
-                    cpu_cores: cpus * random.log_between(0.05, 0.4),
-                    memory_mb: memory * random.between(0.25, 0.8),
-                    storage_mb: random.log_between(100.0, 4000.0),
+                    cpu_cores: cpus * cpu_share * random.between(0.9, 1.1),
+                    memory_mb: memory * memory_share * random.between(0.95, 1.05),
+                    storage_mb: disk * random.between(0.95, 1.05),
                 },
                 knows_memory: !random.happens(family.missing_memory / 2.0),
             }

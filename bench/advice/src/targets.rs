@@ -207,6 +207,8 @@ pub fn comparison(fleets: &[Vec<Advised>]) -> Vec<String> {
         let mut rows: Vec<(String, Size)> = Vec::new();
         for (number, promise) in PROMISES.into_iter().enumerate() {
             rows.push((format!("advice at {promise}"), Box::new(move |advised| advised.sizes[number])));
+            let ideal = move |advised: &Advised| advised.ideal.as_ref().map(|ideal| ideal[number]);
+            rows.push((format!("ideal at {promise}"), Box::new(ideal)));
         }
         for (number, rule) in Rule::ALL.into_iter().enumerate() {
             rows.push((rule.as_str().to_owned(), Box::new(move |advised| advised.by_rules[number])));

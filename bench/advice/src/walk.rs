@@ -1,6 +1,6 @@
 //! A fleet walked through session by session: what each rule says before a session, and what the session then needed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use advice::fleet::Fleet;
 use advice::promise::Promise;
@@ -33,6 +33,9 @@ pub struct Advised {
     pub by_rules: [Option<f64>; 3],
     /// The greatest demand that was known.
     pub largest: Option<f64>,
+    /// What covers the promised shares of the sessions to come, in the order of the promises: what only the simulation
+    /// knows. `None`: the definition grows.
+    pub ideal: Option<Vec<f64>>,
 }
 
 /// How often the greatest demand of the first sessions of a definition covers sessions of days to come.
@@ -49,6 +52,7 @@ pub fn walk(simulated: &SimulatedFleet, promises: &[Promise]) -> (Vec<Advised>, 
     let mut fleet = Fleet::default();
     let mut past: BTreeMap<(usize, Resource), Vec<PastSession>> = BTreeMap::new();
     let mut of_topology: BTreeMap<(usize, Resource, bool), usize> = BTreeMap::new();
+    let ideal = ideal_sizes(simulated, promises);
     let mut advised = Vec::new();
     for session in &simulated.sessions {
         let evidence = &session.evidence;
@@ -72,6 +76,7 @@ pub fn walk(simulated: &SimulatedFleet, promises: &[Promise]) -> (Vec<Advised>, 
                 sizes: promises.iter().map(size).collect(),
                 by_rules: Rule::ALL.map(|rule| rule.size(resource, past)),
                 largest: past.iter().map(|session| session.demand).reduce(f64::max),
+                ideal: ideal.get(&(session.definition, resource)).cloned(),
             });
             *count += 1;
             past.push(PastSession { ended_at: evidence.ended_at, demand, nominal });
@@ -81,12 +86,32 @@ pub fn walk(simulated: &SimulatedFleet, promises: &[Promise]) -> (Vec<Advised>, 
     (advised, covered_future(simulated, &past), fleet)
 }
 
+/// Of definitions that do not grow, what covers the promised shares of their sessions to come.
+fn ideal_sizes(simulated: &SimulatedFleet, promises: &[Promise]) -> BTreeMap<(usize, Resource), Vec<f64>> {
+    let grown = grown(simulated);
+    let mut found = BTreeMap::new();
+    for (definition, future) in simulated.future.iter().enumerate().filter(|(number, _)| !grown.contains(number)) {
+        for resource in Resource::ALL {
+            let mut demands: Vec<f64> = future.iter().map(|demand| *resource.part(demand)).collect();
+            demands.sort_by(f64::total_cmp);
+            let rank =
+                |promise: &Promise| ((demands.len() as f64 * promise.share()).ceil() as usize).clamp(1, demands.len());
+            found.insert((definition, resource), promises.iter().map(|promise| demands[rank(promise) - 1]).collect());
+        }
+    }
+    found
+}
+
+/// The definitions that grow.
+fn grown(simulated: &SimulatedFleet) -> BTreeSet<usize> {
+    simulated.sessions.iter().filter(|session| session.grown).map(|session| session.definition).collect()
+}
+
 fn covered_future(
     simulated: &SimulatedFleet,
     past: &BTreeMap<(usize, Resource), Vec<PastSession>>,
 ) -> Vec<CoveredFuture> {
-    let grown: Vec<usize> =
-        simulated.sessions.iter().filter(|session| session.grown).map(|session| session.definition).collect();
+    let grown = grown(simulated);
     let mut found = Vec::new();
     for ((definition, resource), past) in past.iter().filter(|((definition, _), _)| !grown.contains(definition)) {
         for sessions in [3, 10, 20].into_iter().filter(|sessions| *sessions <= past.len()) {

@@ -5,7 +5,6 @@
 mod cml;
 mod command_consumer;
 mod destinations;
-mod pressure;
 mod requests;
 mod sampling;
 mod sampling_faults;
