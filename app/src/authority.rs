@@ -70,7 +70,16 @@ pub struct NotAuthorized {
 const GROUPS: [(&str, &[CommandName]); 7] = {
     use CommandName as C;
     [
-        ("observations", &[C::RequestResourceObservation, C::RecordResourceObservation, C::RecordObservationFailure]),
+        (
+            // Of labs and of workers.
+            "observations",
+            &[
+                C::RequestResourceObservation,
+                C::RecordResourceObservation,
+                C::RecordObservationFailure,
+                C::RecordWorkerPressure,
+            ],
+        ),
         ("transitions", &[C::TransitionLabletSession]),
         ("sessions", &[C::CreateLabletSession, C::TransitionLabletSession]),
         ("definitions", &[C::CreateLabletDefinition, C::ReviseLabletDefinition]),
@@ -84,6 +93,7 @@ const GROUPS: [(&str, &[CommandName]); 7] = {
                 C::RequestResourceObservation,
                 C::RecordResourceObservation,
                 C::RecordObservationFailure,
+                C::RecordWorkerPressure,
             ],
         ),
         ("all", &C::ALL),
@@ -270,6 +280,7 @@ mod tests {
     #[test]
     fn who_is_not_named_sends_sessions_and_observations_and_nothing_else() {
         let default = [
+            "record_worker_pressure",
             "create_lablet_session",
             "transition_lablet_session",
             "request_resource_observation",
@@ -302,15 +313,15 @@ mod tests {
         assert!(may(&authorities, "somebody").is_empty());
         assert!(may(&authorities, "booking.x").is_empty());
         // Without its own commands no observation would ever be recorded.
-        assert_eq!(may(&authorities, CONTROLLER_TEAM).len(), 5);
-        assert_eq!(may(&teams("controller=observations"), CONTROLLER_TEAM).len(), 3);
+        assert_eq!(may(&authorities, CONTROLLER_TEAM).len(), 6);
+        assert_eq!(may(&teams("controller=observations"), CONTROLLER_TEAM).len(), 4);
     }
 
     #[test]
     fn a_refusal_names_sender_command_and_setting() {
         let refused =
             |sender| Authorities::default().check(&sender, CommandName::ChangeWorker).unwrap_err().to_string();
-        insta::assert_snapshot!(refused(Sender::Team("grading".to_owned())), @r#"the team "grading" may not send change_worker, only create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure; an operator may add change_worker or the group workers for it to LABLET_TEAM_AUTHORITY"#);
+        insta::assert_snapshot!(refused(Sender::Team("grading".to_owned())), @r#"the team "grading" may not send change_worker, only record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure; an operator may add change_worker or the group workers for it to LABLET_TEAM_AUTHORITY"#);
         assert!(refused(Sender::Key("booking".to_owned())).contains("LABLET_INTERNAL_API_KEY_AUTHORITY"));
         assert!(!refused(Sender::Team("a\u{1b}[31m\nforged".to_owned())).contains(['\n', '\u{1b}']));
     }
@@ -334,7 +345,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nobody_has_more_than_their_own_entry(name in "[a-z]{1,8}", other in "[a-z]{1,8}", command in 0..9_usize) {
+        fn nobody_has_more_than_their_own_entry(name in "[a-z]{1,8}", other in "[a-z]{1,8}", command in 0..10_usize) {
             prop_assume!(name != other && name != CONTROLLER_TEAM && other != CONTROLLER_TEAM);
             let authorities = teams(&format!("{name}={};*=none", CommandName::ALL[command]));
             prop_assert_eq!(may(&authorities, &name), [CommandName::ALL[command].as_str()]);

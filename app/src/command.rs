@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use domain::lablet_definition::{DefinitionRevision, NewDefinition};
 use domain::lablet_session::{NewSession, ObservationFailure, ObservationReport, Transition};
-use domain::worker::{NewWorker, WorkerChange};
+use domain::worker::{NewWorker, PressureReport, WorkerChange};
 use domain::{ActorName, DefinitionId, Invalid, RequestId, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -48,6 +48,13 @@ pub enum Command {
         /// What changes.
         change: WorkerChange,
     },
+    /// Record how much of a worker is free, and what it is short of.
+    RecordWorkerPressure {
+        /// The worker.
+        id: WorkerId,
+        /// What was read.
+        report: PressureReport,
+    },
     /// Begin a session.
     CreateLabletSession(NewSession),
     /// Move a session on in its life.
@@ -82,11 +89,12 @@ pub enum Command {
 
 impl Command {
     /// The names of all commands, as they stand in subjects and types.
-    pub const NAMES: [&'static str; 9] = [
+    pub const NAMES: [&'static str; 10] = [
         "create_lablet_definition",
         "revise_lablet_definition",
         "register_worker",
         "change_worker",
+        "record_worker_pressure",
         "create_lablet_session",
         "transition_lablet_session",
         "request_resource_observation",
@@ -96,13 +104,24 @@ impl Command {
 
     /// The command's name, e.g. `register_worker`.
     pub fn name(&self) -> &'static str {
-        let [create_definition, revise, register, change, create_session, transition, request, record, failure] =
-            Self::NAMES;
+        let [
+            create_definition,
+            revise,
+            register,
+            change,
+            pressure,
+            create_session,
+            transition,
+            request,
+            record,
+            failure,
+        ] = Self::NAMES;
         match self {
             Self::CreateLabletDefinition(_) => create_definition,
             Self::ReviseLabletDefinition { .. } => revise,
             Self::RegisterWorker(_) => register,
             Self::ChangeWorker { .. } => change,
+            Self::RecordWorkerPressure { .. } => pressure,
             Self::CreateLabletSession(_) => create_session,
             Self::TransitionLabletSession { .. } => transition,
             Self::RequestResourceObservation { .. } => request,
@@ -117,7 +136,7 @@ impl Command {
             Self::CreateLabletDefinition(new) => Some(("lablet_definition", new.id.as_ref()?.as_str())),
             Self::ReviseLabletDefinition { id, .. } => Some(("lablet_definition", id.as_str())),
             Self::RegisterWorker(new) => Some(("worker", new.id.as_ref()?.as_str())),
-            Self::ChangeWorker { id, .. } => Some(("worker", id.as_str())),
+            Self::ChangeWorker { id, .. } | Self::RecordWorkerPressure { id, .. } => Some(("worker", id.as_str())),
             Self::CreateLabletSession(new) => Some(("lablet_session", new.id.as_ref()?.as_str())),
             Self::TransitionLabletSession { session_id, .. }
             | Self::RequestResourceObservation { session_id, .. }
@@ -135,7 +154,7 @@ impl Command {
     pub fn id_field(name: &str) -> Option<&'static str> {
         match name {
             "revise_lablet_definition" => Some("definition_id"),
-            "change_worker" => Some("worker_id"),
+            "change_worker" | "record_worker_pressure" => Some("worker_id"),
             "transition_lablet_session"
             | "request_resource_observation"
             | "record_resource_observation"
@@ -157,6 +176,10 @@ impl Command {
             "register_worker" => Ok(read(data)?.map(Self::RegisterWorker)),
             "change_worker" => {
                 Ok(read_about("worker_id", subject, data)?.map(|(id, change)| Self::ChangeWorker { id, change }))
+            }
+            "record_worker_pressure" => {
+                Ok(read_about("worker_id", subject, data)?
+                    .map(|(id, report)| Self::RecordWorkerPressure { id, report }))
             }
             "create_lablet_session" => Ok(read(data)?.map(Self::CreateLabletSession)),
             "transition_lablet_session" => Ok(read_about("session_id", subject, data)?
@@ -264,7 +287,7 @@ mod tests {
             refused("create_lablet_definition", None, json!({"name": "x", "surplus": 1})),
         ];
         insta::assert_snapshot!(refusals.join("\n"), @r#"
-        type is "drop_everything"; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure
+        type is "drop_everything"; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure
         session_id is another one than the event's subject; expected the same identifier in both, or only one of them
         session_id is absent; expected an identifier, in the data or as the event's subject
         session_id is "a.b"; expected an identifier: 1 to 64 ASCII letters, digits, '_' or '-', starting with a letter or a digit

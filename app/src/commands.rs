@@ -13,7 +13,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use domain::lablet_session::LabletSessionError;
-use domain::{Decide, Invalid};
+use domain::{Actor, Decide, Invalid};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -251,6 +251,9 @@ impl Commands {
             Command::ChangeWorker { id, change } => {
                 self.change_worker(&id, change, Expected::Any, origin).await.map(|done| done.answer())
             }
+            Command::RecordWorkerPressure { id, report } => {
+                self.record_worker_pressure(&id, report, origin).await.map(|done| done.answer())
+            }
             Command::CreateLabletSession(new) => self.create_session(new, origin).await.map(|done| done.answer()),
             Command::TransitionLabletSession { session_id, transition } => {
                 self.transition_session(&session_id, transition, Expected::Any, origin).await.map(|done| done.answer())
@@ -303,6 +306,11 @@ impl Answer {
 }
 
 impl<A: Decide> CompletedCommand<A> {
+    /// The aggregate's version after the command, for `If-Match`.
+    pub fn version(&self) -> i64 {
+        self.state.version(self.sequence)
+    }
+
     fn plain_answer(&self, id_name: &str) -> Answer {
         let detail = Map::from_iter([(id_name.to_owned(), Value::from(self.aggregate_id.clone()))]);
         let status = match self.outcome {
@@ -323,6 +331,11 @@ impl From<LogError> for CommandError {
             LogError::Unavailable(_) | LogError::Corrupt { .. } => Self::Broken(Box::new(error)),
         }
     }
+}
+
+/// The actor of an origin, who reports where a report does not name who observed.
+fn actor(text: &str) -> Result<Actor, Invalid> {
+    text.parse().map_err(|invalid: Invalid| invalid.within("actor"))
 }
 
 /// The failures that are the same for every aggregate.

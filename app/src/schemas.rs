@@ -5,7 +5,7 @@ mod asyncapi;
 use domain::ids::ID_PATTERN;
 use domain::lablet_definition::{DefinitionRevision, NewDefinition};
 use domain::lablet_session::{NewSession, ObservationFailure, ObservationReport, Transition};
-use domain::worker::{NewWorker, WorkerChange};
+use domain::worker::{NewWorker, PressureReport, WorkerChange};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde_json::{Value, json};
@@ -96,6 +96,9 @@ fn command_schema(command: &str, generator: &mut SchemaGenerator) -> (String, Va
         "revise_lablet_definition" => ("Change a definition.", schema_of::<DefinitionRevision>(generator)),
         "register_worker" => ("Begin a worker.", schema_of::<NewWorker>(generator)),
         "change_worker" => ("Change a worker.", schema_of::<WorkerChange>(generator)),
+        "record_worker_pressure" => {
+            ("Record how much of a worker is free, and what it is short of.", schema_of::<PressureReport>(generator))
+        }
         "create_lablet_session" => ("Begin a session.", schema_of::<NewSession>(generator)),
         "transition_lablet_session" => ("Move a session on in its life.", schema_of::<Transition>(generator)),
         "request_resource_observation" => ("Ask for an observation.", schema_of::<ObservationRequest>(generator)),

@@ -14,7 +14,7 @@ pub mod socket;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::{LabId, WorkerId};
@@ -26,7 +26,9 @@ use url::Url;
 
 pub use self::error::CmlError;
 
-use self::answers::{Addresses, ElementStates, Node, NodeDefaults, Reading, Stats, Topology};
+use self::answers::{
+    Addresses, ElementStates, LaunchQueue, Node, NodeDefaults, Reading, Stats, Topology, WorkerStatistics,
+};
 use self::error::shortened;
 use self::resolver::CheckedResolver;
 use crate::credentials::WorkerAccess;
@@ -35,7 +37,7 @@ use crate::credentials::WorkerAccess;
 const PAUSE_AFTER_REFUSAL: Duration = Duration::from_secs(60);
 /// Any other failed sign-in is shared by the calls that waited for it, for this long.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(1);
-/// How long node definitions and the version of a worker are taken from memory.
+/// How long node definitions and the version of a worker are taken from memory, and that a read is not to be had.
 const FACTS_LAST: Duration = Duration::from_secs(3600);
 
 /// How to reach CML.
@@ -94,6 +96,7 @@ struct WorkerConnection {
     sign_in: tokio::sync::Mutex<SignIn>,
     defaults: Mutex<Option<(Instant, Arc<Reading<NodeDefaults>>)>>,
     version: Mutex<Option<(Instant, String)>>,
+    denied: Mutex<BTreeMap<&'static str, (Instant, CmlError)>>,
 }
 
 #[derive(Default)]
@@ -158,6 +161,7 @@ impl CmlClient {
                     sign_in: tokio::sync::Mutex::default(),
                     defaults: Mutex::default(),
                     version: Mutex::default(),
+                    denied: Mutex::default(),
                 });
                 connections.insert(access.worker().clone(), connection.clone());
                 connection
@@ -290,6 +294,46 @@ impl WorkerReader {
         Ok(version)
     }
 
+    /// What is free of the worker.
+    ///
+    /// # Errors
+    /// Any [`CmlError`].
+    pub async fn system_statistics(&self) -> Result<Reading<WorkerStatistics>, CmlError> {
+        answers::system_statistics(&self.get_unless_denied("system_stats", &["system_stats"]).await?)
+    }
+
+    /// Nodes that wait for their launch, and what the worker is short of. For admins.
+    ///
+    /// # Errors
+    /// Any [`CmlError`].
+    pub async fn launch_queue(&self) -> Result<Reading<LaunchQueue>, CmlError> {
+        let path = ["diagnostics", "node_launch_queue"];
+        answers::launch_queue(&self.get_unless_denied("node_launch_queue", &path).await?)
+    }
+
+    /// As [`WorkerReader::get`]. A read that the user may not make, or that this version does not have, is not asked for
+    /// again within the hour, or until the next sign-in.
+    async fn get_unless_denied(&self, read: &'static str, path: &[&str]) -> Result<Value, CmlError> {
+        if let Some((since, error)) = self.denied().get(read)
+            && since.elapsed() < FACTS_LAST
+        {
+            return Err(error.clone());
+        }
+        let answer = self.get(read, path, &[]).await;
+        match &answer {
+            Err(error @ (CmlError::Forbidden { .. } | CmlError::NotFound { .. })) => {
+                tracing::info!(worker.id = %self.connection.access.worker(), read, %error, "read not to be had");
+                self.denied().insert(read, (Instant::now(), error.clone()));
+            }
+            Ok(_) | Err(_) => drop(self.denied().remove(read)),
+        }
+        answer
+    }
+
+    fn denied(&self) -> MutexGuard<'_, BTreeMap<&'static str, (Instant, CmlError)>> {
+        self.connection.denied.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn get(&self, read: &'static str, path: &[&str], query: &[(&str, &str)]) -> Result<Value, CmlError> {
         let url = self.url(path, query);
         self.measured(read, async {
@@ -332,6 +376,8 @@ impl WorkerReader {
         });
         match answer.await {
             Ok(token) => {
+                // Another sign-in may come with other rights.
+                self.denied().clear();
                 *sign_in = SignIn { token: Some(token.clone()), failed: None };
                 Ok(token)
             }

@@ -8,6 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use domain::lablet_session::SessionStatus;
 use domain::ports::PortRange;
 use domain::timeslot::Timeslot;
+use domain::worker::{KnownShortage, PressureReport};
 use domain::{LabId, RequestId, SessionId, WorkerId};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -15,6 +16,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
+
+use crate::pressure::ShortageAnswer;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -245,6 +248,31 @@ impl Gateway {
     ) -> Result<Value, GatewayError> {
         let url = self.url(&["lablet-sessions", session.as_str(), "resource-observations"], &[]);
         self.call(self.http.request(Method::POST, url).header(IDEMPOTENCY_KEY, key).json(body)).await
+    }
+
+    /// Reports how much of a worker is free, and what it is short of. Sent again, it changes nothing.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn record_pressure(&self, worker: &WorkerId, report: &PressureReport) -> Result<(), GatewayError> {
+        let url = self.url(&["workers", worker.as_str(), "pressure"], &[]);
+        self.call(self.http.request(Method::POST, url).json(report)).await.map(drop)
+    }
+
+    /// What a worker was short of between two times.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn worker_shortage(
+        &self,
+        worker: &WorkerId,
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+    ) -> Result<KnownShortage, GatewayError> {
+        let [since, until] = [since, until].map(|at| at.to_rfc3339_opts(SecondsFormat::Micros, true));
+        let url = self.url(&["workers", worker.as_str(), "shortage"], &[("since", &since), ("until", &until)]);
+        let answer: ShortageAnswer = parsed(self.call(self.http.get(url)).await?)?;
+        Ok(answer.into())
     }
 
     async fn list<T: DeserializeOwned>(

@@ -1,11 +1,11 @@
 //! The controller: observes labs on CML workers, at the end of their timeslot and when somebody asks for it.
 //!
-//! It needs the bus and the gateway, not Postgres, so that it can run beside its CML workers. Four tasks:
+//! It needs the bus and the gateway, not Postgres, so that it can run beside its CML workers. Its tasks:
 //!
 //! - [`requests`] answers observation requests from the bus, each with exactly one outcome;
 //! - [`reconciler`] reads the running sessions, [`plan`]s, and ends timeslots: observe first, then move on;
 //! - [`sampling`] samples running sessions, whose [`profile`] goes into their observations;
-//! - [`workers`] probes the CML workers, so that it shows when one cannot be used.
+//! - [`probe`] probes the CML workers, so that it shows when one cannot be used, and reports their [`pressure`].
 //!
 //! Read [`observer`] for how a lab is read and [`observation`] for what is made of it.
 
@@ -16,6 +16,8 @@ pub mod hosts;
 pub mod observation;
 pub mod observer;
 pub mod plan;
+pub mod pressure;
+pub mod probe;
 pub mod profile;
 pub mod reconciler;
 pub mod reports;
@@ -38,6 +40,8 @@ pub use self::hosts::HostList;
 
 use self::observer::Observer;
 use self::plan::PlanOptions;
+use self::pressure::PressureReports;
+use self::probe::{Probe, ProbeIntervals};
 use self::reconciler::Reconciler;
 use self::reports::Sender;
 use self::requests::Requests;
@@ -58,6 +62,8 @@ pub struct ControllerOptions {
     pub sampling_interval: Duration,
     /// Shortest time between two writes of what a session used so far to the store that outlives this controller.
     pub sampling_write_interval: Duration,
+    /// How often workers are probed.
+    pub probe_intervals: ProbeIntervals,
     /// Longest time between two lists of the running sessions.
     pub poll: Duration,
     /// Observation requests that are answered at a time.
@@ -77,6 +83,7 @@ impl Default for ControllerOptions {
             settling: Duration::from_secs(60),
             sampling_interval: Duration::from_secs(30),
             sampling_write_interval: Duration::from_secs(60),
+            probe_intervals: ProbeIntervals::default(),
             poll: Duration::from_secs(5),
             concurrent_requests: 4,
             largest_message: bus::streams::LARGEST_COMMAND,
@@ -140,7 +147,9 @@ impl Controller {
         let mut tasks = JoinSet::new();
         let reconciler = Reconciler::new(gateway.clone(), sender.clone(), clock.clone(), plan, options.poll);
         tasks.spawn(reconciler.run(bus.clone(), stop.clone()));
-        tasks.spawn(workers.clone().probe_all(stop.clone()));
+        let reports = PressureReports::new(gateway.clone());
+        let probe = Probe::new(workers.clone(), reports.clone(), clock.clone(), options.probe_intervals);
+        tasks.spawn(probe.run(stop.clone()));
         let sampling = SamplingOptions {
             interval: options.sampling_interval,
             settling: options.settling,
@@ -149,7 +158,7 @@ impl Controller {
         let surroundings = Surroundings { bus, bounds: options.streams, gateway, workers, client, clock };
         let (sampling, profiles) = Sampling::new(sampling, surroundings.clone());
         tasks.spawn(sampling.run(stop.clone()));
-        let requests = Requests::new(surroundings, observer, sender, profiles);
+        let requests = Requests::new(surroundings, observer, sender, profiles, reports);
         for _ in 0..options.concurrent_requests.max(1) {
             tasks.spawn(requests.clone().run(stop.clone()));
         }

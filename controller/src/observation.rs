@@ -164,6 +164,8 @@ fn observation(
         failed_reads: List::first(failed_reads(reads)),
         unreadable_entries: List::first(unreadable_entries),
         sampled_share: None,
+        worker_short: None,
+        worker_short_of: List::default(),
     };
     let nominal = quantities(&nodes, |node| {
         [node.nominal.cpu_cores, node.nominal.memory_mb.map(mb), (!node.machine).then_some(0.0)]

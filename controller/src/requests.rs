@@ -14,8 +14,11 @@ use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer};
 use async_nats::jetstream::{AckKind, Message};
 use bus::clock::Clock;
 use bus::{Backoff, Bus, StreamBounds, cloud_event, streams};
+use chrono::{DateTime, Utc};
 use cloudevents::AttributesReader as _;
-use domain::lablet_session::FailureOutcome;
+use domain::lablet_session::{FailureOutcome, SessionStatus};
+use domain::observation::ResourceObservation;
+use domain::time::BoundedTime;
 use domain::{LabId, RequestId, SessionId, WorkerId};
 use futures_util::StreamExt as _;
 use serde::Deserialize;
@@ -24,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Surroundings;
 use crate::gateway::{Gateway, GatewayError, Request, Session};
 use crate::observer::Observer;
+use crate::pressure::{self, PressureReports};
 use crate::reports::{CommandOutcome, Report, Sender};
 use crate::sampling::Profiles;
 use crate::workers::{AccessError, Workers};
@@ -122,15 +126,22 @@ pub struct Requests {
     observer: Observer,
     sender: Sender,
     profiles: Profiles,
+    pressures: PressureReports,
     clock: Clock,
     pending: Arc<Mutex<Pending>>,
 }
 
 impl Requests {
     /// A server of requests.
-    pub(crate) fn new(surroundings: Surroundings, observer: Observer, sender: Sender, profiles: Profiles) -> Self {
+    pub(crate) fn new(
+        surroundings: Surroundings,
+        observer: Observer,
+        sender: Sender,
+        profiles: Profiles,
+        pressures: PressureReports,
+    ) -> Self {
         let Surroundings { bus, bounds, gateway, workers, client: _, clock } = surroundings;
-        Self { bus, bounds, gateway, workers, observer, sender, profiles, clock, pending: Arc::default() }
+        Self { bus, bounds, gateway, workers, observer, sender, profiles, pressures, clock, pending: Arc::default() }
     }
 
     /// Serves one request after the other until `stop`; several of these may run at once.
@@ -306,7 +317,12 @@ impl Requests {
         };
         let report = match observation {
             Ok(mut observation) => {
-                self.profiles.add_to(&mut observation, &request.session_id, self.clock.now()).await;
+                let until = self.clock.now();
+                self.profiles.add_to(&mut observation, &request.session_id, until).await;
+                if let Some(since) = running_since(session, &observation) {
+                    let known = self.pressures.shortage(&request.worker_id, since, until).await;
+                    pressure::add_to(observation.coverage.get_or_insert_default(), &known);
+                }
                 Report::observation(&request.session_id, &request.request_id, observation)
             }
             Err((outcome, reason)) => {
@@ -403,6 +419,13 @@ impl Pending {
     fn forget(&mut self, request: &RequestId) {
         self.0.retain(|(id, _)| id != request);
     }
+}
+
+/// Since when the session runs, where that is known: by its profile, or as it still runs.
+fn running_since(session: &Session, observation: &ResourceObservation) -> Option<DateTime<Utc>> {
+    let sampled_from = observation.profile.as_ref().and_then(|profile| profile.from()).map(BoundedTime::at);
+    let running = session.status_since.filter(|_| session.status == SessionStatus::Running);
+    [sampled_from, running].into_iter().flatten().min()
 }
 
 fn has_outcome(session: &Session, request: &ObservationRequest) -> bool {

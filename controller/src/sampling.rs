@@ -424,6 +424,7 @@ impl Sampling {
         };
         self.list_backoff.reset();
         self.list_at = now + self.options.interval;
+        self.surroundings.workers.set_busy(rows.items.iter().filter_map(|row| row.worker_id.clone()).collect());
         let mut running = BTreeSet::new();
         for row in rows.items {
             let is_full = self.sessions.len() >= MOST_SESSIONS;

@@ -5,22 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::WorkerId;
-use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use crate::cml::CmlClient;
+use crate::cml::{CmlClient, WorkerReader};
 use crate::credentials::{AccessRefused, CredentialBook, WorkerAccess};
 use crate::gateway::{Gateway, GatewayError, Worker};
 
 /// How long the list of workers is taken from memory.
 const LIST_LASTS: Duration = Duration::from_secs(10);
-/// How often every worker is probed.
-const PROBE_INTERVAL: Duration = Duration::from_secs(300);
-/// Workers that are probed at a time.
-const CONCURRENCY: usize = 8;
-/// Longest time of one probe.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Why there is no way into a worker.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,14 +35,16 @@ pub struct Workers {
     book: Arc<CredentialBook>,
     client: CmlClient,
     read: Arc<Mutex<Option<(Instant, Listed)>>>,
+    busy: Arc<Mutex<BTreeSet<WorkerId>>>,
 }
 
-type Listed = Arc<BTreeMap<WorkerId, Worker>>;
+/// Workers by their ids.
+pub(crate) type Listed = Arc<BTreeMap<WorkerId, Worker>>;
 
 impl Workers {
     /// The workers that `gateway` lists, opened with the credentials of `book`.
     pub fn new(gateway: Gateway, book: CredentialBook, client: CmlClient) -> Self {
-        Self { gateway, book: Arc::new(book), client, read: Arc::default() }
+        Self { gateway, book: Arc::new(book), client, read: Arc::default(), busy: Arc::default() }
     }
 
     /// The way into a worker.
@@ -72,6 +66,35 @@ impl Workers {
         Ok(self.book.access(&worker.id, &worker.address)?.with_port_range(worker.port_range))
     }
 
+    /// Every worker that is registered, from memory where the list was read a moment ago, or cannot be read now.
+    ///
+    /// # Errors
+    /// [`GatewayError`] when it was never read.
+    pub(crate) async fn all(&self) -> Result<Listed, GatewayError> {
+        self.listed(LIST_LASTS).await.or_else(|error| {
+            let known = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+            known.as_ref().map(|(_, listed)| listed.clone()).ok_or(error)
+        })
+    }
+
+    /// A reader of a worker that gives up after `timeout` in total.
+    ///
+    /// # Errors
+    /// [`AccessRefused`] where this controller's configuration opens no way into it.
+    pub(crate) fn reader(&self, worker: &Worker, timeout: Duration) -> Result<WorkerReader, AccessRefused> {
+        Ok(self.client.reader(&self.access_to(worker)?, timeout))
+    }
+
+    /// Learns on which workers sessions run.
+    pub(crate) fn set_busy(&self, workers: BTreeSet<WorkerId>) {
+        *self.busy.lock().unwrap_or_else(PoisonError::into_inner) = workers;
+    }
+
+    /// Whether sessions run on a worker.
+    pub(crate) fn is_busy(&self, worker: &WorkerId) -> bool {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner).contains(worker)
+    }
+
     async fn listed(&self, lasts: Duration) -> Result<Listed, GatewayError> {
         let known = self.read.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some((at, listed)) = known
@@ -83,52 +106,5 @@ impl Workers {
         self.client.keep_only(&listed.keys().cloned().collect::<BTreeSet<_>>());
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), listed.clone()));
         Ok(listed)
-    }
-
-    /// Signs in to every worker now and then and learns its version, so that an observation finds both done, and so
-    /// that a worker that cannot be reached shows before anybody asks for an observation. Ends with `stop`.
-    pub async fn probe_all(self, stop: CancellationToken) {
-        let probe_all = async {
-            loop {
-                let again = match self.listed(LIST_LASTS).await {
-                    Ok(listed) => {
-                        let probes = listed.values().cloned().map(|worker| self.probe(worker));
-                        stream::iter(probes).buffer_unordered(CONCURRENCY).collect::<()>().await;
-                        PROBE_INTERVAL
-                    }
-                    Err(error) => {
-                        tracing::debug!(%error, "workers could not be listed");
-                        LIST_LASTS
-                    }
-                };
-                tokio::time::sleep(again).await;
-            }
-        };
-        // `None` is the end that was asked for; the loop has no other.
-        let _stopped: Option<()> = stop.run_until_cancelled(probe_all).await;
-    }
-
-    /// The version of a worker that lets this controller in, or why it cannot be used.
-    async fn version_of(&self, worker: &Worker) -> Result<String, String> {
-        let access = self.access_to(worker).map_err(|refused| refused.to_string())?;
-        let reader = self.client.reader(&access, PROBE_TIMEOUT);
-        match tokio::join!(reader.sign_in(), reader.version()) {
-            (Ok(()), Ok(version)) => Ok(version),
-            (Err(error), _) | (_, Err(error)) => Err(error.to_string()),
-        }
-    }
-
-    async fn probe(&self, worker: Worker) {
-        let reached = match self.version_of(&worker).await {
-            Ok(version) => {
-                tracing::debug!(worker.id = %worker.id, version, "worker reachable");
-                1.0
-            }
-            Err(reason) => {
-                tracing::warn!(worker.id = %worker.id, reason, "worker cannot be used");
-                0.0
-            }
-        };
-        metrics::gauge!("lablet_worker_reachable", "worker" => worker.id.to_string()).set(reached);
     }
 }

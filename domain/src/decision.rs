@@ -45,6 +45,12 @@ pub trait Decide:
     /// About how many bytes the state takes. It is called after every command, so it counts entries without looking at
     /// them.
     fn weight(&self) -> usize;
+
+    /// The version on which a caller's change rests (`If-Match`), of the state after `sequence` events: that number, unless
+    /// some events do not outdate what a caller had seen.
+    fn version(&self, sequence: i64) -> i64 {
+        sequence
+    }
 }
 
 /// The body of `Aggregate::handle` for every aggregate here: decide, then write each event.

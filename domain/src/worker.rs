@@ -1,5 +1,7 @@
 //! A worker: a CML controller on which labs run.
 
+mod pressure;
+
 use chrono::{DateTime, Utc};
 use cqrs_es::event_sink::EventSink;
 use cqrs_es::{Aggregate, DomainEvent};
@@ -12,6 +14,14 @@ use crate::invalid::Invalid;
 use crate::number::Whole;
 use crate::ports::PortRange;
 use crate::text::Line;
+use crate::time;
+use crate::time::BoundedTime;
+
+pub use self::pressure::{
+    KnownShortage, LASTS, LONGEST_LAUNCH, PressureCondition, PressureRead, PressureReport, REPEATED_AFTER,
+    RecordedPressure, Shortage, WaitSeconds, WorkerNodeCount, WorkerPressure,
+};
+use crate::actor::Actor;
 
 /// An `https` URL without credentials, path query or fragment of its own, e.g. `https://cml-1.example.org`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,6 +164,15 @@ pub enum WorkerCommand {
         /// The time.
         now: DateTime<Utc>,
     },
+    /// Know how much is free, and what is short.
+    RecordPressure {
+        /// What was read of it.
+        report: PressureReport,
+        /// Who reports, where the report does not name who read it.
+        reported_by: Actor,
+        /// The time.
+        now: DateTime<Utc>,
+    },
 }
 
 /// What happened to a worker.
@@ -183,6 +202,18 @@ pub enum WorkerEvent {
         /// When.
         changed_at: DateTime<Utc>,
     },
+    /// How much of it is free, or what it is short of, is not what was recorded before, or was recorded long ago.
+    #[serde(rename = "worker.pressure_observed.v1")]
+    PressureObserved {
+        /// The worker.
+        worker_id: WorkerId,
+        /// What was read.
+        pressure: WorkerPressure,
+        /// Who read it.
+        observer: Actor,
+        /// When it was read.
+        observed_at: DateTime<Utc>,
+    },
 }
 
 impl DomainEvent for WorkerEvent {
@@ -190,13 +221,14 @@ impl DomainEvent for WorkerEvent {
         match self {
             Self::Registered { .. } => "worker.registered",
             Self::Changed { .. } => "worker.changed",
+            Self::PressureObserved { .. } => "worker.pressure_observed",
         }
         .to_owned()
     }
 
     fn event_version(&self) -> String {
         match self {
-            Self::Registered { .. } | Self::Changed { .. } => "1",
+            Self::Registered { .. } | Self::Changed { .. } | Self::PressureObserved { .. } => "1",
         }
         .to_owned()
     }
@@ -214,6 +246,9 @@ pub enum WorkerError {
         /// The id.
         id: WorkerId,
     },
+    /// The input is not valid.
+    #[error("{0}")]
+    Invalid(Invalid),
 }
 
 /// State of a worker.
@@ -228,14 +263,28 @@ pub enum Worker {
         id: WorkerId,
         /// What it is now.
         profile: WorkerProfile,
+        /// The number of its events.
+        sequence: i64,
+        /// The sequence of the event by which it was last registered or changed. Its pressure does not count: whoever
+        /// changes a worker does not rest on it.
+        version: i64,
+        /// The newest pressure that was recorded.
+        pressure: Option<Box<RecordedPressure>>,
     },
 }
 
 impl Decide for Worker {
-    const SNAPSHOT_SHAPE: i32 = 1;
+    const SNAPSHOT_SHAPE: i32 = 2;
 
     fn weight(&self) -> usize {
-        size_of::<Self>() + 512
+        size_of::<Self>() + size_of::<RecordedPressure>() + 512
+    }
+
+    fn version(&self, _sequence: i64) -> i64 {
+        match self {
+            Self::Absent => 0,
+            Self::Present { version, .. } => *version,
+        }
     }
 
     fn decide(&self, command: WorkerCommand) -> Result<Decision<WorkerEvent>, WorkerError> {
@@ -251,8 +300,29 @@ impl Decide for Worker {
                     Err(WorkerError::Exists { id })
                 }
             }
-            (Self::Absent, WorkerCommand::Change { .. }) => Err(WorkerError::Absent),
-            (Self::Present { id, profile }, WorkerCommand::Change { change, now }) => {
+            (Self::Absent, WorkerCommand::Change { .. } | WorkerCommand::RecordPressure { .. }) => {
+                Err(WorkerError::Absent)
+            }
+            (
+                Self::Present { id, profile, pressure, .. },
+                WorkerCommand::RecordPressure { report, reported_by, now },
+            ) => {
+                let PressureReport { observed_at, observer, pressure: reported } = report;
+                let observed_at = observed_at.map_or(now, BoundedTime::at);
+                time::check_seen(observed_at, now)
+                    .map_err(|invalid| WorkerError::Invalid(Invalid { field: "observed_at".to_owned(), ..invalid }))?;
+                let newer = RecordedPressure { observed_at, pressure: reported };
+                if pressure.as_ref().is_some_and(|newest| !newest.is_outdated_by(&newer, &profile.capacity)) {
+                    return Ok(Decision::AlreadyDone);
+                }
+                Ok(Decision::one(WorkerEvent::PressureObserved {
+                    worker_id: id.clone(),
+                    pressure: reported,
+                    observer: observer.unwrap_or(reported_by),
+                    observed_at,
+                }))
+            }
+            (Self::Present { id, profile, .. }, WorkerCommand::Change { change, now }) => {
                 let after = WorkerProfile {
                     name: change.name.map_or_else(|| profile.name.clone(), String::from),
                     address: change.address.unwrap_or_else(|| profile.address.clone()),
@@ -285,15 +355,30 @@ impl Aggregate for Worker {
     }
 
     fn apply(&mut self, event: WorkerEvent) {
-        *self = match event {
-            WorkerEvent::Registered { worker_id, profile, .. } => Self::Present { id: worker_id, profile },
-            WorkerEvent::Changed { worker_id, after, .. } => Self::Present { id: worker_id, profile: after },
+        let (last, newest) = match self {
+            Self::Absent => (0, None),
+            Self::Present { sequence, pressure, .. } => (*sequence, pressure.take()),
         };
+        let next = last + 1;
+        match event {
+            WorkerEvent::Registered { worker_id: id, profile, .. }
+            | WorkerEvent::Changed { worker_id: id, after: profile, .. } => {
+                *self = Self::Present { id, profile, sequence: next, version: next, pressure: newest };
+            }
+            WorkerEvent::PressureObserved { pressure: observed, observed_at, .. } => {
+                // Nobody but a worker that exists records its pressure.
+                if let Self::Present { sequence, pressure, .. } = self {
+                    *sequence = next;
+                    *pressure = Some(Box::new(RecordedPressure { observed_at, pressure: observed }));
+                }
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
     use cqrs_es::test::TestFramework;
     use serde_json::json;
 
@@ -346,6 +431,70 @@ mod tests {
             .given_no_previous_events()
             .when(WorkerCommand::Change { change, now: now() })
             .then_expect_error(WorkerError::Absent);
+    }
+
+    fn observed(short_of_cpu: bool, at: DateTime<Utc>) -> WorkerEvent {
+        let pressure = WorkerPressure { short_of_cpu: Some(short_of_cpu), ..WorkerPressure::default() };
+        WorkerEvent::PressureObserved {
+            worker_id: id(),
+            pressure,
+            observer: "controller".parse().unwrap(),
+            observed_at: at,
+        }
+    }
+
+    fn record(short_of_cpu: bool, at: DateTime<Utc>) -> WorkerCommand {
+        let report = serde_json::from_value(json!({"observed_at": at, "pressure": {"short_of_cpu": short_of_cpu}}));
+        WorkerCommand::RecordPressure {
+            report: report.unwrap(),
+            reported_by: "controller".parse().unwrap(),
+            now: now(),
+        }
+    }
+
+    #[test]
+    fn a_pressure_is_recorded_once_until_it_is_news() {
+        let before = now() - TimeDelta::minutes(20);
+        Given::with(())
+            .given(vec![registered()])
+            .when(record(true, before))
+            .then_expect_events(vec![observed(true, before)]);
+        let given = || Given::with(()).given(vec![registered(), observed(true, before)]);
+        given().when(record(true, now())).then_expect_events(vec![]);
+        given().when(record(false, now())).then_expect_events(vec![observed(false, now())]);
+        given().when(record(false, before)).then_expect_events(vec![]);
+        given().when(record(false, before - TimeDelta::hours(2))).then_expect_events(vec![]);
+        Given::with(()).given_no_previous_events().when(record(true, now())).then_expect_error(WorkerError::Absent);
+    }
+
+    #[test]
+    fn a_pressure_of_the_future_is_refused_by_its_field() {
+        let registered = Worker::default().decide(WorkerCommand::Register { id: id(), new: new(), now: now() });
+        let mut worker = Worker::default();
+        let Decision::Record(events) = registered.unwrap() else { panic!("nothing happened") };
+        events.into_iter().for_each(|event| worker.apply(event));
+        match worker.decide(record(true, now() + TimeDelta::minutes(6))) {
+            Err(WorkerError::Invalid(invalid)) => assert_eq!(invalid.field, "observed_at"),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn pressure_does_not_outdate_what_a_change_rests_on() {
+        let mut worker = Worker::default();
+        worker.apply(registered());
+        worker.apply(observed(true, now()));
+        assert_eq!(worker.version(2), 1);
+        let changed = WorkerEvent::Changed {
+            worker_id: id(),
+            before: new().profile(),
+            after: new().profile(),
+            changed_at: now(),
+        };
+        worker.apply(changed);
+        assert_eq!(worker.version(3), 3);
+        let Worker::Present { pressure, .. } = worker else { panic!("it is there") };
+        assert_eq!(pressure.unwrap().observed_at, now(), "and a change does not forget the pressure");
     }
 
     #[test]

@@ -88,7 +88,7 @@ pub(crate) fn written<const STATUS: u16, A: Decide, T>(
     body: T,
 ) -> Answer<STATUS, Written<T>> {
     Answer::new(Written { body, warnings: done.warnings.clone() })
-        .at_version(done.sequence)
+        .at_version(done.version())
         .at_position(&done.position.to_string())
         .replayed(matches!(done.outcome, Outcome::Repeated))
 }

@@ -1,6 +1,7 @@
 //! Versions of single things: `ETag` on what is read, `If-Match` on what is changed.
 //!
-//! A thing's version is the sequence of its last event, so it changes exactly when the thing does.
+//! A thing's version is the sequence of the last event that changed it. Pressure does not change a worker in this sense:
+//! who edits a worker does not rest on it.
 
 use aide::OperationInput;
 use aide::generate::GenContext;
@@ -19,7 +20,7 @@ use schemars::{Schema, json_schema};
 use crate::caller::described_problems;
 use crate::problem::{Problem, ProblemKind};
 
-/// The entity tag of the version with this sequence: `"7"`, quotes included.
+/// The entity tag of the version with this number: `"7"`, quotes included.
 pub(crate) fn etag(sequence: i64) -> String {
     format!("\"{sequence}\"")
 }

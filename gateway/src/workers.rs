@@ -4,6 +4,7 @@ pub(crate) mod change;
 pub(crate) mod list;
 pub(crate) mod load;
 pub(crate) mod port_map;
+pub(crate) mod record_pressure;
 pub(crate) mod register;
 pub(crate) mod shape;
 pub(crate) mod show;

@@ -31,6 +31,7 @@ command_names! {
     ReviseLabletDefinition = "revise_lablet_definition": "Change a definition.",
     RegisterWorker = "register_worker": "Begin a worker.",
     ChangeWorker = "change_worker": "Change a worker.",
+    RecordWorkerPressure = "record_worker_pressure": "Record how much of a worker is free, and what it is short of.",
     CreateLabletSession = "create_lablet_session": "Begin a session.",
     TransitionLabletSession = "transition_lablet_session": "Move a session on in its life.",
     RequestResourceObservation = "request_resource_observation": "Ask for an observation.",

@@ -4,10 +4,10 @@ use domain::lablet_session::{
     LabletSession, LabletSessionCommand, LabletSessionError, NewSession, ObservationFailure, ObservationReport,
     SessionIds, SessionStatus, Transition,
 };
-use domain::{Actor, Invalid, RequestId, SessionId};
+use domain::{RequestId, SessionId};
 
 use super::advice::ADVICE_WITHIN;
-use super::{Answer, CommandError, Commands, CompletedCommand, Permitted, from_execute_error};
+use super::{Answer, CommandError, Commands, CompletedCommand, Permitted, actor, from_execute_error};
 use crate::command::{CommandName, ObservationRequest};
 use crate::log::{Expected, Origin};
 use crate::warning::Warning;
@@ -173,10 +173,6 @@ impl Commands {
             .await
             .map_err(|error| from_execute_error(error, |error| from_session_error(error, session_id)))
     }
-}
-
-fn actor(text: &str) -> Result<Actor, Invalid> {
-    text.parse().map_err(|invalid: Invalid| invalid.within("actor"))
 }
 
 fn from_session_error(error: LabletSessionError, id: &SessionId) -> CommandError {

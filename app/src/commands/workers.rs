@@ -1,9 +1,9 @@
 //! Commands about workers.
 
 use domain::WorkerId;
-use domain::worker::{NewWorker, Worker, WorkerChange, WorkerCommand, WorkerError};
+use domain::worker::{NewWorker, PressureReport, Worker, WorkerChange, WorkerCommand, WorkerError};
 
-use super::{Answer, CommandError, Commands, CompletedCommand, from_execute_error};
+use super::{Answer, CommandError, Commands, CompletedCommand, actor, from_execute_error};
 use crate::command::CommandName;
 use crate::log::{Expected, Origin};
 
@@ -54,6 +54,28 @@ impl Commands {
             .map_err(|error| from_execute_error(error, |error| from_worker_error(error, id)))
     }
 
+    /// Records how much of a worker is free, and what it is short of.
+    ///
+    /// # Errors
+    /// `NotAuthorized`, `Invalid`, `NotFound`, `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.worker.record_pressure", level = "debug", skip_all,
+        fields(worker.id = id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
+    pub async fn record_worker_pressure(
+        &self,
+        id: &WorkerId,
+        report: PressureReport,
+        origin: &Origin,
+    ) -> Result<CompletedCommand<Worker>, CommandError> {
+        let origin = self.permit(CommandName::RecordWorkerPressure, origin)?;
+        let command =
+            WorkerCommand::RecordPressure { report, reported_by: actor(&origin.actor)?, now: self.clock.now() };
+        self.execute(id.as_str(), command, Expected::Any, origin)
+            .await
+            .map_err(|error| from_execute_error(error, |error| from_worker_error(error, id)))
+    }
+
     /// Makes sure that a worker exists.
     ///
     /// # Errors
@@ -73,6 +95,7 @@ fn not_found(id: &WorkerId) -> CommandError {
 fn from_worker_error(error: WorkerError, id: &WorkerId) -> CommandError {
     match error {
         WorkerError::Absent => not_found(id),
+        WorkerError::Invalid(invalid) => CommandError::Invalid(invalid),
         WorkerError::Exists { id } => CommandError::Exists { what: "worker", id: id.to_string() },
     }
 }

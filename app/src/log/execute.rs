@@ -149,7 +149,7 @@ impl Log {
         self.execute_at(id, &Expected::Any, command, origin).await
     }
 
-    /// As [`Log::execute`], on certain versions of the aggregate: its newest sequence has to be one of `expected`.
+    /// As [`Log::execute`], on certain versions of the aggregate: its newest [version](Decide::version) has to be one of `expected`.
     ///
     /// # Errors
     /// See [`ExecuteError`].
@@ -173,8 +173,9 @@ impl Log {
                 Some(cached) if attempt == 0 => (cached, false),
                 cached => (self.refresh::<A>(id, cached).await?, true),
             };
-            let decision = match expected.missed_by(loaded.sequence) {
-                Some(expected) => Err(ExecuteError::Stale { expected, actual: loaded.sequence }),
+            let version = loaded.state.version(loaded.sequence);
+            let decision = match expected.missed_by(version) {
+                Some(expected) => Err(ExecuteError::Stale { expected, actual: version }),
                 None => loaded.state.decide(command.clone()).map_err(ExecuteError::Rejected),
             };
             let events = match decision {

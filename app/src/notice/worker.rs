@@ -1,8 +1,9 @@
 //! Notices about workers.
 
 use chrono::{DateTime, Utc};
-use domain::WorkerId;
-use domain::worker::{WorkerEvent, WorkerProfile};
+use domain::actor::Actor;
+use domain::worker::{PressureCondition, Shortage, WorkerEvent, WorkerPressure, WorkerProfile};
+use domain::{List, WorkerId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -32,6 +33,23 @@ pub(crate) struct WorkerChanged {
     pub changed_at: DateTime<Utc>,
 }
 
+/// How much of a worker is free, or what it is short of, is not what it was, or was told long ago.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct WorkerPressureObserved {
+    /// The worker.
+    pub worker_id: WorkerId,
+    /// Whether it is short.
+    pub condition: PressureCondition,
+    /// What it is short of.
+    pub short_of: List<Shortage, { Shortage::ALL.len() }>,
+    /// What was read.
+    pub pressure: WorkerPressure,
+    /// Who read it.
+    pub observer: Actor,
+    /// When it was read.
+    pub observed_at: DateTime<Utc>,
+}
+
 /// What is left of a notice whose data does not fit.
 #[derive(Serialize)]
 struct WorkerIds {
@@ -50,6 +68,18 @@ pub(super) fn announce(event: WorkerEvent, draft: &Draft<'_>) -> Result<Notice, 
             let ids = |changed: WorkerChanged| WorkerIds { worker_id: changed.worker_id };
             draft.largest_that_fits(changed_at, changed, |_| {}, ids)
         }
+        WorkerEvent::PressureObserved { worker_id, pressure, observer, observed_at } => {
+            let observed = WorkerPressureObserved {
+                worker_id,
+                condition: pressure.condition(),
+                short_of: List::first(pressure.shortages()),
+                pressure,
+                observer,
+                observed_at,
+            };
+            let ids = |observed: WorkerPressureObserved| WorkerIds { worker_id: observed.worker_id };
+            draft.largest_that_fits(observed_at, observed, |_| {}, ids)
+        }
     }
 }
 
@@ -60,5 +90,9 @@ pub(super) fn schemas() -> Vec<NoticeSchema> {
     vec![
         schema::<WorkerRegistered>("worker.registered", "A worker began to exist."),
         schema::<WorkerChanged>("worker.changed", "A worker is different from now on."),
+        schema::<WorkerPressureObserved>(
+            "worker.pressure_observed",
+            "How much of a worker is free, or what it is short of, is not what it was, or was told long ago.",
+        ),
     ]
 }

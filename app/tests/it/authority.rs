@@ -123,6 +123,7 @@ async fn of_every_command_a_team_sends_those_that_it_was_given() {
                 }),
                 CommandName::RegisterWorker => serde_json::to_value(worker("w9")).unwrap(),
                 CommandName::ChangeWorker => json!({"name": "other"}),
+                CommandName::RecordWorkerPressure => json!({"pressure": {"short_of_cpu": true}}),
                 CommandName::CreateLabletSession => json!({"definition_id": "nowhere"}),
                 CommandName::TransitionLabletSession => json!({"new_status": "ready"}),
                 CommandName::RequestResourceObservation => json!({}),

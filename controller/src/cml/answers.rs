@@ -6,6 +6,7 @@
 mod fields;
 #[cfg(test)]
 mod nulls;
+mod system;
 
 use std::collections::BTreeMap;
 
@@ -17,6 +18,7 @@ use self::fields::{
     LONGEST_TEXT, LONGEST_TOKEN, Notes, amount, clean, id, kind, list, map, not_a, optional_token, slot, text, token,
     tokens, whole, without_nul,
 };
+pub use self::system::{LaunchQueue, WorkerStatistics, launch_queue, system_statistics};
 use super::error::CmlError;
 
 /// A response, and which parts of it could not be read.

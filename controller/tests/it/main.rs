@@ -5,6 +5,7 @@
 mod cml;
 mod command_consumer;
 mod destinations;
+mod pressure;
 mod requests;
 mod sampling;
 mod sampling_faults;

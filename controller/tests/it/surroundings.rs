@@ -118,6 +118,10 @@ struct Known {
     /// Sessions that are answered with 500, and those that are never answered.
     failing: BTreeSet<String>,
     stalled: BTreeSet<String>,
+    /// Every pressure that was reported of a worker, in order.
+    pressures: Vec<(String, Value)>,
+    /// What is answered about the shortage of workers; 404 where there is nothing.
+    shortage: Option<Value>,
     /// How often the sessions were listed, and how often each was read.
     lists: usize,
     reads: BTreeMap<String, usize>,
@@ -155,6 +159,8 @@ impl World {
             .route("/api/internal/lablet-sessions/{id}", get(one_session))
             .route("/api/internal/lablet-sessions/{id}/resource-observations", post(record_observation))
             .route("/api/internal/workers", get(list_workers))
+            .route("/api/internal/workers/{id}/pressure", post(record_pressure))
+            .route("/api/internal/workers/{id}/shortage", get(shortage))
             .with_state(known.clone());
         let served = tokio::spawn(async move {
             axum::serve(listener, routes).await.unwrap();
@@ -200,6 +206,10 @@ impl World {
         let session = json!({"id": id, "status": "running", "worker_id": worker, "cml_lab_id": lab,
             "timeslot": timeslot, "observation_requests": []});
         self.known().sessions.insert(id.to_owned(), session);
+    }
+
+    pub(crate) fn set_running_since(&self, id: &str, since: DateTime<Utc>) {
+        self.known().sessions.get_mut(id).unwrap()["status_since"] = json!(since);
     }
 
     pub(crate) fn set_status(&self, id: &str, status: &str) {
@@ -298,6 +308,17 @@ impl World {
     /// Data of the commands of this name that took effect.
     pub(crate) fn recorded(&self, name: &str) -> Vec<Value> {
         self.known().recorded.iter().filter(|(found, _)| found == name).map(|(_, data)| data.clone()).collect()
+    }
+
+    /// Pressures that were reported of a worker, in order.
+    pub(crate) fn pressures(&self, worker: &str) -> Vec<Value> {
+        let known = self.known();
+        known.pressures.iter().filter(|(id, _)| id == worker).map(|(_, report)| report.clone()).collect()
+    }
+
+    /// What the gateway knows of every worker's shortage.
+    pub(crate) fn set_shortage(&self, shortage: Value) {
+        self.known().shortage = Some(shortage);
     }
 
     /// Requests neither delivered nor acknowledged yet.
@@ -486,6 +507,22 @@ async fn list_workers(State(known): State<Shared>, headers: HeaderMap) -> Result
     guarded(&known, &headers)?;
     let workers = known.lock().unwrap().workers.clone();
     Ok(Json(json!({"items": workers, "next_cursor": null})))
+}
+
+async fn record_pressure(
+    State(known): State<Shared>,
+    headers: HeaderMap,
+    Path(id): Path<String>,
+    Json(report): Json<Value>,
+) -> Result<Json<Value>, StatusCode> {
+    guarded(&known, &headers)?;
+    known.lock().unwrap().pressures.push((id.clone(), report));
+    Ok(Json(json!({"worker_id": id})))
+}
+
+async fn shortage(State(known): State<Shared>, headers: HeaderMap) -> Result<Json<Value>, StatusCode> {
+    guarded(&known, &headers)?;
+    known.lock().unwrap().shortage.clone().map(Json).ok_or(StatusCode::NOT_FOUND)
 }
 
 async fn announce(bus: &Bus, session: &str, event: &Value) {

@@ -7,6 +7,7 @@ use super::{MOST_SMALL, NodeCount};
 use crate::list::List;
 use crate::number::Share;
 use crate::text::Explanation;
+use crate::worker::Shortage;
 
 /// How much of the lab an observation saw.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -27,12 +28,28 @@ pub struct Coverage {
     /// Share of the session's running time that was sampled, 0 to 1. Null or absent is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sampled_share: Option<Share>,
+    /// Whether the worker was short of CPU, memory, storage or launches at any known moment since the session runs: what
+    /// was measured may then be too low. `false`: it was known throughout not to be. Null or absent is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_short: Option<bool>,
+    /// What the worker was short of.
+    #[serde(default, skip_serializing_if = "List::is_empty")]
+    pub worker_short_of: List<Shortage, { Shortage::ALL.len() }>,
 }
 
 impl Coverage {
-    /// Whether nothing of the lab is known by it. What could not be read says nothing.
+    /// Whether nothing of the lab is known by it. What could not be read says nothing, nor does its worker.
     pub(crate) fn says_nothing(&self) -> bool {
-        let Self { nodes_total, nodes_booted, phase, failed_reads: _, unreadable_entries: _, sampled_share: _ } = self;
+        let Self {
+            nodes_total,
+            nodes_booted,
+            phase,
+            failed_reads: _,
+            unreadable_entries: _,
+            sampled_share: _,
+            worker_short: _,
+            worker_short_of: _,
+        } = self;
         nodes_total.is_none() && nodes_booted.is_none() && *phase == Phase::Unknown
     }
 

@@ -89,6 +89,7 @@ fn outcome(name: &str, body: Value) -> Option<Result<Vec<Value>, Option<Invalid>
     };
     let of_worker = |state: &Worker, command| {
         decided(state, command, |refused| match refused {
+            WorkerError::Invalid(invalid) => Some(invalid),
             WorkerError::Absent | WorkerError::Exists { .. } => None,
         })
     };
@@ -135,13 +136,19 @@ fn outcome(name: &str, body: Value) -> Option<Result<Vec<Value>, Option<Invalid>
             &Worker::default(),
             WorkerCommand::Register { id: "w-2".parse().unwrap(), new: read(body)?, now: now() },
         ),
-        "change_worker" => {
+        "change_worker" | "record_worker_pressure" => {
             let mut state = Worker::default();
             let new = serde_json::from_value(sample("register_worker")).unwrap();
             let register = WorkerCommand::Register { id: "w-2".parse().unwrap(), new, now: now() };
             let Decision::Record(events) = state.decide(register).unwrap() else { panic!("nothing happened") };
             events.into_iter().for_each(|event| state.apply(event));
-            of_worker(&state, WorkerCommand::Change { change: read(body)?, now: now() })
+            let command = if name == "change_worker" {
+                WorkerCommand::Change { change: read(body)?, now: now() }
+            } else {
+                let reported_by = "team:x".parse().unwrap();
+                WorkerCommand::RecordPressure { report: read(body)?, reported_by, now: now() }
+            };
+            of_worker(&state, command)
         }
         other => panic!("no such command: {other}"),
     })

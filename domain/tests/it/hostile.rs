@@ -34,7 +34,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Value)> {
         "observed_ports": {"PC_serial": 5041}, "simulation_stats": {"nodes": {"n-1": {"cpu_usage": 1.5}}},
         "nominal": amounts, "usage": amounts, "profile": profile, "cml_version": "2.9.1", "topology_fingerprint": "f",
         "coverage": {"nodes_total": 1, "nodes_booted": 1, "phase": "steady", "failed_reads": read, "unreadable_entries": read,
-                     "sampled_share": 0.8},
+                     "sampled_share": 0.8, "worker_short": true, "worker_short_of": ["cpu", "launch_queue"]},
         "ports": [{"name": "PC_serial", "node_id": "n-1", "node_label": "PC", "outside": 5041, "kind": "named",
                    "intent": "ssh", "l4_protocol": "tcp", "honoured": true}],
         "unreadable_tags": [{"node_id": "n-1", "tag": "pat:1", "reason": "expected pat:<outside>:<inside>"}],
@@ -68,6 +68,14 @@ pub(crate) fn samples() -> Vec<(&'static str, Value)> {
             "port_range": {"first": 2000, "last": 7999}}),
         ),
         ("change_worker", json!({"name": "CML two", "address": "https://cml.example.org:8443", "capacity": capacity})),
+        (
+            "record_worker_pressure",
+            json!({"observed_at": "2026-02-25T12:00:00Z", "observer": "controller", "pressure": {
+                "queued_nodes": 3, "longest_wait_seconds": 90, "short_of_cpu": true, "short_of_memory": false,
+                "short_of_storage": null, "running_nodes": 40, "free_cpu_cores": 1.5, "total_cpu_cores": 64,
+                "free_memory_mb": 1024, "total_memory_mb": 524_288, "free_storage_mb": 10, "total_storage_mb": 2_048_000,
+                "statistics": "answered", "launch_queue": "no_rights"}}),
+        ),
     ]
 }
 

@@ -31,7 +31,7 @@ pub(crate) async fn change(
     let Submission { body, origin, warnings } = submission;
     let done = commands.change_worker(&id, body, version.expected, &origin).await;
     let done = settled(done, warnings)?;
-    let worker = WrittenWorker::new(&done.state, done.sequence, done.position);
+    let worker = WrittenWorker::new(&done.state, done.version(), done.position);
     let worker = present(worker.as_ref())?.clone();
     Ok(written(&done, worker))
 }

@@ -25,7 +25,7 @@ pub(crate) async fn register(
 ) -> Result<Created<Written<WrittenWorker>>, Problem> {
     let Submission { body, origin, warnings } = submission;
     let done = settled(commands.register_worker(body, &origin).await, warnings)?;
-    let worker = WrittenWorker::new(&done.state, done.sequence, done.position);
+    let worker = WrittenWorker::new(&done.state, done.version(), done.position);
     let worker = present(worker.as_ref())?.clone();
     let path = format!("/api/workers/{}", worker.id);
     Ok(written(&done, worker).located_at(&path))

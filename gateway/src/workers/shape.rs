@@ -23,12 +23,12 @@ pub(crate) struct WrittenWorker {
 }
 
 impl WrittenWorker {
-    /// The worker at `position`, after `sequence` events; `None` where there is none.
-    pub(crate) fn new(worker: &Worker, sequence: i64, position: Position) -> Option<Self> {
+    /// The worker at `position`, in this version; `None` where there is none.
+    pub(crate) fn new(worker: &Worker, version: i64, position: Position) -> Option<Self> {
         match worker {
             Worker::Absent => None,
-            Worker::Present { id, profile } => {
-                Some(Self { id: id.clone(), profile: profile.clone(), position, etag: etag(sequence) })
+            Worker::Present { id, profile, .. } => {
+                Some(Self { id: id.clone(), profile: profile.clone(), position, etag: etag(version) })
             }
         }
     }

@@ -1,5 +1,6 @@
 //! What workers are asked for over HTTP.
 
+use reqwest::Method;
 use serde_json::json;
 
 use crate::world::{World, observation};
@@ -28,4 +29,40 @@ async fn a_worker_shows_its_load_and_who_holds_its_ports() {
     for path in ["/api/workers/nobody/load", "/api/workers/nobody/port-map"] {
         world.get(path).await.problem(404, "not-found", None);
     }
+}
+
+#[tokio::test]
+async fn a_pressure_is_recorded_by_its_internal_key_and_does_not_outdate_a_change() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let before = world.get_in_time("/api/workers/w1").await;
+    let path = "/api/internal/workers/w1/pressure";
+    let report = json!({"pressure": {"short_of_cpu": true, "queued_nodes": 2, "launch_queue": "answered"}});
+    let recorded = world.post(path, &report).await.expect(200);
+    assert_eq!((&recorded.body["worker_id"], &recorded.body["condition"]), (&json!("w1"), &json!("short")));
+    let again = world.post(path, &report).await.expect(200);
+    assert_eq!(again.body["position"], recorded.body["position"], "what is no news is not recorded");
+
+    let renamed = world.patch("/api/workers/w1", before.header("etag"), &json!({"name": "Renamed"})).await.expect(200);
+    assert_ne!(renamed.header("etag"), before.header("etag"));
+    world.patch("/api/workers/w1", before.header("etag"), &json!({"name": "CML"})).await.problem(
+        412,
+        "stale-version",
+        None,
+    );
+    let position = renamed.body["position"].as_str().unwrap();
+    let shown = world.get(&format!("/api/workers/w1?position={position}")).await.expect(200);
+    assert_eq!(shown.header("etag"), renamed.header("etag"));
+
+    for (bad, field) in [
+        (json!({"pressure": {"queued_nodes": -1}}), "pressure.queued_nodes"),
+        (json!({"pressure": {"free_memory_mb": 1e300}}), "pressure.free_memory_mb"),
+        (json!({"pressure": {"launch_queue": "maybe"}}), "pressure.launch_queue"),
+        (json!({"observed_at": "2199-01-01T00:00:00Z"}), "observed_at"),
+    ] {
+        world.post(path, &bad).await.names(field);
+    }
+    world.post("/api/internal/workers/nobody/pressure", &report).await.problem(404, "not-found", None);
+    let by_admin = world.request(Method::POST, path).json(&report);
+    world.send(by_admin).await.expect(401);
 }

@@ -170,6 +170,7 @@ impl Fold for Rows {
                 row.position = recorded.position();
                 row.sequence = recorded.sequence();
             }
+            WorkerEvent::PressureObserved { .. } => return Ok(Applied::Ignored),
         }
         Ok(Applied::Changed)
     }

@@ -9,7 +9,7 @@ use domain::observation::ResourceObservation;
 use domain::port_drift::PortDrift;
 use domain::ports::PortMap;
 use domain::timeslot::Timeslot;
-use domain::worker::{WorkerEvent, WorkerProfile};
+use domain::worker::{PressureCondition, Shortage, WorkerEvent, WorkerProfile};
 use domain::{Amount, stored};
 use projections::projector::AggregateKind;
 use projections::read_models::session_history::EventRow;
@@ -140,7 +140,7 @@ fn of_session(event: &LabletSessionEvent) -> EventDescription {
             };
             EventDescription::new(sentence)
                 .with("Why", reason)
-                .with_some("PageQuery for by", requested_by.clone())
+                .with_some("Asked for by", requested_by.clone())
                 .with_id("Answers the request", request_id.as_ref())
         }
     };
@@ -298,7 +298,47 @@ fn of_worker(event: &WorkerEvent) -> EventDescription {
             }
             told
         }
+        WorkerEvent::PressureObserved { pressure, .. } => {
+            let short_of: Vec<&str> = pressure.shortages().map(shortage_name).collect();
+            let described = EventDescription::new(match pressure.condition() {
+                PressureCondition::Short => format!("The worker was short of {}.", short_of.join(", ")),
+                PressureCondition::NotShort => "The worker was short of nothing.".to_owned(),
+                PressureCondition::Unknown => "Whether the worker was short was not known.".to_owned(),
+            });
+            let amount = |free: Option<Amount>, total: Option<Amount>, unit: &str| match (free, total) {
+                (Some(free), Some(total)) => format!("{} of {} {unit}", rounded(free), rounded(total)),
+                (Some(free), None) => format!("{} {unit}", rounded(free)),
+                (None, _) => "unknown".to_owned(),
+            };
+            let queue = match (pressure.queued_nodes, pressure.longest_wait_seconds) {
+                (Some(nodes), Some(wait)) if nodes.get() > 0 => {
+                    format!("{}, the first for {wait} s", counted(&u64::from(nodes.get()), "node"))
+                }
+                (Some(nodes), _) => counted(&u64::from(nodes.get()), "node"),
+                (None, _) => "unknown".to_owned(),
+            };
+            described
+                .with("Free CPU", amount(pressure.free_cpu_cores, pressure.total_cpu_cores, "cores"))
+                .with("Free memory", amount(pressure.free_memory_mb, pressure.total_memory_mb, "MB"))
+                .with("Free storage", amount(pressure.free_storage_mb, pressure.total_storage_mb, "MB"))
+                .with("Launch queue", queue)
+        }
     }
+}
+
+/// A resource as it is called in sentences.
+pub(crate) fn shortage_name(shortage: Shortage) -> &'static str {
+    match shortage {
+        Shortage::Cpu => "CPU",
+        Shortage::Memory => "memory",
+        Shortage::Storage => "storage",
+        Shortage::LaunchQueue => "launches",
+    }
+}
+
+/// An amount with one digit behind the point.
+fn rounded(amount: Amount) -> f64 {
+    (amount.get() * 10.0).round() / 10.0
 }
 
 fn capacity(profile: &WorkerProfile) -> String {
