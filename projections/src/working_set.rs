@@ -342,6 +342,11 @@ fn parked_event(event: &Recorded, reason: Option<String>) -> StoredParkedEvent {
 
 /// Whether somebody decided to do without an event.
 pub(crate) async fn is_discarded(connection: &mut PgConnection, model: ReadModel, event: Uuid) -> sqlx::Result<bool> {
-    let statement = "SELECT EXISTS (SELECT FROM public.projection_discards WHERE projection = $1 AND event_id = $2)";
-    sqlx::query_scalar(statement).bind(model.name()).bind(event).fetch_one(connection).await
+    sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM public.projection_discards WHERE projection = $1 AND event_id = $2) AS "is_discarded!""#,
+        model.name(),
+        event
+    )
+    .fetch_one(connection)
+    .await
 }

@@ -161,14 +161,15 @@ impl Projections {
             | LabletSessionEvent::Terminated(_)
             | LabletSessionEvent::Expired(_) => {}
         }
-        let statement = "SELECT event_id FROM read_definitions.revisions
-            WHERE definition_id = $1 AND evidence @> jsonb_build_array($2::text) ORDER BY revision LIMIT $3";
-        let revisions: Vec<Uuid> = sqlx::query_scalar(statement)
-            .bind(happened.ids().definition_id.as_str())
-            .bind(event.event_id.to_string())
-            .bind(i64::try_from(MOST_RELATED + 1).unwrap_or(i64::MAX))
-            .fetch_all(&self.reads)
-            .await?;
+        let revisions = sqlx::query_scalar!(
+            "SELECT event_id FROM read_definitions.revisions
+              WHERE definition_id = $1 AND evidence @> jsonb_build_array($2::text) ORDER BY revision LIMIT $3",
+            happened.ids().definition_id.as_str(),
+            event.event_id.to_string(),
+            i64::try_from(MOST_RELATED + 1).unwrap_or(i64::MAX)
+        )
+        .fetch_all(&self.reads)
+        .await?;
         effects.extend(revisions.into_iter().map(|id| (Relation::Revision, id)));
         Ok(())
     }
