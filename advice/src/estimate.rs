@@ -40,6 +40,8 @@ pub struct Basis<'a> {
 /// The amount that keeps a promise, with every step that led to it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Estimate {
+    /// The share of future sessions to cover.
+    pub promise: Promise,
     /// What the topology is taken to need; null: its nodes are unknown, and the definition's sessions stand for themselves.
     pub base: Option<Base>,
     /// What is expected of any definition.
@@ -91,6 +93,7 @@ impl Basis<'_> {
         let wanted = raised.unwrap_or(computed);
         let capped = self.nominal.filter(|nominal| *nominal < wanted);
         Some(Estimate {
+            promise,
             base: self.base.cloned(),
             prior,
             prediction,

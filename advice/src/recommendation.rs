@@ -1,0 +1,556 @@
+//! The answer: how large a definition must be, why, and what it rests on.
+
+use domain::DefinitionId;
+use domain::EventId;
+use domain::demand::ByResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::base::{Base, PoolSource};
+use crate::estimate::Estimate;
+use crate::mixture::Mixture;
+use crate::policy::Policy;
+use crate::requirement::{Bound, Requirement};
+use crate::resource::Resource;
+
+/// n/(n + 1) is this share with nine sessions.
+const SESSIONS_TO_90_PERCENT: u64 = 9;
+/// Most node definitions that are named in a reason.
+const MOST_NAMED: usize = 5;
+
+/// What is found of what is configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Finding {
+    /// It is too little for the promise.
+    UnderProvisioned,
+    /// It is more than the promise needs.
+    OverProvisioned,
+    /// It is what the promise needs, or near enough.
+    RightSized,
+    /// Fewer sessions are known than the policy wants.
+    InsufficientEvidence,
+}
+
+/// What a recommendation rests on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecommendationKind {
+    /// Scores of past advice.
+    Calibrated,
+    /// The topology alone.
+    FromTopology,
+    /// The largest session, as there are few scores: it covers the next one with probability n/(n + 1).
+    DistributionFree,
+    /// The policy's floor, or its largest step on the way down: it is more than the promise needs.
+    Floored,
+    /// The policy's cap, or its largest step on the way up: it is less than the promise needs.
+    Capped,
+    /// Nothing.
+    Insufficient,
+}
+
+/// Why a number is what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ReasonCode {
+    /// It rests on sessions.
+    FromSessions,
+    /// It rests on the topology.
+    FromTopology,
+    /// Neither topology nor sessions are known.
+    NoEvidence,
+    /// Some nodes were never measured.
+    NodesNeverMeasured,
+    /// No session had this topology.
+    TopologyChanged,
+    /// There are few scores of past advice.
+    LittleEvidence,
+    /// The largest session was above what was computed.
+    LargestSession,
+    /// The definition's own past asks for another level than the promise.
+    OwnPast,
+    /// The last sessions lay above or below what was expected.
+    RecentSessions,
+    /// What the nodes were given is less than what was computed.
+    Nominal,
+    /// Of some sessions this resource is unknown.
+    UnknownSessions,
+    /// The promise costs more than it gives.
+    CostlyPromise,
+    /// The policy's floor raised it.
+    PolicyFloor,
+    /// The policy's cap lowered it: the promise is not kept.
+    PolicyCap,
+    /// The policy's largest step stopped it.
+    LargestStep,
+    /// The change is too small to be proposed.
+    SmallChange,
+}
+
+/// Why a number is what it is, for programs and for people.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reason {
+    /// For programs.
+    pub code: ReasonCode,
+    /// For people.
+    pub text: String,
+}
+
+/// What sessions needed, beside the estimate: cores or MB.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DemandSummary {
+    /// The greatest; null: none is known.
+    pub max: Option<f64>,
+    /// The middle one; null: none is known.
+    pub median: Option<f64>,
+    /// That of the newest session; null: none is known.
+    pub latest: Option<f64>,
+}
+
+/// What is known of one resource of a definition, or of a topology.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct ResourceFacts {
+    /// What the definition states: whole cores or GB; `None`: there is no definition.
+    pub configured: Option<u32>,
+    /// What the nodes are given: cores or MB.
+    pub nominal: Option<f64>,
+    /// What sessions needed.
+    pub demand: DemandSummary,
+    /// Sessions whose demand is unknown.
+    pub unknown_sessions: u64,
+    /// The events that set the number.
+    pub evidence: Vec<EventId>,
+}
+
+/// How much of one resource is recommended. Amounts are cores or MB; null is unknown.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceRecommendation {
+    /// What the definition states.
+    pub configured: Option<f64>,
+    /// What the nodes are given.
+    pub nominal: Option<f64>,
+    /// What sessions needed.
+    pub demand: DemandSummary,
+    /// Sessions whose demand is known.
+    pub sessions: u64,
+    /// Sessions whose demand is unknown.
+    pub unknown_sessions: u64,
+    /// What keeps the promise; null: nothing is known.
+    pub value: Option<f64>,
+    /// The whole cores or GB that a definition would state, within the policy; null: nothing is known.
+    pub requirement: Option<u32>,
+    /// What is found of what is configured; null: nothing is configured.
+    pub finding: Option<Finding>,
+    /// What it rests on.
+    pub kind: RecommendationKind,
+    /// Why.
+    pub reasons: Vec<Reason>,
+    /// The probability that the next session needs no more than the largest one did; null: there is none.
+    pub covers_next: Option<f64>,
+    /// Sessions that are lacking until that is 90 %.
+    pub sessions_to_90_percent: u64,
+    /// The events that set it.
+    pub evidence: Vec<EventId>,
+}
+
+/// How large a definition must be, or a lab of a topology.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Recommendation {
+    /// The definition; null: a topology was asked about.
+    pub definition_id: Option<DefinitionId>,
+    /// Its revision.
+    pub revision: Option<u32>,
+    /// The position up to which everything is known that it rests on.
+    pub as_of: String,
+    /// The share of future sessions to cover.
+    pub promise: f64,
+    /// The policy.
+    pub policy: Policy,
+    /// What is found of the whole definition; null: there is none.
+    pub finding: Option<Finding>,
+    /// Each resource.
+    pub resources: ByResource<ResourceRecommendation>,
+    /// In what the evidence differs.
+    pub mixed: Vec<Mixture>,
+}
+
+/// How a number came about: the estimate with each of its steps, and how a definition would state it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Explanation {
+    /// The estimate; null: nothing is known.
+    pub estimate: Option<Estimate>,
+    /// What a definition would state; null: nothing is known.
+    pub requirement: Option<Requirement>,
+}
+
+impl Explanation {
+    /// The explanation of an estimate under a policy. `configured` is in whole cores or GB.
+    pub fn new(resource: Resource, estimate: Option<Estimate>, configured: Option<u32>, policy: &Policy) -> Self {
+        let requirement =
+            estimate.as_ref().map(|estimate| Requirement::new(resource, estimate.value, configured, policy));
+        Self { estimate, requirement }
+    }
+}
+
+impl ResourceRecommendation {
+    /// What is recommended by an explanation, beside what is known.
+    pub fn new(resource: Resource, explanation: &Explanation, facts: ResourceFacts, policy: &Policy) -> Self {
+        let sessions = explanation.estimate.as_ref().map_or(0, |estimate| estimate.prediction.sessions);
+        let mut reasons = reasons(resource, explanation, &facts, policy);
+        let finding = finding(resource, explanation, facts.configured, policy, &mut reasons);
+        #[expect(clippy::cast_precision_loss, reason = "a definition has fewer than 2^53 sessions")]
+        let covers_next = (sessions > 0).then(|| sessions as f64 / (sessions as f64 + 1.0));
+        Self {
+            configured: facts.configured.map(|configured| f64::from(configured) * resource.unit()),
+            nominal: facts.nominal,
+            demand: facts.demand,
+            sessions,
+            unknown_sessions: facts.unknown_sessions,
+            value: explanation.estimate.as_ref().map(|estimate| estimate.value),
+            requirement: explanation.requirement.map(|requirement| requirement.value),
+            finding,
+            kind: kind(explanation),
+            reasons,
+            covers_next,
+            sessions_to_90_percent: SESSIONS_TO_90_PERCENT.saturating_sub(sessions),
+            evidence: facts.evidence,
+        }
+    }
+}
+
+/// What is found of a definition by what is found of its resources: what is short comes first.
+pub fn finding_of_definition(resources: &ByResource<ResourceRecommendation>) -> Option<Finding> {
+    let found: Vec<Finding> = Resource::ALL.iter().filter_map(|resource| resource.part(resources).finding).collect();
+    let order =
+        [Finding::UnderProvisioned, Finding::OverProvisioned, Finding::RightSized, Finding::InsufficientEvidence];
+    order.into_iter().find(|finding| found.contains(finding))
+}
+
+fn kind(explanation: &Explanation) -> RecommendationKind {
+    let Some((estimate, requirement)) = explanation.estimate.as_ref().zip(explanation.requirement) else {
+        return RecommendationKind::Insufficient;
+    };
+    match requirement.bound {
+        Some(Bound::Floor | Bound::StepDown) => RecommendationKind::Floored,
+        Some(Bound::Cap | Bound::StepUp) => RecommendationKind::Capped,
+        None if estimate.prediction.sessions == 0 => RecommendationKind::FromTopology,
+        None if estimate.calibration.rests_on_little() => RecommendationKind::DistributionFree,
+        None => RecommendationKind::Calibrated,
+    }
+}
+
+fn finding(
+    resource: Resource,
+    explanation: &Explanation,
+    configured: Option<u32>,
+    policy: &Policy,
+    reasons: &mut Vec<Reason>,
+) -> Option<Finding> {
+    let configured = configured?;
+    let Some((estimate, requirement)) = explanation.estimate.as_ref().zip(explanation.requirement) else {
+        return Some(Finding::InsufficientEvidence);
+    };
+    if estimate.prediction.sessions < u64::from(policy.minimum_sessions) {
+        return Some(Finding::InsufficientEvidence);
+    }
+    let change = f64::from(requirement.value.abs_diff(configured));
+    if change == 0.0 {
+        return Some(Finding::RightSized);
+    }
+    if change < policy.minimum_change.get() * f64::from(configured) {
+        let text = format!(
+            "{} {} instead of {configured} would be less than the smallest change that the policy proposes.",
+            requirement.value,
+            resource.unit_name()
+        );
+        reasons.push(Reason { code: ReasonCode::SmallChange, text });
+        return Some(Finding::RightSized);
+    }
+    Some(if requirement.value > configured { Finding::UnderProvisioned } else { Finding::OverProvisioned })
+}
+
+fn reasons(resource: Resource, explanation: &Explanation, facts: &ResourceFacts, policy: &Policy) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let mut because = |code, text: String| reasons.push(Reason { code, text });
+    let amount = |amount: f64| format!("{:.1} {}", amount / resource.unit(), resource.unit_name());
+    if let Some(estimate) = &explanation.estimate {
+        of_evidence(estimate, &amount, &mut because);
+    } else {
+        because(ReasonCode::NoEvidence, "Neither a topology nor a session tells what is needed.".to_owned());
+    }
+    if facts.unknown_sessions > 0 {
+        let text = format!("Of {} more sessions it is unknown what they needed.", facts.unknown_sessions);
+        because(ReasonCode::UnknownSessions, text);
+    }
+    if policy.promise.is_costly() {
+        let text = "Above a promise of 0.97 each further point costs more than it gives.".to_owned();
+        because(ReasonCode::CostlyPromise, text);
+    }
+    let Some(requirement) = explanation.requirement else { return reasons };
+    let states = |value: u32| format!("{value} {}", resource.unit_name());
+    let (rounded, value) = (states(requirement.rounded), states(requirement.value));
+    match requirement.bound {
+        Some(Bound::Floor) => {
+            because(ReasonCode::PolicyFloor, format!("The policy's floor makes {rounded} into {value}."))
+        }
+        Some(Bound::Cap) => because(
+            ReasonCode::PolicyCap,
+            format!("The policy's cap makes {rounded} into {value}, which keeps less than the promise."),
+        ),
+        Some(Bound::StepUp) => because(
+            ReasonCode::LargestStep,
+            format!("One step of the policy leads to {value}, and the promise needs {rounded}."),
+        ),
+        Some(Bound::StepDown) => because(
+            ReasonCode::LargestStep,
+            format!("One step of the policy leads to {value}, though {rounded} would keep the promise."),
+        ),
+        None => {}
+    }
+    reasons
+}
+
+fn of_evidence(estimate: &Estimate, amount: &impl Fn(f64) -> String, because: &mut impl FnMut(ReasonCode, String)) {
+    let Estimate { prediction, calibration, base, .. } = estimate;
+    match prediction.sessions {
+        0 => because(
+            ReasonCode::FromTopology,
+            "No session is known: it is sized by what its nodes need elsewhere.".to_owned(),
+        ),
+        1 => because(ReasonCode::FromSessions, "One session is known.".to_owned()),
+        sessions => because(ReasonCode::FromSessions, format!("{sessions} sessions are known.")),
+    }
+    if let Some(text) = base.as_ref().and_then(never_measured) {
+        because(ReasonCode::NodesNeverMeasured, text);
+    }
+    if prediction.sessions > 0 && prediction.sessions_of_topology == 0 && base.is_some() {
+        let text = "None of them had this topology: they tell how the definition differs from what its nodes need.";
+        because(ReasonCode::TopologyChanged, text.to_owned());
+    }
+    if !estimate.is_calibrated {
+        let text = format!(
+            "It rests on little: {} scores of past advice for about as many sessions, where 200 would do; it is widened for that.",
+            calibration.scores
+        );
+        because(ReasonCode::LittleEvidence, text);
+    }
+    if let Some(largest) = estimate.raised_to_largest {
+        because(
+            ReasonCode::LargestSession,
+            format!("The largest session needed {}, which is more than was computed.", amount(largest)),
+        );
+    }
+    if (calibration.level - estimate.promise.share()).abs() > 0.001 {
+        let text = format!(
+            "By its own past, {:.1} % of the fleet's scores are covered in order to keep {:.1} %.",
+            100.0 * calibration.level,
+            100.0 * estimate.promise.share()
+        );
+        because(ReasonCode::OwnPast, text);
+    }
+    if prediction.followed.abs() > 0.01 {
+        let change = 100.0 * (prediction.followed.exp() - 1.0);
+        let text = format!("It follows the last sessions, which differed from what was expected, by {change:+.0} %.");
+        because(ReasonCode::RecentSessions, text);
+    }
+    if let Some(nominal) = estimate.capped_by_nominal {
+        because(ReasonCode::Nominal, format!("Its nodes are given {} and can use no more.", amount(nominal)));
+    }
+}
+
+/// Which nodes of a base were never measured.
+fn never_measured(base: &Base) -> Option<String> {
+    let mut names: Vec<&str> = base
+        .parts
+        .iter()
+        .filter(|part| matches!(part.source, PoolSource::Nominal | PoolSource::NodeDefinition | PoolSource::AnyNode))
+        .map(|part| part.kind.node_definition.as_str())
+        .collect();
+    names.dedup();
+    let more = names.len().saturating_sub(MOST_NAMED);
+    let named = names.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!names.is_empty()).then(|| format!("Nodes like these were never measured: {named}{more}. They count by their nominal size, or by other nodes where it is unknown."))
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use domain::{Amount, SessionId};
+    use serde_json::json;
+
+    use super::*;
+    use crate::evidence::{NodeDemand, SessionEvidence};
+    use crate::history::History;
+    use crate::policy::Limits;
+    use crate::promise::Promise;
+    use crate::topology::{NodeKind, Topology};
+
+    const MEMORY: Resource = Resource::MemoryMb;
+
+    fn definition(name: &str) -> DefinitionId {
+        DefinitionId::parse(name).unwrap()
+    }
+
+    fn topology() -> Topology {
+        Topology::new([(NodeKind::new("iosv", None, Some(1.0), Some(2048.0)), 2)])
+    }
+
+    /// Sessions of a definition that needed this much memory.
+    fn run(history: &mut History, name: &str, demands: &[f64]) {
+        for (number, demand) in demands.iter().enumerate() {
+            let only_memory = |demand| ByResource { memory_mb: Some(demand), ..ByResource::default() };
+            let node =
+                |(kind, _): (&NodeKind, u32)| NodeDemand { kind: kind.clone(), demand: only_memory(demand / 2.0) };
+            history.insert(SessionEvidence {
+                session_id: SessionId::parse(format!("{name}-{number}")).unwrap(),
+                definition_id: definition(name),
+                ended_at: DateTime::from_timestamp(1_772_000_000 + 3600 * i64::try_from(number).unwrap(), 0).unwrap(),
+                topology: topology(),
+                demand: only_memory(*demand),
+                nodes: topology().kinds().map(node).collect(),
+            });
+        }
+    }
+
+    fn fleet() -> History {
+        let mut history = History::default();
+        for number in 0..6 {
+            run(&mut history, &format!("other-{number}"), &[1900.0, 2000.0, 2100.0, 2050.0]);
+        }
+        run(&mut history, "asked", &[2000.0, 2100.0, 1950.0, 2050.0, 2000.0]);
+        history
+    }
+
+    fn recommend(history: &History, name: &str, configured: Option<u32>, policy: &Policy) -> ResourceRecommendation {
+        let estimate = history.fleet().estimate(&definition(name), &topology(), MEMORY, policy.promise);
+        let explanation = Explanation::new(MEMORY, estimate, configured, policy);
+        let facts = ResourceFacts { configured, nominal: topology().nominal(MEMORY), ..ResourceFacts::default() };
+        ResourceRecommendation::new(MEMORY, &explanation, facts, policy)
+    }
+
+    fn codes(recommendation: &ResourceRecommendation) -> Vec<ReasonCode> {
+        recommendation.reasons.iter().map(|reason| reason.code).collect()
+    }
+
+    #[test]
+    fn a_definition_is_found_to_have_too_much_too_little_or_what_it_needs() {
+        let (history, policy) = (fleet(), Policy::default());
+        let found = |configured| recommend(&history, "asked", Some(configured), &policy);
+        assert_eq!(found(8).finding, Some(Finding::OverProvisioned));
+        assert_eq!(found(1).finding, Some(Finding::UnderProvisioned));
+        assert_eq!(found(3).finding, Some(Finding::RightSized));
+        let answer = found(8);
+        assert_eq!((answer.requirement, answer.configured, answer.nominal), (Some(3), Some(8192.0), Some(4096.0)));
+        assert!(answer.value.is_some_and(|value| (2100.0..2600.0).contains(&value)), "{answer:?}");
+        assert_eq!((answer.sessions, answer.covers_next, answer.sessions_to_90_percent), (5, Some(5.0 / 6.0), 4));
+        assert!(codes(&answer).contains(&ReasonCode::LittleEvidence), "29 sessions are a small fleet: {answer:?}");
+        assert_eq!(answer.kind, RecommendationKind::DistributionFree);
+    }
+
+    #[test]
+    fn a_change_below_the_smallest_one_is_not_proposed_and_says_so() {
+        let history = fleet();
+        let policy = Policy { minimum_change: domain::Share::new(0.5).unwrap(), ..Policy::default() };
+        let answer = recommend(&history, "asked", Some(4), &policy);
+        assert_eq!((answer.requirement, answer.finding), (Some(3), Some(Finding::RightSized)));
+        assert!(codes(&answer).contains(&ReasonCode::SmallChange));
+    }
+
+    #[test]
+    fn a_definition_that_never_ran_is_sized_by_its_topology() {
+        let answer = recommend(&fleet(), "new", Some(8), &Policy::default());
+        assert_eq!(
+            (answer.kind, answer.finding),
+            (RecommendationKind::FromTopology, Some(Finding::InsufficientEvidence))
+        );
+        assert!(answer.value.is_some_and(|value| (2000.0..4096.0).contains(&value)), "{answer:?}");
+        assert_eq!((answer.covers_next, answer.sessions_to_90_percent), (None, 9));
+        assert_eq!(codes(&answer)[0], ReasonCode::FromTopology);
+        let of_no_definition = recommend(&fleet(), "new", None, &Policy::default());
+        assert_eq!((of_no_definition.finding, of_no_definition.configured), (None, None));
+    }
+
+    #[test]
+    fn nodes_that_were_never_measured_are_named() {
+        let answer = recommend(&History::default(), "new", Some(8), &Policy::default());
+        assert_eq!(answer.value, Some(4096.0), "their nominal size");
+        let reason = answer.reasons.iter().find(|reason| reason.code == ReasonCode::NodesNeverMeasured).unwrap();
+        assert!(reason.text.contains("iosv"), "{}", reason.text);
+    }
+
+    #[test]
+    fn evidence_that_is_all_excluded_leaves_the_topology() {
+        let mut history = fleet();
+        for number in 0..5 {
+            assert!(history.remove(&SessionId::parse(format!("asked-{number}")).unwrap()));
+        }
+        assert_eq!(recommend(&history, "asked", Some(8), &Policy::default()).kind, RecommendationKind::FromTopology);
+    }
+
+    #[test]
+    fn a_policy_that_bounds_the_answer_is_told_by_kind_and_reason() {
+        let (history, mut policy) = (fleet(), Policy::default());
+        policy.limits.memory_mb = Limits { floor: None, cap: Some(Amount::new(2048.0).unwrap()) };
+        let answer = recommend(&history, "asked", Some(8), &policy);
+        assert_eq!((answer.requirement, answer.kind), (Some(2), RecommendationKind::Capped));
+        assert!(codes(&answer).contains(&ReasonCode::PolicyCap));
+        policy.limits.memory_mb = Limits { floor: Some(Amount::new(5000.0).unwrap()), cap: None };
+        let answer = recommend(&history, "asked", Some(8), &policy);
+        assert_eq!((answer.requirement, answer.kind), (Some(5), RecommendationKind::Floored));
+    }
+
+    #[test]
+    fn where_nothing_is_known_nothing_is_recommended() {
+        let explanation = Explanation::new(MEMORY, None, Some(8), &Policy::default());
+        let facts = ResourceFacts { configured: Some(8), unknown_sessions: 3, ..ResourceFacts::default() };
+        let answer = ResourceRecommendation::new(MEMORY, &explanation, facts, &Policy::default());
+        assert_eq!((answer.value, answer.requirement, answer.kind), (None, None, RecommendationKind::Insufficient));
+        assert_eq!(answer.finding, Some(Finding::InsufficientEvidence));
+        assert_eq!(codes(&answer), [ReasonCode::NoEvidence, ReasonCode::UnknownSessions]);
+    }
+
+    #[test]
+    fn a_costly_promise_is_warned_of() {
+        let policy = Policy { promise: Promise::new(0.999).unwrap(), ..Policy::default() };
+        assert!(codes(&recommend(&fleet(), "asked", Some(8), &policy)).contains(&ReasonCode::CostlyPromise));
+    }
+
+    #[test]
+    fn what_is_short_is_found_of_the_whole_definition() {
+        let found = |configured| recommend(&fleet(), "asked", configured, &Policy::default());
+        let resources = |cpu, memory, storage| ByResource { cpu_cores: cpu, memory_mb: memory, storage_mb: storage };
+        let all = resources(found(Some(8)), found(Some(1)), found(Some(3)));
+        assert_eq!(finding_of_definition(&all), Some(Finding::UnderProvisioned));
+        assert_eq!(
+            finding_of_definition(&resources(found(None), found(Some(3)), found(None))),
+            Some(Finding::RightSized)
+        );
+        assert_eq!(finding_of_definition(&resources(found(None), found(None), found(None))), None);
+    }
+
+    #[test]
+    fn the_answer_has_the_members_that_were_agreed() {
+        let answer = serde_json::to_value(recommend(&fleet(), "asked", Some(8), &Policy::default())).unwrap();
+        let mut members: Vec<&str> = answer.as_object().unwrap().keys().map(String::as_str).collect();
+        members.sort_unstable();
+        let agreed = [
+            "configured",
+            "covers_next",
+            "demand",
+            "evidence",
+            "finding",
+            "kind",
+            "nominal",
+            "reasons",
+            "requirement",
+            "sessions",
+            "sessions_to_90_percent",
+            "unknown_sessions",
+            "value",
+        ];
+        assert_eq!(members, agreed);
+        assert_eq!((&answer["finding"], &answer["kind"]), (&json!("over_provisioned"), &json!("distribution_free")));
+    }
+}
