@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::resource::Resource;
 use crate::topology::{NodeKind, Topology};
 
+/// Standard deviation, in logarithms, of a kind's mean demand from that of all nodes.
+const ANY_NODE: f64 = 1.0;
+/// Standard deviation, in logarithms, of a kind's mean demand from that of its node definition.
+const SAME_DEFINITION: f64 = 0.5;
+
 /// Demands of many runs of nodes, one resource, added up in whole parts of a core or MB: adding and taking out is exact.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PoolSum {
@@ -143,6 +148,18 @@ impl Base {
         Some(Self { value: whole.max(resource.smallest()), nominal_part, measured_share, parts })
     }
 
+    /// Variance of the logarithm of what the topology needs that comes from nodes whose kind was never measured, nor its size
+    /// known: they may need several times as much as others, or a fraction.
+    pub(crate) fn unknown_variance(&self) -> f64 {
+        let deviation = |part: &BasePart| match part.source {
+            PoolSource::AnyNode => ANY_NODE * part.demand * f64::from(part.count),
+            PoolSource::NodeDefinition => SAME_DEFINITION * part.demand * f64::from(part.count),
+            PoolSource::OtherDefinitions | PoolSource::OwnNodes | PoolSource::AnyImage | PoolSource::Nominal => 0.0,
+        };
+        // Nodes of one kind are off together, those of several kinds independently.
+        self.parts.iter().map(|part| (deviation(part) / self.value).powi(2)).sum()
+    }
+
     /// What the topology needs where it needs this many times its base: nodes of which only the nominal size is known need no
     /// more than that.
     pub(crate) fn times(&self, factor: f64) -> f64 {
@@ -207,6 +224,9 @@ mod tests {
         assert_eq!(source(pools, &of_no_size), Some((350.0, PoolSource::NodeDefinition)));
         pools.node_definition = none;
         assert_eq!(source(pools, &of_no_size), Some((400.0, PoolSource::AnyNode)));
+        let half = Topology::new([(of_no_size.clone(), 1), (kind("other", None), 1)]);
+        let variance = |topology: &Topology| Base::new(topology, MEMORY, |_| pools).unwrap().unknown_variance();
+        assert_eq!((variance(&half), variance(&Topology::new([(of_no_size.clone(), 5)]))), (0.5, 1.0));
         assert_eq!(source(KindPools::default(), &of_no_size), None);
         assert_eq!(Base::new(&Topology::default(), MEMORY, |_| pools), None);
     }

@@ -66,8 +66,8 @@ impl Basis<'_> {
     /// What the estimate is made of, but for the promise. `None`: neither topology nor sessions say anything.
     fn parts(&self) -> Option<(Prior, Prediction, Calibration<'_>)> {
         let prior = self.moments.prior(self.resource);
-        let prediction = if self.base.is_some() {
-            Prediction::new(&prior, self.topologies)
+        let prediction = if let Some(base) = self.base {
+            Prediction::new(&prior, self.topologies).with_unknown(base.unknown_variance())
         } else {
             Prediction::alone(&prior, self.topologies)?
         };

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use domain::DefinitionId;
 use domain::demand::ByResource;
+use domain::lablet_definition::ResourceRequirements;
 
+use crate::advice_score::ScoredAdvice;
 use crate::base::{Base, KindPools, PoolSum};
 use crate::estimate::{Basis, Estimate};
 use crate::evidence::{SessionEvidence, amount};
@@ -167,6 +169,26 @@ impl Fleet {
         promise: Promise,
     ) -> Option<Estimate> {
         self.view(definition, resource).with_basis(topology, |basis| basis.estimate(promise))
+    }
+
+    /// What is possible to advise before a session, beside what it needed. `None`: it does not know the resource.
+    pub fn scored_advice(
+        &self,
+        session: &SessionEvidence,
+        configured: Option<&ResourceRequirements>,
+        promise: Promise,
+    ) -> ByResource<Option<ScoredAdvice>> {
+        Resource::each(|resource| {
+            let demand = amount(*resource.part(&session.demand))?;
+            let estimate = self.estimate(&session.definition_id, &session.topology, resource, promise);
+            Some(ScoredAdvice {
+                promise,
+                advised: estimate.map(|estimate| estimate.value),
+                demand,
+                configured: configured.map(|stated| f64::from(resource.configured(stated)) * resource.unit()),
+                nominal: session.topology.nominal(resource),
+            })
+        })
     }
 
     /// Adds a session that ended after all others. How the advice that was possible before it did goes into the scores.

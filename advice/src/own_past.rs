@@ -10,7 +10,7 @@ use crate::scores::Score;
 /// Most sessions that a correction looks back on.
 const LONGEST: usize = 64;
 /// As many sessions of the definition count as much as the fleet does.
-const FLEET: f64 = 25.0;
+const FLEET: f64 = 20.0;
 /// Each session counts for this part of the one after it.
 const DECAY: f64 = 0.97;
 /// A correction leaves this part of the promised misses.
@@ -135,10 +135,10 @@ mod tests {
     #[test]
     fn a_session_beyond_the_promise_raises_the_level_and_covered_ones_lower_it_by_a_little() {
         assert_eq!(past(&[]).level(0.9), 0.9);
-        // 25·ℓ + 1 = 0.9 · 26.
-        assert!((past(&[0.5]).level(0.9) - 0.896).abs() < 1e-9);
-        // 25·ℓ = 0.9 · 26, and 0.93 is covered from 0.93 on.
-        assert!((past(&[0.99]).level(0.9) - 0.936).abs() < 1e-4);
+        // 20·ℓ + 1 = 0.9 · 21.
+        assert!((past(&[0.5]).level(0.9) - 0.895).abs() < 1e-9);
+        // 20·ℓ = 0.9 · 21, and 0.93 is covered from 0.93 on.
+        assert!((past(&[0.99]).level(0.9) - 0.945).abs() < 1e-4);
         assert!((past(&[0.93]).level(0.9) - 0.93).abs() < 1e-4);
         assert_eq!(past(&[0.95, 0.5]).missed(0.9), (2, 1));
         assert!(past(&[0.99, 0.5, 0.5]).level(0.9) < past(&[0.5, 0.5, 0.99]).level(0.9), "the newest counts most");

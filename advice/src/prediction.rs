@@ -98,6 +98,13 @@ impl Prediction {
         })
     }
 
+    /// The prediction for a topology of which this much is unknown beside the definition.
+    #[must_use]
+    pub(crate) fn with_unknown(self, variance: f64) -> Self {
+        let location_variance = self.location_variance + variance;
+        Self { location_variance, spread: (self.variance + location_variance).sqrt(), ..self }
+    }
+
     /// The prediction that follows sessions which lay so many spreads above the location.
     #[must_use]
     pub(crate) fn following(self, spreads: f64) -> Self {

@@ -96,14 +96,19 @@ pub fn next_by_largest(fleets: &[Vec<Advised>], known: &[usize]) -> Vec<(usize, 
     known.iter().map(covered).collect()
 }
 
-/// How often the largest of n sessions covered at least this share of the sessions to come, beside 1 − pⁿ.
-pub fn share_by_largest(future: &[CoveredFuture], share: f64) -> Vec<(usize, f64, f64)> {
-    let mut by_sessions: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
+/// How often the largest of n sessions covered at least this share of the sessions to come, beside 1 − pⁿ, where sessions of
+/// one day count as `counted` says of sessions and days.
+pub fn share_by_largest(
+    future: &[CoveredFuture],
+    share: f64,
+    counted: impl Fn(f64, f64) -> f64,
+) -> Vec<(usize, f64, f64)> {
+    let mut by_sessions: BTreeMap<usize, (f64, f64, f64)> = BTreeMap::new();
     for covered in future {
-        let (all, held) = by_sessions.entry(covered.sessions).or_default();
-        *all += 1;
-        *held += u64::from(covered.share >= share);
+        let (all, stated, held) = by_sessions.entry(covered.sessions).or_default();
+        *all += 1.0;
+        *stated += 1.0 - share.powf(counted(covered.sessions as f64, covered.days as f64));
+        *held += f64::from(u8::from(covered.share >= share));
     }
-    let stated = |sessions: usize| 1.0 - share.powi(i32::try_from(sessions).unwrap_or(i32::MAX));
-    by_sessions.iter().map(|(n, (all, held))| (*n, stated(*n), *held as f64 / *all as f64)).collect()
+    by_sessions.iter().map(|(n, (all, stated, held))| (*n, stated / all, held / all)).collect()
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use advice::estimate::Estimate;
 use advice::fleet::Fleet;
 use advice::promise::Promise;
 use advice::resource::Resource;
@@ -19,6 +20,8 @@ pub struct Advised {
     pub definition: usize,
     /// Sessions of the definition whose demand was known.
     pub known: usize,
+    /// Whether each of its nodes was measured before, in whatever lab.
+    pub is_measured: bool,
     /// Whether no session of this topology was known, though the definition had some.
     pub is_first_of_topology: bool,
     /// Sessions of this topology that were known, where the definition had grown.
@@ -43,6 +46,8 @@ pub struct Advised {
 pub struct CoveredFuture {
     /// Sessions among which it was the greatest.
     pub sessions: usize,
+    /// Days on which these sessions ended.
+    pub days: usize,
     /// Share of the sessions to come.
     pub share: f64,
 }
@@ -61,19 +66,20 @@ pub fn walk(simulated: &SimulatedFleet, promises: &[Promise]) -> (Vec<Advised>, 
             let nominal = evidence.topology.nominal(resource);
             let past = past.entry((session.definition, resource)).or_default();
             let count = of_topology.entry((session.definition, resource, session.grown)).or_default();
-            let size = |promise: &Promise| {
-                let estimate = fleet.estimate(&evidence.definition_id, &evidence.topology, resource, *promise);
-                estimate.map(|estimate| estimate.value)
-            };
+            let estimate =
+                |promise: &Promise| fleet.estimate(&evidence.definition_id, &evidence.topology, resource, *promise);
+            let estimates: Vec<Option<Estimate>> = promises.iter().map(estimate).collect();
+            let base = estimates.iter().flatten().find_map(|estimate| estimate.base.as_ref());
             advised.push(Advised {
                 resource,
                 definition: session.definition,
                 known: past.len(),
+                is_measured: base.is_some_and(|base| base.measured_share > 0.999),
                 is_first_of_topology: *count == 0 && !past.is_empty(),
                 known_since_growth: session.grown.then_some(*count),
                 demand,
                 nominal,
-                sizes: promises.iter().map(size).collect(),
+                sizes: estimates.iter().map(|estimate| estimate.as_ref().map(|estimate| estimate.value)).collect(),
                 by_rules: Rule::ALL.map(|rule| rule.size(resource, past)),
                 largest: past.iter().map(|session| session.demand).reduce(f64::max),
                 ideal: ideal.get(&(session.definition, resource)).cloned(),
@@ -118,8 +124,58 @@ fn covered_future(
             let largest = past[..sessions].iter().map(|session| session.demand).fold(0.0, f64::max);
             let future = &simulated.future[*definition];
             let covered = future.iter().filter(|demand: &&ByResource<f64>| *resource.part(demand) <= largest).count();
-            found.push(CoveredFuture { sessions, share: covered as f64 / future.len() as f64 });
+            let days: BTreeSet<_> = past[..sessions].iter().map(|session| session.ended_at.date_naive()).collect();
+            found.push(CoveredFuture { sessions, days: days.len(), share: covered as f64 / future.len() as f64 });
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::LazyLock;
+
+    use super::*;
+    use crate::comparison::tally;
+    use crate::families::{FAMILIES, HELD_OUT};
+    use crate::simulated_fleet::Size;
+
+    /// Small fleets of two families, by one seed: the same numbers in every run.
+    static FLEETS: LazyLock<Vec<Vec<Advised>>> = LazyLock::new(|| {
+        let promises = [0.9, 0.95].map(|share| Promise::new(share).unwrap());
+        let size = Size { definitions: 30, sessions: Some(12) };
+        let families = [FAMILIES[3], HELD_OUT[1]];
+        families.iter().map(|family| walk(&SimulatedFleet::new(family, size, 7).unwrap(), &promises).0).collect()
+    });
+
+    #[test]
+    fn the_promise_is_kept_and_nobody_is_answered_by_silence() {
+        for resource in Resource::ALL {
+            for (number, promise) in [0.9, 0.95].into_iter().enumerate() {
+                let of = |least: usize| {
+                    let counts = |advised: &Advised| advised.resource == resource && advised.known >= least;
+                    tally(&FLEETS, counts, |advised| advised.sizes[number])
+                };
+                let found = of(1).coverage();
+                assert!((found - promise).abs() < 0.025, "{resource:?} at {promise}: {found}");
+                assert_eq!(of(3).silent, 0);
+            }
+        }
+    }
+
+    #[test]
+    fn it_wastes_less_memory_than_a_percentile_with_a_margin() {
+        let counts = |advised: &Advised| advised.resource == Resource::MemoryMb && advised.known >= 3;
+        let (own, vpa) =
+            (tally(&FLEETS, counts, |advised| advised.sizes[1]), tally(&FLEETS, counts, |advised| advised.by_rules[0]));
+        assert!(own.waste() < 0.75 * vpa.waste(), "{} {}", own.waste(), vpa.waste());
+    }
+
+    #[test]
+    fn a_fleet_is_the_same_for_the_same_seed() {
+        let fleet = |seed| SimulatedFleet::new(&FAMILIES[5], Size { definitions: 5, sessions: Some(4) }, seed).unwrap();
+        let evidence = |seed| fleet(seed).sessions.into_iter().map(|session| session.evidence).collect::<Vec<_>>();
+        assert_eq!(evidence(3), evidence(3));
+        assert_ne!(evidence(3), evidence(4));
+    }
 }
