@@ -1,6 +1,6 @@
 //! What is kept of all sessions: sums and counts, from which an estimate is made without looking at a session again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use domain::DefinitionId;
 use domain::demand::ByResource;
@@ -159,6 +159,42 @@ impl Fleet {
         View { resource, fleet: resource.part(&self.sums), definition: sums }
     }
 
+    /// The part that an estimate for a definition with this topology reads, and that a session of it changes: what is kept of
+    /// the definition, of the kinds of nodes of its topologies and of this one, and what there is once for the whole fleet.
+    #[must_use]
+    pub fn part_for(&self, definition: &DefinitionId, topology: &Topology) -> Self {
+        let own = self.definitions.get(definition);
+        let part = |resource: Resource| {
+            let sums = resource.part(&self.sums);
+            let known = own.into_iter().flat_map(|own| resource.part(own).topologies.keys());
+            let kinds: BTreeSet<&NodeKind> =
+                known.chain([topology]).flat_map(Topology::kinds).map(|(kind, _)| kind).collect();
+            let sizes: BTreeSet<NodeKind> = kinds.iter().map(|kind| kind.of_any_image()).collect();
+            let names: BTreeSet<&String> = kinds.iter().map(|kind| &kind.node_definition).collect();
+            FleetSums {
+                pools: only(&sums.pools, |kind| kinds.contains(kind)),
+                by_size: only(&sums.by_size, |kind| sizes.contains(kind)),
+                by_node_definition: only(&sums.by_node_definition, |name| names.contains(name)),
+                any: sums.any,
+                moments: sums.moments,
+                scores: sums.scores.clone(),
+                persistence: sums.persistence,
+            }
+        };
+        let definitions = own.map(|own| (definition.clone(), own.clone())).into_iter().collect();
+        Self { sums: Resource::each(part), definitions }
+    }
+
+    /// Number of sums and counts of one resource that are kept apart: what a read model has as rows, scores left out.
+    pub fn row_count(&self, resource: Resource) -> usize {
+        let sums = resource.part(&self.sums);
+        let own = self.definitions.values().map(|own| {
+            let own = resource.part(own);
+            1 + own.pools.len() + own.topologies.len()
+        });
+        1 + sums.pools.len() + own.sum::<usize>()
+    }
+
     /// The amount of a resource that keeps a promise for a definition with this topology. `None`: nothing is known of its
     /// nodes nor of its sessions.
     pub fn estimate(
@@ -286,6 +322,11 @@ impl Fleet {
             fleet.moments.add(moments);
         }
     }
+}
+
+/// The pools whose key is wanted.
+fn only<K: Ord + Clone>(pools: &BTreeMap<K, PoolSum>, wanted: impl Fn(&K) -> bool) -> BTreeMap<K, PoolSum> {
+    pools.iter().filter(|(key, _)| wanted(key)).map(|(key, pool)| (key.clone(), *pool)).collect()
 }
 
 /// Takes the demand of a run out of a pool, and the pool with its last run.

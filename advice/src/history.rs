@@ -163,6 +163,24 @@ mod tests {
         }
 
         #[test]
+        fn a_handful_of_rows_answers_and_learns_as_the_whole_does(sessions in sessions()) {
+            let mut ordered = sessions;
+            ordered.sort_by(|one, other| one.order().cmp(&other.order()));
+            let mut whole = Fleet::default();
+            for session in &ordered {
+                let mut part = whole.part_for(&session.definition_id, &session.topology);
+                for resource in Resource::ALL {
+                    let estimate = |fleet: &Fleet| {
+                        fleet.estimate(&session.definition_id, &session.topology, resource, Promise::default())
+                    };
+                    prop_assert_eq!(estimate(&part), estimate(&whole));
+                }
+                prop_assert_eq!(part.advance(session), whole.advance(session));
+                prop_assert_eq!(&part, &whole.part_for(&session.definition_id, &session.topology));
+            }
+        }
+
+        #[test]
         fn whatever_ran_is_not_answered_by_silence(sessions in sessions()) {
             let held = history(&sessions);
             for session in &sessions {

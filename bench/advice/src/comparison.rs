@@ -60,24 +60,23 @@ pub fn tally(
 }
 
 /// Of the definitions with at least `least` sessions after their 20th: the share of which more than twice as many sessions as
-/// promised were missed, and their number.
+/// promised were missed by what `size` says, and their number.
 pub fn missing_too_often(
     fleets: &[Vec<Advised>],
     resource: Resource,
-    promise: usize,
-    share: f64,
+    promise: f64,
     least: u64,
+    size: impl Fn(&Advised) -> Option<f64>,
 ) -> (f64, usize) {
     let (mut too_often, mut all) = (0, 0);
     for fleet in fleets {
         let mut definitions: BTreeMap<usize, Tally> = BTreeMap::new();
         for advised in fleet.iter().filter(|advised| advised.resource == resource && advised.known >= 20) {
-            definitions.entry(advised.definition).or_default().add(advised.sizes[promise], advised.demand);
+            definitions.entry(advised.definition).or_default().add(size(advised), advised.demand);
         }
-        let enough = definitions.values().filter(|tally| tally.sessions >= least);
-        for tally in enough {
+        for tally in definitions.values().filter(|tally| tally.sessions >= least) {
             all += 1;
-            too_often += u32::from(1.0 - tally.coverage() > 2.0 * (1.0 - share) + 1e-9);
+            too_often += u32::from(1.0 - tally.coverage() > 2.0 * (1.0 - promise) + 1e-9);
         }
     }
     (f64::from(too_often) / all.max(1) as f64, all)

@@ -126,8 +126,8 @@ fn run() -> Result<(), Failure> {
     let cost = cost::measure(arguments.seeds.start)?;
     writeln!(
         out,
-        "\n{} sessions of {} definitions: {:.0} µs a recommendation of three resources, {:.0} µs a new session",
-        cost.sessions, cost.definitions, cost.recommendation, cost.session
+        "\n{} sessions of {} definitions: {:.0} µs a recommendation of three resources, {:.0} µs a new session; {:.0} rows read beside the scores",
+        cost.sessions, cost.definitions, cost.recommendation, cost.session, cost.rows
     )?;
     Ok(())
 }

@@ -47,15 +47,7 @@ pub fn of_fleets(fleets: &[Vec<Advised>], future: &[CoveredFuture]) -> Vec<Line>
     }
     for resource in Resource::ALL {
         for (number, promise) in PROMISES.into_iter().enumerate() {
-            let (share, count) = missing_too_often(fleets, resource, number, promise, SESSIONS_AFTER);
-            lines.push(Line {
-                wanted: format!(
-                    "{} at {promise}: definitions that miss more than twice the promise ≤ 5 %",
-                    resource.as_str()
-                ),
-                found: format!("{} % of {count}", percent(share)),
-                is_reached: share <= 0.05,
-            });
+            lines.push(missing(fleets, resource, number, promise));
         }
     }
     let silent: u64 = tally(fleets, |advised| advised.known >= 3, |advised| advised.sizes[0]).silent;
@@ -133,6 +125,22 @@ fn never_ran(fleets: &[Vec<Advised>], resource: Resource, most: f64) -> Line {
             percent(all.coverage())
         ),
         is_reached: ratio <= most && own.coverage() >= 0.92,
+    }
+}
+
+fn missing(fleets: &[Vec<Advised>], resource: Resource, number: usize, promise: f64) -> Line {
+    let share =
+        |size: &dyn Fn(&Advised) -> Option<f64>| missing_too_often(fleets, resource, promise, SESSIONS_AFTER, size);
+    let (found, count) = share(&|advised| advised.sizes[number]);
+    let (ideal, steady) = share(&|advised| advised.ideal.as_ref().map(|ideal| ideal[number]));
+    Line {
+        wanted: format!("{} at {promise}: definitions that miss more than twice the promise ≤ 5 %", resource.as_str()),
+        found: format!(
+            "{} % of {count}; by chance, if their distributions were known: {} % of {steady}",
+            percent(found),
+            percent(ideal)
+        ),
+        is_reached: found <= 0.05,
     }
 }
 
