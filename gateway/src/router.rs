@@ -119,7 +119,10 @@ fn sessions() -> ApiRouter<GatewayState> {
 
 fn definitions_and_workers() -> ApiRouter<GatewayState> {
     use lablet_definitions::{create, deviations, list, observations, revise, revisions, show};
-    use workers::{change, list as list_workers, load, port_map, record_pressure, register, show as show_worker};
+    use workers::{
+        change, list as list_workers, load, port_map, pressure, record_pressure, register, shortage,
+        show as show_worker,
+    };
     ApiRouter::new()
         .api_route(
             "/api/lablet-definitions",
@@ -145,12 +148,14 @@ fn definitions_and_workers() -> ApiRouter<GatewayState> {
         )
         .api_route("/api/workers/{id}/load", get_with(load::load, load::describe))
         .api_route("/api/workers/{id}/port-map", get_with(port_map::port_map, port_map::describe))
+        .api_route("/api/workers/{id}/pressure", get_with(pressure::pressure, pressure::describe))
         .api_route("/api/worker-loads", get_with(load::list, load::describe_list))
         .api_route("/api/internal/workers", get_with(list_workers::list_internally, list_workers::describe_internal))
         .api_route(
             "/api/internal/workers/{id}/pressure",
             post_with(record_pressure::record_pressure, record_pressure::describe),
         )
+        .api_route("/api/internal/workers/{id}/shortage", get_with(shortage::shortage, shortage::describe))
 }
 
 fn operators() -> ApiRouter<GatewayState> {

@@ -54,6 +54,26 @@ async fn a_pressure_is_recorded_by_its_internal_key_and_does_not_outdate_a_chang
     let shown = world.get(&format!("/api/workers/w1?position={position}")).await.expect(200);
     assert_eq!(shown.header("etag"), renamed.header("etag"));
 
+    let pressure = &shown.body["pressure"];
+    assert_eq!((&pressure["condition"], &pressure["short_of"]), (&json!("short"), &json!(["cpu"])));
+    assert_eq!(pressure["reading"]["queued_nodes"], json!(2));
+    assert_eq!(pressure["reading"]["free_memory_mb"], json!(null), "unknown is not zero");
+
+    let spells = world.get("/api/workers/w1/pressure").await.expect(200);
+    let spell = &spells.body["items"][0];
+    assert_eq!((&spell["number"], &spell["ended_at"]), (&json!(1), &json!(null)));
+    assert_eq!(spell["event_id"], pressure["event_id"]);
+    let asked = |since: &str| format!("/api/internal/workers/w1/shortage?since={since}&until=2199-12-31T00:00:00Z");
+    let shortage = world.get_internally(&asked("2026-01-01T00:00:00Z")).await.expect(200);
+    assert_eq!(shortage.body, json!({"worker_id": "w1", "worker_short": true, "worker_short_of": ["cpu"]}));
+    let unknown = world.get_internally(&asked("2199-01-01T00:00:00Z")).await.expect(200);
+    assert_eq!(unknown.body["worker_short"], json!(null));
+    world.get_internally(&asked("today")).await.problem(400, "invalid-input", Some("since"));
+    world.get(&asked("2026-01-01T00:00:00Z")).await.expect(403);
+    for path in ["/api/workers/nobody/pressure".to_owned(), asked("2026-01-01T00:00:00Z").replace("w1", "nobody")] {
+        world.get_internally(&path).await.problem(404, "not-found", None);
+    }
+
     for (bad, field) in [
         (json!({"pressure": {"queued_nodes": -1}}), "pressure.queued_nodes"),
         (json!({"pressure": {"free_memory_mb": 1e300}}), "pressure.free_memory_mb"),

@@ -31,6 +31,9 @@ pub struct SessionProfile {
     pub source: Option<ProfileSource>,
     /// What was needed of each resource.
     pub resources: ByResource<Demand<Uuid>>,
+    /// Whether the worker was short while the session ran, so that what was measured may be too low; null: unknown.
+    #[serde(default)]
+    pub worker_short: Option<bool>,
     /// Observations of the session.
     pub observation_count: u64,
     /// Amounts of the newest observation that contradict those of its own nodes; they are no evidence.
@@ -50,6 +53,7 @@ impl SessionProfile {
             profile: None,
             source: None,
             resources: ByResource::default(),
+            worker_short: None,
             observation_count: 0,
             contradictions: Vec::new(),
             no_evidence: None,
@@ -136,7 +140,7 @@ impl Projections {
         let mut query = QueryBuilder::new(page::select("session_id", "session_id"));
         query.push(format!(
             "SELECT s.session_id, s.definition_id, {SOURCE}, {}, s.observation_count, s.contradictions, s.no_evidence,
-                    s.position
+                    s.position, s.worker_short
                FROM read_demands.sessions s WHERE s.session_id = ",
             resources("s")
         ));
@@ -182,7 +186,7 @@ impl Projections {
 pub(crate) static PROJECTOR: Projector = Projector {
     name: "demands",
     schema: "read_demands",
-    revision: 1,
+    revision: 2,
     follows: &[AggregateKind::Session],
     keyed_by: None,
     rows: || Box::new(fold::Rows::default()),

@@ -14,6 +14,7 @@ use domain::lablet_definition::DefinitionVersion;
 use domain::observation::{FailedRead, Phase};
 use domain::port_drift::PortDrift;
 use domain::ports::PortMap;
+use domain::worker::Shortage;
 use domain::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -98,6 +99,10 @@ pub struct ObservationRow {
     pub contradictions: Vec<Contradiction>,
     /// Why the observation as a whole is no evidence; null: it is some.
     pub no_evidence: Option<NoEvidence>,
+    /// Whether the worker was short since the session ran, so that what was measured may be too low; null: unknown.
+    pub worker_short: Option<bool>,
+    /// What it was short of.
+    pub worker_short_of: Vec<Shortage>,
 }
 
 /// Amounts of the three resources in total. Null is unknown, also when it is unknown for one node only.
@@ -144,7 +149,7 @@ const SELECT: &str = "
                              'unknown_storage_nodes', used_unknown_storage_nodes) AS used,
            highest_cpu_percent, node_count, nodes_booted, node_definitions_used, complete, phase, failed_reads,
            unreadable_entries, observed_ports, port_drift_detected, port_drift, port_drift_event_id, unallocated,
-           cml_version, topology_fingerprint, contradictions, no_evidence
+           cml_version, topology_fingerprint, contradictions, no_evidence, worker_short, worker_short_of
       FROM read_observations.observations WHERE true";
 
 impl Projections {
@@ -177,7 +182,7 @@ impl Projections {
 pub(crate) static PROJECTOR: Projector = Projector {
     name: "observations",
     schema: "read_observations",
-    revision: 3,
+    revision: 4,
     follows: &[AggregateKind::Session],
     keyed_by: None,
     rows: || Box::new(fold::Rows::default()),

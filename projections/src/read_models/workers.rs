@@ -1,4 +1,6 @@
-//! Workers.
+//! Workers, and how much of them is free.
+
+mod pressure;
 
 use app::log::Position;
 use chrono::{DateTime, Utc};
@@ -8,6 +10,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
 
+pub use self::pressure::{NewestPressure, PressureSpell};
+use self::pressure::{ObservedPressure, StoredPressure, StoredSpell};
 use crate::page::{self, Page, PageRequest};
 use crate::parked;
 use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded};
@@ -27,10 +31,13 @@ pub struct WorkerRow {
     pub registered_at: DateTime<Utc>,
     /// When it was last changed or registered.
     pub updated_at: DateTime<Utc>,
-    /// Position of its last event.
+    /// Position of the event by which it was last changed or registered.
     pub position: Position,
-    /// Its version for `If-Match`: the sequence of its last event.
+    /// Its version for `If-Match`: the sequence of that event.
     pub etag: String,
+    /// How much of it is free, and what it is short of; null: nobody told.
+    #[serde(default)]
+    pub pressure: Option<NewestPressure>,
     /// Read models that do not show it as it is; left out where all do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parked: Vec<Parked>,
@@ -44,13 +51,14 @@ const SELECT: &str = "
            json_build_object('cpu_cores', cpu_cores, 'memory_gb', memory_gb, 'storage_gb', storage_gb,
                              'max_nodes', max_nodes) AS capacity,
            json_build_object('first', first_port, 'last', last_port) AS port_range,
-           registered_at, updated_at, position, '\"' || sequence || '\"' AS etag
-      FROM read_workers.workers WHERE true";
+           registered_at, updated_at, w.position, '\"' || sequence || '\"' AS etag, ";
+const FROM: &str = "
+      FROM read_workers.workers w LEFT JOIN read_workers.pressures p ON p.worker_id = w.id WHERE true";
 
 /// Begins a statement that selects workers; `) r` ends it.
 pub(crate) fn select() -> QueryBuilder<Postgres> {
     let parked = parked::column(AggregateKind::Worker, "r.id");
-    QueryBuilder::new(page::select_with_parked("id", "created_position", &parked) + SELECT)
+    QueryBuilder::new(page::select_with_parked("id", "created_position", &parked) + SELECT + &pressure::newest() + FROM)
 }
 
 impl Projections {
@@ -83,7 +91,7 @@ impl Projections {
 pub(crate) static PROJECTOR: Projector = Projector {
     name: "workers",
     schema: "read_workers",
-    revision: 1,
+    revision: 2,
     follows: &[AggregateKind::Worker],
     keyed_by: Some((AggregateKind::Worker, "workers")),
     rows: || Box::new(Rows::default()),
@@ -112,15 +120,31 @@ rows! {
 #[derive(Debug, Default)]
 struct Rows {
     workers: Table<StoredWorker>,
+    pressures: Table<StoredPressure>,
+    spells: Table<StoredSpell>,
 }
 
 impl Fold for Rows {
     fn tables(&mut self) -> Vec<&mut dyn AnyTable> {
-        vec![&mut self.workers]
+        vec![&mut self.workers, &mut self.pressures, &mut self.spells]
     }
 
-    fn want(&mut self, _: &Event, recorded: &Recorded) {
-        self.workers.want((recorded.log.aggregate_id.clone(),));
+    fn want(&mut self, event: &Event, recorded: &Recorded) {
+        let key = (recorded.log.aggregate_id.clone(),);
+        if is_pressure(event) {
+            self.pressures.want(key);
+        } else {
+            self.workers.want(key);
+        }
+    }
+
+    fn want_by_rows(&mut self, event: &Event, recorded: &Recorded) {
+        let worker = recorded.log.aggregate_id.clone();
+        if is_pressure(event)
+            && let Ok(Some(newest)) = self.pressures.get(&(worker.clone(),))
+        {
+            self.spells.want((worker.clone(), newest.spell_number));
+        }
     }
 
     fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused> {
@@ -170,9 +194,29 @@ impl Fold for Rows {
                 row.position = recorded.position();
                 row.sequence = recorded.sequence();
             }
-            WorkerEvent::PressureObserved { .. } => return Ok(Applied::Ignored),
+            WorkerEvent::PressureObserved { worker_id, pressure, observer, observed_at } => {
+                let observed = ObservedPressure {
+                    worker_id,
+                    pressure,
+                    observer,
+                    observed_at: *observed_at,
+                    event_id: recorded.event_id(),
+                    position: recorded.position(),
+                };
+                pressure::record(&observed, &mut self.pressures, &mut self.spells)?;
+            }
         }
         Ok(Applied::Changed)
+    }
+}
+
+fn is_pressure(event: &Event) -> bool {
+    match event {
+        Event::Worker(event) => match event.as_ref() {
+            WorkerEvent::PressureObserved { .. } => true,
+            WorkerEvent::Registered { .. } | WorkerEvent::Changed { .. } => false,
+        },
+        Event::Session(_) | Event::Definition(_) | Event::Foreign => false,
     }
 }
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::given::{World, seen};
 
-const VIEWS: [&str; 13] = [
+const VIEWS: [&str; 15] = [
     "definition_observation_totals",
     "definition_revisions",
     "definitions",
@@ -21,12 +21,15 @@ const VIEWS: [&str; 13] = [
     "port_drift",
     "session_demands",
     "sessions",
+    "worker_pressure",
+    "worker_pressure_spells",
     "workers",
 ];
 
 async fn lived_in() -> World {
     let world = World::new().await;
     world.worker("cml-1").await;
+    world.pressure("cml-1", world.now(), json!({"short_of_cpu": true, "free_cpu_cores": 0.5, "queued_nodes": 0})).await;
     world.definition("ospf").await;
     world.running("s-1", "ospf").await;
     world.ask("s-1", "r-1").await;
@@ -38,7 +41,7 @@ async fn lived_in() -> World {
                    "profile": {"steady": {"cpu_cores": {"peak": 0.75}}}}],
         "usage": {"memory_mb": 400, "storage_mb": 9},
         "profile": {"samples": 8, "missed_samples": 2, "steady": {"cpu_cores": {"peak": 0.75}}},
-        "coverage": {"phase": "steady", "sampled_share": 0.8}
+        "coverage": {"phase": "steady", "sampled_share": 0.8, "worker_short": true, "worker_short_of": ["cpu"]}
     });
     world.report("s-1", seen(drifted), Some("r-1")).await;
     world.settle().await;
@@ -130,6 +133,13 @@ async fn an_analyst_sees_the_views_and_nothing_else() {
             ["storage_mb", null, null, "contradiction", 0.8, 8],
         ])
     );
+    let pressure = "SELECT jsonb_build_array(p.condition, p.short_of_cpu, p.short_of_memory, p.free_cpu_cores,
+        p.queued_node_count, s.spell_number, s.short_of_memory, s.began_at = p.observed_at, s.ended_at)
+        FROM analytics_v1.worker_pressure p JOIN analytics_v1.worker_pressure_spells s USING (worker_id)";
+    assert_eq!(rows(pressure).await.unwrap(), json!(["short", true, null, 0.5, 0, 1, false, true, null]));
+    let short = "SELECT jsonb_agg(DISTINCT jsonb_build_array(o.worker_short, o.worker_short_of, d.worker_short))
+        FROM analytics_v1.observations o JOIN analytics_v1.session_demands d USING (session_id)";
+    assert_eq!(rows(short).await.unwrap(), json!([[true, ["cpu"], true]]));
     let pools = "SELECT jsonb_agg(jsonb_build_array(node_definition, nominal_memory_mb, resource, node_run_count,
         demand_mean, demand_standard_deviation, demand_max) ORDER BY resource) FROM analytics_v1.node_pools";
     assert_eq!(

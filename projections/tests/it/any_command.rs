@@ -37,6 +37,8 @@ async fn look_at_everything(world: &World, sessions: &[SessionId]) {
         let worker = worker.parse().unwrap();
         reads.worker(&worker).await.unwrap();
         reads.port_map(&worker).await.unwrap();
+        assert!(reads.pressure_spells(&worker, &page).await.unwrap().unreadable.is_empty());
+        reads.worker_shortage(&worker, world.now(), world.now()).await.unwrap();
     }
     for session in sessions {
         reads.session(session).await.unwrap().unwrap();
@@ -56,6 +58,8 @@ async fn look_at_everything(world: &World, sessions: &[SessionId]) {
         "session_demands",
         "node_demands",
         "node_pools",
+        "worker_pressure",
+        "worker_pressure_spells",
     ] {
         let statement = format!("SELECT to_json(v)::text FROM analytics_v1.{view} v");
         sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(statement))

@@ -76,6 +76,14 @@ impl World {
         self.log.execute::<Worker>(id, command, &Origin::from_actor("admin:ada")).await.unwrap().position
     }
 
+    /// Somebody tells of a worker, at a time.
+    pub(crate) async fn pressure(&self, id: &str, observed_at: DateTime<Utc>, pressure: Value) -> Position {
+        let report = serde_json::from_value(json!({"observed_at": observed_at, "pressure": pressure})).unwrap();
+        let reported_by = "service:controller".parse().unwrap();
+        let command = WorkerCommand::RecordPressure { report, reported_by, now: self.now() };
+        self.log.execute::<Worker>(id, command, &Origin::from_actor("service:controller")).await.unwrap().position
+    }
+
     async fn tell(&self, id: &str, command: LabletSessionCommand) -> Position {
         self.log.execute::<LabletSession>(id, command, &Origin::from_actor("service:booking")).await.unwrap().position
     }

@@ -1,11 +1,14 @@
 //! What pages ask of workers.
 
+use chrono::TimeDelta;
 use domain::WorkerId;
 use domain::lablet_session::SessionStatus;
+use domain::worker::{PressureCondition, Shortage};
+use projections::PageRequest;
 use projections::read_models::sessions::Load;
 use serde_json::json;
 
-use crate::given::{World, seen};
+use crate::given::{World, seen, start};
 
 #[tokio::test]
 async fn a_workers_load_is_what_its_sessions_that_are_up_take() {
@@ -58,4 +61,64 @@ async fn the_port_map_shows_who_holds_a_port_and_what_clashes() {
     assert_eq!((map.sessions, map.clashes, map.ports.len()), (1, 0, 2), "who is stopped holds nothing");
     let nobody = world.projections.port_map(&WorkerId::parse("nobody").unwrap()).await.unwrap();
     assert_eq!((nobody.port_range, nobody.ports.len()), (None, 0));
+}
+
+#[tokio::test]
+async fn a_shortage_is_known_where_all_of_the_time_is_or_where_there_was_one() {
+    let world = World::new().await;
+    let worker: WorkerId = "cml-1".parse().unwrap();
+    world.worker("cml-1").await;
+    let at = |minutes: i64| start() + TimeDelta::minutes(minutes);
+    let quiet = json!({"short_of_cpu": false, "short_of_memory": false, "short_of_storage": false, "queued_nodes": 0});
+    let mut short = quiet.clone();
+    short["short_of_memory"] = json!(true);
+    short["queued_nodes"] = json!(4);
+    short["longest_wait_seconds"] = json!(100);
+    for (minute, pressure) in [(0, &quiet), (60, &quiet), (100, &short), (110, &quiet), (300, &quiet)] {
+        world.pressure("cml-1", at(minute), pressure.clone()).await;
+    }
+    world.pressure("cml-1", at(310), json!({"short_of_cpu": false})).await;
+    world.settle().await;
+    let reads = &world.projections;
+    let shortage = async |since: i64, until: i64| reads.worker_shortage(&worker, at(since), at(until)).await.unwrap();
+    for (since, until, expected) in [
+        (0, 100, Some(true)),
+        (0, 99, Some(false)),
+        (10, 90, Some(false)),
+        (90, 120, Some(true)),
+        (105, 106, Some(true)),
+        (111, 180, Some(false)),
+        // Nobody told since 110 for longer than a pressure is taken to last.
+        (111, 186, None),
+        (186, 299, None),
+        (301, 309, Some(false)),
+        (301, 311, None),
+        (90, 400, Some(true)),
+        (-10, 50, None),
+        (5_000, 6_000, None),
+    ] {
+        assert_eq!(shortage(since, until).await.worker_short(), expected, "{since} to {until}");
+    }
+    let known = shortage(90, 120).await;
+    assert_eq!(known.shortages().collect::<Vec<_>>(), [Shortage::Memory, Shortage::LaunchQueue]);
+    let other: WorkerId = "nobody".parse().unwrap();
+    assert_eq!(reads.worker_shortage(&other, at(0), at(1)).await.unwrap().worker_short(), None);
+
+    let newest = reads.worker(&worker).await.unwrap().unwrap().pressure.unwrap();
+    assert_eq!((newest.condition, newest.since), (PressureCondition::Unknown, at(310)));
+    let mut request = PageRequest::first(2);
+    let mut conditions = Vec::new();
+    loop {
+        let page = reads.pressure_spells(&worker, &request).await.unwrap();
+        conditions.extend(page.items.into_iter().map(|spell| (spell.number, spell.condition, spell.short_of.len())));
+        request.cursor = page.next;
+        if request.cursor.is_none() {
+            break;
+        }
+    }
+    use PressureCondition::{NotShort, Short, Unknown};
+    let expected =
+        [(6, Unknown, 0), (5, NotShort, 0), (4, Unknown, 0), (3, NotShort, 0), (2, Short, 2), (1, NotShort, 0)];
+    assert_eq!(conditions, expected);
+    world.database.finish().await;
 }

@@ -69,6 +69,14 @@ async fn filled() -> World {
     }
     world.worker("cml-1").await;
     world.worker("cml-2").await;
+    for worker in ["cml-1", "cml-2"] {
+        let known = json!({"short_of_cpu": true, "queued_nodes": 2, "longest_wait_seconds": 5, "running_nodes": 3,
+            "short_of_memory": false, "short_of_storage": false, "free_cpu_cores": 0.5, "total_cpu_cores": 64,
+            "free_memory_mb": 10, "total_memory_mb": 20, "free_storage_mb": 10, "total_storage_mb": 20,
+            "statistics": "answered", "launch_queue": "answered"});
+        world.pressure(worker, world.now(), known).await;
+        world.pressure(worker, world.now(), json!({"short_of_cpu": false})).await;
+    }
     for (id, definition) in [("s-1", "ospf"), ("s-2", "bgp")] {
         world.running(id, definition).await;
         world.ask(id, &format!("r-{id}")).await;
@@ -142,6 +150,11 @@ async fn ask_everything(world: &World, spoilt: &str) {
         assert!(check(spoilt, reads.definition_observations(&definition, 20).await).is_some(), "{spoilt}");
         check(spoilt, reads.worker(&worker).await);
         assert!(check(spoilt, reads.port_map(&worker).await).is_some(), "{spoilt}");
+        let spells = check(spoilt, reads.pressure_spells(&worker, &request).await).unwrap();
+        // A row of the other worker's number is of neither.
+        assert!(spells.items.len() + spells.unreadable.len() <= 2, "{spoilt}");
+        let now = world.clock.now();
+        check(spoilt, reads.worker_shortage(&worker, now, now).await);
         assert!(check(spoilt, reads.search(session.as_str(), 5).await).is_some(), "{spoilt}");
     }
     let ids = ["cml-1", "cml-2"].map(|id| WorkerId::parse(id).unwrap());

@@ -134,6 +134,7 @@ impl Rows {
                 profile_event_id: None,
                 profile_at: None,
                 sampled_share: None,
+                worker_short: None,
                 samples: None,
                 missed_samples: None,
                 boot_seconds: None,
@@ -149,6 +150,11 @@ impl Rows {
             row.no_evidence = contribution.no_evidence.map(|reason| reason.as_str().to_owned());
             row.topology_fingerprint = resources.topology_fingerprint.as_ref().map(ToString::to_string);
             row.worker_id = worker_id.map(ToString::to_string);
+        }
+        let worker_short = resources.coverage.as_ref().and_then(|coverage| coverage.worker_short);
+        // Once short, the session's peaks may be too low, whatever is observed later.
+        if worker_short == Some(true) || is_newest && row.worker_short != Some(true) {
+            row.worker_short = worker_short;
         }
         if let Some(profile) = resources.profile.as_deref().filter(|_| resources.has_profile())
             && replaces(made_at, row.profile_at)

@@ -33,6 +33,8 @@ rows! {
         boot_seconds: Option<i64>,
         steady_seconds: Option<i64>,
         position: Position,
+        /// By any observation, else by the newest.
+        worker_short: Option<bool>,
         cpu_cores: Option<f64>,
         cpu_cores_by_profile: Option<bool>,
         cpu_cores_event_id: Option<Uuid>,

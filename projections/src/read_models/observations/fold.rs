@@ -63,6 +63,8 @@ rows! {
         topology_fingerprint: Option<String>,
         contradictions: Jsonb,
         no_evidence: Option<String>,
+        worker_short: Option<bool>,
+        worker_short_of: Jsonb,
     }
 
     /// A node of an observation, as it is stored.
@@ -301,6 +303,8 @@ impl Observed<'_> {
             topology_fingerprint: resources.topology_fingerprint.as_ref().map(ToString::to_string),
             contradictions: self.contradictions.clone(),
             no_evidence: self.contribution.no_evidence.map(|reason| reason.as_str().to_owned()),
+            worker_short: coverage.and_then(|coverage| coverage.worker_short),
+            worker_short_of: jsonb(&coverage.map(|coverage| &*coverage.worker_short_of).unwrap_or_default())?,
         })
     }
 
