@@ -17,6 +17,7 @@ pub(crate) mod meter;
 pub(crate) mod operations;
 pub(crate) mod overview;
 pub(crate) mod parts;
+pub(crate) mod pressure;
 pub(crate) mod query;
 pub(crate) mod search;
 pub(crate) mod session;

@@ -14,22 +14,24 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
-use domain::SessionId;
 use domain::lablet_session::{LabletSession, SessionStatus};
 use domain::observation::Phase;
+use domain::{SessionId, WorkerId};
 use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter};
 use projections::read_models::observations::nodes::{NodeFilter, SessionNodes};
 use projections::read_models::observations::{ObservationFilter, ObservationRow};
 use projections::read_models::session_history::{EventOrder, EventRow, HistoryView, SessionLife};
 use projections::read_models::sessions::{PortComparison, PortRow, SessionRow, compare_ports};
-use projections::{PageRequest, ReadModel};
+use projections::read_models::workers::NewestPressure;
+use projections::{PageRequest, ReadError, ReadModel};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::usage::Usage;
 use super::charts::{Chart, InUse, Measured, Point};
 use super::parts::{self, Badge, CopyId, When};
+use super::pressure::{self, ShortWorker};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::Format;
@@ -102,6 +104,10 @@ struct SessionPage {
     /// Whether it is sampled, or will be.
     sampling: bool,
     usage: Option<Usage>,
+    /// That the worker was short, by any observation of the page.
+    short_worker: Option<ShortWorker>,
+    /// What the worker is short of now.
+    short_now: Option<NewestPressure>,
     nodes: SessionNodes,
     nodes_next: Option<String>,
     events: Vec<EventRow>,
@@ -135,6 +141,10 @@ pub(crate) async fn show(
     let events = ListPage::from(reads.session_events(&id, HEADLINES, &cursor(EVENTS, &query.events)?).await?);
     let next = |query: SessionQuery, part: &str| format!("{}#{part}", address(&format!("/sessions/{id}"), &query));
     let at_rest = SessionQuery { request: query.request.clone(), ..SessionQuery::default() };
+    let short_now = match &session.worker_id {
+        Some(worker) if is_sampled(session.status) => pressure_of(reads, worker).await?,
+        _ => None,
+    };
     let newest = observations.items.first().map(|observation| observation.observed_at);
     page(&SessionPage {
         shell: Shell::new(&visit, Section::Sessions)
@@ -161,6 +171,8 @@ pub(crate) async fn show(
         history: history(&observations.items),
         sampling: is_sampled(session.status),
         usage: reads.newest_profile(&id).await?.map(|observed| Usage::new(&observed)),
+        short_worker: ShortWorker::from_observations(&observations.items),
+        short_now,
         observations_next: observations
             .next_cursor
             .map(|cursor| next(SessionQuery { observations: Some(cursor), ..at_rest.clone() }, "history")),
@@ -178,6 +190,15 @@ pub(crate) async fn show(
         idempotency_key: visit.idempotency_key,
         session,
     })
+}
+
+/// How much of a worker is free; `None`: nobody told, or it cannot be read, which holds up no page about a session.
+async fn pressure_of(reads: &Queries, worker: &WorkerId) -> Result<Option<NewestPressure>, ReadError> {
+    match reads.worker(worker).await {
+        Ok(worker) => Ok(worker.and_then(|worker| worker.pressure)),
+        Err(ReadError::Unreadable { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// The definition's name, or its id where its row is not there yet, and when the session starts.

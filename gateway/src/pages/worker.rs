@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use self::port_map::{PortFilter, PortMapView, ports_as_csv};
 use super::meter::Meter;
 use super::parts::{self, Badge, CopyId, SessionLink, When};
+use super::pressure::{self, PressurePanel};
 use super::query::{PageQuery, address};
 use super::sessions::UP;
 use super::shell::{Section, Shell, page};
@@ -34,6 +35,8 @@ use crate::queries::Queries;
 /// Sessions and events of a page.
 const SESSIONS: u32 = 10;
 const EVENTS: i64 = 5;
+/// Spells of pressure of a page.
+const SPELLS: u32 = 10;
 
 /// Which part of the worker is asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -58,6 +61,7 @@ struct WorkerPage {
     shell: Shell,
     worker: WorkerRow,
     load: Option<WorkerLoad>,
+    pressure: PressurePanel,
     ports: PortMapView,
     marks: Vec<(&'static str, &'static str, bool)>,
     text: String,
@@ -100,6 +104,7 @@ pub(crate) async fn show(
         .history_page(AggregateKind::Worker.as_str(), id.as_str(), newest)
         .await
         .map_err(ReadError::Log)?;
+    let spells = reads.pressure_spells(&id, &PageRequest::first(SPELLS)).await?;
     let mut loads = reads.worker_load(std::slice::from_ref(&id)).await?;
     page(&WorkerPage {
         shell: Shell::new(&visit, Section::Workers)
@@ -109,7 +114,15 @@ pub(crate) async fn show(
             .parked(sessions.items.iter().flat_map(|row| &row.parked))
             .without(held.unreadable)
             .without(sessions.unreadable)
-            .without(loads.unreadable),
+            .without(loads.unreadable)
+            .without(spells.unreadable),
+        pressure: PressurePanel::new(
+            id.clone(),
+            worker.pressure.clone(),
+            spells.items,
+            spells.next.is_some(),
+            visit.now,
+        ),
         load: loads.items.pop(),
         marks: port_map::marks(query.marked),
         text: query.text.clone().unwrap_or_default(),

@@ -5,14 +5,16 @@ use std::collections::HashMap;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use domain::WorkerId;
+use domain::worker::{PressureCondition, Shortage, WorkerPressure};
+use domain::{Amount, Whole, WorkerId};
 use projections::read_models::sessions::WorkerLoad;
-use projections::read_models::workers::WorkerRow;
+use projections::read_models::workers::{NewestPressure, WorkerRow};
 use projections::{Page, PageRequest, ReadError, ReadModel};
 use serde::{Deserialize, Serialize};
 
 use super::meter::Meter;
 use super::parts;
+use super::pressure;
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
@@ -106,7 +108,7 @@ async fn loaded(queries: &Queries, request: &PageRequest) -> Result<Page<LoadedW
 }
 
 /// The columns of the list as CSV. Amounts carry their unit; what is unknown is empty.
-const COLUMNS: [Column<LoadedWorker>; 22] = [
+const COLUMNS: [Column<LoadedWorker>; 32] = [
     ("worker_id", |row| row.worker.id.to_string()),
     ("name", |row| row.worker.profile.name.clone()),
     ("address", |row| String::from(row.worker.profile.address.clone())),
@@ -129,4 +131,37 @@ const COLUMNS: [Column<LoadedWorker>; 22] = [
     ("last_port", |row| row.worker.profile.port_range.last().to_string()),
     ("registered_at", |row| time(&row.worker.registered_at)),
     ("updated_at", |row| time(&row.worker.updated_at)),
+    ("pressure", |row| row.worker.pressure.as_ref().map_or("", |newest| condition(newest.condition)).to_owned()),
+    ("short_of", |row| shortages(row.worker.pressure.as_ref())),
+    ("free_cpu_cores", |row| reading(row, |reading| reading.free_cpu_cores.map(Amount::get))),
+    ("free_memory_mb", |row| reading(row, |reading| reading.free_memory_mb.map(Amount::get))),
+    ("free_storage_mb", |row| reading(row, |reading| reading.free_storage_mb.map(Amount::get))),
+    ("queued_nodes", |row| reading(row, |reading| reading.queued_nodes.map(Whole::get))),
+    ("longest_wait_seconds", |row| reading(row, |reading| reading.longest_wait_seconds.map(Whole::get))),
+    ("running_nodes", |row| reading(row, |reading| reading.running_nodes.map(Whole::get))),
+    ("pressure_since", |row| cell(row.worker.pressure.as_ref().map(|newest| time(&newest.since)).as_ref())),
+    ("pressure_observed_at", |row| cell(row.worker.pressure.as_ref().map(|newest| time(&newest.observed_at)).as_ref())),
 ];
+
+fn condition(condition: PressureCondition) -> &'static str {
+    match condition {
+        PressureCondition::Short => "short",
+        PressureCondition::NotShort => "not_short",
+        PressureCondition::Unknown => "unknown",
+    }
+}
+
+fn shortages(pressure: Option<&NewestPressure>) -> String {
+    let names = pressure.into_iter().flat_map(|newest| &newest.short_of).map(|shortage| match shortage {
+        Shortage::Cpu => "cpu",
+        Shortage::Memory => "memory",
+        Shortage::Storage => "storage",
+        Shortage::LaunchQueue => "launch_queue",
+    });
+    names.collect::<Vec<_>>().join(" ")
+}
+
+/// A part of what was read of a worker; empty where it is unknown.
+fn reading<T: ToString>(row: &LoadedWorker, part: fn(&WorkerPressure) -> Option<T>) -> String {
+    cell(row.worker.pressure.as_ref().and_then(|newest| part(&newest.reading)).as_ref())
+}

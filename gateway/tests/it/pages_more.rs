@@ -376,3 +376,56 @@ async fn an_id_leads_straight_to_its_page_and_a_text_to_what_contains_it() {
     assert!(html(&empty).contains("An exact id leads straight to its page."));
     world.get(&format!("/search?text={}", "x".repeat(501))).await.expect(400);
 }
+
+#[tokio::test]
+async fn a_short_worker_is_marked_and_what_was_measured_on_it_is_doubted() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let silent = world.get_in_time("/workers/w1").await;
+    assert!(html(&silent).contains("Nobody told yet"), "{}", html(&silent));
+    let report = json!({"pressure": {
+        "short_of_cpu": true, "short_of_memory": false, "queued_nodes": 3, "longest_wait_seconds": 150,
+        "free_cpu_cores": 0.5, "total_cpu_cores": 64, "free_memory_mb": 2048, "total_memory_mb": 4096,
+        "launch_queue": "answered", "statistics": "answered"
+    }});
+    world.post("/api/internal/workers/w1/pressure", &report).await.expect(200);
+    let mut seen = observation(2, &json!({}));
+    seen["observed_resources"]["coverage"] =
+        json!({"phase": "steady", "worker_short": true, "worker_short_of": ["cpu", "launch_queue"]});
+    seen["observed_resources"]["profile"] = json!({"samples": 9, "steady": {"cpu_cores": {"peak": 1.5}}});
+    let position = observe(&world, "s1", &seen).await;
+
+    let list = world.get(&format!("/workers?position={position}")).await.expect(200);
+    assert!(html(&list).contains("short of CPU and launches"), "{}", html(&list));
+    let csv = world.get(&format!("/workers?format=csv&position={position}")).await.expect(200);
+    assert!(csv.body.as_str().unwrap().contains(",short,cpu launch_queue,0.5,2048,,3,150,,"), "{}", csv.body);
+    let shown = world.get(&format!("/workers/w1?position={position}")).await.expect(200);
+    for words in [
+        "short of CPU and launches",
+        "0.5 of 64 cores",
+        "2 of 4 GB",
+        "3 nodes wait, the first for 2 min",
+        "by service:",
+        "3 nodes, up to 2 min",
+        "lasts",
+    ] {
+        assert!(html(&shown).contains(words), "{words} is missing: {}", html(&shown));
+    }
+    for path in [format!("/sessions/s1?position={position}"), format!("/sessions/s1/usage?position={position}")] {
+        let page = world.get(&path).await.expect(200);
+        assert!(html(&page).contains("what was measured may be too low"), "{}", html(&page));
+        assert!(html(&page).contains("The worker was short of CPU and launches"), "{}", html(&page));
+    }
+    let event = shown.body.as_str().unwrap().split("/events/").nth(1).unwrap();
+    let event = world.get(&format!("/events/{}", event.split('"').next().unwrap())).await.expect(200);
+    assert!(html(&event).contains("The worker was short of CPU and launches."), "{}", html(&event));
+
+    let unknown = json!({"pressure": {"launch_queue": "no_rights", "statistics": "answered"}});
+    let recorded = world.post("/api/internal/workers/w1/pressure", &unknown).await.expect(200);
+    let position = recorded.body["position"].as_str().unwrap();
+    let shown = world.get(&format!("/workers/w1?position={position}")).await.expect(200);
+    for words in ["shortage unknown", "Shortages and the launch queue: unknown, as the controller", "no right to read"]
+    {
+        assert!(html(&shown).contains(words), "{words} is missing: {}", html(&shown));
+    }
+}

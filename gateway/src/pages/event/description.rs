@@ -15,6 +15,7 @@ use projections::projector::AggregateKind;
 use projections::read_models::session_history::EventRow;
 
 use crate::pages::parts::{self, counted};
+use crate::pages::pressure;
 
 /// Most differences, ports or events that are listed; the raw form has all.
 const MOST_LISTED: usize = 20;
@@ -180,6 +181,17 @@ fn of_observation(seen: &ResourceObservation) -> EventDescription {
         .with("Nominal memory", parts::known_gb(&seen.total_memory_mb.map(Amount::get)))
         .with("Disk in use", parts::known_gb(&seen.total_storage_mb.map(Amount::get)))
         .with("Complete coverage", complete)
+        .with_some("Worker", worker_in(seen))
+}
+
+/// Whether the worker was short meanwhile; `None`: unknown.
+fn worker_in(seen: &ResourceObservation) -> Option<String> {
+    let coverage = seen.coverage.as_ref()?;
+    Some(if coverage.worker_short? {
+        format!("short of {}: what was measured may be too low", pressure::shortage_names(&coverage.worker_short_of))
+    } else {
+        "short of nothing".to_owned()
+    })
 }
 
 fn ports_seen(observed: Option<&PortMap>, drifted: Option<bool>, unallocated: Option<&PortMap>) -> String {
@@ -299,46 +311,18 @@ fn of_worker(event: &WorkerEvent) -> EventDescription {
             told
         }
         WorkerEvent::PressureObserved { pressure, .. } => {
-            let short_of: Vec<&str> = pressure.shortages().map(shortage_name).collect();
-            let described = EventDescription::new(match pressure.condition() {
-                PressureCondition::Short => format!("The worker was short of {}.", short_of.join(", ")),
+            let short_of: Vec<Shortage> = pressure.shortages().collect();
+            EventDescription::new(match pressure.condition() {
+                PressureCondition::Short => format!("The worker was short of {}.", pressure::shortage_names(&short_of)),
                 PressureCondition::NotShort => "The worker was short of nothing.".to_owned(),
                 PressureCondition::Unknown => "Whether the worker was short was not known.".to_owned(),
-            });
-            let amount = |free: Option<Amount>, total: Option<Amount>, unit: &str| match (free, total) {
-                (Some(free), Some(total)) => format!("{} of {} {unit}", rounded(free), rounded(total)),
-                (Some(free), None) => format!("{} {unit}", rounded(free)),
-                (None, _) => "unknown".to_owned(),
-            };
-            let queue = match (pressure.queued_nodes, pressure.longest_wait_seconds) {
-                (Some(nodes), Some(wait)) if nodes.get() > 0 => {
-                    format!("{}, the first for {wait} s", counted(&u64::from(nodes.get()), "node"))
-                }
-                (Some(nodes), _) => counted(&u64::from(nodes.get()), "node"),
-                (None, _) => "unknown".to_owned(),
-            };
-            described
-                .with("Free CPU", amount(pressure.free_cpu_cores, pressure.total_cpu_cores, "cores"))
-                .with("Free memory", amount(pressure.free_memory_mb, pressure.total_memory_mb, "MB"))
-                .with("Free storage", amount(pressure.free_storage_mb, pressure.total_storage_mb, "MB"))
-                .with("Launch queue", queue)
+            })
+            .with("Free CPU", pressure::free_cores(pressure))
+            .with("Free memory", pressure::free_memory(pressure))
+            .with("Free storage", pressure::free_storage(pressure))
+            .with("Launch queue", pressure::queue(pressure))
         }
     }
-}
-
-/// A resource as it is called in sentences.
-pub(crate) fn shortage_name(shortage: Shortage) -> &'static str {
-    match shortage {
-        Shortage::Cpu => "CPU",
-        Shortage::Memory => "memory",
-        Shortage::Storage => "storage",
-        Shortage::LaunchQueue => "launches",
-    }
-}
-
-/// An amount with one digit behind the point.
-fn rounded(amount: Amount) -> f64 {
-    (amount.get() * 10.0).round() / 10.0
 }
 
 fn capacity(profile: &WorkerProfile) -> String {

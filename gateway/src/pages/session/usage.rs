@@ -8,13 +8,14 @@ use chrono::{DateTime, Utc};
 use domain::SessionId;
 use domain::lablet_session::LabletSession;
 use domain::observation::{GapReason, PhaseProfile, Profile, Spread};
-use projections::ReadModel;
-use projections::read_models::observations::{ObservedNodeProfile, ObservedProfile};
+use projections::read_models::observations::{ObservationFilter, ObservedNodeProfile, ObservedProfile};
+use projections::{PageRequest, ReadModel};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::caller::{Caller, Viewing};
 use crate::pages::parts::{self, When};
+use crate::pages::pressure::ShortWorker;
 use crate::pages::query::{PageQuery, address};
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::table::{Column, Format, cell, csv_of};
@@ -26,6 +27,8 @@ use crate::queries::Queries;
 
 /// Nodes on one page.
 const NODES: usize = 24;
+/// Observations that are asked whether the worker was short, the newest.
+const OBSERVATIONS: u32 = 12;
 
 /// A resource that is sampled.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -227,6 +230,7 @@ struct UsagePage {
     shell: Shell,
     session_id: SessionId,
     observed: Option<ObservedProfile>,
+    short_worker: Option<ShortWorker>,
     nodes: Vec<NodeUse>,
     /// Nodes on all pages.
     count: u64,
@@ -273,6 +277,8 @@ pub(crate) async fn show(
     if query.format == Some(Format::Csv) {
         return csv_of(&format!("usage-of-nodes-of-{session_id}"), &NODE_USAGE, &nodes);
     }
+    let of_session = ObservationFilter { session_id: Some(session_id.clone()), definition_id: None };
+    let observations = queries.observations(&of_session, &PageRequest::first(OBSERVATIONS)).await?;
     let (count, passed) = (nodes.len(), query.passed.unwrap_or(0).min(nodes.len()));
     let path = format!("/sessions/{session_id}/usage");
     let to = |query: UsageQuery| address(&path, &query);
@@ -296,6 +302,7 @@ pub(crate) async fn show(
         next: (passed + NODES < count).then(|| to(UsageQuery { sort, passed: Some(passed + NODES), format: None })),
         session_id,
         observed,
+        short_worker: ShortWorker::from_observations(&observations.items),
     })
 }
 
