@@ -16,6 +16,7 @@ use app::body::Handling;
 use app::dead_letters::{DeadLetterBounds, PayloadPolicy};
 use clap::{ArgAction, Args};
 use controller::hosts::HostListError;
+use controller::probe::ProbeIntervals;
 use controller::{CmlOptions, ControllerOptions, CredentialBook, Credentials, HostList, InsecureTls};
 use gateway::Networks;
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
@@ -290,6 +291,9 @@ fn insecure_tls(text: &str) -> Result<InsecureTls, HostListError> {
     }
 }
 
+/// How often the worker of the demonstration is probed.
+const DEMO_PROBES: Duration = Duration::from_secs(10);
+
 /// What a controller works with.
 #[derive(Debug, Clone)]
 pub(crate) struct ControllerSettings {
@@ -349,6 +353,8 @@ impl ControllerArguments {
             options: ControllerOptions {
                 settling: Duration::from_secs(5),
                 poll: Duration::from_secs(2),
+                // And its worker is short for less than a minute.
+                probe_intervals: ProbeIntervals { busy: DEMO_PROBES, idle: DEMO_PROBES },
                 ..self.options()
             },
             cml: CmlOptions { ca_pem: Some(simulator.certificate_pem().into_bytes()), ..CmlOptions::default() },

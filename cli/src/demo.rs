@@ -1,6 +1,7 @@
 //! The demonstration: a simulated CML controller, five sample labs, and sessions that live through their life in about
 //! a minute and begin again, so that a new user sees observations, drift, requests, aggregates and what a session really
-//! uses come to life: work in phases, a process that runs away, one that fills a disk, a node that is restarted.
+//! uses come to life: work in phases, a process that runs away, one that fills a disk, a node that is restarted, and a
+//! worker that is short of CPU for a while.
 //!
 //! It plays the services around Lablet (booking, lab start and stop, grading) through the same interfaces that they use.
 
@@ -13,7 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::Rng as _;
 use serde_json::json;
-use simulator::Simulator;
+use simulator::{Simulator, WorkerPressure};
 use tokio_util::sync::CancellationToken;
 
 use self::labs::{LABS, SampleLab};
@@ -26,6 +27,9 @@ const TIMESLOT: TimeDelta = TimeDelta::seconds(30);
 const TIMEOUT: Duration = Duration::from_secs(60);
 /// The one worker.
 const WORKER: &str = "demo-cml";
+/// How long the worker has what it needs before it is short of CPU, and how long it is.
+const RELIEVED: Duration = Duration::from_secs(30);
+const SHORT: Duration = Duration::from_secs(45);
 
 /// What the demonstration needs.
 pub(crate) struct Demo {
@@ -76,7 +80,26 @@ impl Demo {
                 }
             });
         }
+        let (demo, cancelled) = (demo.clone(), cancelled.clone());
+        stages.spawn(async move {
+            tokio::select! {
+                () = demo.strain() => {}
+                () = cancelled.cancelled() => {}
+            }
+        });
         while stages.join_next().await.is_some() {}
+    }
+
+    /// Makes the worker short of CPU now and then.
+    async fn strain(&self) {
+        loop {
+            for (cpu, lasts) in [(false, RELIEVED), (true, SHORT)] {
+                if let Err(error) = self.simulator.set_pressure(WorkerPressure { cpu, ..WorkerPressure::default() }) {
+                    tracing::warn!(error = &error as &dyn std::error::Error, "demonstration cannot strain its worker");
+                }
+                tokio::time::sleep(lasts).await;
+            }
+        }
     }
 
     /// Worker and definitions; what an earlier run left unfinished is terminated, as its labs are gone.

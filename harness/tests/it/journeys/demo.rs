@@ -44,7 +44,12 @@ async fn the_demonstration_has_a_runaway_a_disk_that_fills_and_a_restart() {
     let filled = |node: &Value| node["steady"]["storage_mb"]["peak"].as_f64() > Some(1_500.0);
     // A single boot of this device takes at most 58 samples.
     let restarted = |node: &Value| node["boot"]["samples"].as_u64() > Some(65);
+    // Through everything: the simulator, the controller, the log, the read model.
+    let get = async |path: &str| lablet.get(path).await;
+    let short =
+        async || get("/api/workers/demo-cml/pressure").await.ok()?.to_string().contains("\"cpu\"").then_some(());
     tokio::join!(
+        eventually("a worker that is short of CPU", A_FEW_SESSIONS, short),
         one_that("a process that runs away", "A web server behind a firewall", "web", runaway),
         one_that("a disk that fills", "First steps", "PC", filled),
         one_that("a restart", "Console and auxiliary line", "R2", restarted),
