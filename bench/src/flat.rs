@@ -1,4 +1,4 @@
-//! The reads of the API of [`crate::reads`] over a long log, beside the same reads over a short one: of as many sessions, whose
+//! The reads of [`crate::reads`] over a long log, beside the same reads over a short one: of as many sessions, whose
 //! observations go on and on.
 //!
 //! The long log is grown in the database: each session that was observed is observed again and again, in the log and in the
@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, PgPool};
 
 use crate::effort::Effort;
 use crate::http_client::{address, request};
+use crate::pages;
 use crate::reads::{CONNECTIONS, READS, Read, SESSIONS, WARMING_UP, load};
 use crate::surroundings::{Database, Surroundings, settled};
 use crate::table::{self, Comparison, Target, Unit};
@@ -33,6 +34,8 @@ async fn compare(surroundings: &Surroundings, effort: Effort, events: u64) -> an
     settled(&lablet).await?;
     // Known to every gateway of this database, and of its copies.
     let token = format!("Bearer {}", lablet.token("Bench", "admin").await?);
+    let link = lablet.sign_in_link("Bench", "admin").await?;
+    let (_, link) = link.split_once("?token=").context("the link holds no token")?;
     lablet.stop().await?;
     let (short, long) = surroundings.copied(short, "long").await?;
     grow(&long.pool, events).await.context("the log cannot be grown")?;
@@ -46,15 +49,20 @@ async fn compare(surroundings: &Surroundings, effort: Effort, events: u64) -> an
         &format!("Reads at {CONNECTIONS} connections over {} events", length(&long).await?),
         &format!("the same over {} events", length(&short).await?),
     )?;
-    for Read { what, path, .. } in READS.into_iter().filter(|read| !read.page) {
-        let request = request("GET", path, &[("authorization", token.as_str())], b"");
-        for server in [short_server, long_server] {
-            load(server, &request, WARMING_UP).await?;
-        }
+    let short_cookie = pages::sign_in_at(&format!("{short_url}/sign-in/link"), link).await?;
+    let long_cookie = pages::sign_in_at(&format!("{long_url}/sign-in/link"), link).await?;
+    for Read { what, path, page, .. } in READS {
+        let request = |cookie: &str| {
+            let header = if page { ("cookie", cookie) } else { ("authorization", token.as_str()) };
+            request("GET", path, &[header], b"")
+        };
+        let (to_short, to_long) = (request(&short_cookie), request(&long_cookie));
+        load(short_server, &to_short, WARMING_UP).await?;
+        load(long_server, &to_long, WARMING_UP).await?;
         let mut rate = Comparison::new(what, Unit::PerSecond, Target::RatioAtLeast(TARGET));
         for _ in 0..effort.rounds {
-            let over_short = load(short_server, &request, effort.round).await?;
-            let over_long = load(long_server, &request, effort.round).await?;
+            let over_short = load(short_server, &to_short, effort.round).await?;
+            let over_long = load(long_server, &to_long, effort.round).await?;
             rate.add(over_long.per_second, over_short.per_second);
         }
         table::print(&rate)?;
