@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::Base;
 use crate::calibration::{CalibratedScore, Calibration};
 use crate::fleet_moments::{FleetMoments, Prior};
+use crate::method::Method;
 use crate::own_past::OwnPast;
 use crate::persistence::Persistence;
 use crate::prediction::Prediction;
@@ -33,6 +34,8 @@ pub struct Basis<'a> {
     pub persistence: &'a Persistence,
     /// The definition's own past.
     pub own_past: &'a OwnPast,
+    /// The steps that are taken.
+    pub method: Method,
     /// The greatest demand of a session of this topology; `None`: there is none.
     pub largest: Option<f64>,
 }
@@ -71,7 +74,8 @@ impl Basis<'_> {
         } else {
             Prediction::alone(&prior, self.topologies)?
         };
-        let prediction = prediction.following(self.persistence.share() * self.own_past.recent());
+        let recent = if self.method.follows_recent { self.own_past.recent() } else { 0.0 };
+        let prediction = prediction.following(self.persistence.share() * recent);
         let calibration = Calibration::new(self.scores, prediction.sessions, prediction.degrees);
         Some((prior, prediction, calibration))
     }
@@ -85,7 +89,9 @@ impl Basis<'_> {
     pub fn estimate(&self, promise: Promise) -> Option<Estimate> {
         let (prior, prediction, calibration) = self.parts()?;
         let is_calibrated = calibration.is_calibrated();
-        let calibrated = calibration.score(self.own_past.level(promise.share()));
+        let share = promise.share();
+        let level = if self.method.corrects_level { self.own_past.level(share) } else { share };
+        let calibrated = calibration.score(level);
         let factor = (prediction.location + calibrated.score * prediction.spread).exp();
         let computed = self.base.map_or(factor, |base| base.times(factor));
         let rests_on_little = calibrated.rests_on_little();

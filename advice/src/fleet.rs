@@ -11,6 +11,7 @@ use crate::base::{Base, KindPools, PoolSum};
 use crate::estimate::{Basis, Estimate};
 use crate::evidence::{SessionEvidence, amount};
 use crate::fleet_moments::{DefinitionMoments, FleetMoments};
+use crate::method::Method;
 use crate::own_past::{OwnPast, PastScore, ShareBelow};
 use crate::persistence::Persistence;
 use crate::prediction::Prediction;
@@ -73,6 +74,7 @@ pub struct SessionStep {
 /// What is kept of all sessions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Fleet {
+    method: Method,
     sums: ByResource<FleetSums>,
     definitions: BTreeMap<DefinitionId, ByResource<DefinitionSums>>,
 }
@@ -87,6 +89,7 @@ static NEW: DefinitionSums = DefinitionSums {
 
 /// One resource of the fleet and of one definition, to be read.
 struct View<'a> {
+    method: Method,
     resource: Resource,
     fleet: &'a FleetSums,
     definition: &'a DefinitionSums,
@@ -148,15 +151,21 @@ impl View<'_> {
             scores: &self.fleet.scores,
             persistence: &self.fleet.persistence,
             own_past: &self.definition.own_past,
+            method: self.method,
             largest,
         })
     }
 }
 
 impl Fleet {
+    /// A fleet without sessions, whose estimates take these steps.
+    pub fn with_method(method: Method) -> Self {
+        Self { method, ..Self::default() }
+    }
+
     fn view<'a>(&'a self, definition: &DefinitionId, resource: Resource) -> View<'a> {
         let sums = self.definitions.get(definition).map_or(&NEW, |sums| resource.part(sums));
-        View { resource, fleet: resource.part(&self.sums), definition: sums }
+        View { method: self.method, resource, fleet: resource.part(&self.sums), definition: sums }
     }
 
     /// The part that an estimate for a definition with this topology reads, and that a session of it changes: what is kept of
@@ -182,7 +191,7 @@ impl Fleet {
             }
         };
         let definitions = own.map(|own| (definition.clone(), own.clone())).into_iter().collect();
-        Self { sums: Resource::each(part), definitions }
+        Self { method: self.method, sums: Resource::each(part), definitions }
     }
 
     /// Number of sums and counts of one resource that are kept apart: what a read model has as rows, scores left out.
@@ -395,11 +404,12 @@ impl Scored {
                 share: ShareBelow::new(calibration.share_below(score)),
             };
             let (expected, furthest) = (base + prediction.location, LEARNT_WITHIN * prediction.spread);
-            Self {
-                learnt: LogDemand::within(demand, view.resource, expected, furthest),
-                by_topology,
-                by_sessions: Some((score, past)),
-            }
+            let learnt = if view.method.bounds_learning {
+                LogDemand::within(demand, view.resource, expected, furthest)
+            } else {
+                LogDemand::new(demand, view.resource)
+            };
+            Self { learnt, by_topology, by_sessions: Some((score, past)) }
         })
     }
 }

@@ -22,6 +22,7 @@ pub mod evidence;
 pub mod fleet;
 pub mod fleet_moments;
 pub mod history;
+pub mod method;
 pub mod mixture;
 pub mod own_past;
 pub mod persistence;

@@ -132,12 +132,14 @@ fn missing(fleets: &[Vec<Advised>], resource: Resource, number: usize, promise: 
     let share =
         |size: &dyn Fn(&Advised) -> Option<f64>| missing_too_often(fleets, resource, promise, SESSIONS_AFTER, size);
     let (found, count) = share(&|advised| advised.sizes[number]);
+    let (plain, _) = share(&|advised| advised.plain[number]);
     let (ideal, steady) = share(&|advised| advised.ideal.as_ref().map(|ideal| ideal[number]));
     Line {
         wanted: format!("{} at {promise}: definitions that miss more than twice the promise ≤ 5 %", resource.as_str()),
         found: format!(
-            "{} % of {count}; by chance, if their distributions were known: {} % of {steady}",
+            "{} % of {count}, {} % without own past; by chance, if distributions were known: {} % of {steady}",
             percent(found),
+            percent(plain),
             percent(ideal)
         ),
         is_reached: found <= 0.05,
@@ -233,13 +235,16 @@ pub fn of_small_fleets(fleets: &[Vec<Advised>]) -> Vec<Line> {
 /// What a rule said before a session.
 type Size = Box<dyn Fn(&Advised) -> Option<f64>>;
 
-/// All rules on the same evidence: coverage and waste at each number of sessions.
+/// All rules on the same evidence: coverage and waste at each number of sessions. *Plain* is advice by base, shrinkage and
+/// calibration alone, *ideal* the quantile of the definition's true distribution.
 pub fn comparison(fleets: &[Vec<Advised>]) -> Vec<String> {
     let mut lines = Vec::new();
     for resource in Resource::ALL {
         let mut rows: Vec<(String, Size)> = Vec::new();
         for (number, promise) in PROMISES.into_iter().enumerate() {
             rows.push((format!("advice at {promise}"), Box::new(move |advised| advised.sizes[number])));
+            let plain = move |advised: &Advised| advised.plain[number];
+            rows.push((format!("plain at {promise}"), Box::new(plain)));
             let ideal = move |advised: &Advised| advised.ideal.as_ref().map(|ideal| ideal[number]);
             rows.push((format!("ideal at {promise}"), Box::new(ideal)));
         }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use advice::estimate::Estimate;
 use advice::fleet::Fleet;
+use advice::method::Method;
 use advice::promise::Promise;
 use advice::resource::Resource;
 use advice::rules::{PastSession, Rule};
@@ -32,6 +33,8 @@ pub struct Advised {
     pub nominal: Option<f64>,
     /// Sizes by the promises, in their order; `None`: silent.
     pub sizes: Vec<Option<f64>>,
+    /// The same by base, shrinkage and calibration alone.
+    pub plain: Vec<Option<f64>>,
     /// Sizes by the other rules, in the order of [`Rule::ALL`].
     pub by_rules: [Option<f64>; 3],
     /// The greatest demand that was known.
@@ -54,7 +57,7 @@ pub struct CoveredFuture {
 
 /// Walks through a fleet.
 pub fn walk(simulated: &SimulatedFleet, promises: &[Promise]) -> (Vec<Advised>, Vec<CoveredFuture>, Fleet) {
-    let mut fleet = Fleet::default();
+    let (mut fleet, mut plain) = (Fleet::default(), Fleet::with_method(Method::PLAIN));
     let mut past: BTreeMap<(usize, Resource), Vec<PastSession>> = BTreeMap::new();
     let mut of_topology: BTreeMap<(usize, Resource, bool), usize> = BTreeMap::new();
     let ideal = ideal_sizes(simulated, promises);
@@ -66,9 +69,12 @@ pub fn walk(simulated: &SimulatedFleet, promises: &[Promise]) -> (Vec<Advised>, 
             let nominal = evidence.topology.nominal(resource);
             let past = past.entry((session.definition, resource)).or_default();
             let count = of_topology.entry((session.definition, resource, session.grown)).or_default();
-            let estimate =
-                |promise: &Promise| fleet.estimate(&evidence.definition_id, &evidence.topology, resource, *promise);
-            let estimates: Vec<Option<Estimate>> = promises.iter().map(estimate).collect();
+            let estimates = |fleet: &Fleet| -> Vec<Option<Estimate>> {
+                let of_promise =
+                    |promise: &Promise| fleet.estimate(&evidence.definition_id, &evidence.topology, resource, *promise);
+                promises.iter().map(of_promise).collect()
+            };
+            let (of_plain, estimates) = (estimates(&plain), estimates(&fleet));
             let base = estimates.iter().flatten().find_map(|estimate| estimate.base.as_ref());
             advised.push(Advised {
                 resource,
@@ -79,7 +85,8 @@ pub fn walk(simulated: &SimulatedFleet, promises: &[Promise]) -> (Vec<Advised>, 
                 known_since_growth: session.grown.then_some(*count),
                 demand,
                 nominal,
-                sizes: estimates.iter().map(|estimate| estimate.as_ref().map(|estimate| estimate.value)).collect(),
+                sizes: sizes(&estimates),
+                plain: sizes(&of_plain),
                 by_rules: Rule::ALL.map(|rule| rule.size(resource, past)),
                 largest: past.iter().map(|session| session.demand).reduce(f64::max),
                 ideal: ideal.get(&(session.definition, resource)).cloned(),
@@ -88,8 +95,13 @@ pub fn walk(simulated: &SimulatedFleet, promises: &[Promise]) -> (Vec<Advised>, 
             past.push(PastSession { ended_at: evidence.ended_at, demand, nominal });
         }
         fleet.advance(evidence);
+        plain.advance(evidence);
     }
     (advised, covered_future(simulated, &past), fleet)
+}
+
+fn sizes(estimates: &[Option<Estimate>]) -> Vec<Option<f64>> {
+    estimates.iter().map(|estimate| estimate.as_ref().map(|estimate| estimate.value)).collect()
 }
 
 /// Of definitions that do not grow, what covers the promised shares of their sessions to come.
