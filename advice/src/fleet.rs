@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use domain::DefinitionId;
 use domain::demand::ByResource;
 use domain::lablet_definition::ResourceRequirements;
+use serde::{Deserialize, Serialize};
 
 use crate::advice_score::ScoredAdvice;
 use crate::base::{Base, KindPools, PoolSum};
@@ -57,8 +58,9 @@ struct OwnDemands {
     units: BTreeMap<i64, u32>,
 }
 
-/// How advice that was possible before a session did, and what has to be known to take the session out again.
-#[derive(Debug, Clone, PartialEq)]
+/// How advice that was possible before a session did, and what has to be known to take the session out again: kept with the
+/// session.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct SessionStep {
     /// Sessions of the definition that were known before it.
     pub sessions_before: u64,
@@ -238,7 +240,7 @@ impl Fleet {
 
     /// Adds a session that ended after all others. How the advice that was possible before it did goes into the scores.
     pub fn advance(&mut self, session: &SessionEvidence) -> ByResource<SessionStep> {
-        Resource::each(|resource| {
+        let steps = Resource::each(|resource| {
             let demand = amount(*resource.part(&session.demand));
             let view = self.view(&session.definition_id, resource);
             let scored = demand.map(|demand| Scored::new(&view, &session.topology, demand));
@@ -277,7 +279,16 @@ impl Fleet {
             }
             self.set_moments(&session.definition_id, resource, None);
             step
-        })
+        });
+        self.forget_if_unknown(&session.definition_id);
+        steps
+    }
+
+    /// A definition of which nothing is known is not kept, so that it is as if its sessions had never been.
+    fn forget_if_unknown(&mut self, id: &DefinitionId) {
+        if self.definitions.get(id).is_some_and(|sums| *sums == ByResource::default()) {
+            self.definitions.remove(id);
+        }
     }
 
     /// Takes the session out that was added last, by the step that adding it gave.
@@ -314,9 +325,7 @@ impl Fleet {
             }
             self.set_moments(&session.definition_id, resource, Some(step.moments_before));
         }
-        if self.definitions.get(&session.definition_id).is_some_and(|sums| *sums == ByResource::default()) {
-            self.definitions.remove(&session.definition_id);
-        }
+        self.forget_if_unknown(&session.definition_id);
     }
 
     /// Puts what a definition contributes to the moments in the place of what it contributed: as given, or as its sums say.

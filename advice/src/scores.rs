@@ -53,8 +53,10 @@ impl Score {
     }
 }
 
-/// Scores, each as often as it was had. The order in which they came is not kept.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Scores, each as often as it was had. The order in which they came is not kept. Stored are the scores that were had, each with
+/// how often.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Vec<(Score, u32)>", into = "Vec<(Score, u32)>")]
 pub struct Scores {
     counts: Vec<u32>,
     count: u64,
@@ -63,6 +65,31 @@ pub struct Scores {
 impl Default for Scores {
     fn default() -> Self {
         Self { counts: vec![0; BINS], count: 0 }
+    }
+}
+
+impl std::fmt::Debug for Scores {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_list().entries(self.iter()).finish()
+    }
+}
+
+impl From<Vec<(Score, u32)>> for Scores {
+    fn from(had: Vec<(Score, u32)>) -> Self {
+        let mut scores = Self::default();
+        for (score, count) in had {
+            // What is stored may be beyond the bounds of today.
+            let held = &mut scores.counts[Score(score.0.clamp(-LAST, LAST)).bin()];
+            *held = held.saturating_add(count);
+            scores.count += u64::from(count);
+        }
+        scores
+    }
+}
+
+impl From<Scores> for Vec<(Score, u32)> {
+    fn from(scores: Scores) -> Self {
+        scores.iter().collect()
     }
 }
 
@@ -177,6 +204,15 @@ mod tests {
         let found: Vec<_> = (0..6).map(|rank| held.smallest(rank).map(Score::spreads)).collect();
         assert_eq!(found, [None, Some(-1.0), Some(0.5), Some(0.5), Some(2.0 + 1.0 / 64.0), None]);
         assert_eq!((held.at_most(Score::new(0.5)), held.count()), (3, 4));
+    }
+
+    #[test]
+    fn what_is_stored_is_read_again() {
+        let held = scores(&[0.5, -1.0, 16.0, 0.5]);
+        let stored = serde_json::to_string(&held).unwrap();
+        assert_eq!(stored, "[[-64,1],[32,2],[1024,1]]");
+        assert_eq!(serde_json::from_str::<Scores>(&stored).unwrap(), held);
+        assert_eq!(serde_json::from_str::<Scores>("[[9999,2]]").unwrap(), scores(&[16.0, 16.0]));
     }
 
     #[test]
