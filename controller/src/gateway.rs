@@ -8,7 +8,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use domain::lablet_session::SessionStatus;
 use domain::ports::PortRange;
 use domain::timeslot::Timeslot;
-use domain::worker::{KnownShortage, PressureReport};
+use domain::worker::{KnownShortage, PressureReport, Shortage};
 use domain::{LabId, RequestId, SessionId, WorkerId};
 use reqwest::header::{HeaderName, HeaderValue};
 use reqwest::{Method, RequestBuilder, StatusCode};
@@ -16,8 +16,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use url::Url;
-
-use crate::pressure::ShortageAnswer;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -137,6 +135,23 @@ pub struct Worker {
     /// Which outside ports its address translation honours; PATty's default where the gateway gives none.
     #[serde(default)]
     pub port_range: PortRange,
+}
+
+/// A shortage as the gateway tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+struct ShortageAnswer {
+    worker_short: Option<bool>,
+    #[serde(default)]
+    worker_short_of: Vec<Shortage>,
+}
+
+impl From<ShortageAnswer> for KnownShortage {
+    fn from(answer: ShortageAnswer) -> Self {
+        let mut known = Self { is_known_throughout: answer.worker_short.is_some(), ..Self::default() };
+        known.add(answer.worker_short_of);
+        known.was_short |= answer.worker_short == Some(true);
+        known
+    }
 }
 
 /// Rows of a list, and how many could not be read.

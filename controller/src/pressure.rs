@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use domain::observation::Coverage;
 use domain::worker::{
-    KnownShortage, PressureCondition, PressureRead, PressureReport, Shortage, WaitSeconds, WorkerNodeCount,
-    WorkerPressure,
+    KnownShortage, PressureCondition, PressureRead, PressureReport, WaitSeconds, WorkerNodeCount, WorkerPressure,
 };
 use domain::{Amount, List, WorkerId};
 
@@ -197,23 +196,6 @@ impl PressureReports {
 pub(crate) fn add_to(coverage: &mut Coverage, known: &KnownShortage) {
     coverage.worker_short = known.worker_short();
     coverage.worker_short_of = List::first(known.shortages());
-}
-
-/// A shortage as the gateway tells it.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
-pub(crate) struct ShortageAnswer {
-    worker_short: Option<bool>,
-    #[serde(default)]
-    worker_short_of: Vec<Shortage>,
-}
-
-impl From<ShortageAnswer> for KnownShortage {
-    fn from(answer: ShortageAnswer) -> Self {
-        let mut known = Self { is_known_throughout: answer.worker_short.is_some(), ..Self::default() };
-        known.add(answer.worker_short_of);
-        known.was_short |= answer.worker_short == Some(true);
-        known
-    }
 }
 
 #[cfg(test)]
