@@ -31,9 +31,9 @@ pub struct WorkerRow {
     pub registered_at: DateTime<Utc>,
     /// When it was last changed or registered.
     pub updated_at: DateTime<Utc>,
-    /// Position of the event by which it was last changed or registered.
+    /// Position of its last event.
     pub position: Position,
-    /// Its version for `If-Match`: the sequence of that event.
+    /// Its version for `If-Match`: the sequence of the event by which it was last changed or registered.
     pub etag: String,
     /// How much of it is free, and what it is short of; null: nobody told.
     #[serde(default)]
@@ -51,7 +51,7 @@ const SELECT: &str = "
            json_build_object('cpu_cores', cpu_cores, 'memory_gb', memory_gb, 'storage_gb', storage_gb,
                              'max_nodes', max_nodes) AS capacity,
            json_build_object('first', first_port, 'last', last_port) AS port_range,
-           registered_at, updated_at, w.position, '\"' || sequence || '\"' AS etag, ";
+           registered_at, updated_at, w.position, '\"' || version || '\"' AS etag, ";
 const FROM: &str = "
       FROM read_workers.workers w LEFT JOIN read_workers.pressures p ON p.worker_id = w.id WHERE true";
 
@@ -91,7 +91,7 @@ impl Projections {
 pub(crate) static PROJECTOR: Projector = Projector {
     name: "workers",
     schema: "read_workers",
-    revision: 2,
+    revision: 3,
     follows: &[AggregateKind::Worker],
     keyed_by: Some((AggregateKind::Worker, "workers")),
     rows: || Box::new(Rows::default()),
@@ -114,6 +114,8 @@ rows! {
         created_position: Position,
         position: Position,
         sequence: i64,
+        /// The sequence of the event by which it was last changed or registered.
+        version: i64,
     }
 }
 
@@ -132,10 +134,9 @@ impl Fold for Rows {
     fn want(&mut self, event: &Event, recorded: &Recorded) {
         let key = (recorded.log.aggregate_id.clone(),);
         if is_pressure(event) {
-            self.pressures.want(key);
-        } else {
-            self.workers.want(key);
+            self.pressures.want(key.clone());
         }
+        self.workers.want(key);
     }
 
     fn want_by_rows(&mut self, event: &Event, recorded: &Recorded) {
@@ -170,6 +171,7 @@ impl Fold for Rows {
                     created_position: recorded.position(),
                     position: recorded.position(),
                     sequence: recorded.sequence(),
+                    version: recorded.sequence(),
                 };
                 self.workers.insert(row, "a worker is registered")?;
             }
@@ -193,6 +195,7 @@ impl Fold for Rows {
                 row.updated_at = *changed_at;
                 row.position = recorded.position();
                 row.sequence = recorded.sequence();
+                row.version = recorded.sequence();
             }
             WorkerEvent::PressureObserved { worker_id, pressure, observer, observed_at } => {
                 let observed = ObservedPressure {
@@ -203,7 +206,12 @@ impl Fold for Rows {
                     event_id: recorded.event_id(),
                     position: recorded.position(),
                 };
+                let key = (worker_id.to_string(),);
+                self.workers.get(&key)?.ok_or_else(|| Refused::new("a pressure of a worker that is not there"))?;
                 pressure::record(&observed, &mut self.pressures, &mut self.spells)?;
+                let row = self.workers.change(&key, "a worker's pressure is observed")?;
+                row.position = recorded.position();
+                row.sequence = recorded.sequence();
             }
         }
         Ok(Applied::Changed)

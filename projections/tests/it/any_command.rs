@@ -74,6 +74,7 @@ async fn whatever_a_command_holds_every_list_rebuild_and_verification_still_work
     let world = World::new().await;
     world.definition("ospf").await;
     world.worker("cml-1").await;
+    world.pressure("cml-1", world.now(), serde_json::json!({"short_of_cpu": true})).await;
     let commands = Commands::new(world.log.clone(), world.clock.clone(), IdGenerator::seeded(2, world.clock.clone()));
     let (mut runner, all) = (TestRunner::deterministic(), samples());
     let (mut sessions, mut recorded) = (Vec::<SessionId>::new(), 0);

@@ -492,7 +492,8 @@ mod tests {
         let newest = rows.pressures.rows()[0];
         assert_eq!((newest.condition.as_str(), newest.spell_number), ("not_short", 4));
         assert_eq!((newest.condition_since, newest.event_id), (at(50), event_id(6)));
-        assert_eq!(rows.workers.rows()[0].sequence, 1, "pressure does not change the worker");
+        let worker = rows.workers.rows()[0];
+        assert_eq!((worker.sequence, worker.version), (6, 1), "who changes a worker does not rest on its pressure");
     }
 
     #[test]
