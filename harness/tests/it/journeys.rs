@@ -5,6 +5,7 @@ mod description;
 mod faults;
 mod operations;
 pub(crate) mod outcomes;
+mod pressure;
 mod sampling;
 pub(crate) mod services;
 

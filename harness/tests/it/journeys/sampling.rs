@@ -126,7 +126,7 @@ async fn sampled(
 }
 
 /// What the observation says that somebody asks for now.
-async fn observed(lablet: &Lablet, session: &str) -> Value {
+pub(crate) async fn observed(lablet: &Lablet, session: &str) -> Value {
     let path = format!("/api/lablet-sessions/{session}/observe-resources");
     let accepted = lablet.post(&path, json!({})).await.unwrap();
     let outcome = eventually("the outcome of the request", SOON, || async {
