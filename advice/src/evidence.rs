@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 use domain::demand::ByResource;
+use domain::nominal::has_machine;
 use domain::{DefinitionId, SessionId};
 
+use crate::resource::Resource;
 use crate::topology::{NodeKind, Topology};
 
 /// What a node of a session needed. `None` is unknown.
@@ -29,7 +31,7 @@ pub struct SessionEvidence {
     pub topology: Topology,
     /// What the lab needed: cores or MB. `None` is unknown.
     pub demand: ByResource<Option<f64>>,
-    /// What its nodes needed, as far as that is known.
+    /// What the nodes of its topology needed, as far as that is known.
     pub nodes: Vec<NodeDemand>,
 }
 
@@ -37,6 +39,13 @@ impl SessionEvidence {
     /// What sessions are ordered by.
     pub fn order(&self) -> (DateTime<Utc>, &SessionId) {
         (self.ended_at, &self.session_id)
+    }
+
+    /// What its nodes needed of a resource, where that is known and they are machines at all.
+    pub(crate) fn node_demands(&self, resource: Resource) -> impl Iterator<Item = (&NodeKind, f64)> {
+        let known = move |node: &'_ NodeDemand| amount(*resource.part(&node.demand));
+        let machines = self.nodes.iter().filter(|node| has_machine(&node.kind.node_definition));
+        machines.filter_map(move |node| Some((&node.kind, known(node)?)))
     }
 }
 

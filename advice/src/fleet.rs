@@ -111,7 +111,7 @@ impl View<'_> {
         })
     }
 
-    /// The definition's sessions by topology, each beside its base. Where the asked topology has none, all count.
+    /// The definition's sessions by topology, each beside its base, or beside 1 where the asked topology has none.
     fn topologies(&self, asked: &Topology, base: Option<&Base>) -> Vec<TopologyDemands> {
         let mut found = Vec::new();
         for (topology, own) in &self.definition.topologies {
@@ -256,10 +256,9 @@ impl Fleet {
                 by_topology_before: definition.by_topology,
                 moments_before: definition.moments,
             };
-            for node in &session.nodes {
-                let Some(demand) = amount(*resource.part(&node.demand)) else { continue };
-                definition.pools.entry(node.kind.clone()).or_default().add(demand, resource);
-                fleet.add_node(&node.kind, demand, resource);
+            for (kind, demand) in session.node_demands(resource) {
+                definition.pools.entry(kind.clone()).or_default().add(demand, resource);
+                fleet.add_node(kind, demand, resource);
             }
             let Some((demand, scored)) = demand.zip(scored) else { return step };
             let own = definition.topologies.entry(session.topology.clone()).or_default();
@@ -297,10 +296,9 @@ impl Fleet {
             let step = resource.part(steps);
             let Some(sums) = self.definitions.get_mut(&session.definition_id) else { continue };
             let (definition, fleet) = (resource.part_mut(sums), resource.part_mut(&mut self.sums));
-            for node in &session.nodes {
-                let Some(demand) = amount(*resource.part(&node.demand)) else { continue };
-                take_from(&mut definition.pools, &node.kind, demand, resource);
-                fleet.remove_node(&node.kind, demand, resource);
+            for (kind, demand) in session.node_demands(resource) {
+                take_from(&mut definition.pools, kind, demand, resource);
+                fleet.remove_node(kind, demand, resource);
             }
             let Some(demand) = amount(*resource.part(&session.demand)) else { continue };
             if let Some(own) = definition.topologies.get_mut(&session.topology) {

@@ -12,6 +12,8 @@ use crate::resource::LOG_PARTS;
 const DEGREES_OF_FLEET: f64 = 12.0;
 /// By this share of the variance between definitions a definition may differ from itself after its topology changed.
 const CHANGE_OF_TOPOLOGY: f64 = 0.15;
+/// As many definitions lack where each kind of node was measured in few others: the base is off, and so is the mean of ratios.
+const SMALL_FLEET: f64 = 3.0;
 /// Variance of a definition's ratio where nothing is known of its nodes: sessions alone count.
 const UNKNOWN_VARIANCE: f64 = 1e6;
 
@@ -52,7 +54,7 @@ impl Prediction {
         let definitions = prior.definitions as f64;
         let mut state = Location {
             mean: prior.mean,
-            variance: prior.variance_between * (1.0 + 1.0 / (definitions + 1.0)),
+            variance: prior.variance_between * (1.0 + SMALL_FLEET / (definitions + 1.0)),
             own_weight: 0.0,
         };
         if before.sessions > 0.0 {

@@ -89,15 +89,19 @@ fn waste(fleets: &[Vec<Advised>], resource: Resource, most: f64) -> Line {
     let own = tally(fleets, counts, |advised| advised.sizes[1]);
     let vpa = tally(fleets, counts, |advised| advised.by_rules[0]);
     let ratio = own.waste() / vpa.waste();
+    let steady = |advised: &Advised| counts(advised) && advised.ideal.is_some();
+    let ideal = tally(fleets, steady, |advised| advised.ideal.as_ref().map(|ideal| ideal[1]));
+    let of_steady = tally(fleets, steady, |advised| advised.by_rules[0]);
     let covers_more = resource != Resource::CpuCores || own.coverage() >= vpa.coverage();
     Line {
         wanted: format!("{}: waste at 0.95, n = 3 to 30, beside VPA's ≤ {most}", resource.as_str()),
         found: format!(
-            "{ratio:.2}: {:.3} covering {} %, VPA {:.3} covering {} %",
+            "{ratio:.2}: {:.3} covering {} %, VPA {:.3} covering {} %; {:.2} if distributions were known",
             own.waste(),
             percent(own.coverage()),
             vpa.waste(),
-            percent(vpa.coverage())
+            percent(vpa.coverage()),
+            ideal.waste() / of_steady.waste()
         ),
         is_reached: ratio <= most && covers_more,
     }
