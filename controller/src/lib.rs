@@ -64,6 +64,8 @@ pub struct ControllerOptions {
     pub sampling_write_interval: Duration,
     /// How often workers are probed.
     pub probe_intervals: ProbeIntervals,
+    /// How long a worker's socket may bring nothing before it is given up; CML pushes something about every 3 seconds.
+    pub socket_silence: Duration,
     /// Longest time between two lists of the running sessions.
     pub poll: Duration,
     /// Observation requests that are answered at a time.
@@ -84,6 +86,7 @@ impl Default for ControllerOptions {
             sampling_interval: Duration::from_secs(30),
             sampling_write_interval: Duration::from_secs(60),
             probe_intervals: ProbeIntervals::default(),
+            socket_silence: Duration::from_secs(20),
             poll: Duration::from_secs(5),
             concurrent_requests: 4,
             largest_message: bus::streams::LARGEST_COMMAND,
@@ -154,6 +157,7 @@ impl Controller {
             interval: options.sampling_interval,
             settling: options.settling,
             write_interval: options.sampling_write_interval,
+            socket_silence: options.socket_silence,
         };
         let surroundings = Surroundings { bus, bounds: options.streams, gateway, workers, client, clock };
         let (sampling, profiles) = Sampling::new(sampling, surroundings.clone());

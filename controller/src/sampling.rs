@@ -68,6 +68,8 @@ pub struct SamplingOptions {
     pub settling: Duration,
     /// Shortest time between two writes of a session's summary to the store.
     pub write_interval: Duration,
+    /// How long a worker's socket may bring nothing before it is given up.
+    pub socket_silence: Duration,
 }
 
 /// Samples running sessions.
@@ -96,7 +98,7 @@ pub struct Sampling {
 #[derive(Debug)]
 enum TaskOutcome {
     Listed(Result<Rows<Session>, GatewayError>),
-    Polled { session: SessionId, worker: WorkerId, result: Result<PollReply, GapReason> },
+    Polled { session: SessionId, worker: WorkerId, lab: LabId, result: Result<PollReply, GapReason> },
     Claimed { session: SessionId, claim: Result<Claim, StoreError> },
     Written { session: SessionId, result: Result<u64, StoreError> },
     Ended { session: SessionId, is_observable: Result<bool, GatewayError> },
@@ -119,7 +121,7 @@ impl Sampling {
             sessions: BTreeMap::new(),
             paces: BTreeMap::new(),
             tasks: JoinSet::new(),
-            sockets: Sockets::new(),
+            sockets: Sockets::new(options.socket_silence),
             labs: BTreeMap::new(),
             has_other_labs: false,
             list_at: Instant::now(),
@@ -306,18 +308,28 @@ impl Sampling {
         };
         match done {
             TaskOutcome::Listed(rows) => self.listed(rows, now),
-            TaskOutcome::Polled { session, worker, result } => {
+            TaskOutcome::Polled { session, worker, lab, result } => {
                 if let Some(pace) = self.paces.get_mut(&worker) {
                     match &result {
                         Err(reason) if is_of_worker(*reason) => pace.failed(*reason, now),
                         _ => pace.answered(),
                     }
                 }
-                if let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(&session) {
+                let Some(known) = self.sessions.get_mut(&session) else { return };
+                if let Role::Sampling(sampled) = &mut known.role {
                     sampled.in_poll = false;
                 }
+                if (&known.worker, &known.lab) != (&worker, &lab) {
+                    // The session moved meanwhile: this says nothing about where it is now.
+                    return;
+                }
                 match result {
-                    Ok(PollReply::Sample(sample)) => self.fold(&session, sample, now),
+                    Ok(PollReply::Sample { sample, is_late }) => {
+                        if is_late && let Role::Sampling(sampled) = &mut known.role {
+                            sampled.summary.miss(GapReason::WorkerSlow);
+                        }
+                        self.fold(&session, sample, now);
+                    }
                     Ok(PollReply::Nodes(nodes)) => self.keep_nodes(&session, nodes, now),
                     Err(reason) => self.miss(&session, reason, now),
                 }
@@ -440,7 +452,7 @@ impl Sampling {
                     {
                         sampled.summary.resume();
                     }
-                    (known.worker, known.lab) = (worker, lab);
+                    known.move_to(worker, lab, now);
                 }
                 None if is_full => {
                     metrics::counter!("lablet_samples_total", "outcome" => "too_many_sessions").increment(1);

@@ -9,6 +9,7 @@ use domain::live_sample::Sample;
 use domain::observation::GapReason;
 use domain::{LabId, SessionId, WorkerId};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use super::TaskOutcome;
 use super::pace::{gap_reason, gap_reason_of_access};
@@ -24,7 +25,8 @@ const SHORTEST_PUSH: TimeDelta = TimeDelta::milliseconds(900);
 /// What a poll brought.
 #[derive(Debug)]
 pub(super) enum PollReply {
-    Sample(Sample),
+    /// `is_late`: it took so long that it may leave a gap.
+    Sample { sample: Sample, is_late: bool },
     /// The ids of the lab's nodes.
     Nodes(BTreeSet<String>),
 }
@@ -42,7 +44,7 @@ pub(super) struct Poll {
 impl Poll {
     pub(super) async fn run(self, surroundings: Surroundings) -> TaskOutcome {
         let result = self.ask(&surroundings).await;
-        TaskOutcome::Polled { session: self.session, worker: self.worker, result }
+        TaskOutcome::Polled { session: self.session, worker: self.worker, lab: self.lab, result }
     }
 
     async fn ask(&self, surroundings: &Surroundings) -> Result<PollReply, GapReason> {
@@ -55,8 +57,10 @@ impl Poll {
             let states = reader.element_states(&self.lab).await.map_err(|error| gap_reason(&error))?;
             return Ok(PollReply::Nodes(states.value.nodes.into_keys().collect()));
         }
+        let began = Instant::now();
         let reading = reader.stats(&self.lab).await.map_err(|error| gap_reason(&error))?;
-        Ok(PollReply::Sample(sample_from_stats(&reading.value, unreadable(&reading), surroundings.clock.now())))
+        let sample = sample_from_stats(&reading.value, unreadable(&reading), surroundings.clock.now());
+        Ok(PollReply::Sample { sample, is_late: began.elapsed() > self.interval / 2 })
     }
 }
 

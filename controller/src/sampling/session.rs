@@ -75,6 +75,18 @@ pub(super) struct OwnSampling {
 const PENDING_INTERVALS: f64 = 1.1;
 
 impl SampledSession {
+    /// Notes where it runs. Where it moved, the new lab has other nodes, and is polled until a socket brings it.
+    pub(super) fn move_to(&mut self, worker: WorkerId, lab: LabId, now: Instant) {
+        if (&self.worker, &self.lab) == (&worker, &lab) {
+            return;
+        }
+        (self.worker, self.lab) = (worker, lab);
+        if let Role::Sampling(sampled) = &mut self.role {
+            (sampled.nodes, sampled.wants_nodes) = (None, true);
+            (sampled.pushed_at, sampled.poll_at) = (None, now);
+        }
+    }
+
     /// When something is to be done about it next.
     pub(super) fn due_at(&self, interval: Duration) -> Option<Instant> {
         let sampled = match &self.role {

@@ -17,8 +17,6 @@ use crate::cml::CmlError;
 use crate::cml::answers::{Reading, Stats};
 use crate::cml::socket::{Push, WorkerSocket};
 
-/// A socket that brings nothing for this long is given up: CML pushes something about every 3 seconds.
-const SILENCE: Duration = Duration::from_secs(20);
 /// Longest time to open a socket, signing in included.
 const OPENING_TIMEOUT: Duration = Duration::from_secs(15);
 /// First and longest wait before a socket is opened again.
@@ -30,6 +28,8 @@ const MOST_PUSHES: usize = 64;
 #[derive(Debug)]
 pub(super) struct Sockets {
     open: BTreeMap<WorkerId, OpenSocket>,
+    /// A socket that brings nothing for this long is given up.
+    silence: Duration,
     sender: mpsc::Sender<SocketNews>,
     pushes: mpsc::Receiver<SocketNews>,
 }
@@ -59,9 +59,9 @@ pub(super) enum SocketNewsKind {
 }
 
 impl Sockets {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(silence: Duration) -> Self {
         let (sender, pushes) = mpsc::channel(MOST_PUSHES);
-        Self { open: BTreeMap::new(), sender, pushes }
+        Self { open: BTreeMap::new(), silence, sender, pushes }
     }
 
     /// Keeps a socket open to each of these workers, and none to others.
@@ -83,6 +83,7 @@ impl Sockets {
                 worker: worker.clone(),
                 surroundings: surroundings.clone(),
                 labs: wanted,
+                silence: self.silence,
                 sender: self.sender.clone(),
             };
             let task = AbortOnDropHandle::new(tokio::spawn(listener.run()));
@@ -101,6 +102,7 @@ struct Listener {
     worker: WorkerId,
     surroundings: Surroundings,
     labs: watch::Receiver<Labs>,
+    silence: Duration,
     sender: mpsc::Sender<SocketNews>,
 }
 
@@ -111,7 +113,9 @@ impl Listener {
         let mut is_refused = false;
         loop {
             let labs = self.labs.borrow_and_update().clone();
-            let ended = match self.open(&labs, is_refused).await {
+            let opened = self.open(&labs, is_refused).await;
+            let was_open = opened.is_ok();
+            let ended = match opened {
                 Ok(socket) => self.read(socket, &labs, &mut backoff).await,
                 Err(error) => Some((error, false)),
             };
@@ -134,10 +138,11 @@ impl Listener {
                 "socket ended, polling"
             );
             let reason = match error {
-                CmlError::TimedOut { .. } if had_pushed => GapReason::SocketSilent,
+                CmlError::TimedOut { .. } => GapReason::SocketSilent,
                 _ => gap_reason(&error),
             };
-            if !self.tell(SocketNewsKind::Trouble { reason, error }).await {
+            // One that could not be opened took no sample away: whether there are others, polls tell.
+            if was_open && !self.tell(SocketNewsKind::Trouble { reason, error }).await {
                 return;
             }
             tokio::time::sleep(wait).await;
@@ -165,7 +170,7 @@ impl Listener {
                 return None;
             }
             let push = tokio::select! {
-                push = socket.next(SILENCE, |lab| LabId::parse(lab).is_ok_and(|lab| labs.contains(&lab))) => push,
+                push = socket.next(self.silence, |lab| LabId::parse(lab).is_ok_and(|lab| labs.contains(&lab))) => push,
                 Ok(()) = self.labs.changed() => continue,
             };
             let what = match push {

@@ -233,7 +233,7 @@ async fn a_controller_that_is_killed_is_replaced_without_a_gap_of_more_than_two_
     let gaps = seconds_of_gaps(&observation);
     let longest = 2.0 * interval.as_secs_f64();
     // The worker, too, may answer the successor late.
-    let reasons = [GapReason::ControllerAway, GapReason::WorkerAway];
+    let reasons = [GapReason::ControllerAway, GapReason::WorkerAway, GapReason::WorkerSlow];
     assert!(gaps.iter().all(|gap| gap.0 <= longest && reasons.contains(&gap.1)), "{gaps:?}");
     for controller in standby {
         controller.stop().await;
@@ -261,6 +261,22 @@ async fn a_worker_that_is_away_is_asked_less_and_the_gap_has_its_reason() {
     let gaps = seconds_of_gaps(&observation);
     assert!(gaps.iter().any(|(seconds, reason)| *seconds > 4.0 && *reason == GapReason::WorkerAway), "{gaps:?}");
     assert!(observation.profile.unwrap().missed_samples().unwrap().get() >= 3);
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_late_leaves_a_gap_that_the_worker_is_the_reason_of() {
+    let (world, simulator) = world().await;
+    let lab = running_lab(&simulator, SMALL_LAB);
+    world.add_session("s1", "w1", lab.as_str(), None);
+    let interval = Duration::from_secs(4);
+    let controller = world.controller(&simulator, ControllerOptions { sampling_interval: interval, ..options() }).await;
+    polled(&simulator, 3).await;
+    let slow = FaultKind::Slow { milliseconds: 2_800 };
+    simulator.fault(Fault::new(slow).on_path("simulation_stats").times(1)).unwrap();
+    polled(&simulator, 3).await;
+    let gaps = seconds_of_gaps(&observed(&world, "s1", "r1").await);
+    assert!(!gaps.is_empty() && gaps.iter().all(|(_, reason)| *reason == GapReason::WorkerSlow), "{gaps:?}");
     controller.stop().await;
 }
 

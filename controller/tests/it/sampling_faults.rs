@@ -91,6 +91,32 @@ async fn one_socket_serves_all_labs_of_a_worker() {
 }
 
 #[tokio::test]
+async fn a_socket_that_is_silent_is_given_up_and_polling_covers() {
+    let (world, simulator, _) = world().await;
+    let mut live = live(&world).await;
+    let impatient = || ControllerOptions { socket_silence: Duration::from_secs(2), ..slowly() };
+    let controller = world.controller(&simulator, impatient()).await;
+    pushed(&simulator).await;
+    sampled(&mut live, 3).await;
+    simulator.reset_requests();
+    simulator.fault(Fault::new(FaultKind::SilentSocket).on_path("/ws/ui/").on_method("PUSH")).unwrap();
+    eventually("another socket is opened", || async { (simulator.requests().count("GET /ws/ui") > 0).then_some(()) })
+        .await;
+    polled(&simulator, 3).await;
+    let observation = observed(&world, "s1", "r1").await;
+    assert!(samples(&observation) >= 5, "{:?}", observation.profile);
+    // On a machine that stands still the polls, too, are late.
+    let reasons = [GapReason::SocketSilent, GapReason::WorkerSlow];
+    let gaps = seconds_of_gaps(&observation);
+    assert!(gaps.iter().all(|(_, reason)| reasons.contains(reason)), "{gaps:?}");
+    simulator.clear_faults();
+    let silent = samples(&observation);
+    sampled(&mut crate::sampling::live(&world).await, 4).await;
+    assert!(samples(&observed(&world, "s1", "r2").await) >= silent + 4);
+    controller.stop().await;
+}
+
+#[tokio::test]
 async fn a_token_that_expires_on_an_open_socket_is_replaced_once() {
     let (world, simulator, _) = world().await;
     let mut live = live(&world).await;
@@ -193,6 +219,46 @@ async fn a_lab_that_is_stopped_and_started_again_has_a_gap_and_another_boot() {
     assert!(gaps.len() == 1 && gaps[0].1 == GapReason::LabStopped, "{gaps:?}");
     assert!(observation.profile.as_ref().unwrap().boot().is_some(), "{:?}", observation.profile);
     assert!(samples(&observation) >= 8);
+    controller.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_moves_to_another_worker_keeps_what_it_used_and_counts_nothing_twice() {
+    let (world, first, _) = world().await;
+    let second = simulator(SimulatorOptions { api: ApiVersion::V2_10, ..quick() }).await;
+    second.fault(Fault::new(FaultKind::Status { code: 404 }).on_path("/ws/ui")).unwrap();
+    world.add_worker("w2", &second);
+    let lab = running_lab(&second, SMALL_LAB);
+    let mut live = live(&world).await;
+    let controller = world.controller_of_all(&[&first, &second], slowly()).await;
+    pushed(&first).await;
+    sampled(&mut live, 4).await;
+    let before = observed(&world, "s1", "before").await;
+    world.add_session("s1", "w2", lab.as_str(), None);
+    eventually("no socket is kept to the worker that it left", || async { (first.open_sockets() == 0).then_some(()) })
+        .await;
+    polled(&second, 4).await;
+    let after = observed(&world, "s1", "after").await;
+    let profile = after.profile.as_ref().unwrap();
+    assert_eq!(profile.from(), before.profile.as_ref().unwrap().from(), "it is the same session");
+    assert!(samples(&after) >= samples(&before) + 3, "{profile:?}");
+    let peak = |observation: &ResourceObservation| peak_of_cores(observation);
+    assert!(peak(&after) >= peak(&before));
+    for label in ["R1", "R2"] {
+        let node = after.nodes.iter().find(|node| node.label.as_str() == label).unwrap();
+        assert!(node.profile.as_ref().unwrap().steady.unwrap().cpu_cores.is_some(), "{label}: {:?}", node.profile);
+    }
+    // Each second counts once, and what nobody saw is no more than what lies between.
+    let counted: u64 = [profile.boot(), profile.steady()]
+        .into_iter()
+        .flatten()
+        .filter_map(|phase| phase.seconds)
+        .map(|s| s.get())
+        .sum();
+    let passed = (profile.to().unwrap().at() - profile.from().unwrap().at()).num_seconds();
+    assert!(counted <= u64::try_from(passed).unwrap() + 1, "{counted} s in {passed} s");
+    let share = after.coverage.as_ref().unwrap().sampled_share.unwrap().get();
+    assert!(share > 0.0 && share <= 1.0, "{share}");
     controller.stop().await;
 }
 

@@ -96,7 +96,12 @@ pub(crate) fn local_book(credentials: Credentials) -> CredentialBook {
 }
 
 pub(crate) fn cml_options(simulator: &Simulator) -> CmlOptions {
-    CmlOptions { ca_pem: Some(simulator.certificate_pem().into_bytes()), ..CmlOptions::default() }
+    cml_options_of(&[simulator])
+}
+
+fn cml_options_of(simulators: &[&Simulator]) -> CmlOptions {
+    let certificates: String = simulators.iter().map(|simulator| simulator.certificate_pem()).collect();
+    CmlOptions { ca_pem: Some(certificates.into_bytes()), ..CmlOptions::default() }
 }
 
 #[derive(Default)]
@@ -337,8 +342,13 @@ impl World {
 
     /// A controller that runs until it is dropped or stopped.
     pub(crate) async fn controller(&self, simulator: &Simulator, options: ControllerOptions) -> Running {
-        let book = local_book(Credentials::new("admin", "simulator"));
-        self.controller_with(simulator, options, book).await
+        self.controller_of_all(&[simulator], options).await
+    }
+
+    /// One that trusts each of these.
+    pub(crate) async fn controller_of_all(&self, simulators: &[&Simulator], options: ControllerOptions) -> Running {
+        let bus = Bus::connect(&BusOptions::new(&self.nats_url, "controller")).await.unwrap();
+        self.controller_of(bus, simulators, options, local_book(Credentials::new("admin", "simulator")))
     }
 
     pub(crate) async fn controller_with(
@@ -348,7 +358,7 @@ impl World {
         book: CredentialBook,
     ) -> Running {
         let bus = Bus::connect(&BusOptions::new(&self.nats_url, "controller")).await.unwrap();
-        self.controller_of(bus, simulator, options, book)
+        self.controller_of(bus, &[simulator], options, book)
     }
 
     /// One that signs in to the bus in its own way.
@@ -359,18 +369,18 @@ impl World {
         options: ControllerOptions,
     ) -> Running {
         let bus = Bus::connect(bus).await.unwrap();
-        self.controller_of(bus, simulator, options, local_book(Credentials::new("admin", "simulator")))
+        self.controller_of(bus, &[simulator], options, local_book(Credentials::new("admin", "simulator")))
     }
 
     fn controller_of(
         &self,
         bus: Bus,
-        simulator: &Simulator,
+        simulators: &[&Simulator],
         options: ControllerOptions,
         book: CredentialBook,
     ) -> Running {
         let gateway = Gateway::new(&self.gateway_url, KEY).unwrap();
-        let client = CmlClient::new(&cml_options(simulator)).unwrap();
+        let client = CmlClient::new(&cml_options_of(simulators)).unwrap();
         let controller = Controller::new(options, bus, gateway, client, book, Clock::system());
         let stop = CancellationToken::new();
         Running { stop: stop.clone(), task: tokio::spawn(controller.run(stop)) }

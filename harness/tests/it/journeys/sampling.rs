@@ -1,7 +1,8 @@
 //! What a session used is known whole although the controller that samples it is killed.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -83,6 +84,36 @@ impl Run {
     }
 }
 
+/// Everything but the controllers.
+struct Stage {
+    lablet: Lablet,
+    runs: Vec<Run>,
+    /// The certificates of all workers.
+    authority: PathBuf,
+    /// What controllers tell of samples.
+    live: async_nats::Subscriber,
+    _folder: tempfile::TempDir,
+}
+
+impl Stage {
+    async fn start(workers: &[(&'static str, ApiVersion, bool)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let lablet = Lablet::start(LabletOptions { ..options() }).await.unwrap();
+        lablet.define("ospf").await.unwrap();
+        let mut runs = Vec::new();
+        for (name, api, is_pushed) in workers {
+            runs.push(Run::start(&lablet, name, *api, *is_pushed).await);
+        }
+        let authority = folder.path().join("cml.pem");
+        let certificates: String = runs.iter().map(|run| run.simulator.certificate_pem()).collect();
+        std::fs::write(&authority, certificates).unwrap();
+        let bus = jetstream(&lablet).await.client();
+        let live = bus.subscribe("lablet.live.samples.*").await.unwrap();
+        bus.flush().await.unwrap();
+        Self { lablet, runs, authority, live, _folder: folder }
+    }
+}
+
 /// A process of its own, which SIGKILL ends.
 fn controller(lablet: &Lablet, runs: &[Run], authority: &Path) -> Child {
     let hosts: Vec<String> = runs.iter().map(|run| run.simulator.address().to_string()).collect();
@@ -144,25 +175,13 @@ pub(crate) async fn observed(lablet: &Lablet, session: &str) -> Value {
 
 #[tokio::test]
 async fn the_peak_is_known_and_the_gap_is_short_although_the_controller_that_sampled_is_killed() {
-    let folder = tempfile::tempdir().unwrap();
-    let lablet = Lablet::start(LabletOptions { ..options() }).await.unwrap();
-    lablet.define("ospf").await.unwrap();
-    let mut runs = Vec::new();
-    for (name, api, is_pushed) in [
+    let Stage { lablet, runs, authority, mut live, _folder } = Stage::start(&[
         ("polled-2-9", ApiVersion::V2_9, false),
         ("pushed-2-9", ApiVersion::V2_9, true),
         ("polled-2-10", ApiVersion::V2_10, false),
         ("pushed-2-10", ApiVersion::V2_10, true),
-    ] {
-        runs.push(Run::start(&lablet, name, api, is_pushed).await);
-    }
-    let authority = folder.path().join("cml.pem");
-    let certificates: String = runs.iter().map(|run| run.simulator.certificate_pem()).collect();
-    std::fs::write(&authority, certificates).unwrap();
-    let bus = jetstream(&lablet).await.client();
-    let mut live = bus.subscribe("lablet.live.samples.*").await.unwrap();
-    bus.flush().await.unwrap();
-
+    ])
+    .await;
     let mut first = controller(&lablet, &runs, &authority);
     let killed = sampled(&mut live, &runs, 1, |_, _| true).await;
     let _standby = [controller(&lablet, &runs, &authority), controller(&lablet, &runs, &authority)];
@@ -194,7 +213,8 @@ async fn the_peak_is_known_and_the_gap_is_short_although_the_controller_that_sam
             let time = |end: &str| gap[end].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
             let length = (time("to") - time("from")).to_std().unwrap();
             // The worker, too, may answer the successor late.
-            let is_expected = ["controller_away", "worker_away"].iter().any(|reason| gap["reason"] == *reason);
+            let reasons = ["controller_away", "worker_away", "worker_slow"];
+            let is_expected = reasons.iter().any(|reason| gap["reason"] == *reason);
             assert!(length <= 2 * INTERVAL && is_expected, "{name}: {gap}");
         }
         let least = run.produced(*from, until);
@@ -211,6 +231,56 @@ async fn the_peak_is_known_and_the_gap_is_short_although_the_controller_that_sam
         if run.api == ApiVersion::V2_9 {
             assert_eq!(profile["steady"].get("memory_mb"), None, "2.9 does not tell it");
         }
+    }
+    verify(&lablet).await;
+    lablet.stop().await.unwrap();
+}
+
+/// Sends a signal to a process, e.g. `STOP`.
+async fn signal(process: &Child, signal: &str) {
+    let id = process.id().expect("it has not ended").to_string();
+    let sent = Command::new("kill").args([&format!("-{signal}"), &id]).status().await.unwrap();
+    assert!(sent.success(), "{signal}: {sent}");
+}
+
+#[tokio::test]
+async fn a_controller_that_stood_still_yields_to_the_one_that_took_over_and_nothing_counts_twice() {
+    let workers = [("polled", ApiVersion::V2_10, false), ("pushed", ApiVersion::V2_10, true)];
+    let Stage { lablet, runs, authority, mut live, _folder } = Stage::start(&workers).await;
+    let first = controller(&lablet, &runs, &authority);
+    let paused = sampled(&mut live, &runs, 1, |_, _| true).await;
+    let _second = controller(&lablet, &runs, &authority);
+    // Time for the second to hear of the sessions.
+    sampled(&mut live, &runs, 2, |_, _| true).await;
+    signal(&first, "STOP").await;
+    // Of each session, the term of whoever took it over.
+    let terms: RefCell<BTreeMap<String, u64>> = RefCell::default();
+    let is_by_another = |session: &str, heard: &Value| {
+        let is_by_another = !paused.contains(heard["controller"].as_str().unwrap());
+        if is_by_another {
+            terms.borrow_mut().insert(session.to_owned(), heard["term"].as_u64().unwrap());
+        }
+        is_by_another
+    };
+    sampled(&mut live, &runs, 2, is_by_another).await;
+    signal(&first, "CONT").await;
+    // What it does before it hears of its successor is of an earlier term, and counts nowhere.
+    sampled(&mut live, &runs, 3, is_by_another).await;
+    let yields = |session: &str, heard: &Value| {
+        assert!(heard["term"].as_u64() >= terms.borrow().get(session).copied(), "it does not yield: {heard}");
+        true
+    };
+    sampled(&mut live, &runs, 2, yields).await;
+    for Run { name, .. } in &runs {
+        let observation = observed(&lablet, name).await;
+        let profile = &observation["profile"];
+        let time = |end: &str| profile[end].as_str().unwrap().parse::<DateTime<Utc>>().unwrap();
+        let passed = (time("to") - time("from")).num_seconds();
+        let counted: i64 = ["boot", "steady"].iter().filter_map(|phase| profile[*phase]["seconds"].as_i64()).sum();
+        assert!(counted <= passed + 1, "{name}: {counted} s of {passed} s are counted");
+        assert!(profile["samples"].as_i64().unwrap() >= 8, "{name}: {profile}");
+        let restarts = |node: &Value| node["profile"]["restarts"].as_i64().unwrap_or_default();
+        assert!(observation["nodes"].as_array().unwrap().iter().all(|node| restarts(node) == 0), "{name}");
     }
     verify(&lablet).await;
     lablet.stop().await.unwrap();
