@@ -6,11 +6,14 @@
 //! known of sessions; whatever may take time is done by tasks of its own, which hand back what came of it.
 
 mod claim;
+mod handover;
+mod heard;
 mod live;
 mod pace;
 mod poll;
 mod profiles;
 mod session;
+mod sessions;
 mod sockets;
 pub mod store;
 
@@ -18,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bus::clock::IdGenerator;
-use bus::{Backoff, Bus, subjects};
+use bus::{Backoff, subjects};
 use domain::lablet_session::SessionStatus;
 use domain::live_sample::{LabSample, Outcome, Sample};
 use domain::observation::GapReason;
@@ -31,12 +34,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::claim::{Claim, claim};
+use self::heard::HeardSamples;
 use self::live::LiveSample;
 use self::pace::{Pace, is_of_worker};
 use self::poll::{Poll, PollReply, comes_too_soon, unreadable};
 pub use self::profiles::Profiles;
 use self::profiles::{Question, SoFar};
-use self::session::{OwnSampling, Role, SampledSession, Standby, catch_up};
+use self::session::{Role, SampledSession, Standby};
+use self::sessions::Sessions;
 use self::sockets::{SocketNews, SocketNewsKind, Sockets};
 use self::store::{StoreError, SummaryStore};
 use crate::Surroundings;
@@ -79,7 +84,8 @@ pub struct Sampling {
     surroundings: Surroundings,
     store: SummaryStore,
     controller: Uuid,
-    sessions: BTreeMap<SessionId, SampledSession>,
+    sessions: Sessions,
+    heard: HeardSamples,
     paces: BTreeMap<WorkerId, Pace>,
     tasks: JoinSet<TaskOutcome>,
     sockets: Sockets,
@@ -118,7 +124,8 @@ impl Sampling {
             surroundings,
             store,
             controller: IdGenerator::random().uuid(),
-            sessions: BTreeMap::new(),
+            sessions: Sessions::new(options.interval),
+            heard: HeardSamples::new(),
             paces: BTreeMap::new(),
             tasks: JoinSet::new(),
             sockets: Sockets::new(options.socket_silence),
@@ -160,7 +167,6 @@ impl Sampling {
                 Some(question) = self.questions.recv() => self.answer(question),
                 Some(done) = self.tasks.join_next() => {
                     self.settle(done);
-                    // With all else that is done by now: what follows looks at every session.
                     while let Some(done) = self.tasks.try_join_next() {
                         self.settle(done);
                     }
@@ -178,10 +184,10 @@ impl Sampling {
     }
 
     /// When something is to be done next.
-    fn next_time(&self) -> Instant {
-        let times = self.sessions.values().filter_map(|session| session.due_at(self.options.interval));
+    fn next_time(&mut self) -> Instant {
         let list_at = (!self.in_list).then_some(self.list_at);
-        times.chain(list_at).min().unwrap_or_else(|| Instant::now() + self.options.interval)
+        let times = self.sessions.next_due().into_iter().chain(list_at);
+        times.min().unwrap_or_else(|| Instant::now() + self.options.interval)
     }
 
     fn start_due(&mut self) {
@@ -194,10 +200,7 @@ impl Sampling {
             let gateway = self.surroundings.gateway.clone();
             self.tasks.spawn(async move { TaskOutcome::Listed(gateway.running().await) });
         }
-        let interval = self.options.interval;
-        let is_due = |session: &SampledSession| session.due_at(interval).is_some_and(|due_at| due_at <= now);
-        let due = self.sessions.iter().filter(|(_, session)| is_due(session)).map(|(id, _)| id.clone());
-        for id in due.collect::<Vec<SessionId>>() {
+        for id in self.sessions.due(now) {
             self.start_due_of(&id, now);
         }
     }
@@ -279,7 +282,7 @@ impl Sampling {
 
     /// Notes that there is no sample of a session now, and tells others that it is sampled all the same.
     fn miss(&mut self, id: &SessionId, reason: GapReason, now: Instant) {
-        let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else { return };
+        let Some(sampled) = self.sessions.sampling_mut(id) else { return };
         sampled.summary.miss(reason);
         sampled.is_written = false;
         metrics::counter!("lablet_samples_total", "outcome" => "missed").increment(1);
@@ -289,7 +292,7 @@ impl Sampling {
     }
 
     fn tell(&mut self, id: &SessionId, outcome: Outcome, now: Instant) {
-        let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else { return };
+        let Some(sampled) = self.sessions.sampling_mut(id) else { return };
         sampled.told_at = now;
         let message = LiveSample { session_id: id.clone(), controller: self.controller, term: sampled.term, outcome };
         let bus = self.surroundings.bus.clone();
@@ -343,13 +346,13 @@ impl Sampling {
 
     /// Keeps which nodes the lab has; its sample is taken right away.
     fn keep_nodes(&mut self, id: &SessionId, nodes: BTreeSet<String>, now: Instant) {
-        let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else { return };
+        let Some(sampled) = self.sessions.sampling_mut(id) else { return };
         sampled.nodes = Some((now, nodes)).filter(|(_, nodes)| !nodes.is_empty());
         sampled.poll_at = now;
     }
 
     fn fold(&mut self, id: &SessionId, mut sample: Sample, now: Instant) {
-        let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else { return };
+        let Some(sampled) = self.sessions.sampling_mut(id) else { return };
         if let Some((read_at, nodes)) = &sampled.nodes {
             // Nodes may be added to a lab that runs.
             let has_strangers = sample.nodes.keys().any(|node| !nodes.contains(node));
@@ -381,9 +384,7 @@ impl Sampling {
             }
         };
         for id in &sessions {
-            let Some(SampledSession { role: Role::Sampling(sampled), .. }) = self.sessions.get_mut(id) else {
-                continue;
-            };
+            let Some(sampled) = self.sessions.sampling_mut(id) else { continue };
             match &what {
                 SocketNewsKind::Stats { reading: Ok(reading), .. } => {
                     if comes_too_soon(sampled.summary.last(), at) {
@@ -412,7 +413,7 @@ impl Sampling {
     fn keep_sockets(&mut self) {
         let mut labs: BTreeMap<(WorkerId, LabId), Vec<SessionId>> = BTreeMap::new();
         let mut wanted: BTreeMap<WorkerId, BTreeSet<LabId>> = BTreeMap::new();
-        for (id, session) in &self.sessions {
+        for (id, session) in self.sessions.iter() {
             if matches!(session.role, Role::Sampling(_)) && session.ended.is_none() {
                 let (worker, lab) = (session.worker.clone(), session.lab.clone());
                 wanted.entry(worker.clone()).or_default().insert(lab.clone());
@@ -472,7 +473,7 @@ impl Sampling {
             }
         }
         let clock_now = self.surroundings.clock.now();
-        self.sessions.retain(|id, session| {
+        let gone = self.sessions.retain(|id, session| {
             if running.contains(id) {
                 return true;
             }
@@ -486,99 +487,13 @@ impl Sampling {
             }
             session.in_store
         });
-        self.has_other_labs = true;
-        let workers: BTreeSet<&WorkerId> = self.sessions.values().map(|session| &session.worker).collect();
-        self.paces.retain(|worker, _| workers.contains(worker));
-        metrics::gauge!("lablet_sampled_sessions").set(self.sampled().count() as f64);
-    }
-
-    fn sampled(&self) -> impl Iterator<Item = (&SessionId, &OwnSampling)> {
-        self.sessions.iter().filter_map(|(id, session)| match &session.role {
-            Role::Sampling(sampled) => Some((id, &**sampled)),
-            Role::Standby(_) => None,
-        })
-    }
-
-    /// After how long without a message of its controller a session is taken over: one and a half intervals, so that the
-    /// gap is below two. Several controllers do not try at once.
-    fn silence(&self) -> Duration {
-        let interval = self.options.interval;
-        interval.mul_f64(1.4) + Backoff::new(interval.mul_f64(0.2), interval).next_wait()
-    }
-
-    fn claimed(&mut self, id: &SessionId, claim: Result<Claim, StoreError>, now: Instant) {
-        let silence = self.silence();
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        session.in_store = false;
-        let Role::Standby(standby) = &mut session.role else { return };
-        let (mut summary, revision) = match claim {
-            Ok(Claim::Won { summary, revision }) => (*summary, Some(revision)),
-            Ok(Claim::Lost { holder }) => {
-                standby.take_over_at = now + silence;
-                standby.holder = holder;
-                return;
-            }
-            Err(StoreError::Conflict) => {
-                standby.take_over_at = now + silence;
-                return;
-            }
-            Err(error) if standby.holder.is_some() => {
-                // Its controller may go on in memory, as this one would.
-                tracing::debug!(error = &error as &dyn std::error::Error, session.id = %id, "session not taken over");
-                standby.take_over_at = now + silence;
-                return;
-            }
-            Err(error) => {
-                if !std::mem::replace(&mut self.store_is_away, true) {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "samples are kept in memory only");
-                }
-                (Summary::new(session.running_since, self.options.interval, self.options.settling), None)
-            }
-        };
-        catch_up(&mut summary, standby.recent());
-        session.role = Role::Sampling(Box::new(OwnSampling {
-            summary,
-            revision,
-            term: revision.unwrap_or(0),
-            is_written: revision.is_some() && standby.recent().next().is_none(),
-            write_at: now + self.options.write_interval,
-            poll_at: now,
-            in_poll: false,
-            nodes: None,
-            wants_nodes: true,
-            pushed_at: None,
-            told_at: now,
-        }));
-        self.tell(id, Outcome::Pending, now);
-        self.has_other_labs = true;
-    }
-
-    fn written(&mut self, id: &SessionId, result: Result<u64, StoreError>, now: Instant) {
-        let silence = self.silence();
-        let Some(session) = self.sessions.get_mut(id) else { return };
-        session.in_store = false;
-        let Role::Sampling(sampled) = &mut session.role else { return };
-        match result {
-            Ok(revision) => {
-                if sampled.revision.is_none() {
-                    sampled.term = revision;
-                }
-                sampled.revision = Some(revision);
-                if std::mem::take(&mut self.store_is_away) {
-                    tracing::info!("samples are stored again");
-                }
-            }
-            Err(StoreError::Conflict) => {
-                tracing::info!(session.id = %id, "session is sampled by another controller");
-                session.role = Role::Standby(Standby::new(now + silence));
-            }
-            Err(error) => {
-                sampled.is_written = false;
-                if !std::mem::replace(&mut self.store_is_away, true) {
-                    tracing::warn!(error = &error as &dyn std::error::Error, "samples are kept in memory only");
-                }
-            }
+        for id in &gone {
+            self.heard.forget(id);
         }
+        self.has_other_labs = true;
+        let workers: BTreeSet<&WorkerId> = self.sessions.iter().map(|(_, session)| &session.worker).collect();
+        self.paces.retain(|worker, _| workers.contains(worker));
+        metrics::gauge!("lablet_sampled_sessions").set(self.sessions.sampling().count() as f64);
     }
 
     /// A session that no longer runs is kept while it can be observed, and then forgotten, in the store too.
@@ -602,70 +517,14 @@ impl Sampling {
         });
     }
 
-    fn hear(&mut self, payload: &[u8]) {
-        let now = Instant::now();
-        let Some(message) = LiveSample::read(payload) else {
-            metrics::counter!("lablet_live_samples_unreadable_total").increment(1);
-            return;
-        };
-        if message.controller == self.controller {
-            return;
-        }
-        let silence = self.silence();
-        let Some(session) = self.sessions.get_mut(&message.session_id) else { return };
-        if let Role::Sampling(sampled) = &session.role {
-            if message.term <= sampled.term {
-                return;
-            }
-            tracing::info!(session.id = %message.session_id, "session is sampled by another controller");
-            session.role = Role::Standby(Standby::new(now + silence));
-        }
-        if let Role::Standby(standby) = &mut session.role {
-            let is_released = message.outcome == Outcome::Released;
-            if standby.hear(message, now) {
-                standby.take_over_at = now + if is_released { silence.mul_f64(0.01) } else { silence };
-            }
-        }
-    }
-
     fn answer(&self, Question { session, answer }: Question) {
         let so_far = match self.sessions.get(&session).map(|session| &session.role) {
             Some(Role::Sampling(sampled)) => SoFar::Sampled(Box::new(sampled.summary.clone())),
-            Some(Role::Standby(standby)) => SoFar::Heard(standby.recent().cloned().collect()),
-            None => SoFar::Heard(Vec::new()),
+            Some(Role::Standby(_)) | None => SoFar::Heard(self.heard.about(&session).cloned().collect()),
         };
         // Whoever asked may have given up.
         drop(answer.send(so_far));
     }
-
-    /// Leaves what it sampled to the other controllers.
-    async fn release(&mut self) {
-        self.tasks.abort_all();
-        while self.tasks.join_next().await.is_some() {}
-        let mut released = JoinSet::new();
-        for (id, session) in std::mem::take(&mut self.sessions) {
-            if let Role::Sampling(sampled) = session.role {
-                let (store, bus) = (self.store.clone(), self.surroundings.bus.clone());
-                released.spawn(release(store, bus, self.controller, id, *sampled));
-            }
-        }
-        released.join_all().await;
-        if let Err(error) = self.surroundings.bus.client().flush().await {
-            tracing::debug!(error = &error as &dyn std::error::Error, "last live samples not flushed");
-        }
-    }
-}
-
-/// Hands one session over to the other controllers.
-async fn release(store: SummaryStore, bus: Bus, controller: Uuid, session_id: SessionId, sampled: OwnSampling) {
-    if sampled.revision.is_some()
-        && let Err(error) = store.write(&session_id, None, sampled.revision, &sampled.summary).await
-    {
-        tracing::debug!(error = &error as &dyn std::error::Error, session.id = %session_id, "session not released");
-        return;
-    }
-    let message = LiveSample { session_id, controller, term: sampled.term, outcome: Outcome::Released };
-    live::publish(&message, &bus).await;
 }
 
 async fn next_message(live: &mut Option<async_nats::Subscriber>) -> Option<async_nats::Message> {

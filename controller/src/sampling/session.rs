@@ -1,6 +1,6 @@
 //! What a controller knows of one session that is sampled, by itself or by another controller.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,11 +11,6 @@ use uuid::Uuid;
 
 use super::live::LiveSample;
 use crate::profile::Summary;
-
-/// For how long live samples of another controller are kept: longer than two writes of its summary are apart.
-const KEPT_FOR: Duration = Duration::from_secs(180);
-/// Most samples of nodes that are kept of one session.
-const MOST_NODE_SAMPLES: usize = 20_000;
 
 /// A session that runs.
 #[derive(Debug)]
@@ -47,7 +42,6 @@ pub(super) struct Standby {
     /// The controller that samples it, where it is known.
     pub(super) holder: Option<Uuid>,
     term: u64,
-    recent: VecDeque<(Instant, LiveSample)>,
 }
 
 /// What this controller gathered.
@@ -112,37 +106,17 @@ impl OwnSampling {
 impl Standby {
     /// Nobody is known to sample the session; it may be taken over at `take_over_at`.
     pub(super) fn new(take_over_at: Instant) -> Self {
-        Self { take_over_at, holder: None, term: 0, recent: VecDeque::new() }
+        Self { take_over_at, holder: None, term: 0 }
     }
 
-    /// Keeps what another controller tells, unless that one was replaced meanwhile. Whether it was kept.
-    pub(super) fn hear(&mut self, message: LiveSample, now: Instant) -> bool {
+    /// Notes who samples the session, unless that controller was replaced meanwhile. Whether it counts.
+    pub(super) fn hear(&mut self, message: &LiveSample) -> bool {
         if message.term < self.term {
             return false;
         }
         self.term = message.term;
         self.holder = Some(message.controller).filter(|_| message.outcome != Outcome::Released);
-        if message.outcome == Outcome::Pending {
-            return true;
-        }
-        self.recent.push_back((now, message));
-        let size = |message: &LiveSample| match &message.outcome {
-            Outcome::Sampled { sample, .. } => sample.nodes.len(),
-            Outcome::Missed { .. } | Outcome::Pending | Outcome::Released => 1,
-        };
-        let mut total: usize = self.recent.iter().map(|(_, message)| size(message)).sum();
-        while let Some((heard_at, first)) = self.recent.front()
-            && (total > MOST_NODE_SAMPLES || now.duration_since(*heard_at) > KEPT_FOR)
-        {
-            total -= size(first);
-            self.recent.pop_front();
-        }
         true
-    }
-
-    /// What was heard, in order.
-    pub(super) fn recent(&self) -> impl Iterator<Item = &LiveSample> {
-        self.recent.iter().map(|(_, message)| message)
     }
 }
 
