@@ -5,6 +5,7 @@
 //! cargo run --release -p bench -- http append   these rows
 //! cargo run --release -p bench -- --quick       smaller and shorter, to see that everything works
 //! cargo run --release -p bench -- flat --ten-million    reads over ten million events, which take 25 GB of disk
+//! cargo run --release -p bench -- sampling --labs 200 --workers 4 --seconds 120    what sampling costs a controller
 //! ```
 //!
 //! Read the ratios, which are medians over rounds of their own: what else a machine does changes from minute to minute, so
@@ -31,6 +32,7 @@ mod pgbench;
 mod process;
 mod reads;
 mod rebuilds;
+mod sampling;
 mod surroundings;
 mod table;
 
@@ -66,6 +68,13 @@ fn main() -> anyhow::Result<ExitCode> {
         && argument == reads::bare_route::ARGUMENT
     {
         runtime()?.block_on(reads::bare_route::serve(file.as_ref()))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let [argument, options @ ..] = arguments.as_slice()
+        && argument == sampling::ARGUMENT
+    {
+        harness::install_tls();
+        runtime()?.block_on(sampling::run(options))?;
         return Ok(ExitCode::SUCCESS);
     }
     if !arguments
