@@ -29,6 +29,9 @@
   const points = [];
   const gaps = [];
   const nodes = new Map();
+  // Ids of all nodes as they were sorted last, and how many of them stand before those that are drawn.
+  let sorted = [];
+  let passed = 0;
   let missed = null;
   let source = null;
   let later = 0;
@@ -221,30 +224,40 @@
     if (!list.closest("details").open || !nodes.size) return;
     const quantity = chosen();
     const { unit, shown } = QUANTITIES[quantity];
-    const order = [...nodes.values()].sort((one, other) => (peakOf(other, quantity) ?? -1) - (peakOf(one, quantity) ?? -1));
-    if (sort || !list.children.length) {
-      list.replaceChildren(...order.slice(0, MOST_NODES).map((node) => {
+    const peaks = new Map([...nodes.values()].map((node) => [node.id, peakOf(node, quantity)]));
+    if (sort || !sorted.length) {
+      sorted = [...peaks.keys()].sort((one, other) => (peaks.get(other) ?? -1) - (peaks.get(one) ?? -1));
+      passed = 0;
+      list.replaceChildren();
+    }
+    // Nodes that came since they were sorted stand last.
+    if (sorted.length < nodes.size) sorted.push(...[...nodes.keys()].filter((id) => !sorted.includes(id)));
+    const shownIds = sorted.slice(passed, passed + MOST_NODES);
+    if (list.children.length !== shownIds.length || list.firstChild?.dataset.node !== shownIds[0]) {
+      list.replaceChildren(...shownIds.map((id) => {
         const item = document.createElement("li");
-        item.dataset.node = node.id;
+        item.dataset.node = id;
         const words = document.createElement("span");
         const chart = element("svg", { class: "chart small", viewBox: "0 0 120 34", "aria-hidden": "true" });
         item.append(words, chart);
         return item;
       }));
     }
-    const greatest = Math.max(...order.map((node) => peakOf(node, quantity) ?? 0)) || 1;
+    const greatest = Math.max(...[...peaks.values()].map((peak) => peak ?? 0)) || 1;
     const first = points[0].begins;
     const until = Math.max(points[points.length - 1].at, first + 60000);
     for (const item of list.children) {
       const node = nodes.get(item.dataset.node);
-      const peak = peakOf(node, quantity);
+      const peak = peaks.get(node.id);
       const x = (at) => 1 + (118 * (at - first)) / (until - first);
       const y = (value) => 32 - 30 * (value / greatest);
       item.firstChild.textContent = `${label(node.id)}: peak ${peak === null ? "unknown" : `${number(shown(peak))} ${unit}`}`;
       item.lastChild.replaceChildren(element("path", { class: "axis", d: "M1 33H119" }), element("path", { class: "line", d: line(node.points, quantity, x, y) }));
     }
-    const more = find("[data-more-nodes]");
-    more.textContent = nodes.size > list.children.length ? `and ${nodes.size - list.children.length} more with lower peaks when this was sorted` : "";
+    const most = nodes.size > MOST_NODES ? `${passed + 1} to ${passed + list.children.length} of ${nodes.size} nodes. ` : "";
+    find("[data-drawn-nodes]").textContent = `${most}One scale: 0 to ${number(shown(greatest))} ${unit}.`;
+    find("[data-nodes-before]").hidden = passed === 0;
+    find("[data-nodes-after]").hidden = passed + MOST_NODES >= nodes.size;
   }
 
   // ---- The same as a table and as CSV -----------------------------------------------------------------------------
@@ -273,6 +286,12 @@
   find("[data-nodes]").closest("details").addEventListener("toggle", () => drawNodes(true));
   find("[data-sort]").addEventListener("change", () => drawNodes(true));
   find("[data-sort-again]").addEventListener("click", () => drawNodes(true));
+  for (const [selector, step] of [["[data-nodes-before]", -MOST_NODES], ["[data-nodes-after]", MOST_NODES]]) {
+    find(selector).addEventListener("click", () => {
+      passed = Math.max(passed + step, 0);
+      drawNodes(false);
+    });
+  }
   const FIELDS = ["seconds", "phase", ...Object.keys(QUANTITIES)];
   const written = {
     csv: () => ["text/csv", [["at", ...FIELDS], ...points.map((point) => [new Date(point.at).toISOString(), ...FIELDS.map((field) => point[field] ?? "")])].map((cells) => cells.join(",") + "\r\n").join("")],

@@ -47,20 +47,23 @@ struct Bar {
 }
 
 impl UsageBars {
-    /// Of these amounts, which `shown` turns into `unit`. `id` is unique in the page.
+    /// Of these amounts, which `shown` turns into `unit`. `scale`: where its axis ends at least, in the amounts' unit, so
+    /// that several can be compared. `id` is unique in the page.
     pub(crate) fn new(
         id: &str,
         title: &str,
         unit: &str,
         [boot, steady]: [Option<Spread>; 2],
         shown: fn(f64) -> f64,
+        scale: Option<f64>,
     ) -> Self {
         let figures = |spread: Option<Spread>| {
             let spread = spread.unwrap_or_default();
             [spread.peak(), spread.p95(), spread.mean()].map(|amount| amount.map(|amount| shown(amount.get())))
         };
         let (boot, steady) = (figures(boot), figures(steady));
-        let greatest = round_top(boot.iter().chain(&steady).flatten().copied().fold(0.0, f64::max));
+        let known = boot.iter().chain(&steady).flatten().copied();
+        let greatest = round_top(known.chain(scale.map(shown)).fold(0.0, f64::max));
         let x = |value: f64| short(LEFT + (RIGHT - LEFT) * (value / greatest).clamp(0.0, 1.0));
         let told = |value: Option<f64>| value.map_or_else(|| "unknown".to_owned(), |value| parts::number(&value));
         let row = |phase, y, [peak, p95, mean]: [Option<f64>; 3]| Row {
@@ -99,14 +102,18 @@ mod tests {
     #[test]
     fn boot_stands_above_steady_on_one_scale_and_what_is_unknown_is_an_outline() {
         let both = [spread(Some(8.0), Some(6.0), Some(4.0)), spread(Some(2.0), None, Some(1.0))];
-        let bars = UsageBars::new("b", "CPU", "cores", both, |value| value);
+        let bars = UsageBars::new("b", "CPU", "cores", both, |value| value, None);
         assert_eq!(
             bars.description,
             "Boot: peak 8, 95th percentile 6, mean 4 cores. Steady: peak 2, 95th percentile unknown, mean 1 cores."
         );
         let html = bars.render().unwrap();
         assert!(html.contains("H372") && html.contains("H132"), "{html}");
-        let half = UsageBars::new("b", "CPU", "cores", [None, spread(Some(0.0), None, None)], |value| value);
+        let shared = [None, spread(Some(2.0), None, None)];
+        let shared = UsageBars::new("b", "CPU", "cores", shared, |value| value, Some(8.0)).render().unwrap();
+        assert!(shared.contains("H132") && shared.contains(">8</text>"), "it ends where the others' axes do: {shared}");
+        let nothing = [None, spread(Some(0.0), None, None)];
+        let half = UsageBars::new("b", "CPU", "cores", nothing, |value| value, None);
         let html = half.render().unwrap();
         assert_eq!(
             (html.matches("class=\"unknown\"").count(), html.matches("unknown</text>").count()),

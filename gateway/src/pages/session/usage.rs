@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use crate::caller::{Caller, Viewing};
+use crate::pages::charts::round_top;
 use crate::pages::parts::{self, When};
 use crate::pages::pressure::ShortWorker;
 use crate::pages::query::{PageQuery, address};
@@ -93,9 +94,9 @@ impl Resource {
         }
     }
 
-    fn bars(self, id: &str, of: &str, boot: Option<&PhaseProfile>, steady: Option<&PhaseProfile>) -> UsageBars {
+    fn bars(self, id: &str, of: &str, [boot, steady]: [Option<&PhaseProfile>; 2], scale: Option<f64>) -> UsageBars {
         let title = format!("{} in use{of}, boot and steady", self.name());
-        UsageBars::new(id, &title, self.unit(), [self.spread_in(boot), self.spread_in(steady)], self.shown())
+        UsageBars::new(id, &title, self.unit(), [self.spread_in(boot), self.spread_in(steady)], self.shown(), scale)
     }
 }
 
@@ -157,7 +158,7 @@ impl Usage {
                 .map(|resource| ResourceUse {
                     name: resource.name(),
                     unit: resource.unit(),
-                    bars: resource.bars(&format!("usage-{}", resource.field()), "", boot, steady),
+                    bars: resource.bars(&format!("usage-{}", resource.field()), "", [boot, steady], None),
                 })
                 .collect(),
             rows: Resource::ALL
@@ -234,6 +235,8 @@ struct UsagePage {
     nodes: Vec<NodeUse>,
     /// Nodes on all pages.
     count: u64,
+    /// Where the axes of all nodes end, on all pages.
+    scale: String,
     is_all: bool,
     passed: usize,
     sorts: [Sort; 3],
@@ -279,6 +282,7 @@ pub(crate) async fn show(
     }
     let of_session = ObservationFilter { session_id: Some(session_id.clone()), definition_id: None };
     let observations = queries.observations(&of_session, &PageRequest::first(OBSERVATIONS)).await?;
+    let greatest = nodes.first().and_then(|node| peak(node, sort));
     let (count, passed) = (nodes.len(), query.passed.unwrap_or(0).min(nodes.len()));
     let path = format!("/sessions/{session_id}/usage");
     let to = |query: UsageQuery| address(&path, &query);
@@ -289,8 +293,15 @@ pub(crate) async fn show(
             Some(twin) => shell.twin(twin),
             None => shell,
         },
-        nodes: nodes.iter().enumerate().skip(passed).take(NODES).map(|(at, node)| node_use(at, node, sort)).collect(),
+        nodes: nodes
+            .iter()
+            .enumerate()
+            .skip(passed)
+            .take(NODES)
+            .map(|(at, node)| node_use(at, node, sort, greatest))
+            .collect(),
         count: count as u64,
+        scale: format!("{} {}", parts::number(&round_top(greatest.map_or(0.0, sort.shown()))), sort.unit()),
         is_all: nodes.len() <= NODES,
         passed,
         sorts: Resource::ALL.map(|resource| Sort {
@@ -313,13 +324,13 @@ fn peak(node: &ObservedNodeProfile, resource: Resource) -> Option<f64> {
     peak(profile.boot.as_ref()).into_iter().chain(peak(profile.steady.as_ref())).reduce(f64::max)
 }
 
-fn node_use(at: usize, node: &ObservedNodeProfile, resource: Resource) -> NodeUse {
+fn node_use(at: usize, node: &ObservedNodeProfile, resource: Resource, scale: Option<f64>) -> NodeUse {
     let (boot, steady) = node.profile.as_ref().map_or((None, None), |p| (p.boot.as_ref(), p.steady.as_ref()));
     let label = if node.label.trim().is_empty() { node.node_id.clone() } else { node.label.clone() };
     NodeUse {
         restarts: node.profile.as_ref().and_then(|profile| profile.restarts).map(|count| count.get()),
         words: resource.words(peak(node, resource)),
-        bars: resource.bars(&format!("node-usage-{at}"), &format!(" by {label}"), boot, steady),
+        bars: resource.bars(&format!("node-usage-{at}"), &format!(" by {label}"), [boot, steady], scale),
         node_definition: node.node_definition.clone(),
         label,
     }
