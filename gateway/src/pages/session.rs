@@ -123,7 +123,8 @@ pub(crate) async fn show(
     Id(id): Id<SessionId>,
     PageQuery(query): PageQuery<SessionQuery>,
 ) -> Result<Response, Problem> {
-    since.reached(&queries, &[ReadModel::Sessions, ReadModel::Observations, ReadModel::ObservationRequests]).await?;
+    let models = [ReadModel::Sessions, ReadModel::Observations, ReadModel::ObservationRequests, ReadModel::Demands];
+    since.reached(&queries, &models).await?;
     let reads = &queries;
     let ask = || reads.session_summary(&id);
     let session = queries.row::<LabletSession, _, _>(ReadModel::Sessions, ("session", id.as_str()), ask).await?;
@@ -139,6 +140,12 @@ pub(crate) async fn show(
     let nodes = reads.session_nodes(&id, &NodeFilter::default(), &cursor(NODES, &query.nodes)?).await?;
     let definition = reads.definition(&session.definition_id).await?;
     let events = ListPage::from(reads.session_events(&id, HEADLINES, &cursor(EVENTS, &query.events)?).await?);
+    // What was used is one part of the page: where it cannot be read the others are shown.
+    let (profile, unreadable_profile) = match reads.newest_profile(&id).await {
+        Ok(profile) => (profile, Vec::new()),
+        Err(ReadError::Unreadable { row, .. }) => (None, vec![row]),
+        Err(error) => return Err(error.into()),
+    };
     let next = |query: SessionQuery, part: &str| format!("{}#{part}", address(&format!("/sessions/{id}"), &query));
     let at_rest = SessionQuery { request: query.request.clone(), ..SessionQuery::default() };
     let short_now = match &session.worker_id {
@@ -153,6 +160,7 @@ pub(crate) async fn show(
             .parked(&session.parked)
             .without(observations.unreadable)
             .without(requests.unreadable)
+            .without(unreadable_profile)
             .without(nodes.page.unreadable.clone()),
         title: title(&session, definition.as_ref()),
         observe: visit.may(Role::Operator).and(observable(&session)),
@@ -170,9 +178,9 @@ pub(crate) async fn show(
         life: reads.session_life(&id).await?,
         history: history(&observations.items),
         sampling: is_sampled(session.status),
-        usage: reads.newest_profile(&id).await?.map(|observed| Usage::new(&observed)),
         short_worker: ShortWorker::from_observations(&observations.items),
         short_now,
+        usage: profile.map(|observed| Usage::new(&observed)),
         observations_next: observations
             .next_cursor
             .map(|cursor| next(SessionQuery { observations: Some(cursor), ..at_rest.clone() }, "history")),

@@ -7,12 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::ObservationFilter;
-use crate::page::PageRequest;
 use crate::{Projections, ReadError};
-
-/// Observations that are looked through for one with a profile: others than controllers observe, too.
-const MOST_WITHOUT: u32 = 4;
 
 /// The profile of an observation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -42,22 +37,14 @@ pub struct ObservedNodeProfile {
 }
 
 impl Projections {
-    /// The profile of the newest of a session's observations that has one, among the newest few.
+    /// The profile of the newest of a session's observations that has one.
     ///
     /// # Errors
     /// The database or the log does not answer.
     pub async fn newest_profile(&self, id: &SessionId) -> Result<Option<ObservedProfile>, ReadError> {
-        let of_session = ObservationFilter { session_id: Some(id.clone()), definition_id: None };
-        let newest = self.observations(&of_session, &PageRequest::first(MOST_WITHOUT)).await?;
-        for observation in newest.items {
-            let Some(profile) = self.observed_part(observation.event_id, &["profile"]).await? else { continue };
-            return Ok(Some(ObservedProfile {
-                event_id: observation.event_id,
-                observed_at: observation.observed_at,
-                profile,
-            }));
-        }
-        Ok(None)
+        let known = self.session_profile(id).await?;
+        let (Some(source), Some(profile)) = (known.source, known.profile) else { return Ok(None) };
+        Ok(Some(ObservedProfile { event_id: source.event_id, observed_at: source.observed_at, profile }))
     }
 
     /// What each node of an observation used, in the order of the observation.
