@@ -29,6 +29,10 @@ fn full() -> Value {
         "states": {"nodes": {"a": "STARTING"}, "interfaces": {"i1": "STARTED"}, "links": {"l": "STARTED"}},
         "addresses": {"a": {"name": "R1", "interfaces": {"52:54:00:00:00:01": address}}},
         "stats": {"nodes": {"a": stats}, "links": {"l": {"readbytes": 1}}},
+        "system": {"computes": {"h": {"hostname": "h", "is_controller": true, "stats": {
+            "cpu": {"count": 8, "percent": 5.0}, "memory": {"used": 1, "free": 2, "total": 3},
+            "disk": {"used": 1, "free": 2, "total": 3}, "dominfo": {"running_nodes": 1, "total_nodes": 1}}}}},
+        "queue": {"queue": {"a": {"queued_time": 5}}, "overload": {"cpu": true, "memory": false, "disk": false}},
         "defaults": [{"id": "iosv", "sim": {"ram": 768, "cpus": 1, "cpu_limit": 100}}],
     })
 }
@@ -41,7 +45,8 @@ fn optional(value: &Value, place: &str, places: &mut Vec<String>) {
             for (name, member) in members {
                 let place = format!("{place}/{name}");
                 let required = place.matches('/').count() == 1
-                    || place == "/topology/nodes"
+                    // Where they are null, the host and the node are there and unknown.
+                    || matches!(place.as_str(), "/topology/nodes" | "/system/computes/h" | "/queue/queue/a")
                     || matches!(name.as_str(), "id" | "interface_a" | "interface_b" | "tags");
                 if !required {
                     places.push(place.clone());
@@ -79,13 +84,15 @@ fn read(answers: &Value) -> String {
     }
     let stats = whole(stats(answers["stats"].clone()));
     format!(
-        "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
+        "{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}\n{:?}",
         whole(nodes(&answers["nodes"])),
         whole(topology(&answers["topology"])),
         whole(element_states(&answers["states"])),
         whole(addresses(&answers["addresses"])),
         stats.nodes,
         whole(node_defaults(&answers["defaults"])),
+        whole(system_statistics(&answers["system"])),
+        whole(launch_queue(&answers["queue"])),
     )
 }
 
@@ -117,7 +124,7 @@ fn statistics_may_hold_times_only() {
 
 proptest! {
     #[test]
-    fn any_of_them_together_may(chosen in proptest::collection::vec(0_u8..4, 90)) {
+    fn any_of_them_together_may(chosen in proptest::collection::vec(0_u8..4, 120)) {
         let mut places = Vec::new();
         optional(&full(), "", &mut places);
         let (mut null, mut absent) = (full(), full());
