@@ -169,7 +169,11 @@ pub(super) fn spread(unit: &str, values: impl Iterator<Item = Option<InUse>>) ->
     #[expect(clippy::cast_precision_loss, reason = "a chart has at most some thousand points")]
     let mean = known.iter().sum::<f64>() / known.len() as f64;
     let [least, most, mean] = [least, most, mean].map(|value| parts::number(&value));
-    let mut text = format!("{least} to {most} {unit}, mean {mean}, of {}", known.len());
+    let mut text = if least == most {
+        format!("{most} {unit}, of {}", known.len())
+    } else {
+        format!("{least} to {most} {unit}, mean {mean}, of {}", known.len())
+    };
     let by_snapshots = values.iter().flatten().filter(|used| used.measured == Measured::BySnapshots).count();
     if by_snapshots > 0 {
         text.push_str(&format!("; {by_snapshots} by snapshots"));
