@@ -3,6 +3,7 @@
 use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
+use chrono::{DateTime, Utc};
 use domain::WorkerId;
 use domain::time::BoundedTime;
 use domain::worker::{Shortage, Worker};
@@ -20,9 +21,11 @@ use crate::query::Query;
 /// Which time is asked about.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct AskedTime {
-    /// From when.
+    /// From when, 2000 to 2199.
+    #[schemars(with = "DateTime<Utc>")]
     since: BoundedTime,
-    /// Until when.
+    /// Until when, 2000 to 2199.
+    #[schemars(with = "DateTime<Utc>")]
     until: BoundedTime,
 }
 
