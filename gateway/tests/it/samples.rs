@@ -162,6 +162,7 @@ async fn a_session_shows_what_it_used_in_boot_and_steady_phase_with_the_gaps() {
     let nodes = page("/sessions/s1/usage").await;
     assert!(nodes.find(">R1 ").unwrap() < nodes.find(">R0 ").unwrap(), "the greatest peak comes first: {nodes}");
     assert!(nodes.contains("peak 7 cores, 1 restart") && nodes.contains("One scale for all nodes: 0 to 8 cores."));
+    assert!(nodes.contains("As a table") && nodes.contains("<th scope=\"row\">R1</th><td>iosv</td><td>steady</td>"));
     let csv = page("/sessions/s1/usage?format=csv&sort=memory_mb").await;
     assert!(csv.contains("node-1,R1,iosv,1,,,,7,2048,"), "{csv}");
 }

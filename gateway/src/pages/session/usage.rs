@@ -251,13 +251,15 @@ struct Sort {
     is_chosen: bool,
 }
 
-/// One node, drawn.
+/// One node, drawn and in figures.
 struct NodeUse {
     label: String,
     node_definition: String,
     restarts: Option<u64>,
     words: String,
     bars: UsageBars,
+    /// Of the resource that is drawn.
+    rows: [UsageRow; 2],
 }
 
 pub(crate) async fn show(
@@ -330,6 +332,7 @@ fn node_use(at: usize, node: &ObservedNodeProfile, resource: Resource, scale: Op
     NodeUse {
         restarts: node.profile.as_ref().and_then(|profile| profile.restarts).map(|count| count.get()),
         words: resource.words(peak(node, resource)),
+        rows: [UsageRow::new(resource, "boot", boot), UsageRow::new(resource, "steady", steady)],
         bars: resource.bars(&format!("node-usage-{at}"), &format!(" by {label}"), [boot, steady], scale),
         node_definition: node.node_definition.clone(),
         label,
