@@ -31,7 +31,7 @@ const CLOCK_SLACK_SECONDS: u64 = 5;
 /// A frame that is later than this is no late one: the node started again.
 const LATEST_FRAME_SECONDS: u64 = 120;
 /// Form in which a summary is stored; another one is not read.
-const STORED_FORM: u8 = 1;
+const STORED_FORM: u8 = 2;
 
 /// What a session's lab used so far.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -47,6 +47,8 @@ pub struct Summary {
     /// Since when it is known what was used: the begin of the time that the first sample stands for.
     from: Option<DateTime<Utc>>,
     last: Option<DateTime<Utc>>,
+    /// Until when the time is divided among samples: within a second of the last one.
+    divided_until: Option<DateTime<Utc>>,
     samples: u64,
     missed: u64,
     /// The longest ones, in order.
@@ -133,6 +135,7 @@ impl Summary {
             ended: None,
             from: None,
             last: None,
+            divided_until: None,
             samples: 0,
             missed: 0,
             gaps: Vec::new(),
@@ -184,7 +187,7 @@ impl Summary {
             return FoldOutcome::Missed(reason);
         }
         self.close_gap(sample.at);
-        let seconds = self.seconds_until(sample.at);
+        let seconds = self.take_seconds_until(sample.at);
         for (id, node) in &sample.nodes {
             self.fold_node(id, node, sample.at, seconds);
         }
@@ -196,10 +199,14 @@ impl Summary {
     }
 
     /// The time that a sample at `at` stands for: that since the last one, or since the session runs, and no longer than
-    /// planned. It is told by whole seconds of the clock, so that those of many samples add up to the time that passed.
-    fn seconds_until(&self, at: DateTime<Utc>) -> u32 {
-        let since = self.last.unwrap_or(self.running_since);
-        u32::try_from(at.timestamp() - since.timestamp()).unwrap_or(0).clamp(1, self.interval_seconds)
+    /// planned. What is lost and won by whole seconds goes to the next one, so that they add up to the time that passed.
+    fn take_seconds_until(&mut self, at: DateTime<Utc>) -> u32 {
+        let since = self.divided_until.unwrap_or(self.running_since);
+        let nearest = ((at - since).num_milliseconds() + 500) / 1_000;
+        let seconds = u32::try_from(nearest).unwrap_or(0).clamp(1, self.interval_seconds);
+        let is_all = nearest <= i64::from(seconds);
+        self.divided_until = Some(if is_all { since + TimeDelta::seconds(seconds.into()) } else { at });
+        seconds
     }
 
     /// Notes that the session runs no longer: that it is not sampled after this is no gap.

@@ -99,11 +99,24 @@ fn a_sample_stands_for_the_time_since_the_last_one_and_no_longer_than_planned() 
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!(seconds, [4, 3, 3, 3, 4, INTERVAL], "17 s passed, and two minutes of which one interval is known");
+    assert_eq!(seconds, [4, 3, 4, 3, 3, INTERVAL], "17 s passed, and two minutes of which one interval is known");
     let profile = summary.profile(at(138)).unwrap().unwrap();
     assert_eq!(profile.from().unwrap().at(), start(), "the first sample stands for the time since the session runs");
     assert_eq!(profile.steady().unwrap().seconds.unwrap().get(), 47);
     assert_eq!(summary.node_profile("a").unwrap().unwrap().steady.unwrap().seconds.unwrap().get(), 47);
+}
+
+#[test]
+fn samples_that_come_a_little_early_and_late_add_up_to_the_time_that_passed() {
+    let mut summary = summary();
+    // Pushed every second, now just before it is full and now just after.
+    for second in 1..=60 {
+        let off = TimeDelta::milliseconds(if second % 2 == 0 { -2 } else { 2 });
+        let age = u64::try_from(second + 500).unwrap();
+        summary.fold(&Sample { at: at(second) + off, ..sample(0, &[("a", node(age, 0.5))]) });
+    }
+    let profile = summary.profile(at(60)).unwrap().unwrap();
+    assert_eq!(profile.steady().unwrap().seconds.unwrap().get(), 60);
 }
 
 #[test]
