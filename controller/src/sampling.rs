@@ -59,6 +59,8 @@ const ENDED_INTERVAL: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(3);
 /// How long a lab is believed to have no other nodes than were read.
 const NODES_LAST: Duration = Duration::from_secs(300);
+/// After how many intervals the nodes are asked for again, where they could not be read.
+const NODES_AGAIN_INTERVALS: u32 = 2;
 /// How long the first connection to the bus is waited for.
 const FIRST_CONNECTION: Duration = Duration::from_secs(10);
 /// Questions that wait for an answer.
@@ -260,6 +262,9 @@ impl Sampling {
             Ok(()) => {
                 sampled.in_poll = true;
                 let is_for_nodes = std::mem::take(&mut sampled.wants_nodes);
+                if is_for_nodes {
+                    sampled.nodes_asked_at = Some(now);
+                }
                 // The plan is kept where it can be, whatever an answer takes.
                 let planned = sampled.poll_at + interval;
                 sampled.poll_at = if planned > now { planned } else { now + interval };
@@ -334,6 +339,7 @@ impl Sampling {
                         self.fold(&session, sample, now);
                     }
                     Ok(PollReply::Nodes(nodes)) => self.keep_nodes(&session, nodes, now),
+                    Ok(PollReply::NoNodes) => self.keep_nodes(&session, BTreeSet::new(), now),
                     Err(reason) => self.miss(&session, reason, now),
                 }
             }
@@ -344,7 +350,7 @@ impl Sampling {
         }
     }
 
-    /// Keeps which nodes the lab has; its sample is taken right away.
+    /// Keeps which nodes the lab has, where any are known; its sample is taken right away.
     fn keep_nodes(&mut self, id: &SessionId, nodes: BTreeSet<String>, now: Instant) {
         let Some(sampled) = self.sessions.sampling_mut(id) else { return };
         sampled.nodes = Some((now, nodes)).filter(|(_, nodes)| !nodes.is_empty());
@@ -358,6 +364,10 @@ impl Sampling {
             let has_strangers = sample.nodes.keys().any(|node| !nodes.contains(node));
             sampled.wants_nodes = has_strangers && now.duration_since(*read_at) > NODES_LAST;
             sample.keep_only(nodes);
+        } else {
+            let again_after = self.options.interval * NODES_AGAIN_INTERVALS;
+            sampled.wants_nodes =
+                sampled.nodes_asked_at.is_none_or(|asked_at| now.duration_since(asked_at) >= again_after);
         }
         match sampled.summary.fold(&sample) {
             FoldOutcome::Counted { phase, seconds } => {

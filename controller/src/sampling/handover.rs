@@ -65,6 +65,7 @@ impl Sampling {
             in_poll: false,
             nodes: None,
             wants_nodes: true,
+            nodes_asked_at: None,
             pushed_at: None,
             told_at: now,
         }));

@@ -12,7 +12,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use super::TaskOutcome;
-use super::pace::{gap_reason, gap_reason_of_access};
+use super::pace::{gap_reason, gap_reason_of_access, is_of_worker};
 use crate::Surroundings;
 use crate::cml::answers::Reading;
 use crate::profile::sample_from_stats;
@@ -29,6 +29,8 @@ pub(super) enum PollReply {
     Sample { sample: Sample, is_late: bool },
     /// The ids of the lab's nodes.
     Nodes(BTreeSet<String>),
+    /// The worker answers, and does not tell them.
+    NoNodes,
 }
 
 /// One request about a lab: for its statistics, or for the ids of its nodes.
@@ -54,8 +56,11 @@ impl Poll {
         let access = surroundings.workers.access(&self.worker).await.map_err(|error| gap_reason_of_access(&error))?;
         let reader = surroundings.client.reader(&access, POLL_TIMEOUT.min(self.interval));
         if self.is_for_nodes {
-            let states = reader.element_states(&self.lab).await.map_err(|error| gap_reason(&error))?;
-            return Ok(PollReply::Nodes(states.value.nodes.into_keys().collect()));
+            return match reader.element_states(&self.lab).await.map_err(|error| gap_reason(&error)) {
+                Ok(states) => Ok(PollReply::Nodes(states.value.nodes.into_keys().collect())),
+                Err(reason) if is_of_worker(reason) => Err(reason),
+                Err(_) => Ok(PollReply::NoNodes),
+            };
         }
         let began = Instant::now();
         let reading = reader.stats(&self.lab).await.map_err(|error| gap_reason(&error))?;

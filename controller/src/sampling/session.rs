@@ -59,6 +59,8 @@ pub(super) struct OwnSampling {
     pub(super) nodes: Option<(Instant, BTreeSet<String>)>,
     /// Whether the nodes are to be read before the next sample.
     pub(super) wants_nodes: bool,
+    /// When they were last asked for.
+    pub(super) nodes_asked_at: Option<Instant>,
     /// When a socket last brought a sample.
     pub(super) pushed_at: Option<Instant>,
     /// When others were last told of it.

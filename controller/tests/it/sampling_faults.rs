@@ -262,6 +262,24 @@ async fn a_session_that_moves_to_another_worker_keeps_what_it_used_and_counts_no
     controller.stop().await;
 }
 
+#[tokio::test]
+async fn the_nodes_of_a_lab_are_asked_for_again_where_they_could_not_be_read() {
+    let (world, simulator, _) = world().await;
+    simulator.fault(Fault::new(FaultKind::Status { code: 404 }).on_path("/ws/ui")).unwrap();
+    simulator.fault(Fault::new(FaultKind::InvalidBody).on_path("lab_element_state").times(1)).unwrap();
+    let controller = world.controller(&simulator, slowly()).await;
+    polled(&simulator, 1).await;
+    eventually("the nodes are asked for again", || async {
+        let asked = simulator.requests().count("GET /api/v0/labs/{id}/lab_element_state");
+        (asked >= 2).then_some(())
+    })
+    .await;
+    polled(&simulator, 1).await;
+    let observation = observed(&world, "s1", "r1").await;
+    assert!(samples(&observation) >= 1, "a lab whose nodes were not read is sampled all the same");
+    controller.stop().await;
+}
+
 /// The greatest of boot and steady phase, as the simulator says that it produced it since `from`.
 fn produced(simulator: &Simulator, lab: &str, from: DateTime<Utc>) -> [f64; 3] {
     let record = simulator.usage_record(lab, Some(from), None, Duration::from_secs(60)).unwrap();
