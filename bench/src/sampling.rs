@@ -7,7 +7,6 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
@@ -21,10 +20,10 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 use servers::{NatsAccounts, NatsOptions, NatsServer};
-use tokio::process::{Child, Command};
 use tokio::time::Instant;
 
 use crate::process;
+use crate::surroundings::Role;
 use crate::table::{self, Comparison, Target, Unit};
 
 /// The argument that asks for it.
@@ -96,36 +95,34 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
         }
         let controller = controller(folder.path(), &gateway, &nats.url(), &workers)?;
         let measured = measure(&bus, &controller, &workers, size, is_pushed).await;
-        measured.with_context(|| log(folder.path(), "control"))?;
+        measured.with_context(|| controller.log().unwrap_or_default())?;
         // It hands its sessions over, so that the next one does not have to wait until it is believed to be gone.
-        stop(controller).await.with_context(|| log(folder.path(), "control"))?;
+        controller.stop().await?;
     }
     drop(workers);
     nats.stop().await?;
     Ok(())
 }
 
-async fn measure(bus: &Bus, controller: &Child, workers: &[Worker], size: Size, is_pushed: bool) -> anyhow::Result<()> {
+async fn measure(bus: &Bus, controller: &Role, workers: &[Worker], size: Size, is_pushed: bool) -> anyhow::Result<()> {
     let mut live = bus.client().subscribe(subjects::LIVE_SAMPLES).await?;
-    let mut missing = size.labs;
     let mut sessions = BTreeSet::new();
     let all_sampled = async {
-        while missing > 0 {
+        while sessions.len() < size.labs {
             let message = live.next().await.context("the bus ended the subscription")?;
             if let Some(LiveSample::<IgnoredAny> { session_id, outcome: Outcome::Sampled { .. }, .. }) =
                 LiveSample::read(&message.payload)
-                && sessions.insert(session_id)
             {
-                missing -= 1;
+                sessions.insert(session_id);
             }
         }
         anyhow::Ok(())
     };
     let waited = tokio::time::timeout(FIRST_SAMPLES_TIMEOUT, all_sampled).await;
-    waited.with_context(|| format!("{missing} labs were not sampled"))??;
+    waited.with_context(|| format!("{} labs were not sampled", size.labs - sessions.len()))??;
     tokio::time::sleep(REST).await;
     while futures_util::FutureExt::now_or_never(live.next()).is_some() {}
-    let pid = controller.id().context("the controller is gone")?;
+    let pid = controller.pid()?;
     let of_workers = || workers.iter().map(Worker::cpu_time).sum::<anyhow::Result<Duration>>();
     let (began, before, workers_before) = (Instant::now(), process::cpu_time(pid)?, of_workers()?);
     let mut samples = 0.0;
@@ -164,7 +161,7 @@ struct Worker {
     certificate: String,
     labs: Vec<String>,
     http: reqwest::Client,
-    process: Child,
+    role: Role,
 }
 
 impl Worker {
@@ -178,17 +175,19 @@ impl Worker {
         let certificate_file = folder.join(format!("{name}.pem"));
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
-        let process = lablet(folder, &name)?
-            .args(["simulate-cml", "--api", "2.10", "--restarts-per-day", "0", "--listen", &address])
-            .args(["--seed", &number.to_string()])
-            .arg("--topologies")
-            .arg(&topologies)
-            .arg("--certificate-file")
-            .arg(&certificate_file)
-            .env("LABLET_CML_PASSWORD", PASSWORD)
-            .spawn()?;
+        let (seed, topologies) = (number.to_string(), text(&topologies)?);
+        let arguments = [
+            ["simulate-cml", "--api=2.10"],
+            ["--restarts-per-day", "0"],
+            ["--listen", &address],
+            ["--seed", &seed],
+            ["--topologies", topologies],
+            ["--certificate-file", text(&certificate_file)?],
+        ];
+        let role = Role::start(folder, &name, &arguments.concat(), &[("LABLET_CML_PASSWORD", PASSWORD)])?;
         let url = format!("https://{address}");
-        let certificate = certificate_of(&certificate_file).await.with_context(|| log(folder, &name))?;
+        let certificate = certificate_of(&certificate_file).await;
+        let certificate = certificate.with_context(|| role.log().unwrap_or_default())?;
         let http = reqwest::Client::builder()
             .tls_certs_only([reqwest::Certificate::from_pem(certificate.as_bytes())?])
             .timeout(START_TIMEOUT)
@@ -204,7 +203,7 @@ impl Worker {
             .await?;
         let labs: Vec<String> =
             http.get(format!("{url}/api/v0/labs")).bearer_auth(token).send().await?.error_for_status()?.json().await?;
-        let worker = Self { name, url, certificate, labs, http, process };
+        let worker = Self { name, url, certificate, labs, http, role };
         for lab in &worker.labs {
             let state = worker.http.put(format!("{}/simulator/labs/{lab}/state", worker.url));
             state.json(&json!({"state": "started"})).send().await?.error_for_status()?;
@@ -224,7 +223,7 @@ impl Worker {
     }
 
     fn cpu_time(&self) -> anyhow::Result<Duration> {
-        process::cpu_time(self.process.id().context("a worker is gone")?)
+        process::cpu_time(self.role.pid()?)
     }
 }
 
@@ -261,45 +260,24 @@ async fn certificate_of(file: &Path) -> anyhow::Result<String> {
     }
 }
 
-/// A process of this very build, which ends with its handle.
-fn lablet(folder: &Path, name: &str) -> anyhow::Result<Command> {
-    let file = std::fs::OpenOptions::new().create(true).append(true).open(folder.join(format!("{name}.log")))?;
-    let mut command = Command::new(std::env::current_exe()?);
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).kill_on_drop(true);
-    Ok(command)
+fn text(path: &Path) -> anyhow::Result<&str> {
+    path.to_str().context("the folder's name is no text")
 }
 
-/// Ends a process with SIGTERM.
-async fn stop(mut process: Child) -> anyhow::Result<()> {
-    let pid = process.id().context("it is gone")?.to_string();
-    let sent = Command::new("kill").args(["-TERM", &pid]).status().await?;
-    ensure!(sent.success(), "SIGTERM cannot be sent");
-    let status = tokio::time::timeout(START_TIMEOUT, process.wait()).await.context("it does not end")??;
-    ensure!(status.success(), "it ended with {status}");
-    Ok(())
-}
-
-/// The end of a process' log.
-fn log(folder: &Path, name: &str) -> String {
-    let log = std::fs::read_to_string(folder.join(format!("{name}.log"))).unwrap_or_default();
-    let lines: Vec<&str> = log.lines().collect();
-    format!("{name}: {}", lines[lines.len().saturating_sub(20)..].join("\n"))
-}
-
-fn controller(folder: &Path, gateway: &str, nats: &str, workers: &[Worker]) -> anyhow::Result<Child> {
+fn controller(folder: &Path, gateway: &str, nats: &str, workers: &[Worker]) -> anyhow::Result<Role> {
     let authority = folder.join("workers.pem");
     std::fs::write(&authority, workers.iter().map(|worker| worker.certificate.as_str()).collect::<String>())?;
     let hosts: Vec<&str> = workers.iter().map(|worker| worker.url.trim_start_matches("https://")).collect();
-    Ok(lablet(folder, "control")?
-        .args(["control", "--gateway-url", gateway])
-        .env("LABLET_NATS_URL", nats)
-        .env("LABLET_INTERNAL_API_KEY", "bench-internal-key")
-        .env("LABLET_CML_HOSTS", hosts.join(","))
-        .env("LABLET_CML_USERNAME", "admin")
-        .env("LABLET_CML_PASSWORD", PASSWORD)
-        .env("LABLET_CML_CA", &authority)
-        .env("RESOURCE_SAMPLING_SECONDS", INTERVAL_SECONDS.to_string())
-        .spawn()?)
+    let environment = [
+        ("LABLET_NATS_URL", nats),
+        ("LABLET_INTERNAL_API_KEY", "bench-internal-key"),
+        ("LABLET_CML_HOSTS", &hosts.join(",")),
+        ("LABLET_CML_USERNAME", "admin"),
+        ("LABLET_CML_PASSWORD", PASSWORD),
+        ("LABLET_CML_CA", text(&authority)?),
+        ("RESOURCE_SAMPLING_SECONDS", &INTERVAL_SECONDS.to_string()),
+    ];
+    Role::start(folder, "control", &["control", "--gateway-url", gateway], &environment)
 }
 
 /// What a controller asks of a gateway: lists of workers and of running sessions. Its address.

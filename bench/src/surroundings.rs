@@ -109,7 +109,8 @@ impl Surroundings {
         environment: &[(&str, &str)],
     ) -> anyhow::Result<Role> {
         let name = arguments.first().copied().unwrap_or("lablet");
-        Role::start(self.folder.path(), name, arguments, &database.url, nats_url, environment)
+        let of_all = [("LABLET_DATABASE_URL", database.url.as_str()), ("LABLET_NATS_URL", nats_url)];
+        Role::start(self.folder.path(), name, arguments, &[&of_all, environment].concat())
     }
 
     /// The address of the nats-server for single roles.
@@ -144,20 +145,17 @@ pub(crate) struct Role {
 }
 
 impl Role {
-    fn start(
+    /// Starts it; its log is `name.log` in the folder.
+    pub(crate) fn start(
         folder: &Path,
         name: &str,
         arguments: &[&str],
-        database_url: &str,
-        nats_url: &str,
         environment: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let log = folder.join(format!("{name}.log"));
         let file = std::fs::OpenOptions::new().create(true).append(true).open(&log)?;
         let process = Command::new(std::env::current_exe()?)
             .args(arguments)
-            .env("LABLET_DATABASE_URL", database_url)
-            .env("LABLET_NATS_URL", nats_url)
             .env("LABLET_DATA_DIR", folder.join("data"))
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
@@ -189,7 +187,7 @@ impl Role {
     }
 
     /// The end of its log.
-    fn log(&self) -> anyhow::Result<String> {
+    pub(crate) fn log(&self) -> anyhow::Result<String> {
         let log = std::fs::read_to_string(&self.log)?;
         let lines: Vec<&str> = log.lines().collect();
         Ok(lines[lines.len().saturating_sub(20)..].join("\n"))
