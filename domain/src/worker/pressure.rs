@@ -133,7 +133,40 @@ pub enum Shortage {
     LaunchQueue,
 }
 
+impl PressureRead {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::NoRights => "no_rights",
+            Self::NotServed => "not_served",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl PressureCondition {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Short => "short",
+            Self::NotShort => "not_short",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 impl Shortage {
+    /// Its name on the wire.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Storage => "storage",
+            Self::LaunchQueue => "launch_queue",
+        }
+    }
+
     /// All of them, in the order in which they are named.
     pub const ALL: [Self; 4] = [Self::Cpu, Self::Memory, Self::Storage, Self::LaunchQueue];
 }
@@ -292,6 +325,16 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+
+    #[test]
+    fn names_are_those_on_the_wire() {
+        use {PressureCondition as Condition, PressureRead as Read};
+        let conditions = [Condition::Short, Condition::NotShort, Condition::Unknown];
+        assert_eq!(json!(conditions), json!(conditions.map(Condition::name)));
+        let reads = [Read::Answered, Read::NoRights, Read::NotServed, Read::Failed];
+        assert_eq!(json!(reads), json!(reads.map(Read::name)));
+        assert_eq!(json!(Shortage::ALL), json!(Shortage::ALL.map(Shortage::name)));
+    }
 
     fn pressure(value: Value) -> WorkerPressure {
         serde_json::from_value(value).unwrap()

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use domain::worker::{PressureCondition, Shortage, WorkerPressure};
+use domain::worker::WorkerPressure;
 use domain::{Amount, Whole, WorkerId};
 use projections::read_models::sessions::WorkerLoad;
 use projections::read_models::workers::{NewestPressure, WorkerRow};
@@ -131,7 +131,7 @@ const COLUMNS: [Column<LoadedWorker>; 32] = [
     ("last_port", |row| row.worker.profile.port_range.last().to_string()),
     ("registered_at", |row| time(&row.worker.registered_at)),
     ("updated_at", |row| time(&row.worker.updated_at)),
-    ("pressure", |row| row.worker.pressure.as_ref().map_or("", |newest| condition(newest.condition)).to_owned()),
+    ("pressure", |row| row.worker.pressure.as_ref().map_or("", |newest| newest.condition.name()).to_owned()),
     ("short_of", |row| shortages(row.worker.pressure.as_ref())),
     ("free_cpu_cores", |row| reading(row, |reading| reading.free_cpu_cores.map(Amount::get))),
     ("free_memory_mb", |row| reading(row, |reading| reading.free_memory_mb.map(Amount::get))),
@@ -143,21 +143,8 @@ const COLUMNS: [Column<LoadedWorker>; 32] = [
     ("pressure_observed_at", |row| cell(row.worker.pressure.as_ref().map(|newest| time(&newest.observed_at)).as_ref())),
 ];
 
-fn condition(condition: PressureCondition) -> &'static str {
-    match condition {
-        PressureCondition::Short => "short",
-        PressureCondition::NotShort => "not_short",
-        PressureCondition::Unknown => "unknown",
-    }
-}
-
 fn shortages(pressure: Option<&NewestPressure>) -> String {
-    let names = pressure.into_iter().flat_map(|newest| &newest.short_of).map(|shortage| match shortage {
-        Shortage::Cpu => "cpu",
-        Shortage::Memory => "memory",
-        Shortage::Storage => "storage",
-        Shortage::LaunchQueue => "launch_queue",
-    });
+    let names = pressure.into_iter().flat_map(|newest| &newest.short_of).map(|shortage| shortage.name());
     names.collect::<Vec<_>>().join(" ")
 }
 

@@ -3,7 +3,7 @@
 use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::WorkerId;
-use domain::worker::{KnownShortage, LASTS, PressureCondition, PressureRead, Shortage, WorkerPressure};
+use domain::worker::{KnownShortage, LASTS, PressureCondition, Shortage, WorkerPressure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
@@ -176,7 +176,7 @@ impl ObservedPressure<'_> {
         let nodes = |count: Option<u32>, name: &'static str| count.map(|count| integer(count, name)).transpose();
         Ok(StoredPressure {
             worker_id: self.worker_id.to_string(),
-            condition: condition_name(pressure.condition()).to_owned(),
+            condition: pressure.condition().name().to_owned(),
             condition_since: self.observed_at,
             spell_number: 1,
             short_of_cpu: pressure.is_short_of(Shortage::Cpu),
@@ -192,8 +192,8 @@ impl ObservedPressure<'_> {
             total_memory_mb: amount(pressure.total_memory_mb),
             free_storage_mb: amount(pressure.free_storage_mb),
             total_storage_mb: amount(pressure.total_storage_mb),
-            statistics: pressure.statistics.map(|read| read_name(read).to_owned()),
-            launch_queue: pressure.launch_queue.map(|read| read_name(read).to_owned()),
+            statistics: pressure.statistics.map(|read| read.name().to_owned()),
+            launch_queue: pressure.launch_queue.map(|read| read.name().to_owned()),
             observer: self.observer.to_owned(),
             observed_at: self.observed_at,
             event_id: self.event_id,
@@ -229,7 +229,7 @@ impl ObservedPressure<'_> {
 impl StoredSpell {
     /// Until when it is known to last; `None`: nothing is known to last.
     fn lasts_until(&self) -> Option<DateTime<Utc>> {
-        let is_known = self.condition != condition_name(PressureCondition::Unknown);
+        let is_known = self.condition != PressureCondition::Unknown.name();
         let last = self.last_observed_at.filter(|_| is_known)?;
         Some(last.checked_add_signed(LASTS).unwrap_or(last))
     }
@@ -265,7 +265,7 @@ impl StoredSpell {
     fn unknown_before(&self, number: i64, began_at: DateTime<Utc>) -> Self {
         Self {
             number,
-            condition: condition_name(PressureCondition::Unknown).to_owned(),
+            condition: PressureCondition::Unknown.name().to_owned(),
             short_of_cpu: false,
             short_of_memory: false,
             short_of_storage: false,
@@ -280,23 +280,6 @@ impl StoredSpell {
             least_free_storage_mb: None,
             ..self.clone()
         }
-    }
-}
-
-fn condition_name(condition: PressureCondition) -> &'static str {
-    match condition {
-        PressureCondition::Short => "short",
-        PressureCondition::NotShort => "not_short",
-        PressureCondition::Unknown => "unknown",
-    }
-}
-
-fn read_name(read: PressureRead) -> &'static str {
-    match read {
-        PressureRead::Answered => "answered",
-        PressureRead::NoRights => "no_rights",
-        PressureRead::NotServed => "not_served",
-        PressureRead::Failed => "failed",
     }
 }
 
