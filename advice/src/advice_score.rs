@@ -3,8 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::promise::Promise;
-use crate::resource::Resource;
+use domain::advice_policy::Promise;
+use domain::resource::Resource;
 
 /// What was advised of one resource before a session, and what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]

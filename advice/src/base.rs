@@ -4,8 +4,8 @@ use domain::demand::DemandPool;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::resource::Resource;
 use crate::topology::{NodeKind, Topology};
+use domain::resource::Resource;
 
 /// Standard deviation, in logarithms, of a kind's mean demand from that of all nodes.
 const ANY_NODE: f64 = 1.0;

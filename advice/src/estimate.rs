@@ -10,10 +10,10 @@ use crate::method::Method;
 use crate::own_past::OwnPast;
 use crate::persistence::Persistence;
 use crate::prediction::Prediction;
-use crate::promise::Promise;
 use crate::ratios::TopologyDemands;
-use crate::resource::Resource;
 use crate::scores::Scores;
+use domain::advice_policy::Promise;
+use domain::resource::Resource;
 
 /// Everything that an estimate of one resource rests on: a handful of rows, however many sessions there were.
 #[derive(Debug, Clone, Copy)]

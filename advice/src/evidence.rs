@@ -5,8 +5,8 @@ use domain::demand::ByResource;
 use domain::nominal::has_machine;
 use domain::{DefinitionId, SessionId};
 
-use crate::resource::Resource;
 use crate::topology::{NodeKind, Topology};
+use domain::resource::Resource;
 
 /// What a node of a session needed. `None` is unknown.
 #[derive(Debug, Clone, PartialEq)]

@@ -16,11 +16,11 @@ use crate::method::Method;
 use crate::own_past::{OwnPast, PastScore, ShareBelow};
 use crate::persistence::Persistence;
 use crate::prediction::Prediction;
-use crate::promise::Promise;
 use crate::ratios::{LogDemand, LogDemands, TopologyDemands};
-use crate::resource::Resource;
 use crate::scores::{Bucket, Score, Scores};
 use crate::topology::{NodeKind, Topology};
+use domain::advice_policy::Promise;
+use domain::resource::Resource;
 
 /// Advice by topology is scored where this share of its base was measured.
 const MEASURED_ENOUGH: f64 = 0.8;

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ratios::{Ratios, TopologyDemands};
-use crate::resource::{LOG_PARTS, Resource};
+use domain::resource::{LOG_PARTS, Resource};
 
 /// What one definition contributes to the moments of the fleet, in whole parts, so that it can be taken out again.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

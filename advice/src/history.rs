@@ -73,9 +73,9 @@ mod tests {
 
     use super::*;
     use crate::evidence::{NodeDemand, amount};
-    use crate::promise::Promise;
-    use crate::resource::Resource;
     use crate::topology::{NodeKind, Topology};
+    use domain::advice_policy::Promise;
+    use domain::resource::Resource;
 
     fn definition(number: u8) -> DefinitionId {
         DefinitionId::parse(format!("definition-{number}")).unwrap()

@@ -9,7 +9,7 @@
 //! many spreads above the expected ratio the promise needs, by the [`scores`] of past advice and its [`own_past`]. An
 //! [`estimate`] holds each of these steps. [`history`] walks through the sessions in the order of their ends.
 //!
-//! A [`requirement`] is what a definition can state of it, within a [`policy`]; a [`recommendation`] is the answer with its
+//! A [`requirement`] is what a definition can state of it, within a [`Policy`](domain::advice_policy::Policy); a [`recommendation`] is the answer with its
 //! reasons. A [`back_test`] tries a size on the past, an [`advice_score`] says whether advice held, and a [`mixture`] in what
 //! the evidence differs. The [`rules`] of other recommenders stand beside it.
 
@@ -26,15 +26,11 @@ pub mod method;
 pub mod mixture;
 pub mod own_past;
 pub mod persistence;
-pub mod policy;
 pub mod prediction;
-pub mod promise;
 pub mod ratios;
 pub mod recommendation;
 pub mod requirement;
-pub mod resource;
 pub mod rules;
 pub mod scores;
 mod student;
 pub mod topology;
-pub mod topology_request;

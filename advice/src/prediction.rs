@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fleet_moments::Prior;
 use crate::ratios::{Ratios, TopologyDemands};
-use crate::resource::LOG_PARTS;
+use domain::resource::LOG_PARTS;
 
 /// d₀: as many sessions of a definition count as much as the fleet's variance does.
 const DEGREES_OF_FLEET: f64 = 12.0;
@@ -144,7 +144,7 @@ impl Location {
 mod tests {
     use super::*;
     use crate::ratios::{LogDemand, LogDemands};
-    use crate::resource::Resource;
+    use domain::resource::Resource;
 
     const PRIOR: Prior = Prior {
         definitions: 1_000_000_000,

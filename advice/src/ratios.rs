@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::resource::{LOG_PARTS, Resource};
+use domain::resource::{LOG_PARTS, Resource};
 
 /// The logarithm of a session's demand, in parts of [`LOG_PARTS`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

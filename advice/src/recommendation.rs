@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 use crate::base::{Base, PoolSource};
 use crate::estimate::Estimate;
 use crate::mixture::Mixture;
-use crate::policy::Policy;
 use crate::requirement::{Bound, Requirement};
-use crate::resource::Resource;
+use domain::advice_policy::Policy;
+use domain::resource::Resource;
 
 /// n/(n + 1) is this share with nine sessions.
 const SESSIONS_TO_90_PERCENT: u64 = 9;
@@ -383,9 +383,9 @@ mod tests {
     use super::*;
     use crate::evidence::{NodeDemand, SessionEvidence};
     use crate::history::History;
-    use crate::policy::Limits;
-    use crate::promise::Promise;
     use crate::topology::{NodeKind, Topology};
+    use domain::advice_policy::Limits;
+    use domain::advice_policy::Promise;
 
     const MEMORY: Resource = Resource::MemoryMb;
 

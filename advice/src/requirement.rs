@@ -1,66 +1,9 @@
 //! What a definition can state: whole cores and whole GB, within the bounds of a policy.
 
-use domain::Whole;
-use domain::lablet_definition::ResourceRequirements;
+use domain::advice_policy::{Limits, Policy};
+use domain::resource::Resource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-
-use crate::policy::{Limits, Policy};
-use crate::resource::Resource;
-
-const MB_PER_GB: f64 = 1024.0;
-
-impl Resource {
-    /// Cores or MB of one unit in which a definition states it.
-    pub fn unit(self) -> f64 {
-        match self {
-            Self::CpuCores => 1.0,
-            Self::MemoryMb | Self::StorageMb => MB_PER_GB,
-        }
-    }
-
-    /// What the unit is called.
-    pub fn unit_name(self) -> &'static str {
-        match self {
-            Self::CpuCores => "cores",
-            Self::MemoryMb | Self::StorageMb => "GB",
-        }
-    }
-
-    /// What a definition states of it: whole cores or GB.
-    pub fn configured(self, requirements: &ResourceRequirements) -> u32 {
-        match self {
-            Self::CpuCores => requirements.cpu_cores.get(),
-            Self::MemoryMb => requirements.memory_gb.get(),
-            Self::StorageMb => requirements.storage_gb.get(),
-        }
-    }
-
-    /// The most that a definition can state: whole cores or GB.
-    fn most(self) -> u32 {
-        let most = match self {
-            Self::CpuCores => Whole::<u32, 1, 10_000>::MOST,
-            Self::MemoryMb => Whole::<u32, 1, 1_000_000>::MOST,
-            Self::StorageMb => Whole::<u32, 1, 10_000_000>::MOST,
-        };
-        u32::try_from(most).unwrap_or(u32::MAX)
-    }
-
-    /// As many whole cores or GB as hold an amount, at least one.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates within u32")]
-    fn rounded_up(self, amount: f64) -> u32 {
-        // An amount that was computed may lie above a whole one by its last bits.
-        let units = (amount / self.unit() - 1e-9).ceil().max(1.0);
-        (units as u32).min(self.most())
-    }
-
-    /// As many whole cores or GB as an amount holds, at least one.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the cast saturates within u32")]
-    fn rounded_down(self, amount: f64) -> u32 {
-        let units = (amount / self.unit() + 1e-9).floor().max(1.0);
-        (units as u32).min(self.most())
-    }
-}
 
 /// What moved a requirement away from what keeps the promise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use crate::resource::Resource;
+use domain::resource::Resource;
 
 /// What a session of a definition needed, and what it was given.
 #[derive(Debug, Clone, Copy, PartialEq)]

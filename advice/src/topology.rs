@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use domain::lab_topology::LabTopology;
 use domain::nominal::has_machine;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::resource::Resource;
+use domain::resource::Resource;
 
 /// Nodes that are alike: of one definition, image and nominal size.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
@@ -95,6 +96,17 @@ impl Topology {
     }
 }
 
+impl From<&LabTopology> for Topology {
+    fn from(stated: &LabTopology) -> Self {
+        Self::new(stated.nodes().iter().map(|nodes| {
+            let memory = nodes.ram_mb.map(|memory| f64::from(memory.get()));
+            let image = nodes.image_definition.as_ref().map(|image| image.as_str().to_owned());
+            let kind = NodeKind::new(nodes.node_definition.as_str(), image, nodes.nominal_cpu_cores(), memory);
+            (kind, nodes.count.get())
+        }))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,6 +125,16 @@ mod tests {
         let partly = Topology::new([(kind("iosv", Some(512.0)), 2), (kind("csr", None), 1)]);
         assert_eq!(partly.nominal(Resource::MemoryMb), None);
         assert_eq!(Topology::default().nominal(Resource::MemoryMb), None);
+    }
+
+    #[test]
+    fn what_a_definition_states_is_a_topology() {
+        let stated: LabTopology = serde_json::from_str(
+            r#"{"nodes": [{"node_definition": "iosv", "cpus": 2, "cpu_limit": 25, "ram_mb": 512, "count": 3},
+                {"node_definition": "external_connector"}]}"#,
+        )
+        .unwrap();
+        assert_eq!(Topology::from(&stated), Topology::new([(kind("iosv", Some(512.0)), 3)]));
     }
 
     #[test]

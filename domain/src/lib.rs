@@ -6,11 +6,13 @@
 //! Read [`lablet_session`] first; it is the reason for everything else.
 
 pub mod actor;
+pub mod advice_policy;
 pub mod decision;
 pub mod demand;
 pub mod evidence;
 pub mod ids;
 pub mod invalid;
+pub mod lab_topology;
 pub mod lablet_definition;
 pub mod lablet_session;
 pub mod list;
@@ -24,6 +26,7 @@ pub mod port_names;
 pub mod port_tags;
 pub mod ports;
 pub mod raw_json;
+pub mod resource;
 pub mod stored;
 pub mod text;
 pub mod time;

@@ -118,6 +118,11 @@ impl<T: Copy + Into<u64>, const LEAST: u64, const MOST: u64> Whole<T, LEAST, MOS
     }
 }
 
+impl<const MOST: u64> Whole<u32, 1, MOST> {
+    /// One.
+    pub const ONE: Self = Self(1);
+}
+
 impl<T: Default, const MOST: u64> Default for Whole<T, 0, MOST> {
     fn default() -> Self {
         Self(T::default())

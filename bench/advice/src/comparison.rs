@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use advice::resource::Resource;
+use domain::resource::Resource;
 
 use crate::walk::{Advised, CoveredFuture};
 

@@ -4,9 +4,9 @@ use std::time::Instant;
 
 use advice::evidence::SessionEvidence;
 use advice::fleet::Fleet;
-use advice::promise::Promise;
-use advice::resource::Resource;
 use domain::Invalid;
+use domain::advice_policy::Promise;
+use domain::resource::Resource;
 
 use crate::families::FAMILIES;
 use crate::simulated_fleet::{SimulatedFleet, Size};

@@ -12,12 +12,12 @@ use std::io::Write as _;
 use std::ops::Range;
 use std::process::ExitCode;
 
-use advice::promise::Promise;
 use bench_advice::cost;
 use bench_advice::families::{FAMILIES, Family, HELD_OUT};
 use bench_advice::simulated_fleet::{SimulatedFleet, Size};
 use bench_advice::targets::{Line, PROMISES, comparison, of_fleets, of_small_fleets};
 use bench_advice::walk::{Advised, CoveredFuture, walk};
+use domain::advice_policy::Promise;
 
 type Failure = Box<dyn std::error::Error>;
 

@@ -1,7 +1,7 @@
 //! What is wanted of advice, beside what was reached.
 
-use advice::resource::Resource;
 use advice::rules::Rule;
+use domain::resource::Resource;
 
 use crate::comparison::{Tally, missing_too_often, next_by_largest, share_by_largest, tally};
 use crate::walk::{Advised, CoveredFuture};

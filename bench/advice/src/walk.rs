@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use advice::estimate::Estimate;
 use advice::fleet::Fleet;
 use advice::method::Method;
-use advice::promise::Promise;
-use advice::resource::Resource;
 use advice::rules::{PastSession, Rule};
+use domain::advice_policy::Promise;
 use domain::demand::ByResource;
+use domain::resource::Resource;
 
 use crate::simulated_fleet::SimulatedFleet;
 

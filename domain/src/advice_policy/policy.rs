@@ -1,11 +1,11 @@
 //! What an admin decides about advice: the promise, and the bounds within which a definition may be moved.
 
-use domain::demand::ByResource;
-use domain::{Amount, Invalid, Share};
+use crate::demand::ByResource;
+use crate::{Amount, Invalid, Share};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::promise::Promise;
+use super::promise::Promise;
 use crate::resource::Resource;
 
 /// Most sessions that a policy may wait for.

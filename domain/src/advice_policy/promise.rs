@@ -1,6 +1,6 @@
 //! The share of future sessions that a size is to cover.
 
-use domain::Invalid;
+use crate::Invalid;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
