@@ -3,6 +3,7 @@
 use app::log::{LogError, Position, RecordedEvent};
 use chrono::{DateTime, Utc};
 use domain::RawJson;
+use domain::advice_policy::AdvicePolicyEvent;
 use domain::evidence::{Contradiction, Evidence, NoEvidence};
 use domain::lablet_definition::LabletDefinitionEvent;
 use domain::lablet_session::LabletSessionEvent;
@@ -23,12 +24,16 @@ pub enum AggregateKind {
     Definition,
     /// `worker`
     Worker,
+    /// `advice_policy`
+    AdvicePolicy,
 }
 
 impl AggregateKind {
     /// The kind with this name; `None` for those that no projector knows.
     pub fn from_type(aggregate_type: &str) -> Option<Self> {
-        [Self::Session, Self::Definition, Self::Worker].into_iter().find(|kind| kind.as_str() == aggregate_type)
+        [Self::Session, Self::Definition, Self::Worker, Self::AdvicePolicy]
+            .into_iter()
+            .find(|kind| kind.as_str() == aggregate_type)
     }
 
     /// The aggregate type in the log.
@@ -37,6 +42,7 @@ impl AggregateKind {
             Self::Session => "lablet_session",
             Self::Definition => "lablet_definition",
             Self::Worker => "worker",
+            Self::AdvicePolicy => "advice_policy",
         }
     }
 
@@ -45,6 +51,7 @@ impl AggregateKind {
             Self::Session => Event::Session(Box::new(recorded.decode_session_event()?)),
             Self::Definition => Event::Definition(Box::new(recorded.decode()?)),
             Self::Worker => Event::Worker(Box::new(recorded.decode()?)),
+            Self::AdvicePolicy => Event::AdvicePolicy(Box::new(recorded.decode()?)),
         })
     }
 }
@@ -58,6 +65,8 @@ pub enum Event {
     Definition(Box<LabletDefinitionEvent>),
     /// Of a worker.
     Worker(Box<WorkerEvent>),
+    /// Of the default policy of advice.
+    AdvicePolicy(Box<AdvicePolicyEvent>),
     /// Of an aggregate that no projector knows.
     Foreign,
 }
@@ -206,5 +215,22 @@ impl Projector {
     /// Whether it wants this event.
     pub(crate) fn follows(&self, recorded: &Recorded) -> bool {
         recorded.kind.is_some_and(|kind| self.follows.contains(&kind))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::read_models::given::recorded;
+
+    #[test]
+    fn the_default_policy_of_advice_is_an_aggregate_that_read_models_may_follow() {
+        let set = json!({"type": "advice_policy.set.v1", "policy_id": "default", "before": null, "policy": null,
+                         "reason": "a trial", "set_by": "admin:ada", "set_at": "2026-03-01T10:00:00Z"});
+        let recorded = recorded("default", 1, &set);
+        assert_eq!(recorded.kind, Some(AggregateKind::AdvicePolicy));
+        assert!(matches!(&recorded.event, Ok(Event::AdvicePolicy(_))), "{:?}", recorded.event);
     }
 }

@@ -68,6 +68,7 @@ pub(super) fn aggregate_page(aggregate_type: &str, id: &str) -> Option<String> {
         AggregateKind::Session => "sessions",
         AggregateKind::Definition => "definitions",
         AggregateKind::Worker => "workers",
+        AggregateKind::AdvicePolicy => return None,
     };
     Some(format!("/{folder}/{}", super::parts::encoded(id)))
 }
@@ -77,7 +78,7 @@ fn section(aggregate_type: &str) -> Section {
         Some(AggregateKind::Session) => Section::Sessions,
         Some(AggregateKind::Definition) => Section::Definitions,
         Some(AggregateKind::Worker) => Section::Workers,
-        None => Section::Elsewhere,
+        Some(AggregateKind::AdvicePolicy) | None => Section::Elsewhere,
     }
 }
 
@@ -101,6 +102,7 @@ fn noun(aggregate_type: &str) -> &str {
         Some(AggregateKind::Session) => "Session",
         Some(AggregateKind::Definition) => "Definition",
         Some(AggregateKind::Worker) => "Worker",
+        Some(AggregateKind::AdvicePolicy) => "Advice policy",
         None => aggregate_type,
     }
 }

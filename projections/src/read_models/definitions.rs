@@ -335,7 +335,7 @@ impl Fold for Rows {
                     self.indicators.want((ids.definition_id.to_string(),));
                 }
             }
-            Event::Worker(_) | Event::Foreign => {}
+            Event::Worker(_) | Event::AdvicePolicy(_) | Event::Foreign => {}
         }
     }
 
@@ -360,7 +360,7 @@ impl Fold for Rows {
                 | LabletSessionEvent::PortDriftDetected { .. }
                 | LabletSessionEvent::ObservationFailed { .. } => Ok(Applied::Ignored),
             },
-            Event::Worker(_) | Event::Foreign => Ok(Applied::Ignored),
+            Event::Worker(_) | Event::AdvicePolicy(_) | Event::Foreign => Ok(Applied::Ignored),
         }
     }
 }

@@ -94,7 +94,7 @@ impl Projections {
                     }
                 }
             }
-            Some(AggregateKind::Worker) | None => {}
+            Some(AggregateKind::Worker | AggregateKind::AdvicePolicy) | None => {}
         }
         let most = i64::try_from(MOST_RELATED + 1).unwrap_or(i64::MAX);
         let id = event.event_id.to_string();

@@ -193,7 +193,9 @@ impl Fold for Rows {
     fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused> {
         let event = match event {
             Event::Session(event) => event.as_ref(),
-            Event::Definition(_) | Event::Worker(_) | Event::Foreign => return Ok(Applied::Ignored),
+            Event::Definition(_) | Event::Worker(_) | Event::AdvicePolicy(_) | Event::Foreign => {
+                return Ok(Applied::Ignored);
+            }
         };
         match event {
             LabletSessionEvent::ObserveResourcesRequested {

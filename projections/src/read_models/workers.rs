@@ -151,7 +151,9 @@ impl Fold for Rows {
     fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused> {
         let event = match event {
             Event::Worker(event) => event,
-            Event::Session(_) | Event::Definition(_) | Event::Foreign => return Ok(Applied::Ignored),
+            Event::Session(_) | Event::Definition(_) | Event::AdvicePolicy(_) | Event::Foreign => {
+                return Ok(Applied::Ignored);
+            }
         };
         match event.as_ref() {
             WorkerEvent::Registered { worker_id, profile, registered_at } => {
@@ -224,7 +226,7 @@ fn is_pressure(event: &Event) -> bool {
             WorkerEvent::PressureObserved { .. } => true,
             WorkerEvent::Registered { .. } | WorkerEvent::Changed { .. } => false,
         },
-        Event::Session(_) | Event::Definition(_) | Event::Foreign => false,
+        Event::Session(_) | Event::Definition(_) | Event::AdvicePolicy(_) | Event::Foreign => false,
     }
 }
 

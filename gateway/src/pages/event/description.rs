@@ -3,6 +3,7 @@
 //! An event that this build does not understand (of a later version, or of another writer) has no words; its raw form
 //! is shown all the same.
 
+use domain::advice_policy::{AdvicePolicyEvent, Policy};
 use domain::lablet_definition::{DefinitionContent, LabletDefinitionEvent};
 use domain::lablet_session::{FailureOutcome, LabletSessionEvent, LifeStep, SessionIds};
 use domain::observation::ResourceObservation;
@@ -49,6 +50,9 @@ impl EventDescription {
             AggregateKind::Session => of_session(&stored::read::<LabletSessionEvent>(event.data.text()).ok()?),
             AggregateKind::Definition => of_definition(&stored::read::<LabletDefinitionEvent>(event.data.text()).ok()?),
             AggregateKind::Worker => of_worker(&stored::read::<WorkerEvent>(event.data.text()).ok()?),
+            AggregateKind::AdvicePolicy => {
+                of_advice_policy(&stored::read::<AdvicePolicyEvent>(event.data.text()).ok()?)
+            }
         })
     }
 
@@ -325,6 +329,18 @@ fn of_worker(event: &WorkerEvent) -> EventDescription {
     }
 }
 
+fn of_advice_policy(event: &AdvicePolicyEvent) -> EventDescription {
+    let AdvicePolicyEvent::Set { before, policy, reason, set_by, .. } = event;
+    let promise = |policy: &Option<Policy>| format!("{:.1} %", 100.0 * policy.unwrap_or_default().promise.share());
+    EventDescription::new(match policy {
+        Some(_) => "The default policy of advice was set.",
+        None => "The default policy of advice was given up: it is again as where nobody has set one.",
+    })
+    .with("Promise", from_to(&promise(before), &promise(policy)))
+    .with("Reason", reason)
+    .with("Set by", set_by)
+}
+
 fn capacity(profile: &WorkerProfile) -> String {
     let capacity = &profile.capacity;
     format!(
@@ -398,6 +414,16 @@ mod tests {
                 .unwrap_or_else(|| panic!("{name}"));
             assert!(told.sentence.ends_with('.') && !told.facts.is_empty(), "{name}: {told:?}");
         }
+    }
+
+    #[test]
+    fn a_default_policy_tells_its_promise_its_reason_and_who_set_it() {
+        let set = json!({"type": "advice_policy.set.v1", "policy_id": "default", "before": null,
+                         "policy": {"promise": 0.9}, "reason": "a trial", "set_by": "admin:ada",
+                         "set_at": "2026-03-01T10:00:00Z"});
+        let told = EventDescription::from_event(&event("advice_policy", set)).unwrap();
+        let facts: Vec<(&str, &str)> = told.facts.iter().map(|fact| (fact.name, fact.value.as_str())).collect();
+        assert_eq!(facts, [("Promise", "95.0 % → 90.0 %"), ("Reason", "a trial"), ("Set by", "admin:ada")]);
     }
 
     #[test]
