@@ -3,6 +3,7 @@
 use domain::DefinitionId;
 use domain::EventId;
 use domain::demand::ByResource;
+use domain::lablet_definition::Finding;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -17,20 +18,6 @@ use domain::resource::Resource;
 const SESSIONS_TO_90_PERCENT: u64 = 9;
 /// Most node definitions that are named in a reason.
 const MOST_NAMED: usize = 5;
-
-/// What is found of what is configured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Finding {
-    /// It is too little for the promise.
-    UnderProvisioned,
-    /// It is more than the promise needs.
-    OverProvisioned,
-    /// It is what the promise needs, or near enough.
-    RightSized,
-    /// Fewer sessions are known than the policy wants.
-    InsufficientEvidence,
-}
 
 /// What a recommendation rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

@@ -12,6 +12,7 @@ mod workers;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use domain::lablet_definition::LabletDefinitionError;
 use domain::lablet_session::LabletSessionError;
 use domain::{Actor, Decide, Invalid};
 use serde::Serialize;
@@ -126,6 +127,9 @@ pub enum CommandError {
     /// A rule of the session refuses it.
     #[error("{0}")]
     Refused(LabletSessionError),
+    /// A rule of proposals refuses it.
+    #[error("{0}")]
+    ProposalRefused(LabletDefinitionError),
     /// The aggregate is not at the expected sequence.
     #[error(
         "the expected version is \"{expected}\", the current one \"{actual}\"; read it again, and see whether the change still holds"
@@ -155,7 +159,10 @@ impl CommandError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::NotAuthorized(_) | Self::Invalid(_) | Self::NotFound { .. } | Self::Refused(_) => ErrorClass::Caller,
-            Self::Exists { .. } | Self::Stale { .. } | Self::KeyReused { .. } => ErrorClass::Conflict,
+            Self::ProposalRefused(LabletDefinitionError::NotApplier { .. }) => ErrorClass::Caller,
+            Self::Exists { .. } | Self::Stale { .. } | Self::KeyReused { .. } | Self::ProposalRefused(_) => {
+                ErrorClass::Conflict
+            }
             Self::Unavailable(_) => ErrorClass::Dependency,
             Self::Broken(_) => ErrorClass::Internal,
         }
@@ -168,6 +175,7 @@ impl CommandError {
             Self::Refused(refused) => refused.invalid(),
             Self::NotAuthorized(_)
             | Self::NotFound { .. }
+            | Self::ProposalRefused(_)
             | Self::Exists { .. }
             | Self::Stale { .. }
             | Self::KeyReused { .. }

@@ -4,6 +4,7 @@
 //! a consumer can tell a hole from the end.
 
 mod definition;
+mod proposal;
 mod session;
 mod worker;
 
@@ -13,6 +14,7 @@ use async_nats::HeaderMap;
 use async_nats::header::NATS_MESSAGE_ID;
 use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat, Utc};
+use domain::advice_policy::AdvicePolicyEvent;
 use domain::lablet_definition::LabletDefinitionEvent;
 use domain::worker::WorkerEvent;
 use schemars::{Schema, SchemaGenerator};
@@ -135,6 +137,11 @@ pub fn announce(event: &RecordedEvent, previous: Position, public_url: &PublicUr
         "worker" => {
             if let Ok(decoded) = event.decode::<WorkerEvent>() {
                 return worker::announce(decoded, &draft);
+            }
+        }
+        "advice_policy" => {
+            if let Ok(decoded) = event.decode::<AdvicePolicyEvent>() {
+                return proposal::announce_default_policy(decoded, &draft);
             }
         }
         _ => {}
@@ -276,7 +283,8 @@ impl NoticeSchema {
 
 /// Every notice's schema, in the order of the aggregates' lives.
 pub fn schemas() -> Vec<NoticeSchema> {
-    session::schemas().into_iter().chain(definition::schemas()).chain(worker::schemas()).collect()
+    let definitions = definition::schemas().into_iter().chain(proposal::schemas());
+    session::schemas().into_iter().chain(definitions).chain(worker::schemas()).collect()
 }
 
 #[cfg(test)]

@@ -108,6 +108,8 @@ ids! {
     LabId,
     /// One request to observe a session.
     RequestId,
+    /// One proposal of another size for a definition.
+    ProposalId,
     /// One recorded event (a UUID), where it is cited as evidence.
     EventId,
 }

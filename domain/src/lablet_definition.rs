@@ -2,17 +2,27 @@
 //!
 //! Its numbers are guesses until the lab has run. A revision replaces them, with who, why and the evidence.
 
+mod event;
+mod proposal;
+
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
+use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
-use cqrs_es::{Aggregate, DomainEvent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use self::event::LabletDefinitionEvent;
+pub use self::proposal::{
+    AppliedProposal, CurrentProposal, Finding, NewProposal, NewVerification, Proposal, ProposalCommand, ProposalKind,
+    ProposalStatus, ProposalStep, Proposals, Verification,
+};
+use crate::advice_policy::{Applier, NewPolicy, SetPolicy};
 use crate::decision::{self, Decide, Decision};
-use crate::ids::{DefinitionId, EventId};
+use crate::ids::{DefinitionId, EventId, ProposalId};
 use crate::invalid::Invalid;
+use crate::lab_topology::{AlikeNodes, LabTopology};
 use crate::list::List;
 use crate::number::Whole;
 use crate::observation::NodeCount;
@@ -155,6 +165,9 @@ pub struct NewDefinition {
     /// What it is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Prose<0, 4_000>>,
+    /// Which nodes its lab has; absent: what its sessions show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<LabTopology>,
 }
 
 /// A revision, as it arrives over HTTP or NATS. What is absent stays as it is.
@@ -169,6 +182,9 @@ pub struct DefinitionRevision {
     /// New description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<Prose<0, 4_000>>,
+    /// New topology.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<LabTopology>,
     /// Why.
     pub reason: Prose<1, 2_000>,
     /// The events that it rests on.
@@ -186,6 +202,9 @@ pub struct DefinitionContent {
     /// What it is about.
     #[serde(default)]
     pub description: Option<String>,
+    /// Which nodes its lab has; absent: what its sessions show.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<LabTopology>,
 }
 
 /// A command to a definition.
@@ -209,67 +228,24 @@ pub enum LabletDefinitionCommand {
         /// The time.
         now: DateTime<Utc>,
     },
-}
-
-/// What happened to a definition.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(tag = "type")]
-pub enum LabletDefinitionEvent {
-    /// It began to exist, at revision 1.
-    #[serde(rename = "lablet_definition.created.v1")]
-    Created {
-        /// The definition.
-        definition_id: DefinitionId,
-        /// Its name.
-        name: String,
-        /// The author's version.
-        version: DefinitionVersion,
-        /// Its content.
-        #[serde(flatten)]
-        content: DefinitionContent,
-        /// Number of nodes, where the author states it.
-        #[serde(default)]
-        node_count: Option<u32>,
-        /// When.
-        created_at: DateTime<Utc>,
+    /// Set the policy by which it is advised, or give it up.
+    SetPolicy {
+        /// The policy, and why.
+        new: NewPolicy,
+        /// Who sets it, e.g. `admin:ada`.
+        set_by: String,
+        /// The time.
+        now: DateTime<Utc>,
     },
-    /// Its content changed.
-    #[serde(rename = "lablet_definition.revised.v1")]
-    Revised {
-        /// The definition.
-        definition_id: DefinitionId,
-        /// The new revision, counted from 1.
-        revision: u32,
-        /// The content before.
-        before: DefinitionContent,
-        /// The content from now on.
-        after: DefinitionContent,
-        /// Why.
-        reason: String,
-        /// The events that it rests on.
-        evidence: Vec<EventId>,
-        /// Who.
-        revised_by: String,
-        /// When.
-        revised_at: DateTime<Utc>,
+    /// Propose another size, or take a step in the life of a proposal.
+    Proposal {
+        /// Which.
+        command: ProposalCommand,
+        /// Who, e.g. `admin:ada`.
+        by: String,
+        /// The time.
+        now: DateTime<Utc>,
     },
-}
-
-impl DomainEvent for LabletDefinitionEvent {
-    fn event_type(&self) -> String {
-        match self {
-            Self::Created { .. } => "lablet_definition.created",
-            Self::Revised { .. } => "lablet_definition.revised",
-        }
-        .to_owned()
-    }
-
-    fn event_version(&self) -> String {
-        match self {
-            Self::Created { .. } | Self::Revised { .. } => "1",
-        }
-        .to_owned()
-    }
 }
 
 /// Why a definition refused a command.
@@ -287,6 +263,52 @@ pub enum LabletDefinitionError {
         /// The id.
         id: DefinitionId,
     },
+    /// It has no such proposal, or had it long ago.
+    #[error("the definition has no proposal {id}")]
+    UnknownProposal {
+        /// The proposal that the command named.
+        id: ProposalId,
+    },
+    /// The proposal has an outcome already.
+    #[error("the proposal {id} was {status} already")]
+    ProposalEnded {
+        /// The proposal.
+        id: ProposalId,
+        /// Its outcome.
+        status: ProposalStatus,
+    },
+    /// Somebody else takes care of the proposal.
+    #[error("the proposal {id} was claimed by {by}")]
+    ProposalClaimed {
+        /// The proposal.
+        id: ProposalId,
+        /// Who claimed it.
+        by: String,
+    },
+    /// Only a claimed proposal can fail.
+    #[error("the proposal {id} is open; claim it first, or dismiss it")]
+    ProposalNotClaimed {
+        /// The proposal.
+        id: ProposalId,
+    },
+    /// The proposal is in another version than the one that was seen.
+    #[error("the expected version of the proposal is {expected}, the current one {actual}")]
+    ProposalChanged {
+        /// What the caller had seen.
+        expected: u32,
+        /// What it is.
+        actual: u32,
+    },
+    /// The policy wants somebody else to apply proposals.
+    #[error("by the policy of the definition, proposals are applied {}", match allowed {
+        Applier::Admin => "by admins",
+        Applier::Operator => "by operators and admins",
+        Applier::Automatic => "by themselves, by operators and admins",
+    })]
+    NotApplier {
+        /// Who may.
+        allowed: Applier,
+    },
 }
 
 impl From<Invalid> for LabletDefinitionError {
@@ -302,7 +324,7 @@ pub enum LabletDefinition {
     #[default]
     Absent,
     /// It exists.
-    Present(PresentDefinition),
+    Present(Box<PresentDefinition>),
 }
 
 /// A definition that exists.
@@ -324,6 +346,15 @@ pub struct PresentDefinition {
     pub created_at: DateTime<Utc>,
     /// When it was last revised or created.
     pub updated_at: DateTime<Utc>,
+    /// The policy by which it is advised; `None`: the default one.
+    pub policy: Option<SetPolicy>,
+    /// Its proposals.
+    pub proposals: Proposals,
+    /// The number of its events.
+    pub sequence: i64,
+    /// The sequence of the event by which it was created, or its content or policy was last changed. What becomes of its
+    /// proposals does not count: whoever revises it does not rest on that.
+    pub content_sequence: i64,
 }
 
 impl LabletDefinition {
@@ -342,28 +373,38 @@ impl NewDefinition {
             resource_requirements: self.resource_requirements,
             port_template: self.port_template.clone(),
             description: self.description.clone().map(String::from),
+            topology: self.topology.clone(),
         }
     }
 }
 
 impl DefinitionRevision {
     fn changes_nothing(&self) -> bool {
-        self.resource_requirements.is_none() && self.port_template.is_none() && self.description.is_none()
+        let Self { resource_requirements, port_template, description, topology, reason: _, evidence: _ } = self;
+        resource_requirements.is_none() && port_template.is_none() && description.is_none() && topology.is_none()
     }
 }
 
 impl Decide for LabletDefinition {
-    const SNAPSHOT_SHAPE: i32 = 1;
+    const SNAPSHOT_SHAPE: i32 = 2;
+
+    fn version(&self, _sequence: i64) -> i64 {
+        self.present().map_or(0, |present| present.content_sequence)
+    }
 
     fn weight(&self) -> usize {
         /// A port with the longest names that are usual.
         const PORT: usize = size_of::<PortTemplateEntry>() + 96;
+        /// Nodes that are alike, with the longest names that are usual.
+        const NODES: usize = size_of::<AlikeNodes>() + 64;
         let Self::Present(definition) = self else { return size_of::<Self>() };
         let content = &definition.content;
         size_of::<Self>()
             + definition.name.len()
             + content.description.as_ref().map_or(0, String::len)
             + content.port_template.ports().len() * PORT
+            + content.topology.as_ref().map_or(0, |topology| topology.nodes().len() * NODES)
+            + definition.proposals.weight()
     }
 
     fn decide(
@@ -393,8 +434,8 @@ impl Decide for LabletDefinition {
             LabletDefinitionCommand::Revise { revision, revised_by, now } => {
                 let present = self.present().ok_or(LabletDefinitionError::Absent)?;
                 if revision.changes_nothing() {
-                    let problem = "is absent, and so are port_template and description";
-                    return Err(Invalid::new("resource_requirements", problem, "at least one of the three").into());
+                    let problem = "is absent, and so are port_template, description and topology";
+                    return Err(Invalid::new("resource_requirements", problem, "at least one of the four").into());
                 }
                 let after = DefinitionContent {
                     resource_requirements: revision
@@ -402,20 +443,44 @@ impl Decide for LabletDefinition {
                         .unwrap_or(present.content.resource_requirements),
                     port_template: revision.port_template.unwrap_or_else(|| present.content.port_template.clone()),
                     description: revision.description.map(String::from).or_else(|| present.content.description.clone()),
+                    topology: revision.topology.or_else(|| present.content.topology.clone()),
                 };
                 if after == present.content {
                     return Ok(Decision::AlreadyDone);
                 }
-                Ok(Decision::one(LabletDefinitionEvent::Revised {
+                let states_another_size = after.resource_requirements != present.content.resource_requirements;
+                let superseded = present.superseded_by_revision(now).filter(|_| states_another_size);
+                let revised = LabletDefinitionEvent::Revised {
                     definition_id: present.id.clone(),
                     revision: present.revision + 1,
                     before: present.content.clone(),
                     after,
                     reason: revision.reason.into(),
                     evidence: revision.evidence.into(),
+                    proposal_id: None,
                     revised_by,
                     revised_at: now,
+                };
+                Ok(Decision::Record(std::iter::once(revised).chain(superseded).collect()))
+            }
+            LabletDefinitionCommand::SetPolicy { new: NewPolicy { policy, reason }, set_by, now } => {
+                let present = self.present().ok_or(LabletDefinitionError::Absent)?;
+                let before = present.policy.as_ref().map(|set| set.policy);
+                if before == policy {
+                    return Ok(Decision::AlreadyDone);
+                }
+                Ok(Decision::one(LabletDefinitionEvent::PolicySet {
+                    definition_id: present.id.clone(),
+                    before,
+                    policy,
+                    reason: reason.into(),
+                    set_by,
+                    set_at: now,
                 }))
+            }
+            LabletDefinitionCommand::Proposal { command, by, now } => {
+                let present = self.present().ok_or(LabletDefinitionError::Absent)?;
+                present.decide_on_proposal(command, by, now)
             }
         }
     }
@@ -433,149 +498,53 @@ impl Aggregate for LabletDefinition {
     }
 
     fn apply(&mut self, event: LabletDefinitionEvent) {
+        if let LabletDefinitionEvent::Created { definition_id, name, version, content, node_count, created_at } = event
+        {
+            *self = Self::Present(Box::new(PresentDefinition {
+                id: definition_id,
+                name,
+                version,
+                revision: 1,
+                content,
+                node_count,
+                created_at,
+                updated_at: created_at,
+                policy: None,
+                proposals: Proposals::default(),
+                sequence: 1,
+                content_sequence: 1,
+            }));
+            return;
+        }
+        let Self::Present(present) = self else { return };
+        present.sequence += 1;
         match event {
-            LabletDefinitionEvent::Created { definition_id, name, version, content, node_count, created_at } => {
-                *self = Self::Present(PresentDefinition {
-                    id: definition_id,
-                    name,
-                    version,
-                    revision: 1,
-                    content,
-                    node_count,
-                    created_at,
-                    updated_at: created_at,
-                });
-            }
-            LabletDefinitionEvent::Revised { revision, after, revised_at, .. } => {
-                if let Self::Present(present) = self {
-                    present.revision = revision;
-                    present.content = after;
-                    present.updated_at = revised_at;
+            LabletDefinitionEvent::Created { .. } => {}
+            LabletDefinitionEvent::Revised { revision, before, after, proposal_id, revised_at, .. } => {
+                if proposal_id.is_none() && before.resource_requirements != after.resource_requirements {
+                    present.proposals.forget();
                 }
+                present.revision = revision;
+                present.content = after;
+                present.updated_at = revised_at;
+                present.content_sequence = present.sequence;
             }
+            LabletDefinitionEvent::PolicySet { policy, set_by, set_at, .. } => {
+                present.policy = policy.map(|policy| SetPolicy { policy, set_by, set_at });
+                present.content_sequence = present.sequence;
+            }
+            LabletDefinitionEvent::ProposalOpened { proposal, .. } => present.proposals.open(*proposal),
+            LabletDefinitionEvent::ProposalClaimed { claimed_by, .. } => present.proposals.claim(claimed_by),
+            LabletDefinitionEvent::ProposalApplied { proposal_id, revision, .. } => {
+                present.proposals.apply(proposal_id, revision);
+            }
+            LabletDefinitionEvent::ProposalFailed { proposal_id, .. } => present.proposals.fail(proposal_id),
+            LabletDefinitionEvent::ProposalDismissed { proposal_id, .. } => present.proposals.dismiss(proposal_id),
+            LabletDefinitionEvent::ProposalSuperseded { proposal_id, .. } => present.proposals.supersede(proposal_id),
+            LabletDefinitionEvent::ProposalVerified { .. } => present.proposals.verify(),
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use cqrs_es::test::TestFramework;
-    use serde_json::json;
-
-    use super::*;
-
-    type Given = TestFramework<LabletDefinition>;
-
-    fn now() -> DateTime<Utc> {
-        DateTime::from_timestamp(1_772_000_000, 0).unwrap()
-    }
-
-    fn id() -> DefinitionId {
-        DefinitionId::parse("ospf-basics").unwrap()
-    }
-
-    fn new() -> NewDefinition {
-        serde_json::from_value(json!({
-            "name": "OSPF basics", "version": "1.0",
-            "resource_requirements": {"cpu_cores": 4, "memory_gb": 8, "storage_gb": 20},
-            "port_template": {"ports": [{"name": "PC_serial", "protocol": "serial"}]}
-        }))
-        .unwrap()
-    }
-
-    fn created() -> LabletDefinitionEvent {
-        LabletDefinitionEvent::Created {
-            definition_id: id(),
-            name: "OSPF basics".into(),
-            version: DefinitionVersion::parse("1.0").unwrap(),
-            content: new().content(),
-            node_count: None,
-            created_at: now(),
-        }
-    }
-
-    fn revise(value: serde_json::Value) -> LabletDefinitionCommand {
-        LabletDefinitionCommand::Revise {
-            revision: serde_json::from_value(value).unwrap(),
-            revised_by: "admin:ada".into(),
-            now: now(),
-        }
-    }
-
-    #[test]
-    fn a_new_definition_is_created_once() {
-        let create = LabletDefinitionCommand::Create { id: id(), new: new(), now: now() };
-        Given::with(()).given_no_previous_events().when(create.clone()).then_expect_events(vec![created()]);
-        Given::with(()).given(vec![created()]).when(create).then_expect_events(vec![]);
-        let mut other = new();
-        other.name = Line::parse("Another").unwrap();
-        Given::with(())
-            .given(vec![created()])
-            .when(LabletDefinitionCommand::Create { id: id(), new: other, now: now() })
-            .then_expect_error(LabletDefinitionError::Exists { id: id() });
-    }
-
-    #[test]
-    fn requirements_are_at_least_one() {
-        for field in ["cpu_cores", "memory_gb", "storage_gb"] {
-            let mut wire = serde_json::to_value(new()).unwrap();
-            wire["resource_requirements"][field] = json!(0);
-            let refused = serde_path_to_error::deserialize::<_, NewDefinition>(wire).unwrap_err();
-            assert_eq!(refused.path().to_string(), format!("resource_requirements.{field}"));
-        }
-    }
-
-    #[test]
-    fn a_port_name_stands_once() {
-        let port = json!({"name": "PC_serial", "protocol": "serial"});
-        let refused = serde_json::from_value::<PortTemplate>(json!({"ports": [port, port]})).unwrap_err().to_string();
-        assert_eq!(refused, "ports[1].name repeats \"PC_serial\"; expected each name once");
-    }
-
-    #[test]
-    fn a_revision_keeps_before_after_reason_and_evidence() {
-        let mut after = new().content();
-        after.resource_requirements.memory_gb = Whole::new(12).unwrap();
-        Given::with(())
-            .given(vec![created()])
-            .when(revise(json!({
-                "resource_requirements": {"cpu_cores": 4, "memory_gb": 12, "storage_gb": 20},
-                "reason": "three sessions used 11 GB", "evidence": ["019b2c1e-0000-7000-8000-000000000001"]
-            })))
-            .then_expect_events(vec![LabletDefinitionEvent::Revised {
-                definition_id: id(),
-                revision: 2,
-                before: new().content(),
-                after,
-                reason: "three sessions used 11 GB".into(),
-                evidence: vec![EventId::parse("019b2c1e-0000-7000-8000-000000000001").unwrap()],
-                revised_by: "admin:ada".into(),
-                revised_at: now(),
-            }]);
-    }
-
-    #[test]
-    fn a_revision_that_changes_nothing_is_already_done_and_an_empty_one_is_refused() {
-        Given::with(())
-            .given(vec![created()])
-            .when(revise(
-                json!({"resource_requirements": {"cpu_cores": 4, "memory_gb": 8, "storage_gb": 20}, "reason": "same"}),
-            ))
-            .then_expect_events(vec![]);
-        let refused =
-            Given::with(()).given(vec![created()]).when(revise(json!({"reason": "nothing"}))).inspect_result();
-        assert!(matches!(refused, Err(LabletDefinitionError::Invalid(_))));
-        Given::with(())
-            .given_no_previous_events()
-            .when(revise(json!({"description": "x", "reason": "y"})))
-            .then_expect_error(LabletDefinitionError::Absent);
-    }
-
-    #[test]
-    fn a_version_may_be_a_number() {
-        assert_eq!(serde_json::from_str::<DefinitionVersion>("3").unwrap().as_str(), "3");
-        assert!(serde_json::from_str::<DefinitionVersion>("\"\"").is_err());
-        assert!(DefinitionVersion::parse("1\n2").is_err());
-        assert!(serde_json::from_str::<DefinitionVersion>("[]").unwrap_err().to_string().contains("a version"));
-    }
-}
+mod tests;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::event::{FailureOutcome, LabletSessionEvent, LifeStep, SessionIds};
 pub use self::recent::{AnsweredRequests, RecentObservations};
 pub use self::status::SessionStatus;
-pub use self::wire::{NewSession, ObservationFailure, ObservationReport, Transition};
+pub use self::wire::{EvidenceReason, NewSession, ObservationFailure, ObservationReport, Transition};
 use crate::actor::Actor;
 use crate::decision::{self, Decide, Decision};
 use crate::evidence::{made_at, replaces};
@@ -71,6 +71,17 @@ pub enum LabletSessionCommand {
     RecordObservationFailure {
         /// What failed, and why.
         failure: ObservationFailure,
+        /// The time.
+        now: DateTime<Utc>,
+    },
+    /// Count what was measured as evidence of what the definition needs, or no longer.
+    ChangeEvidence {
+        /// Whether it counts.
+        counts: bool,
+        /// Why.
+        reason: EvidenceReason,
+        /// Who says so, e.g. `admin:ada`.
+        by: String,
         /// The time.
         now: DateTime<Utc>,
     },
@@ -206,6 +217,8 @@ pub struct PresentSession {
     pub open_requests: BTreeMap<RequestId, String>,
     /// The answered requests that are recognised when their outcome comes again.
     pub answered_requests: AnsweredRequests,
+    /// Whether what was measured in it is no evidence of what its definition needs.
+    pub evidence_excluded: bool,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When the last event happened.
@@ -469,6 +482,25 @@ impl PresentSession {
         }))
     }
 
+    fn change_evidence(
+        &self,
+        counts: bool,
+        EvidenceReason { reason }: EvidenceReason,
+        by: String,
+        now: DateTime<Utc>,
+    ) -> Decision<LabletSessionEvent> {
+        let (ids, reason) = (self.ids.clone(), reason.into());
+        match (self.evidence_excluded, counts) {
+            (false, true) | (true, false) => Decision::AlreadyDone,
+            (false, false) => {
+                Decision::one(LabletSessionEvent::EvidenceExcluded { ids, reason, excluded_by: by, excluded_at: now })
+            }
+            (true, true) => {
+                Decision::one(LabletSessionEvent::EvidenceIncluded { ids, reason, included_by: by, included_at: now })
+            }
+        }
+    }
+
     /// Takes a step in its life. A step to the status that the session has adds facts, and keeps the reason unless it
     /// gives another one.
     fn take(&mut self, status: SessionStatus, step: &LifeStep) {
@@ -500,7 +532,7 @@ fn bound_elsewhere(what: &'static str, bound: &impl ToString, refused: &impl ToS
 }
 
 impl Decide for LabletSession {
-    const SNAPSHOT_SHAPE: i32 = 3;
+    const SNAPSHOT_SHAPE: i32 = 4;
 
     fn decide(&self, command: LabletSessionCommand) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
         if let LabletSessionCommand::Create { ids, owner_id, timeslot, now } = command {
@@ -526,6 +558,9 @@ impl Decide for LabletSession {
                 present.record_observation(*report, reported_by, now)
             }
             LabletSessionCommand::RecordObservationFailure { failure, now } => present.record_failure(failure, now),
+            LabletSessionCommand::ChangeEvidence { counts, reason, by, now } => {
+                Ok(present.change_evidence(counts, reason, by, now))
+            }
         }
     }
 
@@ -568,6 +603,7 @@ impl Aggregate for LabletSession {
                 recent_observations: RecentObservations::default(),
                 open_requests: BTreeMap::new(),
                 answered_requests: AnsweredRequests::default(),
+                evidence_excluded: false,
                 created_at,
                 updated_at: created_at,
             }));
@@ -596,6 +632,8 @@ impl Aggregate for LabletSession {
                 session.observations.record_drift(&drift_details);
             }
             LabletSessionEvent::ObservationFailed { request_id, .. } => session.answer(request_id),
+            LabletSessionEvent::EvidenceExcluded { .. } => session.evidence_excluded = true,
+            LabletSessionEvent::EvidenceIncluded { .. } => session.evidence_excluded = false,
             LabletSessionEvent::Created { .. }
             | LabletSessionEvent::Scheduled(_)
             | LabletSessionEvent::Instantiating(_)

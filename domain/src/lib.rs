@@ -35,7 +35,7 @@ pub mod worker;
 
 pub use actor::{Actor, ActorName};
 pub use decision::{Decide, Decision};
-pub use ids::{DefinitionId, EventId, LabId, RequestId, SessionId, WorkerId};
+pub use ids::{DefinitionId, EventId, LabId, ProposalId, RequestId, SessionId, WorkerId};
 pub use invalid::Invalid;
 pub use list::List;
 pub use number::{Amount, Share, Whole};

@@ -36,6 +36,7 @@ impl From<CommandError> for Problem {
             | CommandError::NotFound { .. }
             | CommandError::Exists { .. }
             | CommandError::Refused(_)
+            | CommandError::ProposalRefused(_)
             | CommandError::KeyReused { .. } => problem,
         };
         problem.coded(code)

@@ -166,7 +166,7 @@ impl From<ErrorCode> for ProblemKind {
             ErrorCode::Forbidden => Self::Forbidden,
             ErrorCode::Invalid => Self::InvalidInput,
             ErrorCode::NotFound => Self::NotFound,
-            ErrorCode::Exists | ErrorCode::BoundElsewhere => Self::Conflict,
+            ErrorCode::Exists | ErrorCode::BoundElsewhere | ErrorCode::ProposalState => Self::Conflict,
             ErrorCode::Refused => Self::WrongState,
             ErrorCode::Stale => Self::StaleVersion,
             ErrorCode::KeyReused => Self::KeyReused,

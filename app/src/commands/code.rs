@@ -1,5 +1,6 @@
 //! Error codes of commands for programs: one table for HTTP and for the bus.
 
+use domain::lablet_definition::LabletDefinitionError;
 use domain::lablet_session::LabletSessionError;
 
 use super::CommandError;
@@ -19,6 +20,8 @@ pub enum ErrorCode {
     Refused,
     /// The session is bound to something else.
     BoundElsewhere,
+    /// The state of the proposal does not allow it.
+    ProposalState,
     /// The thing is in another version than was expected.
     Stale,
     /// The key was used for another command.
@@ -33,13 +36,14 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// Every code.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Forbidden,
         Self::Invalid,
         Self::NotFound,
         Self::Exists,
         Self::Refused,
         Self::BoundElsewhere,
+        Self::ProposalState,
         Self::Stale,
         Self::KeyReused,
         Self::Unavailable,
@@ -57,6 +61,7 @@ impl ErrorCode {
             Self::Exists => ("exists", "conflict", 409),
             Self::Refused => ("refused", "wrong-state", 400),
             Self::BoundElsewhere => ("bound_elsewhere", "conflict", 409),
+            Self::ProposalState => ("proposal_state", "conflict", 409),
             Self::Stale => ("stale", "stale-version", 412),
             Self::KeyReused => ("key_reused", "idempotency-key-reused", 409),
             Self::Unavailable => ("unavailable", "unavailable", 503),
@@ -85,7 +90,10 @@ impl CommandError {
     /// The class of the failure.
     pub fn error_code(&self) -> ErrorCode {
         match self {
-            Self::NotAuthorized(_) => ErrorCode::Forbidden,
+            Self::NotAuthorized(_) | Self::ProposalRefused(LabletDefinitionError::NotApplier { .. }) => {
+                ErrorCode::Forbidden
+            }
+            Self::ProposalRefused(_) => ErrorCode::ProposalState,
             Self::Invalid(_) => ErrorCode::Invalid,
             Self::NotFound { .. } => ErrorCode::NotFound,
             Self::Exists { .. } => ErrorCode::Exists,

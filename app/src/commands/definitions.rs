@@ -77,6 +77,16 @@ fn from_definition_error(error: LabletDefinitionError, id: &DefinitionId) -> Com
         LabletDefinitionError::Invalid(invalid) => CommandError::Invalid(invalid),
         LabletDefinitionError::Absent => not_found(id),
         LabletDefinitionError::Exists { id } => CommandError::Exists { what: "definition", id: id.to_string() },
+        LabletDefinitionError::UnknownProposal { id } => {
+            CommandError::NotFound { what: "proposal", id: id.to_string() }
+        }
+        LabletDefinitionError::ProposalChanged { expected, actual } => {
+            CommandError::Stale { expected: expected.into(), actual: actual.into() }
+        }
+        LabletDefinitionError::ProposalEnded { .. }
+        | LabletDefinitionError::ProposalClaimed { .. }
+        | LabletDefinitionError::ProposalNotClaimed { .. }
+        | LabletDefinitionError::NotApplier { .. } => CommandError::ProposalRefused(error),
     }
 }
 

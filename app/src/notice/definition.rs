@@ -1,11 +1,15 @@
 //! Notices about definitions.
 
 use chrono::{DateTime, Utc};
-use domain::lablet_definition::{DefinitionContent, DefinitionVersion, LabletDefinitionEvent, ResourceRequirements};
-use domain::{DefinitionId, EventId};
+use domain::lablet_definition::{
+    DefinitionContent, DefinitionVersion, LabletDefinitionEvent, Proposal, ProposalStatus, ResourceRequirements,
+    Verification,
+};
+use domain::{DefinitionId, EventId, ProposalId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
+use super::proposal::{DefinitionPolicySet, ProposalMoved, ProposalOpened, ProposalVerified};
 use super::{Draft, Notice, NoticeError, NoticeSchema};
 
 /// A definition began to exist, at revision 1.
@@ -48,6 +52,9 @@ pub(crate) struct DefinitionRevised {
     /// The events that it rests on; absent where they are too many for a message.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Vec<EventId>>,
+    /// The proposal that it applies; absent: none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proposal_id: Option<ProposalId>,
     /// Who.
     pub revised_by: String,
     /// When.
@@ -63,6 +70,17 @@ struct DefinitionIds {
 }
 
 pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
+    let moved = |definition_id, proposal_id, status, at| ProposalMoved {
+        definition_id,
+        proposal_id,
+        status,
+        revision: None,
+        superseded_by: None,
+        policy_set_by: None,
+        reason: None,
+        by: None,
+        at,
+    };
     match event {
         LabletDefinitionEvent::Created { definition_id, name, version, content, node_count, created_at } => {
             let created = DefinitionCreated {
@@ -85,6 +103,7 @@ pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Resul
             after,
             reason,
             evidence,
+            proposal_id,
             revised_by,
             revised_at,
         } => {
@@ -96,6 +115,7 @@ pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Resul
                 after: Some(after),
                 reason,
                 evidence: Some(evidence),
+                proposal_id,
                 revised_by,
                 revised_at,
             };
@@ -107,6 +127,99 @@ pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Resul
                 revision: Some(revised.revision),
             };
             draft.largest_that_fits(revised_at, revised, shorten, ids)
+        }
+        LabletDefinitionEvent::PolicySet { definition_id, before, policy, reason, set_by, set_at } => {
+            DefinitionPolicySet { definition_id, before, policy, reason, set_by, set_at }.announce(draft)
+        }
+        LabletDefinitionEvent::ProposalOpened { definition_id, proposal, opened_by, opened_at } => {
+            let Proposal {
+                proposal_id,
+                kind,
+                before,
+                after,
+                finding,
+                promise,
+                as_of,
+                sessions,
+                reason,
+                evidence,
+                rolls_back,
+            } = *proposal;
+            let (promise, evidence) = (promise.share(), Some(evidence));
+            let opened = ProposalOpened {
+                definition_id,
+                proposal_id,
+                kind,
+                before,
+                after,
+                finding,
+                promise,
+                as_of,
+                sessions,
+                reason,
+                evidence,
+                rolls_back,
+                opened_by,
+                opened_at,
+            };
+            opened.announce(draft)
+        }
+        LabletDefinitionEvent::ProposalClaimed { definition_id, proposal_id, reason, claimed_by, claimed_at } => {
+            let claimed = moved(definition_id, proposal_id, ProposalStatus::Claimed, claimed_at);
+            ProposalMoved { reason, by: Some(claimed_by), ..claimed }.announce(draft)
+        }
+        LabletDefinitionEvent::ProposalApplied {
+            definition_id,
+            proposal_id,
+            revision,
+            applied_by,
+            policy_set_by,
+            applied_at,
+        } => {
+            let applied = moved(definition_id, proposal_id, ProposalStatus::Applied, applied_at);
+            let by = Some(applied_by);
+            ProposalMoved { revision: Some(revision), policy_set_by, by, ..applied }.announce(draft)
+        }
+        LabletDefinitionEvent::ProposalFailed { definition_id, proposal_id, reason, failed_by, failed_at } => {
+            let failed = moved(definition_id, proposal_id, ProposalStatus::Failed, failed_at);
+            ProposalMoved { reason: Some(reason), by: Some(failed_by), ..failed }.announce(draft)
+        }
+        LabletDefinitionEvent::ProposalDismissed { definition_id, proposal_id, reason, dismissed_by, dismissed_at } => {
+            let dismissed = moved(definition_id, proposal_id, ProposalStatus::Dismissed, dismissed_at);
+            ProposalMoved { reason: Some(reason), by: Some(dismissed_by), ..dismissed }.announce(draft)
+        }
+        LabletDefinitionEvent::ProposalSuperseded {
+            definition_id,
+            proposal_id,
+            superseded_by,
+            reason,
+            superseded_at,
+        } => {
+            let superseded = moved(definition_id, proposal_id, ProposalStatus::Superseded, superseded_at);
+            ProposalMoved { superseded_by, reason: Some(reason), ..superseded }.announce(draft)
+        }
+        LabletDefinitionEvent::ProposalVerified {
+            definition_id,
+            proposal_id,
+            revision,
+            verification,
+            verified_by,
+            verified_at,
+        } => {
+            let Verification { held, sessions, sessions_short, evidence } = verification;
+            let evidence = Some(evidence);
+            let verified = ProposalVerified {
+                definition_id,
+                proposal_id,
+                revision,
+                held,
+                sessions,
+                sessions_short,
+                evidence,
+                verified_by,
+                verified_at,
+            };
+            verified.announce(draft)
         }
     }
 }

@@ -233,6 +233,22 @@ pub(crate) struct ObservationFailed {
     pub failed_at: DateTime<Utc>,
 }
 
+/// What was measured in a session is no evidence of what its definition needs, or is evidence again.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct EvidenceChanged {
+    /// Session and definition.
+    #[serde(flatten)]
+    pub ids: SessionIds,
+    /// Whether it counts.
+    pub counts: bool,
+    /// Why.
+    pub reason: String,
+    /// Who says so.
+    pub by: String,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
 pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
     let at = event.at();
     match event {
@@ -337,6 +353,14 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
             let failed = ObservationFailed { ids, request_id, outcome, reason, requested_by, failed_at };
             draft.largest_that_fits(at, failed, |_| {}, |failed| failed.ids)
         }
+        LabletSessionEvent::EvidenceExcluded { ids, reason, excluded_by: by, excluded_at: at } => {
+            let changed = EvidenceChanged { ids, counts: false, reason, by, at };
+            draft.largest_that_fits(at, changed, |_| {}, |changed| changed.ids)
+        }
+        LabletSessionEvent::EvidenceIncluded { ids, reason, included_by: by, included_at: at } => {
+            let changed = EvidenceChanged { ids, counts: true, reason, by, at };
+            draft.largest_that_fits(at, changed, |_| {}, |changed| changed.ids)
+        }
     }
 }
 
@@ -367,5 +391,7 @@ pub(super) fn schemas() -> Vec<NoticeSchema> {
             "The observed ports are not the allocated ones.",
         ),
         schema::<ObservationFailed>("lablet_session.observation_failed", "An observation failed or was skipped."),
+        schema::<EvidenceChanged>("lablet_session.evidence_excluded", "A session is no evidence of advice."),
+        schema::<EvidenceChanged>("lablet_session.evidence_included", "A session is evidence of advice again."),
     ]
 }

@@ -204,6 +204,32 @@ pub enum LabletSessionEvent {
         /// When.
         failed_at: DateTime<Utc>,
     },
+    /// What was measured in it is no evidence of what its definition needs.
+    #[serde(rename = "lablet_session.evidence_excluded.v1")]
+    EvidenceExcluded {
+        /// Session and definition.
+        #[serde(flatten)]
+        ids: SessionIds,
+        /// Why.
+        reason: String,
+        /// Who says so.
+        excluded_by: String,
+        /// When.
+        excluded_at: DateTime<Utc>,
+    },
+    /// What was measured in it is evidence again.
+    #[serde(rename = "lablet_session.evidence_included.v1")]
+    EvidenceIncluded {
+        /// Session and definition.
+        #[serde(flatten)]
+        ids: SessionIds,
+        /// Why.
+        reason: String,
+        /// Who says so.
+        included_by: String,
+        /// When.
+        included_at: DateTime<Utc>,
+    },
 }
 
 impl LabletSessionEvent {
@@ -243,7 +269,9 @@ impl LabletSessionEvent {
             | Self::ObserveResourcesRequested { .. }
             | Self::ResourcesObserved { .. }
             | Self::PortDriftDetected { .. }
-            | Self::ObservationFailed { .. } => return None,
+            | Self::ObservationFailed { .. }
+            | Self::EvidenceExcluded { .. }
+            | Self::EvidenceIncluded { .. } => return None,
         })
     }
 
@@ -254,7 +282,9 @@ impl LabletSessionEvent {
             | Self::ObserveResourcesRequested { ids, .. }
             | Self::ResourcesObserved { ids, .. }
             | Self::PortDriftDetected { ids, .. }
-            | Self::ObservationFailed { ids, .. } => ids,
+            | Self::ObservationFailed { ids, .. }
+            | Self::EvidenceExcluded { ids, .. }
+            | Self::EvidenceIncluded { ids, .. } => ids,
             Self::Scheduled(step)
             | Self::Instantiating(step)
             | Self::Ready(step)
@@ -277,6 +307,8 @@ impl LabletSessionEvent {
             Self::ResourcesObserved { recorded_at, .. } => *recorded_at,
             Self::PortDriftDetected { detected_at, .. } => *detected_at,
             Self::ObservationFailed { failed_at, .. } => *failed_at,
+            Self::EvidenceExcluded { excluded_at, .. } => *excluded_at,
+            Self::EvidenceIncluded { included_at, .. } => *included_at,
             Self::Scheduled(step)
             | Self::Instantiating(step)
             | Self::Ready(step)
@@ -392,6 +424,8 @@ impl DomainEvent for LabletSessionEvent {
             Self::ResourcesObserved { .. } => "lablet_session.resources_observed",
             Self::PortDriftDetected { .. } => "lablet_session.port_drift_detected",
             Self::ObservationFailed { .. } => "lablet_session.observation_failed",
+            Self::EvidenceExcluded { .. } => "lablet_session.evidence_excluded",
+            Self::EvidenceIncluded { .. } => "lablet_session.evidence_included",
         }
         .to_owned()
     }

@@ -658,3 +658,23 @@ fn a_time_that_cannot_be_shown_is_refused_by_field_and_what_is_stored_stays_read
         assert_eq!(read, recorded[0], "{old}");
     }
 }
+
+#[test]
+fn evidence_is_excluded_and_included_with_a_reason_once_each() {
+    let change = |counts| LabletSessionCommand::ChangeEvidence {
+        counts,
+        reason: serde_json::from_value(json!({"reason": "a stress test"})).unwrap(),
+        by: "admin:ada".to_owned(),
+        now: now(),
+    };
+    let mut session = LabletSession::default();
+    session.apply(created());
+    assert_eq!(session.decide(change(true)).unwrap(), Decision::AlreadyDone);
+    for counts in [false, true] {
+        let Decision::Record(events) = session.decide(change(counts)).unwrap() else { panic!("nothing happened") };
+        events.into_iter().for_each(|event| session.apply(event));
+        assert_eq!(session.present().unwrap().evidence_excluded, !counts);
+        assert_eq!(session.decide(change(counts)).unwrap(), Decision::AlreadyDone);
+    }
+    assert_eq!(LabletSession::default().decide(change(false)), Err(LabletSessionError::Absent));
+}

@@ -56,6 +56,13 @@ impl Transition {
     }
 }
 
+/// Why what was measured in a session is evidence of what its definition needs, or is none.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct EvidenceReason {
+    /// Why.
+    pub reason: Prose<1, 2_000>,
+}
+
 /// What was seen of a session's lab.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ObservationReport {

@@ -84,7 +84,14 @@ fn outcome(name: &str, body: Value) -> Option<Result<Vec<Value>, Option<Invalid>
     let of_definition = |state: &LabletDefinition, command| {
         decided(state, command, |refused| match refused {
             LabletDefinitionError::Invalid(invalid) => Some(invalid),
-            LabletDefinitionError::Absent | LabletDefinitionError::Exists { .. } => None,
+            LabletDefinitionError::Absent
+            | LabletDefinitionError::Exists { .. }
+            | LabletDefinitionError::UnknownProposal { .. }
+            | LabletDefinitionError::ProposalEnded { .. }
+            | LabletDefinitionError::ProposalClaimed { .. }
+            | LabletDefinitionError::ProposalNotClaimed { .. }
+            | LabletDefinitionError::ProposalChanged { .. }
+            | LabletDefinitionError::NotApplier { .. } => None,
         })
     };
     let of_worker = |state: &Worker, command| {

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use cqrs_es::DomainEvent;
+use domain::advice_policy::AdvicePolicyEvent;
 use domain::lablet_definition::LabletDefinitionEvent;
 use domain::lablet_session::LabletSessionEvent;
 use domain::worker::WorkerEvent;
@@ -53,6 +54,7 @@ fn every_sample_is_read_and_written_back_as_it_is() {
             "lablet_session" => decode::<LabletSessionEvent>(&name, &sample),
             "lablet_definition" => decode::<LabletDefinitionEvent>(&name, &sample),
             "worker" => decode::<WorkerEvent>(&name, &sample),
+            "advice_policy" => decode::<AdvicePolicyEvent>(&name, &sample),
             other => panic!("a sample of an unknown aggregate: {other}"),
         }
     }
@@ -63,6 +65,7 @@ fn every_event_has_a_sample() {
     let mut types = types_of::<LabletSessionEvent>();
     types.extend(types_of::<LabletDefinitionEvent>());
     types.extend(types_of::<WorkerEvent>());
+    types.extend(types_of::<AdvicePolicyEvent>());
     // `<type>+<member>.json` is another sample of a type, with a member that came later.
     let sampled = samples().into_keys().map(|name| name.split('+').next().unwrap().to_owned());
     assert_eq!(types, sampled.collect());

@@ -4,6 +4,7 @@ use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::DefinitionId;
 use domain::evidence::Evidence;
+use domain::lab_topology::LabTopology;
 use domain::lablet_definition::{
     DefinitionContent, DefinitionVersion, LabletDefinitionEvent, PortTemplate, ResourceRequirements,
 };
@@ -42,6 +43,9 @@ pub struct DefinitionRow {
     pub description: Option<String>,
     /// Number of nodes, where the author states it.
     pub node_count: Option<u32>,
+    /// Which nodes its lab has, where that is stated; left out where it is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub topology: Option<LabTopology>,
     /// What was observed of it.
     pub observations: ObservationIndicator,
     /// When it was created.
@@ -50,7 +54,7 @@ pub struct DefinitionRow {
     pub updated_at: DateTime<Utc>,
     /// Position of its last event.
     pub position: Position,
-    /// Its version for `If-Match`: the sequence of its last event. Empty while the definition itself is parked: what is
+    /// Its version for `If-Match`: the sequence of the event by which it was created, revised or given a policy. Empty while the definition itself is parked: what is
     /// shown is not what is there, and no change can rest on it.
     pub etag: String,
     /// Read models that do not show it as it is; left out where all do.
@@ -135,13 +139,13 @@ const SELECT: &str = "
     SELECT d.created_position, 'name:' || d.id || ':' || d.name AS by_name, d.id, d.name, d.version, d.revision,
            json_build_object('cpu_cores', d.cpu_cores, 'memory_gb', d.memory_gb, 'storage_gb', d.storage_gb)
                AS resource_requirements,
-           d.port_template, d.description, d.node_count,
+           d.port_template, d.description, d.node_count, d.topology,
            json_build_object('observation_count', coalesce(i.observation_count, 0),
                              'observed_sessions', coalesce(i.observed_sessions, 0),
                              'drift_sessions', coalesce(i.drift_sessions, 0),
                              'last_observed_at', i.last_observed_at,
                              'last_event_id', i.last_event_id) AS observations,
-           d.created_at, d.updated_at, d.position, '\"' || d.sequence || '\"' AS etag
+           d.created_at, d.updated_at, d.position, '\"' || d.content_sequence || '\"' AS etag
       FROM read_definitions.definitions d
       LEFT JOIN read_definitions.indicators i ON i.definition_id = d.id
      WHERE true";
@@ -248,7 +252,7 @@ impl Projections {
 pub(crate) static PROJECTOR: Projector = Projector {
     name: "definitions",
     schema: "read_definitions",
-    revision: 3,
+    revision: 4,
     follows: &[AggregateKind::Definition, AggregateKind::Session],
     keyed_by: Some((AggregateKind::Definition, "definitions")),
     rows: || Box::new(Rows::default()),
@@ -272,6 +276,9 @@ rows! {
         created_position: Position,
         position: Position,
         sequence: i64,
+        /// Of the event by which it was created, revised or given a policy.
+        content_sequence: i64,
+        topology: Option<Jsonb>,
     }
 
     /// A revision, as it is stored.
@@ -324,7 +331,7 @@ impl Fold for Rows {
         let id = recorded.log.aggregate_id.clone();
         match event {
             Event::Definition(event) => {
-                if let Ok(revision) = integer(revision_of(event), "revision") {
+                if let Some(Ok(revision)) = revision_of(event).map(|revision| integer(revision, "revision")) {
                     self.revisions.want((id.clone(), revision));
                 }
                 self.definitions.want((id,));
@@ -358,24 +365,35 @@ impl Fold for Rows {
                 | LabletSessionEvent::Expired(_)
                 | LabletSessionEvent::ObserveResourcesRequested { .. }
                 | LabletSessionEvent::PortDriftDetected { .. }
-                | LabletSessionEvent::ObservationFailed { .. } => Ok(Applied::Ignored),
+                | LabletSessionEvent::ObservationFailed { .. }
+                | LabletSessionEvent::EvidenceExcluded { .. }
+                | LabletSessionEvent::EvidenceIncluded { .. } => Ok(Applied::Ignored),
             },
             Event::Worker(_) | Event::AdvicePolicy(_) | Event::Foreign => Ok(Applied::Ignored),
         }
     }
 }
 
-/// The revision that an event makes.
-fn revision_of(event: &LabletDefinitionEvent) -> u32 {
+/// The revision that an event makes, where it makes one.
+fn revision_of(event: &LabletDefinitionEvent) -> Option<u32> {
     match event {
-        LabletDefinitionEvent::Created { .. } => 1,
-        LabletDefinitionEvent::Revised { revision, .. } => *revision,
+        LabletDefinitionEvent::Created { .. } => Some(1),
+        LabletDefinitionEvent::Revised { revision, .. } => Some(*revision),
+        LabletDefinitionEvent::PolicySet { .. }
+        | LabletDefinitionEvent::ProposalOpened { .. }
+        | LabletDefinitionEvent::ProposalClaimed { .. }
+        | LabletDefinitionEvent::ProposalApplied { .. }
+        | LabletDefinitionEvent::ProposalFailed { .. }
+        | LabletDefinitionEvent::ProposalDismissed { .. }
+        | LabletDefinitionEvent::ProposalSuperseded { .. }
+        | LabletDefinitionEvent::ProposalVerified { .. } => None,
     }
 }
 
 impl Rows {
     fn fold_definition(&mut self, event: &LabletDefinitionEvent, recorded: &Recorded) -> Result<Applied, Refused> {
-        let revision = integer(revision_of(event), "revision")?;
+        let Some(revision) = revision_of(event) else { return self.go_on(event, recorded) };
+        let revision = integer(revision, "revision")?;
         if self.revisions.get(&(recorded.log.aggregate_id.clone(), revision))?.is_some() {
             return Err(Refused::new(format!("there is a revision {revision} already")));
         }
@@ -399,6 +417,8 @@ impl Rows {
                     created_position: recorded.position(),
                     position: recorded.position(),
                     sequence: recorded.sequence(),
+                    content_sequence: recorded.sequence(),
+                    topology: content.topology.as_ref().map(jsonb).transpose()?,
                 };
                 self.definitions.insert(row, "a definition is created")?;
                 let row = StoredRevision {
@@ -422,9 +442,11 @@ impl Rows {
                 after,
                 reason,
                 evidence,
+                proposal_id: _,
                 revised_by,
                 revised_at,
             } => {
+                let topology = after.topology.as_ref().map(jsonb).transpose()?;
                 let needs = &after.resource_requirements;
                 let (cpu_cores, memory_gb) =
                     (integer(needs.cpu_cores.get(), "cpu_cores")?, integer(needs.memory_gb.get(), "memory_gb")?);
@@ -452,8 +474,30 @@ impl Rows {
                 row.updated_at = *revised_at;
                 row.position = recorded.position();
                 row.sequence = recorded.sequence();
+                row.content_sequence = recorded.sequence();
+                row.topology = topology;
                 self.revisions.insert(stored, "a definition is revised")?;
             }
+            LabletDefinitionEvent::PolicySet { .. }
+            | LabletDefinitionEvent::ProposalOpened { .. }
+            | LabletDefinitionEvent::ProposalClaimed { .. }
+            | LabletDefinitionEvent::ProposalApplied { .. }
+            | LabletDefinitionEvent::ProposalFailed { .. }
+            | LabletDefinitionEvent::ProposalDismissed { .. }
+            | LabletDefinitionEvent::ProposalSuperseded { .. }
+            | LabletDefinitionEvent::ProposalVerified { .. } => {}
+        }
+        Ok(Applied::Changed)
+    }
+
+    /// Notes an event that makes no revision. A policy outdates what a change rests on, a proposal does not.
+    fn go_on(&mut self, event: &LabletDefinitionEvent, recorded: &Recorded) -> Result<Applied, Refused> {
+        let key = (recorded.log.aggregate_id.clone(),);
+        let row = self.definitions.change(&key, "something becomes of a definition")?;
+        row.position = recorded.position();
+        row.sequence = recorded.sequence();
+        if matches!(event, LabletDefinitionEvent::PolicySet { .. }) {
+            row.content_sequence = recorded.sequence();
         }
         Ok(Applied::Changed)
     }

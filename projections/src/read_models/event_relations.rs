@@ -159,7 +159,9 @@ impl Projections {
             | LabletSessionEvent::Stopped(_)
             | LabletSessionEvent::Archived(_)
             | LabletSessionEvent::Terminated(_)
-            | LabletSessionEvent::Expired(_) => {}
+            | LabletSessionEvent::Expired(_)
+            | LabletSessionEvent::EvidenceExcluded { .. }
+            | LabletSessionEvent::EvidenceIncluded { .. } => {}
         }
         let revisions = sqlx::query_scalar!(
             "SELECT event_id FROM read_definitions.revisions

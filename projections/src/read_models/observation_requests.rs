@@ -253,7 +253,9 @@ impl Fold for Rows {
             | LabletSessionEvent::Archived(_)
             | LabletSessionEvent::Terminated(_)
             | LabletSessionEvent::Expired(_)
-            | LabletSessionEvent::PortDriftDetected { .. } => Ok(Applied::Ignored),
+            | LabletSessionEvent::PortDriftDetected { .. }
+            | LabletSessionEvent::EvidenceExcluded { .. }
+            | LabletSessionEvent::EvidenceIncluded { .. } => Ok(Applied::Ignored),
         }
     }
 }
@@ -293,7 +295,9 @@ fn request_of(event: &LabletSessionEvent) -> Option<&RequestId> {
         | LabletSessionEvent::Archived(_)
         | LabletSessionEvent::Terminated(_)
         | LabletSessionEvent::Expired(_)
-        | LabletSessionEvent::PortDriftDetected { .. } => None,
+        | LabletSessionEvent::PortDriftDetected { .. }
+        | LabletSessionEvent::EvidenceExcluded { .. }
+        | LabletSessionEvent::EvidenceIncluded { .. } => None,
     }
 }
 

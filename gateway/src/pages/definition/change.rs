@@ -54,6 +54,7 @@ pub(crate) fn content_of(row: &DefinitionRow) -> DefinitionContent {
         resource_requirements: row.resource_requirements,
         port_template: row.port_template.clone(),
         description: row.description.clone(),
+        topology: row.topology.clone(),
     }
 }
 

@@ -4,7 +4,7 @@
 
 use domain::lablet_definition::{
     DefinitionContent, DefinitionRevision, LabletDefinition, LabletDefinitionCommand, LabletDefinitionError,
-    PresentDefinition, ResourceRequirements,
+    PresentDefinition, Proposals, ResourceRequirements,
 };
 use domain::text::Prose;
 use domain::{Decide as _, Decision, DefinitionId, EventId, Invalid, Whole};
@@ -79,6 +79,7 @@ impl ParsedDraft {
             resource_requirements: self.resource_requirements,
             description,
             port_template: now.port_template.clone(),
+            topology: now.topology.clone(),
         }
     }
 
@@ -97,6 +98,7 @@ impl ParsedDraft {
         Ok(DefinitionRevision {
             resource_requirements: Some(after.resource_requirements),
             port_template: None,
+            topology: None,
             description: description.map_err(|invalid| invalid.within("description"))?,
             reason: Prose::parse(reason).map_err(|invalid| invalid.within("reason"))?,
             evidence: evidence.try_into().map_err(|invalid: Invalid| invalid.within("evidence"))?,
@@ -273,7 +275,7 @@ fn whole<const MOST: u64>(field: &str, typed: Option<&str>) -> Result<Whole<u32,
 /// # Errors
 /// What the domain would refuse.
 fn would_change(now: &DefinitionRow, revision: DefinitionRevision) -> Result<bool, Invalid> {
-    let present = LabletDefinition::Present(PresentDefinition {
+    let present = LabletDefinition::Present(Box::new(PresentDefinition {
         id: now.id.clone(),
         name: now.name.clone(),
         version: now.version.clone(),
@@ -282,14 +284,16 @@ fn would_change(now: &DefinitionRow, revision: DefinitionRevision) -> Result<boo
         node_count: now.node_count,
         created_at: now.created_at,
         updated_at: now.updated_at,
-    });
+        policy: None,
+        proposals: Proposals::default(),
+        sequence: 0,
+        content_sequence: 0,
+    }));
     let command = LabletDefinitionCommand::Revise { revision, revised_by: String::new(), now: now.updated_at };
     match present.decide(command) {
         Ok(Decision::AlreadyDone) => Ok(false),
         Ok(Decision::Record(_)) => Ok(true),
         Err(LabletDefinitionError::Invalid(invalid)) => Err(invalid),
-        Err(error @ (LabletDefinitionError::Absent | LabletDefinitionError::Exists { .. })) => {
-            Err(Invalid::new("", error.to_string(), "a definition that exists"))
-        }
+        Err(error) => Err(Invalid::new("", error.to_string(), "a definition that exists")),
     }
 }

@@ -3,6 +3,8 @@
 //! An event that this build does not understand (of a later version, or of another writer) has no words; its raw form
 //! is shown all the same.
 
+mod proposal;
+
 use domain::advice_policy::{AdvicePolicyEvent, Policy};
 use domain::lablet_definition::{DefinitionContent, LabletDefinitionEvent};
 use domain::lablet_session::{FailureOutcome, LabletSessionEvent, LifeStep, SessionIds};
@@ -148,6 +150,14 @@ fn of_session(event: &LabletSessionEvent) -> EventDescription {
                 .with_some("Asked for by", requested_by.clone())
                 .with_id("Answers the request", request_id.as_ref())
         }
+        LabletSessionEvent::EvidenceExcluded { reason, excluded_by, .. } => EventDescription::new(format!(
+            "What was measured in the session was excluded by {excluded_by}: it is no evidence of what its definition needs."
+        ))
+        .with("Why", reason),
+        LabletSessionEvent::EvidenceIncluded { reason, included_by, .. } => EventDescription::new(format!(
+            "What was measured in the session was included again by {included_by}: it is evidence of what its definition needs."
+        ))
+        .with("Why", reason),
     };
     told.of_the_session(event.ids())
 }
@@ -239,6 +249,19 @@ fn of_definition(event: &LabletDefinitionEvent) -> EventDescription {
                 .with("Configured", configured(content))
                 .with_some("Nodes", node_count.map(|count| count.to_string()))
         }
+        LabletDefinitionEvent::PolicySet { policy, reason, set_by, .. } => EventDescription::new(match policy {
+            Some(_) => format!("The definition's policy of advice was set by {set_by}."),
+            None => format!("The definition's policy of advice was given up by {set_by}: the default one applies."),
+        })
+        .with_some("Promise", policy.map(|policy| format!("{:.1} %", 100.0 * policy.promise.share())))
+        .with("Why", reason),
+        LabletDefinitionEvent::ProposalOpened { .. }
+        | LabletDefinitionEvent::ProposalClaimed { .. }
+        | LabletDefinitionEvent::ProposalApplied { .. }
+        | LabletDefinitionEvent::ProposalFailed { .. }
+        | LabletDefinitionEvent::ProposalDismissed { .. }
+        | LabletDefinitionEvent::ProposalSuperseded { .. }
+        | LabletDefinitionEvent::ProposalVerified { .. } => proposal::describe(event),
         LabletDefinitionEvent::Revised { revision, before, after, reason, evidence, revised_by, .. } => {
             let mut told = EventDescription::new(format!(
                 "The definition was revised by {revised_by}: it is now revision {revision}."
@@ -287,6 +310,9 @@ fn changes_of_definition(before: &DefinitionContent, after: &DefinitionContent) 
     }
     if before.description != after.description {
         changes.push(("Description", "was changed".to_owned()));
+    }
+    if before.topology != after.topology {
+        changes.push(("Topology", "was changed".to_owned()));
     }
     changes
 }

@@ -54,7 +54,9 @@ fn observation(event: &Event) -> Option<Observation<'_>> {
         | LabletSessionEvent::Expired(_)
         | LabletSessionEvent::ObserveResourcesRequested { .. }
         | LabletSessionEvent::PortDriftDetected { .. }
-        | LabletSessionEvent::ObservationFailed { .. } => None,
+        | LabletSessionEvent::ObservationFailed { .. }
+        | LabletSessionEvent::EvidenceExcluded { .. }
+        | LabletSessionEvent::EvidenceIncluded { .. } => None,
     }
 }
 

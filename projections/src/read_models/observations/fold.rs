@@ -157,7 +157,9 @@ impl Fold for Rows {
             | LabletSessionEvent::Terminated(_)
             | LabletSessionEvent::Expired(_)
             | LabletSessionEvent::ObserveResourcesRequested { .. }
-            | LabletSessionEvent::ObservationFailed { .. } => {}
+            | LabletSessionEvent::ObservationFailed { .. }
+            | LabletSessionEvent::EvidenceExcluded { .. }
+            | LabletSessionEvent::EvidenceIncluded { .. } => {}
         }
     }
 
@@ -231,7 +233,9 @@ impl Fold for Rows {
             | LabletSessionEvent::Terminated(_)
             | LabletSessionEvent::Expired(_)
             | LabletSessionEvent::ObserveResourcesRequested { .. }
-            | LabletSessionEvent::ObservationFailed { .. } => Ok(Applied::Ignored),
+            | LabletSessionEvent::ObservationFailed { .. }
+            | LabletSessionEvent::EvidenceExcluded { .. }
+            | LabletSessionEvent::EvidenceIncluded { .. } => Ok(Applied::Ignored),
         }
     }
 }

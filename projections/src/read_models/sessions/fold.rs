@@ -233,6 +233,11 @@ impl Fold for Rows {
                 row.open_requests -= i64::from(request_id.is_some());
                 Ok(Applied::Changed)
             }
+            LabletSessionEvent::EvidenceExcluded { excluded_at: at, .. }
+            | LabletSessionEvent::EvidenceIncluded { included_at: at, .. } => {
+                self.touch(recorded, *at, "what a session says counts otherwise")?;
+                Ok(Applied::Changed)
+            }
         }
     }
 }
