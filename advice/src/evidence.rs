@@ -1,10 +1,14 @@
 //! What one session says.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use domain::demand::ByResource;
 use domain::nominal::has_machine;
 use domain::{DefinitionId, SessionId};
+use serde::{Deserialize, Serialize};
 
+use crate::base::PoolSum;
 use crate::topology::{NodeKind, Topology};
 use domain::resource::Resource;
 
@@ -15,6 +19,32 @@ pub struct NodeDemand {
     pub kind: NodeKind,
     /// Cores or MB.
     pub demand: ByResource<Option<f64>>,
+}
+
+/// What nodes of one kind of a session needed, added up.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KindRuns {
+    /// Their kind.
+    pub kind: NodeKind,
+    /// Those whose demand is known, and the sum.
+    pub runs: ByResource<PoolSum>,
+}
+
+impl KindRuns {
+    /// Nodes added up by kind. Those that are no machines are left out, and of which nothing is known.
+    pub fn from_nodes(nodes: impl IntoIterator<Item = NodeDemand>) -> Vec<Self> {
+        let mut kinds: BTreeMap<NodeKind, ByResource<PoolSum>> = BTreeMap::new();
+        for node in nodes.into_iter().filter(|node| has_machine(&node.kind.node_definition)) {
+            let runs = kinds.entry(node.kind).or_default();
+            for resource in Resource::ALL {
+                if let Some(demand) = amount(*resource.part(&node.demand)) {
+                    resource.part_mut(runs).add(demand, resource);
+                }
+            }
+        }
+        let known = kinds.into_iter().filter(|(_, runs)| *runs != ByResource::default());
+        known.map(|(kind, runs)| Self { kind, runs }).collect()
+    }
 }
 
 /// What a session needed, by the rule of `domain::demand`: what contradicts itself and labs of which nothing ran are unknown
@@ -31,21 +61,14 @@ pub struct SessionEvidence {
     pub topology: Topology,
     /// What the lab needed: cores or MB. `None` is unknown.
     pub demand: ByResource<Option<f64>>,
-    /// What the nodes of its topology needed, as far as that is known.
-    pub nodes: Vec<NodeDemand>,
+    /// What its nodes needed, as far as that is known.
+    pub nodes: Vec<KindRuns>,
 }
 
 impl SessionEvidence {
     /// What sessions are ordered by.
     pub fn order(&self) -> (DateTime<Utc>, &SessionId) {
         (self.ended_at, &self.session_id)
-    }
-
-    /// What its nodes needed of a resource, where that is known and they are machines at all.
-    pub(crate) fn node_demands(&self, resource: Resource) -> impl Iterator<Item = (&NodeKind, f64)> {
-        let known = move |node: &'_ NodeDemand| amount(*resource.part(&node.demand));
-        let machines = self.nodes.iter().filter(|node| has_machine(&node.kind.node_definition));
-        machines.filter_map(move |node| Some((&node.kind, known(node)?)))
     }
 }
 

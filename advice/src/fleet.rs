@@ -1,6 +1,6 @@
 //! What is kept of all sessions: sums and counts, from which an estimate is made without looking at a session again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
 
 use domain::DefinitionId;
 use domain::demand::ByResource;
@@ -8,17 +8,19 @@ use domain::lablet_definition::ResourceRequirements;
 use serde::{Deserialize, Serialize};
 
 use crate::advice_score::ScoredAdvice;
-use crate::base::{Base, KindPools, PoolSum};
+use crate::base::{Base, KindPools};
 use crate::estimate::{Basis, Estimate};
 use crate::evidence::{SessionEvidence, amount};
-use crate::fleet_moments::{DefinitionMoments, FleetMoments};
+use crate::fleet_moments::DefinitionMoments;
+use crate::fleet_rows::{DefinitionRows, FleetRows, MOST_TOPOLOGIES, WholeFleet};
 use crate::method::Method;
-use crate::own_past::{OwnPast, PastScore, ShareBelow};
-use crate::persistence::Persistence;
+use crate::node_pools::{NodePools, Place};
+use crate::own_past::{PastScore, ShareBelow};
+use crate::persistence::Recent;
 use crate::prediction::Prediction;
-use crate::ratios::{LogDemand, LogDemands, TopologyDemands};
+use crate::ratios::{LogDemand, TopologyDemands};
 use crate::scores::{Bucket, Score, Scores};
-use crate::topology::{NodeKind, Topology};
+use crate::topology::{AssumedKind, NodeKind, ResolvedTopology, Topology};
 use domain::advice_policy::Promise;
 use domain::resource::Resource;
 
@@ -28,85 +30,94 @@ const MEASURED_ENOUGH: f64 = 0.8;
 /// Sessions further than this many spreads from what was expected count as ones that lie at this distance.
 const LEARNT_WITHIN: f64 = 2.5;
 
-/// What is kept of one resource over the whole fleet.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct FleetSums {
-    pools: BTreeMap<NodeKind, PoolSum>,
-    by_size: BTreeMap<NodeKind, PoolSum>,
-    by_node_definition: BTreeMap<String, PoolSum>,
-    any: PoolSum,
-    moments: FleetMoments,
-    scores: [Scores; 7],
-    persistence: Persistence,
-}
-
-/// What is kept of one resource of one definition.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct DefinitionSums {
-    pools: BTreeMap<NodeKind, PoolSum>,
-    topologies: BTreeMap<Topology, OwnDemands>,
-    moments: Option<DefinitionMoments>,
-    /// The score that its newest session had by its topology alone.
-    by_topology: Option<Score>,
-    own_past: OwnPast,
-}
-
-/// The demands of a definition's sessions of one topology: their sums, and each of them in whole parts.
-#[derive(Debug, Clone, Default, PartialEq)]
-struct OwnDemands {
-    sums: LogDemands,
-    units: BTreeMap<i64, u32>,
-}
-
-/// How advice that was possible before a session did, and what has to be known to take the session out again: kept with the
-/// session.
+/// How advice that was possible before a session did, and what it added: kept with the session, so that it can be taken out
+/// again.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SessionSteps {
+    /// Its number among the sessions of its definition, from 1.
+    pub number: u64,
+    /// Each resource.
+    pub resources: ByResource<SessionStep>,
+    /// Its topology is not kept apart, and its ratios were put down.
+    has_ratios: bool,
+    /// Its kinds that are pooled with the rest of their node definition.
+    rest: Vec<NodeKind>,
+}
+
+/// What a session added of one resource.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SessionStep {
     /// Sessions of the definition that were known before it.
     pub sessions_before: u64,
     learnt: Option<LogDemand>,
-    score: Option<Score>,
-    past: Option<PastScore>,
-    pushed_out: Option<PastScore>,
+    greatest_pushed_out: Option<i64>,
+    by_sessions: Option<BySessions>,
     by_topology: Option<Score>,
-    by_topology_before: Option<Score>,
+    by_topology_pushed_out: Option<(u64, Score)>,
     moments_before: Option<DefinitionMoments>,
+}
+
+/// What the advice by the sessions before added.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+struct BySessions {
+    score: Score,
+    past: PastScore,
+    recent: Recent,
+    pushed_out: Option<(u64, PastScore)>,
+}
+
+/// What excluding a session took out: kept with the session, so that including it puts exactly that back.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Exclusion {
+    /// Sessions of the definition that had ended.
+    ended: u64,
+    resources: ByResource<ResourceExclusion>,
+}
+
+/// What of one resource.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+struct ResourceExclusion {
+    was_among_greatest: bool,
+    was_in_own_past: bool,
+    was_by_topology: bool,
+    moments_before: Option<DefinitionMoments>,
+    moments_after: Option<DefinitionMoments>,
 }
 
 /// What is kept of all sessions.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Fleet {
     method: Method,
-    sums: ByResource<FleetSums>,
-    definitions: BTreeMap<DefinitionId, ByResource<DefinitionSums>>,
+    rows: FleetRows,
 }
 
-static NEW: DefinitionSums = DefinitionSums {
-    pools: BTreeMap::new(),
-    topologies: BTreeMap::new(),
-    moments: None,
-    by_topology: None,
-    own_past: OwnPast::NONE,
-};
+static NEW: LazyLock<DefinitionRows> = LazyLock::new(DefinitionRows::default);
+static NO_POOLS: LazyLock<NodePools> = LazyLock::new(NodePools::default);
 
 /// One resource of the fleet and of one definition, to be read.
 struct View<'a> {
     method: Method,
     resource: Resource,
-    fleet: &'a FleetSums,
-    definition: &'a DefinitionSums,
+    fleet: &'a FleetRows,
+    definition: &'a DefinitionRows,
 }
 
 impl View<'_> {
+    fn whole(&self) -> &WholeFleet {
+        self.resource.part(&self.fleet.whole)
+    }
+
     fn base(&self, topology: &Topology) -> Option<Base> {
         Base::new(topology, self.resource, |kind| {
-            let own = self.definition.pools.get(kind).copied().unwrap_or_default();
+            let all = self.fleet.pools.get(&kind.node_definition).unwrap_or(&NO_POOLS);
+            let own = self.definition.pools.get(&kind.node_definition).unwrap_or(&NO_POOLS);
+            let own = own.kind(kind, self.resource);
             KindPools {
-                others: self.fleet.pools.get(kind).copied().unwrap_or_default().without(own),
+                others: all.kind(kind, self.resource).without(own),
                 own,
-                any_image: self.fleet.by_size.get(&kind.of_any_image()).copied().unwrap_or_default(),
-                node_definition: self.fleet.by_node_definition.get(&kind.node_definition).copied().unwrap_or_default(),
-                any: self.fleet.any,
+                any_image: all.any_image(kind, self.resource),
+                node_definition: all.all(self.resource),
+                any: self.whole().any,
             }
         })
     }
@@ -115,25 +126,34 @@ impl View<'_> {
     fn topologies(&self, asked: &Topology, base: Option<&Base>) -> Vec<TopologyDemands> {
         let mut found = Vec::new();
         for (topology, own) in &self.definition.topologies {
+            let demands = self.resource.part(own).sums;
+            if demands.sessions == 0 {
+                continue;
+            }
             let is_asked = topology == asked;
             let value = if is_asked { base.map(|base| base.value) } else { self.base(topology).map(|base| base.value) };
             let value = if base.is_none() { Some(1.0) } else { value };
-            found.extend(value.map(|base| TopologyDemands { demands: own.sums, base, is_asked }));
+            found.extend(value.map(|base| TopologyDemands { demands, base, is_asked }));
         }
+        found.extend(self.ratios().filter(|_| base.is_some()));
         found
+    }
+
+    /// The sessions whose ratios were put down: they have no base beside them.
+    fn ratios(&self) -> Option<TopologyDemands> {
+        let demands = self.resource.part(&self.definition.sums).ratios;
+        (demands.sessions > 0).then_some(TopologyDemands { demands, base: 1.0, is_asked: false })
     }
 
     /// What the definition contributes to the moments.
     fn moments(&self) -> Option<DefinitionMoments> {
-        let topologies: Vec<TopologyDemands> = self
-            .definition
-            .topologies
-            .iter()
-            .filter_map(|(topology, own)| {
-                let base = self.base(topology)?;
-                Some(TopologyDemands { demands: own.sums, base: base.value, is_asked: false })
-            })
-            .collect();
+        let demands = |(topology, own)| {
+            let demands = self.resource.part::<crate::fleet_rows::OwnDemands>(own).sums;
+            let base = (demands.sessions > 0).then(|| self.base(topology))??;
+            Some(TopologyDemands { demands, base: base.value, is_asked: false })
+        };
+        let topologies: Vec<TopologyDemands> =
+            self.definition.topologies.iter().filter_map(demands).chain(self.ratios()).collect();
         DefinitionMoments::new(&topologies)
     }
 
@@ -141,18 +161,20 @@ impl View<'_> {
     fn with_basis<T>(&self, topology: &Topology, answer: impl FnOnce(&Basis<'_>) -> T) -> T {
         let base = self.base(topology);
         let topologies = self.topologies(topology, base.as_ref());
-        let largest = self.definition.topologies.get(topology).and_then(|own| own.units.keys().next_back().copied());
+        let own = self.definition.topologies.get(topology);
+        let largest = own.and_then(|own| self.resource.part(own).greatest.first());
         #[expect(clippy::cast_precision_loss, reason = "an amount has fewer than 2^53 parts")]
         let largest = largest.map(|units| units as f64 * self.resource.smallest());
+        let whole = self.whole();
         answer(&Basis {
             resource: self.resource,
             base: base.as_ref(),
             nominal: topology.nominal(self.resource),
             topologies: &topologies,
-            moments: &self.fleet.moments,
-            scores: &self.fleet.scores,
-            persistence: &self.fleet.persistence,
-            own_past: &self.definition.own_past,
+            moments: &whole.moments,
+            scores: self.resource.part(&self.fleet.scores),
+            persistence: &whole.persistence,
+            own_past: &self.resource.part(&self.definition.sums).own_past,
             method: self.method,
             largest,
         })
@@ -165,45 +187,58 @@ impl Fleet {
         Self { method, ..Self::default() }
     }
 
-    fn view<'a>(&'a self, definition: &DefinitionId, resource: Resource) -> View<'a> {
-        let sums = self.definitions.get(definition).map_or(&NEW, |sums| resource.part(sums));
-        View { method: self.method, resource, fleet: resource.part(&self.sums), definition: sums }
+    /// A fleet of which these rows are kept, or the part of them that one definition needs.
+    pub fn from_rows(rows: FleetRows) -> Self {
+        Self { method: Method::default(), rows }
     }
 
-    /// The part that an estimate for a definition with this topology reads, and that a session of it changes: what is kept of
-    /// the definition, of the kinds of nodes of its topologies and of this one, and what there is once for the whole fleet.
+    /// What is kept.
+    pub fn rows(&self) -> &FleetRows {
+        &self.rows
+    }
+
+    /// What is kept, to be stored.
+    pub fn into_rows(self) -> FleetRows {
+        self.rows
+    }
+
+    /// The part that an estimate for a definition with this topology reads, and that a session of it changes.
     #[must_use]
     pub fn part_for(&self, definition: &DefinitionId, topology: &Topology) -> Self {
-        let own = self.definitions.get(definition);
-        let part = |resource: Resource| {
-            let sums = resource.part(&self.sums);
-            let known = own.into_iter().flat_map(|own| resource.part(own).topologies.keys());
-            let kinds: BTreeSet<&NodeKind> =
-                known.chain([topology]).flat_map(Topology::kinds).map(|(kind, _)| kind).collect();
-            let sizes: BTreeSet<NodeKind> = kinds.iter().map(|kind| kind.of_any_image()).collect();
-            let names: BTreeSet<&String> = kinds.iter().map(|kind| &kind.node_definition).collect();
-            FleetSums {
-                pools: only(&sums.pools, |kind| kinds.contains(kind)),
-                by_size: only(&sums.by_size, |kind| sizes.contains(kind)),
-                by_node_definition: only(&sums.by_node_definition, |name| names.contains(name)),
-                any: sums.any,
-                moments: sums.moments,
-                scores: sums.scores.clone(),
-                persistence: sums.persistence,
-            }
-        };
-        let definitions = own.map(|own| (definition.clone(), own.clone())).into_iter().collect();
-        Self { method: self.method, sums: Resource::each(part), definitions }
+        Self { method: self.method, rows: self.rows.part_for(definition, topology) }
     }
 
-    /// Number of sums and counts of one resource that are kept apart: what a read model has as rows, scores left out.
-    pub fn row_count(&self, resource: Resource) -> usize {
-        let sums = resource.part(&self.sums);
-        let own = self.definitions.values().map(|own| {
-            let own = resource.part(own);
-            1 + own.pools.len() + own.topologies.len()
-        });
-        1 + sums.pools.len() + own.sum::<usize>()
+    fn view<'a>(&'a self, definition: &DefinitionId, resource: Resource) -> View<'a> {
+        let definition = self.rows.definitions.get(definition).unwrap_or(&NEW);
+        View { method: self.method, resource, fleet: &self.rows, definition }
+    }
+
+    /// The topology with the sizes and images that its nodes do not state: those of the most measured nodes like them, of the
+    /// definition's own labs first. What was never measured stays as it is.
+    #[must_use]
+    pub fn resolve(&self, definition: Option<&DefinitionId>, stated: &Topology) -> ResolvedTopology {
+        let own = definition.and_then(|definition| self.rows.definitions.get(definition));
+        let mut assumed = Vec::new();
+        let kinds: Vec<(NodeKind, u32)> = stated
+            .kinds()
+            .map(|(kind, count)| {
+                if kind.is_complete() {
+                    return (kind.clone(), count);
+                }
+                let of = |pools: &std::collections::BTreeMap<String, NodePools>| {
+                    let found = pools.get(&kind.node_definition)?.most_measured(kind);
+                    found.map(|(measured, runs)| (kind.completed_by(measured), runs))
+                };
+                let Some((taken, runs)) = own.and_then(|own| of(&own.pools)).or_else(|| of(&self.rows.pools)) else {
+                    return (kind.clone(), count);
+                };
+                if taken != *kind {
+                    assumed.push(AssumedKind { stated: kind.clone(), taken: taken.clone(), count, runs });
+                }
+                (taken, count)
+            })
+            .collect();
+        ResolvedTopology { topology: Topology::new(kinds), assumed }
     }
 
     /// The amount of a resource that keeps a promise for a definition with this topology. `None`: nothing is known of its
@@ -239,140 +274,257 @@ impl Fleet {
     }
 
     /// Adds a session that ended after all others. How the advice that was possible before it did goes into the scores.
-    pub fn advance(&mut self, session: &SessionEvidence) -> ByResource<SessionStep> {
-        let steps = Resource::each(|resource| {
-            let demand = amount(*resource.part(&session.demand));
-            let view = self.view(&session.definition_id, resource);
-            let scored = demand.map(|demand| Scored::new(&view, &session.topology, demand));
-            let sums = self.definitions.entry(session.definition_id.clone()).or_default();
-            let (definition, fleet) = (resource.part_mut(sums), resource.part_mut(&mut self.sums));
-            let mut step = SessionStep {
-                sessions_before: definition.topologies.values().map(|own| own.sums.sessions).sum(),
-                learnt: None,
-                score: None,
-                past: None,
-                pushed_out: None,
-                by_topology: None,
-                by_topology_before: definition.by_topology,
-                moments_before: definition.moments,
-            };
-            for (kind, demand) in session.node_demands(resource) {
-                definition.pools.entry(kind.clone()).or_default().add(demand, resource);
-                fleet.add_node(kind, demand, resource);
-            }
-            let Some((demand, scored)) = demand.zip(scored) else { return step };
-            let own = definition.topologies.entry(session.topology.clone()).or_default();
-            own.sums.add(scored.learnt);
-            step.learnt = Some(scored.learnt);
-            *own.units.entry(resource.units(demand)).or_default() += 1;
-            step.by_topology = scored.by_topology;
-            if let Some(score) = scored.by_topology {
-                fleet.replace_by_topology(definition.by_topology, Some(score));
-                definition.by_topology = Some(score);
-            }
-            if let Some((score, past)) = scored.by_sessions {
-                fleet.scores[Bucket::from_sessions(step.sessions_before).index()].add(score);
-                fleet.persistence.add(past.score, definition.own_past.recent());
-                step.pushed_out = definition.own_past.push(past);
-                (step.score, step.past) = (Some(score), Some(past));
-            }
-            self.set_moments(&session.definition_id, resource, None);
-            step
+    pub fn advance(&mut self, session: &SessionEvidence) -> SessionSteps {
+        let id = &session.definition_id;
+        let known = Resource::each(|resource| {
+            let demand = amount(*resource.part(&session.demand))?;
+            Some((demand, Scored::new(&self.view(id, resource), &session.topology, demand)))
         });
-        self.forget_if_unknown(&session.definition_id);
+        let moments_before = Resource::each(|resource| resource.part(&self.view(id, resource).definition.sums).moments);
+        let definition = self.rows.definitions.entry(id.clone()).or_default();
+        definition.ended += 1;
+        let is_apart =
+            definition.topologies.contains_key(&session.topology) || definition.topologies.len() < MOST_TOPOLOGIES;
+        let place = |kind: &&NodeKind| {
+            self.rows.pools.get(&kind.node_definition).is_some_and(|pools| pools.place(kind) == Place::Rest)
+        };
+        let rest = session.nodes.iter().map(|node| &node.kind).filter(place).cloned().collect();
+        let mut steps = SessionSteps {
+            number: definition.ended,
+            resources: moments_before.map(|moments_before| SessionStep { moments_before, ..SessionStep::default() }),
+            has_ratios: !is_apart,
+            rest,
+        };
+        for resource in Resource::ALL {
+            resource.part_mut(&mut steps.resources).sessions_before = definition.sessions(resource);
+        }
+        self.add_nodes(session, &steps);
+        for resource in Resource::ALL {
+            let Some((demand, scored)) = resource.part(&known) else { continue };
+            let step = resource.part_mut(&mut steps.resources);
+            step.learnt = if is_apart { Some(scored.learnt) } else { scored.ratio };
+            step.by_topology = scored.by_topology;
+            let Some(definition) = self.rows.definitions.get_mut(id) else { continue };
+            let own_past = &resource.part(&definition.sums).own_past;
+            step.by_sessions = scored.by_sessions.map(|(score, past)| BySessions {
+                score,
+                past,
+                recent: Recent::new(own_past.recent()),
+                pushed_out: None,
+            });
+            if is_apart {
+                let own = definition.topologies.entry(session.topology.clone()).or_default();
+                step.greatest_pushed_out = resource.part_mut(own).greatest.add(resource.units(*demand));
+            }
+            let sums = resource.part_mut(&mut definition.sums);
+            let newest_before = sums.by_topology.newest().copied();
+            if let Some(score) = step.by_topology {
+                step.by_topology_pushed_out = sums.by_topology.push(steps.number, score);
+            }
+            if let Some(by_sessions) = &mut step.by_sessions {
+                by_sessions.pushed_out = sums.own_past.0.push(steps.number, by_sessions.past);
+            }
+            let newest = sums.by_topology.newest().copied();
+            let step = step.clone();
+            self.replace_by_topology(resource, newest_before, newest);
+            self.add_counts(session, resource, &steps, &step);
+        }
+        self.settle(id, |_, computed| computed);
         steps
     }
 
-    /// A definition of which nothing is known is not kept, so that it is as if its sessions had never been.
-    fn forget_if_unknown(&mut self, id: &DefinitionId) {
-        if self.definitions.get(id).is_some_and(|sums| *sums == ByResource::default()) {
-            self.definitions.remove(id);
-        }
-    }
-
-    /// Takes the session out that was added last, by the step that adding it gave.
-    pub fn retreat(&mut self, session: &SessionEvidence, steps: &ByResource<SessionStep>) {
+    /// Takes the session out that was added last, by the steps that adding it gave: nothing of it is left.
+    pub fn retreat(&mut self, session: &SessionEvidence, steps: &SessionSteps) {
+        let id = &session.definition_id;
+        self.remove_nodes(session, steps);
         for resource in Resource::ALL {
-            let step = resource.part(steps);
-            let Some(sums) = self.definitions.get_mut(&session.definition_id) else { continue };
-            let (definition, fleet) = (resource.part_mut(sums), resource.part_mut(&mut self.sums));
-            for (kind, demand) in session.node_demands(resource) {
-                take_from(&mut definition.pools, kind, demand, resource);
-                fleet.remove_node(kind, demand, resource);
+            let step = resource.part(&steps.resources);
+            self.remove_counts(session, resource, steps, step);
+            let Some(definition) = self.rows.definitions.get_mut(id) else { continue };
+            if let Some(own) = definition.topologies.get_mut(&session.topology)
+                && let Some(demand) = amount(*resource.part(&session.demand))
+                && !steps.has_ratios
+            {
+                resource.part_mut(own).greatest.undo(resource.units(demand), step.greatest_pushed_out);
             }
-            let Some(demand) = amount(*resource.part(&session.demand)) else { continue };
-            if let Some(own) = definition.topologies.get_mut(&session.topology) {
-                if let Some(learnt) = step.learnt {
-                    own.sums.remove(learnt);
-                }
-                let units = resource.units(demand);
-                match own.units.get_mut(&units) {
-                    Some(count) if *count > 1 => *count -= 1,
-                    _ => drop(own.units.remove(&units)),
-                }
+            let sums = resource.part_mut(&mut definition.sums);
+            if let Some(by_sessions) = step.by_sessions {
+                sums.own_past.0.pop(by_sessions.pushed_out);
             }
-            definition.topologies.retain(|_, own| own.sums.sessions > 0);
+            let newest_before = sums.by_topology.newest().copied();
             if step.by_topology.is_some() {
-                fleet.replace_by_topology(step.by_topology, step.by_topology_before);
-                definition.by_topology = step.by_topology_before;
+                sums.by_topology.pop(step.by_topology_pushed_out);
             }
-            if let Some((score, past)) = step.score.zip(step.past) {
-                fleet.scores[Bucket::from_sessions(step.sessions_before).index()].remove(score);
-                definition.own_past.pop(step.pushed_out);
-                fleet.persistence.remove(past.score, definition.own_past.recent());
+            let newest = sums.by_topology.newest().copied();
+            self.replace_by_topology(resource, newest_before, newest);
+        }
+        if let Some(definition) = self.rows.definitions.get_mut(id) {
+            definition.ended = definition.ended.saturating_sub(1);
+        }
+        self.settle(id, |resource, _| resource.part(&steps.resources).moments_before);
+    }
+
+    /// Takes out what a session itself contributes, and nothing of others: the scores of later sessions tell what advice was
+    /// possible then, and stay. [`Fleet::restore`] takes what is given back.
+    pub fn exclude(&mut self, session: &SessionEvidence, steps: &SessionSteps) -> Exclusion {
+        let id = &session.definition_id;
+        let (ended, moments_before) = self.rows.definitions.get(id).map_or_else(Default::default, |definition| {
+            (definition.ended, Resource::each(|resource| resource.part(&definition.sums).moments))
+        });
+        self.remove_nodes(session, steps);
+        let mut exclusion = Exclusion { ended, resources: ByResource::default() };
+        for resource in Resource::ALL {
+            let step = resource.part(&steps.resources);
+            self.remove_counts(session, resource, steps, step);
+            let taken = resource.part_mut(&mut exclusion.resources);
+            taken.moments_before = *resource.part(&moments_before);
+            let Some(definition) = self.rows.definitions.get_mut(id) else { continue };
+            if let Some(own) = definition.topologies.get_mut(&session.topology)
+                && let Some(demand) = amount(*resource.part(&session.demand))
+                && !steps.has_ratios
+            {
+                taken.was_among_greatest = resource.part_mut(own).greatest.take_out(resource.units(demand));
             }
-            self.set_moments(&session.definition_id, resource, Some(step.moments_before));
+            let sums = resource.part_mut(&mut definition.sums);
+            taken.was_in_own_past = sums.own_past.0.take_out(steps.number);
+            let newest_before = sums.by_topology.newest().copied();
+            taken.was_by_topology = sums.by_topology.take_out(steps.number);
+            let newest = sums.by_topology.newest().copied();
+            self.replace_by_topology(resource, newest_before, newest);
         }
-        self.forget_if_unknown(&session.definition_id);
-    }
-
-    /// Puts what a definition contributes to the moments in the place of what it contributed: as given, or as its sums say.
-    fn set_moments(&mut self, id: &DefinitionId, resource: Resource, given: Option<Option<DefinitionMoments>>) {
-        let moments = given.unwrap_or_else(|| self.view(id, resource).moments());
-        let Some(sums) = self.definitions.get_mut(id) else { return };
-        let (definition, fleet) = (resource.part_mut(sums), resource.part_mut(&mut self.sums));
-        if let Some(before) = std::mem::replace(&mut definition.moments, moments) {
-            fleet.moments.remove(&before);
+        self.settle(id, |_, computed| computed);
+        if let Some(definition) = self.rows.definitions.get(id) {
+            for resource in Resource::ALL {
+                resource.part_mut(&mut exclusion.resources).moments_after = resource.part(&definition.sums).moments;
+            }
         }
-        if let Some(moments) = &moments {
-            fleet.moments.add(moments);
+        exclusion
+    }
+
+    /// Adds again what excluding a session took out. Where nothing came between, everything is as it was before.
+    pub fn restore(&mut self, session: &SessionEvidence, steps: &SessionSteps, exclusion: &Exclusion) {
+        let id = &session.definition_id;
+        self.add_nodes(session, steps);
+        for resource in Resource::ALL {
+            let (step, taken) = (resource.part(&steps.resources), resource.part(&exclusion.resources));
+            self.add_counts(session, resource, steps, step);
+            let definition = self.rows.definitions.entry(id.clone()).or_default();
+            if let Some(demand) = amount(*resource.part(&session.demand)).filter(|_| taken.was_among_greatest) {
+                let own = definition.topologies.entry(session.topology.clone()).or_default();
+                resource.part_mut(own).greatest.add(resource.units(demand));
+            }
+            let sums = resource.part_mut(&mut definition.sums);
+            if let Some(by_sessions) = step.by_sessions.filter(|_| taken.was_in_own_past) {
+                sums.own_past.0.put_back(steps.number, by_sessions.past);
+            }
+            let newest_before = sums.by_topology.newest().copied();
+            if let Some(score) = step.by_topology.filter(|_| taken.was_by_topology) {
+                sums.by_topology.put_back(steps.number, score);
+            }
+            let newest = sums.by_topology.newest().copied();
+            self.replace_by_topology(resource, newest_before, newest);
+        }
+        let now =
+            self.rows.definitions.get(id).map(|definition| {
+                (definition.ended, Resource::each(|resource| resource.part(&definition.sums).moments))
+            });
+        self.settle(id, |resource, computed| {
+            let taken = resource.part(&exclusion.resources);
+            // Bases have moved since, and with them what the sums would say.
+            let is_untouched = now.is_some_and(|(ended, moments)| {
+                ended == exclusion.ended && *resource.part(&moments) == taken.moments_after
+            });
+            if is_untouched { taken.moments_before } else { computed }
+        });
+    }
+
+    fn add_nodes(&mut self, session: &SessionEvidence, steps: &SessionSteps) {
+        for node in &session.nodes {
+            let name = &node.kind.node_definition;
+            let place = steps.place(&node.kind);
+            self.rows.pools.entry(name.clone()).or_default().add(&node.kind, place, node.runs);
+            for resource in Resource::ALL {
+                let any = &mut resource.part_mut(&mut self.rows.whole).any;
+                *any = any.with(*resource.part(&node.runs));
+            }
+            // What is pooled with the rest is nowhere taken for a kind of its own.
+            if place == Place::Kind {
+                let own = self.rows.definitions.entry(session.definition_id.clone()).or_default();
+                own.pools.entry(name.clone()).or_default().add(&node.kind, place, node.runs);
+            }
         }
     }
-}
 
-/// The pools whose key is wanted.
-fn only<K: Ord + Clone>(pools: &BTreeMap<K, PoolSum>, wanted: impl Fn(&K) -> bool) -> BTreeMap<K, PoolSum> {
-    pools.iter().filter(|(key, _)| wanted(key)).map(|(key, pool)| (key.clone(), *pool)).collect()
-}
-
-/// Takes the demand of a run out of a pool, and the pool with its last run.
-fn take_from<K: Ord>(pools: &mut BTreeMap<K, PoolSum>, key: &K, demand: f64, resource: Resource) {
-    if let Some(pool) = pools.get_mut(key) {
-        pool.remove(demand, resource);
-        if pool.runs == 0 {
-            pools.remove(key);
+    fn remove_nodes(&mut self, session: &SessionEvidence, steps: &SessionSteps) {
+        let mut own = self.rows.definitions.get_mut(&session.definition_id);
+        for node in &session.nodes {
+            let name = &node.kind.node_definition;
+            let place = steps.place(&node.kind);
+            for resource in Resource::ALL {
+                let any = &mut resource.part_mut(&mut self.rows.whole).any;
+                *any = any.without(*resource.part(&node.runs));
+            }
+            let own = own.as_mut().filter(|_| place == Place::Kind).map(|own| &mut own.pools);
+            for pools in [Some(&mut self.rows.pools), own].into_iter().flatten() {
+                if let Some(held) = pools.get_mut(name) {
+                    held.remove(&node.kind, place, node.runs);
+                    if *held == NodePools::default() {
+                        pools.remove(name);
+                    }
+                }
+            }
         }
     }
-}
 
-impl FleetSums {
-    fn add_node(&mut self, kind: &NodeKind, demand: f64, resource: Resource) {
-        self.pools.entry(kind.clone()).or_default().add(demand, resource);
-        self.by_size.entry(kind.of_any_image()).or_default().add(demand, resource);
-        self.by_node_definition.entry(kind.node_definition.clone()).or_default().add(demand, resource);
-        self.any.add(demand, resource);
+    /// Adds what can be added in any order: what the definition learns, and the scores of the fleet.
+    fn add_counts(&mut self, session: &SessionEvidence, resource: Resource, steps: &SessionSteps, step: &SessionStep) {
+        if let Some(learnt) = step.learnt {
+            let definition = self.rows.definitions.entry(session.definition_id.clone()).or_default();
+            if steps.has_ratios {
+                resource.part_mut(&mut definition.sums).ratios.add(learnt);
+            } else {
+                let own = definition.topologies.entry(session.topology.clone()).or_default();
+                resource.part_mut(own).sums.add(learnt);
+            }
+        }
+        if let Some(BySessions { score, past, recent, .. }) = step.by_sessions {
+            self.scores_mut(resource, Bucket::from_sessions(step.sessions_before)).add(score);
+            resource.part_mut(&mut self.rows.whole).persistence.add(past.score, recent);
+        }
     }
 
-    fn remove_node(&mut self, kind: &NodeKind, demand: f64, resource: Resource) {
-        take_from(&mut self.pools, kind, demand, resource);
-        take_from(&mut self.by_size, &kind.of_any_image(), demand, resource);
-        take_from(&mut self.by_node_definition, &kind.node_definition, demand, resource);
-        self.any.remove(demand, resource);
+    fn remove_counts(
+        &mut self,
+        session: &SessionEvidence,
+        resource: Resource,
+        steps: &SessionSteps,
+        step: &SessionStep,
+    ) {
+        if let Some(learnt) = step.learnt
+            && let Some(definition) = self.rows.definitions.get_mut(&session.definition_id)
+        {
+            if steps.has_ratios {
+                resource.part_mut(&mut definition.sums).ratios.remove(learnt);
+            } else if let Some(own) = definition.topologies.get_mut(&session.topology) {
+                resource.part_mut(own).sums.remove(learnt);
+            }
+        }
+        if let Some(BySessions { score, past, recent, .. }) = step.by_sessions {
+            self.scores_mut(resource, Bucket::from_sessions(step.sessions_before)).remove(score);
+            resource.part_mut(&mut self.rows.whole).persistence.remove(past.score, recent);
+        }
     }
 
-    /// A definition has one score by topology: that of its newest session.
-    fn replace_by_topology(&mut self, before: Option<Score>, now: Option<Score>) {
-        let scores = &mut self.scores[Bucket::None.index()];
+    fn scores_mut(&mut self, resource: Resource, bucket: Bucket) -> &mut Scores {
+        &mut resource.part_mut(&mut self.rows.scores)[bucket.index()]
+    }
+
+    /// A definition has one score by topology among those of the fleet: that of its newest session.
+    fn replace_by_topology(&mut self, resource: Resource, before: Option<Score>, now: Option<Score>) {
+        if before == now {
+            return;
+        }
+        let scores = self.scores_mut(resource, Bucket::None);
         if let Some(before) = before {
             scores.remove(before);
         }
@@ -380,12 +532,47 @@ impl FleetSums {
             scores.add(now);
         }
     }
+
+    /// Drops what is empty of a definition, and puts its moments in the place of those before: what `choose` takes, beside
+    /// what its sums say. A definition of which nothing is known is not kept: it is as if its sessions had never been.
+    fn settle(
+        &mut self,
+        id: &DefinitionId,
+        choose: impl Fn(Resource, Option<DefinitionMoments>) -> Option<DefinitionMoments>,
+    ) {
+        if let Some(definition) = self.rows.definitions.get_mut(id) {
+            definition.topologies.retain(|_, own| *own != ByResource::default());
+        }
+        for resource in Resource::ALL {
+            let moments = choose(resource, self.view(id, resource).moments());
+            let Some(definition) = self.rows.definitions.get_mut(id) else { continue };
+            let before = std::mem::replace(&mut resource.part_mut(&mut definition.sums).moments, moments);
+            let fleet = &mut resource.part_mut(&mut self.rows.whole).moments;
+            if let Some(before) = before {
+                fleet.remove(&before);
+            }
+            if let Some(moments) = moments {
+                fleet.add(&moments);
+            }
+        }
+        if self.rows.definitions.get(id).is_some_and(DefinitionRows::is_empty) {
+            self.rows.definitions.remove(id);
+        }
+    }
+}
+
+impl SessionSteps {
+    fn place(&self, kind: &NodeKind) -> Place {
+        if self.rest.contains(kind) { Place::Rest } else { Place::Kind }
+    }
 }
 
 /// The scores of a session under the advice that was possible before it.
 struct Scored {
-    /// What the definition learns of it.
+    /// What the definition learns of it, where its topology is kept apart.
     learnt: LogDemand,
+    /// What it learns where it is not; `None`: the topology has no base.
+    ratio: Option<LogDemand>,
     /// As if its definition had never run.
     by_topology: Option<Score>,
     /// By the sessions before it, with the share of scores below; `None`: there were none.
@@ -402,7 +589,9 @@ impl Scored {
             });
             let expected = basis.expectation().filter(|(prediction, _)| prediction.sessions > 0);
             let Some((prediction, calibration)) = expected else {
-                return Self { learnt: LogDemand::new(demand, view.resource), by_topology, by_sessions: None };
+                let learnt = LogDemand::new(demand, view.resource);
+                let ratio = basis.base.map(|base| learnt.over(base.value));
+                return Self { learnt, ratio, by_topology, by_sessions: None };
             };
             let base = basis.base.map_or(1.0, |base| base.value).ln();
             let score = Score::new(prediction.score(log - base));
@@ -416,7 +605,57 @@ impl Scored {
             } else {
                 LogDemand::new(demand, view.resource)
             };
-            Self { learnt, by_topology, by_sessions: Some((score, past)) }
+            let ratio = basis.base.map(|base| learnt.over(base.value));
+            Self { learnt, ratio, by_topology, by_sessions: Some((score, past)) }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use domain::SessionId;
+
+    use super::*;
+    use crate::evidence::{KindRuns, NodeDemand};
+
+    fn kind(image: Option<&str>, memory: Option<f64>) -> NodeKind {
+        NodeKind::new("iosv", image.map(str::to_owned), memory.map(|_| 1.0), memory)
+    }
+
+    fn run(fleet: &mut Fleet, definition: &str, kind: &NodeKind, times: u32) {
+        for number in 0..times {
+            let demand = ByResource { memory_mb: Some(400.0), ..ByResource::default() };
+            fleet.advance(&SessionEvidence {
+                session_id: SessionId::parse(format!("{definition}-{number}")).unwrap(),
+                definition_id: DefinitionId::parse(definition).unwrap(),
+                ended_at: DateTime::UNIX_EPOCH,
+                topology: Topology::new([(kind.clone(), 1)]),
+                demand,
+                nodes: KindRuns::from_nodes([NodeDemand { kind: kind.clone(), demand }]),
+            });
+        }
+    }
+
+    #[test]
+    fn a_topology_without_sizes_has_those_of_its_own_labs_else_of_most_others() {
+        let mut fleet = Fleet::default();
+        let (small, large) = (kind(Some("159"), Some(512.0)), kind(Some("159"), Some(2048.0)));
+        run(&mut fleet, "others", &small, 9);
+        run(&mut fleet, "large", &large, 2);
+        let stated = Topology::new([(kind(None, None), 3), (NodeKind::new("unheard-of", None, None, None), 1)]);
+        let of = |definition: Option<&str>| {
+            let id = definition.map(|id| DefinitionId::parse(id).unwrap());
+            fleet.resolve(id.as_ref(), &stated)
+        };
+        let found = of(None);
+        assert_eq!(found.assumed, [AssumedKind { stated: kind(None, None), taken: small.clone(), count: 3, runs: 9 }]);
+        let nominal = |found: &ResolvedTopology| {
+            let kinds = found.topology.kinds().filter(|(kind, _)| kind.node_definition == "iosv");
+            kinds.map(|(kind, count)| kind.nominal(Resource::MemoryMb).unwrap() * f64::from(count)).sum::<f64>()
+        };
+        assert_eq!((nominal(&found), nominal(&of(Some("large")))), (1536.0, 6144.0));
+        let complete = Topology::new([(large, 1)]);
+        assert_eq!(fleet.resolve(None, &complete), ResolvedTopology { topology: complete, assumed: Vec::new() });
     }
 }

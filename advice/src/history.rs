@@ -4,16 +4,15 @@
 //! or taken out, where it belongs: those after it are taken out, newest first, and added again.
 
 use domain::SessionId;
-use domain::demand::ByResource;
 
 use crate::evidence::SessionEvidence;
-use crate::fleet::{Fleet, SessionStep};
+use crate::fleet::{Fleet, SessionSteps};
 
 /// Sessions in the order of their ends, and what is kept of them.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct History {
     fleet: Fleet,
-    sessions: Vec<(SessionEvidence, ByResource<SessionStep>)>,
+    sessions: Vec<(SessionEvidence, SessionSteps)>,
 }
 
 impl History {
@@ -23,7 +22,7 @@ impl History {
     }
 
     /// The sessions, each with how the advice that was possible before it did.
-    pub fn sessions(&self) -> &[(SessionEvidence, ByResource<SessionStep>)] {
+    pub fn sessions(&self) -> &[(SessionEvidence, SessionSteps)] {
         &self.sessions
     }
 
@@ -72,7 +71,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::evidence::{NodeDemand, amount};
+    use crate::evidence::{KindRuns, NodeDemand, amount};
+    use crate::fleet::Exclusion;
+    use crate::fleet_moments::FleetMoments;
+    use crate::fleet_rows::{DefinitionSums, MOST_TOPOLOGIES};
     use crate::topology::{NodeKind, Topology};
     use domain::advice_policy::Promise;
     use domain::resource::Resource;
@@ -96,7 +98,7 @@ mod tests {
             ended_at: DateTime::from_timestamp(1_772_000_000 + 3600 * hour, 0).unwrap(),
             topology: Topology::new(kinds.map(|number| (kind(number), 1))),
             demand,
-            nodes: kinds.iter().map(|number| NodeDemand { kind: kind(*number), demand: half }).collect(),
+            nodes: KindRuns::from_nodes(kinds.iter().map(|number| NodeDemand { kind: kind(*number), demand: half })),
         }
     }
 
@@ -119,6 +121,11 @@ mod tests {
         let mut history = History::default();
         sessions.iter().cloned().for_each(|session| history.insert(session));
         history
+    }
+
+    /// What is read of a value that was stored.
+    fn stored<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T) -> T {
+        serde_json::from_str(&serde_json::to_string(value).unwrap()).unwrap()
     }
 
     proptest! {
@@ -179,11 +186,93 @@ mod tests {
                 let steps = whole.advance(session);
                 prop_assert_eq!(part.advance(session), steps.clone());
                 // What is stored of the steps suffices to take the session out again.
-                let stored = serde_json::to_string(&steps).unwrap();
                 let mut without = part.clone();
-                without.retreat(session, &serde_json::from_str(&stored).unwrap());
+                without.retreat(session, &stored(&steps));
                 prop_assert_eq!(without, before);
                 prop_assert_eq!(&part, &whole.part_for(&session.definition_id, &session.topology));
+            }
+        }
+
+        #[test]
+        fn what_is_excluded_and_included_again_is_as_before(
+            sessions in sessions(), acts in proptest::collection::vec((0_usize..16, any::<bool>()), 0..12),
+        ) {
+            let (mut fleet, mut held) = (Fleet::default(), Vec::new());
+            let mut acts = acts.into_iter();
+            for session in &sessions {
+                let steps = stored(&fleet.advance(session));
+                held.push((session, steps, None::<Exclusion>));
+                let Some((place, excludes)) = acts.next() else { continue };
+                let place = place % held.len();
+                let (session, steps, exclusion) = &mut held[place];
+                match (excludes, exclusion.take()) {
+                    (true, None) => *exclusion = Some(stored(&fleet.exclude(session, steps))),
+                    (false, Some(taken)) => fleet.restore(session, steps, &taken),
+                    (_, as_it_is) => *exclusion = as_it_is,
+                }
+                // Each session that counts, one after the other, and all of them from the first to the last and back.
+                let counted: Vec<_> = held.iter().filter(|(_, _, exclusion)| exclusion.is_none()).collect();
+                let before = fleet.clone();
+                for (session, steps, _) in &counted {
+                    let exclusion = stored(&fleet.exclude(session, steps));
+                    fleet.restore(session, steps, &exclusion);
+                    prop_assert_eq!(&fleet, &before);
+                }
+                let exclusions: Vec<_> =
+                    counted.iter().map(|(session, steps, _)| fleet.exclude(session, steps)).collect();
+                for (resource, moments) in Resource::ALL.map(|resource| (resource, resource.part(&fleet.rows().whole).moments)) {
+                    prop_assert_eq!(moments, FleetMoments::default(), "{:?}", resource);
+                }
+                for ((session, steps, _), exclusion) in counted.iter().zip(&exclusions).rev() {
+                    fleet.restore(session, steps, exclusion);
+                }
+                prop_assert_eq!(&fleet, &before);
+            }
+        }
+
+        #[test]
+        fn a_part_excludes_and_includes_as_the_whole_does(sessions in sessions()) {
+            let mut whole = Fleet::default();
+            let steps: Vec<_> = sessions.iter().map(|session| whole.advance(session)).collect();
+            for (session, steps) in sessions.iter().zip(&steps) {
+                let of = |fleet: &Fleet| fleet.part_for(&session.definition_id, &session.topology);
+                let mut part = of(&whole);
+                let exclusion = part.exclude(session, steps);
+                prop_assert_eq!(&whole.exclude(session, steps), &exclusion);
+                prop_assert_eq!(&part, &of(&whole));
+                part.restore(session, steps, &exclusion);
+                whole.restore(session, steps, &exclusion);
+                prop_assert_eq!(&part, &of(&whole));
+            }
+        }
+
+        #[test]
+        fn sessions_with_ever_other_topologies_are_kept_in_a_bounded_number_of_rows(
+            demands in proptest::collection::vec(1.0..4000.0_f64, 60..80),
+        ) {
+            let mut fleet = Fleet::default();
+            let mut states = Vec::new();
+            for (number, demand) in demands.iter().enumerate() {
+                let nodes = u32::try_from(number).unwrap() + 1;
+                let mut session = session(number, 0, 0, [0, 1], [None, Some(*demand), None]);
+                session.topology = Topology::new([(kind(0), nodes)]);
+                let before = fleet.clone();
+                let steps = stored(&fleet.advance(&session));
+                states.push((session, steps, before));
+            }
+            let own = &fleet.rows().definitions[&definition(0)];
+            prop_assert_eq!((own.topologies.len(), own.sessions(Resource::MemoryMb)), (MOST_TOPOLOGIES, demands.len() as u64));
+            let stored_rows = serde_json::to_string(&own.sums.memory_mb).unwrap();
+            prop_assert_eq!(&serde_json::from_str::<DefinitionSums>(&stored_rows).unwrap(), &own.sums.memory_mb);
+            for (session, steps, _) in &states {
+                let held = fleet.clone();
+                let exclusion = fleet.exclude(session, steps);
+                fleet.restore(session, steps, &exclusion);
+                prop_assert_eq!(&fleet, &held);
+            }
+            for (session, steps, before) in states.iter().rev() {
+                fleet.retreat(session, steps);
+                prop_assert_eq!(&fleet, before);
             }
         }
 

@@ -1,10 +1,9 @@
 //! What a definition's own past says of its advice: calibration over the fleet keeps a promise on average, and a definition
 //! that keeps missing corrects its own.
 
-use std::collections::VecDeque;
-
 use serde::{Deserialize, Serialize};
 
+use crate::newest::Newest;
 use crate::scores::Score;
 
 /// Most sessions that a correction looks back on.
@@ -50,34 +49,20 @@ pub struct PastScore {
     pub share: ShareBelow,
 }
 
-/// A definition's last sessions, oldest first. They are kept without a promise, so that they tell of any.
+/// A definition's last sessions. They are kept without a promise, so that they tell of any.
+pub type PastScores = Newest<PastScore, LONGEST>;
+
+/// What a definition's last sessions say of its advice.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct OwnPast(VecDeque<PastScore>);
+pub struct OwnPast(pub PastScores);
 
 impl OwnPast {
-    /// That of a definition without sessions.
-    pub(crate) const NONE: Self = Self(VecDeque::new());
-
-    /// Adds the newest session; the oldest one, which it pushes out, is given back.
-    pub fn push(&mut self, newest: PastScore) -> Option<PastScore> {
-        self.0.push_back(newest);
-        if self.0.len() > LONGEST { self.0.pop_front() } else { None }
-    }
-
-    /// Takes the newest session out, and puts back the one that it pushed out.
-    pub fn pop(&mut self, pushed_out: Option<PastScore>) {
-        self.0.pop_back();
-        if let Some(oldest) = pushed_out {
-            self.0.push_front(oldest);
-        }
-    }
-
     /// By how many spreads the last few sessions lay above what was expected of them, the newest counting most: what sessions of
     /// one cohort have in common, and what has changed of late.
     pub fn recent(&self) -> f64 {
         let (mut weight, mut weights, mut sum) = (1.0, 1.0, 0.0);
-        for past in self.0.iter().rev().take(RECENT) {
+        for past in self.0.iter().take(RECENT) {
             sum += weight * past.score.spreads().clamp(-FURTHEST, FURTHEST);
             weights += weight;
             weight *= RECENT_DECAY;
@@ -93,7 +78,7 @@ impl OwnPast {
         let bounds = ((1.0 - MOST_MISSES * misses).max(promise / 2.0), 1.0 - LEAST_MISSES * misses);
         let mut weight = 1.0;
         let mut shares: Vec<(f64, f64)> = Vec::with_capacity(self.0.len());
-        for past in self.0.iter().rev() {
+        for past in self.0.iter() {
             shares.push((past.share.get(), weight));
             weight *= DECAY;
         }
@@ -126,9 +111,9 @@ mod tests {
 
     fn past(shares: &[f64]) -> OwnPast {
         let mut past = OwnPast::default();
-        shares.iter().for_each(|share| {
-            past.push(PastScore { score: Score::new(1.0), share: ShareBelow::new(*share) });
-        });
+        for (session, share) in (1..).zip(shares) {
+            past.0.push(session, PastScore { score: Score::new(1.0), share: ShareBelow::new(*share) });
+        }
         past
     }
 
@@ -151,13 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_pushed_out_comes_back() {
-        let mut held = past(&[0.25; 64]);
-        let before = held.clone();
-        let pushed_out = held.push(PastScore { score: Score::new(1.0), share: ShareBelow::new(0.75) });
-        assert_ne!(held, before);
-        held.pop(pushed_out);
-        assert_eq!(held, before);
+    fn no_more_than_64_sessions_count() {
         assert_eq!(past(&[0.5; 100]).missed(0.9).0, 64);
     }
 }

@@ -15,16 +15,29 @@ pub struct Persistence {
     squares: i64,
 }
 
+/// By how much the sessions right before one lay above what was expected, in whole parts of a spread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Recent(i64);
+
+impl Recent {
+    /// That of this many spreads.
+    #[expect(clippy::cast_possible_truncation, reason = "scores are within a few spreads")]
+    pub fn new(spreads: f64) -> Self {
+        Self((spreads * SCORE_PARTS).round() as i64)
+    }
+}
+
 impl Persistence {
     /// Adds a session's score, and by how much those right before it lay above what was expected.
-    pub fn add(&mut self, score: Score, recent: f64) {
+    pub fn add(&mut self, score: Score, recent: Recent) {
         let (score, recent) = parts(score, recent);
         self.products += score * recent;
         self.squares += recent * recent;
     }
 
     /// Takes out what was added before.
-    pub fn remove(&mut self, score: Score, recent: f64) {
+    pub fn remove(&mut self, score: Score, recent: Recent) {
         let (score, recent) = parts(score, recent);
         self.products -= score * recent;
         self.squares -= recent * recent;
@@ -38,10 +51,9 @@ impl Persistence {
     }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "scores are within a few spreads")]
-fn parts(score: Score, recent: f64) -> (i64, i64) {
+fn parts(score: Score, Recent(recent): Recent) -> (i64, i64) {
     let score = score.spreads().clamp(-FURTHEST, FURTHEST);
-    ((score * SCORE_PARTS).round() as i64, (recent * SCORE_PARTS).round() as i64)
+    (Recent::new(score).0, recent)
 }
 
 #[cfg(test)]
@@ -53,8 +65,8 @@ mod tests {
         let (mut staying, mut changing) = (Persistence::default(), Persistence::default());
         for number in 0..1000 {
             let recent = if number % 2 == 0 { 1.0 } else { -1.0 };
-            staying.add(Score::new(0.5 * recent), recent);
-            changing.add(Score::new(if number % 4 < 2 { 1.0 } else { -1.0 }), recent);
+            staying.add(Score::new(0.5 * recent), Recent::new(recent));
+            changing.add(Score::new(if number % 4 < 2 { 1.0 } else { -1.0 }), Recent::new(recent));
         }
         assert!((staying.share() - 0.5).abs() < 0.02, "{}", staying.share());
         assert!(changing.share() < 0.01, "{}", changing.share());
@@ -64,10 +76,10 @@ mod tests {
     #[test]
     fn what_is_taken_out_was_never_there() {
         let mut held = Persistence::default();
-        held.add(Score::new(1.5), 0.3);
+        held.add(Score::new(1.5), Recent::new(0.3));
         let before = held;
-        held.add(Score::new(9.0), -0.7);
-        held.remove(Score::new(9.0), -0.7);
+        held.add(Score::new(9.0), Recent::new(-0.7));
+        held.remove(Score::new(9.0), Recent::new(-0.7));
         assert_eq!(held, before);
     }
 }

@@ -26,6 +26,12 @@ impl LogDemand {
         let (least, most) = (bound(expected - furthest), bound(expected + furthest));
         Self(resource.log_units(demand).clamp(least.min(most), most))
     }
+
+    /// That of the ratio to this amount, which is more than zero.
+    #[expect(clippy::cast_possible_truncation, reason = "logarithms of amounts are within ±30")]
+    pub(crate) fn over(self, base: f64) -> Self {
+        Self(self.0 - (base.ln() * LOG_PARTS).round() as i64)
+    }
 }
 
 /// Logarithms of the demands of a definition's sessions of one topology, added up in parts of [`LOG_PARTS`].

@@ -368,7 +368,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::evidence::{NodeDemand, SessionEvidence};
+    use crate::evidence::{KindRuns, NodeDemand, SessionEvidence};
     use crate::history::History;
     use crate::topology::{NodeKind, Topology};
     use domain::advice_policy::Limits;
@@ -396,7 +396,7 @@ mod tests {
                 ended_at: DateTime::from_timestamp(1_772_000_000 + 3600 * i64::try_from(number).unwrap(), 0).unwrap(),
                 topology: topology(),
                 demand: only_memory(*demand),
-                nodes: topology().kinds().map(node).collect(),
+                nodes: KindRuns::from_nodes(topology().kinds().map(node)),
             });
         }
     }

@@ -50,6 +50,22 @@ impl NodeKind {
         Self { image_definition: None, ..self.clone() }
     }
 
+    /// Whether its image and its sizes are known.
+    pub fn is_complete(&self) -> bool {
+        self.image_definition.is_some() && self.nominal_cpu_parts.is_some() && self.nominal_memory_mb.is_some()
+    }
+
+    /// The kind with what is unknown of it as in another one.
+    #[must_use]
+    pub fn completed_by(&self, other: &Self) -> Self {
+        Self {
+            node_definition: self.node_definition.clone(),
+            image_definition: self.image_definition.clone().or_else(|| other.image_definition.clone()),
+            nominal_cpu_parts: self.nominal_cpu_parts.or(other.nominal_cpu_parts),
+            nominal_memory_mb: self.nominal_memory_mb.or(other.nominal_memory_mb),
+        }
+    }
+
     /// What CML gives such a node: cores or MB. Nothing is known of its disk.
     #[expect(clippy::cast_precision_loss, reason = "a node has at most 1e9 MB")]
     pub fn nominal(&self, resource: Resource) -> Option<f64> {
@@ -62,8 +78,47 @@ impl NodeKind {
 }
 
 /// How many nodes of which kind a lab has. Connectors and switches that are no machines are left out: they need nothing.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// A lab with more than 200 kinds is unknown.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(from = "Vec<(NodeKind, u32)>", into = "Vec<(NodeKind, u32)>")]
 pub struct Topology(BTreeMap<NodeKind, u32>);
+
+/// Most kinds of nodes of a topology: what is kept by kind is bounded by it.
+const MOST_KINDS: usize = 200;
+
+/// A topology with the sizes that it does not state itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvedTopology {
+    /// The topology.
+    pub topology: Topology,
+    /// Which of its nodes are taken to be as others.
+    pub assumed: Vec<AssumedKind>,
+}
+
+/// Nodes that state no image or size, and are taken to be as the most measured ones like them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AssumedKind {
+    /// As it is stated.
+    pub stated: NodeKind,
+    /// What it is taken for.
+    pub taken: NodeKind,
+    /// How many such nodes there are.
+    pub count: u32,
+    /// Measured runs of nodes like that.
+    pub runs: u64,
+}
+
+impl From<Vec<(NodeKind, u32)>> for Topology {
+    fn from(kinds: Vec<(NodeKind, u32)>) -> Self {
+        Self::new(kinds)
+    }
+}
+
+impl From<Topology> for Vec<(NodeKind, u32)> {
+    fn from(topology: Topology) -> Self {
+        topology.0.into_iter().collect()
+    }
+}
 
 impl Topology {
     /// The topology of these nodes, each kind with a count. A kind that is named twice is added up.
@@ -74,7 +129,7 @@ impl Topology {
             let sum: &mut u32 = kinds.entry(kind).or_default();
             *sum = sum.saturating_add(count);
         }
-        Self(kinds)
+        if kinds.len() > MOST_KINDS { Self::default() } else { Self(kinds) }
     }
 
     /// Its kinds with their counts, in a fixed order.
@@ -135,6 +190,14 @@ mod tests {
         )
         .unwrap();
         assert_eq!(Topology::from(&stated), Topology::new([(kind("iosv", Some(512.0)), 3)]));
+    }
+
+    #[test]
+    fn a_topology_of_too_many_kinds_is_unknown_and_one_that_was_stored_is_read_again() {
+        let of = |kinds: u32| Topology::new((0..kinds).map(|number| (kind("iosv", Some(f64::from(number))), 1)));
+        assert_eq!((of(200).node_count(), of(201)), (200, Topology::default()));
+        let stored = serde_json::to_string(&of(3)).unwrap();
+        assert_eq!(serde_json::from_str::<Topology>(&stored).unwrap(), of(3));
     }
 
     #[test]

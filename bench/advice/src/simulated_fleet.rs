@@ -1,6 +1,6 @@
 //! A fleet of simulated labs.
 
-use advice::evidence::{NodeDemand, SessionEvidence};
+use advice::evidence::{KindRuns, NodeDemand, SessionEvidence};
 use advice::topology::{NodeKind, Topology};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::demand::ByResource;
@@ -240,6 +240,6 @@ fn evidence(
         ended_at,
         topology: definition.topology(kinds),
         demand,
-        nodes: definition.nodes.iter().zip(nodes).map(node).collect(),
+        nodes: KindRuns::from_nodes(definition.nodes.iter().zip(nodes).map(node)),
     })
 }
