@@ -4,6 +4,7 @@
 
 mod event;
 mod proposal;
+mod proposals;
 
 use std::collections::BTreeSet;
 
@@ -15,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 pub use self::event::LabletDefinitionEvent;
 pub use self::proposal::{
-    AppliedProposal, CurrentProposal, Finding, NewProposal, NewVerification, Proposal, ProposalCommand, ProposalKind,
-    ProposalStatus, ProposalStep, Proposals, Verification,
+    Finding, NewProposal, NewVerification, Proposal, ProposalKind, ProposalStatus, ProposalStep, Verification,
 };
+pub use self::proposals::{AppliedProposal, CurrentProposal, ProposalCommand, Proposals};
 use crate::advice_policy::{Applier, NewPolicy, SetPolicy};
 use crate::decision::{self, Decide, Decision};
 use crate::ids::{DefinitionId, EventId, ProposalId};
