@@ -24,7 +24,7 @@ use crate::feed::Limits;
 use crate::projector::Recorded;
 use crate::read_models::ReadModel;
 use crate::rebuild::RebuildOptions;
-use crate::writer::{BatchError, Moved, Writer};
+use crate::writer::{BatchError, BatchSize, Moved, Writer};
 
 /// Settings of the runner.
 #[derive(Debug, Clone)]
@@ -63,9 +63,6 @@ const PAGE: Limits = Limits { events: 1_000, bytes: 2 * 1024 * 1024 };
 const FULL_BYTES: usize = 1024 * 1024;
 /// Bytes of rows, about, at which a batch is written.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
-/// A batch shrinks when its transaction takes longer: nobody who reads the log passes one that is open. It grows while it
-/// takes less than half of it.
-const LONG_TRANSACTION: Duration = Duration::from_millis(100);
 /// The first look after a wake-up signal that found nothing yet: the event may wait for an older transaction to end.
 const FIRST_LOOK: Duration = Duration::from_millis(5);
 
@@ -158,7 +155,7 @@ impl Runner {
         let mut failures = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         let mut looks = Backoff::new(FIRST_LOOK, self.options.poll);
         let mut writer = Writer::new(&self.projections.pool, model, Tables::Live);
-        let mut size = FIRST_BATCH.min(self.options.batch);
+        let mut size = BatchSize::new(FIRST_BATCH, self.options.batch);
         let mut fed = self.projections.feed.end();
         // Until the log was found to end somewhere, it is read.
         let mut reads_log = true;
@@ -168,7 +165,7 @@ impl Runner {
             let goes_by_bus = *is_fed.borrow_and_update();
             let started = tokio::time::Instant::now();
             let knew_checkpoint = writer.knows_checkpoint();
-            match self.projections.step(model, &mut writer, &mut size, self.options.batch, reads_log, token).await {
+            match self.projections.step(model, &mut writer, &mut size, reads_log, token).await {
                 Ok(Step::Moved { is_full, changed }) => {
                     failures.reset();
                     looks.reset();
@@ -267,12 +264,11 @@ impl Projections {
     /// The database or the log does not answer.
     pub async fn catch_up(&self, model: ReadModel) -> Result<(), CatchUpError> {
         let mut writer = Writer::new(&self.pool, model, Tables::Live);
-        let mut size = FIRST_BATCH;
-        let most = RunnerOptions::default().batch;
+        let mut size = BatchSize::new(FIRST_BATCH, RunnerOptions::default().batch);
         let token = CancellationToken::new();
         loop {
             let knew_checkpoint = writer.knows_checkpoint();
-            match self.step(model, &mut writer, &mut size, most, true, &token).await.map_err(CatchUpError)? {
+            match self.step(model, &mut writer, &mut size, true, &token).await.map_err(CatchUpError)? {
                 Step::Moved { .. } => self.announce_move(),
                 Step::Again => {}
                 Step::Elsewhere if knew_checkpoint => {}
@@ -287,8 +283,7 @@ impl Projections {
         &self,
         model: ReadModel,
         writer: &mut Writer,
-        size: &mut usize,
-        most: usize,
+        size: &mut BatchSize,
         reads_log: bool,
         token: &CancellationToken,
     ) -> Result<Step, StepError> {
@@ -311,7 +306,7 @@ impl Projections {
         if !reads_log && self.feed.end_position() <= from.position {
             return Ok(Step::Idle);
         }
-        let first = self.feed.after(&self.log, model, from.position, PAGE.at_most(*size)).await;
+        let first = self.feed.after(&self.log, model, from.position, PAGE.at_most(size.events())).await;
         let first = first.map_err(BatchError::Log)?;
         if first.is_empty() {
             // Nothing to see is not yet nothing to do: an open transaction may keep events from every reader.
@@ -322,12 +317,12 @@ impl Projections {
         let started = tokio::time::Instant::now();
         let span = batch_span(model);
         let mut batch = Batch::default();
-        let applied = self.apply(model, writer, *size, reads_log, first, &mut batch);
+        let applied = self.apply(model, writer, size.events(), reads_log, first, &mut batch);
         let moved = applied.instrument(span.clone()).await?;
         let Some(moved) = moved else { return Ok(Step::Again) };
         let Moved::To { events: handled, parked, changed, written_in } = moved else { return Ok(Step::Elsewhere) };
         batch.record(&span, handled);
-        *size = next_size(*size, most, written_in);
+        *size = size.after(written_in);
         let age = batch.newest.map(|newest| self.log.clock().now() - newest);
         record(model, handled, parked, started.elapsed(), age);
         Ok(Step::Moved { is_full: batch.is_full || handled < batch.events, changed })
@@ -445,17 +440,6 @@ fn batch_span(model: ReadModel) -> tracing::Span {
     )
 }
 
-/// Bounds how long a transaction is open by how long the one before was.
-fn next_size(size: usize, most: usize, written_in: Duration) -> usize {
-    if written_in > LONG_TRANSACTION {
-        (size / 2).max(1)
-    } else if written_in < LONG_TRANSACTION / 2 {
-        (size * 2).min(most)
-    } else {
-        size
-    }
-}
-
 /// Why a look at the log failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum StepError {
@@ -469,18 +453,3 @@ pub(crate) enum StepError {
 #[derive(Debug, thiserror::Error)]
 #[error("the read model cannot be moved")]
 pub struct CatchUpError(#[source] StepError);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_batch_halves_after_a_long_transaction_and_grows_after_a_short_one_within_its_bounds() {
-        let next = |size, factor: f64| next_size(size, 256, LONG_TRANSACTION.mul_f64(factor));
-        assert_eq!([64, 3, 1].map(|size| next(size, 1.01)), [32, 1, 1]);
-        assert_eq!([64, 200, 256].map(|size| next(size, 0.49)), [128, 256, 256]);
-        assert_eq!(next(64, 0.75), 64);
-        // From the largest batch to one event takes eight long transactions.
-        assert_eq!((0..8).fold(256, |size, _| next(size, 2.0)), 1);
-    }
-}

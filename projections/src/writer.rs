@@ -32,6 +32,42 @@ const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 /// From so many events on, rows that are new are written by `COPY`: several statements instead of one, each cheaper a row.
 const COPIED_FROM: usize = 200;
 
+/// A batch shrinks when its transaction takes longer: nobody who reads the log passes one that is open. It grows while it
+/// takes less than half of it.
+const LONG_TRANSACTION: Duration = Duration::from_millis(100);
+
+/// How many events are written at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BatchSize {
+    events: usize,
+    most: usize,
+}
+
+impl BatchSize {
+    /// So many at first, and at most.
+    pub(crate) const fn new(first: usize, most: usize) -> Self {
+        Self { events: if first < most { first } else { most }, most }
+    }
+
+    /// So many.
+    pub(crate) fn events(self) -> usize {
+        self.events
+    }
+
+    /// Bounds how long a transaction is open by how long the one before was.
+    #[must_use]
+    pub(crate) fn after(self, written_in: Duration) -> Self {
+        let events = if written_in > LONG_TRANSACTION {
+            (self.events / 2).max(1)
+        } else if written_in < LONG_TRANSACTION / 2 {
+            (self.events * 2).min(self.most)
+        } else {
+            self.events
+        };
+        Self { events, ..self }
+    }
+}
+
 /// How a batch went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Moved {
@@ -229,11 +265,11 @@ impl Writer {
         refused: Option<&Refused>,
     ) -> Result<Option<Refused>, BatchError> {
         let Some(last) = events.last() else { return Ok(None) };
-        // Rows are as they were at the checkpoint, so that is read first.
-        self.checkpoint().await?;
+        // Rows are as they were at the checkpoint, so that is read first. Before the first event there are none.
+        let nothing_stored = self.checkpoint().await?.position == Position::START;
         let mut connection = self.connection.acquire().await?;
         let rows = self.rows.get_or_insert_with(|| WorkingSet::new(self.model, self.tables));
-        rows.load(&mut connection, events, false).await?;
+        rows.load(&mut connection, events, nothing_stored).await?;
         let outcome = match rows.fold(&mut connection, events, refused).await {
             Ok(outcome) => outcome,
             Err(FoldError::Database(error)) => return Err(error.into()),
@@ -283,4 +319,20 @@ impl Writer {
 
 fn timed_out() -> BatchError {
     sqlx::Error::Io(std::io::ErrorKind::TimedOut.into()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_halves_after_a_long_transaction_and_grows_after_a_short_one_within_its_bounds() {
+        let next = |size, factor: f64| BatchSize::new(size, 256).after(LONG_TRANSACTION.mul_f64(factor)).events();
+        assert_eq!([64, 3, 1].map(|size| next(size, 1.01)), [32, 1, 1]);
+        assert_eq!([64, 200, 256].map(|size| next(size, 0.49)), [128, 256, 256]);
+        assert_eq!(next(64, 0.75), 64);
+        // From the largest batch to one event takes eight long transactions.
+        let smallest = (0..8).fold(BatchSize::new(256, 256), |size, _| size.after(2 * LONG_TRANSACTION));
+        assert_eq!(smallest.events(), 1);
+    }
 }

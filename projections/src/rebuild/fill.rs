@@ -1,14 +1,11 @@
 //! Fills the tables of the next one from the log.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use app::database::DedicatedConnection;
 use app::log::{Log, LogError, Position};
 use sqlx::postgres::PgConnection;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::RebuildError;
@@ -18,18 +15,14 @@ use crate::feed;
 use crate::projector::Recorded;
 use crate::read_models::ReadModel;
 use crate::working_set::{FoldError, WorkingSet};
-use crate::writer::{Moved, SETTINGS, Writer, refusal};
+use crate::writer::{BatchSize, Moved, Writer};
 
 /// Events read at once.
 const PAGE: usize = 1_000;
-/// Rows in memory are written after so many events,
-const FIRST_WRITE: usize = 1_000;
-/// at most so many,
-const MOST_WRITTEN: usize = 8_000;
-/// or so many bytes of their payloads.
+/// Rows in memory are written after so many events at first, and at most.
+const WRITTEN: BatchSize = BatchSize::new(1_000, 8_000);
+/// Bytes of rows, about, at which they are written in any case.
 const MOST_BYTES: usize = 8 * 1024 * 1024;
-/// A write takes fewer events the next time when its transaction takes longer, and more when it takes less than half.
-const LONG_TRANSACTION: Duration = Duration::from_millis(120);
 /// Most events that are applied while others wait: to go from nearly there to where the live rows are.
 const LAST_EVENTS: usize = 500;
 
@@ -37,8 +30,8 @@ const LAST_EVENTS: usize = 500;
 enum Filled {
     /// There is no more to read.
     ToTheEnd { events: u64 },
-    /// An event up to here cannot be applied. Nothing after the checkpoint was kept.
-    Faulty { events: u64, until: Position },
+    /// One event cannot be applied with the others: the next attempt finds it. What was not written is read again.
+    Faulty { events: u64 },
 }
 
 impl Projections {
@@ -46,107 +39,70 @@ impl Projections {
     /// took.
     pub(super) async fn fill(&self, model: ReadModel, token: &CancellationToken) -> Result<u64, RebuildError> {
         let mut all = 0;
+        // Its connection is closed with it: a `COPY` that is dropped half-way would leave one of the pool with answers that
+        // its next user takes for theirs.
+        let mut writer = Writer::new(&self.pool, model, Tables::Next);
         loop {
             if token.is_cancelled() {
                 return Err(RebuildError::Stopped);
             }
             let live = Checkpoint::read(&self.pool, &Tables::Live.schema(model)).await?;
-            let from = Checkpoint::read(&self.pool, &Tables::Next.schema(model)).await?;
+            let from = writer.checkpoint().await?.position;
             let up_to = (live.revision == model.projector().revision).then_some(live.position);
-            if up_to.is_some_and(|up_to| from.position >= up_to) {
+            if up_to.is_some_and(|up_to| from >= up_to) {
                 return Ok(all);
             }
-            match self.fill_from(model, from, up_to, token).await? {
+            match self.fill_from(&mut writer, from, up_to, token).await? {
                 Filled::ToTheEnd { events: 0 } => return Ok(all),
-                Filled::ToTheEnd { events } => all += events,
-                Filled::Faulty { events, until } => {
-                    all += events + self.apply_carefully(model, until, token).await?;
-                }
+                Filled::ToTheEnd { events } | Filled::Faulty { events } => all += events,
             }
         }
     }
 
-    /// Reads and folds, and writes what is in memory now and then, by `COPY` where rows are new.
+    /// Reads and folds, and writes what is in memory now and then.
     async fn fill_from(
         &self,
-        model: ReadModel,
-        from: Checkpoint,
+        writer: &mut Writer,
+        from: Position,
         up_to: Option<Position>,
         token: &CancellationToken,
     ) -> Result<Filled, RebuildError> {
         let (pages, mut read) = mpsc::channel(1);
         // Reading and decoding go on while rows are folded and written; the task ends with this set.
         let mut reading = JoinSet::new();
-        reading.spawn(read_pages(self.log.clone(), from.position, up_to, pages));
-        let mut checkpoint = from;
-        let mut nothing_stored = from.position == Position::START;
-        let mut set = WorkingSet::new(model, Tables::Next);
-        // Closed with this future: a `COPY` that is dropped half-way would leave one of the pool with answers that its next
-        // user takes for theirs.
-        let mut dedicated = DedicatedConnection::new(self.pool.connect_options().as_ref().clone(), SETTINGS);
-        let mut connection = dedicated.acquire().await?;
-        let (mut written, mut size) = (0, FIRST_WRITE);
-        let (mut pending, mut bytes, mut reached) = (0, 0, from.position);
+        reading.spawn(read_pages(self.log.clone(), from, up_to, pages));
+        let (mut written, mut pending, mut size) = (0, 0, WRITTEN);
         loop {
             let page = read.recv().await.transpose()?;
             let is_last = page.is_none();
             if let Some(events) = page {
-                set.load(&mut connection, &events, nothing_stored).await?;
-                reached = events.last().map_or(reached, |event| event.position());
-                match set.fold(&mut connection, &events, None).await {
-                    Ok(_) => {}
-                    Err(FoldError::Database(error)) => return Err(error.into()),
-                    Err(FoldError::HalfFolded(_)) => return Ok(Filled::Faulty { events: written, until: reached }),
-                }
-                pending += events.len();
-                bytes += events.iter().map(|event| event.bytes).sum::<usize>();
-            }
-            if pending > 0 && (is_last || pending >= size || bytes >= MOST_BYTES) {
-                let started = Instant::now();
-                let moved = match set.copy(&mut connection, checkpoint, reached).await {
-                    Ok(moved) => moved.ok_or_else(another_is_under_way)?,
-                    Err(error) => {
-                        return match refusal(&error) {
-                            Some(_) => Ok(Filled::Faulty { events: written, until: reached }),
-                            None => Err(error.into()),
-                        };
+                if writer.is_before_fault() {
+                    match writer.apply(&events).await? {
+                        Moved::To { events, .. } => written += events as u64,
+                        Moved::Elsewhere => return Err(another_is_under_way()),
                     }
-                };
-                size = next_size(size, started.elapsed());
-                written += pending as u64;
-                (checkpoint, nothing_stored, pending, bytes) = (moved, false, 0, 0);
+                } else if writer.fold(&events).await? {
+                    pending += events.len();
+                } else {
+                    return Ok(Filled::Faulty { events: written });
+                }
+            }
+            if pending > 0 && (is_last || pending >= size.events() || writer.unwritten_bytes() >= MOST_BYTES) {
+                match writer.write().await? {
+                    Some(Moved::To { events, written_in, .. }) => {
+                        size = size.after(written_in);
+                        written += events as u64;
+                        pending = 0;
+                    }
+                    Some(Moved::Elsewhere) => return Err(another_is_under_way()),
+                    None => return Ok(Filled::Faulty { events: written }),
+                }
             }
             if is_last {
                 return Ok(Filled::ToTheEnd { events: written });
             }
             if token.is_cancelled() {
                 return Err(RebuildError::Stopped);
-            }
-        }
-    }
-
-    /// Applies events as a runner does, which finds the one that cannot be applied.
-    async fn apply_carefully(
-        &self,
-        model: ReadModel,
-        until: Position,
-        token: &CancellationToken,
-    ) -> Result<u64, RebuildError> {
-        let mut applied = 0;
-        let mut writer = Writer::new(&self.pool, model, Tables::Next);
-        loop {
-            if token.is_cancelled() {
-                return Err(RebuildError::Stopped);
-            }
-            let from = writer.checkpoint().await?;
-            let mut events = feed::read(&self.log, from.position, PAGE).await?;
-            events.retain(|event| event.position() <= until);
-            if events.is_empty() {
-                return Ok(applied);
-            }
-            match writer.apply(&events).await? {
-                Moved::To { events, .. } => applied += events as u64,
-                Moved::Elsewhere => return Err(another_is_under_way()),
             }
         }
     }
@@ -178,16 +134,6 @@ impl Projections {
 
 fn another_is_under_way() -> RebuildError {
     RebuildError::Database(sqlx::Error::Protocol("another rebuild is under way".into()))
-}
-
-fn next_size(size: usize, took: Duration) -> usize {
-    if took > LONG_TRANSACTION {
-        (size / 2).max(1)
-    } else if took < LONG_TRANSACTION / 2 {
-        (size * 2).min(MOST_WRITTEN)
-    } else {
-        size
-    }
 }
 
 /// Reads and decodes the log after a position, to its end or to another position, as long as somebody takes it.
