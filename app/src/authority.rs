@@ -67,7 +67,7 @@ pub struct NotAuthorized {
 }
 
 /// Names of groups of commands, narrow ones first: a refusal proposes the first that holds the command.
-const GROUPS: [(&str, &[CommandName]); 7] = {
+const GROUPS: [(&str, &[CommandName]); 9] = {
     use CommandName as C;
     [
         (
@@ -84,6 +84,27 @@ const GROUPS: [(&str, &[CommandName]); 7] = {
         ("sessions", &[C::CreateLabletSession, C::TransitionLabletSession]),
         ("definitions", &[C::CreateLabletDefinition, C::ReviseLabletDefinition]),
         ("workers", &[C::RegisterWorker, C::ChangeWorker]),
+        (
+            // What becomes of what is proposed; within the policies, which say whether a service may apply it.
+            "proposals",
+            &[C::ClaimProposal, C::ApplyProposal, C::FailProposal, C::DismissProposal],
+        ),
+        (
+            "advice",
+            &[
+                C::ExcludeSessionEvidence,
+                C::IncludeSessionEvidence,
+                C::SetDefaultPolicy,
+                C::SetDefinitionPolicy,
+                C::OpenProposal,
+                C::WithdrawProposal,
+                C::ClaimProposal,
+                C::ApplyProposal,
+                C::FailProposal,
+                C::DismissProposal,
+                C::VerifyProposal,
+            ],
+        ),
         (
             // Sessions and observations. Creating a session is in: it gives access to nothing.
             "default",
@@ -151,7 +172,7 @@ impl fmt::Display for CommandSet {
 
 impl Grants {
     /// Reads `name=words;name=words`, where a word is a group (`observations`, `transitions`, `sessions`,
-    /// `definitions`, `workers`, `default`, `all`, `none`) or a command, and the name `*` is everybody who is not named.
+    /// `definitions`, `workers`, `proposals`, `advice`, `default`, `all`, `none`) or a command, and the name `*` is everybody who is not named.
     /// A name has exactly what is listed for it. With an empty text everybody has the default.
     ///
     /// # Errors

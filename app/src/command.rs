@@ -4,8 +4,9 @@ mod name;
 
 use std::str::FromStr;
 
-use domain::lablet_definition::{DefinitionRevision, NewDefinition};
-use domain::lablet_session::{NewSession, ObservationFailure, ObservationReport, Transition};
+use domain::advice_policy::{DEFAULT_POLICY, NewPolicy};
+use domain::lablet_definition::{DefinitionRevision, NewDefinition, NewProposal, NewVerification, ProposalStep};
+use domain::lablet_session::{EvidenceReason, NewSession, ObservationFailure, ObservationReport, Transition};
 use domain::worker::{NewWorker, PressureReport, WorkerChange};
 use domain::{ActorName, DefinitionId, Invalid, RequestId, SessionId, WorkerId};
 use schemars::JsonSchema;
@@ -85,11 +86,83 @@ pub enum Command {
         /// Why.
         failure: ObservationFailure,
     },
+    /// Count what was measured in a session no longer as evidence.
+    ExcludeSessionEvidence {
+        /// The session.
+        session_id: SessionId,
+        /// Why.
+        reason: EvidenceReason,
+    },
+    /// Count it again.
+    IncludeSessionEvidence {
+        /// The session.
+        session_id: SessionId,
+        /// Why.
+        reason: EvidenceReason,
+    },
+    /// Set the policy of definitions that have none of their own.
+    SetDefaultPolicy(NewPolicy),
+    /// Set the policy of one definition.
+    SetDefinitionPolicy {
+        /// The definition.
+        id: DefinitionId,
+        /// The policy, and why.
+        new: NewPolicy,
+    },
+    /// Propose another size.
+    OpenProposal {
+        /// The definition.
+        id: DefinitionId,
+        /// What is proposed.
+        new: Box<NewProposal>,
+    },
+    /// Take back an open proposal.
+    WithdrawProposal {
+        /// The definition.
+        id: DefinitionId,
+        /// The proposal, and why.
+        step: ProposalStep,
+    },
+    /// Take care of a proposal.
+    ClaimProposal {
+        /// The definition.
+        id: DefinitionId,
+        /// The proposal.
+        step: ProposalStep,
+    },
+    /// Make a revision of a proposal.
+    ApplyProposal {
+        /// The definition.
+        id: DefinitionId,
+        /// The proposal.
+        step: ProposalStep,
+    },
+    /// Say that a claimed proposal could not be applied.
+    FailProposal {
+        /// The definition.
+        id: DefinitionId,
+        /// The proposal, and why.
+        step: ProposalStep,
+    },
+    /// Say that a proposal is not wanted.
+    DismissProposal {
+        /// The definition.
+        id: DefinitionId,
+        /// The proposal, and why.
+        step: ProposalStep,
+    },
+    /// Say whether an applied proposal held.
+    VerifyProposal {
+        /// The definition.
+        id: DefinitionId,
+        /// What its sessions say.
+        verification: NewVerification,
+    },
 }
 
 impl Command {
     /// The names of all commands, as they stand in subjects and types.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 21] = [
         "create_lablet_definition",
         "revise_lablet_definition",
         "register_worker",
@@ -100,6 +173,17 @@ impl Command {
         "request_resource_observation",
         "record_resource_observation",
         "record_observation_failure",
+        "exclude_session_evidence",
+        "include_session_evidence",
+        "set_default_policy",
+        "set_definition_policy",
+        "open_proposal",
+        "withdraw_proposal",
+        "claim_proposal",
+        "apply_proposal",
+        "fail_proposal",
+        "dismiss_proposal",
+        "verify_proposal",
     ];
 
     /// The command's name, e.g. `register_worker`.
@@ -115,6 +199,17 @@ impl Command {
             request,
             record,
             failure,
+            exclude,
+            include,
+            set_default,
+            set_own,
+            open,
+            withdraw,
+            claim,
+            apply,
+            fail,
+            dismiss,
+            verify,
         ] = Self::NAMES;
         match self {
             Self::CreateLabletDefinition(_) => create_definition,
@@ -127,6 +222,17 @@ impl Command {
             Self::RequestResourceObservation { .. } => request,
             Self::RecordResourceObservation { .. } => record,
             Self::RecordObservationFailure { .. } => failure,
+            Self::ExcludeSessionEvidence { .. } => exclude,
+            Self::IncludeSessionEvidence { .. } => include,
+            Self::SetDefaultPolicy(_) => set_default,
+            Self::SetDefinitionPolicy { .. } => set_own,
+            Self::OpenProposal { .. } => open,
+            Self::WithdrawProposal { .. } => withdraw,
+            Self::ClaimProposal { .. } => claim,
+            Self::ApplyProposal { .. } => apply,
+            Self::FailProposal { .. } => fail,
+            Self::DismissProposal { .. } => dismiss,
+            Self::VerifyProposal { .. } => verify,
         }
     }
 
@@ -134,14 +240,25 @@ impl Command {
     pub fn about(&self) -> Option<(&'static str, &str)> {
         match self {
             Self::CreateLabletDefinition(new) => Some(("lablet_definition", new.id.as_ref()?.as_str())),
-            Self::ReviseLabletDefinition { id, .. } => Some(("lablet_definition", id.as_str())),
+            Self::ReviseLabletDefinition { id, .. }
+            | Self::SetDefinitionPolicy { id, .. }
+            | Self::OpenProposal { id, .. }
+            | Self::WithdrawProposal { id, .. }
+            | Self::ClaimProposal { id, .. }
+            | Self::ApplyProposal { id, .. }
+            | Self::FailProposal { id, .. }
+            | Self::DismissProposal { id, .. }
+            | Self::VerifyProposal { id, .. } => Some(("lablet_definition", id.as_str())),
+            Self::SetDefaultPolicy(_) => Some(("advice_policy", DEFAULT_POLICY)),
             Self::RegisterWorker(new) => Some(("worker", new.id.as_ref()?.as_str())),
             Self::ChangeWorker { id, .. } | Self::RecordWorkerPressure { id, .. } => Some(("worker", id.as_str())),
             Self::CreateLabletSession(new) => Some(("lablet_session", new.id.as_ref()?.as_str())),
             Self::TransitionLabletSession { session_id, .. }
             | Self::RequestResourceObservation { session_id, .. }
             | Self::RecordResourceObservation { session_id, .. }
-            | Self::RecordObservationFailure { session_id, .. } => Some(("lablet_session", session_id.as_str())),
+            | Self::RecordObservationFailure { session_id, .. }
+            | Self::ExcludeSessionEvidence { session_id, .. }
+            | Self::IncludeSessionEvidence { session_id, .. } => Some(("lablet_session", session_id.as_str())),
         }
     }
 
@@ -153,12 +270,22 @@ impl Command {
     /// The member of a command's data that holds the id of what it is about; `None` for one that begins something.
     pub fn id_field(name: &str) -> Option<&'static str> {
         match name {
-            "revise_lablet_definition" => Some("definition_id"),
+            "revise_lablet_definition"
+            | "set_definition_policy"
+            | "open_proposal"
+            | "withdraw_proposal"
+            | "claim_proposal"
+            | "apply_proposal"
+            | "fail_proposal"
+            | "dismiss_proposal"
+            | "verify_proposal" => Some("definition_id"),
             "change_worker" | "record_worker_pressure" => Some("worker_id"),
             "transition_lablet_session"
             | "request_resource_observation"
             | "record_resource_observation"
-            | "record_observation_failure" => Some("session_id"),
+            | "record_observation_failure"
+            | "exclude_session_evidence"
+            | "include_session_evidence" => Some("session_id"),
             _ => None,
         }
     }
@@ -169,6 +296,8 @@ impl Command {
     /// # Errors
     /// [`InvalidBody`] naming every field that is wrong. An unknown name is a complaint about the field `type`.
     pub fn parse(name: &str, subject: Option<&str>, data: Value) -> Result<Body<Self>, InvalidBody> {
+        let step = |data: Value| read_about::<DefinitionId, ProposalStep>("definition_id", subject, data);
+        let evidence = |data: Value| read_about::<SessionId, EvidenceReason>("session_id", subject, data);
         match name {
             "create_lablet_definition" => Ok(read(data)?.map(Self::CreateLabletDefinition)),
             "revise_lablet_definition" => Ok(read_about("definition_id", subject, data)?
@@ -190,6 +319,25 @@ impl Command {
                 .map(|(session_id, report)| Self::RecordResourceObservation { session_id, report: Box::new(report) })),
             "record_observation_failure" => Ok(read_about("session_id", subject, data)?
                 .map(|(session_id, failure)| Self::RecordObservationFailure { session_id, failure })),
+            "exclude_session_evidence" => {
+                Ok(evidence(data)?.map(|(session_id, reason)| Self::ExcludeSessionEvidence { session_id, reason }))
+            }
+            "include_session_evidence" => {
+                Ok(evidence(data)?.map(|(session_id, reason)| Self::IncludeSessionEvidence { session_id, reason }))
+            }
+            "set_default_policy" => Ok(read(data)?.map(Self::SetDefaultPolicy)),
+            "set_definition_policy" => {
+                Ok(read_about("definition_id", subject, data)?.map(|(id, new)| Self::SetDefinitionPolicy { id, new }))
+            }
+            "open_proposal" => Ok(read_about("definition_id", subject, data)?
+                .map(|(id, new)| Self::OpenProposal { id, new: Box::new(new) })),
+            "withdraw_proposal" => Ok(step(data)?.map(|(id, step)| Self::WithdrawProposal { id, step })),
+            "claim_proposal" => Ok(step(data)?.map(|(id, step)| Self::ClaimProposal { id, step })),
+            "apply_proposal" => Ok(step(data)?.map(|(id, step)| Self::ApplyProposal { id, step })),
+            "fail_proposal" => Ok(step(data)?.map(|(id, step)| Self::FailProposal { id, step })),
+            "dismiss_proposal" => Ok(step(data)?.map(|(id, step)| Self::DismissProposal { id, step })),
+            "verify_proposal" => Ok(read_about("definition_id", subject, data)?
+                .map(|(id, verification)| Self::VerifyProposal { id, verification })),
             unknown => {
                 let shown: String = unknown.chars().take(100).collect();
                 let expected = format!("one of {}", Self::NAMES.join(", "));
@@ -287,7 +435,7 @@ mod tests {
             refused("create_lablet_definition", None, json!({"name": "x", "surplus": 1})),
         ];
         insta::assert_snapshot!(refusals.join("\n"), @r#"
-        type is "drop_everything"; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure
+        type is "drop_everything"; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure, exclude_session_evidence, include_session_evidence, set_default_policy, set_definition_policy, open_proposal, withdraw_proposal, claim_proposal, apply_proposal, fail_proposal, dismiss_proposal, verify_proposal
         session_id is another one than the event's subject; expected the same identifier in both, or only one of them
         session_id is absent; expected an identifier, in the data or as the event's subject
         session_id is "a.b"; expected an identifier: 1 to 64 ASCII letters, digits, '_' or '-', starting with a letter or a digit

@@ -6,12 +6,15 @@
 mod advice;
 mod code;
 mod definitions;
+mod policies;
+mod proposals;
 mod sessions;
 mod workers;
 
 use std::ops::Deref;
 use std::sync::Arc;
 
+use domain::advice_policy::Applier;
 use domain::lablet_definition::LabletDefinitionError;
 use domain::lablet_session::LabletSessionError;
 use domain::{Actor, Decide, Invalid};
@@ -21,6 +24,7 @@ use uuid::Uuid;
 
 pub use self::advice::AllocationAdvisor;
 pub use self::code::ErrorCode;
+pub use self::proposals::ProposalState;
 use crate::authority::{Authorities, NotAuthorized, Sender};
 use crate::body::Handling;
 use crate::command::{Command, CommandName};
@@ -111,7 +115,7 @@ pub enum CommandError {
     /// What the command is about, or refers to, does not exist.
     #[error("there is no {what} {id}")]
     NotFound {
-        /// `session`, `definition` or `worker`.
+        /// `session`, `definition`, `proposal` or `worker`.
         what: &'static str,
         /// Its id.
         id: String,
@@ -119,7 +123,7 @@ pub enum CommandError {
     /// Something else has this id.
     #[error("there is another {what} with the id {id}")]
     Exists {
-        /// `session`, `definition` or `worker`.
+        /// `session`, `definition`, `proposal` or `worker`.
         what: &'static str,
         /// Its id.
         id: String,
@@ -275,6 +279,54 @@ impl Commands {
             }
             Command::RecordObservationFailure { session_id, failure } => {
                 self.record_observation_failure(&session_id, failure, origin).await.map(|done| done.answer())
+            }
+            Command::ExcludeSessionEvidence { session_id, reason } => {
+                let done = self.exclude_session_evidence(&session_id, reason, Expected::Any, origin).await?;
+                Ok(done.answer())
+            }
+            Command::IncludeSessionEvidence { session_id, reason } => {
+                let done = self.include_session_evidence(&session_id, reason, Expected::Any, origin).await?;
+                Ok(done.answer())
+            }
+            Command::SetDefaultPolicy(new) => {
+                self.set_default_policy(new, Expected::Any, origin).await.map(|done| done.answer())
+            }
+            Command::SetDefinitionPolicy { id, new } => {
+                self.set_definition_policy(&id, new, Expected::Any, origin).await.map(|done| done.answer())
+            }
+            Command::OpenProposal { id, new } => {
+                let (proposal_id, done) = self.open_proposal(&id, *new, origin).await?;
+                Ok(proposal_id.map_or_else(|| done.answer(), |id| done.answer_about(&id)))
+            }
+            Command::WithdrawProposal { id, step } => {
+                let proposal_id = step.proposal_id.clone();
+                self.withdraw_proposal(&id, step, origin).await.map(|done| done.answer_about(&proposal_id))
+            }
+            Command::ClaimProposal { id, step } => {
+                let proposal_id = step.proposal_id.clone();
+                let done = self.claim_proposal(&id, step, &Expected::Any, origin).await?;
+                Ok(done.answer_about(&proposal_id))
+            }
+            Command::ApplyProposal { id, step } => {
+                let proposal_id = step.proposal_id.clone();
+                // A service applies as an operator does: the policy says whether that is enough.
+                let done = self.apply_proposal(&id, step, Applier::Operator, &Expected::Any, origin).await?;
+                Ok(done.answer_about(&proposal_id))
+            }
+            Command::FailProposal { id, step } => {
+                let proposal_id = step.proposal_id.clone();
+                let done = self.fail_proposal(&id, step, &Expected::Any, origin).await?;
+                Ok(done.answer_about(&proposal_id))
+            }
+            Command::DismissProposal { id, step } => {
+                let proposal_id = step.proposal_id.clone();
+                let done = self.dismiss_proposal(&id, step, &Expected::Any, origin).await?;
+                Ok(done.answer_about(&proposal_id))
+            }
+            Command::VerifyProposal { id, verification } => {
+                let proposal_id = verification.proposal_id.clone();
+                let done = self.verify_proposal(&id, verification, origin).await?;
+                Ok(done.answer_about(&proposal_id))
             }
         }
     }

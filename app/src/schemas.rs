@@ -2,9 +2,10 @@
 
 mod asyncapi;
 
+use domain::advice_policy::NewPolicy;
 use domain::ids::ID_PATTERN;
-use domain::lablet_definition::{DefinitionRevision, NewDefinition};
-use domain::lablet_session::{NewSession, ObservationFailure, ObservationReport, Transition};
+use domain::lablet_definition::{DefinitionRevision, NewDefinition, NewProposal, NewVerification, ProposalStep};
+use domain::lablet_session::{EvidenceReason, NewSession, ObservationFailure, ObservationReport, Transition};
 use domain::worker::{NewWorker, PressureReport, WorkerChange};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -106,6 +107,23 @@ fn command_schema(command: &str, generator: &mut SchemaGenerator) -> (String, Va
         "record_observation_failure" => {
             ("Record that a session could not be observed, or was skipped.", schema_of::<ObservationFailure>(generator))
         }
+        "exclude_session_evidence" => {
+            ("Count what was measured in a session no longer as evidence.", schema_of::<EvidenceReason>(generator))
+        }
+        "include_session_evidence" => {
+            ("Count what was measured in a session as evidence again.", schema_of::<EvidenceReason>(generator))
+        }
+        "set_default_policy" => {
+            ("Set the policy of definitions that have none of their own.", schema_of::<NewPolicy>(generator))
+        }
+        "set_definition_policy" => ("Set a definition's policy of advice.", schema_of::<NewPolicy>(generator)),
+        "open_proposal" => ("Propose another size.", schema_of::<NewProposal>(generator)),
+        "withdraw_proposal" => ("Take back an open proposal.", schema_of::<ProposalStep>(generator)),
+        "claim_proposal" => ("Take care of a proposal: it changes no more.", schema_of::<ProposalStep>(generator)),
+        "apply_proposal" => ("Make a revision of a proposal.", schema_of::<ProposalStep>(generator)),
+        "fail_proposal" => ("Say that a claimed proposal could not be applied.", schema_of::<ProposalStep>(generator)),
+        "dismiss_proposal" => ("Say that a proposal is not wanted.", schema_of::<ProposalStep>(generator)),
+        "verify_proposal" => ("Say whether an applied proposal held.", schema_of::<NewVerification>(generator)),
         // A test holds this list against `Command::NAMES`.
         _ => ("", Schema::default()),
     };

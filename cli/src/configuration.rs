@@ -79,7 +79,7 @@ impl StoresArguments {
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct AuthorityArguments {
     /// Which commands teams on the bus may send: `booking=default,definitions;grading=observations;*=none`. Words:
-    /// observations, transitions, sessions, definitions, workers, default, all, none, or a command's name.
+    /// observations, transitions, sessions, definitions, workers, proposals, advice, default, all, none, or a command's name.
     #[arg(long, env = app::authority::TEAM_SETTING, default_value = "", hide_default_value = true)]
     team_authority: String,
     /// Which commands internal keys may send, by the key's name, in the same form.

@@ -2,9 +2,10 @@
 //!
 //! It is sent as a list of nodes, or as a topology of CML in YAML. What is kept is the list, with equal nodes counted.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::invalid::Invalid;
@@ -52,19 +53,38 @@ impl AlikeNodes {
 }
 
 /// The nodes of a lab: 1 to 10,000, equal ones counted.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "UncheckedTopology")]
 pub struct LabTopology {
     nodes: List<AlikeNodes, { MOST_NODES as usize }>,
 }
 
-/// A topology as it is sent: its nodes, or the YAML of CML.
+/// A topology as it is sent: its nodes, or the YAML of CML; one of the two.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(rename = "LabTopology")]
 struct UncheckedTopology {
+    /// Its nodes, 1 to 10,000, equal ones counted.
     #[serde(default)]
     nodes: Option<List<AlikeNodes, { MOST_NODES as usize }>>,
+    /// The YAML of a CML topology, as CML exports it: up to 4 MB.
     #[serde(default)]
     cml_yaml: Option<String>,
+}
+
+impl JsonSchema for LabTopology {
+    fn schema_name() -> Cow<'static, str> {
+        "LabTopology".into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        if generator.contract().is_deserialize() {
+            return UncheckedTopology::json_schema(generator);
+        }
+        let nodes = generator.subschema_for::<List<AlikeNodes, { MOST_NODES as usize }>>();
+        json_schema!({
+            "type": "object", "description": "The nodes of a lab: 1 to 10,000, equal ones counted.",
+            "properties": { "nodes": nodes }, "required": ["nodes"]
+        })
+    }
 }
 
 impl TryFrom<UncheckedTopology> for LabTopology {

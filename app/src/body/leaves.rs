@@ -7,7 +7,7 @@ use domain::lablet_definition::DefinitionVersion;
 use domain::ports::{PortName, PortNumber};
 use domain::time;
 use domain::worker::WorkerAddress;
-use domain::{DefinitionId, EventId, Invalid, LabId, RequestId, SessionId, WorkerId};
+use domain::{DefinitionId, EventId, Invalid, LabId, ProposalId, RequestId, SessionId, WorkerId};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::Error;
@@ -63,6 +63,7 @@ pub(super) fn check_of(schema_name: &str) -> Option<Check> {
         LabId,
         PortName,
         PortNumber,
+        ProposalId,
         RequestId,
         SessionId,
         WorkerAddress,

@@ -37,6 +37,17 @@ command_names! {
     RequestResourceObservation = "request_resource_observation": "Ask for an observation.",
     RecordResourceObservation = "record_resource_observation": "Record an observation.",
     RecordObservationFailure = "record_observation_failure": "Record that a session could not be observed.",
+    ExcludeSessionEvidence = "exclude_session_evidence": "Count what was measured in a session no longer as evidence.",
+    IncludeSessionEvidence = "include_session_evidence": "Count what was measured in a session as evidence again.",
+    SetDefaultPolicy = "set_default_policy": "Set the policy of definitions that have none of their own.",
+    SetDefinitionPolicy = "set_definition_policy": "Set a definition's policy of advice.",
+    OpenProposal = "open_proposal": "Propose another size.",
+    WithdrawProposal = "withdraw_proposal": "Take back an open proposal.",
+    ClaimProposal = "claim_proposal": "Take care of a proposal: it changes no more.",
+    ApplyProposal = "apply_proposal": "Make a revision of a proposal.",
+    FailProposal = "fail_proposal": "Say that a claimed proposal could not be applied.",
+    DismissProposal = "dismiss_proposal": "Say that a proposal is not wanted.",
+    VerifyProposal = "verify_proposal": "Say whether an applied proposal held.",
 }
 
 impl CommandName {

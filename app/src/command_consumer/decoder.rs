@@ -410,7 +410,7 @@ mod tests {
         400 unknown_subject: the subject is not lablet.commands.<team>.<command>, the team of 1 to 64 printable ASCII characters
         400 not_an_event: the message is no CloudEvent: it has neither the header ce-specversion nor the content type application/cloudevents+json nor a JSON object with specversion
         400 unknown_type: the event's type is io.lablet.command.register_worker.v1; expected io.lablet.command.transition_lablet_session.v1
-        400 unknown_type: the subject's command is drop_everything; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure
+        400 unknown_type: the subject's command is drop_everything; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure, exclude_session_evidence, include_session_evidence, set_default_policy, set_definition_policy, open_proposal, withdraw_proposal, claim_proposal, apply_proposal, fail_proposal, dismiss_proposal, verify_proposal
         400 invalid: new_status is "flying"; expected one of pending, scheduled, instantiating, ready, running, collecting, grading, stopping, stopped, archived, terminated, expired
         "#);
     }

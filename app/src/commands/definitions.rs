@@ -72,7 +72,7 @@ fn not_found(id: &DefinitionId) -> CommandError {
     CommandError::NotFound { what: "definition", id: id.to_string() }
 }
 
-fn from_definition_error(error: LabletDefinitionError, id: &DefinitionId) -> CommandError {
+pub(super) fn from_definition_error(error: LabletDefinitionError, id: &DefinitionId) -> CommandError {
     match error {
         LabletDefinitionError::Invalid(invalid) => CommandError::Invalid(invalid),
         LabletDefinitionError::Absent => not_found(id),

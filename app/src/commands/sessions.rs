@@ -1,8 +1,8 @@
 //! Commands about sessions.
 
 use domain::lablet_session::{
-    LabletSession, LabletSessionCommand, LabletSessionError, NewSession, ObservationFailure, ObservationReport,
-    SessionIds, SessionStatus, Transition,
+    EvidenceReason, LabletSession, LabletSessionCommand, LabletSessionError, NewSession, ObservationFailure,
+    ObservationReport, SessionIds, SessionStatus, Transition,
 };
 use domain::{RequestId, SessionId};
 
@@ -160,6 +160,57 @@ impl Commands {
         let origin = self.permit(CommandName::RecordObservationFailure, origin)?;
         let command = LabletSessionCommand::RecordObservationFailure { failure, now: self.clock.now() };
         self.on_session(session_id, command, Expected::Any, origin).await
+    }
+
+    /// Counts what was measured in a session no longer as evidence of what its definition needs.
+    ///
+    /// # Errors
+    /// `NotAuthorized`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_session.exclude_session_evidence", level = "debug", skip_all,
+        fields(session.id = session_id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
+    pub async fn exclude_session_evidence(
+        &self,
+        session_id: &SessionId,
+        reason: EvidenceReason,
+        expected: impl Into<Expected>,
+        origin: &Origin,
+    ) -> Result<CompletedCommand<LabletSession>, CommandError> {
+        let origin = self.permit(CommandName::ExcludeSessionEvidence, origin)?;
+        self.change_evidence(session_id, false, reason, expected, origin).await
+    }
+
+    /// Counts it again.
+    ///
+    /// # Errors
+    /// `NotAuthorized`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_session.include_session_evidence", level = "debug", skip_all,
+        fields(session.id = session_id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
+    pub async fn include_session_evidence(
+        &self,
+        session_id: &SessionId,
+        reason: EvidenceReason,
+        expected: impl Into<Expected>,
+        origin: &Origin,
+    ) -> Result<CompletedCommand<LabletSession>, CommandError> {
+        let origin = self.permit(CommandName::IncludeSessionEvidence, origin)?;
+        self.change_evidence(session_id, true, reason, expected, origin).await
+    }
+
+    async fn change_evidence(
+        &self,
+        session_id: &SessionId,
+        counts: bool,
+        reason: EvidenceReason,
+        expected: impl Into<Expected>,
+        origin: Permitted<'_>,
+    ) -> Result<CompletedCommand<LabletSession>, CommandError> {
+        let command =
+            LabletSessionCommand::ChangeEvidence { counts, reason, by: origin.actor.clone(), now: self.clock.now() };
+        self.on_session(session_id, command, expected, origin).await
     }
 
     async fn on_session(

@@ -131,6 +131,23 @@ async fn of_every_command_a_team_sends_those_that_it_was_given() {
                 CommandName::RecordObservationFailure => {
                     json!({"request_id": "r1", "outcome": "failed", "reason": "away"})
                 }
+                CommandName::ExcludeSessionEvidence
+                | CommandName::IncludeSessionEvidence
+                | CommandName::SetDefaultPolicy
+                | CommandName::SetDefinitionPolicy => json!({"reason": "because"}),
+                CommandName::OpenProposal => json!({
+                    "kind": "size", "after": {"cpu_cores": 1, "memory_gb": 1, "storage_gb": 1},
+                    "finding": "over_provisioned", "promise": 0.95, "as_of": 7, "sessions": 3, "reason": "because"
+                }),
+                CommandName::WithdrawProposal
+                | CommandName::ClaimProposal
+                | CommandName::ApplyProposal
+                | CommandName::FailProposal
+                | CommandName::DismissProposal => json!({"proposal_id": "p1", "reason": "because"}),
+                CommandName::VerifyProposal => json!({
+                    "proposal_id": "p1", "held": true, "sessions": 3,
+                    "sessions_short": {"cpu_cores": 0, "memory_mb": 0, "storage_mb": 0}
+                }),
             };
             data.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
             if command == CommandName::ReviseLabletDefinition {

@@ -12,6 +12,7 @@ mod command_consumer;
 mod consumers;
 mod dead_letters;
 mod log;
+mod proposals;
 mod records;
 mod relay;
 mod stage;

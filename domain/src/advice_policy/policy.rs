@@ -36,8 +36,10 @@ pub enum Applier {
 }
 
 /// How advice is given and applied.
+///
+/// What is absent where it is sent is as in the default.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(try_from = "UncheckedPolicy")]
+#[serde(default, try_from = "UncheckedPolicy")]
 pub struct Policy {
     /// The share of future sessions to cover.
     pub promise: Promise,
@@ -48,6 +50,7 @@ pub struct Policy {
     /// The share of what is configured by which one revision may move it; null: by any.
     pub largest_step: Option<Share>,
     /// Bounds of each resource.
+    #[schemars(with = "UncheckedLimits")]
     pub limits: ByResource<Limits>,
     /// Who may apply what is proposed.
     pub applier: Applier,
@@ -67,11 +70,16 @@ struct UncheckedPolicy {
     applier: Applier,
 }
 
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+/// Bounds of each resource. What is absent has none.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[schemars(rename = "PolicyLimits")]
 #[serde(default)]
 struct UncheckedLimits {
+    /// CPU, in cores.
     cpu_cores: Limits,
+    /// Memory, in MB.
     memory_mb: Limits,
+    /// Disk, in MB.
     storage_mb: Limits,
 }
 
