@@ -5,6 +5,7 @@ use std::time::Duration;
 use app::body::{self, InvalidBody};
 use app::command::CommandName;
 use axum::body::{Body, Bytes, HttpBody as _};
+use domain::lab_topology::LONGEST_YAML;
 use futures_util::StreamExt as _;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use http::request::Parts;
@@ -15,6 +16,9 @@ use crate::problem::{Problem, ProblemKind};
 
 /// Most bytes of a body, unless its type allows more.
 pub(crate) const LONGEST_BODY: usize = 1 << 20;
+
+/// Most bytes of a body that may hold a topology: its YAML, and what else there is.
+pub(crate) const LONGEST_WITH_TOPOLOGY: usize = LONGEST_YAML + LONGEST_BODY;
 
 /// For how long the rest of a refused body is taken from the connection and discarded, so that a client that is
 /// still sending reads the refusal instead of a reset connection.

@@ -34,6 +34,7 @@ pub(crate) fn describe<S: Clone + Send + Sync + 'static>(router: ApiRouter<S>) -
         tags: [
             ("sessions", "One run of a lab for one learner"),
             ("definitions", "What a lab is thought to need, and what it was seen to need"),
+            ("advice", "How large a definition must be: recommendations, proposals, policies, and whether they held"),
             ("workers", "CML controllers on which labs run"),
             ("events", "The log: what happened, in order"),
             ("operations", "What keeps this running, and what got stuck"),

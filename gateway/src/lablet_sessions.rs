@@ -2,6 +2,7 @@
 
 pub(crate) mod create;
 pub(crate) mod events;
+pub(crate) mod evidence;
 pub(crate) mod life;
 pub(crate) mod list;
 pub(crate) mod node;

@@ -25,8 +25,8 @@ use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::Site;
 use crate::state::GatewayState;
 use crate::{
-    assets, dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions,
-    observation_requests, operations, overview, pages, public_path, search, sign_ins, stream, workers,
+    advice_policies, assets, dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions,
+    observation_requests, operations, overview, pages, proposals, public_path, search, sign_ins, stream, workers,
 };
 
 /// The whole API, ready to be served.
@@ -72,12 +72,14 @@ fn open(document: OpenApiDocument) -> Router<GatewayState> {
 }
 
 fn api() -> (Router<GatewayState>, OpenApi) {
-    description::describe(ApiRouter::new().merge(sessions()).merge(definitions_and_workers()).merge(operators()))
+    description::describe(
+        ApiRouter::new().merge(sessions()).merge(definitions_and_workers()).merge(advice()).merge(operators()),
+    )
 }
 
 fn sessions() -> ApiRouter<GatewayState> {
     use lablet_sessions::{
-        create, events, life, list, node, node_profile, nodes, observations, profile, record_observation,
+        create, events, evidence, life, list, node, node_profile, nodes, observations, profile, record_observation,
         request_observation, samples, show, transition,
     };
     ApiRouter::new()
@@ -112,6 +114,14 @@ fn sessions() -> ApiRouter<GatewayState> {
         .api_route(
             "/api/lablet-sessions/{id}/observe-resources",
             post_with(request_observation::request_observation, request_observation::describe),
+        )
+        .api_route(
+            "/api/lablet-sessions/{id}/evidence-exclusion",
+            post_with(evidence::exclude, evidence::describe_exclusion),
+        )
+        .api_route(
+            "/api/lablet-sessions/{id}/evidence-inclusion",
+            post_with(evidence::include, evidence::describe_inclusion),
         )
         .api_route("/api/lablet-sessions/{id}/samples", get_with(samples::samples, samples::describe))
         .api_route("/api/observation-requests", get_with(observation_requests::list, observation_requests::describe))
@@ -156,6 +166,25 @@ fn definitions_and_workers() -> ApiRouter<GatewayState> {
             post_with(record_pressure::record_pressure, record_pressure::describe),
         )
         .api_route("/api/internal/workers/{id}/shortage", get_with(shortage::shortage, shortage::describe))
+}
+
+fn advice() -> ApiRouter<GatewayState> {
+    use advice_policies::{of_all, of_definition};
+    use proposals::{apply, claim, dismiss, fail};
+    ApiRouter::new()
+        .api_route(
+            "/api/advice-policy",
+            get_with(of_all::show, of_all::describe).put_with(of_all::set, of_all::describe_setting),
+        )
+        .api_route(
+            "/api/lablet-definitions/{id}/advice-policy",
+            get_with(of_definition::show, of_definition::describe)
+                .put_with(of_definition::set, of_definition::describe_setting),
+        )
+        .api_route("/api/proposals/{id}/claim", post_with(claim::claim, claim::describe))
+        .api_route("/api/proposals/{id}/apply", post_with(apply::apply, apply::describe))
+        .api_route("/api/proposals/{id}/fail", post_with(fail::fail, fail::describe))
+        .api_route("/api/proposals/{id}/dismiss", post_with(dismiss::dismiss, dismiss::describe))
 }
 
 fn operators() -> ApiRouter<GatewayState> {

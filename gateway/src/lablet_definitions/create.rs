@@ -8,7 +8,7 @@ use domain::lablet_definition::NewDefinition;
 
 use super::shape::WrittenDefinition;
 use crate::answer::{Created, Written};
-use crate::body::RequestBody;
+use crate::body::{LONGEST_WITH_TOPOLOGY, RequestBody};
 use crate::caller::{Administering, Caller};
 use crate::command::{present, settled, written};
 use crate::problem::Problem;
@@ -16,6 +16,7 @@ use crate::submission::Submission;
 
 impl RequestBody for NewDefinition {
     const COMMAND: Option<CommandName> = Some(CommandName::CreateLabletDefinition);
+    const LONGEST: usize = LONGEST_WITH_TOPOLOGY;
 }
 
 pub(crate) async fn create(
@@ -25,7 +26,7 @@ pub(crate) async fn create(
 ) -> Result<Created<Written<WrittenDefinition>>, Problem> {
     let Submission { body, origin, warnings } = submission;
     let done = settled(commands.create_definition(body, &origin).await, warnings)?;
-    let definition = WrittenDefinition::new(present(done.state.present())?, done.sequence, done.position);
+    let definition = WrittenDefinition::new(present(done.state.present())?, done.version(), done.position);
     let path = format!("/api/lablet-definitions/{}", definition.id);
     Ok(written(&done, definition).located_at(&path))
 }

@@ -9,7 +9,7 @@ use domain::lablet_definition::DefinitionRevision;
 
 use super::shape::WrittenDefinition;
 use crate::answer::{Found, Written};
-use crate::body::RequestBody;
+use crate::body::{LONGEST_WITH_TOPOLOGY, RequestBody};
 use crate::caller::{Administering, Caller};
 use crate::command::{present, settled, written};
 use crate::path::Id;
@@ -19,6 +19,7 @@ use crate::version::{IfMatch, REQUIRED};
 
 impl RequestBody for DefinitionRevision {
     const COMMAND: Option<CommandName> = Some(CommandName::ReviseLabletDefinition);
+    const LONGEST: usize = LONGEST_WITH_TOPOLOGY;
 }
 
 pub(crate) async fn revise(
@@ -31,7 +32,7 @@ pub(crate) async fn revise(
     let Submission { body, origin, warnings } = submission;
     let done = commands.revise_definition(&id, body, version.expected, &origin).await;
     let done = settled(done, warnings)?;
-    let definition = WrittenDefinition::new(present(done.state.present())?, done.sequence, done.position);
+    let definition = WrittenDefinition::new(present(done.state.present())?, done.version(), done.position);
     Ok(written(&done, definition))
 }
 

@@ -36,8 +36,8 @@ pub(crate) struct WrittenDefinition {
 }
 
 impl WrittenDefinition {
-    /// The definition at `position`, after `sequence` events.
-    pub(crate) fn new(definition: &PresentDefinition, sequence: i64, position: Position) -> Self {
+    /// The definition in this version, at `position`.
+    pub(crate) fn new(definition: &PresentDefinition, version: i64, position: Position) -> Self {
         Self {
             id: definition.id.clone(),
             name: definition.name.clone(),
@@ -48,7 +48,7 @@ impl WrittenDefinition {
             created_at: definition.created_at,
             updated_at: definition.updated_at,
             position,
-            etag: etag(sequence),
+            etag: etag(version),
         }
     }
 }

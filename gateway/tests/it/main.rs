@@ -13,6 +13,7 @@ mod operations;
 mod pages_definitions;
 mod pages_more;
 mod pages_sessions;
+mod proposals;
 mod provider;
 mod public_path;
 mod samples;

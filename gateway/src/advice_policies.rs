@@ -1,0 +1,4 @@
+//! Policies of advice.
+
+pub(crate) mod of_all;
+pub(crate) mod of_definition;

@@ -1,0 +1,7 @@
+//! Proposals of other sizes.
+
+pub(crate) mod apply;
+pub(crate) mod claim;
+pub(crate) mod dismiss;
+pub(crate) mod fail;
+pub(crate) mod step;
