@@ -10,6 +10,7 @@ mod documents;
 mod everything;
 mod fairness;
 mod operations;
+mod page_forms;
 mod pages_definitions;
 mod pages_more;
 mod pages_sessions;
