@@ -72,7 +72,7 @@
 
   // ---- Keys -----------------------------------------------------------------------------------------------------
 
-  const PLACES = { o: "/", s: "/sessions", d: "/definitions", w: "/workers", p: "/operations" };
+  const PLACES = { o: "/", s: "/sessions", d: "/definitions", a: "/advice", w: "/workers", p: "/operations" };
   let going = 0;
   document.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;

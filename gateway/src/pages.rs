@@ -5,6 +5,7 @@
 //! changes that come from forms ([`form`]). A page works without its script, which adds live updates: it listens to
 //! `/api/stream` and asks for the page again.
 
+pub(crate) mod advice;
 pub(crate) mod charts;
 pub(crate) mod definition;
 pub(crate) mod definitions;
@@ -51,6 +52,11 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayState> {
     Router::new()
         .route("/", get(overview::show))
+        .route("/advice", get(advice::show))
+        .route("/advice/policy", get(advice::policy::show_default).post(advice::policy::set_default))
+        .route("/advice/policy/review", get(advice::policy::review_default))
+        .route("/definitions/{id}/policy", get(advice::policy::show_own).post(advice::policy::set_own))
+        .route("/definitions/{id}/policy/review", get(advice::policy::review_own))
         .route("/events/{id}", get(event::show))
         .route("/operations", get(operations::show))
         .route("/operations/dead-letters/{id}", get(operations::dead_letters::show))

@@ -23,6 +23,8 @@ pub(crate) enum Section {
     Sessions,
     /// Definitions.
     Definitions,
+    /// Whether advice held, what is proposed, and the policy.
+    Advice,
     /// Workers.
     Workers,
     /// What keeps everything running.
@@ -33,13 +35,15 @@ pub(crate) enum Section {
 
 impl Section {
     /// Those in the navigation.
-    const ALL: [Self; 5] = [Self::Overview, Self::Sessions, Self::Definitions, Self::Workers, Self::Operations];
+    const ALL: [Self; 6] =
+        [Self::Overview, Self::Sessions, Self::Definitions, Self::Advice, Self::Workers, Self::Operations];
 
     fn title(self) -> &'static str {
         match self {
             Self::Overview => "Overview",
             Self::Sessions => "Sessions",
             Self::Definitions => "Definitions",
+            Self::Advice => "Advice",
             Self::Workers => "Workers",
             Self::Operations => "Operations",
             Self::Elsewhere => "",
@@ -51,6 +55,7 @@ impl Section {
             Self::Overview | Self::Elsewhere => "/",
             Self::Sessions => "/sessions",
             Self::Definitions => "/definitions",
+            Self::Advice => "/advice",
             Self::Workers => "/workers",
             Self::Operations => "/operations",
         }

@@ -11,6 +11,7 @@ mod everything;
 mod fairness;
 mod operations;
 mod page_forms;
+mod pages_advice;
 mod pages_definitions;
 mod pages_more;
 mod pages_sessions;

@@ -72,6 +72,8 @@ async fn look_at_every_page(browser: &Browser, session: &str) {
         ("definitions", "/definitions".to_owned(), "Definitions"),
         ("definition", format!("/definitions/{MOVING}"), "Revisions"),
         ("edit", format!("/definitions/{MOVING}/edit?from=latest"), "Revise Moving ports"),
+        ("advice", "/advice".to_owned(), "Default policy"),
+        ("policy", format!("/definitions/{MOVING}/policy"), "The policy now"),
         ("workers", "/workers".to_owned(), "Workers"),
         ("worker", "/workers/demo-cml".to_owned(), "Port map"),
         ("operations", "/operations".to_owned(), "Operations"),
