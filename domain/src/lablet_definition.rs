@@ -18,7 +18,7 @@ pub use self::event::LabletDefinitionEvent;
 pub use self::proposal::{
     Finding, NewProposal, NewVerification, Proposal, ProposalKind, ProposalStatus, ProposalStep, Verification,
 };
-pub use self::proposals::{AppliedProposal, CurrentProposal, ProposalCommand, Proposals};
+pub use self::proposals::{AppliedProposal, CurrentProposal, FailedProposal, ProposalCommand, Proposals};
 use crate::advice_policy::{Applier, NewPolicy, SetPolicy};
 use crate::decision::{self, Decide, Decision};
 use crate::ids::{DefinitionId, EventId, ProposalId};
@@ -387,7 +387,7 @@ impl DefinitionRevision {
 }
 
 impl Decide for LabletDefinition {
-    const SNAPSHOT_SHAPE: i32 = 2;
+    const SNAPSHOT_SHAPE: i32 = 3;
 
     fn version(&self, _sequence: i64) -> i64 {
         self.present().map_or(0, |present| present.content_sequence)

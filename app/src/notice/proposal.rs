@@ -61,8 +61,8 @@ pub(crate) struct ProposalOpened {
     pub finding: Finding,
     /// The share of future sessions to cover.
     pub promise: f64,
-    /// The position up to which everything is known that it rests on.
-    pub as_of: u64,
+    /// The position of the log up to which everything is known that it rests on.
+    pub as_of: String,
     /// Sessions that it rests on.
     pub sessions: u64,
     /// Why, in a sentence.

@@ -57,7 +57,7 @@ async fn stage() -> (Stage, Commands) {
 fn smaller(memory_gb: u32) -> Value {
     json!({
         "kind": "size", "after": {"cpu_cores": 4, "memory_gb": memory_gb, "storage_gb": 40},
-        "finding": "over_provisioned", "promise": 0.95, "as_of": 7, "sessions": 5,
+        "finding": "over_provisioned", "promise": 0.95, "as_of": "0000000001-00000000000000000007-0000000000000000007", "sessions": 5,
         "reason": "6 GB keeps 95 of 100 sessions within their memory", "evidence": []
     })
 }

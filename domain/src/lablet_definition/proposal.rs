@@ -10,7 +10,7 @@ use crate::advice_policy::Promise;
 use crate::demand::ByResource;
 use crate::ids::{EventId, ProposalId};
 use crate::list::List;
-use crate::text::Prose;
+use crate::text::{Line, Prose};
 
 /// What is found of what is configured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -93,8 +93,8 @@ pub struct Proposal {
     pub finding: Finding,
     /// The share of future sessions to cover.
     pub promise: Promise,
-    /// The position up to which everything is known that it rests on.
-    pub as_of: u64,
+    /// The position of the log up to which everything is known that it rests on.
+    pub as_of: String,
     /// Sessions that it rests on.
     pub sessions: u64,
     /// Why, in a sentence.
@@ -133,8 +133,8 @@ pub struct NewProposal {
     pub finding: Finding,
     /// The share of future sessions to cover.
     pub promise: Promise,
-    /// The position up to which everything is known that it rests on.
-    pub as_of: u64,
+    /// The position of the log up to which everything is known that it rests on.
+    pub as_of: Line<1, 64>,
     /// Sessions that it rests on.
     pub sessions: u64,
     /// Why, in a sentence.

@@ -70,6 +70,15 @@ pub struct AppliedProposal {
     pub revision: u32,
 }
 
+/// A proposal that could not be applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedProposal {
+    /// What was proposed.
+    pub after: ResourceRequirements,
+    /// Sessions that it rested on.
+    pub sessions: u64,
+}
+
 /// What a definition knows of its proposals.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Proposals {
@@ -79,6 +88,8 @@ pub struct Proposals {
     pub applied: Option<Box<AppliedProposal>>,
     /// What was last dismissed: it is not proposed again.
     pub dismissed: Option<ResourceRequirements>,
+    /// What last failed: it is not proposed again by the same sessions.
+    pub failed: Option<FailedProposal>,
     /// How the newest ended.
     outcomes: VecDeque<(ProposalId, ProposalStatus)>,
 }
@@ -139,12 +150,18 @@ impl Proposals {
 
     pub(super) fn apply(&mut self, id: ProposalId, revision: u32) {
         if let Some(current) = self.current.take() {
+            // Another size is stated from now on: what was not wanted beside the one before may be wanted now.
+            self.forget();
             self.applied = Some(Box::new(AppliedProposal { proposal: current.proposal, revision }));
         }
         self.end(id, ProposalStatus::Applied);
     }
 
     pub(super) fn fail(&mut self, id: ProposalId) {
+        self.failed = self
+            .current
+            .as_ref()
+            .map(|current| FailedProposal { after: current.proposal.after, sessions: current.proposal.sessions });
         self.end(id, ProposalStatus::Failed);
     }
 
@@ -163,7 +180,7 @@ impl Proposals {
 
     /// The definition states another size, without a proposal.
     pub(super) fn forget(&mut self) {
-        (self.applied, self.dismissed) = (None, None);
+        (self.applied, self.dismissed, self.failed) = (None, None, None);
     }
 }
 
@@ -272,6 +289,7 @@ impl PresentDefinition {
         let current = self.proposals.current.as_deref();
         if new.after == before
             || self.proposals.dismissed == Some(new.after)
+            || self.proposals.failed.is_some_and(|failed| failed.after == new.after && failed.sessions >= new.sessions)
             || current.is_some_and(|current| current.proposal.after == new.after)
         {
             return Ok(Decision::AlreadyDone);
@@ -304,7 +322,7 @@ impl PresentDefinition {
             after,
             finding,
             promise,
-            as_of,
+            as_of: as_of.into(),
             sessions,
             reason: reason.into(),
             evidence: evidence.into(),

@@ -13,7 +13,7 @@ pub(crate) async fn propose(world: &World, memory_gb: u32) -> String {
     let commands = Commands::new(world.log.clone(), Clock::system(), IdGenerator::random());
     let new = json!({
         "kind": "size", "after": {"cpu_cores": 4, "memory_gb": memory_gb, "storage_gb": 20},
-        "finding": "over_provisioned", "promise": 0.95, "as_of": 7, "sessions": 5, "reason": "5 sessions used less"
+        "finding": "over_provisioned", "promise": 0.95, "as_of": "0000000001-00000000000000000007-0000000000000000007", "sessions": 5, "reason": "5 sessions used less"
     });
     let new = serde_json::from_value(new).unwrap();
     let (id, _) =

@@ -63,9 +63,14 @@ fn tell_as(
 }
 
 fn open(number: u32, memory_gb: u32) -> ProposalCommand {
+    open_by_sessions(number, memory_gb, 5)
+}
+
+fn open_by_sessions(number: u32, memory_gb: u32, sessions: u64) -> ProposalCommand {
     let new = json!({
-        "kind": "size", "after": requirements(memory_gb), "finding": "over_provisioned", "promise": 0.95, "as_of": 7,
-        "sessions": 5, "reason": "it is enough", "evidence": ["e-1"]
+        "kind": "size", "after": requirements(memory_gb), "finding": "over_provisioned", "promise": 0.95,
+        "as_of": "0000000001-00000000000000000007-0000000000000000007", "sessions": sessions, "reason": "it is enough",
+        "evidence": ["e-1"]
     });
     ProposalCommand::Open { id: id(number), new: serde_json::from_value(new).unwrap() }
 }
@@ -113,6 +118,27 @@ fn a_proposal_is_opened_claimed_applied_and_verified() {
     assert_eq!((applied.revision, applied.proposal.before), (2, requirements(8)));
     assert_eq!(tell(&mut definition, verify(1, true)).unwrap(), ["proposal_verified"]);
     assert_eq!(definition.present().unwrap().proposals.applied, None);
+}
+
+#[test]
+fn what_failed_is_proposed_again_when_more_sessions_ask_for_it() {
+    let mut definition = definition();
+    tell(&mut definition, open(1, 6)).unwrap();
+    tell(&mut definition, ProposalCommand::Claim(step(1, json!({})))).unwrap();
+    assert_eq!(tell(&mut definition, ProposalCommand::Fail(why(1))).unwrap(), ["proposal_failed"]);
+    assert_eq!(tell(&mut definition, open(2, 6)).unwrap(), [""; 0]);
+    assert_eq!(tell(&mut definition, open_by_sessions(2, 6, 6)).unwrap(), ["proposal_opened"]);
+}
+
+#[test]
+fn what_was_dismissed_is_proposed_again_when_another_size_is_stated() {
+    let mut definition = definition();
+    tell(&mut definition, open(1, 6)).unwrap();
+    tell(&mut definition, ProposalCommand::Dismiss(why(1))).unwrap();
+    assert_eq!(tell(&mut definition, open(2, 6)).unwrap(), [""; 0]);
+    tell(&mut definition, open(2, 10)).unwrap();
+    tell(&mut definition, apply(2, Applier::Admin)).unwrap();
+    assert_eq!(tell(&mut definition, open(3, 6)).unwrap(), ["proposal_opened"]);
 }
 
 #[test]
