@@ -1,7 +1,8 @@
-//! The demonstration: a simulated CML controller, five sample labs, and sessions that live through their life in about
+//! The demonstration: a simulated CML controller, some sample labs, and sessions that live through their life in about
 //! a minute and begin again, so that a new user sees observations, drift, requests, aggregates and what a session really
 //! uses come to life: work in phases, a process that runs away, one that fills a disk, a node that is restarted, and a
-//! worker that is short of CPU for a while.
+//! worker that is short of CPU for a while. Of advice it shows a definition that has too much and is revised by itself, one
+//! that has too little, one that is not judged yet, and one that never ran.
 //!
 //! It plays the services around Lablet (booking, lab start and stop, grading) through the same interfaces that they use.
 
@@ -17,7 +18,7 @@ use serde_json::json;
 use simulator::{Simulator, WorkerPressure};
 use tokio_util::sync::CancellationToken;
 
-use self::labs::{LABS, SampleLab};
+use self::labs::{LABS, SampleLab, planned_definition};
 use self::services::Services;
 use crate::secret::Secret;
 
@@ -69,7 +70,8 @@ impl Demo {
             }
         }
         let mut stages = tokio::task::JoinSet::new();
-        for (index, lab) in LABS.iter().enumerate() {
+        let played = LABS.iter().enumerate().flat_map(|(index, lab)| std::iter::repeat_n((index, lab), lab.at_once));
+        for (index, lab) in played {
             let (demo, cancelled) = (demo.clone(), cancelled.clone());
             stages.spawn(async move {
                 // Staggered, so that there is always something in every state to look at.
@@ -113,7 +115,11 @@ impl Demo {
             .await?;
         for lab in LABS {
             self.services.ensure_definition(lab.definition()?).await?;
+            if let Some((policy, reason)) = lab.policy {
+                self.services.ensure_policy(lab.id, policy.policy(), reason).await?;
+            }
         }
+        self.services.ensure_definition(planned_definition()).await?;
         for session in self.services.unfinished_sessions(WORKER).await? {
             self.services
                 .transition(&session, json!({"new_status": "terminated", "reason": "the demonstration began again"}))

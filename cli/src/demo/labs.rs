@@ -23,6 +23,42 @@ pub(super) struct SampleLab {
     pub(super) is_asked_for: bool,
     /// What happens to one of its nodes while a session runs.
     pub(super) incident: Option<Incident>,
+    /// How many of its sessions run at once: a class has more than one learner. They have no ports.
+    pub(super) at_once: usize,
+    /// By which policy it is advised, and why; `None`: by the default one.
+    pub(super) policy: Option<(SamplePolicy, &'static str)>,
+}
+
+/// A policy of advice.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum SamplePolicy {
+    /// What is proposed applies by itself.
+    AppliesByItself,
+    /// It is judged by so many sessions at least.
+    JudgedBy(u32),
+}
+
+impl SamplePolicy {
+    /// The policy, as it is set.
+    pub(super) fn policy(self) -> Value {
+        match self {
+            Self::AppliesByItself => json!({ "applier": "automatic" }),
+            Self::JudgedBy(sessions) => json!({ "minimum_sessions": sessions }),
+        }
+    }
+}
+
+/// A lab that never runs: its definition is sized by its topology.
+pub(super) fn planned_definition() -> Value {
+    json!({
+        "id": "demo-planned", "name": "Planned for next term", "version": "0.1",
+        "description": "No session of it has run yet. What it needs is known from nodes like its own in other labs.",
+        "resource_requirements": { "cpu_cores": 8, "memory_gb": 16, "storage_gb": 60 },
+        "topology": { "nodes": [
+            { "node_definition": "csr1000v", "count": 2 }, { "node_definition": "ubuntu" },
+            { "node_definition": "alpine", "count": 4 }, { "node_definition": "unmanaged_switch" }
+        ]}
+    })
 }
 
 /// Something that makes a session use more than it would, or its counters begin anew. Seconds are simulated.
@@ -100,8 +136,30 @@ impl SampleLab {
     }
 }
 
-/// The sample labs, from small to large.
+/// The sample labs: those of which several sessions run at once, then from small to large.
 pub(super) const LABS: &[SampleLab] = &[
+    SampleLab {
+        id: "demo-classroom",
+        name: "Classroom",
+        topology: include_str!("../../../simulator/demo/classroom.yaml"),
+        guess: (8, 16, 40),
+        drifts: None,
+        is_asked_for: false,
+        incident: None,
+        at_once: 4,
+        policy: Some((SamplePolicy::AppliesByItself, "its teacher wants no more than is needed, without being asked")),
+    },
+    SampleLab {
+        id: "demo-exam",
+        name: "Exam",
+        topology: include_str!("../../../simulator/demo/exam.yaml"),
+        guess: (1, 2, 4),
+        drifts: None,
+        is_asked_for: false,
+        incident: None,
+        at_once: 3,
+        policy: None,
+    },
     SampleLab {
         id: "demo-first-steps",
         name: "First steps",
@@ -110,6 +168,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: None,
         is_asked_for: false,
         incident: Some(Incident { node: "PC", kind: IncidentKind::FillingDisk }),
+        at_once: 1,
+        policy: None,
     },
     SampleLab {
         id: "demo-web",
@@ -119,6 +179,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: None,
         is_asked_for: true,
         incident: Some(Incident { node: "web", kind: IncidentKind::Runaway }),
+        at_once: 1,
+        policy: None,
     },
     SampleLab {
         id: "demo-consoles",
@@ -128,6 +190,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: None,
         is_asked_for: false,
         incident: Some(Incident { node: "R2", kind: IncidentKind::Restart }),
+        at_once: 1,
+        policy: None,
     },
     SampleLab {
         id: "demo-moving-ports",
@@ -137,6 +201,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: Some(("probe", 2322, 2399)),
         is_asked_for: true,
         incident: None,
+        at_once: 1,
+        policy: None,
     },
     SampleLab {
         id: "demo-campus",
@@ -146,6 +212,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: None,
         is_asked_for: false,
         incident: None,
+        at_once: 1,
+        policy: Some((SamplePolicy::JudgedBy(30), "a lab of this size is judged by a whole term")),
     },
 ];
 
@@ -158,7 +226,12 @@ mod tests {
         let mut outside = std::collections::BTreeSet::new();
         for lab in LABS {
             serde_json::from_value::<domain::lablet_definition::NewDefinition>(lab.definition().unwrap()).unwrap();
-            for port in lab.ports().unwrap().values() {
+            let ports = lab.ports().unwrap();
+            assert!(lab.at_once == 1 || ports.is_empty(), "{}: its sessions would have the same ports", lab.id);
+            if let Some((policy, _)) = lab.policy {
+                serde_json::from_value::<domain::advice_policy::Policy>(policy.policy()).unwrap();
+            }
+            for port in ports.values() {
                 assert!(outside.insert(*port), "{}: port {port} is another lab's too", lab.id);
             }
             if let Some(incident) = lab.incident {
@@ -170,6 +243,7 @@ mod tests {
                 assert!(ports.ports.iter().any(|port| port.node_label == label && port.tag.outside.get() == from));
             }
         }
-        assert_eq!(LABS.len(), 5);
+        assert_eq!(LABS.len(), 7);
+        serde_json::from_value::<domain::lablet_definition::NewDefinition>(planned_definition()).unwrap();
     }
 }

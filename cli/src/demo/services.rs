@@ -86,6 +86,22 @@ impl Services {
         Ok(())
     }
 
+    /// Sets the policy by which a definition is advised, unless somebody has.
+    pub(super) async fn ensure_policy(&self, definition: &str, policy: Value, reason: &str) -> anyhow::Result<()> {
+        let path = format!("/api/lablet-definitions/{definition}/advice-policy");
+        let present = self.expect(Method::GET, &path, None).await?;
+        if !present["own"].is_null() {
+            return Ok(());
+        }
+        let etag = present["etag"].as_str().context("the policy has no etag")?;
+        let new = json!({ "policy": policy, "reason": reason });
+        let (status, answer) = self.send(Method::PUT, &path, Some(new), Some(etag)).await?;
+        if !status.is_success() {
+            bail!("the policy of {definition} cannot be set: {status}: {answer}");
+        }
+        Ok(())
+    }
+
     /// Ids of the worker's sessions that have not come to an end.
     pub(super) async fn unfinished_sessions(&self, worker: &str) -> anyhow::Result<Vec<String>> {
         let mut unfinished = Vec::new();
