@@ -253,6 +253,12 @@ impl Fleet {
         self.view(definition, resource).with_basis(topology, |basis| basis.estimate(promise))
     }
 
+    /// The amount that keeps a promise for a lab of this topology, of whose definition nothing is known.
+    pub fn estimate_for_topology(&self, topology: &Topology, resource: Resource, promise: Promise) -> Option<Estimate> {
+        let view = View { method: self.method, resource, fleet: &self.rows, definition: &NEW };
+        view.with_basis(topology, |basis| basis.estimate(promise))
+    }
+
     /// What is possible to advise before a session, beside what it needed. `None`: it does not know the resource.
     pub fn scored_advice(
         &self,

@@ -24,6 +24,7 @@ pub mod fleet_moments;
 pub mod fleet_rows;
 pub mod greatest;
 pub mod history;
+pub mod left_out;
 pub mod method;
 pub mod mixture;
 pub mod newest;

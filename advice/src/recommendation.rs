@@ -9,8 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{Base, PoolSource};
 use crate::estimate::Estimate;
+use crate::left_out::LeftOut;
 use crate::mixture::Mixture;
 use crate::requirement::{Bound, Requirement};
+use crate::topology::{AssumedKind, NodeKind, ResolvedTopology};
 use domain::advice_policy::Policy;
 use domain::resource::Resource;
 
@@ -158,8 +160,62 @@ pub struct Recommendation {
     pub finding: Option<Finding>,
     /// Each resource.
     pub resources: ByResource<ResourceRecommendation>,
+    /// The topology that it is for.
+    pub topology: AskedTopology,
     /// In what the evidence differs.
     pub mixed: Vec<Mixture>,
+    /// What of its sessions does not count, and why.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Where a topology is from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TopologySource {
+    /// The question names it.
+    Asked,
+    /// The definition states it.
+    Stated,
+    /// It was learnt from the newest session that was observed.
+    Learnt,
+    /// Nothing is known of the nodes.
+    Unknown,
+}
+
+/// The topology that a recommendation is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AskedTopology {
+    /// Where it is from.
+    pub source: TopologySource,
+    /// Its nodes by kind, as they are taken.
+    pub nodes: Vec<KindCount>,
+    /// Number of nodes that are machines.
+    pub node_count: u64,
+    /// Nodes that state no image or size, and are taken to be as the most measured ones like them.
+    pub assumed: Vec<AssumedKind>,
+}
+
+/// Nodes of one kind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KindCount {
+    /// Their kind.
+    #[serde(flatten)]
+    pub kind: NodeKind,
+    /// How many there are.
+    pub count: u32,
+}
+
+impl AskedTopology {
+    /// A topology from this source.
+    pub fn new(source: TopologySource, resolved: &ResolvedTopology) -> Self {
+        let nodes = resolved.topology.kinds().map(|(kind, count)| KindCount { kind: kind.clone(), count });
+        Self {
+            source,
+            nodes: nodes.collect(),
+            node_count: resolved.topology.node_count(),
+            assumed: resolved.assumed.clone(),
+        }
+    }
 }
 
 /// How a number came about: the estimate with each of its steps, and how a definition would state it.
@@ -370,7 +426,7 @@ mod tests {
     use super::*;
     use crate::evidence::{KindRuns, NodeDemand, SessionEvidence};
     use crate::history::History;
-    use crate::topology::{NodeKind, Topology};
+    use crate::topology::Topology;
     use domain::advice_policy::Limits;
     use domain::advice_policy::Promise;
 

@@ -27,6 +27,12 @@ impl Score {
         Self(((spreads * SCORE_PARTS).ceil() as i32).clamp(-LAST, LAST))
     }
 
+    /// Whole spreads below it, rounded down: -16 to 16.
+    #[expect(clippy::cast_possible_truncation, reason = "64 parts")]
+    pub fn whole_spreads(self) -> i32 {
+        self.0.div_euclid(SCORE_PARTS as i32)
+    }
+
     /// In spreads.
     pub fn spreads(self) -> f64 {
         f64::from(self.0) / SCORE_PARTS
@@ -219,6 +225,7 @@ mod tests {
     fn no_score_is_out_of_range() {
         let extremes = [f64::INFINITY, -1e300, f64::NAN].map(|spreads| Score::new(spreads).spreads());
         assert_eq!(extremes, [16.0, -16.0, 0.0]);
+        assert_eq!([-99.0, -0.5, 0.5, 99.0].map(|spreads| Score::new(spreads).whole_spreads()), [-16, -1, 0, 16]);
     }
 
     #[test]

@@ -258,7 +258,7 @@ impl Projections {
         self.rows_over(&self.reads, list, query).await
     }
 
-    async fn rows_over<'c, T: DeserializeOwned>(
+    pub(crate) async fn rows_over<'c, T: DeserializeOwned>(
         &self,
         connection: impl PgExecutor<'c>,
         list: &'static str,

@@ -4,6 +4,7 @@ use app::log::{LogError, Position, RecordedEvent};
 use chrono::{DateTime, Utc};
 use domain::RawJson;
 use domain::advice_policy::AdvicePolicyEvent;
+use domain::demand::{ByResource, PhasePeaks};
 use domain::evidence::{Contradiction, Evidence, NoEvidence};
 use domain::lablet_definition::LabletDefinitionEvent;
 use domain::lablet_session::LabletSessionEvent;
@@ -86,6 +87,15 @@ pub struct Recorded {
     contributed: Option<Contributed>,
 }
 
+/// What an observation knows that lab and nodes needed.
+#[derive(Debug)]
+pub(crate) struct KnownDemands {
+    /// The lab.
+    pub(crate) lab: ByResource<PhasePeaks>,
+    /// Each of its nodes, in their order.
+    pub(crate) nodes: Vec<ByResource<PhasePeaks>>,
+}
+
 /// What an observation contributes, without the ports, which are in the event.
 #[derive(Debug)]
 struct Contributed {
@@ -94,6 +104,7 @@ struct Contributed {
     evidence: Evidence,
     contradictions: Vec<Contradiction>,
     no_evidence: Option<NoEvidence>,
+    demands: KnownDemands,
 }
 
 impl Recorded {
@@ -114,7 +125,8 @@ impl Recorded {
 
     /// What the event contributes, where it is an observation.
     pub(crate) fn contribution(&self) -> Option<Contribution<'_>> {
-        let Contributed { made_at, complete, evidence, contradictions, no_evidence } = self.contributed.as_ref()?;
+        let Contributed { made_at, complete, evidence, contradictions, no_evidence, demands: _ } =
+            self.contributed.as_ref()?;
         let Ok(Event::Session(event)) = &self.event else { return None };
         let LabletSessionEvent::ResourcesObserved {
             observed_ports,
@@ -139,6 +151,11 @@ impl Recorded {
         })
     }
 
+    /// What lab and nodes needed, where the event is an observation.
+    pub(crate) fn demands(&self) -> Option<&KnownDemands> {
+        self.contributed.as_ref().map(|contributed| &contributed.demands)
+    }
+
     /// The event's id.
     pub fn event_id(&self) -> Uuid {
         self.log.event_id
@@ -159,7 +176,12 @@ impl Contributed {
     fn from_event(event: &Result<Event, Refused>) -> Option<Self> {
         let Ok(Event::Session(event)) = event else { return None };
         let Contribution { made_at, complete, evidence, contradictions, no_evidence, .. } = event.contribution()?;
-        Some(Self { made_at, complete, evidence, contradictions, no_evidence })
+        let LabletSessionEvent::ResourcesObserved { observed_resources, .. } = event.as_ref() else { return None };
+        let demands = KnownDemands {
+            lab: observed_resources.known_demand(),
+            nodes: observed_resources.known_node_demands().collect(),
+        };
+        Some(Self { made_at, complete, evidence, contradictions, no_evidence, demands })
     }
 }
 

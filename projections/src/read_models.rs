@@ -1,5 +1,6 @@
 //! The read models, one file each: rows, fold, queries.
 
+pub mod advice;
 pub mod definitions;
 pub mod demands;
 pub mod event_relations;
@@ -53,6 +54,8 @@ read_models! {
     ObservationRequests = observation_requests::PROJECTOR,
     /// Workers.
     Workers = workers::PROJECTOR,
+    /// What definitions need, how advice did, and proposals.
+    Advice = advice::PROJECTOR,
 }
 
 impl ReadModel {

@@ -3,6 +3,7 @@
 use app::log::Position;
 use chrono::{DateTime, Utc};
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 /// A type of Postgres.
@@ -161,6 +162,52 @@ impl Cell for DateTime<Utc> {
     }
 }
 
+/// A value in a `jsonb` column that a fold looks into: read once, when its row is loaded.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Json<T>(pub(crate) T);
+
+impl<T: Serialize + DeserializeOwned> Cell for Json<T> {
+    const TYPE: CellType = Jsonb::TYPE;
+
+    fn write(&self, out: &mut Vec<u8>) -> bool {
+        let start = out.len();
+        // The version of the form.
+        out.push(1);
+        let written = serde_json::to_writer(&mut *out, &self.0).is_ok();
+        if !written {
+            // A value that has no JSON is a mistake of ours in a type; no column takes the null.
+            out.truncate(start);
+        }
+        written
+    }
+
+    fn read(bytes: Option<&[u8]>) -> Result<Self, UnreadableCell> {
+        let Some([1, text @ ..]) = bytes else { return Err(UnreadableCell("jsonb")) };
+        serde_json::from_slice(text).map(Self).map_err(|_| UnreadableCell("jsonb of this build"))
+    }
+
+    fn bytes(&self) -> usize {
+        let mut counted = Counted(size_of::<Self>());
+        match serde_json::to_writer(&mut counted, &self.0) {
+            Ok(()) | Err(_) => counted.0,
+        }
+    }
+}
+
+/// Counts what is written to it.
+struct Counted(usize);
+
+impl std::io::Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
 /// A `jsonb` as its text: no fold looks into one that is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Jsonb(Box<str>);
@@ -248,5 +295,21 @@ impl<C: Cell> Cell for Option<C> {
 
     fn bytes(&self) -> usize {
         self.as_ref().map_or(size_of::<Self>(), Cell::bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_of_json_is_read_as_it_was_written() {
+        let value = Json(vec![(Some(i128::MAX), 0.1), (None, 1e9)]);
+        let mut written = Vec::new();
+        assert!(value.write(&mut written));
+        assert_eq!(Json::read(Some(&written)), Ok(value.clone()));
+        assert_eq!(value.bytes(), size_of::<Json<()>>() + size_of_val(&value) + written.len() - 1);
+        assert_eq!(Json::<Vec<u8>>::read(Some(&written)), Err(UnreadableCell("jsonb of this build")));
+        assert_eq!(Json::<Vec<u8>>::read(None), Err(UnreadableCell("jsonb")));
     }
 }

@@ -32,6 +32,8 @@ async fn look_at_everything(world: &World, sessions: &[SessionId]) {
         let definition = definition.parse().unwrap();
         reads.definition(&definition).await.unwrap();
         reads.definition_observations(&definition, 200).await.unwrap();
+        reads.recommendation(&definition, None, None).await.unwrap();
+        reads.explanation(&definition, None, None).await.unwrap();
     }
     for worker in ["cml-1", "w-2"] {
         let worker = worker.parse().unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 use app::log::{Log, LogOptions, Origin, Position};
 use bus::clock::{Clock, IdGenerator};
 use chrono::{DateTime, TimeDelta, Utc};
+use domain::advice_policy::{AdvicePolicy, AdvicePolicyCommand};
 use domain::lablet_definition::{LabletDefinition, LabletDefinitionCommand};
 use domain::lablet_session::{
     LabletSession, LabletSessionCommand, ObservationFailure, ObservationReport, SessionIds, SessionStatus, Transition,
@@ -137,6 +138,31 @@ impl World {
         self.report(id, resources, None).await
     }
 
+    /// A session of two routers that together used this much memory, in MB, from its beginning to its end.
+    pub(crate) async fn ended(&self, id: &str, definition: &str, memory_mb: f64) -> Position {
+        self.running(id, definition).await;
+        self.observe(id, measured(memory_mb, 2)).await;
+        self.go(id, SessionStatus::Stopping).await
+    }
+
+    /// Excludes a session from the evidence, or includes it again.
+    pub(crate) async fn count_evidence(&self, id: &str, counts: bool) -> Position {
+        let command = LabletSessionCommand::ChangeEvidence {
+            counts,
+            reason: serde_json::from_value(json!({"reason": "a trial"})).unwrap(),
+            by: "admin:ada".to_owned(),
+            now: self.now(),
+        };
+        self.tell(id, command).await
+    }
+
+    pub(crate) async fn default_policy(&self, policy: Value) -> Position {
+        let new = serde_json::from_value(json!({"policy": policy, "reason": "a trial"})).unwrap();
+        let command = AdvicePolicyCommand::Set { new, set_by: "admin:ada".to_owned(), now: self.now() };
+        let origin = Origin::from_actor("admin:ada");
+        self.log.execute::<AdvicePolicy>("default", command, &origin).await.unwrap().position
+    }
+
     pub(crate) async fn report(&self, id: &str, resources: Value, request: Option<&str>) -> Position {
         let report: ObservationReport =
             serde_json::from_value(json!({"observed_resources": resources, "request_id": request})).unwrap();
@@ -222,4 +248,20 @@ pub(crate) fn seen(changes: Value) -> Value {
         }
     }
     resources
+}
+
+/// An observation of routers that together used this much memory, in MB.
+pub(crate) fn measured(memory_mb: f64, routers: u32) -> Value {
+    let share = memory_mb / f64::from(routers);
+    let node = |number: u32| {
+        json!({"node_id": format!("n-{number}"), "label": format!("R{number}"), "node_definition": "iosv",
+               "image_definition": "iosv-159", "state": "BOOTED", "cpus": 1, "nominal_cpu_cores": 1.0, "ram_mb": 2048,
+               "usage": {"cpu_cores": 0.25, "memory_mb": share, "disk_mb": 100.0}})
+    };
+    let count = f64::from(routers);
+    json!({"observer": "controller", "nodes": (0..routers).map(node).collect::<Vec<_>>(),
+           "total_storage_mb": 100.0 * count,
+           "usage": {"cpu_cores": 0.25 * count, "memory_mb": memory_mb, "storage_mb": 100.0 * count},
+           "coverage": {"nodes_total": routers, "nodes_booted": routers, "phase": "steady"},
+           "cml_version": "2.10.0"})
 }

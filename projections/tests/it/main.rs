@@ -1,6 +1,7 @@
 //! Read models on a real Postgres.
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
+mod advice;
 mod analytics;
 mod any_command;
 mod fed_by_the_bus;

@@ -14,7 +14,7 @@ use domain::observation_summary::Contribution;
 use uuid::Uuid;
 
 use super::stored::{NodeKind, StoredNode, StoredPool, StoredSession, without_demands};
-use crate::projector::{Applied, Event, Fold, Recorded, jsonb};
+use crate::projector::{Applied, Event, Fold, KnownDemands, Recorded, jsonb};
 use crate::refused::{Refused, integer};
 use crate::table::cell::Jsonb;
 use crate::table::{AnyTable, Table};
@@ -88,10 +88,10 @@ impl Fold for Rows {
     fn fold(&mut self, event: &Event, recorded: &Recorded) -> Result<Applied, Refused> {
         let Some(observation) = observation(event) else { return Ok(Applied::Ignored) };
         let resources = observation.resources;
-        let Some(contribution) = recorded.contribution() else {
+        let (Some(contribution), Some(demands)) = (recorded.contribution(), recorded.demands()) else {
             return Err(Refused::new("an observation contributes nothing"));
         };
-        let session = self.session(&observation, &contribution, recorded)?;
+        let session = self.session(&observation, &contribution, demands, recorded)?;
         for node in resources.nodes.iter() {
             let known = self.nodes.get(&(session.session_id.clone(), node.node_id.to_string()))?;
             let pool = known.map(|known| known.pool.clone());
@@ -100,8 +100,8 @@ impl Fold for Rows {
             }
         }
         self.sessions.put(session)?;
-        for (node, known) in resources.nodes.iter().zip(resources.known_node_demands()) {
-            self.record_node(node, known, contribution.made_at, recorded)?;
+        for (node, known) in resources.nodes.iter().zip(&demands.nodes) {
+            self.record_node(node, *known, contribution.made_at, recorded)?;
         }
         Ok(Applied::Changed)
     }
@@ -113,6 +113,7 @@ impl Rows {
         &self,
         observation: &Observation<'_>,
         contribution: &Contribution<'_>,
+        demands: &KnownDemands,
         recorded: &Recorded,
     ) -> Result<StoredSession, Refused> {
         let Observation { ids, worker_id, resources } = *observation;
@@ -171,7 +172,7 @@ impl Rows {
             row.steady_seconds =
                 profile.steady().and_then(|phase| phase.seconds).map(|count| count.get().cast_signed());
         }
-        row.set_demands(recorded_demands(row.demands(), resources.known_demand(), made_at, recorded));
+        row.set_demands(recorded_demands(row.demands(), demands.lab, made_at, recorded));
         Ok(row)
     }
 

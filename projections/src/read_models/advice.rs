@@ -1,0 +1,49 @@
+//! What each definition needs: evidence of its sessions, what is recommended by it, how advice did, and proposals.
+//!
+//! The rows are those from which the estimator of the crate `advice` answers: sums and counts that a session changes a few
+//! of. What was advised at an earlier position is answered by the sessions that were known there, in the order of the log.
+
+mod answer;
+mod as_of;
+mod fold;
+pub mod proposals;
+pub mod recommendation;
+mod rows;
+mod stored;
+
+use advice::advice_score::ScoredAdvice;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use self::rows::Rows;
+use crate::projector::{AggregateKind, Projector};
+
+/// What was advised of a resource before a session, and whether it held.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionAdvice {
+    /// Sessions of the definition that were known before it.
+    pub sessions_before: u64,
+    /// What was advised, and what it needed.
+    #[serde(flatten)]
+    pub scored: ScoredAdvice,
+    /// Whether it held; null: nothing was advised.
+    pub held: Option<bool>,
+}
+
+impl SessionAdvice {
+    fn new(scored: ScoredAdvice, sessions_before: u64) -> Self {
+        Self { sessions_before, held: scored.held(), scored }
+    }
+}
+
+/// Follows sessions, definitions and the default policy.
+pub(crate) static PROJECTOR: Projector = Projector {
+    name: "advice",
+    schema: SCHEMA,
+    revision: 1,
+    follows: &[AggregateKind::Session, AggregateKind::Definition, AggregateKind::AdvicePolicy],
+    keyed_by: None,
+    rows: || Box::new(Rows::default()),
+};
+
+const SCHEMA: &str = "read_advice";
