@@ -49,6 +49,7 @@ CREATE TABLE sessions (
     ended_event_id uuid,
     excluded boolean NOT NULL,
     advice jsonb,
+    missed boolean NOT NULL,
     -- What it added to the sums, and what excluding it took out.
     steps jsonb,
     exclusion jsonb,
@@ -59,6 +60,9 @@ CREATE INDEX ON sessions (ended_position);
 CREATE INDEX ON sessions (definition_id, cpu_cores DESC) WHERE ended_position IS NOT NULL;
 CREATE INDEX ON sessions (definition_id, memory_mb DESC) WHERE ended_position IS NOT NULL;
 CREATE INDEX ON sessions (definition_id, storage_mb DESC) WHERE ended_position IS NOT NULL;
+
+CREATE INDEX ON sessions (ended_position) WHERE missed AND NOT excluded;
+CREATE INDEX ON sessions (definition_id, ended_position) WHERE missed AND NOT excluded;
 
 CREATE TABLE exclusions (
     session_id text NOT NULL,
@@ -94,6 +98,7 @@ CREATE TABLE definition_sums (
     value jsonb NOT NULL,
     position text COLLATE "C" NOT NULL
 );
+CREATE INDEX ON definition_sums (ended DESC, definition_id);
 
 CREATE TABLE definition_topologies (
     definition_id text NOT NULL,

@@ -138,6 +138,12 @@ impl ScoreSums {
         *self = self.with(Self::one(resource, scored), -1);
     }
 
+    /// Both added up.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        self.with(other, 1)
+    }
+
     /// What they add up to.
     #[expect(clippy::cast_precision_loss, reason = "there are fewer than 2^53 sessions")]
     pub fn score(&self) -> AdviceScore {
@@ -184,6 +190,7 @@ mod tests {
         let mut sums = ScoreSums::default();
         let all = [scored(Some(3000.0), 2000.3, Some(4096.0)), scored(None, 7.7, None), scored(Some(1.0), 9.9, None)];
         all.iter().for_each(|one| sums.add(MEMORY, one));
+        assert_eq!(sums.plus(ScoreSums::default()), sums);
         all.iter().for_each(|one| sums.remove(MEMORY, one));
         assert_eq!(sums, ScoreSums::default());
         assert_eq!((sums.score().promised, sums.score().achieved, sums.score().waste), (None, None, None));

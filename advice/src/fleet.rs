@@ -14,7 +14,7 @@ use crate::evidence::{SessionEvidence, amount};
 use crate::fleet_moments::DefinitionMoments;
 use crate::fleet_rows::{DefinitionRows, FleetRows, MOST_TOPOLOGIES, WholeFleet};
 use crate::method::Method;
-use crate::node_pools::{NodePools, Place};
+use crate::node_pools::{NodePools, PoolPlace};
 use crate::own_past::{PastScore, ShareBelow};
 use crate::persistence::Recent;
 use crate::prediction::Prediction;
@@ -292,7 +292,7 @@ impl Fleet {
         let is_apart =
             definition.topologies.contains_key(&session.topology) || definition.topologies.len() < MOST_TOPOLOGIES;
         let place = |kind: &&NodeKind| {
-            self.rows.pools.get(&kind.node_definition).is_some_and(|pools| pools.place(kind) == Place::Rest)
+            self.rows.pools.get(&kind.node_definition).is_some_and(|pools| pools.place(kind) == PoolPlace::Rest)
         };
         let rest = session.nodes.iter().map(|node| &node.kind).filter(place).cloned().collect();
         let mut steps = SessionSteps {
@@ -454,7 +454,7 @@ impl Fleet {
                 *any = any.with(*resource.part(&node.runs));
             }
             // What is pooled with the rest is nowhere taken for a kind of its own.
-            if place == Place::Kind {
+            if place == PoolPlace::Kind {
                 let own = self.rows.definitions.entry(session.definition_id.clone()).or_default();
                 own.pools.entry(name.clone()).or_default().add(&node.kind, place, node.runs);
             }
@@ -470,7 +470,7 @@ impl Fleet {
                 let any = &mut resource.part_mut(&mut self.rows.whole).any;
                 *any = any.without(*resource.part(&node.runs));
             }
-            let own = own.as_mut().filter(|_| place == Place::Kind).map(|own| &mut own.pools);
+            let own = own.as_mut().filter(|_| place == PoolPlace::Kind).map(|own| &mut own.pools);
             for pools in [Some(&mut self.rows.pools), own].into_iter().flatten() {
                 if let Some(held) = pools.get_mut(name) {
                     held.remove(&node.kind, place, node.runs);
@@ -568,8 +568,8 @@ impl Fleet {
 }
 
 impl SessionSteps {
-    fn place(&self, kind: &NodeKind) -> Place {
-        if self.rest.contains(kind) { Place::Rest } else { Place::Kind }
+    fn place(&self, kind: &NodeKind) -> PoolPlace {
+        if self.rest.contains(kind) { PoolPlace::Rest } else { PoolPlace::Kind }
     }
 }
 

@@ -42,35 +42,35 @@ impl From<NodePools> for StoredPools {
 
 /// Into which of the pools of a node definition a kind goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum PoolPlace {
     Kind,
     Rest,
 }
 
 impl NodePools {
     /// Where nodes of this kind go that are new.
-    pub(crate) fn place(&self, kind: &NodeKind) -> Place {
-        if self.kinds.len() < MOST_KINDS || self.kinds.contains_key(kind) { Place::Kind } else { Place::Rest }
+    pub(crate) fn place(&self, kind: &NodeKind) -> PoolPlace {
+        if self.kinds.len() < MOST_KINDS || self.kinds.contains_key(kind) { PoolPlace::Kind } else { PoolPlace::Rest }
     }
 
     /// Adds runs.
-    pub(crate) fn add(&mut self, kind: &NodeKind, place: Place, runs: ByResource<PoolSum>) {
+    pub(crate) fn add(&mut self, kind: &NodeKind, place: PoolPlace, runs: ByResource<PoolSum>) {
         let held = match place {
-            Place::Kind => self.kinds.entry(kind.clone()).or_default(),
-            Place::Rest => &mut self.rest,
+            PoolPlace::Kind => self.kinds.entry(kind.clone()).or_default(),
+            PoolPlace::Rest => &mut self.rest,
         };
         *held = held.zip(runs).map(|(held, runs)| held.with(runs));
     }
 
     /// Takes runs out that were added before.
-    pub(crate) fn remove(&mut self, kind: &NodeKind, place: Place, runs: ByResource<PoolSum>) {
+    pub(crate) fn remove(&mut self, kind: &NodeKind, place: PoolPlace, runs: ByResource<PoolSum>) {
         let held = match place {
-            Place::Kind => self.kinds.get_mut(kind),
-            Place::Rest => Some(&mut self.rest),
+            PoolPlace::Kind => self.kinds.get_mut(kind),
+            PoolPlace::Rest => Some(&mut self.rest),
         };
         let Some(held) = held else { return };
         *held = held.zip(runs).map(|(held, runs)| held.without(runs));
-        if place == Place::Kind && *held == ByResource::default() {
+        if place == PoolPlace::Kind && *held == ByResource::default() {
             self.kinds.remove(kind);
         }
     }
@@ -141,14 +141,14 @@ mod tests {
             pools.add(&other, pools.place(&other), runs(1, 1));
         }
         let further = kind(None, None, Some(9999.0));
-        assert_eq!((pools.place(&further), pools.place(&small)), (Place::Rest, Place::Kind));
+        assert_eq!((pools.place(&further), pools.place(&small)), (PoolPlace::Rest, PoolPlace::Kind));
         let before = pools.clone();
-        pools.add(&further, Place::Rest, runs(3, 30));
+        pools.add(&further, PoolPlace::Rest, runs(3, 30));
         let memory = Resource::MemoryMb;
         assert_eq!(pools.kind(&further, memory), PoolSum::default());
         assert_eq!(pools.all(memory), PoolSum { runs: 68, units: 793 });
         assert_eq!(pools.any_image(&small.of_any_image(), memory), PoolSum { runs: 2, units: 700 });
-        pools.remove(&further, Place::Rest, runs(3, 30));
+        pools.remove(&further, PoolPlace::Rest, runs(3, 30));
         assert_eq!(pools, before);
         let stored = serde_json::to_string(&pools).unwrap();
         assert_eq!(serde_json::from_str::<NodePools>(&stored).unwrap(), pools);
@@ -160,7 +160,7 @@ mod tests {
         let (old, new) = (kind(Some("158"), Some(1.0), Some(512.0)), kind(Some("159"), Some(1.0), Some(768.0)));
         let large = kind(Some("159"), Some(2.0), Some(2048.0));
         for (kind, count) in [(&old, 9), (&new, 5), (&large, 2), (&kind(None, None, Some(4096.0)), 50)] {
-            pools.add(kind, Place::Kind, runs(count, 1));
+            pools.add(kind, PoolPlace::Kind, runs(count, 1));
         }
         fn found<'a>(pools: &'a NodePools, stated: &NodeKind) -> Option<(&'a NodeKind, u64)> {
             pools.most_measured(stated)
@@ -170,7 +170,7 @@ mod tests {
         assert_eq!(found(&pools, &kind(Some("160"), None, None)), Some((&old, 9)));
         assert_eq!(found(&pools, &kind(None, Some(2.0), None)), Some((&large, 2)));
         assert_eq!(found(&pools, &kind(None, None, Some(4096.0))), None, "of those the cores are unknown");
-        pools.remove(&old, Place::Kind, runs(9, 1));
+        pools.remove(&old, PoolPlace::Kind, runs(9, 1));
         assert_eq!(found(&pools, &kind(None, None, None)), Some((&new, 5)));
     }
 }

@@ -173,7 +173,7 @@ pub struct Recommendation {
 #[serde(rename_all = "snake_case")]
 pub enum TopologySource {
     /// The question names it.
-    Asked,
+    Question,
     /// The definition states it.
     Stated,
     /// It was learnt from the newest session that was observed.

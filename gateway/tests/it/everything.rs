@@ -16,7 +16,7 @@ async fn everything_is_counted_and_found() {
     assert_eq!(overview.body["sessions"], json!([running]));
     let none = json!({"open": 0, "oldest_open_at": null, "failed_last_24_hours": 0});
     assert_eq!(overview.body["requests"], none);
-    assert_eq!(overview.body["read_models"].as_array().unwrap().len(), 6);
+    assert_eq!(overview.body["read_models"].as_array().unwrap().len(), 7);
 
     let found = world.get("/api/search?text=s1").await.expect(200);
     let exact = json!([{"kind": "session", "id": "s1", "title": "d1", "detail": "running"}]);

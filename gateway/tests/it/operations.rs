@@ -11,7 +11,7 @@ async fn operators_see_how_far_everything_is() {
     let world = World::start().await;
     world.session("s1", "running").await;
     let operations = world.get("/api/operations").await.expect(200);
-    assert_eq!(operations.body["read_models"].as_array().unwrap().len(), 6);
+    assert_eq!(operations.body["read_models"].as_array().unwrap().len(), 7);
     assert_eq!(operations.body["bus_connected"], false);
     assert_eq!(operations.body["relay"]["caught_up"], false);
     assert_eq!(operations.body["dead_letters"], json!({"commands": 0, "events": 0}));
@@ -63,7 +63,7 @@ async fn what_an_open_transaction_keeps_from_readers_is_told_wherever_somebody_a
     })
     .await;
     assert_eq!(late["status"], "degraded");
-    assert_eq!(late["behind"].as_array().unwrap().len(), 6, "{late}");
+    assert_eq!(late["behind"].as_array().unwrap().len(), 7, "{late}");
     let metrics = world.send(world.request(Method::GET, "/metrics")).await.expect(200);
     assert_eq!(metrics.status, 200);
 

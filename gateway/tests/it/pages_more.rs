@@ -194,7 +194,7 @@ async fn operations_say_how_far_everything_is() {
         assert!(html(&answer).contains(words), "{words} is missing: {}", html(&answer));
     }
     let csv = page_as(&world, OPERATOR, "/operations?table=read_models&format=csv").await.expect(200);
-    assert_eq!(csv.body.as_str().unwrap().lines().count(), 7);
+    assert_eq!(csv.body.as_str().unwrap().lines().count(), 8);
 }
 
 #[tokio::test]

@@ -98,7 +98,7 @@ async fn a_parked_definition_is_not_up_to_date_anywhere_and_offers_no_version() 
     let listed = world.get("/api/lablet-definitions").await.expect(200);
     assert_eq!(listed.body["items"][0]["parked"][0]["aggregate_id"], "d1");
     let ready = world.get("/readyz").await.expect(200);
-    assert_eq!((&ready.body["parked"], &ready.body["postgres"]), (&json!(["definitions"]), &json!("ok")));
+    assert_eq!((&ready.body["parked"], &ready.body["postgres"]), (&json!(["definitions", "advice"]), &json!("ok")));
     let operations = world.get("/api/operations").await.expect(200);
     let models = operations.body["read_models"].as_array().unwrap();
     let definitions = models.iter().find(|model| model["read_model"] == "definitions").unwrap();

@@ -5,10 +5,13 @@
 
 mod answer;
 mod as_of;
+pub mod back_test;
+pub mod evidence;
 mod fold;
 pub mod proposals;
 pub mod recommendation;
 mod rows;
+pub mod score;
 mod stored;
 
 use advice::advice_score::ScoredAdvice;

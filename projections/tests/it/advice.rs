@@ -5,8 +5,10 @@ use app::log::Position;
 use domain::DefinitionId;
 use domain::lablet_definition::Finding;
 use domain::lablet_session::SessionStatus;
+use domain::resource::Resource;
+use projections::read_models::advice::score::AdviceScoreFilter;
 use projections::rebuild::RebuildOptions;
-use projections::{ReadError, ReadModel};
+use projections::{PageRequest, ReadError, ReadModel};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -149,5 +151,86 @@ async fn a_definition_that_never_ran_is_sized_from_the_topology_that_it_states()
     assert_eq!((memory.kind, memory.nominal), (RecommendationKind::FromTopology, Some(8192.0)));
     assert_eq!(answer.topology.assumed[0].taken.nominal_memory_mb, Some(2048));
     assert!(memory.requirement.is_some_and(|gigabytes| (3..8).contains(&gigabytes)), "{memory:?}");
+    world.database.finish().await;
+}
+
+#[tokio::test]
+async fn a_size_is_tried_on_the_past_before_anything_is_applied() {
+    let world = World::new().await;
+    fleet(&world, 4).await;
+    world.count_evidence("ospf-0", false).await;
+    world.settle_one(ReadModel::Advice).await;
+    let report = world.projections.back_test(&id("ospf"), |stated| stated).await.unwrap().unwrap();
+    let memory = &report.resources.memory_mb;
+    assert_eq!((memory.size, memory.sessions, memory.sessions_short), (4096.0, 3, 0));
+    let tight = |mut stated: domain::lablet_definition::ResourceRequirements| {
+        stated.memory_gb = serde_json::from_value(json!(1)).unwrap();
+        stated
+    };
+    let report = world.projections.back_test(&id("ospf"), tight).await.unwrap().unwrap();
+    let memory = &report.resources.memory_mb;
+    assert_eq!((memory.sessions_short, memory.worst_shortfall), (3, Some(1800.0 - 1024.0)));
+    assert_eq!(memory.short[0].session_id.as_str(), "ospf-3");
+    assert!(world.projections.back_test(&id("unknown"), |stated| stated).await.unwrap().is_none());
+    world.database.finish().await;
+}
+
+#[tokio::test]
+async fn the_score_adds_up_what_was_promised_and_achieved_and_lists_the_misses() {
+    let world = World::new().await;
+    fleet(&world, 5).await;
+    world.ended("ospf-large", "ospf", 3900.0).await;
+    world.settle_one(ReadModel::Advice).await;
+    let memory = || AdviceScoreFilter { resource: Some(Resource::MemoryMb), ..AdviceScoreFilter::default() };
+    let report = world.projections.advice_score(&memory()).await.unwrap();
+    let total = &report.totals[0].score;
+    assert_eq!((report.totals.len(), total.count + total.silent, total.promised), (1, 16, Some(0.95)));
+    assert_eq!(report.misses[0].session_id.as_str(), "ospf-large");
+    assert_eq!((report.misses[0].advice.sessions_before, report.misses[0].advice.scored.demand), (5, 3900.0));
+    let counted: u64 = report.by_sessions.iter().map(|part| part.score.score.count + part.score.score.silent).sum();
+    assert_eq!((counted, report.by_month.len(), report.by_definition.len()), (16, 1, 3));
+    assert_eq!((report.by_definition[0].definition_id.as_str(), report.by_definition[0].sessions), ("ospf", 6));
+    let own = AdviceScoreFilter { definition_id: Some(id("ospf")), ..memory() };
+    let own = world.projections.advice_score(&own).await.unwrap();
+    assert_eq!(own.totals[0].score, own.by_definition[0].scores[0].score);
+    // What is excluded is in no score, and has its place again when it counts again.
+    world.count_evidence("ospf-large", false).await;
+    world.settle_one(ReadModel::Advice).await;
+    let without = world.projections.advice_score(&memory()).await.unwrap();
+    assert_eq!(without.totals[0].score.count + without.totals[0].score.silent, 15);
+    assert!(without.misses.iter().all(|miss| miss.session_id.as_str() != "ospf-large"));
+    world.count_evidence("ospf-large", true).await;
+    world.settle_one(ReadModel::Advice).await;
+    let again = world.projections.advice_score(&memory()).await.unwrap();
+    assert_eq!((again.totals, again.misses), (report.totals, report.misses));
+    world.database.finish().await;
+}
+
+#[tokio::test]
+async fn evidence_is_listed_with_what_was_advised_before_it_and_why_it_does_not_count() {
+    let world = World::new().await;
+    fleet(&world, 4).await;
+    world.count_evidence("ospf-2", false).await;
+    world.settle_one(ReadModel::Advice).await;
+    let page = world.projections.evidence(&id("ospf"), &PageRequest::first(3)).await.unwrap();
+    let ids: Vec<&str> = page.items.iter().map(|row| row.session_id.as_str()).collect();
+    assert_eq!((ids, page.unreadable.len()), (vec!["ospf-3", "ospf-2", "ospf-1"], 0));
+    let newest = &page.items[0];
+    let advice = newest.advice.memory_mb.unwrap();
+    assert_eq!((advice.sessions_before, advice.scored.demand, newest.node_count), (3, 1800.0, 2));
+    assert_eq!(advice.held, advice.scored.advised.map(|advised| advised >= 1800.0));
+    assert_eq!((newest.nominal.memory_mb, newest.demands.memory_mb.steady.unwrap().value), (Some(4096.0), 1800.0));
+    let excluded = page.items[1].exclusion.as_ref().unwrap();
+    assert_eq!((excluded.reason.as_str(), excluded.excluded_by.as_str()), ("a trial", "admin:ada"));
+    let rest = PageRequest { limit: 3, cursor: page.next };
+    let rest = world.projections.evidence(&id("ospf"), &rest).await.unwrap();
+    assert_eq!((rest.items.len(), rest.items[0].session_id.as_str(), rest.next), (1, "ospf-0", None));
+    let one = world.projections.session_evidence(&"ospf-2".parse().unwrap()).await.unwrap();
+    assert_eq!(one.as_ref(), Some(&page.items[1]));
+    let listed = world.projections.definition_recommendations(&PageRequest::default()).await.unwrap();
+    let own = listed.items.iter().find(|row| row.definition_id.as_str() == "ospf").unwrap();
+    let answer = advised(&world, "ospf", None).await;
+    assert_eq!((own.finding, own.sessions), (answer.finding, 4));
+    assert_eq!(own.requirement.memory_mb, answer.resources.memory_mb.requirement);
     world.database.finish().await;
 }

@@ -11,7 +11,7 @@ use domain::lablet_definition::ResourceRequirements;
 use domain::resource::Resource;
 
 /// The topology that is asked about.
-pub(super) struct Asked {
+pub(super) struct TopologyInQuestion {
     pub(super) source: TopologySource,
     pub(super) resolved: ResolvedTopology,
 }
@@ -22,13 +22,13 @@ pub(super) fn asked_topology(
     id: Option<&DefinitionId>,
     stated: Option<&LabTopology>,
     learnt: Option<&Topology>,
-) -> Asked {
+) -> TopologyInQuestion {
     let (source, topology) = match (stated, learnt) {
         (Some(stated), _) => (TopologySource::Stated, Topology::from(stated)),
         (None, Some(learnt)) => (TopologySource::Learnt, learnt.clone()),
         (None, None) => (TopologySource::Unknown, Topology::default()),
     };
-    Asked { source, resolved: fleet.resolve(id, &topology) }
+    TopologyInQuestion { source, resolved: fleet.resolve(id, &topology) }
 }
 
 /// What is advised of each resource, with every step. Where there is no definition, nothing is known of its sessions.

@@ -96,7 +96,8 @@ fn observed_topology(resources: &ResourceObservation) -> Option<Topology> {
     (!resources.nodes.is_empty()).then_some(topology)
 }
 
-fn month(at: DateTime<Utc>) -> String {
+/// As 2026-03, in UTC.
+pub(super) fn month(at: DateTime<Utc>) -> String {
     at.format("%Y-%m").to_string()
 }
 
@@ -343,6 +344,9 @@ impl Rows {
             .map(|(scored, step)| scored.map(|scored| SessionAdvice::new(scored, step.sessions_before)));
         row.exclusion = row.excluded.then(|| Json(fleet.exclude(&evidence, &steps)));
         let months = if row.excluded { Vec::new() } else { self.months(at, &advice, ScoreChange::Add)? };
+        row.missed = Resource::ALL
+            .iter()
+            .any(|resource| resource.part(&advice).is_some_and(|advice| advice.held == Some(false)));
         row.advice = Some(Json(advice));
         row.steps = Some(Json(steps));
         self.put_assessed(id, &also, fleet, months, &row, recorded)
@@ -581,6 +585,7 @@ fn new_session(ids: &SessionIds, recorded: &Recorded) -> Result<StoredSession, R
         ended_event_id: None,
         excluded: false,
         advice: None,
+        missed: false,
         steps: None,
         exclusion: None,
         position: recorded.position(),

@@ -103,9 +103,9 @@ struct EndedSession {
 
 /// What was stated of a definition at a position.
 #[derive(Debug, Clone, Deserialize)]
-struct StatedFacts {
+pub(super) struct StatedFacts {
     revision: u32,
-    requirements: ResourceRequirements,
+    pub(super) requirements: ResourceRequirements,
     stated: Option<LabTopology>,
     policy: Option<Policy>,
     default_policy: Option<Policy>,
@@ -194,7 +194,7 @@ impl Projections {
             policy,
             finding: None,
             resources,
-            topology: AskedTopology::new(TopologySource::Asked, &asked.resolved),
+            topology: AskedTopology::new(TopologySource::Question, &asked.resolved),
             mixed: Vec::new(),
             left_out: Vec::new(),
         })
@@ -232,7 +232,7 @@ impl Projections {
     }
 
     /// What was stated of a definition at a position. `None`: there was none.
-    async fn stated_facts(
+    pub(super) async fn stated_facts(
         &self,
         connection: &mut PgConnection,
         id: &DefinitionId,

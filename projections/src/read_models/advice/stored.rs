@@ -59,6 +59,8 @@ rows! {
         excluded: bool,
         /// What was advised before it, and whether that held; null until its end.
         advice: Option<Json<ByResource<Option<SessionAdvice>>>>,
+        /// Whether it needed more of any resource than was advised before it.
+        missed: bool,
         steps: Option<Json<SessionSteps>>,
         /// What excluding it took out.
         exclusion: Option<Json<Exclusion>>,
