@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::base::Base;
 use crate::calibration::{CalibratedScore, Calibration};
 use crate::fleet_moments::{FleetMoments, Prior};
+use crate::largest::Trials;
 use crate::method::Method;
 use crate::own_past::OwnPast;
 use crate::persistence::Persistence;
@@ -38,6 +39,12 @@ pub struct Basis<'a> {
     pub method: Method,
     /// The greatest demand of a session of this topology; `None`: there is none.
     pub largest: Option<f64>,
+    /// After so many days a session counts half; `None`: each counts as much.
+    pub half_life_days: Option<u32>,
+    /// The definition's sessions whose demand is known, each counted as one.
+    pub all_sessions: u64,
+    /// How often the largest of some sessions covered one of another day.
+    pub trials: &'a Trials,
 }
 
 /// The amount that keeps a promise, with every step that led to it.
@@ -63,6 +70,16 @@ pub struct Estimate {
     pub capped_by_nominal: Option<f64>,
     /// What keeps the promise: cores or MB.
     pub value: f64,
+    /// After so many days a session counts half; left out: each counts as much.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub half_life_days: Option<u32>,
+    /// The definition's sessions whose demand is known, each counted as one.
+    pub all_sessions: u64,
+    /// As how many exchangeable sessions one counts where the largest is asked how much it covers: sessions of one day are
+    /// alike.
+    pub session_counts: f64,
+    /// The confidence that the largest session needed as much as the promised share of all to come; null: there is none.
+    pub largest_covers: Option<f64>,
 }
 
 impl Basis<'_> {
@@ -109,6 +126,10 @@ impl Basis<'_> {
             raised_to_largest: raised,
             capped_by_nominal: capped,
             value: capped.unwrap_or(wanted),
+            half_life_days: self.half_life_days,
+            all_sessions: self.all_sessions,
+            session_counts: self.trials.session_counts(),
+            largest_covers: self.trials.confidence(prediction.sessions, share),
         })
     }
 }

@@ -66,6 +66,12 @@ pub struct SessionEvidence {
 }
 
 impl SessionEvidence {
+    /// The day on which it ended, since 1970.
+    #[expect(clippy::cast_possible_truncation, reason = "times have four-digit years")]
+    pub(crate) fn day(&self) -> i32 {
+        self.ended_at.timestamp().div_euclid(86_400) as i32
+    }
+
     /// What sessions are ordered by.
     pub fn order(&self) -> (DateTime<Utc>, &SessionId) {
         (self.ended_at, &self.session_id)

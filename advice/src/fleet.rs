@@ -2,26 +2,28 @@
 
 use std::sync::LazyLock;
 
-use domain::DefinitionId;
 use domain::demand::ByResource;
 use domain::lablet_definition::ResourceRequirements;
+use domain::{DefinitionId, Whole};
 use serde::{Deserialize, Serialize};
 
 use crate::advice_score::ScoredAdvice;
 use crate::base::{Base, KindPools};
+use crate::days::Day;
 use crate::estimate::{Basis, Estimate};
 use crate::evidence::{SessionEvidence, amount};
 use crate::fleet_moments::DefinitionMoments;
 use crate::fleet_rows::{DefinitionRows, FleetRows, MOST_TOPOLOGIES, WholeFleet};
+use crate::largest::Trial;
 use crate::method::Method;
 use crate::node_pools::{NodePools, PoolPlace};
 use crate::own_past::{PastScore, ShareBelow};
 use crate::persistence::Recent;
 use crate::prediction::Prediction;
-use crate::ratios::{LogDemand, TopologyDemands};
+use crate::ratios::{LogDemand, LogDemands, TopologyDemands};
 use crate::scores::{Bucket, Score, Scores};
 use crate::topology::{AssumedKind, NodeKind, ResolvedTopology, Topology};
-use domain::advice_policy::Promise;
+use domain::advice_policy::{Policy, Promise};
 use domain::resource::Resource;
 
 /// Advice by topology is scored where this share of its base was measured.
@@ -54,6 +56,11 @@ pub struct SessionStep {
     by_sessions: Option<BySessions>,
     by_topology: Option<Score>,
     by_topology_pushed_out: Option<(u64, Score)>,
+    /// Its ratio to the base that was known then.
+    ratio: Option<LogDemand>,
+    day_pushed_out: Option<Day>,
+    /// Whether the largest session before it needed as much, where it is the first one of a day.
+    trial: Option<Trial>,
     moments_before: Option<DefinitionMoments>,
 }
 
@@ -80,8 +87,30 @@ struct ResourceExclusion {
     was_among_greatest: bool,
     was_in_own_past: bool,
     was_by_topology: bool,
+    was_among_days: bool,
     moments_before: Option<DefinitionMoments>,
     moments_after: Option<DefinitionMoments>,
+}
+
+/// What an estimate is to keep, and what it is to rest on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Wanted {
+    /// The share of future sessions to cover.
+    pub promise: Promise,
+    /// After so many days a session of the definition counts half; `None`: each counts as much.
+    pub half_life_days: Option<u32>,
+}
+
+impl From<Promise> for Wanted {
+    fn from(promise: Promise) -> Self {
+        Self { promise, half_life_days: None }
+    }
+}
+
+impl From<&Policy> for Wanted {
+    fn from(policy: &Policy) -> Self {
+        Self { promise: policy.promise, half_life_days: policy.half_life_days.map(Whole::get) }
+    }
 }
 
 /// What is kept of all sessions.
@@ -123,7 +152,17 @@ impl View<'_> {
     }
 
     /// The definition's sessions by topology, each beside its base, or beside 1 where the asked topology has none.
-    fn topologies(&self, asked: &Topology, base: Option<&Base>) -> Vec<TopologyDemands> {
+    fn topologies(&self, asked: &Topology, base: Option<&Base>, half_life_days: Option<u32>) -> Vec<TopologyDemands> {
+        if let Some(half_life) = half_life_days.filter(|_| base.is_some()) {
+            let days = &self.resource.part(&self.definition.sums).days;
+            let [of_asked, of_others] = days.weighted(half_life, &asked.short_key());
+            let weighted = [(of_asked, true), (of_others, false)];
+            // A ratio is beside the base of its day, so that here it stands beside 1.
+            let beside = |(demands, is_asked): (LogDemands, bool)| {
+                (demands.sessions > 0).then_some(TopologyDemands { demands, base: 1.0, is_asked })
+            };
+            return weighted.into_iter().filter_map(beside).collect();
+        }
         let mut found = Vec::new();
         for (topology, own) in &self.definition.topologies {
             let demands = self.resource.part(own).sums;
@@ -158,14 +197,20 @@ impl View<'_> {
     }
 
     /// What `answer` makes of everything that an estimate for this topology rests on.
-    fn with_basis<T>(&self, topology: &Topology, answer: impl FnOnce(&Basis<'_>) -> T) -> T {
+    fn with_basis<T>(
+        &self,
+        topology: &Topology,
+        half_life_days: Option<u32>,
+        answer: impl FnOnce(&Basis<'_>) -> T,
+    ) -> T {
         let base = self.base(topology);
-        let topologies = self.topologies(topology, base.as_ref());
+        let topologies = self.topologies(topology, base.as_ref(), half_life_days);
         let own = self.definition.topologies.get(topology);
         let largest = own.and_then(|own| self.resource.part(own).greatest.first());
         #[expect(clippy::cast_precision_loss, reason = "an amount has fewer than 2^53 parts")]
         let largest = largest.map(|units| units as f64 * self.resource.smallest());
         let whole = self.whole();
+        let sessions = self.definition.sessions(self.resource);
         answer(&Basis {
             resource: self.resource,
             base: base.as_ref(),
@@ -177,6 +222,9 @@ impl View<'_> {
             own_past: &self.resource.part(&self.definition.sums).own_past,
             method: self.method,
             largest,
+            half_life_days,
+            all_sessions: sessions,
+            trials: &whole.largest,
         })
     }
 }
@@ -248,15 +296,16 @@ impl Fleet {
         definition: &DefinitionId,
         topology: &Topology,
         resource: Resource,
-        promise: Promise,
+        wanted: impl Into<Wanted>,
     ) -> Option<Estimate> {
-        self.view(definition, resource).with_basis(topology, |basis| basis.estimate(promise))
+        let Wanted { promise, half_life_days } = wanted.into();
+        self.view(definition, resource).with_basis(topology, half_life_days, |basis| basis.estimate(promise))
     }
 
     /// The amount that keeps a promise for a lab of this topology, of whose definition nothing is known.
     pub fn estimate_for_topology(&self, topology: &Topology, resource: Resource, promise: Promise) -> Option<Estimate> {
         let view = View { method: self.method, resource, fleet: &self.rows, definition: &NEW };
-        view.with_basis(topology, |basis| basis.estimate(promise))
+        view.with_basis(topology, None, |basis| basis.estimate(promise))
     }
 
     /// What is possible to advise before a session, beside what it needed. `None`: it does not know the resource.
@@ -264,13 +313,14 @@ impl Fleet {
         &self,
         session: &SessionEvidence,
         configured: Option<&ResourceRequirements>,
-        promise: Promise,
+        wanted: impl Into<Wanted>,
     ) -> ByResource<Option<ScoredAdvice>> {
+        let wanted = wanted.into();
         Resource::each(|resource| {
             let demand = amount(*resource.part(&session.demand))?;
-            let estimate = self.estimate(&session.definition_id, &session.topology, resource, promise);
+            let estimate = self.estimate(&session.definition_id, &session.topology, resource, wanted);
             Some(ScoredAdvice {
-                promise,
+                promise: wanted.promise,
                 advised: estimate.map(|estimate| estimate.value),
                 demand,
                 configured: configured.map(|stated| f64::from(resource.configured(stated)) * resource.unit()),
@@ -305,11 +355,13 @@ impl Fleet {
             resource.part_mut(&mut steps.resources).sessions_before = definition.sessions(resource);
         }
         self.add_nodes(session, &steps);
+        let topology_key = session.topology.short_key();
         for resource in Resource::ALL {
             let Some((demand, scored)) = resource.part(&known) else { continue };
             let step = resource.part_mut(&mut steps.resources);
             step.learnt = if is_apart { Some(scored.learnt) } else { scored.ratio };
             step.by_topology = scored.by_topology;
+            step.ratio = scored.ratio;
             let Some(definition) = self.rows.definitions.get_mut(id) else { continue };
             let own_past = &resource.part(&definition.sums).own_past;
             step.by_sessions = scored.by_sessions.map(|(score, past)| BySessions {
@@ -318,11 +370,20 @@ impl Fleet {
                 recent: Recent::new(own_past.recent()),
                 pushed_out: None,
             });
+            let is_first_of_day = resource.part(&definition.sums).days.newest() != Some(session.day());
             if is_apart {
-                let own = definition.topologies.entry(session.topology.clone()).or_default();
-                step.greatest_pushed_out = resource.part_mut(own).greatest.add(resource.units(*demand));
+                let own = resource.part_mut(definition.topologies.entry(session.topology.clone()).or_default());
+                let units = resource.units(*demand);
+                step.trial = own.greatest.first().filter(|_| is_first_of_day).map(|greatest| {
+                    // What was known before it; its own is not added yet.
+                    Trial { sessions: own.sums.sessions, is_covered: units <= greatest }
+                });
+                step.greatest_pushed_out = own.greatest.add(units);
             }
             let sums = resource.part_mut(&mut definition.sums);
+            if let Some(ratio) = step.ratio {
+                step.day_pushed_out = sums.days.add(session.day(), &topology_key, ratio);
+            }
             let newest_before = sums.by_topology.newest().copied();
             if let Some(score) = step.by_topology {
                 step.by_topology_pushed_out = sums.by_topology.push(steps.number, score);
@@ -342,6 +403,7 @@ impl Fleet {
     /// Takes the session out that was added last, by the steps that adding it gave: nothing of it is left.
     pub fn retreat(&mut self, session: &SessionEvidence, steps: &SessionSteps) {
         let id = &session.definition_id;
+        let topology_key = session.topology.short_key();
         self.remove_nodes(session, steps);
         for resource in Resource::ALL {
             let step = resource.part(&steps.resources);
@@ -354,6 +416,9 @@ impl Fleet {
                 resource.part_mut(own).greatest.undo(resource.units(demand), step.greatest_pushed_out);
             }
             let sums = resource.part_mut(&mut definition.sums);
+            if let Some(ratio) = step.ratio {
+                sums.days.undo(session.day(), &topology_key, ratio, step.day_pushed_out.clone());
+            }
             if let Some(by_sessions) = step.by_sessions {
                 sums.own_past.0.pop(by_sessions.pushed_out);
             }
@@ -379,6 +444,7 @@ impl Fleet {
         });
         self.remove_nodes(session, steps);
         let mut exclusion = Exclusion { ended, resources: ByResource::default() };
+        let topology_key = session.topology.short_key();
         for resource in Resource::ALL {
             let step = resource.part(&steps.resources);
             self.remove_counts(session, resource, steps, step);
@@ -393,6 +459,8 @@ impl Fleet {
             }
             let sums = resource.part_mut(&mut definition.sums);
             taken.was_in_own_past = sums.own_past.0.take_out(steps.number);
+            taken.was_among_days =
+                step.ratio.is_some_and(|ratio| sums.days.take_out(session.day(), &topology_key, ratio));
             let newest_before = sums.by_topology.newest().copied();
             taken.was_by_topology = sums.by_topology.take_out(steps.number);
             let newest = sums.by_topology.newest().copied();
@@ -410,6 +478,7 @@ impl Fleet {
     /// Adds again what excluding a session took out. Where nothing came between, everything is as it was before.
     pub fn restore(&mut self, session: &SessionEvidence, steps: &SessionSteps, exclusion: &Exclusion) {
         let id = &session.definition_id;
+        let topology_key = session.topology.short_key();
         self.add_nodes(session, steps);
         for resource in Resource::ALL {
             let (step, taken) = (resource.part(&steps.resources), resource.part(&exclusion.resources));
@@ -422,6 +491,9 @@ impl Fleet {
             let sums = resource.part_mut(&mut definition.sums);
             if let Some(by_sessions) = step.by_sessions.filter(|_| taken.was_in_own_past) {
                 sums.own_past.0.put_back(steps.number, by_sessions.past);
+            }
+            if let Some(ratio) = step.ratio.filter(|_| taken.was_among_days) {
+                sums.days.put_back(session.day(), &topology_key, ratio);
             }
             let newest_before = sums.by_topology.newest().copied();
             if let Some(score) = step.by_topology.filter(|_| taken.was_by_topology) {
@@ -497,6 +569,9 @@ impl Fleet {
             self.scores_mut(resource, Bucket::from_sessions(step.sessions_before)).add(score);
             resource.part_mut(&mut self.rows.whole).persistence.add(past.score, recent);
         }
+        if let Some(trial) = step.trial {
+            resource.part_mut(&mut self.rows.whole).largest.add(trial);
+        }
     }
 
     fn remove_counts(
@@ -518,6 +593,9 @@ impl Fleet {
         if let Some(BySessions { score, past, recent, .. }) = step.by_sessions {
             self.scores_mut(resource, Bucket::from_sessions(step.sessions_before)).remove(score);
             resource.part_mut(&mut self.rows.whole).persistence.remove(past.score, recent);
+        }
+        if let Some(trial) = step.trial {
+            resource.part_mut(&mut self.rows.whole).largest.remove(trial);
         }
     }
 
@@ -588,7 +666,7 @@ struct Scored {
 impl Scored {
     fn new(view: &View<'_>, topology: &Topology, demand: f64) -> Self {
         let log = demand.max(view.resource.smallest()).ln();
-        view.with_basis(topology, |basis| {
+        view.with_basis(topology, None, |basis| {
             let by_topology = basis.base.filter(|base| base.measured_share >= MEASURED_ENOUGH).map(|base| {
                 let prior = basis.moments.prior(view.resource);
                 Score::new(Prediction::new(&prior, &[]).score(log - base.value.ln()))

@@ -9,8 +9,10 @@ use domain::resource::Resource;
 use serde::{Deserialize, Serialize};
 
 use crate::base::PoolSum;
+use crate::days::Days;
 use crate::fleet_moments::{DefinitionMoments, FleetMoments};
 use crate::greatest::Greatest;
+use crate::largest::Trials;
 use crate::newest::Newest;
 use crate::node_pools::NodePools;
 use crate::own_past::OwnPast;
@@ -45,6 +47,8 @@ pub struct WholeFleet {
     pub moments: FleetMoments,
     /// What stays of what sessions had in common.
     pub persistence: Persistence,
+    /// How often the largest of some sessions covered one of another day.
+    pub largest: Trials,
 }
 
 /// What is kept of one definition.
@@ -71,6 +75,8 @@ pub struct DefinitionSums {
     pub own_past: OwnPast,
     /// Ratios of sessions with topologies that are not kept apart.
     pub ratios: LogDemands,
+    /// Ratios of its sessions by day.
+    pub days: Days,
 }
 
 /// The demands of a definition's sessions of one topology.

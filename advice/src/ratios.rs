@@ -77,6 +77,33 @@ impl LogDemands {
         (whole / sessions).min(i128::from(i64::MAX)) as i64
     }
 
+    /// What sessions add up to that count so much each: as many sessions as their weights add up to, rounded, and at least one
+    /// where there is any.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_precision_loss,
+        clippy::cast_sign_loss,
+        reason = "sums are below 2^53 parts for a hundred million sessions"
+    )]
+    pub(crate) fn weighted<'a>(parts: impl Iterator<Item = (f64, &'a Self)>) -> Self {
+        let (mut weight, mut sum, mut squares) = (0.0, 0.0, 0.0);
+        for (each, part) in parts {
+            weight += each * part.sessions as f64;
+            sum += each * part.sum as f64;
+            squares += each * part.sum_of_squares as f64;
+        }
+        if weight <= 0.0 {
+            return Self::default();
+        }
+        let sessions = weight.round().max(1.0);
+        let part = sessions / weight;
+        Self {
+            sessions: sessions as u64,
+            sum: (sum * part).round() as i64,
+            sum_of_squares: (squares * part).round() as i128,
+        }
+    }
+
     /// Both added up.
     #[must_use]
     pub fn with(self, other: Self) -> Self {

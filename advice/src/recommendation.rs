@@ -63,6 +63,8 @@ pub enum ReasonCode {
     RecentSessions,
     /// What the nodes were given is less than what was computed.
     Nominal,
+    /// Older sessions count less, by the policy.
+    HalfLife,
     /// Of some sessions this resource is unknown.
     UnknownSessions,
     /// The promise costs more than it gives.
@@ -137,6 +139,10 @@ pub struct ResourceRecommendation {
     pub reasons: Vec<Reason>,
     /// The probability that the next session needs no more than the largest one did; null: there is none.
     pub covers_next: Option<f64>,
+    /// The confidence that the largest session needed as much as the promised share of all to come: 1 − pⁿ, where sessions of
+    /// one day count for less; null: there is none.
+    #[serde(default)]
+    pub covers_promised_share: Option<f64>,
     /// Sessions that are lacking until that is 90 %.
     pub sessions_to_90_percent: u64,
     /// The events that set it.
@@ -256,6 +262,7 @@ impl ResourceRecommendation {
             kind: kind(explanation),
             reasons,
             covers_next,
+            covers_promised_share: explanation.estimate.as_ref().and_then(|estimate| estimate.largest_covers),
             sessions_to_90_percent: SESSIONS_TO_90_PERCENT.saturating_sub(sessions),
             evidence: facts.evidence,
         }
@@ -397,6 +404,13 @@ fn of_evidence(estimate: &Estimate, amount: &impl Fn(f64) -> String, because: &m
         let text = format!("It follows the last sessions, which differed from what was expected, by {change:+.0} %.");
         because(ReasonCode::RecentSessions, text);
     }
+    if let Some(days) = estimate.half_life_days {
+        let text = format!(
+            "A session counts half after {days} days: {} of them count as {}.",
+            estimate.all_sessions, prediction.sessions
+        );
+        because(ReasonCode::HalfLife, text);
+    }
     if let Some(nominal) = estimate.capped_by_nominal {
         because(ReasonCode::Nominal, format!("Its nodes are given {} and can use no more.", amount(nominal)));
     }
@@ -467,7 +481,7 @@ mod tests {
     }
 
     fn recommend(history: &History, name: &str, configured: Option<u32>, policy: &Policy) -> ResourceRecommendation {
-        let estimate = history.fleet().estimate(&definition(name), &topology(), MEMORY, policy.promise);
+        let estimate = history.fleet().estimate(&definition(name), &topology(), MEMORY, policy);
         let explanation = Explanation::new(MEMORY, estimate, configured, policy);
         let facts = ResourceFacts { configured, nominal: topology().nominal(MEMORY), ..ResourceFacts::default() };
         ResourceRecommendation::new(MEMORY, &explanation, facts, policy)
@@ -499,6 +513,30 @@ mod tests {
         let answer = recommend(&history, "asked", Some(4), &policy);
         assert_eq!((answer.requirement, answer.finding), (Some(3), Some(Finding::RightSized)));
         assert!(codes(&answer).contains(&ReasonCode::SmallChange));
+    }
+
+    #[test]
+    fn under_a_half_life_what_is_long_ago_counts_less_and_it_says_so() {
+        let mut history = fleet();
+        for number in 0..5_i64 {
+            let demand = ByResource { memory_mb: Some(1200.0), ..ByResource::default() };
+            history.insert(SessionEvidence {
+                session_id: SessionId::parse(format!("asked-later-{number}")).unwrap(),
+                definition_id: definition("asked"),
+                ended_at: DateTime::from_timestamp(1_772_000_000 + 86_400 * (365 + number), 0).unwrap(),
+                topology: topology(),
+                demand,
+                nodes: Vec::new(),
+            });
+        }
+        let policy = Policy { half_life_days: Some(domain::Whole::new(30).unwrap()), ..Policy::default() };
+        let estimate = |policy: &Policy| history.fleet().estimate(&definition("asked"), &topology(), MEMORY, policy);
+        let (all, newest) = (estimate(&Policy::default()).unwrap(), estimate(&policy).unwrap());
+        assert_eq!((all.prediction.sessions, newest.prediction.sessions, newest.all_sessions), (10, 5, 10));
+        assert!(newest.prediction.ratio.unwrap() < all.prediction.ratio.unwrap() - 0.1, "{newest:?} {all:?}");
+        let answer = recommend(&history, "asked", Some(8), &policy);
+        let reason = answer.reasons.iter().find(|reason| reason.code == ReasonCode::HalfLife).unwrap();
+        assert_eq!(reason.text, "A session counts half after 30 days: 10 of them count as 5.");
     }
 
     #[test]
@@ -581,6 +619,7 @@ mod tests {
         let agreed = [
             "configured",
             "covers_next",
+            "covers_promised_share",
             "demand",
             "evidence",
             "finding",

@@ -6,6 +6,7 @@ use domain::lab_topology::LabTopology;
 use domain::nominal::has_machine;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use domain::resource::Resource;
 
@@ -121,6 +122,28 @@ impl From<Topology> for Vec<(NodeKind, u32)> {
 }
 
 impl Topology {
+    /// What it is called: equal for equal ones.
+    pub fn key(&self) -> String {
+        let mut hash = Sha256::new();
+        // Lengths in front keep neighbouring texts apart.
+        let mut add = |text: &str| {
+            hash.update((text.len() as u64).to_be_bytes());
+            hash.update(text.as_bytes());
+        };
+        for (kind, count) in self.kinds() {
+            add(&kind.node_definition);
+            add(kind.image_definition.as_deref().unwrap_or_default());
+            let (cpu, memory) = (kind.nominal_cpu_parts, kind.nominal_memory_mb);
+            add(&format!("{} {cpu:?} {memory:?} {count}", kind.image_definition.is_some()));
+        }
+        hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    /// The beginning of its key: enough to tell the topologies of one definition apart.
+    pub(crate) fn short_key(&self) -> String {
+        self.key().chars().take(8).collect()
+    }
+
     /// The topology of these nodes, each kind with a count. A kind that is named twice is added up.
     pub fn new(nodes: impl IntoIterator<Item = (NodeKind, u32)>) -> Self {
         let mut kinds = BTreeMap::new();

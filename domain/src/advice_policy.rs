@@ -11,7 +11,7 @@ use cqrs_es::{Aggregate, DomainEvent};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use self::policy::{Applier, Limits, Policy};
+pub use self::policy::{Applier, HalfLife, Limits, Policy};
 pub use self::promise::Promise;
 use crate::decision::{self, Decide, Decision};
 use crate::text::Prose;

@@ -95,18 +95,18 @@ pub fn next_by_largest(fleets: &[Vec<Advised>], known: &[usize]) -> Vec<(usize, 
     known.iter().map(covered).collect()
 }
 
-/// How often the largest of n sessions covered at least this share of the sessions to come, beside 1 − pⁿ, where sessions of
-/// one day count as `counted` says of sessions and days.
+/// How often the largest of n sessions covered at least this share of the sessions to come, beside 1 − pⁿ, where n is what
+/// `counted` says.
 pub fn share_by_largest(
     future: &[CoveredFuture],
     share: f64,
-    counted: impl Fn(f64, f64) -> f64,
+    counted: impl Fn(&CoveredFuture) -> f64,
 ) -> Vec<(usize, f64, f64)> {
     let mut by_sessions: BTreeMap<usize, (f64, f64, f64)> = BTreeMap::new();
     for covered in future {
         let (all, stated, held) = by_sessions.entry(covered.sessions).or_default();
         *all += 1.0;
-        *stated += 1.0 - share.powf(counted(covered.sessions as f64, covered.days as f64));
+        *stated += 1.0 - share.powf(counted(covered));
         *held += f64::from(u8::from(covered.share >= share));
     }
     by_sessions.iter().map(|(n, (all, stated, held))| (*n, stated / all, held / all)).collect()

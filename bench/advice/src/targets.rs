@@ -61,10 +61,9 @@ pub fn of_fleets(fleets: &[Vec<Advised>], future: &[CoveredFuture]) -> Vec<Line>
         &next_by_largest(fleets, &KNOWN[1..]),
     ));
     lines.push(confidence(
-        "the largest of n covers 90 % of all to come: 1 − pⁿ within 5 points",
-        &share_by_largest(future, 0.9, |sessions, _| sessions),
+        "the largest of n covers 90 % of all to come: the stated confidence within 5 points",
+        &share_by_largest(future, 0.9, |covered| covered.counted),
     ));
-    lines.push(between_days_and_sessions(future));
     lines
 }
 
@@ -184,25 +183,6 @@ fn confidence(wanted: &str, found: &[(usize, f64, f64)]) -> Line {
         wanted: wanted.to_owned(),
         found: shown.join("; "),
         is_reached: found.iter().all(|(_, stated, found)| (found - stated).abs() <= 0.05),
-    }
-}
-
-/// Sessions of one day are alike, so that n of them say less than n: the statement lies between that by days and that by
-/// sessions.
-fn between_days_and_sessions(future: &[CoveredFuture]) -> Line {
-    let by_sessions = share_by_largest(future, 0.9, |sessions, _| sessions);
-    let by_days = share_by_largest(future, 0.9, |_, days| days);
-    let both: Vec<_> = by_days.iter().zip(&by_sessions).collect();
-    let shown: Vec<String> = both
-        .iter()
-        .map(|((known, least, found), (_, most, _))| {
-            format!("n = {known}: {} to {} stated, {} found", percent(*least), percent(*most), percent(*found))
-        })
-        .collect();
-    Line {
-        wanted: "the same, stated from 1 − p^days to 1 − pⁿ".to_owned(),
-        found: shown.join("; "),
-        is_reached: both.iter().all(|((_, least, found), (_, most, _))| (*least..=*most).contains(found)),
     }
 }
 

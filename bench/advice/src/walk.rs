@@ -49,8 +49,8 @@ pub struct Advised {
 pub struct CoveredFuture {
     /// Sessions among which it was the greatest.
     pub sessions: usize,
-    /// Days on which these sessions ended.
-    pub days: usize,
+    /// As how many exchangeable ones they count, by what the fleet shows.
+    pub counted: f64,
     /// Share of the sessions to come.
     pub share: f64,
 }
@@ -97,7 +97,7 @@ pub fn walk(simulated: &SimulatedFleet, promises: &[Promise]) -> (Vec<Advised>, 
         fleet.advance(evidence);
         plain.advance(evidence);
     }
-    (advised, covered_future(simulated, &past), fleet)
+    (advised, covered_future(simulated, &past, &fleet), fleet)
 }
 
 fn sizes(estimates: &[Option<Estimate>]) -> Vec<Option<f64>> {
@@ -128,6 +128,7 @@ fn grown(simulated: &SimulatedFleet) -> BTreeSet<usize> {
 fn covered_future(
     simulated: &SimulatedFleet,
     past: &BTreeMap<(usize, Resource), Vec<PastSession>>,
+    fleet: &Fleet,
 ) -> Vec<CoveredFuture> {
     let grown = grown(simulated);
     let mut found = Vec::new();
@@ -136,8 +137,8 @@ fn covered_future(
             let largest = past[..sessions].iter().map(|session| session.demand).fold(0.0, f64::max);
             let future = &simulated.future[*definition];
             let covered = future.iter().filter(|demand: &&ByResource<f64>| *resource.part(demand) <= largest).count();
-            let days: BTreeSet<_> = past[..sessions].iter().map(|session| session.ended_at.date_naive()).collect();
-            found.push(CoveredFuture { sessions, days: days.len(), share: covered as f64 / future.len() as f64 });
+            let counted = resource.part(&fleet.rows().whole).largest.session_counts() * sessions as f64;
+            found.push(CoveredFuture { sessions, counted, share: covered as f64 / future.len() as f64 });
         }
     }
     found

@@ -1,7 +1,7 @@
 //! What an admin decides about advice: the promise, and the bounds within which a definition may be moved.
 
 use crate::demand::ByResource;
-use crate::{Amount, Invalid, Share};
+use crate::{Amount, Invalid, Share, Whole};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -54,7 +54,13 @@ pub struct Policy {
     pub limits: ByResource<Limits>,
     /// Who may apply what is proposed.
     pub applier: Applier,
+    /// After so many days a session of the definition counts half; left out: each counts as much, however old it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub half_life_days: Option<HalfLife>,
 }
+
+/// Days after which a session counts half.
+pub type HalfLife = Whole<u32, 1, 36_500>;
 
 /// A policy as it is sent. What is absent is as in the default.
 #[derive(Debug, Clone, Deserialize)]
@@ -68,6 +74,7 @@ struct UncheckedPolicy {
     limits: UncheckedLimits,
     #[serde(default)]
     applier: Applier,
+    half_life_days: Option<HalfLife>,
 }
 
 /// Bounds of each resource. What is absent has none.
@@ -95,6 +102,7 @@ impl TryFrom<UncheckedPolicy> for Policy {
             largest_step: unchecked.largest_step,
             limits: ByResource { cpu_cores, memory_mb, storage_mb },
             applier: unchecked.applier,
+            half_life_days: unchecked.half_life_days,
         };
         policy.check().map(|()| policy)
     }
@@ -109,6 +117,7 @@ impl Default for Policy {
             largest_step: None,
             limits: ByResource::default(),
             applier: Applier::default(),
+            half_life_days: None,
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn explanations(
 ) -> ByResource<Explanation> {
     Resource::each(|resource| {
         let estimate = match id {
-            Some(id) => fleet.estimate(id, topology, resource, policy.promise),
+            Some(id) => fleet.estimate(id, topology, resource, policy),
             None => fleet.estimate_for_topology(topology, resource, policy.promise),
         };
         let configured = requirements.map(|requirements| resource.configured(requirements));

@@ -24,7 +24,7 @@ use domain::{Amount, DefinitionId, SessionId};
 
 use super::SessionAdvice;
 use super::answer::{asked_topology, explanations};
-use super::rows::{Rows, month_key, names, topology_key};
+use super::rows::{Rows, month_key, names};
 use super::stored::{
     ObservedNode, StoredCurrentPolicy, StoredDefaultPolicy, StoredExclusion, StoredFacts, StoredLearntTopology,
     StoredMonth, StoredSession,
@@ -337,7 +337,7 @@ impl Rows {
         let definition = self.definition_or_new(id, recorded.position())?;
         let policy = definition.policy.as_ref().map_or_else(|| self.default_policy(), |policy| Ok(policy.0))?;
         let requirements = definition.requirements.as_ref().map(|requirements| &requirements.0);
-        let scored = fleet.scored_advice(&evidence, requirements, policy.promise);
+        let scored = fleet.scored_advice(&evidence, requirements, &policy);
         let steps = fleet.advance(&evidence);
         let advice = scored
             .zip(steps.resources.clone())
@@ -635,7 +635,7 @@ impl StoredSession {
         if let Some(topology) = observed_topology(resources).filter(|_| replaces(made_at, self.topology_observed_at)) {
             self.topology_observed_at = Some(made_at);
             self.nominal = Json(Resource::each(|resource| topology.nominal(resource)));
-            self.topology_key = (topology.node_count() > 0).then(|| topology_key(&topology));
+            self.topology_key = (topology.node_count() > 0).then(|| topology.key());
             self.topology = Json(topology);
         }
         self.demands = Json(self.demands.0.zip(known.lab).map(|(mut demand, known)| {

@@ -12,7 +12,6 @@ use domain::DefinitionId;
 use domain::advice_policy::{DEFAULT_POLICY, Policy};
 use domain::demand::ByResource;
 use domain::resource::Resource;
-use sha2::{Digest as _, Sha256};
 
 use super::stored::{
     StoredCurrentPolicy, StoredDefaultPolicy, StoredDefinition, StoredDefinitionSums, StoredExclusion, StoredFacts,
@@ -49,23 +48,6 @@ const ALL_LABS: &str = "";
 const SPREADS: i32 = 4;
 /// The first spread of each row of scores.
 const FROM_SPREADS: std::ops::RangeInclusive<i32> = -4..=4;
-
-/// What a topology's row is called: equal for equal ones.
-pub(super) fn topology_key(topology: &Topology) -> String {
-    let mut hash = Sha256::new();
-    // Lengths in front keep neighbouring texts apart.
-    let mut add = |text: &str| {
-        hash.update((text.len() as u64).to_be_bytes());
-        hash.update(text.as_bytes());
-    };
-    for (kind, count) in topology.kinds() {
-        add(&kind.node_definition);
-        add(kind.image_definition.as_deref().unwrap_or_default());
-        let (cpu, memory) = (kind.nominal_cpu_parts, kind.nominal_memory_mb);
-        add(&format!("{} {cpu:?} {memory:?} {count}", kind.image_definition.is_some()));
-    }
-    hash.finalize().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
-}
 
 /// The node definitions of a topology.
 pub(super) fn names(topology: &Topology) -> impl Iterator<Item = &String> {
@@ -138,7 +120,7 @@ impl Rows {
 
     /// Asks for the row of a definition's sessions of a topology, and for the pools of its nodes.
     pub(super) fn want_topology(&mut self, id: &DefinitionId, topology: &Topology) {
-        self.topologies.want((id.to_string(), topology_key(topology)));
+        self.topologies.want((id.to_string(), topology.key()));
         self.want_pools(Some(id), names(topology));
     }
 
@@ -197,7 +179,7 @@ impl Rows {
         }
         let definition = self.definitions.get(&(id.to_string(),))?;
         for topology in definition.into_iter().flat_map(|row| &row.topologies.0) {
-            let row = self.topologies.get(&(id.to_string(), topology_key(topology)))?;
+            let row = self.topologies.get(&(id.to_string(), topology.key()))?;
             if let Some(row) = row.filter(|row| row.own.0 != ByResource::default()) {
                 own.topologies.insert(topology.clone(), row.own.0.clone());
             }
@@ -231,7 +213,7 @@ impl Rows {
             self.put_pools(id.as_str(), name, own.unwrap_or_default())?;
         }
         for topology in all {
-            let key = (id.to_string(), topology_key(topology));
+            let key = (id.to_string(), topology.key());
             let own = Json(own.topologies.get(topology).cloned().unwrap_or_default());
             if self.topologies.get(&key)?.is_none_or(|row| row.own != own) {
                 self.topologies.put(StoredTopology { definition_id: key.0, topology_key: key.1, own })?;
@@ -337,7 +319,7 @@ mod tests {
     fn topologies_have_the_same_key_where_they_are_equal() {
         let of = |image: Option<&str>, count| {
             let kind = NodeKind::new("iosv", image.map(str::to_owned), Some(1.0), Some(512.0));
-            topology_key(&Topology::new([(kind, count), (NodeKind::new("csr", None, None, None), 1)]))
+            Topology::new([(kind, count), (NodeKind::new("csr", None, None, None), 1)]).key()
         };
         assert_eq!(of(Some("159"), 2), of(Some("159"), 2));
         let all: BTreeSet<String> = [of(Some("159"), 2), of(Some("159"), 3), of(None, 2), of(Some(""), 2)].into();
