@@ -3,9 +3,11 @@
 use advice::recommendation::{Recommendation, RecommendationKind, TopologySource};
 use app::log::Position;
 use domain::DefinitionId;
-use domain::lablet_definition::Finding;
+use domain::advice_policy::Promise;
+use domain::lablet_definition::{Finding, ProposalCommand, ProposalStatus, ProposalStep};
 use domain::lablet_session::SessionStatus;
 use domain::resource::Resource;
+use projections::read_models::advice::proposals::ProposalFilter;
 use projections::read_models::advice::score::AdviceScoreFilter;
 use projections::rebuild::RebuildOptions;
 use projections::{PageRequest, ReadError, ReadModel};
@@ -232,5 +234,99 @@ async fn evidence_is_listed_with_what_was_advised_before_it_and_why_it_does_not_
     let answer = advised(&world, "ospf", None).await;
     assert_eq!((own.finding, own.sessions), (answer.finding, 4));
     assert_eq!(own.requirement.memory_mb, answer.resources.memory_mb.requirement);
+    world.database.finish().await;
+}
+
+/// Rows of the read model that anybody has read, as far as Postgres has counted them.
+async fn rows_read(world: &World) -> i64 {
+    let statement =
+        "SELECT coalesce(sum(seq_tup_read + coalesce(idx_tup_fetch, 0)), 0)::bigint FROM pg_stat_user_tables
+         WHERE schemaname = 'read_advice'";
+    sqlx::query_scalar(statement).fetch_one(&world.database.pool()).await.unwrap()
+}
+
+#[tokio::test]
+async fn a_definition_of_50_000_sessions_is_answered_by_a_bounded_number_of_rows() {
+    let world = World::new().await;
+    fleet(&world, 3).await;
+    world.settle_one(ReadModel::Advice).await;
+    let copies = "INSERT INTO read_advice.sessions
+        SELECT (jsonb_populate_record(s, jsonb_build_object('session_id', 'copy-' || n, 'memory_mb', n % 1000,
+            'ended_position', '0000000000-00000000000000000000-' || lpad(n::text, 19, '0')))).*
+          FROM read_advice.sessions s, generate_series(1, 50000) n WHERE s.session_id = 'ospf-1'";
+    let pool = world.database.pool();
+    assert_eq!(sqlx::query(copies).execute(&pool).await.unwrap().rows_affected(), 50_000);
+    sqlx::query("ANALYZE read_advice.sessions").execute(&pool).await.unwrap();
+    let before = rows_read(&world).await;
+    let (mut asked, mut read) = (0, 0);
+    while read == 0 {
+        let answer = advised(&world, "ospf", None).await;
+        assert_eq!((answer.resources.memory_mb.demand.max, answer.resources.memory_mb.sessions), (Some(1700.0), 3));
+        asked += 1;
+        assert!(asked < 1_000, "Postgres counts nothing");
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        read = rows_read(&world).await - before;
+    }
+    assert!(read <= 2_000 * asked, "{read} rows for {asked} answers");
+    world.database.finish().await;
+}
+
+#[tokio::test]
+async fn a_proposal_is_shown_with_each_step_of_its_life() {
+    let world = World::new().await;
+    fleet(&world, 1).await;
+    world.propose("ospf", "p-1").await;
+    world.propose("bgp", "p-2").await;
+    let step = |reason: Option<&str>| ProposalStep {
+        proposal_id: "p-1".parse().unwrap(),
+        version: None,
+        reason: reason.map(|reason| reason.parse().unwrap()),
+    };
+    world.step("ospf", ProposalCommand::Claim(step(Some("I look at it")))).await;
+    world.step("ospf", ProposalCommand::Dismiss(step(Some("an exam is near")))).await;
+    world.settle_one(ReadModel::Advice).await;
+    let page = world.projections.proposals(&ProposalFilter::default(), &PageRequest::first(1)).await.unwrap();
+    assert_eq!((page.items[0].proposal.proposal_id.as_str(), page.items[0].status), ("p-2", ProposalStatus::Open));
+    let rest = PageRequest { limit: 1, cursor: page.next };
+    let rest = world.projections.proposals(&ProposalFilter::default(), &rest).await.unwrap();
+    let row = &rest.items[0];
+    assert_eq!(
+        (row.status, row.claimed_by.as_deref(), row.claim_reason.as_deref()),
+        (ProposalStatus::Dismissed, Some("admin:ada"), Some("I look at it"))
+    );
+    assert_eq!((row.ended_by.as_deref(), row.end_reason.as_deref()), (Some("admin:ada"), Some("an exam is near")));
+    assert_eq!((row.proposal.after.memory_gb.get(), row.verification.as_ref(), rest.next), (3, None, None));
+    assert_eq!(world.projections.proposal(&"p-1".parse().unwrap()).await.unwrap().as_ref(), Some(row));
+    let open = ProposalFilter { status: Some(ProposalStatus::Open), definition_id: Some(id("ospf")) };
+    assert!(world.projections.proposals(&open, &PageRequest::default()).await.unwrap().items.is_empty());
+    assert!(world.projections.proposal(&"p-9".parse().unwrap()).await.unwrap().is_none());
+    world.database.finish().await;
+}
+
+#[tokio::test]
+async fn a_stated_topology_is_asked_about_before_the_learnt_one_and_a_policy_of_its_own_before_the_default() {
+    let world = World::new().await;
+    fleet(&world, 3).await;
+    world.settle_one(ReadModel::Advice).await;
+    let learnt = advised(&world, "ospf", None).await;
+    world.state("ospf", json!({"nodes": [{"node_definition": "iosv", "count": 4}]})).await;
+    world.settle_one(ReadModel::Advice).await;
+    let stated = advised(&world, "ospf", None).await;
+    assert_eq!((stated.topology.source, stated.topology.node_count), (TopologySource::Stated, 4));
+    assert_eq!(stated.topology.assumed[0].taken.image_definition.as_deref(), Some("iosv-159"));
+    let value = |answer: &Recommendation| answer.resources.memory_mb.value.unwrap();
+    assert!(value(&stated) > 1.5 * value(&learnt), "{} {}", value(&stated), value(&learnt));
+    world.default_policy(json!({"promise": 0.5})).await;
+    world.settle_one(ReadModel::Advice).await;
+    let by_default = advised(&world, "ospf", None).await;
+    assert_eq!(by_default.promise, 0.5);
+    world.policy("ospf", json!({"promise": 0.99})).await;
+    world.settle_one(ReadModel::Advice).await;
+    let careful = advised(&world, "ospf", None).await;
+    assert_eq!((careful.promise, careful.policy.promise.share()), (0.99, 0.99));
+    assert!(value(&careful) > value(&by_default));
+    let wanted = Promise::new(0.8).unwrap();
+    let answer = world.projections.recommendation(&id("ospf"), Some(wanted), None).await.unwrap().unwrap();
+    assert_eq!((answer.promise, advised(&world, "bgp", None).await.promise), (0.8, 0.5));
     world.database.finish().await;
 }

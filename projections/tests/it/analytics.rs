@@ -8,8 +8,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::given::{World, seen};
 
-const VIEWS: [&str; 15] = [
+const VIEWS: [&str; 20] = [
+    "advice_misses",
+    "advice_scores",
     "definition_observation_totals",
+    "definition_recommendations",
     "definition_revisions",
     "definitions",
     "freshness",
@@ -19,7 +22,9 @@ const VIEWS: [&str; 15] = [
     "observation_requests",
     "observations",
     "port_drift",
+    "proposals",
     "session_demands",
+    "session_evidence",
     "sessions",
     "worker_pressure",
     "worker_pressure_spells",
@@ -31,6 +36,7 @@ async fn lived_in() -> World {
     world.worker("cml-1").await;
     world.pressure("cml-1", world.now(), json!({"short_of_cpu": true, "free_cpu_cores": 0.5, "queued_nodes": 0})).await;
     world.definition("ospf").await;
+    world.definition("bgp").await;
     world.running("s-1", "ospf").await;
     world.ask("s-1", "r-1").await;
     let used = json!({"cpu_cores": 0.5, "memory_mb": 400, "disk_mb": 100});
@@ -44,6 +50,10 @@ async fn lived_in() -> World {
         "coverage": {"phase": "steady", "sampled_share": 0.8, "worker_short": true, "worker_short_of": ["cpu"]}
     });
     world.report("s-1", seen(drifted), Some("r-1")).await;
+    for number in 0..3 {
+        world.ended(&format!("s-1{number}"), "bgp", 1500.0 + 1000.0 * f64::from(number)).await;
+    }
+    world.propose("bgp", "p-1").await;
     world.settle().await;
     world
 }
@@ -116,7 +126,7 @@ async fn an_analyst_sees_the_views_and_nothing_else() {
     );
     let totals: (i64, Option<f64>, Option<f64>, i64) = sqlx::query_as(
         "SELECT observed_sessions, nominal_cpu_cores_latest, used_storage_mb_max, used_storage_mb_unknown_sessions
-           FROM analytics_v1.definition_observation_totals",
+           FROM analytics_v1.definition_observation_totals WHERE definition_id = 'ospf'",
     )
     .fetch_one(&analyst)
     .await
@@ -124,7 +134,7 @@ async fn an_analyst_sees_the_views_and_nothing_else() {
     assert_eq!(totals, (1, Some(2.0), None, 1));
     let rows = |statement: &'static str| sqlx::query_scalar::<_, serde_json::Value>(statement).fetch_one(&analyst);
     let demands = "SELECT jsonb_agg(jsonb_build_array(resource, demand, source, no_demand_reason, sampled_share,
-        sample_count) ORDER BY resource) FROM analytics_v1.session_demands";
+        sample_count) ORDER BY resource) FROM analytics_v1.session_demands WHERE definition_id = 'ospf'";
     assert_eq!(
         rows(demands).await.unwrap(),
         json!([
@@ -138,10 +148,11 @@ async fn an_analyst_sees_the_views_and_nothing_else() {
         FROM analytics_v1.worker_pressure p JOIN analytics_v1.worker_pressure_spells s USING (worker_id)";
     assert_eq!(rows(pressure).await.unwrap(), json!(["short", true, null, 0.5, 0, 1, false, true, null]));
     let short = "SELECT jsonb_agg(DISTINCT jsonb_build_array(o.worker_short, o.worker_short_of, d.worker_short))
-        FROM analytics_v1.observations o JOIN analytics_v1.session_demands d USING (session_id)";
+        FROM analytics_v1.observations o JOIN analytics_v1.session_demands d USING (session_id)
+       WHERE session_id = 's-1'";
     assert_eq!(rows(short).await.unwrap(), json!([[true, ["cpu"], true]]));
     let pools = "SELECT jsonb_agg(jsonb_build_array(node_definition, nominal_memory_mb, resource, node_run_count,
-        demand_mean, demand_standard_deviation, demand_max) ORDER BY resource) FROM analytics_v1.node_pools";
+        demand_mean, demand_standard_deviation, demand_max) ORDER BY resource) FROM analytics_v1.node_pools WHERE nominal_memory_mb = 1024";
     assert_eq!(
         rows(pools).await.unwrap(),
         json!([
@@ -153,9 +164,21 @@ async fn an_analyst_sees_the_views_and_nothing_else() {
     let unusual = "SELECT count(*) FROM analytics_v1.node_demands n JOIN analytics_v1.node_pools p
             ON p.resource = 'cpu_cores' AND p.node_definition = n.node_definition
            AND (p.image_definition, p.nominal_cpu_cores, p.nominal_memory_mb)
-               IS NOT DISTINCT FROM (n.image_definition, n.nominal_cpu_cores, n.nominal_memory_mb)";
+               IS NOT DISTINCT FROM (n.image_definition, n.nominal_cpu_cores, n.nominal_memory_mb)
+         WHERE n.session_id = 's-1' AND n.node_id = 'n-2'";
     let joined: i64 = sqlx::query_scalar(unusual).fetch_one(&analyst).await.unwrap();
     assert_eq!(joined, 1, "as the documentation joins them");
+    let missed =
+        "SELECT jsonb_agg(jsonb_build_array(m.session_id, m.resource, m.demand, m.shortfall = m.demand - m.advised,
+        s.held, e.nominal, e.demand_event_id = m.demand_event_id)) FROM analytics_v1.advice_misses m
+        JOIN analytics_v1.advice_scores s USING (session_id, resource)
+        JOIN analytics_v1.session_evidence e USING (session_id, resource) WHERE resource = 'memory_mb'";
+    assert_eq!(rows(missed).await.unwrap(), json!([["s-11", "memory_mb", 2500, true, false, 4096, true]]));
+    let recommended =
+        "SELECT jsonb_build_array(r.configured, r.requirement, r.ended_session_count, p.status, p.after_memory_gb)
+        FROM analytics_v1.definition_recommendations r JOIN analytics_v1.proposals p USING (definition_id)
+       WHERE resource = 'memory_mb'";
+    assert_eq!(rows(recommended).await.unwrap(), json!([4096, 4096, 3, "open", 3]));
     for statement in [
         "SELECT 1 FROM events",
         "SELECT 1 FROM snapshots",

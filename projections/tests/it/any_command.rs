@@ -62,6 +62,11 @@ async fn look_at_everything(world: &World, sessions: &[SessionId]) {
         "node_pools",
         "worker_pressure",
         "worker_pressure_spells",
+        "session_evidence",
+        "advice_scores",
+        "advice_misses",
+        "proposals",
+        "definition_recommendations",
     ] {
         let statement = format!("SELECT to_json(v)::text FROM analytics_v1.{view} v");
         sqlx::query_scalar::<_, String>(sqlx::AssertSqlSafe(statement))

@@ -6,7 +6,7 @@ use app::log::{Log, LogOptions, Origin, Position};
 use bus::clock::{Clock, IdGenerator};
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::advice_policy::{AdvicePolicy, AdvicePolicyCommand};
-use domain::lablet_definition::{LabletDefinition, LabletDefinitionCommand};
+use domain::lablet_definition::{LabletDefinition, LabletDefinitionCommand, ProposalCommand};
 use domain::lablet_session::{
     LabletSession, LabletSessionCommand, ObservationFailure, ObservationReport, SessionIds, SessionStatus, Transition,
 };
@@ -154,6 +154,45 @@ impl World {
             now: self.now(),
         };
         self.tell(id, command).await
+    }
+
+    /// Revises a definition so that it states its topology.
+    pub(crate) async fn state(&self, id: &str, topology: Value) -> Position {
+        let revision = serde_json::from_value(json!({
+            "resource_requirements": {"cpu_cores": 2, "memory_gb": 4, "storage_gb": 10}, "topology": topology,
+            "reason": "it is known"
+        }))
+        .unwrap();
+        let command = LabletDefinitionCommand::Revise { revision, revised_by: "admin:ada".to_owned(), now: self.now() };
+        let origin = Origin::from_actor("admin:ada");
+        self.log.execute::<LabletDefinition>(id, command, &origin).await.unwrap().position
+    }
+
+    /// Gives a definition a policy of its own.
+    pub(crate) async fn policy(&self, id: &str, policy: Value) -> Position {
+        let new = serde_json::from_value(json!({"policy": policy, "reason": "a trial"})).unwrap();
+        let command = LabletDefinitionCommand::SetPolicy { new, set_by: "admin:ada".to_owned(), now: self.now() };
+        let origin = Origin::from_actor("admin:ada");
+        self.log.execute::<LabletDefinition>(id, command, &origin).await.unwrap().position
+    }
+
+    /// Proposes 3 GB of memory.
+    pub(crate) async fn propose(&self, definition: &str, proposal: &str) -> Position {
+        let new = serde_json::from_value(json!({
+            "kind": "size", "after": {"cpu_cores": 2, "memory_gb": 3, "storage_gb": 10}, "finding": "over_provisioned",
+            "promise": 0.95, "as_of": Position::START, "sessions": 3, "reason": "3 GB keep the promise"
+        }))
+        .unwrap();
+        let id = proposal.parse().unwrap();
+        self.step(definition, ProposalCommand::Open { id, new: Box::new(new) }).await
+    }
+
+    /// A step of a proposal's life.
+    pub(crate) async fn step(&self, definition: &str, command: ProposalCommand) -> Position {
+        let by = "admin:ada".to_owned();
+        let command = LabletDefinitionCommand::Proposal { command, by, now: self.now() };
+        let origin = Origin::from_actor("admin:ada");
+        self.log.execute::<LabletDefinition>(definition, command, &origin).await.unwrap().position
     }
 
     pub(crate) async fn default_policy(&self, policy: Value) -> Position {
