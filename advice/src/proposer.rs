@@ -53,11 +53,11 @@ impl Situation<'_> {
     /// A roll-back is proposed before its verification is told, so that none is lost between the two.
     pub fn steps(&self) -> Vec<ProposerStep> {
         if let Some(applied) = self.proposals.applied.as_deref()
-            && let Some(verdict) = verification::verdict(applied, self)
+            && let Some(outcome) = verification::outcome(applied, self)
         {
-            let roll_back = verdict.roll_back.filter(|new| self.may_open(new));
+            let roll_back = outcome.roll_back.filter(|new| self.may_open(new));
             let opened = roll_back.map(|new| ProposerStep::Open(Box::new(new)));
-            return opened.into_iter().chain([ProposerStep::Verify(Box::new(verdict.verification))]).collect();
+            return opened.into_iter().chain([ProposerStep::Verify(Box::new(outcome.verification))]).collect();
         }
         let step = match self.proposals.current.as_deref() {
             Some(current) if current.claimed_by.is_some() => None,

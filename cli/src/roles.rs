@@ -20,6 +20,7 @@ use controller::{CmlClient, Controller};
 use gateway::{Gateway, GatewayOptions, GatewayParts};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::{FeedSource, Projections, Runner, RunnerOptions};
+use proposer::{Proposer, ProposerOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -167,6 +168,15 @@ impl Roles {
         });
     }
 
+    /// Proposes other sizes of definitions, by the read models that this process keeps.
+    pub(crate) fn start_proposer(&mut self, store: &Store) {
+        let proposer = Proposer::new(store.commands.clone(), store.projections.clone(), ProposerOptions::default());
+        self.start("proposer", |stop| async move {
+            proposer.run(stop).await;
+            Ok(())
+        });
+    }
+
     /// Serves HTTP, and gives the address at which it does.
     pub(crate) async fn start_gateway(
         &mut self,
@@ -284,13 +294,14 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
     roles.run(cancelled).await
 }
 
-/// `lablet project`: the projections.
+/// `lablet project`: the projections, and the proposer, which reads them.
 pub(crate) async fn project(arguments: ProjectArguments) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
     let store = Store::open(&arguments.database.url()?, &Clock::system())?;
     let bus = connect_bus(&arguments.bus, "lablet-project").await?;
     let mut roles = Roles::new(cancelled.child_token());
     roles.start_projections(&store, &bus, arguments.feed.source());
+    roles.start_proposer(&store);
     roles.start_watcher(&store, &arguments.watcher);
     roles.run(cancelled).await
 }

@@ -127,6 +127,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         roles.start_relay(&store, &bus, site.clone());
         roles.start_command_consumer(&store, &bus);
         roles.start_projections(&store, &bus, arguments.feed.source());
+        roles.start_proposer(&store);
         roles.start_watcher(&store, &arguments.watcher);
         let settings = match &simulated {
             Some((simulator, credentials)) => {

@@ -41,6 +41,23 @@ pub(crate) trait RequestBody: DeserializeOwned + JsonSchema + Send + 'static {
 /// # Errors
 /// 415 when it is declared to be something else than JSON, 413 when it is longer, 400 when the connection breaks off.
 pub(crate) async fn read(parts: &Parts, body: Body, longest: usize) -> Result<Bytes, Problem> {
+    read_if(parts, body, longest, check_media_type).await
+}
+
+/// Reads a body of whatever media type, of at most `longest` bytes.
+///
+/// # Errors
+/// 413 when it is longer, 400 when the connection breaks off.
+pub(crate) async fn read_any(parts: &Parts, body: Body, longest: usize) -> Result<Bytes, Problem> {
+    read_if(parts, body, longest, |_| Ok(())).await
+}
+
+async fn read_if(
+    parts: &Parts,
+    body: Body,
+    longest: usize,
+    check: impl FnOnce(&Parts) -> Result<(), Problem>,
+) -> Result<Bytes, Problem> {
     let too_large =
         || Problem::new(ProblemKind::TooLarge, format!("The body is larger than the {longest} bytes allowed here."));
     let declared = parts.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -52,7 +69,7 @@ pub(crate) async fn read(parts: &Parts, body: Body, longest: usize) -> Result<By
         return Err(too_large());
     }
     if !body.is_end_stream() {
-        check_media_type(parts)?;
+        check(parts)?;
     }
     let mut bytes = Vec::with_capacity(declared.and_then(|declared| usize::try_from(declared).ok()).unwrap_or(0));
     let mut frames = body.into_data_stream();
@@ -77,10 +94,14 @@ fn discard(body: Body) {
     });
 }
 
-fn check_media_type(parts: &Parts) -> Result<(), Problem> {
+/// The media type that a body is declared to be, without its parameters.
+pub(crate) fn media_type(parts: &Parts) -> Option<String> {
     let declared = parts.headers.get(CONTENT_TYPE).map(|value| String::from_utf8_lossy(value.as_bytes()));
-    let essence =
-        declared.as_deref().and_then(|value| value.split(';').next()).map(|text| text.trim().to_ascii_lowercase());
+    declared.as_deref().and_then(|value| value.split(';').next()).map(|text| text.trim().to_ascii_lowercase())
+}
+
+fn check_media_type(parts: &Parts) -> Result<(), Problem> {
+    let essence = media_type(parts);
     let json = essence.as_deref().is_some_and(|essence| {
         essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"))
     });

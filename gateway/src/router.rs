@@ -25,8 +25,9 @@ use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::Site;
 use crate::state::GatewayState;
 use crate::{
-    advice_policies, assets, dead_letters, description, events, exchange, health, lablet_definitions, lablet_sessions,
-    observation_requests, operations, overview, pages, proposals, public_path, search, sign_ins, stream, workers,
+    advice, advice_policies, assets, dead_letters, description, events, exchange, health, lablet_definitions,
+    lablet_sessions, observation_requests, operations, overview, pages, proposals, public_path, search, sign_ins,
+    stream, workers,
 };
 
 /// The whole API, ready to be served.
@@ -73,7 +74,12 @@ fn open(document: OpenApiDocument) -> Router<GatewayState> {
 
 fn api() -> (Router<GatewayState>, OpenApi) {
     description::describe(
-        ApiRouter::new().merge(sessions()).merge(definitions_and_workers()).merge(advice()).merge(operators()),
+        ApiRouter::new()
+            .merge(sessions())
+            .merge(definitions_and_workers())
+            .merge(sizing())
+            .merge(proposing())
+            .merge(operators()),
     )
 }
 
@@ -168,9 +174,29 @@ fn definitions_and_workers() -> ApiRouter<GatewayState> {
         .api_route("/api/internal/workers/{id}/shortage", get_with(shortage::shortage, shortage::describe))
 }
 
-fn advice() -> ApiRouter<GatewayState> {
+fn sizing() -> ApiRouter<GatewayState> {
+    use advice::{back_test, evidence, explanation, recommendation, score, topology_recommendation};
+    ApiRouter::new()
+        .api_route(
+            "/api/lablet-definitions/{id}/recommendation",
+            get_with(recommendation::recommendation, recommendation::describe),
+        )
+        .api_route(
+            "/api/lablet-definitions/{id}/recommendation/explanation",
+            get_with(explanation::explanation, explanation::describe),
+        )
+        .api_route("/api/lablet-definitions/{id}/back-test", get_with(back_test::back_test, back_test::describe))
+        .api_route("/api/lablet-definitions/{id}/evidence", get_with(evidence::evidence, evidence::describe))
+        .api_route(
+            "/api/topology-recommendations",
+            post_with(topology_recommendation::recommend, topology_recommendation::describe),
+        )
+        .api_route("/api/advice-score", get_with(score::score, score::describe))
+}
+
+fn proposing() -> ApiRouter<GatewayState> {
     use advice_policies::{of_all, of_definition};
-    use proposals::{apply, claim, dismiss, fail};
+    use proposals::{apply, claim, dismiss, export, fail, list, show};
     ApiRouter::new()
         .api_route(
             "/api/advice-policy",
@@ -181,6 +207,9 @@ fn advice() -> ApiRouter<GatewayState> {
             get_with(of_definition::show, of_definition::describe)
                 .put_with(of_definition::set, of_definition::describe_setting),
         )
+        .api_route("/api/proposals", get_with(list::list, list::describe))
+        .api_route("/api/proposals/{id}", get_with(show::show, show::describe))
+        .api_route("/api/proposals/{id}/export", get_with(export::export, export::describe))
         .api_route("/api/proposals/{id}/claim", post_with(claim::claim, claim::describe))
         .api_route("/api/proposals/{id}/apply", post_with(apply::apply, apply::describe))
         .api_route("/api/proposals/{id}/fail", post_with(fail::fail, fail::describe))

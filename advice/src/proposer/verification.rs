@@ -24,7 +24,7 @@ pub struct SessionAfter {
 }
 
 /// What the sessions say, and what follows.
-pub(super) struct Verdict {
+pub(super) struct VerificationOutcome {
     pub(super) verification: NewVerification,
     /// The size before, where it was larger in what was short.
     pub(super) roll_back: Option<NewProposal>,
@@ -38,7 +38,7 @@ struct Counted {
 }
 
 /// What is to be told of an applied proposal. `None`: more sessions have to be waited for.
-pub(super) fn verdict(applied: &AppliedProposal, situation: &Situation<'_>) -> Option<Verdict> {
+pub(super) fn outcome(applied: &AppliedProposal, situation: &Situation<'_>) -> Option<VerificationOutcome> {
     let AppliedProposal { proposal, revision } = applied;
     let size = |resource: Resource| f64::from(resource.configured(situation.stated)) * resource.unit();
     let is_short = |resource: Resource, session: &SessionAfter| {
@@ -109,7 +109,7 @@ pub(super) fn verdict(applied: &AppliedProposal, situation: &Situation<'_>) -> O
         })
     };
     let roll_back = if held { None } else { roll_back() };
-    Some(Verdict { verification, roll_back })
+    Some(VerificationOutcome { verification, roll_back })
 }
 
 fn told(resource: Resource, Counted { known, short }: Counted) -> String {

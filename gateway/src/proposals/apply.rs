@@ -15,6 +15,7 @@ use crate::caller::{Asking, Caller};
 use crate::command::settled;
 use crate::path::Id;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::submission::Submission;
 use crate::version::{IfMatch, REQUIRED};
 
@@ -33,6 +34,7 @@ impl RequestBody for ProposalApplication {
 
 pub(crate) async fn apply(
     State(commands): State<Commands>,
+    State(queries): State<Queries>,
     _: Caller<Asking>,
     As(applier): As,
     Id(id): Id<ProposalId>,
@@ -40,7 +42,7 @@ pub(crate) async fn apply(
     submission: Submission<ProposalApplication>,
 ) -> Result<Found<Written<WrittenProposal>>, Problem> {
     let Submission { body: ProposalApplication(step), origin, warnings } = submission;
-    let (definition_id, step) = step.about(id.clone())?;
+    let (definition_id, step) = step.about(id.clone(), &queries).await?;
     let done = commands.apply_proposal(&definition_id, step, applier, &version.expected, &origin).await;
     answer(&settled(done, warnings)?, id)
 }

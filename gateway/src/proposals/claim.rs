@@ -15,6 +15,7 @@ use crate::caller::{Asking, Caller};
 use crate::command::settled;
 use crate::path::Id;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::submission::Submission;
 use crate::version::{IfMatch, REQUIRED};
 
@@ -33,13 +34,14 @@ impl RequestBody for ProposalClaim {
 
 pub(crate) async fn claim(
     State(commands): State<Commands>,
+    State(queries): State<Queries>,
     _: Caller<Asking>,
     Id(id): Id<ProposalId>,
     version: IfMatch<REQUIRED>,
     submission: Submission<ProposalClaim>,
 ) -> Result<Found<Written<WrittenProposal>>, Problem> {
     let Submission { body: ProposalClaim(step), origin, warnings } = submission;
-    let (definition_id, step) = step.about(id.clone())?;
+    let (definition_id, step) = step.about(id.clone(), &queries).await?;
     let done = commands.claim_proposal(&definition_id, step, &version.expected, &origin).await;
     answer(&settled(done, warnings)?, id)
 }

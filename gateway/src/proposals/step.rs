@@ -7,7 +7,7 @@ use axum::extract::FromRequestParts;
 use domain::advice_policy::Applier;
 use domain::lablet_definition::{LabletDefinition, ProposalStatus, ProposalStep};
 use domain::text::Prose;
-use domain::{DefinitionId, Invalid, ProposalId};
+use domain::{DefinitionId, ProposalId};
 use http::request::Parts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,12 +17,13 @@ use crate::authentication::{Principal, Role};
 use crate::caller::principal;
 use crate::command::present;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::version::etag;
 
 /// What is said to a step that needs no reason.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 pub(crate) struct FreeStep {
-    /// The definition of which it is a proposal.
+    /// The definition of which it is a proposal; absent: whose it is known to be.
     #[serde(default)]
     definition_id: Option<DefinitionId>,
     /// Why.
@@ -33,7 +34,7 @@ pub(crate) struct FreeStep {
 /// What is said to a step that needs a reason.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub(crate) struct ReasonedStep {
-    /// The definition of which it is a proposal.
+    /// The definition of which it is a proposal; absent: whose it is known to be.
     #[serde(default)]
     definition_id: Option<DefinitionId>,
     /// Why.
@@ -47,11 +48,20 @@ impl From<ReasonedStep> for FreeStep {
 }
 
 impl FreeStep {
-    /// The step, and the definition.
-    pub(crate) fn about(self, proposal_id: ProposalId) -> Result<(DefinitionId, ProposalStep), Problem> {
+    /// The step, and the definition: as stated, else as the read model knows it.
+    ///
+    /// # Errors
+    /// 404 when the read model knows no such proposal.
+    pub(crate) async fn about(
+        self,
+        proposal_id: ProposalId,
+        queries: &Queries,
+    ) -> Result<(DefinitionId, ProposalStep), Problem> {
         let Self { definition_id, reason } = self;
-        let absent = || Invalid::new("definition_id", "is absent", "the definition of which it is a proposal");
-        let definition_id = definition_id.ok_or_else(absent)?;
+        let definition_id = match definition_id {
+            Some(id) => id,
+            None => super::show::row(queries, &proposal_id).await?.definition_id,
+        };
         Ok((definition_id, ProposalStep { proposal_id, version: None, reason }))
     }
 }

@@ -98,6 +98,9 @@ async fn a_key_that_was_not_named_for_definitions_and_workers_sends_sessions_and
     world.send(world.request(Method::GET, "/api/internal/workers").header("x-api-key", PLAIN_KEY)).await.expect(200);
 }
 
+/// What is asked by a POST because the question is too long for an address: it changes nothing.
+const QUESTIONS: [&str; 1] = ["/api/topology-recommendations"];
+
 /// Every operation that a key may call and that changes something says which command it sends.
 #[test]
 fn every_change_that_a_key_may_make_names_its_command() {
@@ -105,7 +108,7 @@ fn every_change_that_a_key_may_make_names_its_command() {
     for (path, operations) in described["paths"].as_object().unwrap() {
         for (method, operation) in operations.as_object().unwrap() {
             let by_key = operation["security"].to_string().contains("internal_key");
-            if method == "get" || !by_key {
+            if method == "get" || !by_key || QUESTIONS.contains(&path.as_str()) {
                 continue;
             }
             let command = operation["x-lablet-command"].as_str().unwrap_or_default();

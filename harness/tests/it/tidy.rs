@@ -38,6 +38,7 @@ fn dependencies_point_one_way() {
         "bus",
         "app",
         "projections",
+        "proposer",
         "gateway",
         "controller",
         "cli",
@@ -59,7 +60,8 @@ fn dependencies_point_one_way() {
     assert_eq!(inner("bus"), [""; 0]);
     assert_eq!(inner("app"), ["bus", "domain"]);
     assert_eq!(inner("projections"), ["advice", "app", "bus", "domain"]);
-    assert_eq!(inner("gateway"), ["app", "bus", "domain", "projections"], "the gateway knows nothing of CML");
+    assert_eq!(inner("proposer"), ["advice", "app", "bus", "domain", "projections"]);
+    assert_eq!(inner("gateway"), ["advice", "app", "bus", "domain", "projections"], "the gateway knows nothing of CML");
     assert_eq!(inner("controller"), ["bus", "domain"], "the controller knows nothing of the log");
     assert_eq!(inner("simulator"), [""; 0], "the simulator shares no types with the client");
     assert_eq!(inner("servers"), [""; 0]);
