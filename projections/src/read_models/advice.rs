@@ -12,6 +12,7 @@ pub mod proposals;
 pub mod recommendation;
 mod rows;
 pub mod score;
+mod session;
 mod stored;
 
 use advice::advice_score::ScoredAdvice;

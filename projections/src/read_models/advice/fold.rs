@@ -7,35 +7,33 @@
 use std::collections::BTreeSet;
 
 use advice::advice_score::ScoredAdvice;
-use advice::evidence::{KindRuns, NodeDemand, SessionEvidence};
+use advice::evidence::{KindRuns, NodeDemand};
 use advice::fleet::{Fleet, SessionSteps};
 use advice::recommendation::{ResourceFacts, ResourceRecommendation, finding_of_definition};
 use advice::scores::Bucket;
-use advice::topology::{NodeKind, Topology};
+use advice::topology::Topology;
 use chrono::{DateTime, Utc};
+use domain::DefinitionId;
 use domain::advice_policy::{AdvicePolicyEvent, DEFAULT_POLICY, Policy};
-use domain::demand::{ByResource, Demand, Peak, PhasePeaks};
+use domain::demand::ByResource;
 use domain::evidence::replaces;
 use domain::lablet_definition::{DefinitionContent, LabletDefinitionEvent};
 use domain::lablet_session::{LabletSessionEvent, SessionIds};
-use domain::observation::{NodeObservation, ResourceObservation};
+use domain::observation::ResourceObservation;
 use domain::resource::Resource;
-use domain::{Amount, DefinitionId, SessionId};
 
 use super::SessionAdvice;
 use super::answer::{asked_topology, explanations};
 use super::rows::{Rows, month_key, names};
+use super::session::{evidence, new_session, node_names, observed_topology};
 use super::stored::{
-    ObservedNode, StoredCurrentPolicy, StoredDefaultPolicy, StoredExclusion, StoredFacts, StoredLearntTopology,
-    StoredMonth, StoredSession,
+    StoredCurrentPolicy, StoredDefaultPolicy, StoredExclusion, StoredFacts, StoredLearntTopology, StoredMonth,
+    StoredSession,
 };
 use crate::projector::{Applied, Event, Fold, Recorded};
 use crate::refused::{Refused, integer};
 use crate::table::AnyTable;
 use crate::table::cell::Json;
-
-/// Most nodes that are told apart in a session that runs: those beyond are not measured.
-const MOST_NODES: usize = 10_000;
 
 /// What an event of a session is to its evidence.
 enum SessionFact<'a> {
@@ -76,24 +74,6 @@ fn session_fact(event: &LabletSessionEvent) -> Option<SessionFact<'_>> {
         | LabletSessionEvent::PortDriftDetected { .. }
         | LabletSessionEvent::ObservationFailed { .. } => return None,
     })
-}
-
-/// The kind of a node that was observed.
-fn kind(node: &NodeObservation) -> NodeKind {
-    #[expect(clippy::cast_precision_loss, reason = "a node has at most 100,000,000 MB")]
-    let memory = node.ram_mb.map(|ram| ram.get() as f64);
-    NodeKind::new(
-        node.node_definition.to_string(),
-        node.image_definition.as_ref().map(ToString::to_string),
-        node.nominal_cpu_cores.map(Amount::get),
-        memory,
-    )
-}
-
-/// What a lab consisted of. `None`: the observation lists no nodes.
-fn observed_topology(resources: &ResourceObservation) -> Option<Topology> {
-    let topology = Topology::new(resources.nodes.iter().map(|node| (kind(node), 1)));
-    (!resources.nodes.is_empty()).then_some(topology)
 }
 
 /// As 2026-03, in UTC.
@@ -181,30 +161,6 @@ impl Fold for Rows {
             Event::Worker(_) | Event::Foreign => Ok(Applied::Ignored),
         }
     }
-}
-
-/// The node definitions of a session's nodes, so far or from its end on.
-fn node_names(row: &StoredSession) -> BTreeSet<String> {
-    let observed = row.nodes.iter().flat_map(|nodes| &nodes.0).map(|node| &node.kind.node_definition);
-    let pooled = row.kinds.0.iter().map(|kind| &kind.kind.node_definition);
-    observed.chain(pooled).chain(names(&row.topology.0)).cloned().collect()
-}
-
-/// What a session says, with its end.
-fn evidence(row: &StoredSession, ended_at: DateTime<Utc>) -> Result<SessionEvidence, Refused> {
-    let refused = |error: domain::Invalid| Refused::new(format!("a session's row: {error}"));
-    Ok(SessionEvidence {
-        session_id: SessionId::parse(row.session_id.clone()).map_err(refused)?,
-        definition_id: DefinitionId::parse(row.definition_id.clone()).map_err(refused)?,
-        ended_at,
-        topology: row.topology.0.clone(),
-        demand: needed(&row.demands.0),
-        nodes: row.kinds.0.clone(),
-    })
-}
-
-fn needed(demands: &ByResource<Demand<uuid::Uuid>>) -> ByResource<Option<f64>> {
-    demands.map(|demand| demand.steady.map(|peak| peak.value))
 }
 
 impl Rows {
@@ -556,126 +512,109 @@ impl ScoreChange {
     }
 }
 
-fn new_session(ids: &SessionIds, recorded: &Recorded) -> Result<StoredSession, Refused> {
-    Ok(StoredSession {
-        session_id: recorded.log.aggregate_id.clone(),
-        definition_id: ids.definition_id.to_string(),
-        definition_revision: integer(ids.definition_revision, "definition_revision")?,
-        worker_id: None,
-        cml_version: None,
-        worker_short: None,
-        observation_count: 0,
-        observed_at: None,
-        no_evidence: None,
-        contradictions: Json::default(),
-        topology: Json::default(),
-        topology_key: None,
-        topology_observed_at: None,
-        nominal: Json::default(),
-        nodes: None,
-        kinds: Json::default(),
-        demands: Json::default(),
-        cpu_cores: None,
-        memory_mb: None,
-        storage_mb: None,
-        running_at: None,
-        running_position: None,
-        ended_at: None,
-        ended_position: None,
-        ended_event_id: None,
-        excluded: false,
-        advice: None,
-        missed: false,
-        steps: None,
-        exclusion: None,
-        position: recorded.position(),
-    })
-}
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
 
-impl StoredSession {
-    fn begin(&mut self, at: DateTime<Utc>, recorded: &Recorded) {
-        (self.running_at, self.running_position) = (Some(at), Some(recorded.position()));
-        self.position = recorded.position();
+    use super::*;
+    use crate::read_models::advice::stored::StoredDefinitionSums;
+    use crate::read_models::given::{event_id, given, recorded, sample};
+
+    /// An event of a session, in order.
+    fn tell(rows: &mut Rows, session: &str, sequence: i64, event_type: &str) -> Applied {
+        let event = sample(&format!("lablet_session.{event_type}.v1"));
+        given(rows, &recorded(session, sequence, &event)).unwrap()
     }
 
-    /// Takes up what an observation knows.
-    fn observe(
-        &mut self,
-        worker_id: Option<String>,
-        resources: &ResourceObservation,
-        made_at: DateTime<Utc>,
-        recorded: &Recorded,
-    ) -> Result<(), Refused> {
-        let (Some(contribution), Some(known)) = (recorded.contribution(), recorded.demands()) else {
-            return Err(Refused::new("an observation contributes nothing"));
-        };
-        if self.running_at.is_none() {
-            self.begin(made_at, recorded);
-        }
-        self.position = recorded.position();
-        self.observation_count += 1;
-        if self.ended_at.is_some() {
-            // The session refuses it; what an old log holds all the same changes no evidence.
-            return Ok(());
-        }
-        let is_newest = replaces(made_at, self.observed_at);
-        if is_newest {
-            self.observed_at = Some(made_at);
-            self.no_evidence = contribution.no_evidence.map(|reason| reason.as_str().to_owned());
-            self.contradictions = Json(contribution.contradictions.clone());
-            self.worker_id = worker_id.or_else(|| self.worker_id.take());
-            let version = resources.cml_version.as_ref().map(ToString::to_string);
-            self.cml_version = version.or_else(|| self.cml_version.take());
-        }
-        let worker_short = resources.coverage.as_ref().and_then(|coverage| coverage.worker_short);
-        // Once short, the session's peaks may be too low, whatever is observed later.
-        if worker_short == Some(true) || is_newest && self.worker_short != Some(true) {
-            self.worker_short = worker_short;
-        }
-        if let Some(topology) = observed_topology(resources).filter(|_| replaces(made_at, self.topology_observed_at)) {
-            self.topology_observed_at = Some(made_at);
-            self.nominal = Json(Resource::each(|resource| topology.nominal(resource)));
-            self.topology_key = (topology.node_count() > 0).then(|| topology.key());
-            self.topology = Json(topology);
-        }
-        self.demands = Json(self.demands.0.zip(known.lab).map(|(mut demand, known)| {
-            demand.record(known, &recorded.event_id(), made_at);
-            demand
-        }));
-        let needed = needed(&self.demands.0);
-        (self.cpu_cores, self.memory_mb, self.storage_mb) = (needed.cpu_cores, needed.memory_mb, needed.storage_mb);
-        let nodes = &mut self.nodes.get_or_insert_default().0;
-        for (node, known) in resources.nodes.iter().zip(&known.nodes) {
-            let place = nodes.binary_search_by(|held| held.node_id.as_str().cmp(node.node_id.as_ref()));
-            let place = match place {
-                Ok(place) => place,
-                Err(_) if nodes.len() >= MOST_NODES => continue,
-                Err(place) => {
-                    let demand = ByResource::default();
-                    let node_id = node.node_id.to_string();
-                    nodes.insert(place, ObservedNode { node_id, kind: kind(node), observed_at: made_at, demand });
-                    place
+    /// It was observed with one router, that used so much memory, and a total beside it.
+    fn observe(rows: &mut Rows, session: &str, sequence: i64, memory: Value, total: f64) {
+        let mut event = sample("lablet_session.resources_observed.v1");
+        event["observed_resources"] = json!({
+            "nodes": [{"node_id": "n-1", "label": "R1", "node_definition": "iosv", "image_definition": "iosv-159",
+                       "state": "BOOTED", "nominal_cpu_cores": 1.0, "ram_mb": 2048, "usage": {"memory_mb": memory}}],
+            "usage": {"memory_mb": total}, "coverage": {"nodes_total": 1, "nodes_booted": 1, "phase": "steady"}
+        });
+        given(rows, &recorded(session, sequence, &event)).unwrap();
+    }
+
+    fn session<'a>(rows: &'a Rows, id: &str) -> &'a StoredSession {
+        rows.sessions.get(&(id.to_owned(),)).unwrap().unwrap()
+    }
+
+    fn sums(rows: &Rows) -> &StoredDefinitionSums {
+        rows.sums.rows()[0]
+    }
+
+    #[test]
+    fn a_session_becomes_evidence_once_with_the_first_event_after_which_nothing_can_be_observed() {
+        let mut rows = Rows::default();
+        assert_eq!(tell(&mut rows, "s-1", 1, "terminated"), Applied::Ignored, "it never ran");
+        tell(&mut rows, "s-2", 2, "running");
+        observe(&mut rows, "s-2", 3, json!(700.0), 700.0);
+        assert_eq!(tell(&mut rows, "s-2", 4, "stopping"), Applied::Changed);
+        assert_eq!(tell(&mut rows, "s-2", 5, "stopped"), Applied::Ignored);
+        let row = session(&rows, "s-2");
+        assert_eq!((row.ended_event_id, row.memory_mb, row.cpu_cores), (Some(event_id(4)), Some(700.0), None));
+        assert_eq!((row.nodes.as_ref(), row.kinds.0.len(), row.observation_count), (None, 1, 1));
+        let advice = row.advice.as_ref().unwrap().0;
+        assert_eq!(advice.memory_mb.map(|advice| (advice.sessions_before, advice.scored.demand)), Some((0, 700.0)));
+        assert_eq!((advice.cpu_cores, sums(&rows).ended), (None, 1));
+        // What an old log holds after its end is counted as an observation, and is no evidence.
+        observe(&mut rows, "s-2", 6, json!(900.0), 900.0);
+        assert_eq!((session(&rows, "s-2").memory_mb, session(&rows, "s-2").observation_count), (Some(700.0), 2));
+    }
+
+    #[test]
+    fn a_total_that_contradicts_its_nodes_is_unknown_and_its_nodes_are_evidence_all_the_same() {
+        let mut rows = Rows::default();
+        tell(&mut rows, "s-1", 1, "running");
+        observe(&mut rows, "s-1", 2, json!(700.0), 9000.0);
+        tell(&mut rows, "s-1", 3, "expired");
+        let row = session(&rows, "s-1");
+        assert_eq!((row.memory_mb, row.contradictions.0.len(), row.kinds.0[0].runs.memory_mb.runs), (None, 1, 1));
+        assert_eq!(row.advice.as_ref().unwrap().0.memory_mb, None, "nothing is scored");
+        tell(&mut rows, "s-2", 4, "running");
+        observe(&mut rows, "s-2", 5, Value::Null, 700.0);
+        tell(&mut rows, "s-2", 6, "stopping");
+        assert!(session(&rows, "s-2").kinds.0.is_empty(), "a node without figures is in no pool");
+    }
+
+    #[test]
+    fn a_session_that_is_excluded_before_its_end_and_included_later_is_as_if_it_had_always_counted() {
+        let (mut changed, mut plain) = (Rows::default(), Rows::default());
+        for (rows, changes) in [(&mut changed, true), (&mut plain, false)] {
+            for (number, memory) in [700.0, 800.0, 1900.0].into_iter().enumerate() {
+                let (id, first) = (format!("s-{number}"), 10 * i64::try_from(number).unwrap());
+                tell(rows, &id, first + 1, "running");
+                observe(rows, &id, first + 2, json!(memory), memory);
+                if changes && number == 2 {
+                    tell(rows, &id, first + 3, "evidence_excluded");
                 }
-            };
-            let held = &mut nodes[place];
-            if replaces(made_at, Some(held.observed_at)) {
-                (held.observed_at, held.kind) = (made_at, kind(node));
+                tell(rows, &id, first + 4, "stopping");
             }
-            held.demand = held.demand.zip(*known).map(|(held, known)| greater(held, known));
         }
-        Ok(())
+        assert_eq!(sums(&changed).scores.0.memory_mb.score().count + 1, sums(&plain).scores.0.memory_mb.score().count);
+        assert!(session(&changed, "s-2").exclusion.is_some() && changed.fleet.rows() != plain.fleet.rows());
+        tell(&mut changed, "s-2", 30, "evidence_included");
+        assert_eq!(changed.fleet.rows(), plain.fleet.rows());
+        assert_eq!((&sums(&changed).sums, &sums(&changed).scores), (&sums(&plain).sums, &sums(&plain).scores));
+        let sorted = |rows: &Rows| {
+            let mut months: Vec<StoredMonth> = rows.months.rows().into_iter().cloned().collect();
+            months.sort_by_key(|month| (month.bucket, month.resource.clone()));
+            months
+        };
+        assert_eq!(sorted(&changed), sorted(&plain));
+        assert_eq!(changed.exclusions.rows().len(), 2);
     }
-}
 
-/// The demand of a node with what an observation knows beside it, by the rule of the domain. When it was observed only says
-/// which of equal ones is named.
-fn greater(
-    held: Option<(f64, domain::demand::DemandSource)>,
-    known: PhasePeaks,
-) -> Option<(f64, domain::demand::DemandSource)> {
-    let observed_at = DateTime::UNIX_EPOCH;
-    let steady = held.map(|(value, source)| Peak { value, source, event_id: (), observed_at });
-    let mut demand = Demand { steady, boot: None };
-    demand.record(PhasePeaks { boot: None, ..known }, &(), observed_at);
-    demand.steady.map(|peak| (peak.value, peak.source))
+    #[test]
+    fn the_topology_is_learnt_from_the_newest_observation_and_told_when_it_changed() {
+        let mut rows = Rows::default();
+        tell(&mut rows, "s-1", 1, "running");
+        observe(&mut rows, "s-1", 2, json!(700.0), 700.0);
+        observe(&mut rows, "s-1", 3, json!(800.0), 800.0);
+        assert_eq!(rows.learnt.rows().len(), 1, "it did not change");
+        assert_eq!(rows.learnt.rows()[0].topology.0.node_count(), 1);
+        assert_eq!(rows.definitions.rows()[0].learnt.as_ref().unwrap().0, rows.learnt.rows()[0].topology.0);
+    }
 }
