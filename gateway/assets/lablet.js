@@ -70,6 +70,15 @@
     if (event.persisted) window.location.reload();
   });
 
+  // What a slider stands at, while it is moved.
+  document.addEventListener("input", (event) => {
+    const shown = event.target.dataset && event.target.dataset.shownIn;
+    const output = shown && document.getElementById(shown);
+    if (!output) return;
+    const value = Number(event.target.value) * Number(event.target.dataset.shownTimes || 1);
+    output.textContent = event.target.dataset.shownAs.replace("#", String(Math.round(value * 10) / 10));
+  });
+
   // ---- Keys -----------------------------------------------------------------------------------------------------
 
   const PLACES = { o: "/", s: "/sessions", d: "/definitions", a: "/advice", w: "/workers", p: "/operations" };

@@ -10,15 +10,18 @@ pub(crate) mod revise;
 mod stale;
 pub(crate) mod suggestion;
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::TimeDelta;
+use domain::advice_policy::Promise;
 use domain::demand::Demand;
-use domain::{DefinitionId, Invalid};
-use projections::ReadModel;
+use domain::{DefinitionId, Invalid, SessionId};
 use projections::read_models::definitions::{DefinitionRow, RevisionRow};
 use projections::read_models::observations::{DefinitionObservations, ObservedSession};
+use projections::{ReadError, ReadModel, UnreadableRow};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -26,6 +29,8 @@ use self::change::{beginning, changes};
 use self::draft::Draft;
 use self::observed::{Observed, SourcedNumber, UsedAmount};
 use self::suggestion::Source;
+use super::advice::evidence::excluded_sessions;
+use super::advice::section::AdviceSection;
 use super::definitions::indicator;
 use super::parts::{self, Badge, CopyId, SessionLink, When};
 use super::query::{PageQuery, address};
@@ -74,6 +79,9 @@ pub(crate) struct DefinitionQuery {
     /// How many of the newest observed sessions count.
     #[serde(skip_serializing_if = "Option::is_none")]
     sessions: Option<u32>,
+    /// The promise that is asked about; the policy's own unless stated.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    promise: Option<Promise>,
     /// How many of them the table has passed already.
     #[serde(skip_serializing_if = "Option::is_none")]
     passed: Option<usize>,
@@ -99,6 +107,10 @@ pub(crate) struct Basis {
     pub(crate) now: DefinitionRow,
     /// Its newest observed sessions.
     pub(crate) observed: DefinitionObservations,
+    /// Sessions that are no evidence, with who says so and why.
+    pub(crate) excluded: BTreeMap<SessionId, String>,
+    /// Rows of these that cannot be read.
+    pub(crate) unreadable: Vec<UnreadableRow>,
 }
 
 impl Basis {
@@ -109,7 +121,8 @@ impl Basis {
     pub(crate) async fn read(queries: &Queries, id: &DefinitionId, sessions: u32) -> Result<Self, Problem> {
         let now = row(queries, id).await?;
         let observed = queries.definition_observations(id, sessions).await?;
-        Ok(Self { now, observed })
+        let (excluded, unreadable) = readable(excluded_sessions(queries, id).await.map(Some))?;
+        Ok(Self { now, observed, excluded: excluded.unwrap_or_default(), unreadable })
     }
 }
 
@@ -160,6 +173,10 @@ struct DefinitionPage {
     visitor: String,
     definition: DefinitionRow,
     observed: Observed,
+    /// What is recommended; `None`: it cannot be read.
+    advice: Option<AdviceSection>,
+    /// Sessions that do not count, with who says so and why.
+    excluded: BTreeMap<SessionId, String>,
     /// How many sessions were asked for.
     window: u32,
     choices: Vec<Choice>,
@@ -190,8 +207,10 @@ pub(crate) async fn show(
     PageQuery(query): PageQuery<DefinitionQuery>,
 ) -> Result<Response, Problem> {
     let window = window(query.sessions)?;
-    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations, ReadModel::Demands]).await?;
-    let Basis { now, observed } = Basis::read(&queries, &id, window).await?;
+    since
+        .reached(&queries, &[ReadModel::Definitions, ReadModel::Observations, ReadModel::Demands, ReadModel::Advice])
+        .await?;
+    let Basis { now, observed, excluded, unreadable } = Basis::read(&queries, &id, window).await?;
     if query.format == Some(Format::Csv) {
         return match query.table.unwrap_or(Table::Sessions) {
             Table::Sessions => {
@@ -210,13 +229,17 @@ pub(crate) async fn show(
     let request = Paging { limit: Some(REVISIONS), cursor: query.revisions.clone() }.request()?;
     let revisions = ListPage::from(queries.definition_revisions(&id, &request).await?);
     let path = format!("/definitions/{id}");
-    let at_rest = DefinitionQuery { sessions: query.sessions, ..DefinitionQuery::default() };
+    let at_rest = DefinitionQuery { sessions: query.sessions, promise: query.promise, ..DefinitionQuery::default() };
     let part = |query: DefinitionQuery, part: &str| format!("{}#{part}", address(&path, &query));
     let passed = query.passed.unwrap_or(0).min(observed.sessions.len());
     let shown = (observed.sessions.len() - passed).min(ROWS);
     let as_csv =
         |table| address(&path, &DefinitionQuery { table: Some(table), format: Some(Format::Csv), ..at_rest.clone() });
     let apply = apply(&visit, &now, window, &observed);
+    // What is recommended is one part of the page: where it cannot be read the others are shown.
+    let hidden = query.sessions.map(|sessions| ("sessions", sessions.to_string())).into_iter().collect();
+    let (advice, without_advice) =
+        readable(AdviceSection::read(&queries, visit.now, &id, query.promise, hidden).await)?;
     page(&DefinitionPage {
         shell: Shell::new(&visit, Section::Definitions)
             .twin(format!("/api/lablet-definitions/{id}"))
@@ -224,13 +247,17 @@ pub(crate) async fn show(
             .parked(&now.parked)
             .parked(&observed.parked)
             .without(revisions.unreadable)
-            .without(observed.unreadable.clone()),
+            .without(observed.unreadable.clone())
+            .without(without_advice)
+            .without(unreadable),
+        advice,
+        excluded,
         visitor: visit.principal.to_string(),
         choices: CHOICES
             .into_iter()
             .map(|sessions| Choice {
                 sessions,
-                path: address(&path, &DefinitionQuery { sessions: Some(sessions), ..DefinitionQuery::default() }),
+                path: address(&path, &DefinitionQuery { sessions: Some(sessions), ..at_rest.clone() }),
                 chosen: sessions == window,
             })
             .collect(),
@@ -255,6 +282,15 @@ pub(crate) async fn show(
         observed: Observed::new(&now, &observed),
         definition: now,
     })
+}
+
+/// What was found, and the row that stood in its way.
+fn readable<T>(found: Result<Option<T>, ReadError>) -> Result<(Option<T>, Vec<UnreadableRow>), ReadError> {
+    match found {
+        Ok(found) => Ok((found, Vec::new())),
+        Err(ReadError::Unreadable { row, .. }) => Ok((None, vec![row])),
+        Err(error) => Err(error),
+    }
 }
 
 /// The buttons. Where nothing is known, nothing can be applied.

@@ -29,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::usage::Usage;
+use super::advice::evidence::SessionEvidence;
 use super::charts::{Chart, InUse, Measured, Point};
 use super::parts::{self, Badge, CopyId, When};
 use super::pressure::{self, ShortWorker};
@@ -104,6 +105,8 @@ struct SessionPage {
     /// Whether it is sampled, or will be.
     sampling: bool,
     usage: Option<Usage>,
+    /// What it says of its definition's need; `None`: it never ran.
+    evidence: Option<SessionEvidence>,
     /// That the worker was short, by any observation of the page.
     short_worker: Option<ShortWorker>,
     /// What the worker is short of now.
@@ -123,7 +126,13 @@ pub(crate) async fn show(
     Id(id): Id<SessionId>,
     PageQuery(query): PageQuery<SessionQuery>,
 ) -> Result<Response, Problem> {
-    let models = [ReadModel::Sessions, ReadModel::Observations, ReadModel::ObservationRequests, ReadModel::Demands];
+    let models = [
+        ReadModel::Sessions,
+        ReadModel::Observations,
+        ReadModel::ObservationRequests,
+        ReadModel::Demands,
+        ReadModel::Advice,
+    ];
     since.reached(&queries, &models).await?;
     let reads = &queries;
     let ask = || reads.session_summary(&id);
@@ -146,6 +155,11 @@ pub(crate) async fn show(
         Err(ReadError::Unreadable { row, .. }) => (None, vec![row]),
         Err(error) => return Err(error.into()),
     };
+    let (evidence, unreadable_evidence) = match SessionEvidence::read(reads, &visit, &id).await {
+        Ok(evidence) => (evidence, Vec::new()),
+        Err(ReadError::Unreadable { row, .. }) => (None, vec![row]),
+        Err(error) => return Err(error.into()),
+    };
     let next = |query: SessionQuery, part: &str| format!("{}#{part}", address(&format!("/sessions/{id}"), &query));
     let at_rest = SessionQuery { request: query.request.clone(), ..SessionQuery::default() };
     let short_now = match &session.worker_id {
@@ -161,6 +175,7 @@ pub(crate) async fn show(
             .without(observations.unreadable)
             .without(requests.unreadable)
             .without(unreadable_profile)
+            .without(unreadable_evidence)
             .without(nodes.page.unreadable.clone()),
         title: title(&session, definition.as_ref()),
         observe: visit.may(Role::Operator).and(observable(&session)),
@@ -180,6 +195,7 @@ pub(crate) async fn show(
         sampling: is_sampled(session.status),
         short_worker: ShortWorker::from_observations(&observations.items),
         short_now,
+        evidence,
         usage: profile.map(|observed| Usage::new(&observed)),
         observations_next: observations
             .next_cursor

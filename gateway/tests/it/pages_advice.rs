@@ -1,7 +1,115 @@
 //! The pages of advice over HTTP.
 
-use crate::page_forms::{fields, html, look, page, submit, with_query};
-use crate::world::{ADMIN, OPERATOR, VIEWER, World, definition};
+use reqwest::Method;
+use serde_json::json;
+
+use crate::page_forms::{attribute, fields, html, look, page, submit, with_query};
+use crate::world::{ADMIN, OPERATOR, VIEWER, World, definition, observation};
+
+/// A session of `d1` that needed this much memory, and ended.
+async fn ended(world: &World, session: &str, memory_mb: f64) {
+    world.session(session, "running").await;
+    let mut report = observation(2, &json!({}));
+    report["observed_resources"]["usage"] = json!({"memory_mb": memory_mb, "cpu_cores": 0.5});
+    let path = format!("/api/internal/lablet-sessions/{session}");
+    world.post(&format!("{path}/resource-observations"), &report).await.expect(200);
+    for step in ["collecting", "grading"] {
+        world.post(&format!("{path}/transition"), &json!({ "new_status": step })).await.expect(200);
+    }
+}
+
+/// The target of the first link that stands after a text.
+fn link_after(page: &str, text: &str) -> String {
+    let from = page.find(text).unwrap_or_else(|| panic!("no {text} in {page}"));
+    attribute(page[from..].split("<a").nth(1).unwrap(), "href").unwrap()
+}
+
+#[tokio::test]
+async fn a_definition_shows_what_is_recommended_and_two_clicks_lead_to_the_reading_that_set_it() {
+    let world = World::start().await;
+    for (number, memory) in [700.0, 900.0, 800.0, 850.0].into_iter().enumerate() {
+        ended(&world, &format!("s{number}"), memory).await;
+    }
+    world.settle().await;
+    let shown = page(&world, VIEWER, "/definitions/d1").await;
+    for text in [
+        "keeps 95 of 100 sessions within their memory; seen 4 sessions; the largest used 0.88 GB.",
+        "over-provisioned",
+        "as its newest observed session showed it",
+        "Size against promise",
+        "none short",
+    ] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let explanation = link_after(&shown, "data-name=\"Recommended\" class=\"number\"");
+    assert!(explanation.starts_with("/definitions/d1/advice?promise=0.95"), "{explanation}");
+    let explained = page(&world, VIEWER, "/definitions/d1/advice?resource=memory_mb").await;
+    for text in ["What the topology needs", "iosv", "spreads", "What the definition would state", "by snapshots"] {
+        assert!(explained.contains(text), "{text}: {explained}");
+    }
+    let reading = link_after(&explained, "data-name=\"Reading\"");
+    let event = page(&world, VIEWER, &reading).await;
+    assert!(event.contains("lablet_session.resources_observed") && event.contains("900"), "{event}");
+
+    // A greater promise is asked about by the form, and what was advised earlier by the slider.
+    let other = page(&world, VIEWER, "/definitions/d1?promise=0.9").await;
+    assert!(other.contains("keeps 90 of 100") && other.contains("the policy promises 95 of 100"), "{other}");
+    let earlier = page(&world, VIEWER, "/definitions/d1/advice?resource=memory_mb&after=2").await;
+    assert!(earlier.contains("after 2 of 4: s1") && earlier.contains("The mean of 2 sessions."), "{earlier}");
+    look(&world, VIEWER, "/definitions/d1?promise=1").await.expect(400);
+    look(&world, VIEWER, "/definitions/nothing/advice").await.expect(404);
+}
+
+#[tokio::test]
+async fn a_definition_without_sessions_says_how_its_topology_is_stated_and_is_sized_by_it() {
+    let world = World::start().await;
+    world.post("/api/lablet-definitions", &definition("d1")).await.expect(201);
+    world.settle().await;
+    let shown = page(&world, VIEWER, "/definitions/d1").await;
+    assert!(shown.contains("State its topology when it is revised"), "{shown}");
+    assert!(shown.contains("so no size is recommended"), "{shown}");
+    let mut stated = definition("d2");
+    stated["topology"] = json!({"nodes": [{"node_definition": "iosv", "cpus": 1, "ram_mb": 768, "count": 3}]});
+    world.post("/api/lablet-definitions", &stated).await.expect(201);
+    world.settle().await;
+    let shown = page(&world, VIEWER, "/definitions/d2").await;
+    assert!(shown.contains("3 nodes, as the definition states it"), "{shown}");
+    assert!(shown.contains("3 GB keeps 95 of 100 sessions within their memory; no session was seen."), "{shown}");
+}
+
+#[tokio::test]
+async fn a_session_is_excluded_with_a_reason_that_stands_wherever_its_number_would_and_counts_again() {
+    let world = World::start().await;
+    for (session, memory) in [("s1", 700.0), ("s2", 1500.0)] {
+        ended(&world, session, memory).await;
+    }
+    world.settle().await;
+    let listed = page(&world, OPERATOR, "/definitions/d1/evidence").await;
+    let mut form = fields(&listed, "/sessions/s2/evidence");
+    assert_eq!(form["counts"], "false");
+    let refused = submit(&world, OPERATOR, "/sessions/s2/evidence", &form).await.expect(400);
+    assert!(html(&refused).contains("reason"), "{}", html(&refused));
+    form.insert("reason".to_owned(), "stress <test>".to_owned());
+    submit(&world, VIEWER, "/sessions/s2/evidence", &form).await.expect(403);
+    let done = submit(&world, OPERATOR, "/sessions/s2/evidence", &form).await.expect(303);
+    let listed = page(&world, VIEWER, done.header("location")).await;
+    assert!(listed.contains("excluded by admin:oli: <span class=\"written\">stress &#60;test&#62;</span>"), "{listed}");
+    assert!(listed.contains("This needs the role operator; you are signed in as viewer."), "{listed}");
+    let shown = page(&world, VIEWER, "/definitions/d1").await;
+    assert!(shown.contains("excluded by admin:oli: stress &#60;test&#62;"), "{shown}");
+    assert!(shown.contains("seen 1 session; the largest used 0.68 GB"), "{shown}");
+    let session = page(&world, OPERATOR, "/sessions/s2").await;
+    let mut form = fields(&session, "/sessions/s2/evidence");
+    assert_eq!(form["counts"], "true");
+    form.insert("reason".to_owned(), "it was none".to_owned());
+    let done = submit(&world, OPERATOR, "/sessions/s2/evidence", &form).await.expect(303);
+    assert!(done.header("location").starts_with("/sessions/s2?position="), "{}", done.header("location"));
+    world.settle().await;
+    let shown = page(&world, VIEWER, "/definitions/d1").await;
+    assert!(shown.contains("seen 2 sessions; the largest used 1.46 GB"), "{shown}");
+    let told = world.send(world.request(Method::GET, "/sessions/nobody").bearer_auth(VIEWER)).await;
+    told.expect(404);
+}
 
 /// Fills the form of a policy in, and answers its review.
 async fn reviewed(world: &World, path: &str, typed: &[(&str, &str)]) -> String {

@@ -8,6 +8,7 @@ mod as_of;
 pub mod back_test;
 pub mod evidence;
 mod fold;
+pub mod learnt_topology;
 pub mod proposals;
 pub mod recommendation;
 mod rows;

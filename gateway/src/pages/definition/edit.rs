@@ -83,7 +83,7 @@ pub(crate) async fn show(
 /// # Errors
 /// 500 when it cannot be rendered.
 pub(crate) fn form(visit: &Visit, basis: Basis, draft: &Draft, wrong: &[Invalid]) -> Result<Response, Problem> {
-    let Basis { now, observed } = basis;
+    let Basis { now, observed, .. } = basis;
     let source = draft.source();
     let suggestions = Suggestions::new(source, &now.resource_requirements, &observed);
     let complaint = |name: &str| {

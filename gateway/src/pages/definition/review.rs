@@ -1,11 +1,13 @@
 //! `GET /definitions/{id}/review`: what a revision would change, what it rests on, and the reason that it needs. It
 //! changes nothing, and whoever may not revise may still look.
 
+use std::collections::BTreeMap;
+
 use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use domain::{DefinitionId, EventId, Invalid};
+use domain::{DefinitionId, EventId, Invalid, SessionId};
 use http::StatusCode;
 use projections::ReadModel;
 use projections::read_models::definitions::DefinitionRow;
@@ -54,6 +56,7 @@ struct ReviewPage {
     evidence_count: u64,
     sessions: Vec<ObservedSession>,
     sessions_in_all: usize,
+    excluded: BTreeMap<SessionId, String>,
     permit: Permit,
     csrf_token: String,
     idempotency_key: String,
@@ -117,10 +120,13 @@ pub(crate) fn review(
         ..draft.clone()
     };
     let evidence: Vec<Evidence> = evidence.into_iter().map(|id| explained(id, draft.source(), &basis)).collect();
-    let Basis { now, observed } = basis;
+    let Basis { now, observed, excluded, unreadable } = basis;
     let failed = reason_wrong.is_some();
     let mut response = page(&ReviewPage {
-        shell: Shell::new(visit, Section::Definitions).twin(format!("/api/lablet-definitions/{}", now.id)),
+        shell: Shell::new(visit, Section::Definitions)
+            .twin(format!("/api/lablet-definitions/{}", now.id))
+            .without(unreadable),
+        excluded,
         source: draft.source(),
         changes: changes(&content_of(&now), &parsed.after(&now)),
         would_change: parsed.would_change(&now)?,

@@ -53,6 +53,8 @@ pub struct EvidenceRow {
     pub ended_at: Option<DateTime<Utc>>,
     /// The event by which that was so.
     pub ended_event_id: Option<Uuid>,
+    /// The position of that event: from there on it is evidence.
+    pub ended_position: Option<Position>,
     /// Position of the last event that it rests on.
     pub position: Position,
 }

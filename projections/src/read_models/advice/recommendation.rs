@@ -200,6 +200,40 @@ impl Projections {
         })
     }
 
+    /// The policy by which a definition is advised now. `None`: there is no such definition.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn policy_in_force(&self, id: &DefinitionId) -> Result<Option<Policy>, ReadError> {
+        let mut snapshot = self.advice_snapshot().await?;
+        let as_of = Checkpoint::read(&mut *snapshot, SCHEMA).await?.position;
+        let stated = self.stated_facts(&mut snapshot, id, as_of).await?;
+        snapshot.rollback().await?;
+        Ok(stated.map(|stated| stated.policy()))
+    }
+
+    /// The amounts that keep each of these promises now, in their order: cores or MB; null where nothing is known. `None`: there
+    /// is no such definition.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn promised_sizes(
+        &self,
+        id: &DefinitionId,
+        promises: &[Promise],
+    ) -> Result<Option<ByResource<Vec<Option<f64>>>>, ReadError> {
+        let mut snapshot = self.advice_snapshot().await?;
+        let as_of = Checkpoint::read(&mut *snapshot, SCHEMA).await?.position;
+        let Some(stated) = self.stated_facts(&mut snapshot, id, as_of).await? else { return Ok(None) };
+        let fleet = current_fleet(&mut snapshot, id).await?;
+        snapshot.rollback().await?;
+        let asked = asked_topology(&fleet, Some(id), stated.stated.as_ref(), stated.learnt.as_ref());
+        let size = |resource, promise| {
+            fleet.estimate(id, &asked.resolved.topology, resource, promise).map(|estimate| estimate.value)
+        };
+        Ok(Some(Resource::each(|resource| promises.iter().map(|promise| size(resource, *promise)).collect())))
+    }
+
     /// A transaction in which everything is read as of one moment.
     pub(super) async fn advice_snapshot(&self) -> Result<Transaction<'static, Postgres>, ReadError> {
         let mut transaction = app::log::begin(&self.reads).await?;
@@ -387,10 +421,15 @@ impl EndedSession {
     }
 }
 
+impl StatedFacts {
+    fn policy(&self) -> Policy {
+        self.policy.or(self.default_policy).unwrap_or_default()
+    }
+}
+
 impl Basis {
     fn policy(&self, promise: Option<Promise>) -> Policy {
-        let policy = self.stated.policy.or(self.stated.default_policy).unwrap_or_default();
-        with_promise(policy, promise)
+        with_promise(self.stated.policy(), promise)
     }
 
     fn counted(&self) -> impl Iterator<Item = &EndedSession> {

@@ -1,0 +1,248 @@
+//! `GET /definitions/{id}/evidence`: the sessions that say what a definition needs, excluded ones too; and
+//! `POST /sessions/{id}/evidence`, by which one is excluded with a reason, or counts again.
+
+use std::collections::BTreeMap;
+
+use app::commands::Commands;
+use askama::Template;
+use askama::filters::HtmlSafe;
+use axum::extract::State;
+use axum::response::{IntoResponse as _, Redirect, Response};
+use chrono::{DateTime, Utc};
+use domain::demand::DemandSource;
+use domain::lablet_session::EvidenceReason;
+use domain::resource::Resource;
+use domain::text::Prose;
+use domain::{DefinitionId, SessionId};
+use projections::read_models::advice::SessionAdvice;
+use projections::read_models::advice::evidence::EvidenceRow;
+use projections::read_models::definitions::DefinitionRow;
+use projections::{PageRequest, ReadError, ReadModel};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::amounts::{self, amount};
+use crate::authentication::Role;
+use crate::caller::{Asking, Caller, Viewing};
+use crate::lablet_definitions::show::row;
+use crate::pages::form::PageForm;
+use crate::pages::parts::{Badge, SessionLink, Tone, When};
+use crate::pages::query::{PageQuery, address};
+use crate::pages::shell::{Section, Shell, page};
+use crate::pages::visit::{Permit, Visit};
+use crate::paging::{ListPage, Paging};
+use crate::path::Id;
+use crate::position::Since;
+use crate::problem::Problem;
+use crate::queries::Queries;
+
+/// Sessions on one page.
+const ROWS: u32 = 30;
+/// The newest sessions that are looked at for whether they count.
+const LOOKED_AT: u32 = 200;
+
+/// The sessions of a definition that do not count, of the newest, with who says so and why.
+///
+/// # Errors
+/// The database does not answer.
+pub(crate) async fn excluded_sessions(
+    queries: &Queries,
+    id: &DefinitionId,
+) -> Result<BTreeMap<SessionId, String>, ReadError> {
+    let newest = queries.evidence(id, &PageRequest::first(LOOKED_AT)).await?;
+    let excluded = newest.items.into_iter().filter_map(|row| {
+        let why = row.exclusion?;
+        Some((row.session_id, format!("excluded by {}: {}", why.excluded_by, why.reason)))
+    });
+    Ok(excluded.collect())
+}
+
+/// What a session needed of one resource, beside what was advised before it.
+#[derive(Debug, Clone, Template)]
+#[template(path = "advice/needed.html")]
+pub(crate) struct Needed {
+    name: &'static str,
+    amount: String,
+    event_id: Option<Uuid>,
+    is_by_snapshots: bool,
+    advised: Option<String>,
+    verdict: Option<Badge>,
+}
+
+impl HtmlSafe for Needed {}
+
+impl Needed {
+    /// The resource.
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn new(resource: Resource, row: &EvidenceRow) -> Self {
+        let peak = resource.part(&row.demands).steady;
+        let advice: &Option<SessionAdvice> = resource.part(&row.advice);
+        let held = advice.as_ref().and_then(|advice| advice.held);
+        Self {
+            name: amounts::name(resource),
+            amount: amount(resource, peak.map(|peak| peak.value)),
+            event_id: peak.map(|peak| peak.event_id),
+            is_by_snapshots: peak.is_some_and(|peak| peak.source == DemandSource::Snapshot),
+            advised: advice
+                .as_ref()
+                .and_then(|advice| advice.scored.advised)
+                .map(|advised| amount(resource, Some(advised))),
+            verdict: held.map(|held| {
+                if held { Badge::new(Tone::Good, "✓", "held") } else { Badge::new(Tone::Bad, "▲", "missed") }
+            }),
+        }
+    }
+}
+
+/// A session, and whether it counts.
+#[derive(Debug, Clone, Template)]
+#[template(path = "advice/exclusion.html")]
+pub(crate) struct Exclusion {
+    session_id: SessionId,
+    /// Who excluded it, when and why; `None`: it counts.
+    excluded: Option<(String, String, When, Uuid)>,
+    permit: Permit,
+    csrf_token: String,
+    idempotency_key: String,
+    /// Where the change leads back to.
+    back: &'static str,
+}
+
+impl HtmlSafe for Exclusion {}
+
+impl Exclusion {
+    fn new(row: &EvidenceRow, visit: &Visit, idempotency_key: Uuid, back: &'static str) -> Self {
+        Self {
+            session_id: row.session_id.clone(),
+            excluded: row.exclusion.as_ref().map(|why| {
+                (why.excluded_by.clone(), why.reason.clone(), When::new(&why.excluded_at, &visit.now), why.event_id)
+            }),
+            permit: visit.may(Role::Operator),
+            csrf_token: visit.csrf_token.clone(),
+            idempotency_key: idempotency_key.to_string(),
+            back,
+        }
+    }
+}
+
+/// What a session says, on its own page.
+pub(crate) struct SessionEvidence {
+    pub(crate) needed: Vec<Needed>,
+    pub(crate) exclusion: Exclusion,
+    /// Since when it is evidence; `None`: it runs.
+    pub(crate) ended_at: Option<DateTime<Utc>>,
+}
+
+impl SessionEvidence {
+    /// Of a session; `None`: it never ran.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub(crate) async fn read(queries: &Queries, visit: &Visit, id: &SessionId) -> Result<Option<Self>, ReadError> {
+        let row = queries.session_evidence(id).await?;
+        Ok(row.map(|row| Self {
+            needed: Resource::ALL.map(|resource| Needed::new(resource, &row)).into(),
+            exclusion: Exclusion::new(&row, visit, queries.log().id_generator().uuid(), "session"),
+            ended_at: row.ended_at,
+        }))
+    }
+}
+
+/// A session of the list.
+struct ListedSession {
+    link: SessionLink,
+    row: EvidenceRow,
+    needed: Vec<Needed>,
+    doubt: Option<Badge>,
+    exclusion: Exclusion,
+}
+
+/// What the page is asked for.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct EvidenceQuery {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cursor: Option<String>,
+}
+
+#[derive(Template)]
+#[template(path = "advice/evidence.html")]
+struct EvidencePage {
+    shell: Shell,
+    definition: DefinitionRow,
+    sessions: Vec<ListedSession>,
+    is_first: bool,
+    next: Option<String>,
+}
+
+pub(crate) async fn list(
+    State(queries): State<Queries>,
+    _: Caller<Viewing>,
+    since: Since,
+    visit: Visit,
+    Id(id): Id<DefinitionId>,
+    PageQuery(query): PageQuery<EvidenceQuery>,
+) -> Result<Response, Problem> {
+    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
+    let definition = row(&queries, &id).await?;
+    let request = Paging { limit: Some(ROWS), cursor: query.cursor.clone() }.request()?;
+    let found = ListPage::from(queries.evidence(&id, &request).await?);
+    let listed = |row: EvidenceRow| ListedSession {
+        link: SessionLink::new(&row.session_id, "#evidence"),
+        needed: Resource::ALL.map(|resource| Needed::new(resource, &row)).into(),
+        doubt: Badge::doubt(&row.contradictions, &row.no_evidence),
+        exclusion: Exclusion::new(&row, &visit, queries.log().id_generator().uuid(), "definition"),
+        row,
+    };
+    page(&EvidencePage {
+        shell: Shell::new(&visit, Section::Definitions)
+            .twin(format!("/api/lablet-definitions/{id}/evidence"))
+            .live(format!("/api/stream?definition_id={id}"))
+            .without(found.unreadable),
+        is_first: query.cursor.is_none(),
+        next: found
+            .next_cursor
+            .map(|cursor| address(&format!("/definitions/{id}/evidence"), &EvidenceQuery { cursor: Some(cursor) })),
+        sessions: found.items.into_iter().map(listed).collect(),
+        definition,
+    })
+}
+
+/// Whether a session counts, as a form sends it.
+#[derive(Debug, Deserialize)]
+pub(crate) struct EvidenceChange {
+    counts: bool,
+    #[serde(default)]
+    reason: String,
+    back: Option<String>,
+}
+
+pub(crate) async fn change(
+    State(queries): State<Queries>,
+    State(commands): State<Commands>,
+    _: Caller<Asking>,
+    Id(id): Id<SessionId>,
+    form: PageForm<EvidenceChange>,
+) -> Result<Response, Problem> {
+    let PageForm { fields: EvidenceChange { counts, reason, back }, origin } = form;
+    let reason = Prose::parse(reason.trim()).map_err(|invalid| invalid.within("reason"))?;
+    let reason = EvidenceReason { reason };
+    let done = if counts {
+        commands.include_session_evidence(&id, reason, None, &origin).await?
+    } else {
+        commands.exclude_session_evidence(&id, reason, None, &origin).await?
+    };
+    let position = done.position;
+    let to = match back.as_deref() {
+        Some("definition") => {
+            let session =
+                queries.session_summary(&id).await?.ok_or_else(|| Problem::not_found("session", id.as_str()))?;
+            format!("/definitions/{}/evidence?position={position}", session.definition_id)
+        }
+        _ => format!("/sessions/{id}?position={position}#evidence"),
+    };
+    Ok(Redirect::to(&to).into_response())
+}
