@@ -1,50 +1,21 @@
-//! `GET /advice`: how advice is given. What pages show of advice besides: how large definitions must be, why, what is
-//! proposed, and whether advice held.
+//! What pages show of advice: how large definitions must be, why, what is proposed, how it is given, and whether it held.
 
 pub(crate) mod amounts;
 pub(crate) mod back_test;
+pub(crate) mod back_test_page;
 pub(crate) mod evidence;
 pub(crate) mod explanation;
 pub(crate) mod policy;
 pub(crate) mod policy_draft;
 pub(crate) mod promise_curve;
+pub(crate) mod proposal;
+pub(crate) mod proposals;
+pub(crate) mod score_chart;
+pub(crate) mod score_page;
 pub(crate) mod section;
 pub(crate) mod size_bars;
 pub(crate) mod steps;
 pub(crate) mod topology_view;
-
-use askama::Template;
-use axum::extract::State;
-use axum::response::Response;
-
-use self::policy::PolicyNow;
-use crate::caller::{Caller, Viewing};
-use crate::pages::parts::When;
-use crate::pages::shell::{Section, Shell, page};
-use crate::pages::visit::Visit;
-use crate::problem::Problem;
-use crate::queries::Queries;
-
-#[derive(Template)]
-#[template(path = "advice.html")]
-struct AdvicePage {
-    shell: Shell,
-    policy: PolicyNow,
-    members: Vec<(&'static str, String)>,
-}
-
-pub(crate) async fn show(
-    State(queries): State<Queries>,
-    _: Caller<Viewing>,
-    visit: Visit,
-) -> Result<Response, Problem> {
-    let policy = PolicyNow::of_all(&queries).await?;
-    page(&AdvicePage {
-        shell: Shell::new(&visit, Section::Advice),
-        members: policy_draft::members(&policy.applies()),
-        policy,
-    })
-}
 
 #[cfg(test)]
 pub(crate) mod tests {
@@ -96,7 +67,7 @@ pub(crate) mod tests {
         run(&mut history, "asked", &[2000.0, 2100.0, 1950.0, 2050.0, 2000.0]);
         let policy = Policy::default();
         let asked = DefinitionId::parse("asked").unwrap();
-        let estimate = history.fleet().estimate(&asked, &topology(), MEMORY, policy.promise);
+        let estimate = history.fleet().estimate(&asked, &topology(), MEMORY, &policy);
         Explanation::new(MEMORY, estimate, Some(8), &policy)
     }
 

@@ -1,6 +1,7 @@
 //! `GET /definitions/{id}`: what a definition is thought to need, what was observed of its sessions, and who revised it
 //! why.
 
+pub(crate) mod apply_proposal;
 pub(crate) mod change;
 pub(crate) mod draft;
 pub(crate) mod edit;
@@ -18,10 +19,12 @@ use axum::response::Response;
 use chrono::TimeDelta;
 use domain::advice_policy::Promise;
 use domain::demand::Demand;
+use domain::lablet_definition::ProposalStatus;
 use domain::{DefinitionId, Invalid, SessionId};
+use projections::read_models::advice::proposals::{ProposalFilter, ProposalRow};
 use projections::read_models::definitions::{DefinitionRow, RevisionRow};
 use projections::read_models::observations::{DefinitionObservations, ObservedSession};
-use projections::{ReadError, ReadModel, UnreadableRow};
+use projections::{PageRequest, ReadError, ReadModel, UnreadableRow};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -30,6 +33,7 @@ use self::draft::Draft;
 use self::observed::{Observed, SourcedNumber, UsedAmount};
 use self::suggestion::Source;
 use super::advice::evidence::excluded_sessions;
+use super::advice::proposal::ProposalCard;
 use super::advice::section::AdviceSection;
 use super::definitions::indicator;
 use super::parts::{self, Badge, CopyId, SessionLink, When};
@@ -60,6 +64,9 @@ const MOST_PORTS: usize = 60;
 
 /// Events that a revision names one by one; the others are in its own event.
 const MOST_EVIDENCE: usize = 6;
+
+/// Proposals that are looked at for the one that is open and the one that was applied.
+const PROPOSALS: u32 = 20;
 
 /// After this time the newest observation may speak of another lab.
 const OLD: TimeDelta = TimeDelta::days(30);
@@ -173,6 +180,8 @@ struct DefinitionPage {
     visitor: String,
     definition: DefinitionRow,
     observed: Observed,
+    /// The proposal that is open or claimed, and the newest that was applied.
+    proposals: Vec<ProposalCard>,
     /// What is recommended; `None`: it cannot be read.
     advice: Option<AdviceSection>,
     /// Sessions that do not count, with who says so and why.
@@ -240,6 +249,7 @@ pub(crate) async fn show(
     let hidden = query.sessions.map(|sessions| ("sessions", sessions.to_string())).into_iter().collect();
     let (advice, without_advice) =
         readable(AdviceSection::read(&queries, visit.now, &id, query.promise, hidden).await)?;
+    let (proposals, without_proposals) = readable(current_proposals(&queries, &visit, &id).await.map(Some))?;
     page(&DefinitionPage {
         shell: Shell::new(&visit, Section::Definitions)
             .twin(format!("/api/lablet-definitions/{id}"))
@@ -249,7 +259,9 @@ pub(crate) async fn show(
             .without(revisions.unreadable)
             .without(observed.unreadable.clone())
             .without(without_advice)
+            .without(without_proposals)
             .without(unreadable),
+        proposals: proposals.unwrap_or_default(),
         advice,
         excluded,
         visitor: visit.principal.to_string(),
@@ -282,6 +294,25 @@ pub(crate) async fn show(
         observed: Observed::new(&now, &observed),
         definition: now,
     })
+}
+
+/// The proposal that is open or claimed, and the newest that was applied, of the newest ones.
+async fn current_proposals(
+    queries: &Queries,
+    visit: &Visit,
+    id: &DefinitionId,
+) -> Result<Vec<ProposalCard>, ReadError> {
+    let filter = ProposalFilter { definition_id: Some(id.clone()), status: None };
+    let newest = queries.proposals(&filter, &PageRequest::first(PROPOSALS)).await?.items;
+    let is_current = |row: &ProposalRow| matches!(row.status, ProposalStatus::Open | ProposalStatus::Claimed);
+    let applied = newest.iter().position(|row| row.status == ProposalStatus::Applied);
+    let mut cards = Vec::new();
+    for (index, row) in newest.into_iter().enumerate() {
+        if is_current(&row) || Some(index) == applied {
+            cards.push(ProposalCard::read(queries, visit, row).await?);
+        }
+    }
+    Ok(cards)
 }
 
 /// What was found, and the row that stood in its way.

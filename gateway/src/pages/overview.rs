@@ -1,17 +1,25 @@
 //! `GET /`: what runs now, what drifted, which requests are open or failed, how fresh everything is.
 
+use advice::savings::{WEEKS, weekly_savings};
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use domain::demand::ByResource;
+use domain::lablet_definition::{Finding, ProposalStatus};
+use domain::resource as advised;
+use domain::{DefinitionId, ProposalId};
 use projections::freshness::Freshness;
 use projections::overview::{Overview, RequestCounts};
+use projections::read_models::advice::proposals::{ProposalFilter, ProposalRow};
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
 use projections::read_models::observations::deviations::{DefinitionDeviation, Deviation, Resource};
 use projections::read_models::sessions::{SessionCount, SessionFilter, SessionRow};
-use projections::{PageRequest, ReadModel, UnreadableRow};
+use projections::{PageRequest, ReadError, ReadModel, UnreadableRow};
 use serde::Deserialize;
 
+use super::advice::amounts;
+use super::advice::proposal::{SizeChange, size_changes, status};
 use super::parts::{self, Badge, SessionLink, Tone, When};
 use super::query::PageQuery;
 use super::session::REQUESTS;
@@ -27,6 +35,9 @@ use crate::queries::Queries;
 
 /// Rows of each of the page's lists.
 const ROWS: u32 = 10;
+
+/// Proposals of each state that are weighed, the newest.
+const PROPOSALS: u32 = 100;
 
 /// Definitions that are off.
 const OFF: u32 = 5;
@@ -72,6 +83,7 @@ struct OverviewMain<'a> {
     open: &'a [ObservationRequestRow],
     failed: &'a [ObservationRequestRow],
     off: &'a [DefinitionDeviation],
+    proposals: &'a [WeightedProposal],
     fresh: &'a [Freshness],
     requests: &'a RequestCounts,
 }
@@ -100,6 +112,7 @@ impl OverviewContent {
         let open = reads.observation_requests(&with(RequestOutcome::Open), &request).await?;
         let failed = reads.observation_requests(&with(RequestOutcome::Failed), &request).await?;
         let off = reads.definitions_off(OFF).await?;
+        let (proposals, without_proposals) = proposals(reads, now).await?;
         let over_those_up = |count: fn(&SessionCount) -> u64| {
             overview.sessions.iter().filter(|counted| UP.contains(&counted.status)).map(count).sum()
         };
@@ -114,6 +127,7 @@ impl OverviewContent {
             open: &open.items,
             failed: &failed.items,
             off: &off.items,
+            proposals: &proposals,
             fresh: &overview.read_models,
             requests: &overview.requests,
         };
@@ -125,6 +139,7 @@ impl OverviewContent {
             &open.unreadable,
             &failed.unreadable,
             &off.unreadable,
+            &without_proposals,
         ];
         Ok(Self { main, unreadable: parts.into_iter().flatten().cloned().collect() })
     }
@@ -146,6 +161,74 @@ pub(crate) async fn show(
     let content = cache.get(reached.0, OverviewContent::read(&queries, &overview, (reached, visit.now))).await?;
     let shell = Shell::new(&visit, Section::Overview).twin("/api/overview").live("/api/stream");
     page(&OverviewPage { shell: shell.without(content.unreadable.iter().cloned()), main: &content.main })
+}
+
+/// An open proposal with what it frees or protects.
+struct WeightedProposal {
+    id: ProposalId,
+    definition_id: DefinitionId,
+    finding: Badge,
+    status: Badge,
+    changes: Vec<SizeChange>,
+    /// In words, over the sessions of a week.
+    saves: String,
+    /// What is short comes first, then what is most.
+    order: (bool, f64),
+}
+
+/// The open and claimed proposals: those that protect first, then those that free most.
+async fn proposals(
+    reads: &Queries,
+    now: DateTime<Utc>,
+) -> Result<(Vec<WeightedProposal>, Vec<UnreadableRow>), ReadError> {
+    let of = |status| ProposalFilter { definition_id: None, status: Some(status) };
+    let open = reads.proposals(&of(ProposalStatus::Open), &PageRequest::first(PROPOSALS)).await?;
+    let claimed = reads.proposals(&of(ProposalStatus::Claimed), &PageRequest::first(PROPOSALS)).await?;
+    let unreadable: Vec<UnreadableRow> = open.unreadable.into_iter().chain(claimed.unreadable).collect();
+    let rows: Vec<ProposalRow> = open.items.into_iter().chain(claimed.items).collect();
+    let ids: Vec<DefinitionId> = rows.iter().map(|row| row.definition_id.clone()).collect();
+    let sessions = reads.sessions_ended_since(&ids, now - TimeDelta::weeks(i64::from(WEEKS))).await?;
+    let mut all: Vec<WeightedProposal> = rows
+        .into_iter()
+        .map(|row| {
+            let sessions = sessions.get(&row.definition_id).copied().unwrap_or_default();
+            let saved = weekly_savings(&row.proposal.before, &row.proposal.after, sessions);
+            let units: f64 = advised::Resource::ALL
+                .into_iter()
+                .map(|resource| (resource.part::<f64>(&saved) / resource.unit()).abs())
+                .sum();
+            WeightedProposal {
+                finding: amounts::finding(row.proposal.finding),
+                status: status(row.status),
+                changes: size_changes(&row.proposal.before, &row.proposal.after),
+                saves: saves(&saved, sessions),
+                order: (row.proposal.finding != Finding::UnderProvisioned, -units),
+                id: row.proposal.proposal_id,
+                definition_id: row.definition_id,
+            }
+        })
+        .collect();
+    all.sort_by(|one, other| one.order.0.cmp(&other.order.0).then(one.order.1.total_cmp(&other.order.1)));
+    all.truncate(ROWS as usize);
+    Ok((all, unreadable))
+}
+
+/// What a size frees and what it gives more over the sessions of a week, in words.
+fn saves(saved: &ByResource<f64>, sessions: u64) -> String {
+    if sessions == 0 {
+        return "no session ended in the last four weeks".to_owned();
+    }
+    let part = |resource: advised::Resource| {
+        let saved = *resource.part(saved);
+        let amount = amounts::amount(resource, Some(saved.abs()));
+        match saved {
+            saved if saved > 0.0 => Some(format!("frees {amount} of {}", amounts::noun(resource))),
+            saved if saved < 0.0 => Some(format!("protects by {amount} of {}", amounts::noun(resource))),
+            _ => None,
+        }
+    };
+    let told: Vec<String> = advised::Resource::ALL.into_iter().filter_map(part).collect();
+    format!("{} a week", told.join(", "))
 }
 
 /// How a session's ports differ, in words.

@@ -4,6 +4,7 @@ use reqwest::Method;
 use serde_json::json;
 
 use crate::page_forms::{attribute, fields, html, look, page, submit, with_query};
+use crate::proposals::propose;
 use crate::world::{ADMIN, OPERATOR, VIEWER, World, definition, observation};
 
 /// A session of `d1` that needed this much memory, and ended.
@@ -182,4 +183,93 @@ async fn a_policy_that_contradicts_itself_is_refused_beside_its_field_and_one_th
     assert!(form.contains("This needs the role admin; you are signed in as operator."), "{form}");
     submit(&world, OPERATOR, "/definitions/d1/policy", &confirmed).await.expect(403);
     look(&world, VIEWER, "/definitions/nothing/policy").await.expect(404);
+}
+
+#[tokio::test]
+async fn a_proposal_is_claimed_reviewed_and_applied_and_waits_for_the_sessions_that_verify_it() {
+    let world = World::start().await;
+    world.post("/api/lablet-definitions", &definition("d1")).await.expect(201);
+    let proposal = propose(&world, 3).await;
+    world.settle().await;
+    let shown = page(&world, ADMIN, "/definitions/d1").await;
+    for text in ["5 sessions used less", "<span class=\"before\">8 GB</span>", "over-provisioned"] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    let overview = page(&world, VIEWER, "/").await;
+    assert!(overview.contains("Memory 8 GB → 3 GB"), "{overview}");
+    let path = format!("/proposals/{proposal}");
+    let seen = page(&world, OPERATOR, &path).await;
+    assert!(seen.contains("The policy lets only admins apply it; you are signed in as operator."), "{seen}");
+    let form = fields(&seen, &format!("{path}/claim"));
+    submit(&world, VIEWER, &format!("{path}/claim"), &form).await.expect(403);
+    let claimed = submit(&world, OPERATOR, &format!("{path}/claim"), &form).await.expect(303);
+    let seen = page(&world, ADMIN, claimed.header("location")).await;
+    assert!(seen.contains("Claimed by admin:oli") && seen.contains("It failed"), "{seen}");
+    // The form that was seen before is out of date.
+    let mut old = fields(&seen, &format!("{path}/dismiss"));
+    old.insert("version".to_owned(), "1".to_owned());
+    old.insert("reason".to_owned(), "no".to_owned());
+    submit(&world, ADMIN, &format!("{path}/dismiss"), &old).await.expect(412);
+    let review = page(&world, ADMIN, &format!("{path}/apply")).await;
+    for text in ["Review of the proposal for", "This size on past sessions", "Revise by hand instead"] {
+        assert!(review.contains(text), "{text}: {review}");
+    }
+    let form = fields(&review, &format!("{path}/apply"));
+    submit(&world, OPERATOR, &format!("{path}/apply"), &form).await.expect(403);
+    let applied = submit(&world, ADMIN, &format!("{path}/apply"), &form).await.expect(303);
+    world.settle().await;
+    let shown = page(&world, ADMIN, applied.header("location").split('#').next().unwrap()).await;
+    assert!(shown.contains("Revision 2 is recorded"), "{shown}");
+    assert!(shown.contains("to be verified: 0 of 3 sessions"), "{shown}");
+    let listed = page(&world, VIEWER, "/proposals?status=applied").await;
+    assert!(listed.contains(&path), "{listed}");
+    assert!(!page(&world, VIEWER, "/proposals?status=open").await.contains(&path));
+    submit(&world, ADMIN, &format!("{path}/apply"), &form).await.expect(303);
+}
+
+#[tokio::test]
+async fn a_proposal_is_dismissed_with_a_reason_and_not_without() {
+    let world = World::start().await;
+    world.post("/api/lablet-definitions", &definition("d1")).await.expect(201);
+    let path = format!("/proposals/{}", propose(&world, 3).await);
+    world.settle().await;
+    let seen = page(&world, OPERATOR, &path).await;
+    let mut form = fields(&seen, &format!("{path}/dismiss"));
+    submit(&world, OPERATOR, &format!("{path}/dismiss"), &form).await.expect(400);
+    form.insert("idempotency_key".to_owned(), "again".to_owned());
+    form.insert("reason".to_owned(), "an exam <soon>".to_owned());
+    let done = submit(&world, OPERATOR, &format!("{path}/dismiss"), &form).await.expect(303);
+    let seen = page(&world, VIEWER, done.header("location")).await;
+    assert!(seen.contains("Dismissed by admin:oli") && seen.contains("an exam &#60;soon&#62;"), "{seen}");
+    assert!(!seen.contains(">Claim</button>"), "{seen}");
+    look(&world, VIEWER, "/proposals/nothing").await.expect(404);
+}
+
+#[tokio::test]
+async fn a_size_is_tried_on_the_past_before_it_is_applied_and_two_promises_are_compared() {
+    let world = World::start().await;
+    for (number, memory) in [700.0, 1500.0, 800.0].into_iter().enumerate() {
+        ended(&world, &format!("s{number}"), memory).await;
+    }
+    world.settle().await;
+    let tried = page(&world, VIEWER, "/definitions/d1/back-test?memory_gb=1").await;
+    for text in ["1 short", "needed 1.46 GB, 0.46 GB more", "class=\"short\""] {
+        assert!(tried.contains(text), "{text}: {tried}");
+    }
+    let wrong = page(&world, VIEWER, "/definitions/d1/back-test?memory_gb=many").await;
+    assert!(wrong.contains("memory_gb is &#34;many&#34;"), "{wrong}");
+    let compared = page(&world, VIEWER, "/definitions/d1/back-test?promise=0.5&beside=0.99").await;
+    assert!(compared.contains("50 of 100") && compared.contains("99 of 100"), "{compared}");
+    let edit = page(&world, ADMIN, "/definitions/d1/edit?from=custom").await;
+    assert!(edit.contains("hx-get=\"/definitions/d1/back-test\""), "{edit}");
+    let mut typed = fields(&edit, "/definitions/d1/review");
+    typed.insert("memory_gb".to_owned(), "1".to_owned());
+    let review = page(&world, ADMIN, &with_query("/definitions/d1/review", &typed)).await;
+    assert!(review.contains("This size on past sessions") && review.contains("1 short"), "{review}");
+    let policy = reviewed(&world, "/definitions/d1/policy", &[("promise", "60")]).await;
+    assert!(policy.contains("Both on the same past"), "{policy}");
+    let advice = page(&world, VIEWER, "/advice").await;
+    for text in ["Promised", "By how many sessions were known", "Sessions that needed more than was advised"] {
+        assert!(advice.contains(text), "{text}: {advice}");
+    }
 }

@@ -6,6 +6,7 @@
 mod answer;
 mod as_of;
 pub mod back_test;
+pub mod counts;
 pub mod evidence;
 mod fold;
 pub mod learnt_topology;

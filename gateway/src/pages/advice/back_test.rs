@@ -27,7 +27,7 @@ impl HtmlSafe for BackTestTable {}
 #[derive(Debug, Clone)]
 struct BackTestRow {
     resource: &'static str,
-    of: &'static str,
+    of: String,
     size: String,
     sessions: u64,
     unknown: u64,
@@ -49,11 +49,17 @@ struct ShortSessions {
 impl BackTestTable {
     /// Of one size.
     pub(crate) fn new(tests: &ByResource<BackTest>) -> Self {
-        Self::beside(&[("", tests)])
+        Self::of_sizes(&[("", tests)])
     }
 
     /// Of several sizes, each with what it is called.
-    pub(crate) fn beside(sizes: &[(&'static str, &ByResource<BackTest>)]) -> Self {
+    pub(crate) fn beside(sizes: &[(String, ByResource<BackTest>)]) -> Self {
+        let sizes: Vec<(&str, &ByResource<BackTest>)> =
+            sizes.iter().map(|(name, tests)| (name.as_str(), tests)).collect();
+        Self::of_sizes(&sizes)
+    }
+
+    fn of_sizes(sizes: &[(&str, &ByResource<BackTest>)]) -> Self {
         let names_sizes = sizes.len() > 1;
         let each = || Resource::ALL.into_iter().flat_map(|resource| sizes.iter().map(move |size| (resource, size)));
         Self {
@@ -69,7 +75,7 @@ impl BackTestTable {
     }
 }
 
-fn row(resource: Resource, of: &'static str, test: &BackTest) -> BackTestRow {
+fn row(resource: Resource, of: &str, test: &BackTest) -> BackTestRow {
     let verdict = match (test.sessions, test.sessions_short) {
         (0, _) => Badge::new(Tone::Calm, "?", "unknown"),
         (_, 0) => Badge::new(Tone::Good, "✓", "none short"),
@@ -77,7 +83,7 @@ fn row(resource: Resource, of: &'static str, test: &BackTest) -> BackTestRow {
     };
     BackTestRow {
         resource: amounts::name(resource),
-        of,
+        of: of.to_owned(),
         size: amount(resource, Some(test.size)),
         sessions: test.sessions,
         unknown: test.unknown_sessions,
@@ -140,7 +146,8 @@ mod tests {
             assert!(html.contains(text), "{text}: {html}");
         }
         assert_eq!(html.matches("badge bad").count(), 1, "{html}");
-        let beside = BackTestTable::beside(&[("0.9", &tests), ("0.95", &tests)]).render().unwrap();
+        let beside =
+            BackTestTable::beside(&["0.9", "0.95"].map(|name| (name.to_owned(), tests.clone()))).render().unwrap();
         assert!(
             beside.contains("Short of memory (0.95): 2 sessions") && beside.matches("2 short").count() == 2,
             "{beside}"

@@ -14,6 +14,8 @@ use http::StatusCode;
 use projections::ReadError;
 use uuid::Uuid;
 
+use super::back_test::BackTestTable;
+use super::back_test_page::compared;
 use super::policy_draft::{self, PolicyDraft, PolicyField, applier, changes, warnings};
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
@@ -183,6 +185,8 @@ struct ReviewPage {
     /// It was changed since the form was filled in.
     is_stale: bool,
     warnings: Vec<String>,
+    /// What both would have meant for the sessions of the past; `None`: it is the policy of many.
+    back_test: Option<BackTestTable>,
     permit: Permit,
     hidden: Vec<(String, String)>,
     reason: String,
@@ -229,7 +233,7 @@ pub(crate) async fn review_default(
     PageQuery(draft): PageQuery<PolicyDraft>,
 ) -> Result<Response, Problem> {
     let now = PolicyNow::of_all(&queries).await?;
-    review(&visit, PolicyOwner::Default, now, draft, None)
+    review(&queries, &visit, PolicyOwner::Default, now, draft, None).await
 }
 
 pub(crate) async fn review_own(
@@ -240,7 +244,7 @@ pub(crate) async fn review_own(
     PageQuery(draft): PageQuery<PolicyDraft>,
 ) -> Result<Response, Problem> {
     let (name, now) = PolicyNow::of_definition(&queries, &id).await?;
-    review(&visit, PolicyOwner::Definition(id, name), now, draft, None)
+    review(&queries, &visit, PolicyOwner::Definition(id, name), now, draft, None).await
 }
 
 pub(crate) async fn set_default(
@@ -254,7 +258,9 @@ pub(crate) async fn set_default(
     let PageForm { fields: draft, origin } = sent;
     let (new, version) = match checked(&visit, &draft) {
         Checked::New(new, version) => (new, version),
-        Checked::NoReason(invalid) => return review(&visit, PolicyOwner::Default, now, draft, Some(invalid)),
+        Checked::NoReason(invalid) => {
+            return review(&queries, &visit, PolicyOwner::Default, now, draft, Some(invalid)).await;
+        }
         Checked::Wrong(wrong) => return form(&visit, PolicyOwner::Default, now, draft, &wrong, false),
         Checked::Refused(problem) => return Err(problem),
     };
@@ -278,7 +284,7 @@ pub(crate) async fn set_own(
     let PageForm { fields: draft, origin } = sent;
     let (new, version) = match checked(&visit, &draft) {
         Checked::New(new, version) => (new, version),
-        Checked::NoReason(invalid) => return review(&visit, owner, now, draft, Some(invalid)),
+        Checked::NoReason(invalid) => return review(&queries, &visit, owner, now, draft, Some(invalid)).await,
         Checked::Wrong(wrong) => return form(&visit, owner, now, draft, &wrong, false),
         Checked::Refused(problem) => return Err(problem),
     };
@@ -351,7 +357,8 @@ fn form(
     Ok(response)
 }
 
-fn review(
+async fn review(
+    queries: &Queries,
     visit: &Visit,
     owner: PolicyOwner,
     now: PolicyNow,
@@ -366,6 +373,13 @@ fn review(
         Err(wrong) => return form(visit, owner, now, draft, &wrong, false),
     };
     let after = policy.unwrap_or(now.default);
+    let back_test = match &owner {
+        PolicyOwner::Definition(id, _) => {
+            let both = [("before".to_owned(), now.applies()), ("after".to_owned(), after)];
+            compared(queries, id, &both).await?
+        }
+        PolicyOwner::Default => None,
+    };
     let is_stale = draft.version != Some(now.version);
     let failed = reason_wrong.is_some();
     let mut response = page(&ReviewPage {
@@ -375,6 +389,7 @@ fn review(
         would_change: policy != now.own,
         is_stale,
         warnings: warnings(&after),
+        back_test,
         permit: visit.may(Role::Admin),
         hidden: draft.hidden(),
         reason: draft.reason(),
@@ -398,5 +413,5 @@ async fn stale(queries: &Queries, visit: &Visit, owner: PolicyOwner, draft: Poli
         PolicyOwner::Default => PolicyNow::of_all(queries).await?,
         PolicyOwner::Definition(id, _) => PolicyNow::of_definition(queries, id).await?.1,
     };
-    review(visit, owner, now, draft, None)
+    review(queries, visit, owner, now, draft, None).await
 }

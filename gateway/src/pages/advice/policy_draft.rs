@@ -1,6 +1,6 @@
 //! A policy as it is typed into its form: all of it is in the address, so that going back and reviewing lose nothing.
 
-use domain::advice_policy::{Applier, Limits, Policy, Promise};
+use domain::advice_policy::{Applier, HalfLife, Limits, Policy, Promise};
 use domain::resource::Resource;
 use domain::{Amount, Invalid, Share};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub(crate) struct PolicyDraft {
     pub(crate) minimum_change: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) largest_step: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) half_life_days: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_floor: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -76,6 +78,7 @@ impl PolicyDraft {
             minimum_sessions: Some(policy.minimum_sessions.to_string()),
             minimum_change: hundred(policy.minimum_change.get()),
             largest_step: policy.largest_step.and_then(|step| hundred(step.get())),
+            half_life_days: policy.half_life_days.map(|days| days.to_string()),
             cpu_floor: bound(Resource::CpuCores, cpu_floor),
             cpu_cap: bound(Resource::CpuCores, cpu_cap),
             memory_floor: bound(Resource::MemoryMb, memory_floor),
@@ -134,6 +137,14 @@ impl PolicyDraft {
             Ok(None) => {}
             Err(_) => {
                 keep("minimum_sessions", Invalid::new("", "is no whole number", "a whole number from 1 to 10000"))
+            }
+        }
+        let days = self.half_life_days.as_deref().map(str::trim).filter(|typed| !typed.is_empty());
+        match days.map(|typed| typed.parse().ok().and_then(|days| HalfLife::new(days).ok())) {
+            None => {}
+            Some(Some(days)) => policy.half_life_days = Some(days),
+            Some(None) => {
+                keep("half_life_days", Invalid::new("", "is out of bounds", "whole days from 1 to 36500, or nothing"))
             }
         }
         for (field, typed) in [("minimum_change", &self.minimum_change), ("largest_step", &self.largest_step)] {
@@ -227,6 +238,12 @@ impl PolicyDraft {
                 &self.largest_step,
                 "By how much one revision may move it; empty: by any.",
             ),
+            field(
+                "half_life_days",
+                "Half-life of evidence, days",
+                &self.half_life_days,
+                "After so many days a session counts half; empty: it counts for good.",
+            ),
             field("cpu_floor", "CPU at least, cores", &self.cpu_floor, "Empty: no bound."),
             field("cpu_cap", "CPU at most, cores", &self.cpu_cap, "Empty: no bound."),
             field("memory_floor", "Memory at least, GB", &self.memory_floor, "Empty: no bound."),
@@ -272,6 +289,8 @@ pub(crate) fn members(policy: &Policy) -> Vec<(&'static str, String)> {
         ("Smallest change", percent(Some(policy.minimum_change.get()))),
         ("Largest step", policy.largest_step.map_or_else(|| "any".to_owned(), |step| percent(Some(step.get())))),
     ];
+    let half_life = policy.half_life_days.map(|days| parts::counted(&u64::from(days.get()), "day"));
+    members.push(("Half-life of evidence", half_life.unwrap_or_else(|| "none".to_owned())));
     for resource in Resource::ALL {
         let Limits { floor, cap } = *resource.part(&policy.limits);
         let name = match resource {
@@ -328,7 +347,12 @@ mod tests {
 
     #[test]
     fn a_policy_comes_back_as_it_was_shown() {
-        let mut policy = Policy { largest_step: Share::new(0.5).ok(), applier: Applier::Operator, ..Policy::default() };
+        let mut policy = Policy {
+            largest_step: Share::new(0.5).ok(),
+            half_life_days: HalfLife::new(90).ok(),
+            applier: Applier::Operator,
+            ..Policy::default()
+        };
         policy.limits.memory_mb.cap = Amount::new(8192.0).ok();
         let draft = PolicyDraft::from_policy(&policy, 7);
         assert_eq!((draft.promise.as_deref(), draft.memory_cap.as_deref()), (Some("95"), Some("8")));
@@ -348,6 +372,7 @@ mod tests {
         assert!(wrong(|draft| draft.largest_step = set("5")).contains("largest_step is 0.05"));
         let crossed = wrong(|draft| (draft.memory_floor, draft.memory_cap) = (set("8"), set("4")));
         assert!(crossed.contains("memory_floor is above its cap"), "{crossed}");
+        assert!(wrong(|draft| draft.half_life_days = set("0")).contains("half_life_days is out of bounds"));
         assert!(wrong(|draft| draft.cpu_cap = set("-1")).contains("cpu_cap is out of bounds"));
         let both = typed(|draft| (draft.promise, draft.cpu_cap) = (set("x"), set("y"))).unwrap_err();
         assert_eq!(both.len(), 2);

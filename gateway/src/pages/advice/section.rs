@@ -6,7 +6,7 @@ use advice::recommendation::{AskedTopology, Recommendation, ResourceRecommendati
 use askama::Template;
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, Utc};
-use domain::advice_policy::Promise;
+use domain::advice_policy::{Policy, Promise};
 use domain::demand::ByResource;
 use domain::lablet_definition::ResourceRequirements;
 use domain::resource::Resource;
@@ -89,6 +89,7 @@ impl TopologyPart {
         match self.source {
             TopologySource::Stated => "as the definition states it",
             TopologySource::Learnt => "as its newest observed session showed it",
+            TopologySource::Question => "as it was asked about",
             TopologySource::Unknown => "unknown",
         }
     }
@@ -169,16 +170,22 @@ impl AdviceSection {
         hidden: Vec<(&'static str, String)>,
     ) -> Result<Option<Self>, ReadError> {
         let Some(recommendation) = queries.recommendation(id, promise, None).await? else { return Ok(None) };
-        let drawn: Vec<Promise> = DRAWN.into_iter().filter_map(|share| Promise::new(share).ok()).collect();
-        let sizes = queries.promised_sizes(id, &drawn).await?.unwrap_or_default();
+        let drawn: Vec<Policy> = DRAWN
+            .into_iter()
+            .filter_map(|share| Some(Policy { promise: Promise::new(share).ok()?, ..recommendation.policy }))
+            .collect();
+        let explained = queries.explanations_under(id, &drawn).await?.unwrap_or_default();
         let sizes = Resource::each(|resource| {
-            let known = drawn.iter().zip(resource.part::<Vec<Option<f64>>>(&sizes));
-            known.filter_map(|(promise, size)| Some(PromisedSize { promise: *promise, size: (*size)? })).collect()
+            let known = drawn.iter().zip(&explained).filter_map(|(policy, explained)| {
+                let size = resource.part(explained).estimate.as_ref()?.value;
+                Some(PromisedSize { promise: policy.promise, size })
+            });
+            known.collect()
         });
         let tested = queries.back_test(id, |stated| recommended(&recommendation, stated)).await?;
         let changed = match recommendation.topology.source {
             TopologySource::Learnt => queries.learnt_topology_change(id).await?,
-            TopologySource::Stated | TopologySource::Unknown => None,
+            TopologySource::Stated | TopologySource::Question | TopologySource::Unknown => None,
         };
         let changed = changed.map(|change| TopologyChange {
             at: When::new(&change.observed_at, &now),
@@ -230,7 +237,8 @@ fn recommended(recommendation: &Recommendation, stated: ResourceRequirements) ->
     }
 }
 
-fn whole_or<const MOST: u64>(units: Option<u32>, stated: Whole<u32, 1, MOST>) -> Whole<u32, 1, MOST> {
+/// These whole units, or those that are stated where nothing is known.
+pub(crate) fn whole_or<const MOST: u64>(units: Option<u32>, stated: Whole<u32, 1, MOST>) -> Whole<u32, 1, MOST> {
     units.and_then(|units| Whole::new(units).ok()).unwrap_or(stated)
 }
 

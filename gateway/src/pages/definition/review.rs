@@ -7,9 +7,10 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use domain::{DefinitionId, EventId, Invalid, SessionId};
+use domain::{DefinitionId, EventId, Invalid, ProposalId, SessionId};
 use http::StatusCode;
 use projections::ReadModel;
+use projections::read_models::advice::proposals::ProposalRow;
 use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observations::ObservedSession;
 
@@ -20,6 +21,8 @@ use super::stale::stale;
 use super::suggestion::{Source, Suggestions};
 use super::{Basis, ROWS, edit, may_revise, window};
 use crate::caller::{Caller, Viewing};
+use crate::pages::advice::back_test::BackTestTable;
+use crate::pages::advice::back_test_page::tried;
 use crate::pages::form::PageForm;
 use crate::pages::parts::{self, Badge, SessionLink, When};
 use crate::pages::query::PageQuery;
@@ -64,6 +67,24 @@ struct ReviewPage {
     reason: String,
     reason_wrong: Option<Invalid>,
     edit: String,
+    back_test: Option<BackTestTable>,
+    /// Where the form leads: a revision, or a proposal that becomes one.
+    action: String,
+    /// The page that the form is on.
+    form_page: String,
+    proposal: Option<ProposalId>,
+}
+
+/// What is reviewed.
+pub(crate) struct Reviewed<'a> {
+    pub(crate) draft: &'a Draft,
+    pub(crate) parsed: &'a ParsedDraft,
+    /// What is wrong with the reason that was given.
+    pub(crate) reason_wrong: Option<Invalid>,
+    /// The proposal that it applies, as somebody saw it.
+    pub(crate) proposal: Option<&'a ProposalRow>,
+    /// Whether the visitor may do it.
+    pub(crate) permit: Permit,
 }
 
 pub(crate) async fn show(
@@ -85,7 +106,11 @@ pub(crate) async fn show(
     match draft.parse(&basis.now) {
         Err(wrong) => edit::form(&visit, basis, &draft, &wrong),
         Ok(parsed) if !draft.rests_on(&basis.now) => stale(&queries, &visit, basis.now, &draft, &parsed).await,
-        Ok(parsed) => review(&visit, basis, &draft, &parsed, None),
+        Ok(parsed) => {
+            let permit = may_revise(&visit, &basis.now);
+            let reviewed = Reviewed { draft: &draft, parsed: &parsed, reason_wrong: None, proposal: None, permit };
+            review(&queries, &visit, basis, reviewed).await
+        }
     }
 }
 
@@ -102,17 +127,18 @@ pub(crate) async fn fill_in(
     Ok(Redirect::to(&draft.review_address(&id)).into_response())
 }
 
-/// The review, and what is wrong with the reason that was given.
+/// The review.
 ///
 /// # Errors
-/// 400 where the draft names evidence that is none, 500 when the page cannot be rendered.
-pub(crate) fn review(
+/// 400 where the draft names evidence that is none, 500 when the page cannot be rendered, and what the read models answer.
+pub(crate) async fn review(
+    queries: &Queries,
     visit: &Visit,
     basis: Basis,
-    draft: &Draft,
-    parsed: &ParsedDraft,
-    reason_wrong: Option<Invalid>,
+    reviewed: Reviewed<'_>,
 ) -> Result<Response, Problem> {
+    let Reviewed { draft, parsed, reason_wrong, proposal, permit } = reviewed;
+    let back_test = tried(queries, &basis.now.id, parsed.resource_requirements).await?;
     let evidence = draft.evidence(&basis.now, &basis.observed)?;
     let carried = Draft {
         evidence: Some(evidence.iter().map(EventId::as_str).collect::<Vec<_>>().join(","))
@@ -134,10 +160,23 @@ pub(crate) fn review(
         evidence,
         sessions_in_all: observed.sessions.len(),
         sessions: observed.sessions.into_iter().take(ROWS).collect(),
-        permit: may_revise(visit, &now),
+        permit,
         csrf_token: visit.csrf_token.clone(),
         idempotency_key: visit.idempotency_key.to_string(),
-        hidden: carried.hidden(&["reason"]),
+        hidden: match proposal {
+            Some(row) => vec![("version".to_owned(), row.version.to_string())],
+            None => carried.hidden(&["reason"]),
+        },
+        action: match proposal {
+            Some(row) => format!("/proposals/{}/apply", row.proposal.proposal_id),
+            None => format!("/definitions/{}/revise", now.id),
+        },
+        form_page: match proposal {
+            Some(row) => format!("/proposals/{}/apply", row.proposal.proposal_id),
+            None => format!("/definitions/{}/review", now.id),
+        },
+        proposal: proposal.map(|row| row.proposal.proposal_id.clone()),
+        back_test,
         reason: draft.reason(),
         reason_wrong,
         edit: draft.edit_address(&now.id),

@@ -9,6 +9,7 @@ use domain::lablet_definition::LabletDefinition;
 use projections::{ReadError, ReadModel};
 
 use super::draft::Draft;
+use super::review::Reviewed;
 use super::stale::stale;
 use super::{Basis, edit, may_revise, review, window};
 use crate::caller::{Administering, Caller};
@@ -50,7 +51,11 @@ pub(crate) async fn revise(
     let revision = match parsed.revision(&now, &draft.reason(), evidence) {
         Ok(revision) => revision,
         Err(invalid) if invalid.field == "reason" => {
-            return review::review(&visit, Basis::read(&queries, &id, window).await?, &draft, &parsed, Some(invalid));
+            let permit = may_revise(&visit, &now);
+            let basis = Basis::read(&queries, &id, window).await?;
+            let (reason_wrong, proposal) = (Some(invalid), None);
+            let reviewed = Reviewed { draft: &draft, parsed: &parsed, reason_wrong, proposal, permit };
+            return review::review(&queries, &visit, basis, reviewed).await;
         }
         Err(invalid) => return Err(invalid.into()),
     };

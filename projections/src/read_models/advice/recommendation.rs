@@ -212,26 +212,25 @@ impl Projections {
         Ok(stated.map(|stated| stated.policy()))
     }
 
-    /// The amounts that keep each of these promises now, in their order: cores or MB; null where nothing is known. `None`: there
-    /// is no such definition.
+    /// How each of these policies would size a definition now, in their order. `None`: there is no such definition.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn promised_sizes(
+    pub async fn explanations_under(
         &self,
         id: &DefinitionId,
-        promises: &[Promise],
-    ) -> Result<Option<ByResource<Vec<Option<f64>>>>, ReadError> {
+        policies: &[Policy],
+    ) -> Result<Option<Vec<ByResource<Explanation>>>, ReadError> {
         let mut snapshot = self.advice_snapshot().await?;
         let as_of = Checkpoint::read(&mut *snapshot, SCHEMA).await?.position;
         let Some(stated) = self.stated_facts(&mut snapshot, id, as_of).await? else { return Ok(None) };
         let fleet = current_fleet(&mut snapshot, id).await?;
         snapshot.rollback().await?;
         let asked = asked_topology(&fleet, Some(id), stated.stated.as_ref(), stated.learnt.as_ref());
-        let size = |resource, promise| {
-            fleet.estimate(id, &asked.resolved.topology, resource, promise).map(|estimate| estimate.value)
+        let under = |policy: &Policy| {
+            explanations(&fleet, Some(id), &asked.resolved.topology, Some(&stated.requirements), policy)
         };
-        Ok(Some(Resource::each(|resource| promises.iter().map(|promise| size(resource, *promise)).collect())))
+        Ok(Some(policies.iter().map(under).collect()))
     }
 
     /// A transaction in which everything is read as of one moment.
