@@ -152,7 +152,7 @@ impl ScoreSums {
         AdviceScore {
             count: self.advised,
             silent: self.silent,
-            promised: share(self.promised as f64 / PROMISE_PARTS),
+            promised: share(self.promised as f64).map(|parts| parts / PROMISE_PARTS),
             achieved: share(self.held as f64),
             waste: (self.demand > 0).then(|| self.unused as f64 / self.demand as f64),
             configured_waste: self.configured.waste(),
