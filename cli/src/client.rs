@@ -1,5 +1,6 @@
-//! `lablet definition|session|worker|observation|drift|event`: a client of the HTTP API.
+//! `lablet definition|session|worker|observation|drift|event|topology|advice|proposal`: a client of the HTTP API.
 
+mod advice;
 pub(crate) mod connection;
 pub(crate) mod output;
 
@@ -7,6 +8,7 @@ use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use self::advice::{AdviceArguments, AdviceCommand, BackTestArguments, ProposalCommand, TopologyCommand};
 use self::connection::{Connection, ConnectionArguments};
 use self::output::{Column, OutputFormat, column};
 
@@ -35,6 +37,12 @@ pub(crate) enum ClientCommand {
     Drift(ApiCommand<DriftCommand>),
     /// Events.
     Event(ApiCommand<EventCommand>),
+    /// Topologies: how large a lab that never ran must be.
+    Topology(ApiCommand<TopologyCommand>),
+    /// Whether advice held, and the policy by which it is given.
+    Advice(ApiCommand<AdviceCommand>),
+    /// Proposals of other sizes.
+    Proposal(ApiCommand<ProposalCommand>),
     /// Browsers that are signed in. Needs the role admin.
     SignIn(ApiCommand<SignInCommand>),
 }
@@ -73,6 +81,12 @@ pub(crate) enum DefinitionCommand {
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
+    /// How large a definition must be to keep its promise.
+    Recommend(AdviceArguments),
+    /// How a recommendation came about, with the readings that set it.
+    Explain(AdviceArguments),
+    /// What a size would have meant for the sessions of the past.
+    BackTest(BackTestArguments),
 }
 
 #[derive(Debug, Subcommand)]
@@ -102,6 +116,20 @@ pub(crate) enum SessionCommand {
         /// Wait until the request has its outcome.
         #[arg(long)]
         wait: bool,
+    },
+    /// Count what was measured in a session no longer as evidence of what its definition needs.
+    ExcludeEvidence {
+        id: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+    },
+    /// Count it again.
+    IncludeEvidence {
+        id: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
     },
 }
 
@@ -172,6 +200,15 @@ pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<()> {
         }
         ClientCommand::Drift(command) => drift(&command.connect()?, command.command, command.arguments.output).await,
         ClientCommand::Event(command) => event(&command.connect()?, command.command, command.arguments.output).await,
+        ClientCommand::Topology(command) => {
+            advice::topology(&command.connect()?, command.command, command.arguments.output).await
+        }
+        ClientCommand::Advice(command) => {
+            advice::advice(&command.connect()?, command.command, command.arguments.output).await
+        }
+        ClientCommand::Proposal(command) => {
+            advice::proposal(&command.connect()?, command.command, command.arguments.output).await
+        }
         ClientCommand::SignIn(command) => sign_in(&command.connect()?, command.command, command.arguments.output).await,
     }
 }
@@ -240,6 +277,9 @@ async fn definition(connection: &Connection, command: DefinitionCommand, output:
             let path = format!("/api/lablet-definitions/{id}");
             output.one(&connection.patch_newest(&path, &read_json(&file)?).await?)
         }
+        DefinitionCommand::Recommend(arguments) => advice::recommend(connection, arguments, output).await,
+        DefinitionCommand::Explain(arguments) => advice::explain(connection, arguments, output).await,
+        DefinitionCommand::BackTest(arguments) => advice::back_test(connection, arguments, output).await,
         DefinitionCommand::Observations { id, limit } => {
             let path = format!("/api/lablet-definitions/{id}/resource-observations?limit={limit}");
             let answer = connection.get(&path).await?;
@@ -268,6 +308,14 @@ async fn session(connection: &Connection, command: SessionCommand, output: Outpu
             let rows = connection.list(&format!("/api/lablet-sessions/{id}/events"), &[], paging.limit).await?;
             output.rows(EVENT_COLUMNS, &rows)
         }
+        SessionCommand::ExcludeEvidence { id, reason } => {
+            let path = format!("/api/lablet-sessions/{id}/evidence-exclusion");
+            output.one(&connection.post(&path, &json!({ "reason": reason })).await?)
+        }
+        SessionCommand::IncludeEvidence { id, reason } => {
+            let path = format!("/api/lablet-sessions/{id}/evidence-inclusion");
+            output.one(&connection.post(&path, &json!({ "reason": reason })).await?)
+        }
         SessionCommand::Observe { id, wait } => {
             let accepted = connection.post(&format!("/api/lablet-sessions/{id}/observe-resources"), &json!({})).await?;
             if !wait {
@@ -294,12 +342,14 @@ fn filters(given: &[(&'static str, Option<String>)]) -> Vec<(&'static str, Strin
 }
 
 fn read_json(file: &str) -> anyhow::Result<Value> {
-    let text = if file == "-" {
-        std::io::read_to_string(std::io::stdin()).context("standard input cannot be read")?
-    } else {
-        std::fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))?
-    };
-    serde_json::from_str(&text).with_context(|| format!("{file} is no JSON document"))
+    serde_json::from_str(&read_text(file)?).with_context(|| format!("{file} is no JSON document"))
+}
+
+fn read_text(file: &str) -> anyhow::Result<String> {
+    if file == "-" {
+        return std::io::read_to_string(std::io::stdin()).context("standard input cannot be read");
+    }
+    std::fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))
 }
 
 /// The aggregate of a definition as rows: one a quantity.

@@ -108,6 +108,22 @@ impl Connection {
         self.answer(self.request(Method::GET, path)?).await
     }
 
+    /// One thing, asked for with these parameters.
+    pub(crate) async fn get_with(&self, path: &str, query: &[(&'static str, String)]) -> anyhow::Result<Value> {
+        self.answer(self.request(Method::GET, path)?.query(query)).await
+    }
+
+    /// A file.
+    pub(crate) async fn get_text(&self, path: &str) -> anyhow::Result<String> {
+        let response = self.sent(self.request(Method::GET, path)?.timeout(TIMEOUT)).await?;
+        let status = response.status();
+        let body = response.bytes().await.context("the answer broke off")?;
+        if !status.is_success() {
+            bail!("{}", problem(status, &body));
+        }
+        String::from_utf8(body.into()).context("the answer is no text")
+    }
+
     /// Up to `limit` rows, page by page.
     pub(crate) async fn list(
         &self,
@@ -139,6 +155,34 @@ impl Connection {
         self.answer(self.request(Method::POST, path)?.json(body)).await
     }
 
+    /// Posts a text of this media type, with these parameters.
+    pub(crate) async fn post_as(
+        &self,
+        path: &str,
+        query: &[(&'static str, String)],
+        media_type: &'static str,
+        text: String,
+    ) -> anyhow::Result<Value> {
+        self.answer(self.request(Method::POST, path)?.query(query).header("content-type", media_type).body(text)).await
+    }
+
+    /// Takes a step with the newest version of a thing; refused when somebody else takes one meanwhile.
+    pub(crate) async fn post_newest(&self, path: &str, step: &str, body: &Value) -> anyhow::Result<Value> {
+        let etag = self.etag(path).await?;
+        let request = self.request(Method::POST, &format!("{path}/{step}"))?.header("if-match", etag);
+        self.answer(request.json(body)).await
+    }
+
+    /// Puts another in the place of the newest version of a thing; refused when somebody else does so meanwhile.
+    pub(crate) async fn put_newest(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
+        let etag = self.etag(path).await?;
+        self.answer(self.request(Method::PUT, path)?.header("if-match", etag).json(body)).await
+    }
+
+    async fn etag(&self, path: &str) -> anyhow::Result<String> {
+        Ok(self.get(path).await?["etag"].as_str().context("the answer has no etag")?.to_owned())
+    }
+
     /// Ends or removes a thing.
     pub(crate) async fn delete(&self, path: &str) -> anyhow::Result<Value> {
         self.answer(self.request(Method::DELETE, path)?).await
@@ -146,7 +190,7 @@ impl Connection {
 
     /// Changes the newest version of a thing; refused when somebody else changes it meanwhile.
     pub(crate) async fn patch_newest(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
-        let etag = self.get(path).await?["etag"].as_str().context("the answer has no etag")?.to_owned();
+        let etag = self.etag(path).await?;
         self.answer(self.request(Method::PATCH, path)?.header("if-match", etag).json(body)).await
     }
 

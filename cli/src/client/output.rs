@@ -44,6 +44,23 @@ impl OutputFormat {
         self.write_one(thing, &mut std::io::stdout().lock())
     }
 
+    /// Prints a sentence to standard output, beneath a table; to programs nothing.
+    pub(crate) fn remark(self, text: &str) -> anyhow::Result<()> {
+        if self == Self::Table {
+            let shown: String = text.chars().filter(|character| is_harmless(*character)).collect();
+            std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{shown}\n"))?;
+        }
+        Ok(())
+    }
+
+    /// Prints a file to standard output as it is, whatever the format. Text that could steer a terminal is left out.
+    pub(crate) fn file(self, text: &str) -> anyhow::Result<()> {
+        let is_kept = |character: &char| *character == '\n' || is_harmless(*character);
+        let shown: String = text.chars().filter(is_kept).collect();
+        std::io::Write::write_all(&mut std::io::stdout().lock(), shown.as_bytes())?;
+        Ok(())
+    }
+
     fn write_rows(self, columns: &[Column], rows: &[Value], out: &mut impl std::io::Write) -> anyhow::Result<()> {
         match self {
             Self::Table => {
