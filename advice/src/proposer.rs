@@ -173,8 +173,8 @@ fn step(current: &CurrentProposal, reason: Option<&str>) -> ProposalStep {
     }
 }
 
-/// What a resource's number says, e.g. "6 GB of memory keep 95 of 100 sessions within them: 23 sessions are known, and the
-/// largest needed 5.4 GB."
+/// What a resource's number says, e.g. "A size of 6 GB of memory keeps 95 of 100 sessions within it: 23 sessions are known,
+/// and the largest needed 5.4 GB."
 pub fn sentence(resource: Resource, of: &ResourceRecommendation, promise: f64) -> String {
     let name = match resource {
         Resource::CpuCores => "CPU",
@@ -183,6 +183,7 @@ pub fn sentence(resource: Resource, of: &ResourceRecommendation, promise: f64) -
     };
     let unit = resource.unit_name();
     let Some(requirement) = of.requirement else { return format!("Of {name} nothing is known.") };
+    let stated = if requirement == 1 { unit.trim_end_matches('s') } else { unit };
     // Rounded, so that a share such as 0.57 is told as it is stated.
     let share = (promise * 100_000.0).round() / 1_000.0;
     let keeps = match of.kind {
@@ -202,7 +203,9 @@ pub fn sentence(resource: Resource, of: &ResourceRecommendation, promise: f64) -
         .demand
         .max
         .map_or_else(String::new, |max| format!(", and the largest needed {:.1} {unit}", max / resource.unit()));
-    format!("A size of {requirement} {unit} of {name} {keeps} {share} of 100 sessions within it: {sessions}{largest}.")
+    format!(
+        "A size of {requirement} {stated} of {name} {keeps} {share} of 100 sessions within it: {sessions}{largest}."
+    )
 }
 
 /// A definition's requirements of whole cores and GB. `None`: they cannot be stated.

@@ -1,5 +1,6 @@
 //! The whole system, as its users meet it.
 
+mod advice;
 mod demo;
 mod description;
 mod faults;
