@@ -101,3 +101,106 @@ async fn how_fast_everything_is() {
         tell(&format!("rebuild of {model}"), started.elapsed());
     }
 }
+
+const LABS: i64 = 10_000;
+const DEFINITIONS: i64 = 1_000;
+
+/// Labs that run, are observed and end, each an event after the other.
+async fn fill_with_labs(world: &World) {
+    let step = |event_type: &str| {
+        json!({"type": format!("{event_type}.v1"), "session_id": "@s", "definition_id": "@d",
+               "definition_version": "1.2.0", "definition_revision": 1, "worker_id": "cml-1", "cml_lab_id": "lab-1",
+               "at": "@t"})
+    };
+    let mut observed = observation();
+    for node in observed["observed_resources"]["nodes"].as_array_mut().unwrap() {
+        node["usage"]["memory_mb"] = json!("@m");
+    }
+    observed["observed_resources"]["usage"] = json!({"memory_mb": "@l", "cpu_cores": 0.155});
+    observed["observed_resources"]["total_memory_mb"] = json!(3840.0);
+    let created = json!({"type": "lablet_definition.created.v1", "definition_id": "@d", "name": "OSPF", "version": "1.2.0",
+        "resource_requirements": {"cpu_cores": 4, "memory_gb": 8, "storage_gb": 10}, "port_template": {"ports": []},
+        "created_at": "2026-02-01T00:00:00Z"});
+    sqlx::query(
+        "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata, event_id)
+         SELECT 'lablet_definition', 'd-' || n, 1, 'lablet_definition.created', '1', replace($1, '@d', 'd-' || n)::json,
+                '{\"actor\": \"admin:ada\"}', gen_random_uuid() FROM generate_series(0, $2::bigint - 1) n",
+    )
+    .bind(created.to_string())
+    .bind(DEFINITIONS)
+    .execute(&world.database.pool())
+    .await
+    .unwrap();
+    for (sequence, event_type, payload) in [
+        (1_i64, "lablet_session.running", step("lablet_session.running")),
+        (2, "lablet_session.resources_observed", observed),
+        (3, "lablet_session.stopping", step("lablet_session.stopping")),
+    ] {
+        let statement = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload,
+                metadata, event_id)
+            SELECT 'lablet_session', 'l-' || n, $4, $1, '1',
+                   replace(replace(replace(replace(replace($2, '@s', 'l-' || n), '@d', 'd-' || n % $5),
+                       '\"@m\"', (200 + n % 97)::text), '\"@l\"', (5 * (200 + n % 97))::text), '@t',
+                       to_char(timestamptz '2026-03-01' + n * interval '1 minute', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"'))::json,
+                   '{\"actor\": \"team:grading\"}', gen_random_uuid()
+              FROM generate_series(0, $3::bigint - 1) n";
+        sqlx::query(statement)
+            .bind(event_type)
+            .bind(payload.to_string())
+            .bind(LABS)
+            .bind(sequence)
+            .bind(DEFINITIONS)
+            .execute(&world.database.pool())
+            .await
+            .unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "it measures"]
+async fn what_a_session_and_a_recommendation_cost() {
+    let world = World::new().await;
+    fill_with_labs(&world).await;
+    world.database.settle().await;
+    let labs = LABS as f64;
+    for model in ReadModel::ALL {
+        let started = Instant::now();
+        world.settle_one(model).await;
+        let followed = started.elapsed().as_secs_f64();
+        let fresh = Projections::new(world.log.clone());
+        let started = Instant::now();
+        fresh.rebuild(model, RebuildOptions::default(), &CancellationToken::new()).await.unwrap();
+        let rebuilt = started.elapsed().as_secs_f64();
+        let statement = "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0)::bigint,
+                coalesce(sum(c.reltuples), 0)::bigint
+            FROM pg_class c WHERE c.relkind = 'r' AND c.relnamespace = to_regnamespace($1)";
+        sqlx::query("ANALYZE").execute(&world.database.pool()).await.unwrap();
+        let (bytes, rows): (i64, i64) =
+            sqlx::query_as(statement).bind(format!("read_{model}")).fetch_one(&world.database.pool()).await.unwrap();
+        eprintln!(
+            "{:22} {:7.0} µs a session, rebuilt {:7.0} µs, {:6.0} bytes, {:5.1} rows",
+            model.name(),
+            1e6 * followed / labs,
+            1e6 * rebuilt / labs,
+            bytes as f64 / labs,
+            rows as f64 / labs
+        );
+    }
+    for (what, as_of) in [("recommendation", false), ("as of the middle", true)] {
+        let middle: String = sqlx::query_scalar(
+            "SELECT ended_position FROM read_advice.sessions ORDER BY ended_position OFFSET $1 LIMIT 1",
+        )
+        .bind(LABS / 2)
+        .fetch_one(&world.database.pool())
+        .await
+        .unwrap();
+        let as_of = as_of.then(|| middle.parse().unwrap());
+        let times = if as_of.is_some() { 2 } else { 100 };
+        let started = Instant::now();
+        for number in 0..times {
+            let id = format!("d-{}", 7 * number).parse().unwrap();
+            world.projections.recommendation(&id, None, as_of).await.unwrap().unwrap();
+        }
+        eprintln!("{what:22} {:7.1} ms", 1e3 * started.elapsed().as_secs_f64() / f64::from(times));
+    }
+}
