@@ -1,5 +1,6 @@
 //! The admin's pages, as people meet them in a browser.
 
+mod advice;
 mod crowd;
 mod dead_letters;
 mod demo;

@@ -72,7 +72,7 @@ pub(crate) fn status(status: ProposalStatus) -> Badge {
 
 /// What the sessions after an applied proposal say so far.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum VerificationState {
     /// So many sessions of the revision are known, of so many that are waited for.
     Waiting {
         known: u64,
@@ -87,7 +87,7 @@ pub(crate) enum Verdict {
     },
 }
 
-impl Verdict {
+impl VerificationState {
     /// Of an applied proposal; `None`: it was not applied.
     ///
     /// # Errors
@@ -153,7 +153,7 @@ pub(crate) struct ProposalCard {
     finding: Badge,
     promise: String,
     changes: Vec<SizeChange>,
-    verdict: Option<Verdict>,
+    verdict: Option<VerificationState>,
     claim: Permit,
     apply: Permit,
     dismiss: Permit,
@@ -178,7 +178,7 @@ impl ProposalCard {
     /// The database does not answer.
     pub(crate) async fn read(queries: &Queries, visit: &Visit, row: ProposalRow) -> Result<Self, ReadError> {
         let policy = queries.policy_in_force(&row.definition_id).await?.unwrap_or_default();
-        let verdict = Verdict::read(queries, &row, &policy).await?;
+        let verdict = VerificationState::read(queries, &row, &policy).await?;
         let key = || queries.log().id_generator().uuid().to_string();
         let is_open = row.status == ProposalStatus::Open;
         let is_current = is_open || row.status == ProposalStatus::Claimed;

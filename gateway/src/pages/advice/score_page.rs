@@ -8,9 +8,10 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::lablet_definition::ProposalStatus;
 use domain::resource::Resource;
-use projections::ReadModel;
 use projections::read_models::advice::counts::FindingCount;
+use projections::read_models::advice::proposals::ProposalFilter;
 use projections::read_models::advice::score::{AdviceMiss, AdviceScoreFilter, AdviceScoreReport};
+use projections::{PageRequest, ReadModel};
 
 use super::amounts::{self, amount, percent};
 use super::policy::PolicyNow;
@@ -26,6 +27,8 @@ use crate::queries::Queries;
 
 /// Misses that are listed.
 const MOST_MISSES: usize = 40;
+/// Open proposals that are counted.
+const MOST_COUNTED: u32 = 200;
 /// Months that are drawn, the newest.
 const MOST_MONTHS: usize = 24;
 /// How far below the promise advice may be before it is a warning.
@@ -68,7 +71,8 @@ struct AdvicePage {
     more_misses: usize,
     policy: PolicyNow,
     members: Vec<(&'static str, String)>,
-    open_proposals: String,
+    /// Where open proposals are listed, and how many there are.
+    open_proposals: (String, String),
 }
 
 pub(crate) async fn show(
@@ -81,6 +85,12 @@ pub(crate) async fn show(
     let report = queries.advice_score(&AdviceScoreFilter::default()).await?;
     let policy = PolicyNow::of_all(&queries).await?;
     let findings = queries.definitions_by_finding().await?;
+    let open = ProposalFilter { definition_id: None, status: Some(ProposalStatus::Open) };
+    let open = queries.proposals(&open, &PageRequest::first(MOST_COUNTED)).await?;
+    let count = match open.next {
+        None => open.items.len().to_string(),
+        Some(_) => format!("more than {MOST_COUNTED}"),
+    };
     page(&AdvicePage {
         shell: Shell::new(&visit, Section::Advice)
             .twin("/api/advice-score")
@@ -93,7 +103,7 @@ pub(crate) async fn show(
         more_misses: report.misses.len().saturating_sub(MOST_MISSES),
         members: policy_draft::members(&policy.applies()),
         policy,
-        open_proposals: format!("/proposals?status={}", ProposalStatus::Open),
+        open_proposals: (format!("/proposals?status={}", ProposalStatus::Open), count),
     })
 }
 
