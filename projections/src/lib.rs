@@ -5,7 +5,7 @@
 //! [`Feed`], [`rebuild`] makes them anew, [`verify`] compares them with the log. The history of a session needs no read model: it
 //! is the log's own rows in the order of its primary key, see [`read_models::session_history`].
 
-mod advice;
+mod allocation_warnings;
 mod checkpoint;
 pub mod dead_letters;
 pub mod feed;
