@@ -1,10 +1,17 @@
 //! Recommendations and what they rest on, over HTTP.
 
+use std::time::Duration;
+
+use app::commands::Commands;
+use bus::clock::{Clock, IdGenerator};
+use projections::Projections;
+use proposer::{Proposer, ProposerOptions};
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::proposals::propose;
-use crate::world::{OPERATOR, VIEWER, World, definition, worker};
+use crate::world::{ADMIN, OPERATOR, VIEWER, World, definition, until, worker};
 
 const HOME: &str = "/api/lablet-definitions/d1";
 
@@ -199,4 +206,38 @@ async fn a_proposal_is_listed_exported_and_applied_without_naming_its_definition
     let position = claimed.body["position"].as_str().unwrap();
     let listed = world.get(&format!("/api/proposals?status=claimed&position={position}")).await.expect(200).body;
     assert_eq!(listed["items"][0]["claimed_by"], "admin:oli");
+}
+
+#[tokio::test]
+async fn two_proposers_open_a_proposal_once_and_apply_it_once_when_the_default_policy_says_so() {
+    let world = world().await;
+    let stop = CancellationToken::new();
+    let proposers: Vec<_> = (0..2)
+        .map(|_| {
+            let commands = Commands::new(world.log.clone(), Clock::system(), IdGenerator::random());
+            let options = ProposerOptions { poll: Duration::from_millis(100), ..ProposerOptions::default() };
+            let proposer = Proposer::new(commands, Projections::new(world.log.clone()), options);
+            tokio::spawn(proposer.run(stop.clone()))
+        })
+        .collect();
+    ended(&world, &[1500.0, 1600.0, 1700.0]).await;
+    let one_in = async |status: &str| {
+        until(status, async || {
+            let body = world.get("/api/proposals").await.expect(200).body;
+            if body["items"][0]["status"] == status { Ok(body) } else { Err(body.to_string()) }
+        })
+        .await
+    };
+    let open = one_in("open").await;
+    assert_eq!((open["items"].as_array().unwrap().len(), &open["items"][0]["sessions"]), (1, &json!(3)));
+    let policy = json!({"policy": {"applier": "automatic"}, "reason": "a class of many"});
+    let set = world.request(Method::PUT, "/api/advice-policy").bearer_auth(ADMIN).header("if-match", "*");
+    world.send(set.json(&policy)).await.expect(200);
+    let applied = one_in("applied").await;
+    assert_eq!((applied["items"].as_array().unwrap().len(), &applied["items"][0]["revision"]), (1, &json!(2)));
+    assert_eq!(applied["items"][0]["policy_set_by"], "admin:ada");
+    stop.cancel();
+    for proposer in proposers {
+        proposer.await.unwrap();
+    }
 }
