@@ -34,7 +34,7 @@ use futures_util::StreamExt as _;
 use sqlx::Connection as _;
 use sqlx::pool::PoolConnectionMetadata;
 use sqlx::postgres::PgPool;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use checkpoint::Checkpoint;
@@ -102,6 +102,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Connections of one process for reading rows.
 const READING_CONNECTIONS: u32 = 12;
+/// Answers of one process at once for which sessions are gone through again: each takes a core for a while, and one of these
+/// connections.
+const REPLAYS: usize = 2;
 /// A connection that came back alive, and has rested no longer than this since, is given out without being asked again.
 const TRUSTED_FOR: Duration = Duration::from_millis(100);
 
@@ -134,6 +137,8 @@ pub struct Projections {
     pub(crate) moved: watch::Sender<u64>,
     pub(crate) unreadable: Arc<page::UnreadableWatch>,
     pub(crate) feed: Arc<Feed>,
+    /// Turns at going through sessions again, for what was advised at an earlier position.
+    pub(crate) replays: Arc<Semaphore>,
 }
 
 impl Projections {
@@ -146,6 +151,7 @@ impl Projections {
             moved: watch::Sender::new(0),
             unreadable: Arc::default(),
             feed: Arc::default(),
+            replays: Arc::new(Semaphore::new(REPLAYS)),
         }
     }
 

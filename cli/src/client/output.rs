@@ -67,7 +67,7 @@ impl OutputFormat {
                 let mut table = bare_table();
                 table.set_header(columns.iter().map(|column| column.heading));
                 for row in rows {
-                    table.add_row(columns.iter().map(|column| cell(row.pointer(column.pointer), "-")));
+                    table.add_row(columns.iter().map(|column| table_cell(row.pointer(column.pointer))));
                 }
                 writeln!(out, "{}", close_up(table))?;
             }
@@ -93,7 +93,7 @@ impl OutputFormat {
             Self::Table => {
                 let mut table = bare_table();
                 for (name, value) in thing.as_object().into_iter().flatten() {
-                    table.add_row([name.clone(), cell(Some(value), "-")]);
+                    table.add_row([name.clone(), table_cell(Some(value))]);
                 }
                 writeln!(out, "{}", close_up(table))?;
             }
@@ -121,6 +121,17 @@ fn close_up(mut table: Table) -> String {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
+}
+
+/// A value in a table. Of a number that is not whole, no more than four digits after the point: files have them all.
+fn table_cell(value: Option<&Value>) -> String {
+    match value.and_then(Value::as_f64) {
+        Some(number) if number.fract() != 0.0 => {
+            let rounded = format!("{number:.4}");
+            rounded.trim_end_matches('0').trim_end_matches('.').to_owned()
+        }
+        _ => cell(value, "-"),
+    }
 }
 
 /// A value in a file that a spreadsheet may open; empty where it is unknown.
@@ -161,6 +172,9 @@ mod tests {
         a        1.5
         b, [31m  -
         ");
+        let share = [json!({"id": "c", "total": {"cores": 0.925_373_134_328_358_2}})];
+        assert!(printed(OutputFormat::Table, &share).contains("0.9254"));
+        assert!(printed(OutputFormat::Csv, &share).contains("0.9253731343283582"));
         assert_eq!(printed(OutputFormat::Csv, &rows), "id,total.cores\na,1.5\n\"b, [31m\",\n");
         assert_eq!(printed(OutputFormat::Jsonl, &rows[..1]), "{\"id\":\"a\",\"total\":{\"cores\":1.5}}\n");
         assert_eq!(serde_json::from_str::<Value>(&printed(OutputFormat::Json, &rows)).unwrap(), json!(rows));

@@ -19,7 +19,7 @@ use crate::{Projections, ReadError};
 /// Most sessions that are gone through again.
 const MOST_SESSIONS: i64 = 200_000;
 /// Sessions that are read at a time.
-const PAGE: i64 = 2_000;
+const PAGE: i64 = 500;
 
 /// What the rows are called in an alarm.
 const SESSIONS: &str = "session evidence";

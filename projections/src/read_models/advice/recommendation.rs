@@ -241,6 +241,11 @@ impl Projections {
     }
 
     async fn advice_basis(&self, id: &DefinitionId, as_of: Option<Position>) -> Result<Option<Basis>, ReadError> {
+        // Whoever asks about an earlier position waits for a turn, no longer than a request may take.
+        let _turn = match as_of {
+            Some(_) => self.replays.acquire().await.ok(),
+            None => None,
+        };
         let mut snapshot = self.advice_snapshot().await?;
         let head = Checkpoint::read(&mut *snapshot, SCHEMA).await?.position;
         let as_of = as_of.unwrap_or(head);
