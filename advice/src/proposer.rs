@@ -141,7 +141,7 @@ impl Situation<'_> {
         }
         let sessions = self.sessions();
         if self.proposals.failed.is_some_and(|failed| failed.after == after && failed.sessions >= sessions) {
-            return Err("The size that the evidence asks for now could not be applied.");
+            return Err("The size that the evidence asks for now could not be applied, or did not hold.");
         }
         let is_short =
             changed.iter().any(|resource| resource.part(recommended).finding == Some(Finding::UnderProvisioned));

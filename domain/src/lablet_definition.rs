@@ -542,7 +542,7 @@ impl Aggregate for LabletDefinition {
             LabletDefinitionEvent::ProposalFailed { proposal_id, .. } => present.proposals.fail(proposal_id),
             LabletDefinitionEvent::ProposalDismissed { proposal_id, .. } => present.proposals.dismiss(proposal_id),
             LabletDefinitionEvent::ProposalSuperseded { proposal_id, .. } => present.proposals.supersede(proposal_id),
-            LabletDefinitionEvent::ProposalVerified { .. } => present.proposals.verify(),
+            LabletDefinitionEvent::ProposalVerified { verification, .. } => present.proposals.verify(&verification),
         }
     }
 }

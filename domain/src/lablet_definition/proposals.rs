@@ -9,7 +9,9 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::event::LabletDefinitionEvent;
-use super::proposal::{NewProposal, NewVerification, Proposal, ProposalStatus, ProposalStep, Verification};
+use super::proposal::{
+    NewProposal, NewVerification, Proposal, ProposalKind, ProposalStatus, ProposalStep, Verification,
+};
 use super::{LabletDefinitionError, PresentDefinition, ResourceRequirements};
 use crate::advice_policy::{AdvicePolicy, Applier, SetPolicy};
 use crate::decision::Decision;
@@ -70,12 +72,12 @@ pub struct AppliedProposal {
     pub revision: u32,
 }
 
-/// A proposal that could not be applied.
+/// A proposal that could not be applied, or did not hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailedProposal {
     /// What was proposed.
     pub after: ResourceRequirements,
-    /// Sessions that it rested on.
+    /// It is not proposed again before more sessions than these are known.
     pub sessions: u64,
 }
 
@@ -88,7 +90,7 @@ pub struct Proposals {
     pub applied: Option<Box<AppliedProposal>>,
     /// What was last dismissed: it is not proposed again.
     pub dismissed: Option<ResourceRequirements>,
-    /// What last failed: it is not proposed again by the same sessions.
+    /// What last could not be applied, or did not hold: it is not proposed again by the same sessions.
     pub failed: Option<FailedProposal>,
     /// How the newest ended.
     outcomes: VecDeque<(ProposalId, ProposalStatus)>,
@@ -150,8 +152,11 @@ impl Proposals {
 
     pub(super) fn apply(&mut self, id: ProposalId, revision: u32) {
         if let Some(current) = self.current.take() {
-            // Another size is stated from now on: what was not wanted beside the one before may be wanted now.
+            // Another size is stated from now on: what was not wanted beside the one before may be wanted now, but for what
+            // did not hold.
+            let failed = self.failed.filter(|_| current.proposal.kind == ProposalKind::RollBack);
             self.forget();
+            self.failed = failed;
             self.applied = Some(Box::new(AppliedProposal { proposal: current.proposal, revision }));
         }
         self.end(id, ProposalStatus::Applied);
@@ -174,8 +179,14 @@ impl Proposals {
         self.end(id, ProposalStatus::Superseded);
     }
 
-    pub(super) fn verify(&mut self) {
-        self.applied = None;
+    /// What did not hold is not proposed again before twice as many sessions are known: the estimate that gave it learns little
+    /// of a few.
+    pub(super) fn verify(&mut self, verification: &Verification) {
+        let Some(applied) = self.applied.take() else { return };
+        if !verification.held {
+            let sessions = applied.proposal.sessions.saturating_add(verification.sessions).saturating_mul(2);
+            self.failed = Some(FailedProposal { after: applied.proposal.after, sessions });
+        }
     }
 
     /// The definition states another size, without a proposal.

@@ -131,6 +131,22 @@ fn what_failed_is_proposed_again_when_more_sessions_ask_for_it() {
 }
 
 #[test]
+fn what_did_not_hold_is_proposed_again_when_twice_as_many_sessions_are_known() {
+    let mut definition = definition();
+    tell(&mut definition, open(1, 6)).unwrap();
+    tell(&mut definition, apply(1, Applier::Admin)).unwrap();
+    let mut roll_back = open(2, 8);
+    let ProposalCommand::Open { new, .. } = &mut roll_back else { panic!("it is no proposal") };
+    new.kind = ProposalKind::RollBack;
+    tell(&mut definition, roll_back).unwrap();
+    tell(&mut definition, verify(1, false)).unwrap();
+    tell(&mut definition, apply(2, Applier::Admin)).unwrap();
+    // It rested on 5 sessions, and 3 came after it.
+    assert_eq!(tell(&mut definition, open_by_sessions(3, 6, 16)).unwrap(), [""; 0]);
+    assert_eq!(tell(&mut definition, open_by_sessions(3, 6, 17)).unwrap(), ["proposal_opened"]);
+}
+
+#[test]
 fn what_was_dismissed_is_proposed_again_when_another_size_is_stated() {
     let mut definition = definition();
     tell(&mut definition, open(1, 6)).unwrap();
