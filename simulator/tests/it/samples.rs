@@ -42,7 +42,7 @@ async fn the_samples_run() {
 #[tokio::test]
 async fn the_labs_of_the_demo_run() {
     let labs = run_all_of(Path::new(env!("CARGO_MANIFEST_DIR")).join("demo")).await;
-    assert_eq!(labs.len(), 5);
+    assert_eq!(labs.len(), 7);
     assert!(labs.iter().all(|(_, nodes)| (2..=40).contains(nodes)), "{labs:?}");
 }
 
