@@ -98,7 +98,11 @@ async fn what_sessions_need_is_proposed_claimed_applied_and_verified_by_the_next
     command(&lablet, &["proposal", "apply", id, "--reason", "in the next release"]).await;
     let position = lablet.get(&format!("/api/proposals/{id}")).await.unwrap()["position"].clone();
     assert!(position.is_string());
-    assert_eq!(memory_gb(&lablet, "ospf").await, (json!(2), json!(2)));
+    // The command line names no position: the read model may still be on its way.
+    eventually("the revision that was applied", SOON, || async {
+        (memory_gb(&lablet, "ospf").await == (json!(2), json!(2))).then_some(())
+    })
+    .await;
     command(&lablet, &["proposal", "apply", id]).await;
     assert_eq!(memory_gb(&lablet, "ospf").await.1, json!(2), "applied twice is applied once");
     let (dismissed, output) = lablet.run(&["proposal", "dismiss", id, "--reason", "too late"]).await.unwrap();
