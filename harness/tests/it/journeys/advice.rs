@@ -61,6 +61,14 @@ async fn memory_gb(lablet: &Lablet, definition: &str) -> (Value, Value) {
     (definition["resource_requirements"]["memory_gb"].clone(), definition["revision"].clone())
 }
 
+/// Waits until a definition states 2 GB in its second revision: its read model is another than that of proposals.
+async fn is_revised(lablet: &Lablet, definition: &str) {
+    eventually("the revision that was applied", SOON, || async {
+        (memory_gb(lablet, definition).await == (json!(2), json!(2))).then_some(())
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn what_sessions_need_is_proposed_claimed_applied_and_verified_by_the_next_ones() {
     let lablet = with_definitions(&["ospf"]).await;
@@ -98,11 +106,7 @@ async fn what_sessions_need_is_proposed_claimed_applied_and_verified_by_the_next
     command(&lablet, &["proposal", "apply", id, "--reason", "in the next release"]).await;
     let position = lablet.get(&format!("/api/proposals/{id}")).await.unwrap()["position"].clone();
     assert!(position.is_string());
-    // The command line names no position: the read model may still be on its way.
-    eventually("the revision that was applied", SOON, || async {
-        (memory_gb(&lablet, "ospf").await == (json!(2), json!(2))).then_some(())
-    })
-    .await;
+    is_revised(&lablet, "ospf").await;
     command(&lablet, &["proposal", "apply", id]).await;
     assert_eq!(memory_gb(&lablet, "ospf").await.1, json!(2), "applied twice is applied once");
     let (dismissed, output) = lablet.run(&["proposal", "dismiss", id, "--reason", "too late"]).await.unwrap();
@@ -142,7 +146,7 @@ async fn under_a_policy_that_says_so_it_applies_by_itself_is_rolled_back_and_goe
     assert_eq!((&applied["ended_by"], &applied["policy_set_by"]), (&json!("lablet:proposer"), &json!("admin:admin")));
     let all = lablet.get("/api/proposals?definition_id=bgp").await.unwrap();
     assert_eq!(all["items"].as_array().unwrap().len(), 1, "it is opened once: {all}");
-    assert_eq!(memory_gb(&lablet, "bgp").await, (json!(2), json!(2)));
+    is_revised(&lablet, "bgp").await;
 
     // Two of two sessions are short: the size before is proposed, and applies by itself.
     for number in 0..2 {
