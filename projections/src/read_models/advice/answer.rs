@@ -1,7 +1,7 @@
 //! What a fleet answers of a definition: shared by the fold, which keeps it for lists, and by the queries.
 
 use advice::fleet::Fleet;
-use advice::recommendation::{Explanation, TopologySource};
+use advice::recommendation::{Explanation, ResourceFacts, ResourceRecommendation, TopologySource};
 use advice::topology::{ResolvedTopology, Topology};
 use domain::DefinitionId;
 use domain::advice_policy::Policy;
@@ -31,20 +31,43 @@ pub(super) fn asked_topology(
     TopologyInQuestion { source, resolved: fleet.resolve(id, &topology) }
 }
 
-/// What is advised of each resource, with every step. Where there is no definition, nothing is known of its sessions.
-pub(super) fn explanations(
-    fleet: &Fleet,
-    id: Option<&DefinitionId>,
-    topology: &Topology,
-    requirements: Option<&ResourceRequirements>,
-    policy: &Policy,
-) -> ByResource<Explanation> {
-    Resource::each(|resource| {
-        let estimate = match id {
-            Some(id) => fleet.estimate(id, topology, resource, policy),
-            None => fleet.estimate_for_topology(topology, resource, policy.promise),
-        };
-        let configured = requirements.map(|requirements| resource.configured(requirements));
-        Explanation::new(resource, estimate, configured, policy)
-    })
+/// What a fleet is asked: how large a definition must be, or a lab of a topology.
+pub(super) struct Question<'a> {
+    /// `None`: of its definition nothing is known, nor of its sessions.
+    pub(super) id: Option<&'a DefinitionId>,
+    pub(super) topology: TopologyInQuestion,
+    /// What the definition states.
+    pub(super) requirements: Option<&'a ResourceRequirements>,
+}
+
+impl Question<'_> {
+    /// What is advised of each resource, with every step.
+    pub(super) fn explanations(&self, fleet: &Fleet, policy: &Policy) -> ByResource<Explanation> {
+        let topology = &self.topology.resolved.topology;
+        Resource::each(|resource| {
+            let estimate = match self.id {
+                Some(id) => fleet.estimate(id, topology, resource, policy),
+                None => fleet.estimate_for_topology(topology, resource, policy.promise),
+            };
+            Explanation::new(resource, estimate, self.configured(resource), policy)
+        })
+    }
+
+    /// What is recommended by explanations, beside what is known of sessions.
+    pub(super) fn recommendations(
+        &self,
+        explanations: &ByResource<Explanation>,
+        policy: &Policy,
+        known: impl Fn(Resource) -> ResourceFacts,
+    ) -> ByResource<ResourceRecommendation> {
+        Resource::each(|resource| {
+            let nominal = self.topology.resolved.topology.nominal(resource);
+            let facts = ResourceFacts { configured: self.configured(resource), nominal, ..known(resource) };
+            ResourceRecommendation::new(resource, resource.part(explanations), facts, policy)
+        })
+    }
+
+    fn configured(&self, resource: Resource) -> Option<u32> {
+        self.requirements.map(|requirements| resource.configured(requirements))
+    }
 }

@@ -10,9 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 
-use super::SCHEMA;
 use super::recommendation::all;
-use crate::checkpoint::Checkpoint;
 use crate::page;
 use crate::{Projections, ReadError};
 
@@ -55,8 +53,7 @@ impl Projections {
         id: &DefinitionId,
         size: impl FnOnce(ResourceRequirements) -> ResourceRequirements + Send,
     ) -> Result<Option<BackTestReport>, ReadError> {
-        let mut snapshot = self.advice_snapshot().await?;
-        let as_of = Checkpoint::read(&mut *snapshot, SCHEMA).await?.position;
+        let (mut snapshot, as_of) = self.advice_snapshot().await?;
         let Some(stated) = self.stated_facts(&mut snapshot, id, as_of).await? else { return Ok(None) };
         let size = size(stated.requirements);
         let mut query = QueryBuilder::new(page::select("session_id", "ended_position"));

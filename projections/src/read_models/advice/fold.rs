@@ -9,12 +9,12 @@ use std::collections::BTreeSet;
 use advice::advice_score::ScoredAdvice;
 use advice::evidence::{KindRuns, NodeDemand};
 use advice::fleet::{Fleet, SessionSteps};
-use advice::recommendation::{ResourceFacts, ResourceRecommendation, finding_of_definition};
+use advice::recommendation::{ResourceFacts, finding_of_definition};
 use advice::scores::Bucket;
 use advice::topology::Topology;
 use chrono::{DateTime, Utc};
 use domain::DefinitionId;
-use domain::advice_policy::{AdvicePolicyEvent, DEFAULT_POLICY, Policy};
+use domain::advice_policy::{AdvicePolicyEvent, DEFAULT_POLICY};
 use domain::demand::ByResource;
 use domain::evidence::replaces;
 use domain::lablet_definition::{DefinitionContent, LabletDefinitionEvent};
@@ -23,7 +23,7 @@ use domain::observation::ResourceObservation;
 use domain::resource::Resource;
 
 use super::SessionAdvice;
-use super::answer::{asked_topology, explanations};
+use super::answer::{Question, asked_topology};
 use super::rows::{Rows, month_key, names};
 use super::session::{evidence, new_session, node_names, observed_topology};
 use super::stored::{
@@ -291,7 +291,7 @@ impl Rows {
         let id = &evidence.definition_id;
         let (mut fleet, also) = self.assessed(id, node_names(&row))?;
         let definition = self.definition_or_new(id, recorded.position())?;
-        let policy = definition.policy.as_ref().map_or_else(|| self.default_policy(), |policy| Ok(policy.0))?;
+        let policy = self.policy(&definition)?;
         let requirements = definition.requirements.as_ref().map(|requirements| &requirements.0);
         let scored = fleet.scored_advice(&evidence, requirements, &policy);
         let steps = fleet.advance(&evidence);
@@ -396,16 +396,15 @@ impl Rows {
     ) -> Result<super::stored::StoredDefinitionSums, Refused> {
         let definition = self.definition_or_new(id, recorded.position())?;
         let mut sums = self.sums_or_new(id, recorded.position())?;
-        let policy: Policy = definition.policy.as_ref().map_or_else(|| self.default_policy(), |policy| Ok(policy.0))?;
+        let policy = self.policy(&definition)?;
         let stated = definition.stated.as_ref().map(|stated| &stated.0);
-        let asked = asked_topology(fleet, Some(id), stated, definition.learnt.as_ref().map(|learnt| &learnt.0));
-        let requirements = definition.requirements.as_ref().map(|requirements| &requirements.0);
-        let explanations = explanations(fleet, Some(id), &asked.resolved.topology, requirements, &policy);
-        let resources = Resource::each(|resource| {
-            let configured = requirements.map(|requirements| resource.configured(requirements));
-            let facts = ResourceFacts { configured, ..ResourceFacts::default() };
-            ResourceRecommendation::new(resource, resource.part(&explanations), facts, &policy)
-        });
+        let question = Question {
+            id: Some(id),
+            topology: asked_topology(fleet, Some(id), stated, definition.learnt.as_ref().map(|learnt| &learnt.0)),
+            requirements: definition.requirements.as_ref().map(|requirements| &requirements.0),
+        };
+        let explanations = question.explanations(fleet, &policy);
+        let resources = question.recommendations(&explanations, &policy, |_| ResourceFacts::default());
         sums.finding = finding_of_definition(&resources).map(Json);
         sums.requirement = Json(Resource::each(|resource| resource.part(&resources).requirement));
         sums.value = Json(Resource::each(|resource| resource.part(&resources).value));

@@ -6,8 +6,7 @@ use advice::fleet::Fleet;
 use advice::left_out::{LeftOut, LeftOutCode};
 use advice::mixture::{Conditions, mixtures};
 use advice::recommendation::{
-    AskedTopology, DemandSummary, Explanation, Recommendation, ResourceFacts, ResourceRecommendation, TopologySource,
-    finding_of_definition,
+    AskedTopology, DemandSummary, Explanation, Recommendation, ResourceFacts, TopologySource, finding_of_definition,
 };
 use advice::topology::Topology;
 use app::log::Position;
@@ -26,7 +25,7 @@ use sqlx::{Postgres, QueryBuilder, Transaction};
 use uuid::Uuid;
 
 use super::SCHEMA;
-use super::answer::{asked_topology, explanations};
+use super::answer::{Question, asked_topology};
 use super::rows::{Rows, names};
 use crate::checkpoint::Checkpoint;
 use crate::page::{self, ListRow};
@@ -169,8 +168,7 @@ impl Projections {
         topology: &LabTopology,
         promise: Option<Promise>,
     ) -> Result<Recommendation, ReadError> {
-        let mut snapshot = self.advice_snapshot().await?;
-        let as_of = Checkpoint::read(&mut *snapshot, SCHEMA).await?.position;
+        let (mut snapshot, as_of) = self.advice_snapshot().await?;
         let also: BTreeSet<String> = names(&Topology::from(topology)).cloned().collect();
         let mut rows = Rows::default();
         rows.want_fleet();
@@ -179,13 +177,10 @@ impl Projections {
         snapshot.rollback().await?;
         let fleet = rows.fleet(None, &also).map_err(unreadable)?;
         let policy = with_promise(rows.default_policy().map_err(unreadable)?, promise);
-        let asked = asked_topology(&fleet, None, Some(topology), None);
-        let explanations = explanations(&fleet, None, &asked.resolved.topology, None, &policy);
-        let resources = Resource::each(|resource| {
-            let nominal = asked.resolved.topology.nominal(resource);
-            let facts = ResourceFacts { nominal, ..ResourceFacts::default() };
-            ResourceRecommendation::new(resource, resource.part(&explanations), facts, &policy)
-        });
+        let topology = asked_topology(&fleet, None, Some(topology), None);
+        let question = Question { id: None, topology, requirements: None };
+        let explanations = question.explanations(&fleet, &policy);
+        let resources = question.recommendations(&explanations, &policy, |_| ResourceFacts::default());
         Ok(Recommendation {
             definition_id: None,
             revision: None,
@@ -194,7 +189,7 @@ impl Projections {
             policy,
             finding: None,
             resources,
-            topology: AskedTopology::new(TopologySource::Question, &asked.resolved),
+            topology: AskedTopology::new(TopologySource::Question, &question.topology.resolved),
             mixed: Vec::new(),
             left_out: Vec::new(),
         })
@@ -205,8 +200,7 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn policy_in_force(&self, id: &DefinitionId) -> Result<Option<Policy>, ReadError> {
-        let mut snapshot = self.advice_snapshot().await?;
-        let as_of = Checkpoint::read(&mut *snapshot, SCHEMA).await?.position;
+        let (mut snapshot, as_of) = self.advice_snapshot().await?;
         let stated = self.stated_facts(&mut snapshot, id, as_of).await?;
         snapshot.rollback().await?;
         Ok(stated.map(|stated| stated.policy()))
@@ -221,23 +215,20 @@ impl Projections {
         id: &DefinitionId,
         policies: &[Policy],
     ) -> Result<Option<Vec<ByResource<Explanation>>>, ReadError> {
-        let mut snapshot = self.advice_snapshot().await?;
-        let as_of = Checkpoint::read(&mut *snapshot, SCHEMA).await?.position;
+        let (mut snapshot, as_of) = self.advice_snapshot().await?;
         let Some(stated) = self.stated_facts(&mut snapshot, id, as_of).await? else { return Ok(None) };
         let fleet = current_fleet(&mut snapshot, id).await?;
         snapshot.rollback().await?;
-        let asked = asked_topology(&fleet, Some(id), stated.stated.as_ref(), stated.learnt.as_ref());
-        let under = |policy: &Policy| {
-            explanations(&fleet, Some(id), &asked.resolved.topology, Some(&stated.requirements), policy)
-        };
-        Ok(Some(policies.iter().map(under).collect()))
+        let question = stated.question(&fleet, id);
+        Ok(Some(policies.iter().map(|policy| question.explanations(&fleet, policy)).collect()))
     }
 
-    /// A transaction in which everything is read as of one moment.
-    pub(super) async fn advice_snapshot(&self) -> Result<Transaction<'static, Postgres>, ReadError> {
+    /// A transaction in which everything is read as of one moment, and the position up to which everything is known in it.
+    pub(super) async fn advice_snapshot(&self) -> Result<(Transaction<'static, Postgres>, Position), ReadError> {
         let mut transaction = app::log::begin(&self.reads).await?;
         sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut *transaction).await?;
-        Ok(transaction)
+        let position = Checkpoint::read(&mut *transaction, SCHEMA).await?.position;
+        Ok((transaction, position))
     }
 
     async fn advice_basis(&self, id: &DefinitionId, as_of: Option<Position>) -> Result<Option<Basis>, ReadError> {
@@ -246,8 +237,7 @@ impl Projections {
             Some(_) => self.replays.acquire().await.ok(),
             None => None,
         };
-        let mut snapshot = self.advice_snapshot().await?;
-        let head = Checkpoint::read(&mut *snapshot, SCHEMA).await?.position;
+        let (mut snapshot, head) = self.advice_snapshot().await?;
         let as_of = as_of.unwrap_or(head);
         if as_of > head {
             let expected = format!("a position up to {head}, where advice is now");
@@ -429,6 +419,11 @@ impl StatedFacts {
     fn policy(&self) -> Policy {
         self.policy.or(self.default_policy).unwrap_or_default()
     }
+
+    fn question<'a>(&'a self, fleet: &Fleet, id: &'a DefinitionId) -> Question<'a> {
+        let topology = asked_topology(fleet, Some(id), self.stated.as_ref(), self.learnt.as_ref());
+        Question { id: Some(id), topology, requirements: Some(&self.requirements) }
+    }
 }
 
 impl Basis {
@@ -452,7 +447,8 @@ impl Basis {
         readings
     }
 
-    fn facts(&self, resource: Resource, topology: &Topology) -> ResourceFacts {
+    /// What is known of its sessions.
+    fn facts(&self, resource: Resource) -> ResourceFacts {
         let mut known: Vec<f64> = self
             .counted()
             .filter_map(|session| resource.part(&session.demands).steady)
@@ -468,11 +464,10 @@ impl Basis {
         };
         let evidence = self.readings(resource).into_iter();
         ResourceFacts {
-            configured: Some(resource.configured(&self.stated.requirements)),
-            nominal: topology.nominal(resource),
             demand,
             unknown_sessions: unknown as u64,
             evidence: evidence.filter_map(|reading| EventId::parse(reading.event_id.to_string()).ok()).collect(),
+            ..ResourceFacts::default()
         }
     }
 
@@ -497,15 +492,9 @@ impl Basis {
 
     fn recommendation(&self, promise: Option<Promise>) -> Recommendation {
         let policy = self.policy(promise);
-        let asked =
-            asked_topology(&self.fleet, Some(&self.id), self.stated.stated.as_ref(), self.stated.learnt.as_ref());
-        let topology = &asked.resolved.topology;
-        let explanations =
-            explanations(&self.fleet, Some(&self.id), topology, Some(&self.stated.requirements), &policy);
-        let resources = Resource::each(|resource| {
-            let facts = self.facts(resource, topology);
-            ResourceRecommendation::new(resource, resource.part(&explanations), facts, &policy)
-        });
+        let question = self.stated.question(&self.fleet, &self.id);
+        let explanations = question.explanations(&self.fleet, &policy);
+        let resources = question.recommendations(&explanations, &policy, |resource| self.facts(resource));
         let conditions: Vec<Conditions> =
             self.counted().filter(|session| session.knows_any()).map(EndedSession::conditions).collect();
         Recommendation {
@@ -516,7 +505,7 @@ impl Basis {
             policy,
             finding: finding_of_definition(&resources),
             resources,
-            topology: AskedTopology::new(asked.source, &asked.resolved),
+            topology: AskedTopology::new(question.topology.source, &question.topology.resolved),
             mixed: mixtures(conditions.iter()),
             left_out: self.left_out(),
         }
@@ -524,19 +513,17 @@ impl Basis {
 
     fn explanation(&self, promise: Option<Promise>) -> RecommendationExplanation {
         let policy = self.policy(promise);
-        let asked =
-            asked_topology(&self.fleet, Some(&self.id), self.stated.stated.as_ref(), self.stated.learnt.as_ref());
-        let topology = &asked.resolved.topology;
-        let explanations =
-            explanations(&self.fleet, Some(&self.id), topology, Some(&self.stated.requirements), &policy);
+        let question = self.stated.question(&self.fleet, &self.id);
+        let explanations = question.explanations(&self.fleet, &policy);
+        let resources = question.recommendations(&explanations, &policy, |resource| self.facts(resource));
         RecommendationExplanation {
             definition_id: self.id.clone(),
             revision: self.stated.revision,
             as_of: self.as_of,
             promise: policy.promise,
             policy,
-            finding: self.recommendation(promise).finding,
-            topology: AskedTopology::new(asked.source, &asked.resolved),
+            finding: finding_of_definition(&resources),
+            topology: AskedTopology::new(question.topology.source, &question.topology.resolved),
             resources: Resource::each(|resource| ExplainedResource {
                 steps: resource.part(&explanations).clone(),
                 readings: self.readings(resource),

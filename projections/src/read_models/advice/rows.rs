@@ -139,6 +139,11 @@ impl Rows {
         Ok(row.and_then(|row| row.policy.as_ref()).map(|policy| policy.0).unwrap_or_default())
     }
 
+    /// The policy by which a definition is advised: its own, else the default one.
+    pub(super) fn policy(&self, definition: &StoredDefinition) -> Result<Policy, Refused> {
+        definition.policy.as_ref().map_or_else(|| self.default_policy(), |policy| Ok(policy.0))
+    }
+
     /// The fleet as far as a definition needs it, and the nodes of these names.
     pub(super) fn fleet(&self, id: Option<&DefinitionId>, also: &BTreeSet<String>) -> Result<Fleet, Refused> {
         let whole = self.fleet.get(&fleet_key())?.map(|row| row.whole.0).unwrap_or_default();

@@ -16,9 +16,8 @@ use sqlx::QueryBuilder;
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
+use super::SessionAdvice;
 use super::recommendation::all;
-use super::{SCHEMA, SessionAdvice};
-use crate::checkpoint::Checkpoint;
 use crate::page::{self, Page, PageRequest};
 use crate::{Projections, ReadError};
 
@@ -196,8 +195,7 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn advice_score(&self, filter: &AdviceScoreFilter) -> Result<AdviceScoreReport, ReadError> {
-        let mut snapshot = self.advice_snapshot().await?;
-        let as_of = Checkpoint::read(&mut *snapshot, SCHEMA).await?.position;
+        let (mut snapshot, as_of) = self.advice_snapshot().await?;
         let asked = |resource: &Resource| filter.resource.is_none_or(|wanted| wanted == *resource);
         let gathered = match &filter.definition_id {
             Some(id) => self.scores_of_definition(&mut snapshot, id).await?,
