@@ -302,15 +302,20 @@ pub(crate) struct StepForm {
     reason: String,
 }
 
-impl StepForm {
-    /// The step on the version that was seen.
+impl PageForm<StepForm> {
+    /// The step on the version that was seen, and the definition that it is about.
     ///
     /// # Errors
-    /// 400 where the reason is too long.
-    pub(crate) fn step(self, proposal_id: ProposalId) -> Result<ProposalStep, Problem> {
-        let reason = Some(self.reason.trim()).filter(|reason| !reason.is_empty());
+    /// 400 where the reason is too long, 404 where there is no such proposal.
+    pub(crate) async fn step(
+        &self,
+        queries: &Queries,
+        proposal_id: ProposalId,
+    ) -> Result<(DefinitionId, ProposalStep), Problem> {
+        let definition = proposal(queries, &proposal_id).await?.definition_id;
+        let reason = Some(self.fields.reason.trim()).filter(|reason| !reason.is_empty());
         let reason = reason.map(Prose::parse).transpose().map_err(|invalid| invalid.within("reason"))?;
-        Ok(ProposalStep { proposal_id, version: Some(self.version), reason })
+        Ok((definition, ProposalStep { proposal_id, version: Some(self.fields.version), reason }))
     }
 }
 
@@ -321,8 +326,7 @@ pub(crate) async fn claim(
     Id(id): Id<ProposalId>,
     form: PageForm<StepForm>,
 ) -> Result<Response, Problem> {
-    let definition = proposal(&queries, &id).await?.definition_id;
-    let step = form.fields.step(id.clone())?;
+    let (definition, step) = form.step(&queries, id.clone()).await?;
     let done = commands.claim_proposal(&definition, step, &Expected::Any, &form.origin).await?;
     Ok(to_proposal(&id, done.position))
 }
@@ -334,8 +338,7 @@ pub(crate) async fn dismiss(
     Id(id): Id<ProposalId>,
     form: PageForm<StepForm>,
 ) -> Result<Response, Problem> {
-    let definition = proposal(&queries, &id).await?.definition_id;
-    let step = form.fields.step(id.clone())?;
+    let (definition, step) = form.step(&queries, id.clone()).await?;
     let done = commands.dismiss_proposal(&definition, step, &Expected::Any, &form.origin).await?;
     Ok(to_proposal(&id, done.position))
 }
@@ -347,8 +350,7 @@ pub(crate) async fn fail(
     Id(id): Id<ProposalId>,
     form: PageForm<StepForm>,
 ) -> Result<Response, Problem> {
-    let definition = proposal(&queries, &id).await?.definition_id;
-    let step = form.fields.step(id.clone())?;
+    let (definition, step) = form.step(&queries, id.clone()).await?;
     let done = commands.fail_proposal(&definition, step, &Expected::Any, &form.origin).await?;
     Ok(to_proposal(&id, done.position))
 }

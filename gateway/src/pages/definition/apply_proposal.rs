@@ -75,8 +75,7 @@ pub(crate) async fn apply(
     Id(id): Id<ProposalId>,
     form: PageForm<StepForm>,
 ) -> Result<Response, Problem> {
-    let definition = proposal(&queries, &id).await?.definition_id;
-    let step = form.fields.step(id)?;
+    let (definition, step) = form.step(&queries, id).await?;
     let applier = if visit.role >= Role::Admin { Applier::Admin } else { Applier::Operator };
     let done = commands.apply_proposal(&definition, step, applier, &Expected::Any, &form.origin).await?;
     let revision = present(done.state.present())?.revision;
