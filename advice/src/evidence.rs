@@ -55,7 +55,7 @@ pub struct SessionEvidence {
     pub session_id: SessionId,
     /// Its definition.
     pub definition_id: DefinitionId,
-    /// When it ended. The order of sessions is that of their ends, and of their ids where they ended together.
+    /// When it ended. The order of sessions is that in which they are given to a fleet.
     pub ended_at: DateTime<Utc>,
     /// What it consisted of; without any node it is unknown.
     pub topology: Topology,
@@ -70,11 +70,6 @@ impl SessionEvidence {
     #[expect(clippy::cast_possible_truncation, reason = "times have four-digit years")]
     pub(crate) fn day(&self) -> i32 {
         self.ended_at.timestamp().div_euclid(86_400) as i32
-    }
-
-    /// What sessions are ordered by.
-    pub fn order(&self) -> (DateTime<Utc>, &SessionId) {
-        (self.ended_at, &self.session_id)
     }
 }
 

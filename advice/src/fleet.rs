@@ -11,7 +11,6 @@ use serde::{Deserialize, Serialize};
 
 use self::view::{Scored, View};
 use crate::advice_score::ScoredAdvice;
-use crate::days::Day;
 use crate::estimate::Estimate;
 use crate::evidence::{SessionEvidence, amount};
 use crate::fleet_moments::DefinitionMoments;
@@ -47,16 +46,12 @@ pub struct SessionStep {
     /// Sessions of the definition that were known before it.
     pub sessions_before: u64,
     learnt: Option<LogDemand>,
-    greatest_pushed_out: Option<i64>,
     by_sessions: Option<BySessions>,
     by_topology: Option<Score>,
-    by_topology_pushed_out: Option<(u64, Score)>,
     /// Its ratio to the base that was known then.
     ratio: Option<LogDemand>,
-    day_pushed_out: Option<Day>,
     /// Whether the largest session before it needed as much, where it is the first one of a day.
     trial: Option<Trial>,
-    moments_before: Option<DefinitionMoments>,
 }
 
 /// What the advice by the sessions before added.
@@ -65,7 +60,6 @@ struct BySessions {
     score: Score,
     past: PastScore,
     recent: Recent,
-    pushed_out: Option<(u64, PastScore)>,
 }
 
 /// What excluding a session took out: kept with the session, so that including it puts exactly that back.
@@ -224,7 +218,6 @@ impl Fleet {
             let demand = amount(*resource.part(&session.demand))?;
             Some((demand, Scored::new(&self.view(id, resource), &session.topology, demand)))
         });
-        let moments_before = Resource::each(|resource| resource.part(&self.view(id, resource).definition.sums).moments);
         let definition = self.rows.definitions.entry(id.clone()).or_default();
         definition.ended += 1;
         let is_apart =
@@ -233,12 +226,8 @@ impl Fleet {
             self.rows.pools.get(&kind.node_definition).is_some_and(|pools| pools.place(kind) == PoolPlace::Rest)
         };
         let rest = session.nodes.iter().map(|node| &node.kind).filter(place).cloned().collect();
-        let mut steps = SessionSteps {
-            number: definition.ended,
-            resources: moments_before.map(|moments_before| SessionStep { moments_before, ..SessionStep::default() }),
-            has_ratios: !is_apart,
-            rest,
-        };
+        let mut steps =
+            SessionSteps { number: definition.ended, resources: ByResource::default(), has_ratios: !is_apart, rest };
         for resource in Resource::ALL {
             resource.part_mut(&mut steps.resources).sessions_before = definition.sessions(resource);
         }
@@ -256,7 +245,6 @@ impl Fleet {
                 score,
                 past,
                 recent: Recent::new(own_past.recent()),
-                pushed_out: None,
             });
             let is_first_of_day = resource.part(&definition.sums).days.newest() != Some(session.day());
             if is_apart {
@@ -266,18 +254,18 @@ impl Fleet {
                     // What was known before it; its own is not added yet.
                     Trial { sessions: own.sums.sessions, is_covered: units <= greatest }
                 });
-                step.greatest_pushed_out = own.greatest.add(units);
+                own.greatest.add(units);
             }
             let sums = resource.part_mut(&mut definition.sums);
             if let Some(ratio) = step.ratio {
-                step.day_pushed_out = sums.days.add(session.day(), &topology_key, ratio);
+                sums.days.add(session.day(), &topology_key, ratio);
             }
             let newest_before = sums.by_topology.newest().copied();
             if let Some(score) = step.by_topology {
-                step.by_topology_pushed_out = sums.by_topology.push(steps.number, score);
+                sums.by_topology.push(steps.number, score);
             }
-            if let Some(by_sessions) = &mut step.by_sessions {
-                by_sessions.pushed_out = sums.own_past.0.push(steps.number, by_sessions.past);
+            if let Some(by_sessions) = step.by_sessions {
+                sums.own_past.0.push(steps.number, by_sessions.past);
             }
             let newest = sums.by_topology.newest().copied();
             let step = step.clone();
@@ -286,41 +274,6 @@ impl Fleet {
         }
         self.settle(id, |_, computed| computed);
         steps
-    }
-
-    /// Takes the session out that was added last, by the steps that adding it gave: nothing of it is left.
-    pub fn retreat(&mut self, session: &SessionEvidence, steps: &SessionSteps) {
-        let id = &session.definition_id;
-        let topology_key = session.topology.short_key();
-        self.remove_nodes(session, steps);
-        for resource in Resource::ALL {
-            let step = resource.part(&steps.resources);
-            self.remove_counts(session, resource, steps, step);
-            let Some(definition) = self.rows.definitions.get_mut(id) else { continue };
-            if let Some(own) = definition.topologies.get_mut(&session.topology)
-                && let Some(demand) = amount(*resource.part(&session.demand))
-                && !steps.has_ratios
-            {
-                resource.part_mut(own).greatest.undo(resource.units(demand), step.greatest_pushed_out);
-            }
-            let sums = resource.part_mut(&mut definition.sums);
-            if let Some(ratio) = step.ratio {
-                sums.days.undo(session.day(), &topology_key, ratio, step.day_pushed_out.clone());
-            }
-            if let Some(by_sessions) = step.by_sessions {
-                sums.own_past.0.pop(by_sessions.pushed_out);
-            }
-            let newest_before = sums.by_topology.newest().copied();
-            if step.by_topology.is_some() {
-                sums.by_topology.pop(step.by_topology_pushed_out);
-            }
-            let newest = sums.by_topology.newest().copied();
-            self.replace_by_topology(resource, newest_before, newest);
-        }
-        if let Some(definition) = self.rows.definitions.get_mut(id) {
-            definition.ended = definition.ended.saturating_sub(1);
-        }
-        self.settle(id, |resource, _| resource.part(&steps.resources).moments_before);
     }
 
     /// Takes out what a session itself contributes, and nothing of others: the scores of later sessions tell what advice was
@@ -381,7 +334,7 @@ impl Fleet {
                 sums.own_past.0.put_back(steps.number, by_sessions.past);
             }
             if let Some(ratio) = step.ratio.filter(|_| taken.was_among_days) {
-                sums.days.put_back(session.day(), &topology_key, ratio);
+                sums.days.add(session.day(), &topology_key, ratio);
             }
             let newest_before = sums.by_topology.newest().copied();
             if let Some(score) = step.by_topology.filter(|_| taken.was_by_topology) {
@@ -453,7 +406,7 @@ impl Fleet {
                 resource.part_mut(own).sums.add(learnt);
             }
         }
-        if let Some(BySessions { score, past, recent, .. }) = step.by_sessions {
+        if let Some(BySessions { score, past, recent }) = step.by_sessions {
             self.scores_mut(resource, Bucket::from_sessions(step.sessions_before)).add(score);
             resource.part_mut(&mut self.rows.whole).persistence.add(past.score, recent);
         }
@@ -478,7 +431,7 @@ impl Fleet {
                 resource.part_mut(own).sums.remove(learnt);
             }
         }
-        if let Some(BySessions { score, past, recent, .. }) = step.by_sessions {
+        if let Some(BySessions { score, past, recent }) = step.by_sessions {
             self.scores_mut(resource, Bucket::from_sessions(step.sessions_before)).remove(score);
             resource.part_mut(&mut self.rows.whole).persistence.remove(past.score, recent);
         }
@@ -540,50 +493,4 @@ impl SessionSteps {
 }
 
 #[cfg(test)]
-mod tests {
-    use chrono::DateTime;
-    use domain::SessionId;
-
-    use super::*;
-    use crate::evidence::{KindRuns, NodeDemand};
-
-    fn kind(image: Option<&str>, memory: Option<f64>) -> NodeKind {
-        NodeKind::new("iosv", image.map(str::to_owned), memory.map(|_| 1.0), memory)
-    }
-
-    fn run(fleet: &mut Fleet, definition: &str, kind: &NodeKind, times: u32) {
-        for number in 0..times {
-            let demand = ByResource { memory_mb: Some(400.0), ..ByResource::default() };
-            fleet.advance(&SessionEvidence {
-                session_id: SessionId::parse(format!("{definition}-{number}")).unwrap(),
-                definition_id: DefinitionId::parse(definition).unwrap(),
-                ended_at: DateTime::UNIX_EPOCH,
-                topology: Topology::new([(kind.clone(), 1)]),
-                demand,
-                nodes: KindRuns::from_nodes([NodeDemand { kind: kind.clone(), demand }]),
-            });
-        }
-    }
-
-    #[test]
-    fn a_topology_without_sizes_has_those_of_its_own_labs_else_of_most_others() {
-        let mut fleet = Fleet::default();
-        let (small, large) = (kind(Some("159"), Some(512.0)), kind(Some("159"), Some(2048.0)));
-        run(&mut fleet, "others", &small, 9);
-        run(&mut fleet, "large", &large, 2);
-        let stated = Topology::new([(kind(None, None), 3), (NodeKind::new("unheard-of", None, None, None), 1)]);
-        let of = |definition: Option<&str>| {
-            let id = definition.map(|id| DefinitionId::parse(id).unwrap());
-            fleet.resolve(id.as_ref(), &stated)
-        };
-        let found = of(None);
-        assert_eq!(found.assumed, [AssumedKind { stated: kind(None, None), taken: small.clone(), count: 3, runs: 9 }]);
-        let nominal = |found: &ResolvedTopology| {
-            let kinds = found.topology.kinds().filter(|(kind, _)| kind.node_definition == "iosv");
-            kinds.map(|(kind, count)| kind.nominal(Resource::MemoryMb).unwrap() * f64::from(count)).sum::<f64>()
-        };
-        assert_eq!((nominal(&found), nominal(&of(Some("large")))), (1536.0, 6144.0));
-        let complete = Topology::new([(large, 1)]);
-        assert_eq!(fleet.resolve(None, &complete), ResolvedTopology { topology: complete, assumed: Vec::new() });
-    }
-}
+mod tests;

@@ -12,17 +12,11 @@ const MOST: usize = 16;
 pub struct Greatest(Vec<i64>);
 
 impl Greatest {
-    /// Adds a demand; the one that it pushes out is given back, which may be itself.
-    pub fn add(&mut self, units: i64) -> Option<i64> {
+    /// Adds a demand. Of too many the smallest goes, which may be itself.
+    pub fn add(&mut self, units: i64) {
         let place = self.0.partition_point(|known| *known >= units);
         self.0.insert(place, units);
-        if self.0.len() > MOST { self.0.pop() } else { None }
-    }
-
-    /// Takes a demand out that was added, and puts back the one that it pushed out.
-    pub fn undo(&mut self, units: i64, pushed_out: Option<i64>) {
-        self.0.extend(pushed_out);
-        self.take_out(units);
+        self.0.truncate(MOST);
     }
 
     /// Takes a demand out; whether it was among them.
@@ -43,9 +37,7 @@ mod tests {
 
     fn greatest(units: impl IntoIterator<Item = i64>) -> Greatest {
         let mut held = Greatest::default();
-        units.into_iter().for_each(|units| {
-            held.add(units);
-        });
+        units.into_iter().for_each(|units| held.add(units));
         held
     }
 
@@ -56,13 +48,14 @@ mod tests {
     }
 
     #[test]
-    fn what_was_added_is_undone_also_where_it_was_too_small_to_be_known() {
-        for units in [0, 84, 90, 1000] {
+    fn what_was_taken_out_and_is_added_again_is_among_them_as_before() {
+        for units in [84, 90, 99] {
             let mut held = greatest(0..100);
-            let pushed_out = held.add(units);
-            held.undo(units, pushed_out);
+            assert!(held.take_out(units));
+            held.add(units);
             assert_eq!(held, greatest(0..100), "{units}");
         }
+        assert!(!greatest(0..100).take_out(83), "it was too small to be known");
     }
 
     #[test]

@@ -17,17 +17,11 @@ impl<T, const MOST: usize> Default for Newest<T, MOST> {
 }
 
 impl<T, const MOST: usize> Newest<T, MOST> {
-    /// Adds that of the newest session; the oldest one, which it pushes out, is given back.
-    pub fn push(&mut self, session: u64, newest: T) -> Option<(u64, T)> {
+    /// Adds that of the newest session. Of too many the oldest goes.
+    pub fn push(&mut self, session: u64, newest: T) {
         self.0.push_back((session, newest));
-        if self.0.len() > MOST { self.0.pop_front() } else { None }
-    }
-
-    /// Takes the newest out, and puts back the one that it pushed out.
-    pub fn pop(&mut self, pushed_out: Option<(u64, T)>) {
-        self.0.pop_back();
-        if let Some(oldest) = pushed_out {
-            self.0.push_front(oldest);
+        if self.0.len() > MOST {
+            self.0.pop_front();
         }
     }
 
@@ -73,19 +67,18 @@ mod tests {
 
     fn newest(sessions: std::ops::Range<u64>) -> Newest<u64, 4> {
         let mut held = Newest::default();
-        sessions.for_each(|session| {
-            held.push(session, 10 * session);
-        });
+        sessions.for_each(|session| held.push(session, 10 * session));
         held
     }
 
     #[test]
-    fn what_was_pushed_out_comes_back() {
+    fn the_newest_push_out_the_oldest() {
         let mut held = newest(0..4);
-        let pushed_out = held.push(4, 40);
-        assert_eq!((held.clone(), pushed_out), (newest(1..5), Some((0, 0))));
-        held.pop(pushed_out);
-        assert_eq!(held, newest(0..4));
+        held.push(4, 40);
+        assert_eq!((held.clone(), held.newest()), (newest(1..5), Some(&40)));
+        assert!(!held.take_out(0) && held.take_out(4));
+        held.put_back(4, 40);
+        assert_eq!(held, newest(1..5));
     }
 
     #[test]
@@ -96,7 +89,7 @@ mod tests {
         held.put_back(1, 10);
         assert_eq!(held, newest(0..4));
         held.take_out(1);
-        assert_eq!(held.push(4, 40), None);
+        held.push(4, 40);
         held.put_back(1, 10);
         assert_eq!((held.clone(), held.newest()), (newest(1..5), Some(&40)));
     }

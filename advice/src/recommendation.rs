@@ -439,7 +439,7 @@ mod tests {
 
     use super::*;
     use crate::evidence::{KindRuns, NodeDemand, SessionEvidence};
-    use crate::history::History;
+    use crate::fleet::{Fleet, SessionSteps};
     use crate::topology::Topology;
     use domain::advice_policy::Limits;
     use domain::advice_policy::Promise;
@@ -454,34 +454,37 @@ mod tests {
         Topology::new([(NodeKind::new("iosv", None, Some(1.0), Some(2048.0)), 2)])
     }
 
-    /// Sessions of a definition that needed this much memory.
-    fn run(history: &mut History, name: &str, demands: &[f64]) {
-        for (number, demand) in demands.iter().enumerate() {
+    /// Sessions of a definition that needed this much memory, with what they added.
+    fn run(fleet: &mut Fleet, name: &str, demands: &[f64]) -> Vec<(SessionEvidence, SessionSteps)> {
+        let session = |(number, demand): (usize, &f64)| {
             let only_memory = |demand| ByResource { memory_mb: Some(demand), ..ByResource::default() };
             let node =
                 |(kind, _): (&NodeKind, u32)| NodeDemand { kind: kind.clone(), demand: only_memory(demand / 2.0) };
-            history.insert(SessionEvidence {
+            let session = SessionEvidence {
                 session_id: SessionId::parse(format!("{name}-{number}")).unwrap(),
                 definition_id: definition(name),
                 ended_at: DateTime::from_timestamp(1_772_000_000 + 3600 * i64::try_from(number).unwrap(), 0).unwrap(),
                 topology: topology(),
                 demand: only_memory(*demand),
                 nodes: KindRuns::from_nodes(topology().kinds().map(node)),
-            });
-        }
+            };
+            let steps = fleet.advance(&session);
+            (session, steps)
+        };
+        demands.iter().enumerate().map(session).collect()
     }
 
-    fn fleet() -> History {
-        let mut history = History::default();
+    fn fleet() -> Fleet {
+        let mut fleet = Fleet::default();
         for number in 0..6 {
-            run(&mut history, &format!("other-{number}"), &[1900.0, 2000.0, 2100.0, 2050.0]);
+            run(&mut fleet, &format!("other-{number}"), &[1900.0, 2000.0, 2100.0, 2050.0]);
         }
-        run(&mut history, "asked", &[2000.0, 2100.0, 1950.0, 2050.0, 2000.0]);
-        history
+        run(&mut fleet, "asked", &[2000.0, 2100.0, 1950.0, 2050.0, 2000.0]);
+        fleet
     }
 
-    fn recommend(history: &History, name: &str, configured: Option<u32>, policy: &Policy) -> ResourceRecommendation {
-        let estimate = history.fleet().estimate(&definition(name), &topology(), MEMORY, policy);
+    fn recommend(fleet: &Fleet, name: &str, configured: Option<u32>, policy: &Policy) -> ResourceRecommendation {
+        let estimate = fleet.estimate(&definition(name), &topology(), MEMORY, policy);
         let explanation = Explanation::new(MEMORY, estimate, configured, policy);
         let facts = ResourceFacts { configured, nominal: topology().nominal(MEMORY), ..ResourceFacts::default() };
         ResourceRecommendation::new(MEMORY, &explanation, facts, policy)
@@ -493,8 +496,8 @@ mod tests {
 
     #[test]
     fn a_definition_is_found_to_have_too_much_too_little_or_what_it_needs() {
-        let (history, policy) = (fleet(), Policy::default());
-        let found = |configured| recommend(&history, "asked", Some(configured), &policy);
+        let (fleet, policy) = (fleet(), Policy::default());
+        let found = |configured| recommend(&fleet, "asked", Some(configured), &policy);
         assert_eq!(found(8).finding, Some(Finding::OverProvisioned));
         assert_eq!(found(1).finding, Some(Finding::UnderProvisioned));
         assert_eq!(found(3).finding, Some(Finding::RightSized));
@@ -508,19 +511,19 @@ mod tests {
 
     #[test]
     fn a_change_below_the_smallest_one_is_not_proposed_and_says_so() {
-        let history = fleet();
+        let fleet = fleet();
         let policy = Policy { minimum_change: domain::Share::new(0.5).unwrap(), ..Policy::default() };
-        let answer = recommend(&history, "asked", Some(4), &policy);
+        let answer = recommend(&fleet, "asked", Some(4), &policy);
         assert_eq!((answer.requirement, answer.finding), (Some(3), Some(Finding::RightSized)));
         assert!(codes(&answer).contains(&ReasonCode::SmallChange));
     }
 
     #[test]
     fn under_a_half_life_what_is_long_ago_counts_less_and_it_says_so() {
-        let mut history = fleet();
+        let mut fleet = fleet();
         for number in 0..5_i64 {
             let demand = ByResource { memory_mb: Some(1200.0), ..ByResource::default() };
-            history.insert(SessionEvidence {
+            fleet.advance(&SessionEvidence {
                 session_id: SessionId::parse(format!("asked-later-{number}")).unwrap(),
                 definition_id: definition("asked"),
                 ended_at: DateTime::from_timestamp(1_772_000_000 + 86_400 * (365 + number), 0).unwrap(),
@@ -530,11 +533,11 @@ mod tests {
             });
         }
         let policy = Policy { half_life_days: Some(domain::Whole::new(30).unwrap()), ..Policy::default() };
-        let estimate = |policy: &Policy| history.fleet().estimate(&definition("asked"), &topology(), MEMORY, policy);
+        let estimate = |policy: &Policy| fleet.estimate(&definition("asked"), &topology(), MEMORY, policy);
         let (all, newest) = (estimate(&Policy::default()).unwrap(), estimate(&policy).unwrap());
         assert_eq!((all.prediction.sessions, newest.prediction.sessions, newest.all_sessions), (10, 5, 10));
         assert!(newest.prediction.ratio.unwrap() < all.prediction.ratio.unwrap() - 0.1, "{newest:?} {all:?}");
-        let answer = recommend(&history, "asked", Some(8), &policy);
+        let answer = recommend(&fleet, "asked", Some(8), &policy);
         let reason = answer.reasons.iter().find(|reason| reason.code == ReasonCode::HalfLife).unwrap();
         assert_eq!(reason.text, "A session counts half after 30 days: 10 of them count as 5.");
     }
@@ -555,7 +558,7 @@ mod tests {
 
     #[test]
     fn nodes_that_were_never_measured_are_named() {
-        let answer = recommend(&History::default(), "new", Some(8), &Policy::default());
+        let answer = recommend(&Fleet::default(), "new", Some(8), &Policy::default());
         assert_eq!(answer.value, Some(4096.0), "their nominal size");
         let reason = answer.reasons.iter().find(|reason| reason.code == ReasonCode::NodesNeverMeasured).unwrap();
         assert!(reason.text.contains("iosv"), "{}", reason.text);
@@ -563,22 +566,22 @@ mod tests {
 
     #[test]
     fn evidence_that_is_all_excluded_leaves_the_topology() {
-        let mut history = fleet();
-        for number in 0..5 {
-            assert!(history.remove(&SessionId::parse(format!("asked-{number}")).unwrap()));
+        let mut fleet = fleet();
+        for (session, steps) in run(&mut fleet, "emptied", &[2000.0, 2100.0, 1950.0]) {
+            fleet.exclude(&session, &steps);
         }
-        assert_eq!(recommend(&history, "asked", Some(8), &Policy::default()).kind, RecommendationKind::FromTopology);
+        assert_eq!(recommend(&fleet, "emptied", Some(8), &Policy::default()).kind, RecommendationKind::FromTopology);
     }
 
     #[test]
     fn a_policy_that_bounds_the_answer_is_told_by_kind_and_reason() {
-        let (history, mut policy) = (fleet(), Policy::default());
+        let (fleet, mut policy) = (fleet(), Policy::default());
         policy.limits.memory_mb = Limits { floor: None, cap: Some(Amount::new(2048.0).unwrap()) };
-        let answer = recommend(&history, "asked", Some(8), &policy);
+        let answer = recommend(&fleet, "asked", Some(8), &policy);
         assert_eq!((answer.requirement, answer.kind), (Some(2), RecommendationKind::Capped));
         assert!(codes(&answer).contains(&ReasonCode::PolicyCap));
         policy.limits.memory_mb = Limits { floor: Some(Amount::new(5000.0).unwrap()), cap: None };
-        let answer = recommend(&history, "asked", Some(8), &policy);
+        let answer = recommend(&fleet, "asked", Some(8), &policy);
         assert_eq!((answer.requirement, answer.kind), (Some(5), RecommendationKind::Floored));
     }
 

@@ -20,7 +20,7 @@ pub(crate) mod topology_view;
 #[cfg(test)]
 pub(crate) mod tests {
     use advice::evidence::{KindRuns, NodeDemand, SessionEvidence};
-    use advice::history::History;
+    use advice::fleet::Fleet;
     use advice::left_out::{LeftOut, LeftOutCode};
     use advice::recommendation::{
         AskedTopology, Explanation, Recommendation, RecommendationKind, ResourceFacts, ResourceRecommendation,
@@ -41,12 +41,12 @@ pub(crate) mod tests {
     }
 
     /// Sessions of a definition that needed this much memory.
-    fn run(history: &mut History, name: &str, demands: &[f64]) {
+    fn run(fleet: &mut Fleet, name: &str, demands: &[f64]) {
         for (number, demand) in demands.iter().enumerate() {
             let only_memory = |demand| ByResource { memory_mb: Some(demand), ..ByResource::default() };
             let node =
                 |(kind, _): (&NodeKind, u32)| NodeDemand { kind: kind.clone(), demand: only_memory(demand / 2.0) };
-            history.insert(SessionEvidence {
+            fleet.advance(&SessionEvidence {
                 session_id: SessionId::parse(format!("{name}-{number}")).unwrap(),
                 definition_id: DefinitionId::parse(name).unwrap(),
                 ended_at: DateTime::<Utc>::from_timestamp(1_772_000_000 + 3600 * i64::try_from(number).unwrap(), 0)
@@ -60,14 +60,14 @@ pub(crate) mod tests {
 
     /// How a definition with five sessions is sized, in a small fleet.
     pub(crate) fn explanation() -> Explanation {
-        let mut history = History::default();
+        let mut fleet = Fleet::default();
         for number in 0..6 {
-            run(&mut history, &format!("other-{number}"), &[1900.0, 2000.0, 2100.0, 2050.0]);
+            run(&mut fleet, &format!("other-{number}"), &[1900.0, 2000.0, 2100.0, 2050.0]);
         }
-        run(&mut history, "asked", &[2000.0, 2100.0, 1950.0, 2050.0, 2000.0]);
+        run(&mut fleet, "asked", &[2000.0, 2100.0, 1950.0, 2050.0, 2000.0]);
         let policy = Policy::default();
         let asked = DefinitionId::parse("asked").unwrap();
-        let estimate = history.fleet().estimate(&asked, &topology(), MEMORY, &policy);
+        let estimate = fleet.estimate(&asked, &topology(), MEMORY, &policy);
         Explanation::new(MEMORY, estimate, Some(8), &policy)
     }
 

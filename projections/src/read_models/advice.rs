@@ -46,7 +46,7 @@ impl SessionAdvice {
 pub(crate) static PROJECTOR: Projector = Projector {
     name: "advice",
     schema: SCHEMA,
-    revision: 1,
+    revision: 2,
     follows: &[AggregateKind::Session, AggregateKind::Definition, AggregateKind::AdvicePolicy],
     keyed_by: None,
     rows: || Box::new(Rows::default()),
