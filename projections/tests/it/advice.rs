@@ -272,6 +272,35 @@ async fn a_definition_of_50_000_sessions_is_answered_by_a_bounded_number_of_rows
 }
 
 #[tokio::test]
+async fn a_position_behind_more_than_200_000_sessions_is_refused_and_an_earlier_one_is_answered() {
+    let world = World::new().await;
+    fleet(&world, 1).await;
+    world.settle_one(ReadModel::Advice).await;
+    let pool = world.database.pool();
+    // Before all others in the log lies what is stated of the definition, and then sessions of which nothing is known.
+    let stated =
+        "UPDATE read_advice.definition_facts SET position = '0000000000-00000000000000000000-0000000000000000000'
+                   WHERE definition_id = 'ospf'";
+    assert_eq!(sqlx::query(stated).execute(&pool).await.unwrap().rows_affected(), 1);
+    let copies = "INSERT INTO read_advice.sessions (session_id, definition_id, definition_revision, observation_count,
+            contradictions, topology, nominal, kinds, demands, running_at, running_position, ended_at, ended_position,
+            excluded, missed, position)
+        SELECT 'copy-' || n, 'isis', 1, 0, '[]', '[]', s.nominal, '[]', s.demands, s.running_at, s.running_position,
+               s.ended_at, '0000000000-00000000000000000000-' || lpad(n::text, 19, '0'), false, false, s.position
+          FROM read_advice.sessions s, generate_series(1, 200001) n WHERE s.session_id = 'isis-0'";
+    assert_eq!(sqlx::query(copies).execute(&pool).await.unwrap().rows_affected(), 200_001);
+    sqlx::query("ANALYZE read_advice.sessions").execute(&pool).await.unwrap();
+    let behind = |sessions: u32| format!("0000000000-00000000000000000000-{sessions:019}").parse::<Position>().unwrap();
+
+    let refused = world.projections.recommendation(&id("ospf"), None, Some(behind(200_001))).await.unwrap_err();
+    let ReadError::Invalid(invalid) = refused else { panic!("{refused:?}") };
+    assert_eq!((invalid.field.as_str(), invalid.problem.as_str()), ("as_of", "lies behind too many sessions"));
+    let answered = advised(&world, "ospf", Some(behind(1_000))).await;
+    assert_eq!((answered.as_of, answered.resources.memory_mb.sessions), (behind(1_000).to_string(), 0));
+    world.database.finish().await;
+}
+
+#[tokio::test]
 async fn a_proposal_is_shown_with_each_step_of_its_life() {
     let world = World::new().await;
     fleet(&world, 1).await;

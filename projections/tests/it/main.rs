@@ -20,4 +20,5 @@ mod running;
 mod speed;
 mod transaction_ids;
 mod unreadable;
+mod unreadable_advice;
 mod verifying;

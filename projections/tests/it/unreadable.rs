@@ -38,15 +38,13 @@ struct Column {
     data_type: String,
 }
 
-/// The columns of all read models, save those that Postgres makes itself.
-async fn columns(world: &World) -> Vec<Column> {
+/// The columns of these read models, save those that Postgres makes itself.
+async fn columns(world: &World, schemas: &[&str]) -> Vec<Column> {
     let statement = "SELECT table_schema || '.' || table_name, column_name::text, data_type::text
           FROM information_schema.columns
-         WHERE table_schema IN ('read_sessions', 'read_definitions', 'read_observations',
-                                'read_observation_requests', 'read_workers', 'read_demands')
-           AND is_generated = 'NEVER' ORDER BY table_schema, table_name, ordinal_position";
+         WHERE table_schema = ANY($1) AND is_generated = 'NEVER' ORDER BY table_schema, table_name, ordinal_position";
     let found: Vec<(String, String, String)> =
-        sqlx::query_as(statement).fetch_all(&world.database.pool()).await.unwrap();
+        sqlx::query_as(statement).bind(schemas).fetch_all(&world.database.pool()).await.unwrap();
     found.into_iter().map(|(table, name, data_type)| Column { table, name, data_type }).collect()
 }
 
@@ -100,7 +98,7 @@ async fn filled() -> World {
 }
 
 /// An answer is an answer, or names the row that cannot be read. Anything else is a failure of the question.
-fn check<T>(asked: &str, answer: Result<T, ReadError>) -> Option<T> {
+pub(crate) fn check<T>(asked: &str, answer: Result<T, ReadError>) -> Option<T> {
     match answer {
         Ok(answer) => Some(answer),
         Err(ReadError::Unreadable { .. }) => None,
@@ -179,11 +177,11 @@ async fn ask_everything(world: &World, spoilt: &str) {
     }
 }
 
-#[tokio::test]
-async fn whatever_a_column_holds_every_question_is_answered() {
-    let world = filled().await;
-    ask_everything(&world, "nothing").await;
-    let columns = columns(&world).await;
+/// Asks while the first row of each table holds whatever Postgres can hold in a column, one after the other, and gives how
+/// often that was.
+pub(crate) async fn spoil_each_column(world: &World, schemas: &[&str], ask: impl AsyncFn(&World, &str)) -> usize {
+    ask(world, "nothing").await;
+    let columns = columns(world, schemas).await;
     let mut spoilt_columns = 0;
     for column in &columns {
         let Column { table, name, data_type } = column;
@@ -191,20 +189,35 @@ async fn whatever_a_column_holds_every_question_is_answered() {
             let spoilt = format!("{table}.{name} = {value}");
             let all = columns.iter().filter(|other| other.table == *table);
             let all = all.map(|column| format!("\"{}\"", column.name)).collect::<Vec<_>>().join(", ");
-            execute(&world, format!("CREATE TABLE kept AS SELECT {all} FROM {table}")).await;
+            execute(world, format!("CREATE TABLE kept AS SELECT {all} FROM {table}")).await;
             let first = format!("(SELECT ctid FROM {table} ORDER BY 1 LIMIT 1)");
-            let rows = execute(&world, format!("UPDATE {table} SET \"{name}\" = {value} WHERE ctid = {first}")).await;
+            let rows = execute(world, format!("UPDATE {table} SET \"{name}\" = {value} WHERE ctid = {first}")).await;
             if rows > 0 {
-                ask_everything(&world, &spoilt).await;
+                ask(world, &spoilt).await;
                 spoilt_columns += 1;
             }
-            execute(&world, format!("DELETE FROM {table}")).await;
-            execute(&world, format!("INSERT INTO {table} ({all}) SELECT {all} FROM kept")).await;
-            execute(&world, "DROP TABLE kept".to_owned()).await;
+            execute(world, format!("DELETE FROM {table}")).await;
+            execute(world, format!("INSERT INTO {table} ({all}) SELECT {all} FROM kept")).await;
+            execute(world, "DROP TABLE kept".to_owned()).await;
         }
     }
+    ask(world, "nothing any more").await;
+    spoilt_columns
+}
+
+#[tokio::test]
+async fn whatever_a_column_holds_every_question_is_answered() {
+    let world = filled().await;
+    let schemas = [
+        "read_sessions",
+        "read_definitions",
+        "read_observations",
+        "read_observation_requests",
+        "read_workers",
+        "read_demands",
+    ];
+    let spoilt_columns = spoil_each_column(&world, &schemas, ask_everything).await;
     assert!(spoilt_columns > 150, "{spoilt_columns}");
-    ask_everything(&world, "nothing any more").await;
 }
 
 #[tokio::test]

@@ -21,6 +21,15 @@ const MOST_SESSIONS: i64 = 200_000;
 /// Sessions that are read at a time.
 const PAGE: i64 = 500;
 
+/// Refuses to go through more sessions again than a request may take.
+fn check_replayed(sessions: i64) -> Result<(), Invalid> {
+    if sessions <= MOST_SESSIONS {
+        return Ok(());
+    }
+    let expected = format!("a position with at most {MOST_SESSIONS} sessions before it, or none for the newest");
+    Err(Invalid::new("as_of", "lies behind too many sessions", expected))
+}
+
 /// What the rows are called in an alarm.
 const SESSIONS: &str = "session evidence";
 
@@ -103,11 +112,7 @@ impl Projections {
         .bind(MOST_SESSIONS + 1)
         .fetch_one(&mut *connection)
         .await?;
-        if count > MOST_SESSIONS {
-            let expected =
-                format!("a position with at most {MOST_SESSIONS} sessions before it, or none for the newest");
-            return Err(ReadError::Invalid(Invalid::new("as_of", "lies behind too many sessions", expected)));
-        }
+        check_replayed(count).map_err(ReadError::Invalid)?;
         let mut replay = Replay::default();
         let mut after = Position::START;
         loop {
@@ -129,5 +134,21 @@ impl Projections {
         }
         replay.go_to(as_of);
         Ok(replay.fleet)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_hundred_thousand_sessions_are_gone_through_again_and_one_more_is_refused() {
+        assert_eq!(check_replayed(200_000), Ok(()));
+        let refused = check_replayed(200_001).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "as_of lies behind too many sessions; expected a position with at most 200000 sessions before it, or none for \
+             the newest"
+        );
     }
 }

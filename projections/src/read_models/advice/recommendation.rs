@@ -28,7 +28,8 @@ use super::SCHEMA;
 use super::answer::{Question, asked_topology};
 use super::rows::{Rows, names};
 use crate::checkpoint::Checkpoint;
-use crate::page::{self, ListRow};
+use crate::page::{self, ListRow, UnreadableRow};
+use crate::refused::Refused;
 use crate::{Projections, ReadError};
 
 /// Sessions of a definition that are looked at one by one: the newest that ended.
@@ -126,6 +127,8 @@ pub(super) struct Basis {
 /// What the rows are called in an alarm.
 const SESSIONS: &str = "session evidence";
 const DEFINITIONS: &str = "definition evidence";
+const SUMS: &str = "sums of evidence";
+const CHECKPOINT: &str = "checkpoint";
 
 /// Whether a session is excluded at the position `$2`.
 const EXCLUDED: &str = "coalesce((SELECT x.excluded FROM read_advice.exclusions x
@@ -175,8 +178,9 @@ impl Projections {
         rows.want_pools(None, also.iter());
         load(&mut rows, &mut snapshot).await?;
         snapshot.rollback().await?;
-        let fleet = rows.fleet(None, &also).map_err(unreadable)?;
-        let policy = with_promise(rows.default_policy().map_err(unreadable)?, promise);
+        let fleet = rows.fleet(None, &also).map_err(|refused| self.unreadable_sums(None, &refused))?;
+        let default_policy = rows.default_policy().map_err(|refused| self.unreadable_sums(None, &refused))?;
+        let policy = with_promise(default_policy, promise);
         let topology = asked_topology(&fleet, None, Some(topology), None);
         let question = Question { id: None, topology, requirements: None };
         let explanations = question.explanations(&fleet, &policy);
@@ -217,7 +221,7 @@ impl Projections {
     ) -> Result<Option<Vec<ByResource<Explanation>>>, ReadError> {
         let (mut snapshot, as_of) = self.advice_snapshot().await?;
         let Some(stated) = self.stated_facts(&mut snapshot, id, as_of).await? else { return Ok(None) };
-        let fleet = current_fleet(&mut snapshot, id).await?;
+        let fleet = self.current_fleet(&mut snapshot, id).await?;
         snapshot.rollback().await?;
         let question = stated.question(&fleet, id);
         Ok(Some(policies.iter().map(|policy| question.explanations(&fleet, policy)).collect()))
@@ -227,8 +231,38 @@ impl Projections {
     pub(super) async fn advice_snapshot(&self) -> Result<(Transaction<'static, Postgres>, Position), ReadError> {
         let mut transaction = app::log::begin(&self.reads).await?;
         sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut *transaction).await?;
-        let position = Checkpoint::read(&mut *transaction, SCHEMA).await?.position;
-        Ok((transaction, position))
+        let checkpoint = Checkpoint::read(&mut *transaction, SCHEMA).await.map_err(|error| match error {
+            sqlx::Error::ColumnDecode { .. } => {
+                self.unreadable_row(CHECKPOINT, UnreadableRow { id: SCHEMA.to_owned(), reason: error.to_string() })
+            }
+            error => ReadError::Database(error),
+        })?;
+        Ok((transaction, checkpoint.position))
+    }
+
+    /// The fleet as far as a definition needs it, as it is now.
+    async fn current_fleet(&self, connection: &mut PgConnection, id: &DefinitionId) -> Result<Fleet, ReadError> {
+        let mut rows = Rows::default();
+        rows.want_fleet();
+        rows.want_definition(id);
+        load(&mut rows, connection).await?;
+        rows.want_named(id);
+        load(&mut rows, connection).await?;
+        let refused = |refused: Refused| self.unreadable_sums(Some(id), &refused);
+        let definition = rows.definitions.get(&(id.to_string(),)).map_err(refused)?;
+        let also = definition.and_then(super::rows::asked).iter().flat_map(names).cloned().collect();
+        rows.fleet(Some(id), &also).map_err(refused)
+    }
+
+    /// A row of sums that cannot be read, of those that were loaded for a definition or for the whole fleet.
+    fn unreadable_sums(&self, id: Option<&DefinitionId>, refused: &Refused) -> ReadError {
+        let id = id.map_or_else(|| "fleet".to_owned(), ToString::to_string);
+        self.unreadable_row(SUMS, UnreadableRow { id, reason: refused.to_string() })
+    }
+
+    fn unreadable_row(&self, list: &'static str, row: UnreadableRow) -> ReadError {
+        self.unreadable.report(list, &row);
+        ReadError::Unreadable { list, row }
     }
 
     async fn advice_basis(&self, id: &DefinitionId, as_of: Option<Position>) -> Result<Option<Basis>, ReadError> {
@@ -245,7 +279,7 @@ impl Projections {
         }
         let Some(stated) = self.stated_facts(&mut snapshot, id, as_of).await? else { return Ok(None) };
         let fleet = if as_of == head {
-            current_fleet(&mut snapshot, id).await?
+            self.current_fleet(&mut snapshot, id).await?
         } else {
             self.fleet_at(&mut snapshot, as_of).await?
         };
@@ -329,28 +363,11 @@ pub(super) fn all<T>(rows: Vec<ListRow<T>>) -> Result<Vec<T>, ReadError> {
     rows.into_iter().map(value).collect()
 }
 
-pub(super) fn unreadable(refused: crate::refused::Refused) -> ReadError {
-    ReadError::Database(sqlx::Error::Decode(Box::new(refused)))
-}
-
 async fn load(rows: &mut Rows, connection: &mut PgConnection) -> Result<(), ReadError> {
     for table in rows.all_tables() {
         table.load(connection, SCHEMA).await?;
     }
     Ok(())
-}
-
-/// The fleet as far as a definition needs it, as it is now.
-async fn current_fleet(connection: &mut PgConnection, id: &DefinitionId) -> Result<Fleet, ReadError> {
-    let mut rows = Rows::default();
-    rows.want_fleet();
-    rows.want_definition(id);
-    load(&mut rows, connection).await?;
-    rows.want_named(id);
-    load(&mut rows, connection).await?;
-    let definition = rows.definitions.get(&(id.to_string(),)).map_err(unreadable)?;
-    let also = definition.and_then(super::rows::asked).iter().flat_map(names).cloned().collect();
-    rows.fleet(Some(id), &also).map_err(unreadable)
 }
 
 async fn running_sessions(connection: &mut PgConnection, id: &DefinitionId, as_of: Position) -> Result<u64, ReadError> {
