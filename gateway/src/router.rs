@@ -196,7 +196,8 @@ fn sizing() -> ApiRouter<GatewayState> {
 
 fn proposing() -> ApiRouter<GatewayState> {
     use advice_policies::{of_all, of_definition};
-    use proposals::{apply, claim, dismiss, export, fail, list, show};
+    use proposals::steps::{self, ProposalApplication, ProposalClaim, ProposalDismissal, ProposalFailure};
+    use proposals::{export, list, show};
     ApiRouter::new()
         .api_route(
             "/api/advice-policy",
@@ -210,10 +211,22 @@ fn proposing() -> ApiRouter<GatewayState> {
         .api_route("/api/proposals", get_with(list::list, list::describe))
         .api_route("/api/proposals/{id}", get_with(show::show, show::describe))
         .api_route("/api/proposals/{id}/export", get_with(export::export, export::describe))
-        .api_route("/api/proposals/{id}/claim", post_with(claim::claim, claim::describe))
-        .api_route("/api/proposals/{id}/apply", post_with(apply::apply, apply::describe))
-        .api_route("/api/proposals/{id}/fail", post_with(fail::fail, fail::describe))
-        .api_route("/api/proposals/{id}/dismiss", post_with(dismiss::dismiss, dismiss::describe))
+        .api_route(
+            "/api/proposals/{id}/claim",
+            post_with(steps::take::<ProposalClaim>, steps::describe::<ProposalClaim>),
+        )
+        .api_route(
+            "/api/proposals/{id}/apply",
+            post_with(steps::take::<ProposalApplication>, steps::describe::<ProposalApplication>),
+        )
+        .api_route(
+            "/api/proposals/{id}/fail",
+            post_with(steps::take::<ProposalFailure>, steps::describe::<ProposalFailure>),
+        )
+        .api_route(
+            "/api/proposals/{id}/dismiss",
+            post_with(steps::take::<ProposalDismissal>, steps::describe::<ProposalDismissal>),
+        )
 }
 
 fn operators() -> ApiRouter<GatewayState> {
