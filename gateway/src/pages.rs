@@ -7,6 +7,7 @@
 
 pub(crate) mod advice;
 pub(crate) mod charts;
+pub(crate) mod confirmation;
 pub(crate) mod definition;
 pub(crate) mod definitions;
 pub(crate) mod error;

@@ -19,7 +19,7 @@ use super::back_test_page::compared;
 use super::policy_draft::{self, PolicyDraft, PolicyField, applier, changes, warnings};
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
-use crate::pages::definition::change::Change;
+use crate::pages::confirmation::{ChangesTable, Confirmation, FormFields, Labels, WayOut};
 use crate::pages::form::PageForm;
 use crate::pages::parts::When;
 use crate::pages::query::{PageQuery, address};
@@ -61,6 +61,14 @@ impl PolicyOwner {
         match self {
             Self::Default => "Default policy".to_owned(),
             Self::Definition(_, name) => format!("Policy of {name}"),
+        }
+    }
+
+    /// What applies where it gives up its own.
+    fn without_policy(&self) -> &'static str {
+        match self {
+            Self::Default => "afterwards as where nobody has set one",
+            Self::Definition(..) => "afterwards the default",
         }
     }
 
@@ -178,22 +186,15 @@ struct ApplierChoice {
 struct ReviewPage {
     shell: Shell,
     owner: PolicyOwner,
-    changes: Vec<Change>,
-    /// No policy of its own is left.
-    gives_up: bool,
+    changes: ChangesTable,
     would_change: bool,
     /// It was changed since the form was filled in.
     is_stale: bool,
     warnings: Vec<String>,
     /// What both would have meant for the sessions of the past; `None`: it is the policy of many.
     back_test: Option<BackTestTable>,
-    permit: Permit,
-    hidden: Vec<(String, String)>,
-    reason: String,
-    reason_wrong: Option<Invalid>,
+    confirmation: Confirmation,
     edit: String,
-    csrf_token: String,
-    idempotency_key: String,
 }
 
 /// What the page is asked for.
@@ -382,21 +383,34 @@ async fn review(
     };
     let is_stale = draft.version != Some(now.version);
     let failed = reason_wrong.is_some();
+    let fields = FormFields {
+        action: owner.path(),
+        form_page: format!("{}/review", owner.path()),
+        hidden: draft.hidden(),
+        reason: draft.reason(),
+        reason_wrong,
+    };
+    let labels = Labels { subject: "policy", confirm: "Set this policy" };
+    let edit = address(&owner.path(), &PolicyDraft { reason: None, ..draft });
+    let ways_out = vec![
+        WayOut { address: edit.clone(), words: "Back to the form" },
+        WayOut { address: owner.back(), words: "Cancel" },
+    ];
     let mut response = page(&ReviewPage {
         shell: Shell::new(visit, owner.section()).twin(owner.twin()),
-        changes: changes(&now.applies(), &after),
-        gives_up: policy.is_none(),
+        changes: ChangesTable {
+            field: "Member",
+            before: String::new(),
+            after: String::new(),
+            remark: if policy.is_none() { owner.without_policy() } else { "" },
+            changes: changes(&now.applies(), &after),
+        },
         would_change: policy != now.own,
         is_stale,
         warnings: warnings(&after),
         back_test,
-        permit: visit.may(Role::Admin),
-        hidden: draft.hidden(),
-        reason: draft.reason(),
-        reason_wrong,
-        edit: address(&owner.path(), &PolicyDraft { reason: None, ..draft }),
-        csrf_token: visit.csrf_token.clone(),
-        idempotency_key: visit.idempotency_key.to_string(),
+        confirmation: Confirmation::new(visit, visit.may(Role::Admin), fields, labels, ways_out),
+        edit,
         owner,
     })?;
     if failed {

@@ -14,7 +14,7 @@ use projections::read_models::advice::proposals::ProposalRow;
 use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observations::ObservedSession;
 
-use super::change::{Change, changes, content_of};
+use super::change::{changes, content_of};
 use super::draft::{Draft, ParsedDraft};
 use super::observed::{SourcedNumber, UsedAmount};
 use super::stale::stale;
@@ -23,6 +23,7 @@ use super::{Basis, ROWS, edit, may_revise, window};
 use crate::caller::{Caller, Viewing};
 use crate::pages::advice::back_test::BackTestTable;
 use crate::pages::advice::back_test_page::tried;
+use crate::pages::confirmation::{ChangesTable, Confirmation, FormFields, Labels, WayOut};
 use crate::pages::form::PageForm;
 use crate::pages::parts::{self, Badge, SessionLink, When};
 use crate::pages::query::PageQuery;
@@ -53,25 +54,17 @@ struct ReviewPage {
     shell: Shell,
     definition: DefinitionRow,
     source: Source,
-    changes: Vec<Change>,
+    changes: ChangesTable,
     would_change: bool,
     evidence: Vec<Evidence>,
     evidence_count: u64,
     sessions: Vec<ObservedSession>,
     sessions_in_all: usize,
     excluded: BTreeMap<SessionId, String>,
-    permit: Permit,
-    csrf_token: String,
-    idempotency_key: String,
-    hidden: Vec<(String, String)>,
-    reason: String,
-    reason_wrong: Option<Invalid>,
+    /// Leads to a revision, or to a proposal that becomes one.
+    confirmation: Confirmation,
     edit: String,
     back_test: Option<BackTestTable>,
-    /// Where the form leads: a revision, or a proposal that becomes one.
-    action: String,
-    /// The page that the form is on.
-    form_page: String,
     proposal: Option<ProposalId>,
 }
 
@@ -148,38 +141,46 @@ pub(crate) async fn review(
     let evidence: Vec<Evidence> = evidence.into_iter().map(|id| explained(id, draft.source(), &basis)).collect();
     let Basis { now, observed, excluded, unreadable } = basis;
     let failed = reason_wrong.is_some();
+    let edit = draft.edit_address(&now.id);
+    let (action, form_page, hidden) = match proposal {
+        Some(row) => {
+            let page = format!("/proposals/{}/apply", row.proposal.proposal_id);
+            (page.clone(), page, vec![("version".to_owned(), row.version.to_string())])
+        }
+        None => {
+            let at = |page: &str| format!("/definitions/{}/{page}", now.id);
+            (at("revise"), at("review"), carried.hidden(&["reason"]))
+        }
+    };
+    let fields = FormFields { action, form_page, hidden, reason: draft.reason(), reason_wrong };
+    let labels = Labels { subject: "revision", confirm: "Apply this revision" };
+    let by_hand = if proposal.is_some() { "Revise by hand instead" } else { "Back to the form" };
+    let ways_out = vec![
+        WayOut { address: edit.clone(), words: by_hand },
+        WayOut { address: format!("/definitions/{}", now.id), words: "Cancel" },
+    ];
     let mut response = page(&ReviewPage {
         shell: Shell::new(visit, Section::Definitions)
             .twin(format!("/api/lablet-definitions/{}", now.id))
             .without(unreadable),
         excluded,
         source: draft.source(),
-        changes: changes(&content_of(&now), &parsed.after(&now)),
+        changes: ChangesTable {
+            field: "Field",
+            before: format!("revision {}", now.revision),
+            after: format!("revision {}", now.revision + 1),
+            remark: "",
+            changes: changes(&content_of(&now), &parsed.after(&now)),
+        },
         would_change: parsed.would_change(&now)?,
         evidence_count: evidence.len() as u64,
         evidence,
         sessions_in_all: observed.sessions.len(),
         sessions: observed.sessions.into_iter().take(ROWS).collect(),
-        permit,
-        csrf_token: visit.csrf_token.clone(),
-        idempotency_key: visit.idempotency_key.to_string(),
-        hidden: match proposal {
-            Some(row) => vec![("version".to_owned(), row.version.to_string())],
-            None => carried.hidden(&["reason"]),
-        },
-        action: match proposal {
-            Some(row) => format!("/proposals/{}/apply", row.proposal.proposal_id),
-            None => format!("/definitions/{}/revise", now.id),
-        },
-        form_page: match proposal {
-            Some(row) => format!("/proposals/{}/apply", row.proposal.proposal_id),
-            None => format!("/definitions/{}/review", now.id),
-        },
+        confirmation: Confirmation::new(visit, permit, fields, labels, ways_out),
         proposal: proposal.map(|row| row.proposal.proposal_id.clone()),
         back_test,
-        reason: draft.reason(),
-        reason_wrong,
-        edit: draft.edit_address(&now.id),
+        edit,
         definition: now,
     })?;
     if failed {
