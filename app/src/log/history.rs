@@ -170,4 +170,30 @@ impl Log {
         let part = sqlx::query_scalar!("SELECT payload #> $2 FROM events WHERE event_id = $1", event_id, path);
         Ok(in_time(part.fetch_optional(&self.pool)).await?.flatten())
     }
+
+    /// What an event's payload lists at a path: the first of those whose member is this text, so that only this one
+    /// travels. `None`: there is no such event, or none such is listed.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn payload_element(
+        &self,
+        event_id: Uuid,
+        path: &[String],
+        member: &str,
+        text: &str,
+    ) -> Result<Option<Value>, LogError> {
+        let element = sqlx::query_scalar!(
+            r#"SELECT element AS "element!"
+               FROM events, json_array_elements(CASE json_typeof(payload #> $2) WHEN 'array' THEN payload #> $2 ELSE '[]' END)
+                    WITH ORDINALITY listed (element, place)
+              WHERE event_id = $1 AND element ->> $3::text = $4
+              ORDER BY place LIMIT 1"#,
+            event_id,
+            path,
+            member,
+            text
+        );
+        Ok(in_time(element.fetch_optional(&self.pool)).await?)
+    }
 }

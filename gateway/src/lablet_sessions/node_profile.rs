@@ -19,7 +19,7 @@ pub(crate) async fn node_profile(
     since: Since,
     Within(id, node_id): Within<SessionId, NodeId>,
 ) -> Result<Json<SessionNodeProfile>, Problem> {
-    since.reached(&queries, &[ReadModel::Demands, ReadModel::Observations]).await?;
+    since.reached(&queries, &[ReadModel::Demands]).await?;
     let profile = queries.session_node_profile(&id, node_id.as_str()).await?;
     profile.map(Json).ok_or_else(|| Problem::not_found("node", node_id.as_str()))
 }

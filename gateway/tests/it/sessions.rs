@@ -307,9 +307,7 @@ async fn a_session_and_its_nodes_show_what_they_needed_and_by_which_event() {
     let peak = |value: f64| json!({"value": value, "source": "profile", "event_id": source["event_id"], "observed_at": "2026-03-01T11:00:00Z"});
     assert_eq!(session["resources"]["cpu_cores"], json!({"demand": peak(0.75), "boot": peak(1.5)}));
     assert_eq!(session["resources"]["memory_mb"]["demand"], memory, "of memory no profile knows");
-    // What a node used stands with its observation, which is another read model.
-    let at = format!("/api/lablet-sessions/s1/nodes/node-1/profile?position={position}");
-    let node = world.get(&at).await.expect(200).body;
+    let node = world.get("/api/lablet-sessions/s1/nodes/node-1/profile").await.expect(200).body;
     assert_eq!((&node["profile"]["restarts"], &node["label"]), (&json!(1), &json!("R1")));
     assert_eq!(node["resources"]["cpu_cores"], json!({"demand": peak(0.75), "boot": null}));
     let other = world.get("/api/lablet-sessions/s1/nodes/node-0/profile").await.expect(200).body;

@@ -173,10 +173,11 @@ impl Projections {
         query.push_bind(id.as_str().to_owned()).push(" AND n.node_id = ").push_bind(node_id.to_owned()).push(") r");
         let row: Option<SessionNodeProfile> = self.row_of(NODES, query).await?;
         let Some(mut row) = row else { return Ok(None) };
+        // From the event itself: the read model of observations may not know it yet.
         if let Some(event_id) = row.source.as_ref().map(|source| source.event_id)
-            && let Some(node) = self.session_node(id, Some(event_id), node_id).await?
+            && let Some(node) = self.observed_node(event_id, node_id).await?
         {
-            row.profile = node.node.profile.map(|profile| *profile);
+            row.profile = node.profile.map(|profile| *profile);
         }
         Ok(Some(row))
     }
