@@ -9,7 +9,7 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 /// What the programs need, pinned.
-const PACKAGES: [&str; 2] = ["nats-py==2.16.0", "cloudevents==2.2.0"];
+const PACKAGES: [&str; 3] = ["nats-py==2.16.0", "cloudevents==2.2.0", "jsonschema==4.26.0"];
 
 /// Runs a program of `harness/tests/python` and gives what it printed.
 ///

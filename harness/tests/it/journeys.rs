@@ -4,9 +4,11 @@ mod advice;
 mod demo;
 mod description;
 mod faults;
+mod notices;
 mod operations;
 pub(crate) mod outcomes;
 mod pressure;
+mod proposals;
 mod sampling;
 pub(crate) mod services;
 

@@ -3,11 +3,11 @@
 use harness::{Lablet, eventually};
 use serde_json::{Value, json};
 
-use super::services::jetstream;
+use super::notices::notices;
 use super::{SOON, start, verify};
 
 /// A session of a definition that needed so many MB of memory on two routers, and has ended.
-async fn ended(lablet: &Lablet, id: &str, definition: &str, memory_mb: f64) {
+pub(crate) async fn ended(lablet: &Lablet, id: &str, definition: &str, memory_mb: f64) {
     lablet.running_session(id, definition, "cml-1", &format!("lab-{id}")).await.unwrap();
     let node = |name: &str| {
         json!({"node_id": name, "label": name, "node_definition": "iosv", "state": "BOOTED", "cpus": 1,
@@ -24,7 +24,7 @@ async fn ended(lablet: &Lablet, id: &str, definition: &str, memory_mb: f64) {
     lablet.post(&format!("{session}/transition"), json!({"new_status": "stopping"})).await.unwrap();
 }
 
-async fn with_definitions(ids: &[&str]) -> Lablet {
+pub(crate) async fn with_definitions(ids: &[&str]) -> Lablet {
     let lablet = start().await;
     lablet.register_worker("cml-1", "https://127.0.0.1:1").await.unwrap();
     for id in ids {
@@ -34,7 +34,7 @@ async fn with_definitions(ids: &[&str]) -> Lablet {
 }
 
 /// The newest proposal of a definition that fits.
-async fn proposal(lablet: &Lablet, definition: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn proposal(lablet: &Lablet, definition: &str, what: &str, fits: impl Fn(&Value) -> bool) -> Value {
     eventually(what, SOON, || async {
         let page = lablet.get(&format!("/api/proposals?definition_id={definition}")).await.unwrap();
         page["items"].as_array().unwrap().iter().find(|proposal| fits(proposal)).cloned()
@@ -42,13 +42,13 @@ async fn proposal(lablet: &Lablet, definition: &str, what: &str, fits: impl Fn(&
     .await
 }
 
-async fn command(lablet: &Lablet, arguments: &[&str]) -> String {
+pub(crate) async fn command(lablet: &Lablet, arguments: &[&str]) -> String {
     let (succeeded, output) = lablet.run(arguments).await.unwrap();
     assert!(succeeded, "{arguments:?}: {output}");
     output
 }
 
-async fn set_policy(lablet: &Lablet, definition: &str, policy: &Value) {
+pub(crate) async fn set_policy(lablet: &Lablet, definition: &str, policy: &Value) {
     let file = lablet.data_dir().join("policy.json");
     std::fs::write(&file, policy.to_string()).unwrap();
     let file = file.to_str().unwrap();
@@ -120,13 +120,14 @@ async fn what_sessions_need_is_proposed_claimed_applied_and_verified_by_the_next
     assert_eq!((&verified["verification"]["held"], &verified["verification"]["sessions"]), (&json!(true), &json!(3)));
 
     // Each step is a notice on the bus.
-    let stream = jetstream(&lablet).await.get_stream("LABLET_EVENTS").await.unwrap();
-    for step in ["proposal_opened", "proposal_claimed", "proposal_applied", "proposal_verified"] {
-        let subject = format!("lablet.events.lablet_definition.{step}.ospf");
-        let message =
-            eventually(&subject, SOON, || async { stream.get_last_raw_message_by_subject(&subject).await.ok() });
-        let notice: Value = serde_json::from_slice(&message.await.payload).unwrap();
-        assert_eq!(notice["data"]["proposal_id"], id, "{notice}");
+    let steps = ["proposal_opened", "proposal_claimed", "proposal_applied", "proposal_verified"];
+    let types = steps.map(|step| format!("lablet_definition.{step}"));
+    let notices =
+        notices(&lablet, "lablet.events.lablet_definition.*.ospf", &types.each_ref().map(String::as_str)).await;
+    for step in types {
+        let of_step = notices.iter().filter(|notice| notice["type"] == format!("io.lablet.{step}.v1"));
+        let of_step: Vec<&Value> = of_step.map(|notice| &notice["data"]["proposal_id"]).collect();
+        assert_eq!(of_step, [id], "{step}");
     }
     verify(&lablet).await;
     lablet.stop().await.unwrap();

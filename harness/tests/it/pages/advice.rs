@@ -1,9 +1,9 @@
 //! Advice in a browser: from the number that is recommended to the reading that set it, and from a proposal to its revision.
 
-use harness::{Browser, Lablet};
+use harness::{Browser, Lablet, eventually};
 use serde_json::{Value, json};
 
-use super::look_at;
+use super::{SOON, look_at};
 
 /// A session of `ospf` that needed this much memory, and ended.
 async fn ended(lablet: &Lablet, id: &str, memory_mb: f64) {
@@ -159,6 +159,40 @@ async fn a_proposal_is_applied_through_its_review_and_waits_for_the_sessions_tha
     browser.wait_until_text("to be verified: 0 of 3 sessions").await.unwrap();
     browser.goto("/").await.unwrap();
     browser.part("Proposed sizes").await.unwrap().wait_until_text("Nothing is proposed").await.unwrap();
+    browser.finish().await.unwrap();
+    lablet.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_proposal_that_did_not_hold_leads_to_one_that_goes_back_and_is_applied_through_its_review() {
+    let lablet = world().await;
+    let browser = lablet.browser_of("Ada", "admin").await.unwrap();
+    let open = eventually("a proposal", SOON, || async {
+        let page = lablet.get("/api/proposals?definition_id=ospf&status=open").await.unwrap();
+        page["items"][0]["proposal_id"].as_str().map(str::to_owned)
+    })
+    .await;
+    let (applied, output) = lablet.run(&["proposal", "apply", &open]).await.unwrap();
+    assert!(applied, "{output}");
+    for number in 0..2 {
+        ended(&lablet, &format!("short{number}"), 3500.0).await;
+    }
+    browser.goto("/definitions/ospf").await.unwrap();
+    browser.wait_until_text("Proposal to go back").await.unwrap();
+    look_at(&browser, "proposal-to-go-back").await;
+    let back = browser.part("Proposal to go back").await.unwrap();
+    back.wait_until_text("4 GB").await.unwrap();
+    back.follow("the proposal that did not hold").await.unwrap();
+    browser.wait_until_text("did not hold over 2 sessions").await.unwrap();
+    browser.wait_until_text("The size before is proposed again.").await.unwrap();
+    look_at(&browser, "proposal-that-did-not-hold").await;
+    browser.back().await.unwrap();
+    browser.part("Proposal to go back").await.unwrap().follow("Apply").await.unwrap();
+    browser.heading("This size on past sessions").await.unwrap();
+    browser.press_button("Apply this revision").await.unwrap();
+    browser.notice("Revision 3 is recorded").await.unwrap();
+    let definition = lablet.get("/api/lablet-definitions/ospf").await.unwrap();
+    assert_eq!(definition["resource_requirements"]["memory_gb"], 4);
     browser.finish().await.unwrap();
     lablet.stop().await.unwrap();
 }
