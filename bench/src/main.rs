@@ -31,6 +31,7 @@ mod pages;
 mod pgbench;
 mod process;
 mod reads;
+mod recommendations;
 mod rebuilds;
 mod sampling;
 mod surroundings;
@@ -43,7 +44,7 @@ use anyhow::Context as _;
 use crate::effort::Effort;
 
 /// What can be measured, in the order of the table. No name is that of a command of `lablet`.
-const ROWS: [&str; 12] = [
+const ROWS: [&str; 13] = [
     "http",
     "append",
     "burst",
@@ -55,6 +56,7 @@ const ROWS: [&str; 12] = [
     "memory",
     "long-session",
     "pages",
+    "recommendations",
     "large-observations",
 ];
 const QUICK: &str = "--quick";
@@ -110,6 +112,7 @@ async fn measure(rows: &[&str], effort: Effort, long: u64) -> anyhow::Result<Exi
             "flat" => flat::run(effort, long).await,
             "memory" => memory::run(effort).await,
             "pages" => pages::run(effort).await,
+            "recommendations" => recommendations::run(effort).await,
             _ => large_observations::run(effort).await,
         };
         if let Err(error) = measured.with_context(|| format!("{row} could not be measured")) {

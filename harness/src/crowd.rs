@@ -26,7 +26,7 @@ const FOLLOWED_WITHIN: Duration = Duration::from_secs(180);
 /// How many of what.
 #[derive(Debug, Clone)]
 pub struct Crowd {
-    /// Sessions, `crowd-00000` and on, in all states, a fifth of them observed, some drifted.
+    /// Sessions, `crowd-00000` and on, in all states, a fifth of them observed, some drifted; or as `ended` says.
     pub sessions: usize,
     /// Definitions, `crowd-000` and on. The first one has a tenth of all sessions.
     pub definitions: usize,
@@ -34,11 +34,13 @@ pub struct Crowd {
     pub workers: usize,
     /// Whether there is one session more, [`Crowd::GIANT`], of 300 nodes and 5,000 events.
     pub giant: bool,
+    /// Whether every session was observed while it used something, and has ended: all of them are evidence.
+    pub ended: bool,
 }
 
 impl Default for Crowd {
     fn default() -> Self {
-        Self { sessions: 10_000, definitions: 200, workers: 20, giant: false }
+        Self { sessions: 10_000, definitions: 200, workers: 20, giant: false, ended: false }
     }
 }
 
@@ -140,8 +142,13 @@ impl Crowd {
         let owner_id = Some(format!("student-{:03}", index % 400));
         let mut position = self.begin(log, origin, &id, of, owner_id, now).await?;
         // Not index % 20: every tenth session is of the first definition, which has to see all lives.
-        for step in steps(LIVES[(index + index / 10) % 20], index, index % self.workers, &id) {
+        let life = if self.ended { Life::Archived } else { LIVES[(index + index / 10) % 20] };
+        for step in steps(life, index, index % self.workers, &id) {
             now += TimeDelta::minutes(5);
+            let step = match step {
+                Step::See(report) if self.ended => Step::See(with_usage(report, index)),
+                step => step,
+            };
             position = go(log, origin, &id, step, now).await?;
         }
         Ok(position)
@@ -243,6 +250,22 @@ fn report(index: usize, nodes: usize, ports: &Value) -> Value {
         },
         "observed_ports": ports
     })
+}
+
+/// The same, of a lab whose nodes use a part of what they have.
+fn with_usage(mut report: Value, index: usize) -> Value {
+    let percent = 5 + index % 23;
+    let resources = &mut report["observed_resources"];
+    let nodes = resources["nodes"].as_array_mut().into_iter().flatten();
+    for node in nodes {
+        let memory = node["ram_mb"].as_u64().unwrap_or_default() * percent as u64 / 100;
+        let cores = node["cpus"].as_f64().unwrap_or_default() * percent as f64 / 100.0;
+        node["usage"] = json!({ "memory_mb": memory, "cpu_cores": cores });
+    }
+    let total = |name: &str| resources[name].as_f64().unwrap_or_default() * percent as f64 / 100.0;
+    resources["usage"] =
+        json!({ "memory_mb": total("total_memory_mb").floor(), "cpu_cores": total("total_cpu_cores") });
+    report
 }
 
 fn worker(index: usize) -> String {
