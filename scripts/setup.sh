@@ -101,6 +101,7 @@ missing_things() {
         chromium_is_there || echo chromium
         chromedriver_is_there || echo chromedriver
         fonts_are_there || echo fonts
+        has promtool || echo promtool
     fi
 }
 
@@ -122,6 +123,7 @@ setup:             Alpine: apk add chromium chromium-chromedriver; macOS: brew i
 setup:             Ubuntu has them as a snap only, which cannot see the folders of tests: Chrome and its ChromeDriver
 setup:             from https://googlechromelabs.github.io/chrome-for-testing/ on the PATH as google-chrome, chromedriver
 setup:   fonts     any TrueType font, e.g. DejaVu (for tests)
+setup:   promtool  the promtool of Prometheus (for tests); Debian: in the package prometheus
 setup: or run everything in containers: cp .env.example .env, fill it in, docker compose up
 END
     exit 1
@@ -141,6 +143,7 @@ with_apt() {
         nats) packages="$packages nats-server" ;;
         python) packages="$packages python3 python3-venv" ;;
         ps) packages="$packages procps" ;;
+        promtool) packages="$packages prometheus" ;;
         # Ubuntu's package of this name brings a snap, whose Chromium cannot see the folders of tests.
         chromium | chromedriver)
             case $(. /etc/os-release && echo "$ID") in
@@ -164,6 +167,7 @@ with_apt() {
             case $thing in
             postgres) service=postgresql ;;
             nats) service=nats-server ;;
+            promtool) service=prometheus ;;
             *) continue ;;
             esac
             say "switching off the system's own service $service, which nothing here uses"
@@ -179,6 +183,7 @@ with_homebrew() {
         postgres) formula=postgresql@17 ;;
         nats) formula=nats-server ;;
         python) formula=python3 ;;
+        promtool) formula=prometheus ;;
         ps | fonts) by_hand ;;
         # Casks of macOS; elsewhere Homebrew has neither.
         chromium | chromedriver)

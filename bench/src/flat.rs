@@ -29,8 +29,7 @@ pub(crate) async fn run(effort: Effort, events: u64) -> anyhow::Result<()> {
 async fn compare(surroundings: &Surroundings, effort: Effort, events: u64) -> anyhow::Result<()> {
     let short = surroundings.database("short").await?;
     let lablet = surroundings.all_roles(&short).await?;
-    let crowd =
-        Crowd { sessions: effort.size(SESSIONS).max(100), definitions: 20, workers: 5, ..Crowd::default() };
+    let crowd = Crowd { sessions: effort.size(SESSIONS).max(100), definitions: 20, workers: 5, ..Crowd::default() };
     crowd.settle(&lablet).await?;
     settled(&lablet).await?;
     // Known to every gateway of this database, and of its copies.

@@ -64,8 +64,7 @@ pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
 async fn compare(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     let database = surroundings.database("reads").await?;
     let lablet = surroundings.all_roles(&database).await?;
-    let crowd =
-        Crowd { sessions: effort.size(SESSIONS).max(100), definitions: 20, workers: 5, ..Crowd::default() };
+    let crowd = Crowd { sessions: effort.size(SESSIONS).max(100), definitions: 20, workers: 5, ..Crowd::default() };
     crowd.settle(&lablet).await?;
     settled(&lablet).await?;
     sqlx::raw_sql("ANALYZE").execute(&database.pool).await?;

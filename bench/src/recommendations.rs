@@ -36,7 +36,9 @@ async fn compare(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<
     let authorization = format!("Bearer {}", lablet.ready().admin_token);
     let path_of = move |number: usize, what: &'static str| match what {
         "one session" => format!("/api/lablet-sessions/crowd-{:05}", number % sessions),
-        "explanation" => format!("/api/lablet-definitions/crowd-{:03}/recommendation/explanation", number % definitions),
+        "explanation" => {
+            format!("/api/lablet-definitions/crowd-{:03}/recommendation/explanation", number % definitions)
+        }
         _ => format!("/api/lablet-definitions/crowd-{:03}/recommendation", number % definitions),
     };
     table::group(

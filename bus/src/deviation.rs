@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use async_nats::jetstream::consumer::{self, pull};
 use async_nats::jetstream::stream;
-use metrics::gauge;
+use metrics::{Unit, describe_gauge, gauge};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -205,7 +205,7 @@ fn limit(value: i64) -> String {
 const AGAIN_AFTER: Duration = Duration::from_secs(300);
 
 /// Deviations that were reported, so that each is logged once per interval and not at each check.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct ReportedDeviations(Arc<Mutex<HashMap<Target, LastReport>>>);
 
 /// A stream, or a consumer of one.
@@ -213,6 +213,17 @@ type Target = (String, Option<String>);
 
 /// What was reported, and when.
 type LastReport = (Vec<Deviation>, Instant);
+
+impl Default for ReportedDeviations {
+    fn default() -> Self {
+        describe_gauge!(
+            "lablet_bus_deviations",
+            Unit::Count,
+            "Settings of a stream or consumer on the bus that are not as they have to be"
+        );
+        Self(Arc::default())
+    }
+}
 
 impl ReportedDeviations {
     /// Whether to try a change: a changeable setting differs, and the last try is long enough ago.

@@ -6,7 +6,9 @@ use std::time::Duration;
 use anyhow::Context as _;
 use app::printable::is_harmless;
 use clap::ValueEnum;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics::{describe_gauge, gauge};
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_process::Collector;
 use tracing_subscriber::EnvFilter;
 
 /// How log lines are written to standard error.
@@ -84,20 +86,37 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// Collects the metrics of the process; the gateway shows them. Has to be called within a tokio runtime.
 pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
-    let metrics = PrometheusBuilder::new()
-        .set_buckets(&[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0])
-        .context("the buckets of the histograms are empty")?
-        .install_recorder()
-        .context("metrics cannot be collected")?;
+    let mut builder = PrometheusBuilder::new();
+    for (matcher, buckets) in buckets() {
+        builder = builder.set_buckets_for_metric(matcher, &buckets).context("the buckets of a histogram are empty")?;
+    }
+    let metrics = builder.install_recorder().context("metrics cannot be collected")?;
+    describe_gauge!("lablet_build_info", "1; the labels say which build this is, and the migration that it wants");
+    let schema = app::log::MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default();
+    gauge!("lablet_build_info", "version" => env!("CARGO_PKG_VERSION"), "schema" => schema.to_string()).set(1.0);
+    let process = Collector::default();
+    process.describe();
     let recorded = metrics.clone();
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(UPKEEP_EVERY);
         loop {
             ticks.tick().await;
+            process.collect();
             recorded.run_upkeep();
         }
     });
     Ok(metrics)
+}
+
+/// The buckets of histograms, by what they measure: each is a line for each of its labels, at every scrape.
+fn buckets() -> [(Matcher, Vec<f64>); 4] {
+    [
+        // There is one for each route and method.
+        (Matcher::Full("lablet_http_request_duration_seconds".to_owned()), vec![0.005, 0.025, 0.1, 0.5, 2.5, 10.0]),
+        (Matcher::Suffix("_seconds".to_owned()), vec![0.001, 0.005, 0.025, 0.1, 0.25, 1.0, 2.5, 10.0, 30.0]),
+        (Matcher::Suffix("_events".to_owned()), vec![1.0, 10.0, 100.0, 1_000.0, 8_000.0]),
+        (Matcher::Suffix("_commands".to_owned()), vec![1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0]),
+    ]
 }
 
 #[cfg(test)]

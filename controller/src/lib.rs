@@ -30,6 +30,7 @@ use std::time::Duration;
 
 use bus::clock::Clock;
 use bus::{Bus, StreamBounds};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -143,6 +144,7 @@ impl Controller {
     /// # Errors
     /// [`ControllerError`] when one of its tasks panicked.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ControllerError> {
+        describe_metrics();
         let Self { options, bus, gateway, workers, observer, client, clock } = self;
         let sender = Sender::new(bus.clone(), gateway.clone(), options.streams, options.largest_message);
         let plan =
@@ -181,4 +183,29 @@ impl Controller {
         tracing::info!("controller ended");
         ended
     }
+}
+
+/// Says what the metrics of a controller mean.
+fn describe_metrics() {
+    describe_counter!("lablet_cml_requests_total", Unit::Count, "Reads of CML, by what is read and what came of it");
+    describe_histogram!("lablet_cml_request_seconds", Unit::Seconds, "Duration of one read of CML, by what is read");
+    describe_counter!("lablet_cml_sockets_ended_total", Unit::Count, "WebSockets of CML that ended, by the reason");
+    describe_gauge!("lablet_worker_reachable", "1 where a worker answered the last probe");
+    describe_counter!(
+        "lablet_observation_requests_total",
+        Unit::Count,
+        "Requests for observations, by how their message was settled"
+    );
+    describe_histogram!("lablet_observation_seconds", Unit::Seconds, "Duration of one observation, by what came of it");
+    describe_histogram!("lablet_reconcile_seconds", Unit::Seconds, "Duration of one look at the running sessions");
+    describe_counter!("lablet_reconcile_total", Unit::Count, "Looks at the running sessions, by what came of them");
+    describe_counter!("lablet_reconcile_session_failures_total", Unit::Count, "Steps of a session that failed");
+    describe_counter!("lablet_reconcile_commands_total", Unit::Count, "Commands of the reconciler that were recorded");
+    describe_counter!("lablet_samples_total", Unit::Count, "Samples of running sessions, by what came of them");
+    describe_gauge!("lablet_sampled_sessions", Unit::Count, "Sessions that this controller samples");
+    describe_counter!(
+        "lablet_live_samples_unreadable_total",
+        Unit::Count,
+        "Messages of other controllers that are no live samples"
+    );
 }

@@ -121,11 +121,16 @@ fn log(status: StatusCode, asked: &RequestLine<'_>, elapsed: Duration, actor: Op
     }
     if status.is_server_error() {
         line!(warn);
-    } else if matches!(*route, "/livez" | "/readyz" | "/metrics") {
+    } else if is_routine(route) && !status.is_client_error() {
         line!(debug);
     } else {
         line!(info);
     }
+}
+
+/// Whether programs ask this again and again, so that a line for each success would hide everything else.
+fn is_routine(route: &str) -> bool {
+    matches!(route, "/livez" | "/readyz" | "/metrics") || route.starts_with("/api/internal/")
 }
 
 #[cfg(test)]

@@ -2,20 +2,24 @@
 
 use std::time::Duration;
 
-use app::log::Log;
+use app::dead_letters::DeadLetterKind;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use bus::Bus;
+use domain::lablet_session::SessionStatus;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::ReadError;
+use projections::overview::Overview;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::answer_cache::AnswerCache;
 use crate::authentication::{Authenticator, Authority, Role};
 use crate::client_address::ClientAddress;
+use crate::dead_letters::DeadLetterStores;
 use crate::networks::Networks;
 use crate::problem::Problem;
 use crate::queries::Queries;
@@ -139,7 +143,8 @@ pub(crate) async fn ready(State(queries): State<Queries>, State(bus): State<Bus>
 /// said; others need an internal key, or the token of somebody who may see.
 pub(crate) async fn metrics(
     State(page): State<MetricsPage>,
-    State(queries): State<Queries>,
+    State(stores): State<DeadLetterStores>,
+    State(overview): State<AnswerCache<Overview>>,
     State(authenticator): State<Authenticator>,
     client: ClientAddress,
     headers: HeaderMap,
@@ -148,19 +153,32 @@ pub(crate) async fn metrics(
         let signed_in = authenticator.authenticate(&headers, Use::ByPage).await?;
         Authority::RoleOrInternal(Role::Viewer).check(&signed_in.principal)?;
     }
-    measure(queries.log()).await;
+    measure(&stores, &overview).await;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.recorder.render()).into_response())
 }
 
 /// Updates the metrics of the database, as relay and watcher may run in other processes. They keep their values where the
 /// database does not answer.
-async fn measure(log: &Log) {
+async fn measure(stores: &DeadLetterStores, overview: &AnswerCache<Overview>) {
+    let queries = &stores.queries;
     let look = async {
-        log.visibility().await?;
-        Ok::<_, ReadError>(app::watcher::state(log).await?)
+        queries.log().visibility().await?;
+        app::watcher::state(queries.log()).await?;
+        let sessions = &overview.get(None, queries.overview()).await?.sessions;
+        for status in SessionStatus::ALL {
+            let count = sessions.iter().find(|count| count.status == status).map_or(0, |count| count.sessions);
+            metrics::gauge!("lablet_sessions", "status" => status.as_str()).set(count as f64);
+        }
+        let freshness = queries.freshness().await?;
+        let parked: u64 = freshness.items.iter().map(|model| model.dead_letters).sum();
+        let commands = stores.commands.waiting(DeadLetterKind::Command).await?;
+        for (kind, open) in [("command", commands as f64), ("projection", parked as f64)] {
+            metrics::gauge!("lablet_dead_letters_open", "kind" => kind).set(open);
+        }
+        Ok::<_, ReadError>(())
     };
     match tokio::time::timeout(LONGEST_PROBE, look).await {
-        Ok(Ok(_)) => {}
+        Ok(Ok(())) => {}
         Ok(Err(error)) => {
             tracing::debug!(error = &error as &dyn std::error::Error, "database metrics not updated");
         }

@@ -225,6 +225,7 @@ impl Gateway {
                 "browsers cannot stay signed in: the public URL is not https"
             );
         }
+        request_metrics::describe();
         let log = parts.commands.log().clone();
         let (pool, clock) = (log.pool().clone(), log.clock().clone());
         let limits = SessionLimits::new(options.idle_session, options.longest_session);

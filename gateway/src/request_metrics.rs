@@ -5,7 +5,37 @@ use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
 use http::{Method, StatusCode};
-use metrics::{Counter, Histogram};
+use metrics::{Counter, Histogram, Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Says what the metrics of HTTP mean.
+pub(crate) fn describe() {
+    describe_counter!(
+        "lablet_http_requests_total",
+        Unit::Count,
+        "Requests that were answered, by method, route and status"
+    );
+    describe_histogram!("lablet_http_request_duration_seconds", Unit::Seconds, "Time from a request to its answer");
+    describe_gauge!("lablet_http_connections", Unit::Count, "Open connections");
+    describe_counter!(
+        "lablet_http_connections_closed_for_others_total",
+        Unit::Count,
+        "Idle connections that were closed as there were too many"
+    );
+    describe_counter!(
+        "lablet_http_connections_stalled_total",
+        Unit::Count,
+        "Connections that were closed as their client did not read or write in time"
+    );
+    describe_gauge!("lablet_http_streams", Unit::Count, "Open streams of events");
+    describe_gauge!("lablet_http_sample_streams", Unit::Count, "Open streams of samples");
+    describe_counter!(
+        "lablet_http_samples_dropped_total",
+        Unit::Count,
+        "Samples that a stream left out as its client read too slowly"
+    );
+    describe_gauge!("lablet_sessions", Unit::Count, "Sessions by state");
+    describe_gauge!("lablet_dead_letters_open", Unit::Count, "Dead letters that wait for a decision, by kind");
+}
 
 /// Metrics of requests by route, method and status. Looking a metric up by its labels costs more than counting, so each
 /// is looked up once.

@@ -9,7 +9,7 @@ use app::warning::{Warning, WarningCode};
 use domain::lablet_session::PresentSession;
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
-use metrics::counter;
+use metrics::{Unit, counter, describe_counter};
 
 use crate::read_models::sessions::port_map::HoldSource;
 use crate::read_models::sessions::{HeldPort, PortHolder, WorkerPorts};
@@ -21,6 +21,15 @@ const SHOWN_WITHIN: Duration = Duration::from_millis(500);
 const MOST_WARNINGS: usize = 20;
 /// Most sessions that a warning names.
 const MOST_NAMED: usize = 5;
+
+/// Says what the metric of warnings means.
+pub(crate) fn describe_metrics() {
+    describe_counter!(
+        "lablet_allocation_warnings_total",
+        Unit::Count,
+        "Allocations that cannot be right, by what is wrong"
+    );
+}
 
 impl AllocationAdvisor for Projections {
     fn advise<'a>(&'a self, session: &'a PresentSession, position: Position) -> BoxFuture<'a, Vec<Warning>> {

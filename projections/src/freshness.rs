@@ -2,6 +2,7 @@
 
 use app::log::Position;
 use chrono::{DateTime, Utc};
+use metrics::{Unit, describe_gauge, gauge};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{AssertSqlSafe, QueryBuilder};
@@ -50,8 +51,24 @@ struct ModelState {
     rebuilding: bool,
 }
 
+/// Says what the metrics of read models mean that looking at them sets.
+pub(crate) fn describe_metrics() {
+    describe_gauge!(
+        "lablet_projection_lag_seconds",
+        Unit::Seconds,
+        "Age of the oldest event that a read model has not applied; 0: it has applied all"
+    );
+    describe_gauge!(
+        "lablet_projection_lag_events",
+        Unit::Count,
+        "Events that a read model has not applied, counted up to 10,000"
+    );
+    describe_gauge!("lablet_projection_parked_aggregates", Unit::Count, "Aggregates whose events are parked");
+}
+
 impl Projections {
-    /// How far every read model has come. One whose checkpoint cannot be read is left out, and named.
+    /// How far every read model has come. One whose checkpoint cannot be read is left out, and named. The metrics of it are
+    /// set, too.
     ///
     /// # Errors
     /// The database does not answer.
@@ -74,7 +91,11 @@ impl Projections {
         for ModelState { read_model: model, position, revision, moved_at, parked, letters, rebuilding } in items {
             let events_behind = if position >= head { 0 } else { self.log.count_after(position, MOST_COUNTED).await? };
             let rebuilding = if rebuilding { self.rebuild_position(model).await? } else { None };
-            metrics::gauge!("lablet_projection_parked_aggregates", "projection" => model.name()).set(parked as f64);
+            let lag = if events_behind == 0 { None } else { self.log.age_after(position).await? };
+            let lag = lag.unwrap_or_default().as_secs_f64();
+            gauge!("lablet_projection_lag_seconds", "projection" => model.name()).set(lag);
+            gauge!("lablet_projection_lag_events", "projection" => model.name()).set(events_behind as f64);
+            gauge!("lablet_projection_parked_aggregates", "projection" => model.name()).set(parked as f64);
             all.items.push(Freshness {
                 read_model: model,
                 revision,

@@ -144,6 +144,8 @@ pub struct Projections {
 impl Projections {
     /// The read models beside this log, in the same database.
     pub fn new(log: Log) -> Self {
+        freshness::describe_metrics();
+        allocation_warnings::describe_metrics();
         Self {
             pool: log.pool().clone(),
             reads: reading_pool(log.pool()),

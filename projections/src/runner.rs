@@ -11,9 +11,8 @@ use std::time::Duration;
 
 use app::log::Position;
 use bus::{Backoff, Bus, subjects};
-use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join_all;
-use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram};
+use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -87,16 +86,21 @@ pub struct Runner {
 impl Runner {
     /// A runner that hears of other processes' appends by the bus, where there is one.
     pub fn new(projections: Projections, bus: Option<Bus>, options: RunnerOptions) -> Self {
-        describe_gauge!(
-            "lablet_projection_lag_seconds",
-            Unit::Seconds,
-            "Age of the newest applied event when it was applied"
-        );
         describe_histogram!("lablet_projection_batch_events", Unit::Count, "Events of one batch");
         describe_histogram!("lablet_projection_batch_seconds", Unit::Seconds, "Duration of one batch");
         describe_counter!("lablet_projection_failures_total", Unit::Count, "Batches that have to be tried again");
         describe_counter!("lablet_projection_parked_events_total", Unit::Count, "Events put into the dead letters");
         describe_counter!("lablet_projection_parked_aggregates_total", Unit::Count, "Aggregates that were parked");
+        describe_counter!(
+            "lablet_projection_repeated_events_total",
+            Unit::Count,
+            "Events that came again and were not applied again"
+        );
+        describe_counter!(
+            "lablet_projection_record_holes_total",
+            Unit::Count,
+            "Holes in the stream of records that were read from the log"
+        );
         Self { projections, bus, options }
     }
 
@@ -309,9 +313,6 @@ impl Projections {
         let first = self.feed.after(&self.log, model, from.position, PAGE.at_most(size.events())).await;
         let first = first.map_err(BatchError::Log)?;
         if first.is_empty() {
-            // Nothing to see is not yet nothing to do: an open transaction may keep events from every reader.
-            let visibility = self.log.visibility().await.map_err(BatchError::Log)?;
-            gauge!("lablet_projection_lag_seconds", "projection" => model.name()).set(visibility.lag_seconds());
             return Ok(Step::Idle);
         }
         let started = tokio::time::Instant::now();
@@ -323,8 +324,7 @@ impl Projections {
         let Moved::To { events: handled, parked, changed, written_in } = moved else { return Ok(Step::Elsewhere) };
         batch.record(&span, handled);
         *size = size.after(written_in);
-        let age = batch.newest.map(|newest| self.log.clock().now() - newest);
-        record(model, handled, parked, started.elapsed(), age);
+        record(model, handled, parked, started.elapsed());
         Ok(Step::Moved { is_full: batch.is_full || handled < batch.events, changed })
     }
 
@@ -371,16 +371,12 @@ impl Projections {
     }
 }
 
-fn record(model: ReadModel, events: usize, parked: u64, took: Duration, age: Option<TimeDelta>) {
+fn record(model: ReadModel, events: usize, parked: u64, took: Duration) {
     let name = model.name();
     let count = u32::try_from(events).unwrap_or(u32::MAX);
     histogram!("lablet_projection_batch_events", "projection" => name).record(count);
     histogram!("lablet_projection_batch_seconds", "projection" => name).record(took.as_secs_f64());
     counter!("lablet_projection_parked_events_total", "projection" => name).increment(parked);
-    if let Some(age) = age {
-        let age = age.to_std().unwrap_or_default();
-        gauge!("lablet_projection_lag_seconds", "projection" => name).set(age.as_secs_f64());
-    }
 }
 
 /// Events of one write, of one page or more.
@@ -390,8 +386,6 @@ struct Batch {
     /// Whether there are hardly no more behind it.
     is_full: bool,
     position: Option<Position>,
-    /// When its newest event was recorded.
-    newest: Option<DateTime<Utc>>,
     /// The trace of its events. `Some(None)`: they have none, or are of several.
     trace: Option<Option<String>>,
 }
@@ -412,7 +406,7 @@ impl Batch {
             }
         }
         if let Some(last) = page.last() {
-            (self.position, self.newest) = (Some(last.position()), Some(last.log.recorded_at));
+            self.position = Some(last.position());
         }
     }
 

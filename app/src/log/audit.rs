@@ -1,5 +1,7 @@
 //! What the log holds of each aggregate, condensed so that a copy can be compared with it.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use super::{Log, LogError, Position};
@@ -79,5 +81,24 @@ impl Log {
         )
         .fetch_one(&self.pool)
         .await?)
+    }
+
+    /// How long ago the first event after a position was recorded, one that readers do not see yet, too; `None`: there is
+    /// none.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn age_after(&self, after: Position) -> Result<Option<Duration>, LogError> {
+        let seconds = sqlx::query_scalar!(
+            r#"SELECT extract(epoch FROM clock_timestamp() - recorded_at)::float8 AS "seconds!" FROM events
+                WHERE (epoch, written_by, position) > ($1, $2::text::xid8, $3)
+                ORDER BY events.epoch, events.written_by, events.position LIMIT 1"#,
+            after.epoch,
+            after.written_by_text(),
+            after.position
+        )
+        .fetch_optional(&self.pool)
+        .await?;
+        Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
     }
 }

@@ -1,8 +1,12 @@
 //! Operators' commands.
 
+use std::process::Stdio;
+
 use harness::{Lablet, LabletOptions, eventually};
 use serde_json::json;
 use sqlx::{Connection as _, PgConnection};
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
 
 use super::{SOON, options, verify, with_a_running_session};
 
@@ -48,6 +52,71 @@ async fn the_client_commands_show_what_there_is() {
     assert!(!done && refused.contains("404"), "{refused}");
     let (done, healthy) = lablet.run(&["doctor"]).await.unwrap();
     assert!(done && healthy.contains("nothing is parked"), "{healthy}");
+    lablet.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn prometheus_finds_nothing_to_mend_in_the_metrics() {
+    // A controller that finds nobody at the worker measures, too.
+    let credentials = [
+        ("LABLET_CML_HOSTS", "127.0.0.1:1"),
+        ("LABLET_CML_USERNAME", "admin"),
+        ("LABLET_CML_PASSWORD", "let-me-observe"),
+    ];
+    let environment = credentials.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let lablet = Lablet::start(LabletOptions { environment, ..options() }).await.unwrap();
+    lablet.define("ospf").await.unwrap();
+    lablet.register_worker("cml-1", "https://127.0.0.1:1").await.unwrap();
+    lablet.running_session("s1", "ospf", "cml-1", "lab-1").await.unwrap();
+    lablet.post("/api/lablet-sessions/s1/observe-resources", json!({})).await.unwrap();
+    let metrics = eventually("the controller has answered the request", SOON, async || {
+        let metrics = metrics(&lablet).await;
+        metrics.contains("lablet_observation_requests_total{").then_some(metrics)
+    })
+    .await;
+    for line in [
+        "lablet_sessions{status=\"running\"} 1",
+        "lablet_sessions{status=\"archived\"} 0",
+        "lablet_dead_letters_open{kind=\"command\"} 0",
+        "lablet_projection_lag_seconds{projection=\"sessions\"} 0",
+        "lablet_build_info{version=",
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(metrics.contains(line), "{line} is missing:\n{metrics}");
+    }
+    let mut promtool = Command::new("promtool")
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    promtool.stdin.take().unwrap().write_all(metrics.as_bytes()).await.unwrap();
+    let found = promtool.wait_with_output().await.unwrap();
+    let said = [found.stdout, found.stderr].concat();
+    assert!(found.status.success() && said.is_empty(), "{}", String::from_utf8_lossy(&said));
+    lablet.stop().await.unwrap();
+}
+
+async fn metrics(lablet: &Lablet) -> String {
+    let answer = reqwest::get(format!("{}/metrics", lablet.ready().http)).await.unwrap();
+    answer.text().await.unwrap()
+}
+
+#[tokio::test]
+async fn polls_that_succeed_are_no_lines_of_the_log() {
+    let lablet = with_a_running_session().await;
+    lablet.get("/api/lablet-sessions").await.unwrap();
+    lablet.get("/api/internal/lablet-sessions?status=running").await.unwrap();
+    let unknown = lablet.get("/api/internal/workers/nobody/shortage").await;
+    assert!(unknown.is_err(), "{unknown:?}");
+    let log = eventually("what was refused is logged", SOON, async || {
+        Some(lablet.log()).filter(|log| log.contains("/api/internal/workers/nobody/shortage"))
+    })
+    .await;
+    let answered: Vec<&str> = log.lines().filter(|line| line.contains("answered")).collect();
+    assert!(answered.iter().any(|line| line.contains("http.path=\"/api/lablet-sessions\"")), "{answered:?}");
+    assert!(!answered.iter().any(|line| line.contains("http.path=\"/api/internal/lablet-sessions\"")), "{answered:?}");
     lablet.stop().await.unwrap();
 }
 
