@@ -8,7 +8,7 @@ use domain::lablet_definition::{AppliedProposal, PresentDefinition, ResourceRequ
 use domain::resource::Resource;
 use domain::{DefinitionId, EventId};
 use metrics::counter;
-use projections::read_models::advice::evidence::EvidenceRow;
+use projections::read_models::advice::evidence::{EvidenceFilter, EvidenceRow};
 use projections::{PageRequest, Projections};
 
 use super::{ACTOR, LookError};
@@ -75,7 +75,7 @@ async fn sessions_after(
     id: &DefinitionId,
     applied: &AppliedProposal,
 ) -> Result<Vec<SessionAfter>, LookError> {
-    let page = projections.evidence(id, &PageRequest::first(SESSIONS)).await?;
+    let page = projections.evidence(id, &EvidenceFilter::All, &PageRequest::first(SESSIONS)).await?;
     let of_revision =
         page.items.into_iter().filter(|row| row.definition_revision >= applied.revision && row.exclusion.is_none());
     Ok(of_revision.map(|row| session_after(&row)).collect())

@@ -273,3 +273,101 @@ async fn a_size_is_tried_on_the_past_before_it_is_applied_and_two_promises_are_c
         assert!(advice.contains(text), "{text}: {advice}");
     }
 }
+
+#[tokio::test]
+async fn what_is_told_of_the_evidence_leads_to_the_sessions_that_it_is_told_of() {
+    let world = World::start().await;
+    for (number, memory) in [700.0, 900.0, 800.0].into_iter().enumerate() {
+        ended(&world, &format!("s{number}"), memory).await;
+    }
+    world.session("s9", "running").await;
+    let trial = json!({"reason": "a trial"});
+    world.post("/api/lablet-sessions/s1/evidence-exclusion", &trial).await.expect(200);
+    world.settle().await;
+    let shown = page(&world, VIEWER, "/definitions/d1").await;
+    for (told, code, session) in [("excluded by somebody", "excluded", "s1"), ("still running", "still_running", "s9")]
+    {
+        let link = link_after(&shown, told);
+        assert_eq!(link, format!("/definitions/d1/evidence?left_out={code}"));
+        let listed = page(&world, VIEWER, &link).await;
+        assert_eq!(listed.matches("<tr id=\"e-").count(), 1, "{listed}");
+        assert!(listed.contains(&format!("<tr id=\"e-{session}\"")), "{listed}");
+        assert!(listed.contains("All that ended"), "{listed}");
+    }
+    let sessions = async |query: &str| -> Vec<String> {
+        let path = format!("/api/lablet-definitions/d1/evidence?{query}");
+        let answer = world.get(&path).await.expect(200).body;
+        let id = |row: &serde_json::Value| row["session_id"].as_str().unwrap().to_owned();
+        answer["items"].as_array().unwrap().iter().map(id).collect()
+    };
+    assert_eq!(sessions("left_out=excluded").await, ["s1"]);
+    assert_eq!(sessions("mixed=workers&value=w1").await, ["s2", "s0"], "those that count");
+    assert_eq!(sessions("mixed=workers&value=w2").await, Vec::<String>::new());
+    assert_eq!(sessions("mixed=cml_versions").await, ["s2", "s0"], "of which it is unknown");
+    let first = world.get("/api/lablet-definitions/d1/evidence?mixed=workers&value=w1&limit=1").await.expect(200).body;
+    let cursor = first["next_cursor"].as_str().unwrap();
+    assert_eq!(sessions(&format!("mixed=workers&value=w1&cursor={cursor}")).await, ["s0"]);
+    for (query, field) in [
+        ("left_out=excluded&mixed=workers", "mixed"),
+        ("value=w1", "value"),
+        ("mixed=revisions&value=first", "value"),
+        ("left_out=forgotten", "left_out"),
+    ] {
+        let refused = world.get(&format!("/api/lablet-definitions/d1/evidence?{query}")).await;
+        refused.problem(400, "invalid-input", Some(field));
+    }
+}
+
+/// Copies the rows of a session in a table, under ids and positions of their own, each a little later than the one before.
+async fn copy_sessions(world: &World, table: &str, key: &str, count: u32) {
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT column_name::text, data_type::text FROM information_schema.columns
+          WHERE table_schema || '.' || table_name = $1 AND is_generated = 'NEVER'",
+    )
+    .bind(table)
+    .fetch_all(&world.owner())
+    .await
+    .unwrap();
+    let value = |(name, data_type): &(String, String)| match name.as_str() {
+        name if name == key => "'copy-' || n".to_owned(),
+        "created_position" | "ended_position" | "position" => {
+            let earlier = "'0000000000-' || lpad(n::text, 20, '0') || '-0000000000000000000'";
+            format!("CASE WHEN s.{name} IS NOT NULL THEN {earlier} END")
+        }
+        "memory_mb" => "s.memory_mb + n % 500".to_owned(),
+        _ if data_type.starts_with("timestamp") => format!("s.\"{name}\" + n * interval '1 second'"),
+        _ => format!("s.\"{name}\""),
+    };
+    let names: Vec<String> = columns.iter().map(|(name, _)| format!("\"{name}\"")).collect();
+    let values: Vec<String> = columns.iter().map(value).collect();
+    let statement = format!(
+        "INSERT INTO {table} ({}) SELECT {} FROM {table} s, generate_series(1, {count}) n WHERE s.{key} = 's1'",
+        names.join(", "),
+        values.join(", ")
+    );
+    let copied = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&world.owner()).await.unwrap();
+    assert_eq!(copied.rows_affected(), u64::from(count), "{table}");
+}
+
+#[tokio::test]
+async fn the_page_of_a_definition_of_10_000_sessions_stays_below_150_kb() {
+    let world = World::start().await;
+    for (number, memory) in [700.0, 900.0, 800.0, 850.0].into_iter().enumerate() {
+        ended(&world, &format!("s{number}"), memory).await;
+    }
+    let trial = json!({"reason": "x".repeat(2_000)});
+    world.post("/api/lablet-sessions/s0/evidence-exclusion", &trial).await.expect(200);
+    world.settle().await;
+    for (table, key) in [
+        ("read_sessions.sessions", "id"),
+        ("read_observations.observed_sessions", "session_id"),
+        ("read_demands.sessions", "session_id"),
+        ("read_advice.sessions", "session_id"),
+    ] {
+        copy_sessions(&world, table, key, 10_000).await;
+    }
+    for path in ["/definitions/d1", "/definitions/d1?sessions=200", "/definitions/d1/evidence"] {
+        let bytes = page(&world, VIEWER, path).await.len();
+        assert!(bytes < 150_000, "{path}: {bytes} bytes");
+    }
+}

@@ -7,6 +7,7 @@ use domain::advice_policy::Promise;
 use domain::lablet_definition::{Finding, ProposalCommand, ProposalStatus, ProposalStep};
 use domain::lablet_session::SessionStatus;
 use domain::resource::Resource;
+use projections::read_models::advice::evidence::EvidenceFilter;
 use projections::read_models::advice::proposals::ProposalFilter;
 use projections::read_models::advice::score::AdviceScoreFilter;
 use projections::rebuild::RebuildOptions;
@@ -214,7 +215,7 @@ async fn evidence_is_listed_with_what_was_advised_before_it_and_why_it_does_not_
     fleet(&world, 4).await;
     world.count_evidence("ospf-2", false).await;
     world.settle_one(ReadModel::Advice).await;
-    let page = world.projections.evidence(&id("ospf"), &PageRequest::first(3)).await.unwrap();
+    let page = world.projections.evidence(&id("ospf"), &EvidenceFilter::All, &PageRequest::first(3)).await.unwrap();
     let ids: Vec<&str> = page.items.iter().map(|row| row.session_id.as_str()).collect();
     assert_eq!((ids, page.unreadable.len()), (vec!["ospf-3", "ospf-2", "ospf-1"], 0));
     let newest = &page.items[0];
@@ -225,7 +226,7 @@ async fn evidence_is_listed_with_what_was_advised_before_it_and_why_it_does_not_
     let excluded = page.items[1].exclusion.as_ref().unwrap();
     assert_eq!((excluded.reason.as_str(), excluded.excluded_by.as_str()), ("a trial", "admin:ada"));
     let rest = PageRequest { limit: 3, cursor: page.next };
-    let rest = world.projections.evidence(&id("ospf"), &rest).await.unwrap();
+    let rest = world.projections.evidence(&id("ospf"), &EvidenceFilter::All, &rest).await.unwrap();
     assert_eq!((rest.items.len(), rest.items[0].session_id.as_str(), rest.next), (1, "ospf-0", None));
     let one = world.projections.session_evidence(&"ospf-2".parse().unwrap()).await.unwrap();
     assert_eq!(one.as_ref(), Some(&page.items[1]));

@@ -90,11 +90,15 @@ impl World {
     }
 
     pub(crate) async fn session(&self, id: &str, definition: &str) -> Position {
+        self.session_of_revision(id, definition, 1).await
+    }
+
+    pub(crate) async fn session_of_revision(&self, id: &str, definition: &str, revision: u32) -> Position {
         let ids = SessionIds {
             session_id: SessionId::parse(id).unwrap(),
             definition_id: DefinitionId::parse(definition).unwrap(),
             definition_version: serde_json::from_value(json!("1.2.0")).unwrap(),
-            definition_revision: 1,
+            definition_revision: revision,
         };
         let command = LabletSessionCommand::Create {
             ids,

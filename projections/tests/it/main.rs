@@ -4,6 +4,7 @@
 mod advice;
 mod analytics;
 mod any_command;
+mod evidence;
 mod fed_by_the_bus;
 mod given;
 #[path = "../../../domain/tests/it/hostile.rs"]

@@ -4,6 +4,7 @@ use app::log::Position;
 use domain::lablet_definition::{ProposalCommand, ProposalStatus, ProposalStep};
 use domain::resource::Resource;
 use domain::{DefinitionId, ProposalId, SessionId};
+use projections::read_models::advice::evidence::EvidenceFilter;
 use projections::read_models::advice::proposals::ProposalFilter;
 use projections::read_models::advice::score::AdviceScoreFilter;
 use projections::{PageRequest, ReadModel};
@@ -54,7 +55,7 @@ async fn ask_for_advice(world: &World, earlier: Position, spoilt: &str) {
         check(spoilt, reads.learnt_topology_change(&id).await);
         check(spoilt, reads.session_evidence(&session).await);
         check(spoilt, reads.proposal(&ProposalId::parse(format!("p-{definition}")).unwrap()).await);
-        let evidence = check(spoilt, reads.evidence(&id, &request).await).unwrap();
+        let evidence = check(spoilt, reads.evidence(&id, &EvidenceFilter::All, &request).await).unwrap();
         // A session whose definition is spoilt is missing here, and one whose end is, that has none, is listed.
         assert!((2..=4).contains(&(evidence.items.len() + evidence.unreadable.len())), "{spoilt}");
         let own = AdviceScoreFilter { definition_id: Some(id), resource: Some(Resource::MemoryMb) };

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use advice::left_out::LeftOutCode;
+use advice::mixture::Condition;
 use app::commands::Commands;
 use askama::Template;
 use askama::filters::HtmlSafe;
@@ -15,13 +17,14 @@ use domain::resource::Resource;
 use domain::text::Prose;
 use domain::{DefinitionId, SessionId};
 use projections::read_models::advice::SessionAdvice;
-use projections::read_models::advice::evidence::EvidenceRow;
+use projections::read_models::advice::evidence::{EvidenceFilter, EvidenceRow};
 use projections::read_models::definitions::DefinitionRow;
 use projections::{PageRequest, ReadError, ReadModel};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use uuid::Uuid;
 
 use super::amounts::{self, amount};
+use crate::advice::evidence::EvidenceQuery;
 use crate::authentication::Role;
 use crate::caller::{Asking, Caller, Viewing};
 use crate::lablet_definitions::show::row;
@@ -38,10 +41,10 @@ use crate::queries::Queries;
 
 /// Sessions on one page.
 const ROWS: u32 = 30;
-/// The newest sessions that are looked at for whether they count.
-const LOOKED_AT: u32 = 200;
+/// Excluded sessions that are told on pages that show sessions.
+const MOST_EXCLUDED: u32 = 200;
 
-/// The sessions of a definition that do not count, of the newest, with who says so and why.
+/// The sessions of a definition that somebody excluded, the newest, with who says so and why.
 ///
 /// # Errors
 /// The database does not answer.
@@ -49,7 +52,8 @@ pub(crate) async fn excluded_sessions(
     queries: &Queries,
     id: &DefinitionId,
 ) -> Result<BTreeMap<SessionId, String>, ReadError> {
-    let newest = queries.evidence(id, &PageRequest::first(LOOKED_AT)).await?;
+    let of_them = EvidenceFilter::LeftOut(LeftOutCode::Excluded);
+    let newest = queries.evidence(id, &of_them, &PageRequest::first(MOST_EXCLUDED)).await?;
     let excluded = newest.items.into_iter().filter_map(|row| {
         let why = row.exclusion?;
         Some((row.session_id, format!("excluded by {}: {}", why.excluded_by, why.reason)))
@@ -160,22 +164,57 @@ struct ListedSession {
     exclusion: Exclusion,
 }
 
-/// What the page is asked for.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EvidenceQuery {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cursor: Option<String>,
-}
-
 #[derive(Template)]
 #[template(path = "advice/evidence.html")]
 struct EvidencePage {
     shell: Shell,
     definition: DefinitionRow,
     sessions: Vec<ListedSession>,
+    /// Which sessions these are; `None`: all that ended.
+    filter: Option<String>,
     is_first: bool,
     next: Option<String>,
+}
+
+/// The address of the sessions that an answer leaves out for a reason.
+pub(crate) fn left_out_address(id: &DefinitionId, code: &LeftOutCode) -> String {
+    evidence_address(id, &EvidenceQuery { left_out: Some(*code), ..EvidenceQuery::default() })
+}
+
+/// The address of the sessions of one value of what they differ in.
+pub(crate) fn mixed_address(id: &DefinitionId, condition: &Condition, value: &Option<String>) -> String {
+    let value = value.clone();
+    evidence_address(id, &EvidenceQuery { mixed: Some(*condition), value, ..EvidenceQuery::default() })
+}
+
+fn evidence_address(id: &DefinitionId, query: &EvidenceQuery) -> String {
+    address(&format!("/definitions/{id}/evidence"), query)
+}
+
+/// Which sessions a filter leaves.
+fn filter_words(filter: &EvidenceFilter) -> Option<String> {
+    Some(match filter {
+        EvidenceFilter::All => return None,
+        EvidenceFilter::LeftOut(LeftOutCode::StillRunning) => "that still run".to_owned(),
+        EvidenceFilter::LeftOut(LeftOutCode::NeverObserved) => "that were never observed".to_owned(),
+        EvidenceFilter::LeftOut(LeftOutCode::NoEvidence) => "that were observed while nothing ran".to_owned(),
+        EvidenceFilter::LeftOut(LeftOutCode::Contradiction) => "with a total that contradicts its own nodes".to_owned(),
+        EvidenceFilter::LeftOut(LeftOutCode::UnknownDemand) => "of which some demand is unknown".to_owned(),
+        EvidenceFilter::LeftOut(LeftOutCode::Excluded) => "that somebody excluded".to_owned(),
+        EvidenceFilter::LeftOut(LeftOutCode::Boot) => "that needed more while booting than afterwards".to_owned(),
+        EvidenceFilter::Mixed(condition, value) => {
+            let value = value.as_deref().unwrap_or("unknown");
+            let words = match condition {
+                Condition::Topologies => "of the topology",
+                Condition::Revisions => "of revision",
+                Condition::CmlVersions => "on the version of CML",
+                Condition::Workers => "on the worker",
+                Condition::WorkerShort => "whose worker was short:",
+                Condition::Sources => "measured by",
+            };
+            format!("that count, {words} {value}")
+        }
+    })
 }
 
 pub(crate) async fn list(
@@ -188,8 +227,10 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
     let definition = row(&queries, &id).await?;
-    let request = Paging { limit: Some(ROWS), cursor: query.cursor.clone() }.request()?;
-    let found = ListPage::from(queries.evidence(&id, &request).await?);
+    let filter = query.filter()?;
+    let request = Paging { limit: Some(query.limit.unwrap_or(ROWS)), cursor: query.cursor.clone() }.request()?;
+    let found = ListPage::from(queries.evidence(&id, &filter, &request).await?);
+    let path = format!("/api/lablet-definitions/{id}/evidence");
     let listed = |row: EvidenceRow| ListedSession {
         link: SessionLink::new(&row.session_id, "#evidence"),
         needed: Resource::ALL.map(|resource| Needed::new(resource, &row)).into(),
@@ -199,13 +240,14 @@ pub(crate) async fn list(
     };
     page(&EvidencePage {
         shell: Shell::new(&visit, Section::Definitions)
-            .twin(format!("/api/lablet-definitions/{id}/evidence"))
+            .twin(address(&path, &EvidenceQuery { cursor: None, ..query.clone() }))
             .live(format!("/api/stream?definition_id={id}"))
             .without(found.unreadable),
+        filter: filter_words(&filter),
         is_first: query.cursor.is_none(),
         next: found
             .next_cursor
-            .map(|cursor| address(&format!("/definitions/{id}/evidence"), &EvidenceQuery { cursor: Some(cursor) })),
+            .map(|cursor| evidence_address(&id, &EvidenceQuery { cursor: Some(cursor), ..query.clone() })),
         sessions: found.items.into_iter().map(listed).collect(),
         definition,
     })

@@ -8,7 +8,7 @@ use domain::DefinitionId;
 use domain::advice_policy::Promise;
 use domain::demand::DemandSource;
 use domain::resource::Resource;
-use projections::read_models::advice::evidence::EvidenceRow;
+use projections::read_models::advice::evidence::{EvidenceFilter, EvidenceRow};
 use projections::read_models::advice::recommendation::RecommendationExplanation;
 use projections::read_models::definitions::DefinitionRow;
 use projections::{PageRequest, ReadModel};
@@ -114,7 +114,7 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
     let definition = row(&queries, &id).await?;
-    let newest = queries.evidence(&id, &PageRequest::first(SESSIONS)).await?;
+    let newest = queries.evidence(&id, &EvidenceFilter::All, &PageRequest::first(SESSIONS)).await?;
     let mut ended = newest.items;
     ended.reverse();
     let as_of = position(&query, &ended);

@@ -12,6 +12,7 @@ use domain::lablet_definition::{ProposalKind, ProposalStatus, ProposalStep, Reso
 use domain::resource::Resource;
 use domain::text::Prose;
 use domain::{DefinitionId, ProposalId};
+use projections::read_models::advice::evidence::{EvidenceFilter, EvidenceRow};
 use projections::read_models::advice::proposals::ProposalRow;
 use projections::{PageRequest, ReadError, ReadModel};
 use serde::Deserialize;
@@ -111,8 +112,8 @@ impl VerificationState {
                 .collect::<Vec<_>>();
             return Ok(Some(Self::DidNotHold { sessions, short: short.join(", ") }));
         }
-        let newest = queries.evidence(&row.definition_id, &PageRequest::first(LOOKED_AT)).await?;
-        let is_known = |session: &&projections::read_models::advice::evidence::EvidenceRow| {
+        let newest = queries.evidence(&row.definition_id, &EvidenceFilter::All, &PageRequest::first(LOOKED_AT)).await?;
+        let is_known = |session: &&EvidenceRow| {
             session.exclusion.is_none()
                 && Some(session.definition_revision) == row.revision
                 && Resource::ALL.into_iter().any(|resource| resource.part(&session.demands).steady.is_some())

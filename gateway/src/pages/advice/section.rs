@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::amounts::{self, amount, kind, of_a_hundred, sentence, stated_if_known};
 use super::back_test::BackTestTable;
+use super::evidence;
 use super::promise_curve::{DRAWN, PromiseCurve, PromisedSize};
 use super::size_bars::SizeBars;
 use super::topology_view::{TopologyView, kind_row};

@@ -1,10 +1,12 @@
 //! The sessions that are evidence of what a definition needs, excluded ones too.
 
+use advice::left_out::LeftOutCode;
+use advice::mixture::Condition;
 use app::log::Position;
 use chrono::{DateTime, Utc};
-use domain::demand::{ByResource, Demand};
+use domain::demand::{ByResource, Demand, DemandSource};
 use domain::evidence::{Contradiction, NoEvidence};
-use domain::{DefinitionId, SessionId, WorkerId};
+use domain::{DefinitionId, Invalid, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
@@ -87,25 +89,140 @@ const SELECT: &str = "
                                         'event_id', x.event_id)
                  FROM read_advice.exclusions x WHERE x.session_id = s.session_id
                 ORDER BY x.position DESC LIMIT 1) END AS exclusion,
-           s.running_at, s.ended_at, s.ended_event_id, s.ended_position, s.position
+           s.running_at, s.running_position, s.ended_at, s.ended_event_id, s.ended_position, s.position
       FROM read_advice.sessions s WHERE true";
 
-fn select() -> QueryBuilder<Postgres> {
-    QueryBuilder::new(page::select("session_id", "ended_position") + SELECT)
+/// Which sessions of a definition are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum EvidenceFilter {
+    /// All that ended.
+    #[default]
+    All,
+    /// Those that an answer leaves out, or of which it leaves something out.
+    LeftOut(LeftOutCode),
+    /// Those that count, of one value of what they differ in, as the answer names it; `None`: of which it is unknown.
+    Mixed(Condition, Option<String>),
+}
+
+/// That a session counts: nobody excluded it, and it knows some demand.
+const COUNTS: &str = " AND NOT s.excluded AND coalesce(s.cpu_cores, s.memory_mb, s.storage_mb) IS NOT NULL";
+
+/// By what the demands of a session were measured: by snapshots where any was.
+const SOURCE: &str = "(SELECT CASE WHEN bool_or(d #>> '{demand,source}' = 'snapshot') THEN 'snapshot'
+                                   WHEN bool_or(d #>> '{demand,source}' = 'profile') THEN 'profile' END
+                         FROM jsonb_path_query(s.demands, '$.*') d)";
+
+impl EvidenceFilter {
+    /// The column by which the sessions are in order: when they ended, or began to run.
+    fn order(&self) -> &'static str {
+        match self {
+            Self::LeftOut(LeftOutCode::StillRunning) => "running_position",
+            Self::All | Self::LeftOut(_) | Self::Mixed(..) => "ended_position",
+        }
+    }
+
+    /// Adds what has to be true of a session.
+    fn restrict(&self, query: &mut QueryBuilder<Postgres>) -> Result<(), Invalid> {
+        match self {
+            Self::All => {}
+            Self::LeftOut(code) => {
+                query.push(left_out(*code));
+            }
+            Self::Mixed(condition, value) => {
+                query.push(COUNTS);
+                mixed(*condition, value.as_deref(), query)?;
+            }
+        }
+        query.push(match self {
+            Self::LeftOut(LeftOutCode::StillRunning) => {
+                " AND s.ended_position IS NULL AND s.running_position IS NOT NULL"
+            }
+            Self::All | Self::LeftOut(_) | Self::Mixed(..) => " AND s.ended_position IS NOT NULL",
+        });
+        Ok(())
+    }
+}
+
+/// What is true of the sessions that are left out for this reason, by the rule of [`super::recommendation`].
+fn left_out(code: LeftOutCode) -> &'static str {
+    match code {
+        LeftOutCode::StillRunning => "",
+        LeftOutCode::NeverObserved => " AND NOT s.excluded AND s.observation_count = 0",
+        LeftOutCode::NoEvidence => " AND NOT s.excluded AND s.no_evidence IS NOT NULL",
+        LeftOutCode::Contradiction => " AND NOT s.excluded AND s.contradictions <> '[]'",
+        LeftOutCode::UnknownDemand => {
+            " AND NOT s.excluded AND s.observation_count > 0
+              AND (s.cpu_cores IS NULL OR s.memory_mb IS NULL OR s.storage_mb IS NULL)"
+        }
+        LeftOutCode::Excluded => " AND s.excluded",
+        // Numbers of JSON are compared as such, whatever else a row that cannot be read holds.
+        LeftOutCode::Boot => {
+            " AND NOT s.excluded AND EXISTS (SELECT 1 FROM jsonb_path_query(s.demands, '$.*') d
+                  WHERE d #> '{boot,value}' > d #> '{demand,value}')"
+        }
+    }
+}
+
+/// Adds that a condition has this value; `None`: that it is unknown.
+fn mixed(condition: Condition, value: Option<&str>, query: &mut QueryBuilder<Postgres>) -> Result<(), Invalid> {
+    let invalid = |expected: &str| Invalid::new("value", "is none of this condition", expected);
+    let column = match condition {
+        Condition::Topologies => "s.topology_key",
+        Condition::Revisions => "s.definition_revision",
+        Condition::CmlVersions => "s.cml_version",
+        Condition::Workers => "s.worker_id",
+        Condition::WorkerShort => "s.worker_short",
+        Condition::Sources => SOURCE,
+    };
+    query.push(" AND ").push(column);
+    let Some(value) = value else {
+        query.push(" IS NULL");
+        return Ok(());
+    };
+    query.push(" = ");
+    match condition {
+        Condition::Revisions => {
+            let revision = value.parse::<i32>().map_err(|_| invalid("a revision of the definition"))?;
+            query.push_bind(revision);
+        }
+        Condition::WorkerShort => {
+            let short = value.parse::<bool>().map_err(|_| invalid("true or false"))?;
+            query.push_bind(short);
+        }
+        Condition::Sources => {
+            let source = [DemandSource::Snapshot, DemandSource::Profile].into_iter().find(|one| one.name() == value);
+            query.push_bind(source.ok_or_else(|| invalid("profile or snapshot"))?.name());
+        }
+        Condition::Topologies | Condition::CmlVersions | Condition::Workers => {
+            query.push_bind(value.to_owned());
+        }
+    }
+    Ok(())
+}
+
+fn select(order: &str) -> QueryBuilder<Postgres> {
+    QueryBuilder::new(page::select("session_id", order) + SELECT)
 }
 
 impl Projections {
     /// The sessions that are evidence of a definition's need, excluded ones too; the one that ended last comes first.
     ///
     /// # Errors
-    /// The cursor is none of this list's, or the database does not answer.
-    pub async fn evidence(&self, id: &DefinitionId, request: &PageRequest) -> Result<Page<EvidenceRow>, ReadError> {
-        let mut query = select();
-        query.push(" AND s.ended_position IS NOT NULL AND s.definition_id = ").push_bind(id.to_string());
+    /// The filter or the cursor is none of this list's, or the database does not answer.
+    pub async fn evidence(
+        &self,
+        id: &DefinitionId,
+        filter: &EvidenceFilter,
+        request: &PageRequest,
+    ) -> Result<Page<EvidenceRow>, ReadError> {
+        let order = filter.order();
+        let mut query = select(order);
+        filter.restrict(&mut query).map_err(ReadError::Invalid)?;
+        query.push(" AND s.definition_id = ").push_bind(id.to_string());
         if let Some(after) = request.position().map_err(ReadError::Invalid)? {
-            query.push(" AND s.ended_position < ").push_bind(after);
+            query.push(format!(" AND s.{order} < ")).push_bind(after);
         }
-        query.push(" ORDER BY s.ended_position DESC LIMIT ").push_bind(request.fetch()).push(") r");
+        query.push(format!(" ORDER BY s.{order} DESC LIMIT ")).push_bind(request.fetch()).push(") r");
         self.page_of(LIST, query, request).await
     }
 
@@ -114,7 +231,7 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn session_evidence(&self, id: &SessionId) -> Result<Option<EvidenceRow>, ReadError> {
-        let mut query = select();
+        let mut query = select("ended_position");
         query.push(" AND s.session_id = ").push_bind(id.to_string()).push(") r");
         self.row_of(LIST, query).await
     }
