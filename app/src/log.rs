@@ -147,7 +147,7 @@ impl std::fmt::Debug for Log {
 pub fn pool(database_url: &str, most_connections: u32) -> Result<PgPool, sqlx::Error> {
     let options: PgConnectOptions = database_url.parse().map_err(|_| {
         sqlx::Error::Configuration(
-            "the database's address is not of the form postgres://user:password@host/database".into(),
+            "the database's address is not of the form postgresql://user:password@host/database".into(),
         )
     })?;
     Ok(PgPoolOptions::new()

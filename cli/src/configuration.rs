@@ -30,7 +30,7 @@ use crate::secret::Secret;
 /// Where the log is.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct DatabaseArguments {
-    /// The Postgres that holds the log and the read models, postgres://user:password@host/database.
+    /// The Postgres that holds the log and the read models, postgresql://user:password@host/database.
     #[arg(long, env = "LABLET_DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: Option<Secret>,
     /// Data folder of `lablet up`, where the database is looked up unless it is given.

@@ -157,7 +157,7 @@ impl PostgresServer {
         }
     }
 
-    /// `postgres://` URL of a database, as superuser with password.
+    /// `postgresql://` URL of a database, as superuser with password.
     pub fn url(&self, database: &str) -> String {
         url(SUPERUSER, &self.password, self.port, database)
     }
@@ -253,7 +253,7 @@ impl PostgresServer {
 }
 
 pub(crate) fn url(user: &str, password: &str, port: u16, database: &str) -> String {
-    format!("postgres://{user}:{password}@127.0.0.1:{port}/{database}")
+    format!("postgresql://{user}:{password}@127.0.0.1:{port}/{database}")
 }
 
 pub(crate) fn check_name(name: &str) -> Result<(), ServerError> {

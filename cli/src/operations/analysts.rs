@@ -94,6 +94,8 @@ async fn give_a_new_password(url: &Secret, name: &str) -> anyhow::Result<()> {
 pub(crate) fn address(url: &Secret, login: &str, password: &Secret) -> anyhow::Result<Secret> {
     let mut url = Url::parse(url.reveal()).map_err(|_| anyhow::anyhow!("the database's address is no URL"))?;
     let unchangeable = |()| anyhow::anyhow!("the database's address has no place for a user");
+    // The scheme that every library knows; some know the short one no more.
+    url.set_scheme("postgresql").map_err(unchangeable)?;
     url.set_username(login).map_err(unchangeable)?;
     url.set_password(Some(password.reveal())).map_err(unchangeable)?;
     url.as_str().parse().map_err(anyhow::Error::msg)
@@ -187,6 +189,6 @@ mod tests {
     fn an_address_has_its_login_and_the_same_database() {
         let owner: Secret = "postgres://owner:secret@db.example.org:5433/lablet".parse().unwrap();
         let address = address(&owner, "grafana", &"p".parse().unwrap()).unwrap();
-        assert_eq!(address.reveal(), "postgres://grafana:p@db.example.org:5433/lablet");
+        assert_eq!(address.reveal(), "postgresql://grafana:p@db.example.org:5433/lablet");
     }
 }

@@ -25,7 +25,7 @@ fn the_command_finds_the_servers_and_its_exit_code_is_passed_on() {
     assert_eq!(output.status.code(), Some(7));
     let said = String::from_utf8(output.stdout).unwrap();
     let words: Vec<&str> = said.split_whitespace().collect();
-    assert!(words[0].starts_with("postgres://postgres:"), "{said}");
+    assert!(words[0].starts_with("postgresql://postgres:"), "{said}");
     assert!(words[1].starts_with("nats://t1:"), "{said}");
     assert!(words[2].parse::<u16>().is_ok(), "{said}");
     assert!(is_empty(folder.path()));
