@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
-pub use deviations::{DefinitionDeviation, Deviation, Resource};
+pub use deviations::{DefinitionDeviation, Deviation, Resource, ResourceDeviation};
 pub use nodes::{NodeDetail, NodeFilter, NodeRow, NodesSource, SessionNodes};
 pub use of_definition::{Aggregate, DefinitionObservations, ObservedSession, Spread};
 pub use profiles::{ObservedNodeProfile, ObservedProfile};

@@ -35,6 +35,9 @@ async fn the_definition_that_is_off_by_most_comes_first() {
     assert_eq!((twice.sessions, twice.cpu_cores.configured, twice.cpu_cores.observed_max), (2, 2, Some(3.2)));
     assert_eq!((twice.cpu_cores.needed, twice.cpu_cores.known_sessions), (Some(4), 2));
     assert_eq!((twice.memory_gb.needed, twice.memory_gb.ratio), (Some(4), Some(1.0)));
+    let memory = &twice.resources.memory_mb;
+    assert_eq!((memory.configured, memory.needed), (4096.0, Some(4096.0)), "in one unit, as observed");
+    assert_eq!(memory.observed_max, twice.memory_gb.observed_max);
     let storage = &twice.storage_gb;
     assert_eq!((storage.observed_max, storage.needed, storage.ratio, storage.unknown_sessions), (None, None, None, 2));
     assert_eq!(storage.observed_max_event_id, None);

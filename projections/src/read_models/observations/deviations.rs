@@ -4,6 +4,7 @@
 //! the two are compared: one that cannot be put better is not off.
 
 use domain::DefinitionId;
+use domain::demand::ByResource;
 use domain::lablet_definition::DefinitionVersion;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,10 +42,12 @@ pub struct DefinitionDeviation {
     pub ratio: f64,
     /// Cores.
     pub cpu_cores: Deviation,
-    /// GB of memory, observed in MB.
+    /// GB of memory, observed in MB: `resources` has one unit for both.
     pub memory_gb: Deviation,
-    /// GB of storage, observed in MB.
+    /// GB of storage, observed in MB: `resources` has one unit for both.
     pub storage_gb: Deviation,
+    /// The same, all amounts of a resource in cores or MB.
+    pub resources: ByResource<ResourceDeviation>,
     /// Read models that do not show the definition as it is: it is compared as it was. Left out where all do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parked: Vec<Parked>,
@@ -81,6 +84,17 @@ pub struct Deviation {
     pub unknown_sessions: u64,
 }
 
+/// One resource, configured beside observed, in one unit: cores or MB.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ResourceDeviation {
+    /// What the definition says.
+    pub configured: f64,
+    /// The greatest that a session had, nominal, of storage measured. Null: no session knows it.
+    pub observed_max: Option<f64>,
+    /// The greatest, rounded up to whole cores or GB, as a definition states them. Null: unknown.
+    pub needed: Option<f64>,
+}
+
 /// One resource in SQL: its name, the configured column, the observed one and how much of it makes one of the configured.
 const RESOURCES: [(&str, &str, &str, f64); 3] = [
     ("cpu_cores", "cpu_cores", "cpu_cores", 1.0),
@@ -106,6 +120,7 @@ fn statement(limit: u32) -> String {
         format!("CASE WHEN {observed} IS NOT NULL THEN greatest(ceil({observed} / {unit:?} - 1e-9), 1) END")
     };
     let (mut greatest, mut ratios, mut sums, mut objects) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut resources = Vec::new();
     for (name, configured, observed, unit) in RESOURCES {
         let most = MOST_OF_A_RESOURCE * unit;
         let known = format!("(CASE WHEN {observed} BETWEEN 0 AND {most:?} THEN {observed} END)");
@@ -123,10 +138,15 @@ fn statement(limit: u32) -> String {
                  'ratio', ({needs}) / nullif(d.{configured}, 0), 'known_sessions', s.{observed}_known,
                  'unknown_sessions', s.sessions - s.{observed}_known) AS {name}"
         ));
+        resources.push(format!(
+            "'{observed}', json_build_object('configured', d.{configured} * {unit:?}::double precision,
+                 'observed_max', s.{observed}, 'needed', ({needs}) * {unit:?})"
+        ));
     }
     format!(
         "{begin}
-             SELECT d.id AS definition_id, d.name, d.version, d.revision, s.sessions, d.resource, d.ratio, {objects}
+             SELECT d.id AS definition_id, d.name, d.version, d.revision, s.sessions, d.resource, d.ratio, {objects},
+                    json_build_object({resources}) AS resources
                FROM (SELECT d.*, off.resource, off.ratio
                        FROM read_definitions.definitions d
                       CROSS JOIN LATERAL (SELECT {greatest} FROM ({values}) newest) seen
@@ -142,6 +162,7 @@ fn statement(limit: u32) -> String {
             &parked::column(AggregateKind::Definition, "r.definition_id")
         ),
         objects = objects.join(", "),
+        resources = resources.join(", "),
         greatest = greatest.join(", "),
         ratios = ratios.join(", "),
         sums = sums.join(", "),
