@@ -16,6 +16,6 @@ pub use self::crowd::Crowd;
 pub use self::lablet::people::sign_in_by_link;
 pub use self::lablet::{Lablet, LabletOptions, Refused, install_tls};
 pub use self::oidc_provider::{Consent, OidcProvider};
-pub use self::python::python;
+pub use self::python::{python, python_with_its_packages};
 pub use self::schemathesis::schemathesis;
 pub use self::waiting::eventually;

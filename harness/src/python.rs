@@ -11,6 +11,11 @@ use tokio::sync::OnceCell;
 /// What the programs need, pinned.
 const PACKAGES: [&str; 3] = ["nats-py==2.16.0", "cloudevents==2.2.0", "jsonschema==4.26.0"];
 
+/// How long a program may take, on a busy machine.
+const ENDED_WITHIN: Duration = Duration::from_secs(180);
+/// How long its packages may take to come, up to a few hundred megabytes.
+const INSTALLED_WITHIN: Duration = Duration::from_secs(600);
+
 /// Runs a program of `harness/tests/python` and gives what it printed.
 ///
 /// # Errors
@@ -19,7 +24,20 @@ pub async fn python(script: &str, arguments: &[&str]) -> anyhow::Result<String> 
     static ENVIRONMENT: OnceCell<PathBuf> = OnceCell::const_new();
     let environment = ENVIRONMENT.get_or_try_init(|| virtual_environment("python-journeys", &PACKAGES)).await?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
-    run(Command::new(environment.join("bin/python")).arg(script).args(arguments)).await
+    run(Command::new(environment.join("bin/python")).arg(script).args(arguments), ENDED_WITHIN).await
+}
+
+/// Runs a program of `harness/tests/python` with the packages that the file beside it pins, and gives what it printed.
+///
+/// # Errors
+/// As of [`python`].
+pub async fn python_with_its_packages(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
+    let packages = std::fs::read_to_string(programs.join(program).with_extension("txt"))?;
+    let packages: Vec<&str> = packages.lines().collect();
+    let environment = virtual_environment(&format!("python-{program}"), &packages).await?;
+    let script = programs.join(program).with_extension("py");
+    run(Command::new(environment.join("bin/python")).arg(script).args(arguments), ENDED_WITHIN).await
 }
 
 /// A virtual environment with these packages, below the target folder, made once.
@@ -34,16 +52,15 @@ pub(crate) async fn virtual_environment(name: &str, packages: &[&str]) -> anyhow
     if std::fs::read_to_string(&complete).is_ok_and(|found| found == packages.join("\n")) {
         return Ok(folder);
     }
-    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder)).await?;
-    run(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(packages)).await?;
+    run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), INSTALLED_WITHIN).await?;
+    run(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(packages), INSTALLED_WITHIN).await?;
     std::fs::write(&complete, packages.join("\n"))?;
     Ok(folder)
 }
 
-async fn run(command: &mut Command) -> anyhow::Result<String> {
+async fn run(command: &mut Command, within: Duration) -> anyhow::Result<String> {
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
-    let output =
-        tokio::time::timeout(Duration::from_secs(180), output).await.context("a Python program did not end")??;
+    let output = tokio::time::timeout(within, output).await.context("a Python program did not end")??;
     ensure!(output.status.success(), "a Python program failed: {}", String::from_utf8_lossy(&output.stderr));
     Ok(String::from_utf8(output.stdout)?)
 }

@@ -39,8 +39,11 @@ impl Cluster {
         Self { server, log, owner, analyst_url, _folder: folder }
     }
 
+    /// An analyst who wants to do harm: being read-only is a setting, which everybody may lift.
     async fn analyst(&self) -> PgConnection {
-        PgConnection::connect(&self.analyst_url).await.unwrap()
+        let mut analyst = PgConnection::connect(&self.analyst_url).await.unwrap();
+        analyst.execute("SET default_transaction_read_only = off").await.unwrap();
+        analyst
     }
 
     async fn write(&self, id: &str) -> Position {
@@ -94,7 +97,7 @@ fn in_database(url: &str, database: &str) -> String {
 
 /// An analyst's transaction that has an id, which no right can be taken away for: every role may change itself.
 async fn transaction_with_id(session: &mut PgConnection) {
-    session.execute("BEGIN").await.unwrap();
+    session.execute("BEGIN READ WRITE").await.unwrap();
     session.execute("ALTER ROLE lablet_analyst SET work_mem = '1MB'").await.unwrap();
 }
 
@@ -242,6 +245,16 @@ async fn an_analyst_may_read_the_views_and_nothing_more() {
 }
 
 #[tokio::test]
+async fn an_analyst_finds_the_views_without_their_schema_and_is_read_only_unless_it_says_otherwise() {
+    let cluster = Cluster::start().await;
+    let mut analyst = PgConnection::connect(&cluster.analyst_url).await.unwrap();
+    analyst.execute("SELECT * FROM session_steps").await.unwrap();
+    let refused = analyst.execute("ALTER ROLE lablet_analyst PASSWORD 'mine'").await.unwrap_err();
+    assert_eq!(refused.as_database_error().unwrap().code().as_deref(), Some("25006"), "{refused}");
+    cluster.stop().await;
+}
+
+#[tokio::test]
 async fn every_login_of_analysts_has_the_limits_and_gets_them_back() {
     let cluster = Cluster::start().await;
     let watching = cluster.watch(Some(Duration::from_secs(30)));
@@ -263,6 +276,8 @@ async fn every_login_of_analysts_has_the_limits_and_gets_them_back() {
         ("lock_timeout", "5s"),
         ("work_mem", "16MB"),
         ("temp_file_limit", "1GB"),
+        ("search_path", "analytics_v1"),
+        ("default_transaction_read_only", "on"),
     ];
     for (setting, value) in limits {
         until(setting, async || (limit(setting).await == value).then_some(())).await;
@@ -275,6 +290,7 @@ async fn every_login_of_analysts_has_the_limits_and_gets_them_back() {
 
     let mut session = PgConnection::connect(&url).await.unwrap();
     for lifted in [
+        "SET default_transaction_read_only = off",
         "ALTER ROLE grafana SET statement_timeout = 0",
         "ALTER ROLE grafana IN DATABASE lablet SET statement_timeout = 0",
         "ALTER ROLE grafana IN DATABASE lablet RESET ALL",

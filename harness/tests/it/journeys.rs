@@ -1,6 +1,7 @@
 //! The whole system, as its users meet it.
 
 mod advice;
+mod analysts;
 mod demo;
 mod description;
 mod faults;

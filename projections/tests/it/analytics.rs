@@ -8,28 +8,36 @@ use tokio_util::sync::CancellationToken;
 
 use crate::given::{World, seen};
 
-const VIEWS: [&str; 20] = [
+const VIEWS: [&str; 25] = [
     "advice_misses",
     "advice_scores",
+    "definition_deviations",
     "definition_observation_totals",
     "definition_recommendations",
     "definition_revisions",
     "definitions",
+    "events",
     "freshness",
     "node_demands",
+    "node_interfaces",
     "node_pools",
     "observation_nodes",
     "observation_requests",
     "observations",
+    "observed_ports",
     "port_drift",
     "proposals",
     "session_demands",
     "session_evidence",
+    "session_steps",
     "sessions",
     "worker_pressure",
     "worker_pressure_spells",
     "workers",
 ];
+
+/// The greatest counter that an observation may have.
+const MOST_BYTES: u64 = 9_007_199_254_740_991;
 
 async fn lived_in() -> World {
     let world = World::new().await;
@@ -39,12 +47,19 @@ async fn lived_in() -> World {
     world.definition("bgp").await;
     world.running("s-1", "ospf").await;
     world.ask("s-1", "r-1").await;
-    let used = json!({"cpu_cores": 0.5, "memory_mb": 400, "disk_mb": 100});
+    let used = json!({"cpu_cores": 0.5, "memory_mb": 400, "disk_mb": 100, "disk_read_bytes": MOST_BYTES});
+    let interface =
+        json!({"interface_id": "i-1", "label": "Gi0/0", "slot": 0, "state": "STARTED", "ip4": ["10.0.0.1"]});
+    let serial = json!({"name": "PC_serial", "node_id": "n-1", "node_label": "PC", "outside": 5041, "kind": "serial",
+                        "line": 0, "l4_protocol": "tcp", "honoured": true});
+    let forward = json!({"name": "R1_ssh", "node_id": "n-2", "node_label": "R1", "outside": 5200, "kind": "forward",
+                         "transport": "tcp", "inside": 22, "l4_protocol": "tcp", "honoured": true});
     let drifted = json!({
         "observed_ports": {"PC_serial": 5041, "PC_vnc": 5142, "R1_ssh": 5200},
+        "ports": [serial, forward],
         "nodes": [{"node_id": "n-1", "label": "PC", "node_definition": "desktop", "ram_mb": 512, "cpus": 1},
                   {"node_id": "n-2", "label": "R1", "node_definition": "iosv", "ram_mb": 1024, "cpus": 1, "usage": used,
-                   "profile": {"steady": {"cpu_cores": {"peak": 0.75}}}}],
+                   "interfaces": [interface], "profile": {"steady": {"cpu_cores": {"peak": 0.75}}}}],
         "usage": {"memory_mb": 400, "storage_mb": 9},
         "profile": {"samples": 8, "missed_samples": 2, "steady": {"cpu_cores": {"peak": 0.75}}},
         "coverage": {"phase": "steady", "sampled_share": 0.8, "worker_short": true, "worker_short_of": ["cpu"]}
@@ -54,6 +69,9 @@ async fn lived_in() -> World {
         world.ended(&format!("s-1{number}"), "bgp", 1500.0 + 1000.0 * f64::from(number)).await;
     }
     world.propose("bgp", "p-1").await;
+    let observed = "SELECT event_id::text FROM events WHERE aggregate_id = 's-1' AND event_type LIKE '%observed'";
+    let evidence: String = sqlx::query_scalar(observed).fetch_one(&world.database.pool()).await.unwrap();
+    world.revise("ospf", 4, &[evidence]).await;
     world.settle().await;
     world
 }
@@ -80,7 +98,17 @@ async fn every_view_and_every_column_says_what_it_is() {
     .await
     .unwrap();
     assert_eq!(views.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), VIEWS);
-    assert!(views.iter().all(|(_, comment)| comment.as_ref().is_some_and(|text| text.contains("Source: "))));
+    for (view, comment) in &views {
+        let comment = comment.as_deref().unwrap_or_default();
+        for part in ["Source: ", "Key: ", "Joins: ", "Read model"] {
+            assert!(comment.contains(part), "{view}: {part} in {comment:?}");
+        }
+    }
+    let units: String = sqlx::query_scalar("SELECT obj_description('analytics_v1'::regnamespace, 'pg_namespace')")
+        .fetch_one(&world.database.pool())
+        .await
+        .unwrap();
+    assert!(units.contains("1 GB is 1024 MB"), "{units}");
     let columns: Vec<(String, String, String, Option<String>)> = sqlx::query_as(
         "SELECT c.relname::text, a.attname::text, format_type(a.atttypid, a.atttypmod),
                 col_description(c.oid, a.attnum)
@@ -98,6 +126,7 @@ async fn every_view_and_every_column_says_what_it_is() {
         );
         assert!(comment.contains("Source: "), "{view}.{column} names its source: {comment:?}");
         assert_ne!(type_name, "timestamp without time zone", "{view}.{column}");
+        assert_ne!(type_name, "numeric", "{view}.{column}: no library makes a whole number of it");
     }
     for view in VIEWS {
         assert!(columns.iter().any(|(of, column, ..)| of == view && column == "position"), "{view} has a position");
@@ -185,7 +214,7 @@ async fn an_analyst_sees_the_views_and_nothing_else() {
         "SELECT 1 FROM projection_discards",
         "SELECT 1 FROM read_sessions.sessions",
         "SELECT 1 FROM read_observations.checkpoint",
-        "DELETE FROM analytics_v1.sessions",
+        "DELETE FROM analytics_v1.workers",
         "CREATE TABLE public.mine (n integer)",
         "CREATE TABLE analytics_v1.mine (n integer)",
         "SET ROLE lablet_app",
@@ -224,4 +253,72 @@ async fn the_views_survive_a_rebuild_with_their_comments_and_rights() {
         .await
         .unwrap();
     assert_eq!(left, 0);
+}
+
+#[tokio::test]
+async fn the_views_answer_what_analysts_ask() {
+    let world = lived_in().await;
+    let analyst = analyst(&world).await;
+    let rows = |statement: &'static str| sqlx::query_scalar::<_, serde_json::Value>(statement).fetch_one(&analyst);
+    let steps = "SELECT jsonb_agg(jsonb_build_array(status, worker_id, duration_seconds, until IS NULL, actor)
+        ORDER BY sequence) FROM analytics_v1.session_steps WHERE session_id = 's-1'";
+    let by = "service:booking";
+    assert_eq!(
+        rows(steps).await.unwrap(),
+        json!([
+            ["pending", "cml-1", 1, false, by],
+            ["scheduled", "cml-1", 1, false, by],
+            ["instantiating", "cml-1", 1, false, by],
+            ["ready", "cml-1", 1, false, by],
+            ["running", "cml-1", null, true, by],
+        ]),
+        "what has not ended has no duration"
+    );
+    let events = "SELECT jsonb_build_array(count(*), count(DISTINCT position), min(payload_bytes) > 10,
+        count(*) FILTER (WHERE type = 'lablet_definition.revised.v1' AND actor = 'admin:ada'))
+        FROM analytics_v1.events";
+    let recorded: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&world.database.pool()).await.unwrap();
+    assert_eq!(rows(events).await.unwrap(), json!([recorded, recorded, true, 1]));
+    let ports = "SELECT jsonb_agg(jsonb_build_array(port_name, kind, inside_port, serial_line, observed_port,
+        allocated_port, layer4_protocol, honoured, node_label) ORDER BY port_name) FROM analytics_v1.observed_ports";
+    assert_eq!(
+        rows(ports).await.unwrap(),
+        json!([
+            ["PC_serial", "serial", null, 0, 5041, 5041, "tcp", true, "PC"],
+            ["R1_ssh", "forward", 22, null, 5200, null, "tcp", true, "R1"],
+        ])
+    );
+    let interfaces = "SELECT jsonb_agg(jsonb_build_array(node_label, label, slot, state, ip4_addresses, mac_address))
+        FROM analytics_v1.node_interfaces";
+    assert_eq!(rows(interfaces).await.unwrap(), json!([["R1", "Gi0/0", 0, "STARTED", ["10.0.0.1"], null]]));
+    let deviations = "SELECT jsonb_agg(jsonb_build_array(d.resource, d.configured, d.observed_max, d.needed, d.ratio,
+        d.known_session_count, d.unknown_session_count, e.type) ORDER BY d.resource)
+        FROM analytics_v1.definition_deviations d LEFT JOIN analytics_v1.events e ON e.event_id = d.observed_max_event_id
+       WHERE d.definition_id = 'ospf'";
+    let observed = "lablet_session.resources_observed.v1";
+    assert_eq!(
+        rows(deviations).await.unwrap(),
+        json!([
+            ["cpu_cores", 4, 2, 2, 0.5, 1, 0, observed],
+            ["memory_mb", 4096, 1536, 2048, 0.5, 1, 0, observed],
+            ["storage_mb", 10240, null, null, null, 0, 1, null],
+        ])
+    );
+    let revisions = "SELECT jsonb_agg(jsonb_build_array(r.revision, r.valid_from = r.revised_at, r.valid_to = n.valid_from,
+        cardinality(r.evidence_ids), (SELECT min(e.aggregate_id) FROM analytics_v1.events e
+                                       WHERE e.event_id = ANY (r.evidence_ids))) ORDER BY r.revision)
+        FROM analytics_v1.definition_revisions r
+        LEFT JOIN analytics_v1.definition_revisions n ON n.definition_id = r.definition_id AND n.revision = r.revision + 1
+       WHERE r.definition_id = 'ospf'";
+    assert_eq!(rows(revisions).await.unwrap(), json!([[1, true, true, 0, null], [2, true, null, 1, "s-1"]]));
+    let used = "SELECT jsonb_build_array(s.nominal_cpu_cores, s.nominal_memory_mb, s.used_cpu_cores, s.used_memory_mb,
+        t.nominal_memory_mb_max, t.used_memory_mb_max, t.used_cpu_cores_latest, t.used_memory_mb_unknown_sessions)
+        FROM analytics_v1.sessions s JOIN analytics_v1.definition_observation_totals t USING (definition_id)
+       WHERE session_id = 's-1'";
+    assert_eq!(rows(used).await.unwrap(), json!([2, 1536, null, 400, 1536, 400, 0.75, 0]));
+    let read = "SELECT jsonb_agg(jsonb_build_array(label, disk_read_bytes, booted_seconds) ORDER BY label)
+        FROM analytics_v1.observation_nodes WHERE session_id = 's-1'";
+    assert_eq!(rows(read).await.unwrap(), json!([["PC", null, null], ["R1", MOST_BYTES, null]]));
+    world.database.finish().await;
 }

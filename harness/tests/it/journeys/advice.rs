@@ -12,7 +12,8 @@ pub(crate) async fn ended(lablet: &Lablet, id: &str, definition: &str, memory_mb
     let node = |name: &str| {
         json!({"node_id": name, "label": name, "node_definition": "iosv", "state": "BOOTED", "cpus": 1,
                "nominal_cpu_cores": 1.0, "ram_mb": 2048,
-               "usage": {"cpu_cores": 0.25, "memory_mb": memory_mb / 2.0, "disk_mb": 100.0}})
+               "usage": {"cpu_cores": 0.25, "memory_mb": memory_mb / 2.0, "disk_mb": 100.0,
+                         "disk_read_bytes": 46_081_024}})
     };
     let observation = json!({"observed_resources": {
         "observer": "controller", "nodes": [node("n-1"), node("n-2")],
