@@ -21,6 +21,7 @@ mod delivery;
 mod handler;
 mod raw_message;
 mod recovery;
+mod reply;
 mod retry;
 mod service;
 
@@ -41,9 +42,11 @@ use self::delivery::Delivery;
 use self::handler::Handler;
 pub use self::raw_message::RawMessageError;
 use self::recovery::{Recovery, RecoveryOutcome};
+pub use self::reply::{CommandReply, ReplyError, ReplyFieldError, ReplyStatus};
 pub use self::retry::{RetryError, retry};
 use crate::commands::Commands;
 use crate::dead_letters::DeadLetters;
+use crate::notice::PublicUrl;
 use bus::connect::{BusError, REQUEST_TIMEOUT};
 use bus::streams::{EnsureError, StreamBounds};
 use bus::{Backoff, Bus, streams, subjects};
@@ -72,11 +75,13 @@ pub struct CommandConsumerOptions {
     pub bounds: StreamBounds,
     /// Commands handled at the same time.
     pub concurrency: usize,
+    /// Where the gateway is, which has the schemas that the micro service names.
+    pub public_url: PublicUrl,
 }
 
 impl Default for CommandConsumerOptions {
     fn default() -> Self {
-        Self { bounds: StreamBounds::default(), concurrency: 16 }
+        Self { bounds: StreamBounds::default(), concurrency: 16, public_url: PublicUrl::default() }
     }
 }
 
@@ -137,6 +142,11 @@ impl CommandConsumer {
             Unit::Count,
             "Messages that the client cannot read"
         );
+        describe_counter!(
+            "lablet_command_consumer_replies_refused_total",
+            Unit::Count,
+            "Replies that were not sent, as their subject is not allowed"
+        );
         describe_counter!("lablet_dead_letters_total", Unit::Count, "Messages that went to the dead letters, by kind");
         describe_counter!(
             "lablet_dead_letters_without_message_total",
@@ -160,7 +170,7 @@ impl CommandConsumer {
     pub async fn run(self, stop: CancellationToken) {
         let decoder = CommandDecoder::new(self.commands.clone());
         let requests =
-            tokio::spawn(service::run(self.bus.clone(), decoder.clone(), self.options.concurrency, stop.clone()));
+            tokio::spawn(service::run(self.bus.clone(), decoder.clone(), self.options.clone(), stop.clone()));
         let sweeper = tokio::spawn(sweep(self.dead_letters.clone(), stop.clone()));
         let handler = Arc::new(Handler::new(self.bus.clone(), decoder, self.dead_letters.clone(), stop.clone()));
         let workers = AggregateWorkers::start(self.options.concurrency, &handler);

@@ -1,6 +1,7 @@
 //! JSON Schemas of every published and accepted message, and the AsyncAPI document, generated from the code.
 
 mod asyncapi;
+mod simple;
 
 use domain::advice_policy::NewPolicy;
 use domain::ids::ID_PATTERN;
@@ -9,9 +10,10 @@ use domain::lablet_session::{EvidenceReason, NewSession, ObservationFailure, Obs
 use domain::worker::{NewWorker, PressureReport, WorkerChange};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 pub use self::asyncapi::document as asyncapi;
+pub use self::simple::{Forms, name_forms, simplify};
 use crate::command::{Command, ObservationRequest};
 use crate::notice::{self, PublicUrl, schema_name};
 
@@ -43,42 +45,47 @@ pub struct MessageSchema {
 
 /// Every message, published ones first.
 pub fn all(public_url: &PublicUrl) -> Vec<MessageSchema> {
-    generate(public_url, &SchemaSettings::draft2020_12())
+    let settings = SchemaSettings::draft2020_12().with_transform(simplify);
+    generate(public_url, &settings).into_iter().map(|(message, _)| message).collect()
 }
 
-fn generate(public_url: &PublicUrl, settings: &SchemaSettings) -> Vec<MessageSchema> {
+/// Every message, with the schemas that the schema of its data refers to, by name. Of one direction, a name means the same
+/// schema in all messages: what is published says how it is written, what is accepted how it is read.
+fn generate(public_url: &PublicUrl, settings: &SchemaSettings) -> Vec<(MessageSchema, Map<String, Value>)> {
     let identified = |name: &str, title: &str, mut schema: Value| {
         schema["$id"] = format!("{}/api/schemas/{name}", public_url.as_str()).into();
         schema["title"] = title.into();
         schema
     };
+    let mut written = settings.clone().for_serialize().into_generator();
     let published = notice::schemas().into_iter().map(|kind| {
         let cloud_event_type = kind.cloud_event_type();
         let name = schema_name(&cloud_event_type);
-        let mut generator = settings.clone().for_serialize().into_generator();
-        let schema = (kind.schema)(&mut generator).to_value();
-        MessageSchema {
+        let schema = (kind.schema)(&mut written).to_value();
+        let message = MessageSchema {
             schema: identified(&name, &cloud_event_type, schema),
             short_name: kind.event_type,
             direction: Direction::Published,
             says: kind.says.to_owned(),
             name,
             cloud_event_type,
-        }
+        };
+        (message, written.take_definitions(true))
     });
+    let mut read = settings.clone().for_deserialize().into_generator();
     let accepted = Command::NAMES.into_iter().map(|command| {
         let cloud_event_type = Command::event_type(command);
         let name = schema_name(&cloud_event_type);
-        let mut generator = settings.clone().for_deserialize().into_generator();
-        let (says, schema) = command_schema(command, &mut generator);
-        MessageSchema {
+        let (says, schema) = command_schema(command, &mut read);
+        let message = MessageSchema {
             schema: identified(&name, &cloud_event_type, schema),
             short_name: command,
             direction: Direction::Accepted,
             says,
             name,
             cloud_event_type,
-        }
+        };
+        (message, read.take_definitions(true))
     });
     published.chain(accepted).collect()
 }

@@ -26,6 +26,8 @@ pub const LIVE_SAMPLES: &str = "lablet.live.samples.*";
 pub const SESSION_RUNNING: &str = "lablet.events.lablet_session.running.*";
 /// Header that names the subject for the answer to a command; JetStream takes the reply subject for itself.
 pub const REPLY_TO: &str = "Lablet-Reply-To";
+/// Header of a reply that names the command it answers: the `id` of its CloudEvent.
+pub const COMMAND_ID: &str = "Lablet-Command-Id";
 
 /// The subject of an event, e.g. `lablet.events.worker.changed.w1`.
 ///

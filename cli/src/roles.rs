@@ -135,12 +135,12 @@ impl Roles {
     }
 
     /// Takes commands from the bus.
-    pub(crate) fn start_command_consumer(&mut self, store: &Store, bus: &Bus) {
+    pub(crate) fn start_command_consumer(&mut self, store: &Store, bus: &Bus, public_url: PublicUrl) {
         let consumer = CommandConsumer::new(
             bus.clone(),
             store.commands.clone(),
             store.dead_letters.clone(),
-            CommandConsumerOptions::default(),
+            CommandConsumerOptions { public_url, ..CommandConsumerOptions::default() },
         );
         self.start("command consumer", |stop| async move {
             consumer.run(stop).await;
@@ -287,9 +287,9 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
         store.handling_bodies(arguments.bodies.handling()).bounding_dead_letters(arguments.dead_letters.bounds());
     let bus = connect_bus(&arguments.bus, "lablet-serve").await?;
     let mut roles = Roles::new(cancelled.child_token());
-    roles.start_command_consumer(&store, &bus);
     let public = arguments.gateway.public_url.as_deref();
     let http = roles.start_gateway(arguments.gateway.http, public, &store, &bus, access, metrics).await?;
+    roles.start_command_consumer(&store, &bus, public_url(public, &http)?);
     tracing::info!(http, "gateway started");
     roles.run(cancelled).await
 }

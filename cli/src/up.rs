@@ -125,7 +125,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         let http = roles.start_gateway(arguments.http, public, &store, &bus, access, metrics).await?;
         let site = roles::public_url(public, &http)?;
         roles.start_relay(&store, &bus, site.clone());
-        roles.start_command_consumer(&store, &bus);
+        roles.start_command_consumer(&store, &bus, site.clone());
         roles.start_projections(&store, &bus, arguments.feed.source());
         roles.start_proposer(&store);
         roles.start_watcher(&store, &arguments.watcher);

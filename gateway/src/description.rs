@@ -1,10 +1,24 @@
-//! The API's description (OpenAPI 3.1), generated from the code that serves it.
+//! The API's description (OpenAPI 3.1), generated from the code that serves it, and made plain for generators of clients.
+
+mod parameters;
+mod responses;
+
+use std::collections::BTreeSet;
 
 use aide::axum::ApiRouter;
-use aide::openapi::{ApiKeyLocation, Components, Info, OpenApi, ReferenceOr, SecurityScheme, Server, Tag};
+use aide::openapi::{
+    ApiKeyLocation, Components, Info, MediaType, OpenApi, Operation, PathItem, ReferenceOr, SchemaObject,
+    SecurityScheme, Server, Tag,
+};
+use app::schemas::{name_forms, simplify};
 use axum::Router;
+use schemars::Schema;
+use serde_json::{Map, Value, json};
 
 use crate::problem::Problem;
+
+/// Where the schemas of the description stand in it.
+const SCHEMAS: &str = "#/components/schemas/";
 
 const ABOUT: &str = "Sessions of hands-on labs on Cisco Modeling Labs, and what was observed of them.
 
@@ -17,9 +31,9 @@ const ABOUT: &str = "Sessions of hands-on labs on Cisco Modeling Labs, and what 
 
 /// Says in the description below which path everything is, where a proxy puts it below one.
 pub(crate) fn below(api: &mut OpenApi, base_path: &str) {
-    if !base_path.is_empty() {
-        api.servers = vec![Server { url: base_path.to_owned(), ..Server::default() }];
-    }
+    let url = if base_path.is_empty() { "/".to_owned() } else { base_path.to_owned() };
+    let description = Some("The gateway that serves this description".to_owned());
+    api.servers = vec![Server { url, description, ..Server::default() }];
 }
 
 /// Finishes the router, and describes it.
@@ -89,5 +103,101 @@ pub(crate) fn describe<S: Clone + Send + Sync + 'static>(router: ApiRouter<S>) -
     let router = router.finish_api_with(&mut api, |api| {
         api.default_response_with::<Problem, _>(|response| response.description("A problem document (RFC 9457)"))
     });
+    make_plain(&mut api);
+    below(&mut api, "");
     (router, api)
+}
+
+/// Rewrites the description so that generators of clients read all of it, and names what they would leave unnamed.
+fn make_plain(api: &mut OpenApi) {
+    let components = api.components.get_or_insert_default();
+    responses::add_shared(components);
+    for object in components.schemas.values_mut() {
+        simplify(&mut object.json_schema);
+    }
+    for (path, item) in api.paths.iter_mut().flat_map(|paths| &mut paths.paths) {
+        let ReferenceOr::Item(item) = item else { continue };
+        for operation in operations_mut(item) {
+            simplify_operation(operation);
+            responses::name_shared(path, operation);
+        }
+    }
+    name_all_forms(components);
+    drop_unused(api);
+}
+
+fn operations_mut(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
+    [&mut item.get, &mut item.put, &mut item.post, &mut item.delete, &mut item.patch].into_iter().flatten()
+}
+
+fn simplify_operation(operation: &mut Operation) {
+    for parameter in &mut operation.parameters {
+        if let ReferenceOr::Item(parameter) = parameter {
+            parameters::simplify_parameter(parameter);
+        }
+    }
+    let body = operation.request_body.iter_mut().filter_map(ReferenceOr::as_item_mut);
+    body.for_each(|body| body.content.values_mut().for_each(simplify_media_type));
+    for response in operation.responses.iter_mut().flat_map(|responses| responses.responses.values_mut()) {
+        if let Some(response) = response.as_item_mut() {
+            response.content.values_mut().for_each(simplify_media_type);
+        }
+    }
+}
+
+fn simplify_media_type(media_type: &mut MediaType) {
+    if let Some(object) = &mut media_type.schema {
+        simplify(&mut object.json_schema);
+    }
+}
+
+fn name_all_forms(components: &mut Components) {
+    let mut schemas: Map<String, Value> =
+        components.schemas.iter().map(|(name, object)| (name.clone(), object.json_schema.clone().to_value())).collect();
+    for (name, forms) in name_forms(&mut schemas, SCHEMAS) {
+        let mapping: Map<String, Value> =
+            forms.schemas.iter().map(|(tag, name, _)| (tag.clone(), format!("{SCHEMAS}{name}").into())).collect();
+        schemas[&name]["discriminator"] = json!({ "propertyName": forms.member, "mapping": mapping });
+    }
+    components.schemas = schemas
+        .into_iter()
+        .filter_map(|(name, schema)| {
+            let json_schema = Schema::try_from(schema).ok()?;
+            Some((name, SchemaObject { json_schema, external_docs: None, example: None }))
+        })
+        .collect();
+}
+
+/// Drops schemas that nothing refers to: those of queries, whose parameters stand in the operations.
+fn drop_unused(api: &mut OpenApi) {
+    let mut used = BTreeSet::new();
+    let mut open = vec![json!(api.paths), json!(api.components.as_ref().map(|components| &components.responses))];
+    while let Some(value) = open.pop() {
+        let mut references = Vec::new();
+        find_references(&value, &mut references);
+        for name in references {
+            let components = api.components.as_ref();
+            let schema = components.and_then(|components| components.schemas.get(&name));
+            if let Some(schema) = schema
+                && used.insert(name)
+            {
+                open.push(schema.json_schema.clone().to_value());
+            }
+        }
+    }
+    if let Some(components) = &mut api.components {
+        components.schemas.retain(|name, _| used.contains(name));
+    }
+}
+
+fn find_references(value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(members) => {
+            let name = members.get("$ref").and_then(|reference| reference.as_str()?.strip_prefix(SCHEMAS));
+            found.extend(name.map(str::to_owned));
+            members.values().for_each(|member| find_references(member, found));
+        }
+        Value::Array(items) => items.iter().for_each(|item| find_references(item, found)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
 }

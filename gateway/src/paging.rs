@@ -40,8 +40,10 @@ pub(crate) fn limit(asked: Option<u32>) -> Result<u32, Invalid> {
     }
 }
 
+/// Most characters of a text that is searched for or given as a reason.
+pub(crate) const LONGEST_TEXT: usize = 500;
 /// A text that is searched for or given as a reason.
-const SEARCHED: Rule = Rule::line(0, 500);
+const SEARCHED: Rule = Rule::line(0, LONGEST_TEXT);
 /// The key that a cursor stands for: an id, a time, a name, a position or some of them.
 const KEY: Rule = Rule::line(1, 500);
 

@@ -71,72 +71,35 @@ pub(crate) enum ProblemKind {
 impl ProblemKind {
     /// The status code of the answer.
     pub(crate) fn status(self) -> StatusCode {
+        StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    /// Its row in the one table of codes.
+    fn code(self) -> ErrorCode {
         match self {
-            Self::InvalidInput | Self::WrongState => StatusCode::BAD_REQUEST,
-            Self::Unauthenticated => StatusCode::UNAUTHORIZED,
-            Self::Forbidden => StatusCode::FORBIDDEN,
-            Self::NotFound => StatusCode::NOT_FOUND,
-            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Conflict | Self::KeyReused => StatusCode::CONFLICT,
-            Self::StaleVersion => StatusCode::PRECONDITION_FAILED,
-            Self::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::UnsupportedMediaType => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::VersionRequired => StatusCode::PRECONDITION_REQUIRED,
-            Self::TooManyAtOnce => StatusCode::TOO_MANY_REQUESTS,
-            Self::Internal | Self::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
-            Self::Unavailable | Self::ReadModelBehind => StatusCode::SERVICE_UNAVAILABLE,
-            Self::TimedOut => StatusCode::GATEWAY_TIMEOUT,
+            Self::InvalidInput => ErrorCode::Invalid,
+            Self::WrongState => ErrorCode::Refused,
+            Self::Unauthenticated => ErrorCode::Unauthenticated,
+            Self::Forbidden => ErrorCode::Forbidden,
+            Self::NotFound => ErrorCode::NotFound,
+            Self::MethodNotAllowed => ErrorCode::MethodNotAllowed,
+            Self::Conflict => ErrorCode::Conflict,
+            Self::KeyReused => ErrorCode::KeyReused,
+            Self::StaleVersion => ErrorCode::Stale,
+            Self::TooLarge => ErrorCode::TooLarge,
+            Self::UnsupportedMediaType => ErrorCode::UnsupportedMediaType,
+            Self::VersionRequired => ErrorCode::VersionRequired,
+            Self::TooManyAtOnce => ErrorCode::TooManyAtOnce,
+            Self::Internal => ErrorCode::Broken,
+            Self::Unreadable => ErrorCode::Unreadable,
+            Self::Unavailable => ErrorCode::Unavailable,
+            Self::ReadModelBehind => ErrorCode::ReadModelBehind,
+            Self::TimedOut => ErrorCode::TimedOut,
         }
     }
 
-    /// Its name in the one table of codes, where commands fail like this, and one of the same form where only requests do.
-    fn code(self) -> &'static str {
-        match self {
-            Self::InvalidInput => ErrorCode::Invalid.as_str(),
-            Self::WrongState => ErrorCode::Refused.as_str(),
-            Self::Unauthenticated => "unauthenticated",
-            Self::Forbidden => ErrorCode::Forbidden.as_str(),
-            Self::NotFound => ErrorCode::NotFound.as_str(),
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::Conflict => "conflict",
-            Self::KeyReused => ErrorCode::KeyReused.as_str(),
-            Self::StaleVersion => ErrorCode::Stale.as_str(),
-            Self::TooLarge => "too_large",
-            Self::UnsupportedMediaType => "unsupported_media_type",
-            Self::VersionRequired => "version_required",
-            Self::TooManyAtOnce => "too_many_at_once",
-            Self::Internal => ErrorCode::Broken.as_str(),
-            Self::Unavailable => ErrorCode::Unavailable.as_str(),
-            Self::Unreadable => "unreadable",
-            Self::ReadModelBehind => "read_model_behind",
-            Self::TimedOut => ErrorCode::TimedOut.as_str(),
-        }
-    }
-
-    fn slug(self) -> &'static str {
-        match self {
-            Self::InvalidInput => "invalid-input",
-            Self::WrongState => "wrong-state",
-            Self::Unauthenticated => "unauthenticated",
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not-found",
-            Self::MethodNotAllowed => "method-not-allowed",
-            Self::Conflict => "conflict",
-            Self::KeyReused => "idempotency-key-reused",
-            Self::StaleVersion => "stale-version",
-            Self::TooLarge => "too-large",
-            Self::UnsupportedMediaType => "unsupported-media-type",
-            Self::VersionRequired => "version-required",
-            Self::TooManyAtOnce => "too-many-at-once",
-            Self::Internal => "internal",
-            Self::Unreadable => "unreadable",
-            Self::Unavailable => "unavailable",
-            Self::ReadModelBehind => "read-model-behind",
-            Self::TimedOut => "timed-out",
-        }
-    }
-
-    fn title(self) -> &'static str {
+    /// The class in words.
+    pub(crate) fn title(self) -> &'static str {
         match self {
             Self::InvalidInput => "The input is not valid",
             Self::WrongState => "That cannot be done in this state",
@@ -164,15 +127,27 @@ impl From<ErrorCode> for ProblemKind {
     fn from(code: ErrorCode) -> Self {
         match code {
             ErrorCode::Forbidden => Self::Forbidden,
-            ErrorCode::Invalid => Self::InvalidInput,
+            ErrorCode::Unauthenticated => Self::Unauthenticated,
+            ErrorCode::Invalid | ErrorCode::UnknownSubject | ErrorCode::NotAnEvent | ErrorCode::UnknownType => {
+                Self::InvalidInput
+            }
             ErrorCode::NotFound => Self::NotFound,
-            ErrorCode::Exists | ErrorCode::BoundElsewhere | ErrorCode::ProposalState => Self::Conflict,
+            ErrorCode::MethodNotAllowed => Self::MethodNotAllowed,
+            ErrorCode::Exists | ErrorCode::BoundElsewhere | ErrorCode::ProposalState | ErrorCode::Conflict => {
+                Self::Conflict
+            }
             ErrorCode::Refused => Self::WrongState,
             ErrorCode::Stale => Self::StaleVersion,
+            ErrorCode::VersionRequired => Self::VersionRequired,
             ErrorCode::KeyReused => Self::KeyReused,
+            ErrorCode::TooLarge => Self::TooLarge,
+            ErrorCode::UnsupportedMediaType => Self::UnsupportedMediaType,
+            ErrorCode::TooManyAtOnce => Self::TooManyAtOnce,
+            ErrorCode::ReadModelBehind => Self::ReadModelBehind,
             ErrorCode::Unavailable => Self::Unavailable,
             ErrorCode::TimedOut => Self::TimedOut,
-            ErrorCode::Broken => Self::Internal,
+            ErrorCode::Broken | ErrorCode::Crashed | ErrorCode::Unfinished => Self::Internal,
+            ErrorCode::Unreadable => Self::Unreadable,
         }
     }
 }
@@ -205,7 +180,8 @@ pub(crate) struct Document {
     pub(crate) title: String,
     /// The status code of the answer.
     pub(crate) status: u16,
-    /// The class as commands on the bus are told it, e.g. `invalid`, `not_found` or `stale`.
+    /// The class as commands on the bus are told it.
+    #[schemars(with = "ErrorCode")]
     #[serde(default)]
     pub(crate) code: String,
     /// What happened this time, and what would be right.
@@ -243,7 +219,7 @@ impl Problem {
     pub(crate) fn new(kind: ProblemKind, detail: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             kind,
-            code: kind.code(),
+            code: kind.code().as_str(),
             detail: detail.into(),
             errors: Vec::new(),
             warnings: Vec::new(),
@@ -335,7 +311,7 @@ impl Problem {
     /// The document that goes out.
     pub(crate) fn document(&self) -> Document {
         Document {
-            kind: format!("urn:lablet:problem:{}", self.0.kind.slug()),
+            kind: format!("urn:lablet:problem:{}", self.0.kind.code().problem()),
             title: self.0.kind.title().to_owned(),
             code: self.0.code.to_owned(),
             status: self.0.kind.status().as_u16(),

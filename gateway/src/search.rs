@@ -22,6 +22,7 @@ const DEFAULT_HITS: u32 = 20;
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchQuery {
     /// An id, or a part of an id, of a name, an owner, an address or a description, in whatever case.
+    #[schemars(required, length(min = 1, max = crate::paging::LONGEST_TEXT))]
     text: Option<String>,
     /// Most hits of each kind, 1 to 50; 20 unless stated.
     #[schemars(range(min = 1, max = MOST_HITS))]

@@ -49,6 +49,7 @@ const RETRY: Duration = Duration::from_secs(2);
 #[serde(deny_unknown_fields)]
 pub(crate) struct StreamQuery {
     /// Begin after this position. `Last-Event-ID` goes before it. Without either the stream begins now.
+    #[schemars(with = "Option<app::log::Position>")]
     after: Option<String>,
     /// Events of this kind of aggregate alone.
     aggregate: Option<AggregateKind>,

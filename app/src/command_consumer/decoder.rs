@@ -25,6 +25,8 @@ use bus::{streams, subjects};
 pub struct Rejection {
     reason: Box<RejectionReason>,
     about: Option<(&'static str, String)>,
+    /// The id of the message's CloudEvent, where it is one.
+    command_id: Option<String>,
     /// Warnings about unused members: a misspelt name may be the reason of the rejection.
     warnings: Vec<Warning>,
 }
@@ -80,6 +82,17 @@ impl CommandDecoder {
         let (team, name) = subjects::sender(subject).ok_or(RejectionReason::Subject)?;
         let event =
             cloud_event::read(headers, payload, streams::LARGEST_COMMAND).map_err(RejectionReason::NotAnEvent)?;
+        let decoded = Self::decode(team, name, &event, headers, payload);
+        decoded.map_err(|reason| Rejection { command_id: Some(event.id().to_owned()), ..reason.into() })
+    }
+
+    fn decode(
+        team: &str,
+        name: &str,
+        event: &Event,
+        headers: Option<&HeaderMap>,
+        payload: &[u8],
+    ) -> Result<DecodedCommand, RejectionReason> {
         let expected = Command::event_type(name);
         if !Command::NAMES.contains(&name) || event.ty() != expected {
             let known = Command::NAMES.contains(&name);
@@ -89,14 +102,14 @@ impl CommandDecoder {
             } else {
                 format!("the subject's command is {name}")
             };
-            return Err(RejectionReason::OtherType { expected, got }.into());
+            return Err(RejectionReason::OtherType { expected, got });
         }
-        let data = cloud_event::json_data(&event).map_err(RejectionReason::NotAnEvent)?;
-        let origin = origin(team, &event, &data, headers);
+        let data = cloud_event::json_data(event).map_err(RejectionReason::NotAnEvent)?;
+        let origin = origin(team, event, &data, headers);
         // A tree has each name once: which of two was meant, only the bytes can tell.
         body::check_json_of(payload).map_err(|refused| RejectionReason::Invalid(refused.relative_to("data")))?;
         let command = Command::parse(name, event.subject(), data).map_err(RejectionReason::Invalid)?;
-        let strict = cloud_event::extension(&event, HANDLING).is_some_and(|handling| handling == "strict");
+        let strict = cloud_event::extension(event, HANDLING).is_some_and(|handling| handling == "strict");
         let handling = Handling::default().or_strict(strict);
         Ok(DecodedCommand { command: command.value, origin, unknown: command.unknown, handling })
     }
@@ -108,7 +121,13 @@ impl CommandDecoder {
     pub async fn handle(&self, decoded: DecodedCommand) -> Result<Answer, Rejection> {
         let about = decoded.command.about().map(|(what, id)| (what, id.to_owned()));
         let handling = self.commands.handling().or_strict(decoded.handling == Handling::Strict);
-        let rejected = |reason, warnings| Rejection { reason: Box::new(reason), about: about.clone(), warnings };
+        let command_id = decoded.id().map(str::to_owned);
+        let rejected = |reason, warnings| Rejection {
+            reason: Box::new(reason),
+            about: about.clone(),
+            command_id: command_id.clone(),
+            warnings,
+        };
         let mut warnings = decoded
             .unknown
             .handled(handling)
@@ -159,7 +178,14 @@ impl From<RejectionReason> for Rejection {
             RejectionReason::Invalid(refused) => refused.warnings().to_vec(),
             _ => Vec::new(),
         };
-        Self { reason: Box::new(reason), about: None, warnings }
+        Self { reason: Box::new(reason), about: None, command_id: None, warnings }
+    }
+}
+
+impl DecodedCommand {
+    /// The id of its CloudEvent.
+    pub(super) fn id(&self) -> Option<&str> {
+        self.origin.causation_id.as_deref()
     }
 }
 
@@ -186,8 +212,8 @@ impl Rejection {
 
     /// The rejection of a command that is not delayed because too many wait for the same already.
     pub(super) fn among_many(self) -> Self {
-        let (about, warnings) = (self.about.clone(), self.warnings.clone());
-        Self { reason: Box::new(RejectionReason::AmongMany(Box::new(self))), about, warnings }
+        let (about, command_id, warnings) = (self.about.clone(), self.command_id.clone(), self.warnings.clone());
+        Self { reason: Box::new(RejectionReason::AmongMany(Box::new(self))), about, command_id, warnings }
     }
 
     /// Whether the cause is the database as a whole, not this command.
@@ -234,40 +260,40 @@ impl Rejection {
         matches!(&*self.reason, RejectionReason::Command(CommandError::NotFound { .. }))
     }
 
+    /// The class of the reason.
+    fn error_code(&self) -> ErrorCode {
+        match &*self.reason {
+            RejectionReason::Subject => ErrorCode::UnknownSubject,
+            RejectionReason::NotAnEvent(_) => ErrorCode::NotAnEvent,
+            RejectionReason::OtherType { .. } => ErrorCode::UnknownType,
+            RejectionReason::Invalid(_) => ErrorCode::Invalid,
+            RejectionReason::Command(error) => error.error_code(),
+            RejectionReason::TimedOut(_) => ErrorCode::TimedOut,
+            RejectionReason::Unreadable(_) => ErrorCode::Unreadable,
+            RejectionReason::Panicked | RejectionReason::EndedTheProcess(_) => ErrorCode::Crashed,
+            RejectionReason::Unfinished(_) => ErrorCode::Unfinished,
+            RejectionReason::AmongMany(rejection) => rejection.error_code(),
+        }
+    }
+
     /// A short name of the reason.
     pub fn code(&self) -> &'static str {
-        match &*self.reason {
-            RejectionReason::Subject => "unknown_subject",
-            RejectionReason::NotAnEvent(_) => "not_an_event",
-            RejectionReason::OtherType { .. } => "unknown_type",
-            RejectionReason::Invalid(_) => ErrorCode::Invalid.as_str(),
-            RejectionReason::Command(error) => error.code(),
-            RejectionReason::TimedOut(_) => ErrorCode::TimedOut.as_str(),
-            RejectionReason::Unreadable(_) => "unreadable",
-            RejectionReason::Panicked | RejectionReason::EndedTheProcess(_) => "crashed",
-            RejectionReason::Unfinished(_) => "unfinished",
-            RejectionReason::AmongMany(rejection) => rejection.code(),
-        }
+        self.error_code().as_str()
     }
 
     /// The code of a micro service's error, which is that of HTTP.
     pub fn status(&self) -> u16 {
-        match &*self.reason {
-            RejectionReason::Subject
-            | RejectionReason::NotAnEvent(_)
-            | RejectionReason::OtherType { .. }
-            | RejectionReason::Invalid(_)
-            | RejectionReason::Unreadable(_) => 400,
-            RejectionReason::Command(error) => error.error_code().status(),
-            RejectionReason::TimedOut(_) => ErrorCode::TimedOut.status(),
-            RejectionReason::Panicked | RejectionReason::Unfinished(_) | RejectionReason::EndedTheProcess(_) => 500,
-            RejectionReason::AmongMany(rejection) => rejection.status(),
-        }
+        self.error_code().status()
     }
 
     /// What the command was about, where that is known: type and id.
     pub fn about(&self) -> Option<(&str, &str)> {
         self.about.as_ref().map(|(what, id)| (*what, id.as_str()))
+    }
+
+    /// The id of the message's CloudEvent, where it is one and the rejection knows it.
+    pub fn command_id(&self) -> Option<&str> {
+        self.command_id.as_deref()
     }
 
     /// The reply to the sender.

@@ -29,6 +29,8 @@ pub(super) struct Delivery {
     pub(super) delivered: i64,
     /// The subject for its acknowledgement.
     pub(super) acknowledgements: String,
+    /// The id of its CloudEvent, once it is decoded.
+    pub(super) command_id: Option<String>,
     /// Its share of the byte bound of commands in hand.
     pub(super) room: Option<OwnedSemaphorePermit>,
 }
@@ -50,6 +52,7 @@ impl Delivery {
             sequence,
             delivered,
             acknowledgements: message.reply.map(|reply| reply.to_string()).unwrap_or_default(),
+            command_id: None,
             room: None,
         })
     }
@@ -64,6 +67,7 @@ impl Delivery {
             payload: message.payload.into(),
             sequence: message.sequence,
             delivered: 1,
+            command_id: None,
             room: None,
         }
     }

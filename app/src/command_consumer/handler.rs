@@ -5,7 +5,6 @@ use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
 use async_nats::jetstream::AckKind;
-use bytes::Bytes;
 use futures_util::FutureExt as _;
 use metrics::counter;
 use tokio::sync::RwLock;
@@ -16,6 +15,7 @@ use super::decoder::DecodedCommand;
 use super::delayed::{DelayedCommands, WaitsFor};
 use super::delivery::{self, Delivery};
 use super::recovery::InHand;
+use super::reply::Reply;
 use super::{CommandDecoder, Rejection, TIMEOUT};
 use crate::commands::Answer;
 use crate::dead_letters::DeadLetters;
@@ -86,7 +86,11 @@ impl Handler {
             traceparent = decoded.as_ref().ok().and_then(|decoded| decoded.origin.traceparent.as_deref()),
         )
     )]
-    pub(super) async fn handle(&self, delivery: Delivery, decoded: Result<DecodedCommand, Rejection>) {
+    pub(super) async fn handle(&self, mut delivery: Delivery, decoded: Result<DecodedCommand, Rejection>) {
+        delivery.command_id = match &decoded {
+            Ok(decoded) => decoded.id().map(str::to_owned),
+            Err(rejection) => rejection.command_id().map(str::to_owned),
+        };
         let name = delivery::name(&decoded);
         let was_delayed = self.delayed.remove(delivery.sequence);
         let disposition = match decoded {
@@ -104,7 +108,7 @@ impl Handler {
                 counter!("lablet_command_consumer_commands_total", "command" => name, "outcome" => answer.status)
                     .increment(1);
                 delivery.settle(&self.bus, AckKind::Ack).await;
-                self.reply(&delivery, serde_json::to_vec(&answer)).await;
+                self.reply(&delivery, Ok(&answer)).await;
             }
             Disposition::Never(rejection) => {
                 self.dead_letter(&delivery, name, &rejection).await;
@@ -209,7 +213,10 @@ impl Handler {
 
     /// Writes a command that can never work to the dead letters, then terminates it. Returns whether it is stored there.
     pub(super) async fn dead_letter(&self, delivery: &Delivery, name: &'static str, rejection: &Rejection) -> bool {
-        let undeliverable = delivery.undeliverable(rejection);
+        let mut undeliverable = delivery.undeliverable(rejection);
+        if let Some(refused) = refused_reply_subject(delivery) {
+            undeliverable.reason.push_str(&format!("; no reply was sent: {refused}"));
+        }
         let mut backoff = hold_backoff();
         loop {
             match self.dead_letters.keep(&undeliverable).await {
@@ -230,7 +237,7 @@ impl Handler {
             .increment(1);
         counter!("lablet_dead_letters_total", "kind" => "command").increment(1);
         delivery.settle(&self.bus, AckKind::Term).await;
-        self.reply(delivery, serde_json::to_vec(&rejection.answer())).await;
+        self.reply(delivery, Err(rejection)).await;
         true
     }
 
@@ -247,20 +254,23 @@ impl Handler {
     }
 
     /// Publishes the reply to the subject that the sender named.
-    async fn reply(&self, delivery: &Delivery, answer: serde_json::Result<Vec<u8>>) {
+    async fn reply(&self, delivery: &Delivery, handled: Result<&Answer, &Rejection>) {
         let Some(subject) = delivery.header(subjects::REPLY_TO) else { return };
-        if !is_reply_subject(&subject) {
-            tracing::warn!(%subject, "reply subject refused, expected _INBOX… or lablet.replies.…");
+        if let Some(refused) = refused_reply_subject(delivery) {
+            counter!("lablet_command_consumer_replies_refused_total").increment(1);
+            tracing::warn!(
+                reason = %refused, subject = %delivery.subject, command.id = delivery.command_id, "reply not sent"
+            );
             return;
         }
-        let answer = match answer {
-            Ok(answer) => Bytes::from(answer),
+        let Reply { headers, body } = match Reply::new(handled, delivery.command_id.as_deref()) {
+            Ok(reply) => reply,
             Err(error) => {
                 tracing::error!(error = &error as &dyn Error, "answer cannot be written as JSON");
                 return;
             }
         };
-        if let Err(error) = self.bus.client().publish(subject, answer).await {
+        if let Err(error) = self.bus.client().publish_with_headers(subject, headers, body).await {
             tracing::warn!(error = &error as &dyn Error, "answer not sent");
         }
     }
@@ -297,6 +307,14 @@ fn later(delivery: &Delivery, rejection: Rejection) -> Disposition {
 fn doubled(delivered: i64) -> Duration {
     let doublings = u32::try_from(delivered.clamp(1, 10) - 1).unwrap_or(0);
     (Duration::from_millis(250) * 2_u32.pow(doublings)).min(LONGEST_DELAY)
+}
+
+/// Why no reply goes where the sender wants it; `None`: one may, or none is wanted.
+fn refused_reply_subject(delivery: &Delivery) -> Option<String> {
+    let subject = delivery.header(subjects::REPLY_TO)?;
+    let shown: String = subject.chars().take(80).collect();
+    let name = subjects::REPLY_TO;
+    (!is_reply_subject(&subject)).then(|| format!("{name} is {shown:?}, expected _INBOX… or lablet.replies.…"))
 }
 
 /// Only inboxes and reply subjects: nobody must be able to have something published elsewhere with our permissions.

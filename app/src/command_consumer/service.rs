@@ -5,8 +5,9 @@ use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_nats::HeaderMap;
-use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt as _};
+use async_nats::Client;
+use async_nats::client::PublishError;
+use async_nats::service::{self, NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt as _};
 use futures_util::StreamExt as _;
 use futures_util::stream::select_all;
 use tokio::sync::Semaphore;
@@ -14,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::decoder::CommandDecoder;
-use super::{CommandConsumerError, Rejection, TIMEOUT};
+use super::reply::Reply;
+use super::{CommandConsumerError, CommandConsumerOptions, Rejection, TIMEOUT};
 use crate::command::Command;
 use bus::connect::REQUEST_TIMEOUT;
 use bus::{Backoff, Bus, subjects};
@@ -22,16 +24,19 @@ use bus::{Backoff, Bus, subjects};
 /// Name of the service and of its queue group.
 const SERVICE: &str = "lablet";
 
+/// Where nobody listens. The user of the commands may publish there.
+const UNHEARD: &str = "lablet.replies.unheard";
+
 /// A connection that lasted this long resets the back-off.
 const STEADY: Duration = Duration::from_secs(60);
 
 /// Offers the service until `stop` is cancelled, each time on a new connection of its own: what others send to its
 /// subjects can end it, and nothing else must end with it.
-pub(super) async fn run(bus: Bus, decoder: CommandDecoder, concurrency: usize, stop: CancellationToken) {
+pub(super) async fn run(bus: Bus, decoder: CommandDecoder, options: CommandConsumerOptions, stop: CancellationToken) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(10));
     while !stop.is_cancelled() {
         let began = Instant::now();
-        if let Err(error) = offer(&bus, &decoder, concurrency, &stop).await {
+        if let Err(error) = offer(&bus, &decoder, &options, &stop).await {
             tracing::warn!(
                 error = &error as &dyn Error,
                 advice = "if this goes on, see in the server's monitoring who publishes to lablet.requests.> and take that right away",
@@ -51,7 +56,7 @@ pub(super) async fn run(bus: Bus, decoder: CommandDecoder, concurrency: usize, s
 async fn offer(
     bus: &Bus,
     decoder: &CommandDecoder,
-    concurrency: usize,
+    options: &CommandConsumerOptions,
     stop: &CancellationToken,
 ) -> Result<(), CommandConsumerError> {
     let bus = bus.another("requests").await?;
@@ -68,7 +73,9 @@ async fn offer(
         .map_err(CommandConsumerError::Service)?;
     let mut endpoints = Vec::new();
     for command in Command::NAMES {
-        let metadata = HashMap::from([("type".to_owned(), Command::event_type(command))]);
+        let event_type = Command::event_type(command);
+        let schema = options.public_url.schema(&event_type);
+        let metadata = HashMap::from([("type".to_owned(), event_type), ("schema".to_owned(), schema)]);
         let endpoint = service
             .endpoint_builder()
             .name(command)
@@ -80,7 +87,7 @@ async fn offer(
         endpoints.push(endpoint);
     }
     let mut requests = select_all(endpoints);
-    let permits = Arc::new(Semaphore::new(concurrency.max(1)));
+    let permits = Arc::new(Semaphore::new(options.concurrency.max(1)));
     let tasks = TaskTracker::new();
     let mut is_broken = false;
     loop {
@@ -94,9 +101,9 @@ async fn offer(
             break;
         };
         let Ok(permit) = permits.clone().acquire_owned().await else { break };
-        let decoder = decoder.clone();
+        let (decoder, client) = (decoder.clone(), bus.client().clone());
         tasks.spawn(async move {
-            answer(&decoder, request).await;
+            answer(&decoder, &client, request).await;
             drop(permit);
         });
     }
@@ -110,32 +117,52 @@ async fn offer(
     service.stop().await.map_err(CommandConsumerError::Service)
 }
 
-async fn answer(decoder: &CommandDecoder, request: Request) {
+async fn answer(decoder: &CommandDecoder, client: &Client, request: Request) {
     let message = &request.message;
-    let handled = match CommandDecoder::take(&message.subject, message.headers.as_ref(), &message.payload) {
+    let decoded = CommandDecoder::take(&message.subject, message.headers.as_ref(), &message.payload);
+    let command_id = match &decoded {
+        Ok(decoded) => decoded.id().map(str::to_owned),
+        Err(rejection) => rejection.command_id().map(str::to_owned),
+    };
+    let handled = match decoded {
         Ok(decoded) => match tokio::time::timeout(TIMEOUT, decoder.handle(decoded)).await {
             Ok(handled) => handled,
             Err(_) => Err(Rejection::timed_out(TIMEOUT)),
         },
         Err(rejection) => Err(rejection),
     };
-    let mut headers = HeaderMap::new();
-    let body = match &handled {
-        Ok(answer) => serde_json::to_vec(answer),
-        Err(rejection) => {
-            headers.insert(NATS_SERVICE_ERROR, rejection.code());
-            headers.insert(NATS_SERVICE_ERROR_CODE, rejection.status().to_string());
-            serde_json::to_vec(&rejection.answer())
-        }
-    };
-    let body = match body {
-        Ok(body) => body,
+    let reply = match Reply::new(handled.as_ref(), command_id.as_deref()) {
+        Ok(reply) => reply,
         Err(error) => {
             tracing::error!(error = &error as &dyn Error, "answer cannot be written as JSON");
             return;
         }
     };
-    if let Err(error) = request.respond_with_headers(Ok(body.into()), headers).await {
+    let sent = match &handled {
+        Ok(_) => request.respond_with_headers(Ok(reply.body), reply.headers).await,
+        Err(rejection) => refuse(client, request, reply, rejection).await,
+    };
+    if let Err(error) = sent {
         tracing::warn!(error = &error as &dyn Error, "request not answered");
     }
+}
+
+/// Sends a refusal, and has it counted as an error of the service. The library counts an error only with its own reply,
+/// which has no body: that one goes where nobody listens.
+async fn refuse(
+    client: &Client,
+    mut request: Request,
+    Reply { mut headers, body }: Reply,
+    rejection: &Rejection,
+) -> Result<(), PublishError> {
+    let error = service::error::Error { status: rejection.code().to_owned(), code: rejection.status().into() };
+    let Some(reply_to) = request.message.reply.replace(UNHEARD.into()) else {
+        // Nobody waits for it; the library says so.
+        request.message.reply = None;
+        return request.respond(Err(error)).await;
+    };
+    headers.insert(NATS_SERVICE_ERROR, rejection.code());
+    headers.insert(NATS_SERVICE_ERROR_CODE, rejection.status().to_string());
+    client.publish_with_headers(reply_to, headers, body).await?;
+    request.respond(Err(error)).await
 }

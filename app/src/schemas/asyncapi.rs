@@ -2,27 +2,37 @@
 //!
 //! AsyncAPI's NATS binding knows only queues; streams, consumers and acknowledgement stand in `x-` fields.
 
+mod named_schemas;
+
 use domain::live_sample::LiveSample;
 use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
+use self::named_schemas::NamedSchemas;
+use super::simple::{in_pascal_case, simplify};
 use super::{Direction, MessageSchema, generate};
-use crate::commands::ErrorCode;
+use crate::command_consumer::CommandReply;
 use crate::notice::PublicUrl;
-use bus::{streams, subjects};
+use bus::{cloud_event, streams, subjects};
+
+/// Where the schemas of the document stand in it.
+const SCHEMAS: &str = "#/components/schemas/";
 
 /// The document for this public address.
 pub fn document(public_url: &PublicUrl) -> Value {
     let mut channels = Map::new();
     let mut operations = Map::new();
     let mut messages = Map::new();
-    // AsyncAPI's own schemas are those of draft 7. Nothing is referenced: a reference would be resolved against the
-    // whole document.
-    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
-    for message in generate(public_url, &settings) {
+    // AsyncAPI's own schemas are those of draft 7.
+    let settings = SchemaSettings::draft07().with(|settings| {
+        settings.definitions_path = "/components/schemas".into();
+        settings.transforms.push(Box::new(simplify));
+    });
+    let mut schemas = NamedSchemas::default();
+    for (message, referenced) in generate(public_url, &settings) {
         let key = message.cloud_event_type.clone();
-        messages.insert(key.clone(), described(&message));
+        messages.insert(key.clone(), described(&message, referenced, &mut schemas));
         match message.direction {
             Direction::Published => {
                 let channel = format!("event.{}", message.short_name);
@@ -34,7 +44,7 @@ pub fn document(public_url: &PublicUrl) -> Value {
                 let channel = format!("command.{}", message.short_name);
                 channels.insert(channel.clone(), command_channel(&message, &key));
                 operations
-                    .insert(format!("accept.{}", message.short_name), operation("receive", &channel, &key, &message));
+                    .insert(format!("accept.{}", message.short_name), command_operation(&channel, &key, &message));
                 let channel = format!("request.{}", message.short_name);
                 channels.insert(channel.clone(), request_channel(&message, &key));
                 operations
@@ -50,7 +60,7 @@ pub fn document(public_url: &PublicUrl) -> Value {
             "messages": { "answer": { "$ref": "#/components/messages/answer" } },
         }),
     );
-    messages.insert("answer".to_owned(), answer());
+    messages.insert("answer".to_owned(), answer(settings.clone(), &mut schemas));
     channels.insert(LIVE_SAMPLES.to_owned(), live_samples_channel());
     operations.insert(
         format!("publish.{LIVE_SAMPLES}"),
@@ -61,7 +71,7 @@ pub fn document(public_url: &PublicUrl) -> Value {
             "messages": [{ "$ref": format!("#/channels/{LIVE_SAMPLES}/messages/sample") }],
         }),
     );
-    messages.insert(LIVE_SAMPLES.to_owned(), live_sample(settings));
+    messages.insert(LIVE_SAMPLES.to_owned(), live_sample(settings, &mut schemas));
     json!({
         "asyncapi": "3.1.0",
         "info": {
@@ -69,7 +79,8 @@ pub fn document(public_url: &PublicUrl) -> Value {
             "version": env!("CARGO_PKG_VERSION"),
             "description": "Events of lab sessions, definitions and workers, and the commands that services may send. CloudEvents 1.0 over NATS JetStream.",
         },
-        "defaultContentType": "application/cloudevents+json",
+        "servers": { "nats": server() },
+        "defaultContentType": cloud_event::STRUCTURED,
         "x-internal": {
             "description": "Not for services: what Lablet's processes tell each other. Its form may change with any release.",
             "streams": { streams::RECORDS: { "subjects": [subjects::RECORDS] } },
@@ -78,38 +89,62 @@ pub fn document(public_url: &PublicUrl) -> Value {
         },
         "channels": channels,
         "operations": operations,
-        "components": { "messages": messages },
+        "components": {
+            "messages": messages,
+            "schemas": schemas.finish(),
+            "securitySchemes": { "user": { "type": "userPassword", "description": "A team's user, whose permissions name the subjects that it may use" } },
+        },
     })
 }
 
-fn described(message: &MessageSchema) -> Value {
-    let mut data = message.schema.clone();
-    let schema_address = data["$id"].clone();
-    if let Value::Object(schema) = &mut data {
-        schema.remove("$schema");
-        schema.remove("$id");
-    }
-    let published = message.direction == Direction::Published;
+fn server() -> Value {
     json!({
+        "host": "{host}:{port}",
+        "protocol": "nats",
+        "description": "The NATS servers of the installation, with JetStream",
+        "variables": {
+            "host": { "default": "127.0.0.1", "description": "A NATS server" },
+            "port": { "default": "4222", "description": "The port of its clients" },
+        },
+        "security": [{ "$ref": "#/components/securitySchemes/user" }],
+    })
+}
+
+fn reference(schema: &str) -> Value {
+    json!({ "$ref": format!("{SCHEMAS}{schema}") })
+}
+
+fn described(message: &MessageSchema, referenced: Map<String, Value>, schemas: &mut NamedSchemas) -> Value {
+    let schema_address = message.schema["$id"].clone();
+    let published = message.direction == Direction::Published;
+    let name = in_pascal_case(message.cloud_event_type.trim_start_matches("io.lablet.").trim_start_matches("command."));
+    let data = schemas.add_root(&format!("{name}Data"), message.schema.clone(), referenced, message.direction);
+    schemas.add(&name, envelope(message, data, published));
+    let mut described = json!({
         "name": message.cloud_event_type,
         "title": message.says,
-        "contentType": "application/cloudevents+json",
+        "contentType": cloud_event::STRUCTURED,
         "x-binary-mode": if published { "not published; accepted from others only" } else { "accepted as well: attributes as headers ce-<name>" },
-        "payload": envelope(message, &data, published),
+        "payload": reference(&name),
         "x-data-schema": schema_address,
-    })
+    });
+    if !published {
+        described["correlationId"] =
+            json!({ "location": "$message.payload#/id", "description": "The reply names it as `command_id`." });
+    }
+    described
 }
 
-fn envelope(message: &MessageSchema, data: &Value, published: bool) -> Value {
+fn envelope(message: &MessageSchema, data: Value, published: bool) -> Value {
     let text = |description: &str| json!({ "type": "string", "description": description });
     let mut properties = json!({
-        "specversion": { "const": "1.0" },
+        "specversion": { "type": "string", "const": "1.0" },
         "id": text("Unique within its source; a repeated one is the same message."),
         "source": text("Who says it."),
-        "type": { "const": message.cloud_event_type },
+        "type": { "type": "string", "const": message.cloud_event_type },
         "subject": text("The id of what it is about."),
         "time": { "type": "string", "format": "date-time" },
-        "datacontenttype": { "const": "application/json" },
+        "datacontenttype": { "type": "string", "const": "application/json" },
         "dataschema": { "type": "string", "format": "uri" },
         "correlationid": text("What belongs to one undertaking."),
         "causationid": text("What caused it."),
@@ -126,7 +161,12 @@ fn envelope(message: &MessageSchema, data: &Value, published: bool) -> Value {
         properties["dataref"] = text("Where the whole event is; present where the data is a summary.");
         required.extend(["subject", "time", "dataschema", "position", "previousposition", "aggregatesequence"]);
     }
-    json!({ "type": "object", "properties": properties, "required": required })
+    json!({
+        "description": message.says,
+        "type": "object",
+        "properties": properties,
+        "required": required,
+    })
 }
 
 fn event_channel(message: &MessageSchema, key: &str) -> Value {
@@ -175,13 +215,10 @@ fn live_samples_channel() -> Value {
     })
 }
 
-fn live_sample(settings: SchemaSettings) -> Value {
-    let schema = settings.into_generator().into_root_schema_for::<LiveSample<Uuid>>();
-    let mut payload = Value::from(schema);
-    if let Value::Object(schema) = &mut payload {
-        schema.remove("$schema");
-        schema.remove("title");
-    }
+fn live_sample(settings: SchemaSettings, schemas: &mut NamedSchemas) -> Value {
+    let mut generator = settings.for_serialize().into_generator();
+    let schema = Value::from(generator.root_schema_for::<LiveSample<Uuid>>());
+    let payload = schemas.add_root("LiveSample", schema, generator.take_definitions(true), Direction::Published);
     json!({
         "name": LIVE_SAMPLES,
         "title": "What came of one attempt to sample a session",
@@ -201,69 +238,42 @@ fn operation(action: &str, channel: &str, key: &str, message: &MessageSchema) ->
     })
 }
 
+/// A command may name the subject of its reply in a header.
+fn command_operation(channel: &str, key: &str, message: &MessageSchema) -> Value {
+    with_reply(operation("receive", channel, key, message), subjects::REPLY_TO)
+}
+
 fn request_operation(channel: &str, key: &str, message: &MessageSchema) -> Value {
-    let mut operation = operation("receive", channel, key, message);
+    with_reply(operation("receive", channel, key, message), "reply-to")
+}
+
+fn with_reply(mut operation: Value, header: &str) -> Value {
     operation["reply"] = json!({
-        "address": { "location": "$message.header#/reply-to" },
+        "address": { "location": format!("$message.header#/{header}") },
         "channel": { "$ref": "#/channels/replies" },
         "messages": [{ "$ref": "#/channels/replies/messages/answer" }],
     });
     operation
 }
 
-fn answer() -> Value {
+fn answer(settings: SchemaSettings, schemas: &mut NamedSchemas) -> Value {
+    let mut generator = settings.for_serialize().into_generator();
+    let schema = Value::from(generator.root_schema_for::<CommandReply>());
+    let payload = schemas.add_root("CommandReply", schema, generator.take_definitions(true), Direction::Published);
     json!({
         "name": "answer",
         "title": "What became of a command",
         "contentType": "application/json",
-        "payload": {
+        "headers": {
             "type": "object",
-            "required": ["status"],
             "properties": {
-                "status": { "enum": ["recorded", "already_done", "repeated", "refused"] },
-                "position": { "type": "string" },
-                "sequence": { "type": "integer" },
-                "session_id": { "type": "string" },
-                "definition_id": { "type": "string" },
-                "worker_id": { "type": "string" },
-                "request_id": { "type": "string" },
-                "warnings": {
-                    "type": "array",
-                    "description": "What the sender should look at, although the command took effect. Absent where there is nothing.",
-                    "items": {
-                        "type": "object",
-                        "required": ["code", "message"],
-                        "properties": {
-                            "code": { "type": "string" },
-                            "field": { "type": "string" },
-                            "message": { "type": "string" },
-                        },
-                    },
-                },
-                "error": {
-                    "type": "object",
-                    "required": ["code", "message"],
-                    "properties": {
-                        "code": { "type": "string", "examples": ErrorCode::ALL.map(ErrorCode::as_str) },
-                        "message": { "type": "string" },
-                        "field": { "type": "string" },
-                        "errors": {
-                            "type": "array",
-                            "description": "Every field that is wrong, where fields are.",
-                            "items": {
-                                "type": "object",
-                                "required": ["field", "problem", "expected"],
-                                "properties": {
-                                    "field": { "type": "string" },
-                                    "problem": { "type": "string" },
-                                    "expected": { "type": "string" },
-                                },
-                            },
-                        },
-                    },
-                },
+                subjects::COMMAND_ID: { "type": "string", "description": "The `id` of the command's CloudEvent" },
+                "Nats-Service-Error": { "type": "string", "description": "The code, where a request was refused" },
+                "Nats-Service-Error-Code": { "type": "string", "description": "The status, where a request was refused" },
             },
         },
+        "correlationId": { "location": format!("$message.header#/{}", subjects::COMMAND_ID) },
+        "payload": payload,
     })
 }
 
@@ -301,7 +311,12 @@ mod tests {
         assert_eq!(channel["address"], "lablet.live.samples.{session_id}");
         assert_eq!(channel["x-stream"], Value::Null);
         assert!(channel["description"].as_str().unwrap().contains("no stream stores it"));
-        let payload = document["components"]["messages"]["live_samples"]["payload"].to_string();
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(
+            document["components"]["messages"]["live_samples"]["payload"]["$ref"],
+            "#/components/schemas/LiveSample"
+        );
+        let payload = schemas.to_string();
         for member in ["session_id", "term", "sampled", "worker_away", "cpu_cores"] {
             assert!(payload.contains(&format!("\"{member}\"")), "{member}: {payload}");
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use app::command_consumer::{CommandConsumer, CommandConsumerOptions, CommandDecoder, RetryError, retry};
+use app::command_consumer::{CommandConsumer, CommandConsumerOptions, CommandDecoder, CommandReply, RetryError, retry};
 use app::dead_letters::{DeadLetter, DeadLetterKind, DeadLetters, Status};
 use app::log::{Origin, Position};
 use async_nats::HeaderMap;
@@ -136,7 +136,19 @@ async fn answered(stage: &Stage, command: &str, id: &str, data: &Value) -> Value
     headers.insert(subjects::REPLY_TO, inbox);
     send(&stage.bus, subjects::command("grading", command), headers, structured(command, id, data)).await;
     let answer = tokio::time::timeout(Duration::from_secs(20), answers.next()).await.unwrap().unwrap();
-    serde_json::from_slice(&answer.payload).unwrap()
+    assert_eq!(answer.headers.unwrap().get(subjects::COMMAND_ID).unwrap().as_str(), id);
+    reply(&answer.payload, id)
+}
+
+/// A reply, which has the published form and names the command with this id.
+fn reply(payload: &[u8], id: &str) -> Value {
+    let reply: CommandReply = serde_json::from_slice(payload).unwrap();
+    assert_eq!(reply.command_id.as_deref(), Some(id));
+    let sent: Value = serde_json::from_slice(payload).unwrap();
+    let mut described = sent.clone();
+    described.as_object_mut().unwrap().retain(|_, member| !member.is_null());
+    assert_eq!(serde_json::to_value(reply).unwrap(), described, "the published form has every member");
+    sent
 }
 
 #[tokio::test]
@@ -360,18 +372,68 @@ async fn the_same_commands_are_served_as_request_and_reply() {
         async move { client.request(subjects::request("grading", command), structured(command, id, &data).into()).await }
     };
     let answer = until("the micro service", || async { request("e-1", report()).await.ok() }).await;
-    let body: Value = serde_json::from_slice(&answer.payload).unwrap();
+    let body = reply(&answer.payload, "e-1");
     assert_eq!((&body["status"], &body["observation_count"]), (&json!("recorded"), &json!(1)));
     let again = request("e-1", report()).await.unwrap();
-    assert_eq!(serde_json::from_slice::<Value>(&again.payload).unwrap()["status"], "repeated");
+    assert_eq!(reply(&again.payload, "e-1")["status"], "repeated");
     let mut unknown = report();
     unknown["session_id"] = "s2".into();
     let refused = request("e-2", unknown).await.unwrap();
     let headers = refused.headers.unwrap();
     assert_eq!(headers.get("Nats-Service-Error-Code").unwrap().as_str(), "404");
-    let body: Value = serde_json::from_slice(&refused.payload).unwrap();
-    assert_eq!(body["error"]["message"], "there is no session s2");
+    assert_eq!(headers.get(subjects::COMMAND_ID).unwrap().as_str(), "e-2");
+    assert_eq!(reply(&refused.payload, "e-2")["error"]["message"], "there is no session s2");
     assert_eq!(dead_letters(&stage).waiting(DeadLetterKind::Command).await.unwrap(), 0, "its sender knows");
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn the_micro_service_counts_its_errors_and_links_its_schemas() {
+    let stage = Stage::new().await;
+    running_session(&stage).await;
+    let consumer = Running::start(&stage);
+    let command = "record_resource_observation";
+    let ask = |subject: String, payload: Vec<u8>| {
+        let client = stage.bus.client().clone();
+        async move { client.request(subject, payload.into()).await.ok() }
+    };
+    let wrong = || ask(subjects::request("grading", command), structured(command, "e-1", &json!({"session_id": "s1"})));
+    let refused = until("the micro service", wrong).await;
+    assert_eq!(reply(&refused.payload, "e-1")["error"]["code"], "invalid");
+    let about = |verb: &str| ask(format!("$SRV.{verb}.lablet"), Vec::new());
+    let endpoint = |answer: &[u8]| {
+        let answer: Value = serde_json::from_slice(answer).unwrap();
+        let endpoints = answer["endpoints"].as_array().unwrap();
+        endpoints.iter().find(|endpoint| endpoint["name"] == command).unwrap().clone()
+    };
+    let counted = until("a counted error", || async {
+        let stats = endpoint(&about("STATS").await?.payload);
+        (stats["num_errors"] == 1).then_some(stats)
+    })
+    .await;
+    assert!(counted["last_error"].to_string().contains("invalid"), "{counted}");
+    let info = endpoint(&about("INFO").await.unwrap().payload);
+    assert_eq!(info["metadata"]["type"], "io.lablet.command.record_resource_observation.v1");
+    let schema = "http://127.0.0.1:8080/api/schemas/io.lablet.command.record_resource_observation.v1.0.json";
+    assert_eq!(info["metadata"]["schema"], schema);
+    consumer.stop().await;
+}
+
+#[tokio::test]
+async fn a_reply_subject_that_is_not_allowed_is_told_with_the_dead_letter() {
+    let stage = Stage::new().await;
+    running_session(&stage).await;
+    let consumer = Running::start(&stage);
+    until("the stream of commands", || async { stage.bus.jetstream().get_stream(streams::COMMANDS).await.ok() }).await;
+    let command = "record_resource_observation";
+    let mut headers = HeaderMap::new();
+    headers.insert(subjects::REPLY_TO, "grading.replies.7");
+    let payload = structured(command, "e-1", &json!({"session_id": "s1"}));
+    send(&stage.bus, subjects::command("grading", command), headers, payload).await;
+    let letters = waiting(&stage, 1).await;
+    let reason = &letters[0].reason;
+    let told = "no reply was sent: Lablet-Reply-To is \"grading.replies.7\", expected _INBOX… or lablet.replies.…";
+    assert!(reason.contains(told), "{reason}");
     consumer.stop().await;
 }
 

@@ -32,6 +32,7 @@ pub(crate) struct EvidenceQuery {
     pub(crate) mixed: Option<Condition>,
     /// The value of `mixed`; absent: of which it is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = crate::paging::LONGEST_TEXT))]
     pub(crate) value: Option<String>,
     /// Most rows of the page, 1 to 200; 50 unless stated.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -20,6 +20,7 @@ use crate::query::Query;
 #[serde(deny_unknown_fields)]
 pub(crate) struct DefinitionQuery {
     /// Whose id, name, version or description contains this, in whatever case.
+    #[schemars(length(max = crate::paging::LONGEST_TEXT))]
     text: Option<String>,
     /// True: with observations. False: without.
     observed: Option<bool>,

@@ -23,6 +23,7 @@ use crate::query::Query;
 #[serde(deny_unknown_fields)]
 pub(crate) struct SessionQuery {
     /// In one of these states, separated by commas.
+    #[schemars(extend("pattern" = states_pattern()))]
     status: Option<String>,
     /// Of this definition.
     definition_id: Option<DefinitionId>,
@@ -31,6 +32,7 @@ pub(crate) struct SessionQuery {
     /// True: drifted. False: known not to have drifted.
     drift: Option<bool>,
     /// Whose id, definition, owner, worker or lab contains this, in whatever case.
+    #[schemars(length(max = crate::paging::LONGEST_TEXT))]
     text: Option<String>,
     /// Whose timeslot ended before this time.
     timeslot_ended_before: Option<BoundedTime>,
@@ -42,6 +44,12 @@ pub(crate) struct SessionQuery {
     /// The `next_cursor` of the page before.
     #[schemars(length(min = 1), regex(pattern = r"^[A-Za-z0-9_-]+$"))]
     cursor: Option<String>,
+}
+
+/// States separated by commas, for the description.
+fn states_pattern() -> String {
+    let one = format!("({})", SessionStatus::ALL.map(SessionStatus::as_str).join("|"));
+    format!("^{one}(, *{one})*$")
 }
 
 impl SessionQuery {

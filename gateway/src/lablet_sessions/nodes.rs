@@ -26,6 +26,7 @@ pub(crate) struct NodeQuery {
     /// Of the observation with this event; of the newest unless stated.
     observation: Option<Uuid>,
     /// Whose id, label, definition, image or state contains this, in whatever case.
+    #[schemars(length(max = crate::paging::LONGEST_TEXT))]
     text: Option<String>,
     /// Most rows of the page, 1 to 200; 50 unless stated.
     #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
