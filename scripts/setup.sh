@@ -97,6 +97,7 @@ missing_things() {
     nats_is_there || echo nats
     if [ "$purpose" = test ]; then
         venv_is_there || echo python
+        { has node && has npm; } || echo node
         has ps || echo ps
         chromium_is_there || echo chromium
         chromedriver_is_there || echo chromedriver
@@ -116,6 +117,7 @@ setup:             Fedora: dnf install postgresql-server; Arch: pacman -S postgr
 setup:             Debian or Ubuntu with an older one: https://www.postgresql.org/download/linux/
 setup:   nats      nats-server $nats_oldest or later on the PATH: https://github.com/nats-io/nats-server/releases
 setup:   python    Python 3 with its venv module (for tests)
+setup:   node      Node.js 18 or later with npm (for tests)
 setup:   ps        the program ps (for tests)
 setup:   chromium, chromedriver  Chromium and its ChromeDriver of the same version (for tests)
 setup:             Fedora: dnf install chromium chromedriver; Arch: pacman -S chromium;
@@ -142,6 +144,7 @@ with_apt() {
         postgres) packages="$packages postgresql" ;;
         nats) packages="$packages nats-server" ;;
         python) packages="$packages python3 python3-venv" ;;
+        node) packages="$packages nodejs npm" ;;
         ps) packages="$packages procps" ;;
         promtool) packages="$packages prometheus" ;;
         # Ubuntu's package of this name brings a snap, whose Chromium cannot see the folders of tests.
@@ -184,6 +187,7 @@ with_homebrew() {
         nats) formula=nats-server ;;
         python) formula=python3 ;;
         promtool) formula=prometheus ;;
+        node) formula=node ;;
         ps | fonts) by_hand ;;
         # Casks of macOS; elsewhere Homebrew has neither.
         chromium | chromedriver)

@@ -5,6 +5,7 @@
 mod browser;
 mod crowd;
 pub mod event_catalogue;
+mod generators;
 mod lablet;
 mod oidc_provider;
 mod python;
@@ -13,6 +14,7 @@ mod waiting;
 
 pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Violation, Weight};
 pub use self::crowd::Crowd;
+pub use self::generators::{ClientAccess, Generators};
 pub use self::lablet::people::sign_in_by_link;
 pub use self::lablet::{Lablet, LabletOptions, Refused, install_tls};
 pub use self::oidc_provider::{Consent, OidcProvider};

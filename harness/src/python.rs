@@ -45,9 +45,7 @@ pub async fn python_with_its_packages(program: &str, arguments: &[&str]) -> anyh
 /// # Errors
 /// Python or the packages cannot be had.
 pub(crate) async fn virtual_environment(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
-    let executable = std::env::current_exe()?;
-    let target = executable.ancestors().nth(3).context("the test does not lie in a target folder")?;
-    let folder = target.join(name);
+    let folder = target_folder()?.join(name);
     let complete = folder.join("complete");
     if std::fs::read_to_string(&complete).is_ok_and(|found| found == packages.join("\n")) {
         return Ok(folder);
@@ -56,6 +54,15 @@ pub(crate) async fn virtual_environment(name: &str, packages: &[&str]) -> anyhow
     run(Command::new(folder.join("bin/pip")).args(["install", "--quiet"]).args(packages), INSTALLED_WITHIN).await?;
     std::fs::write(&complete, packages.join("\n"))?;
     Ok(folder)
+}
+
+/// The folder in which everything is built.
+///
+/// # Errors
+/// The test does not lie in one.
+pub(crate) fn target_folder() -> anyhow::Result<PathBuf> {
+    let executable = std::env::current_exe()?;
+    executable.ancestors().nth(3).map(Path::to_path_buf).context("the test does not lie in a target folder")
 }
 
 async fn run(command: &mut Command, within: Duration) -> anyhow::Result<String> {

@@ -5,6 +5,7 @@ mod analysts;
 mod demo;
 mod description;
 mod faults;
+mod generated_clients;
 mod notices;
 mod operations;
 pub(crate) mod outcomes;
