@@ -18,7 +18,8 @@ use domain::advice_policy::AdvicePolicyEvent;
 use domain::lablet_definition::LabletDefinitionEvent;
 use domain::worker::WorkerEvent;
 use schemars::{Schema, SchemaGenerator};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use crate::log::{Position, RecordedEvent};
@@ -33,9 +34,6 @@ pub(crate) const LARGEST_PAYLOAD: usize = streams::LARGEST_EVENT - ROOM_FOR_HEAD
 const ROOM_FOR_ATTRIBUTES: usize = 1_024;
 /// The header that says how a CloudEvent is written.
 const CONTENT_TYPE: &str = "Content-Type";
-
-/// A stored event of more bytes than this is not tried in full: its notice says as much in about as many bytes.
-const WORTH_TRYING: usize = 2 * LARGEST_PAYLOAD;
 
 /// Where the gateway is reached from outside, without a slash at the end, e.g. `http://127.0.0.1:8080`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,9 +55,9 @@ impl PublicUrl {
         }
     }
 
-    /// Where an event can be had in full.
-    pub fn event(&self, event_id: Uuid) -> String {
-        format!("{}/api/events/{event_id}", self.0)
+    /// Where the data of an event's notice can be had.
+    pub fn event_data(&self, event_id: Uuid) -> String {
+        format!("{}/api/events/{event_id}/data", self.0)
     }
 
     /// Where the schema of a message's data is.
@@ -115,40 +113,56 @@ pub struct NoticeError(#[from] serde_json::Error);
 
 /// The notice of an event, where `previous` is the position of the event before it.
 ///
-/// Larger than 64 KiB in full, it carries its summary, or in the last resort only ids, and `dataref`, where the whole
-/// event is. An event of a type that this version does not know (a newer one wrote it) carries `dataref` alone.
+/// Larger than 64 KiB, it has no data, and `dataref` says where exactly that data is. An event of a type that this version
+/// does not know (a newer one wrote it) has none either.
 ///
 /// # Errors
 /// [`NoticeError`], which no stored event should cause.
 pub fn announce(event: &RecordedEvent, previous: Position, public_url: &PublicUrl) -> Result<Notice, NoticeError> {
-    let draft = Draft { event, previous, public_url };
+    draw_up(&Draft { event, previous, public_url, most: LARGEST_PAYLOAD })
+}
+
+/// The data of an event's notice, whatever its size; `None`: this version does not know the event's type.
+///
+/// # Errors
+/// [`NoticeError`], which no stored event should cause.
+pub fn data(event: &RecordedEvent) -> Result<Option<Box<RawValue>>, NoticeError> {
+    #[derive(Deserialize)]
+    struct WithData {
+        data: Option<Box<RawValue>>,
+    }
+    let draft = Draft { event, previous: Position::START, public_url: &PublicUrl::default(), most: usize::MAX };
+    let notice = draw_up(&draft)?;
+    Ok(serde_json::from_slice::<WithData>(&notice.payload)?.data)
+}
+
+fn draw_up(draft: &Draft<'_>) -> Result<Notice, NoticeError> {
+    let event = draft.event;
     // A stored event that cannot be read is one of a newer version: the samples prove that all older ones can.
     match event.aggregate_type.as_str() {
         "lablet_session" => {
             if let Ok(decoded) = event.decode_session_event() {
-                return session::announce(decoded, &draft);
+                return session::announce(decoded, draft);
             }
         }
         "lablet_definition" => {
             if let Ok(decoded) = event.decode::<LabletDefinitionEvent>() {
-                return definition::announce(decoded, &draft);
+                return definition::announce(decoded, draft);
             }
         }
         "worker" => {
             if let Ok(decoded) = event.decode::<WorkerEvent>() {
-                return worker::announce(decoded, &draft);
+                return worker::announce(decoded, draft);
             }
         }
         "advice_policy" => {
             if let Ok(decoded) = event.decode::<AdvicePolicyEvent>() {
-                return proposal::announce_default_policy(decoded, &draft);
+                return proposal::announce_default_policy(decoded, draft);
             }
         }
         _ => {}
     }
-    #[derive(Serialize)]
-    struct Nothing {}
-    draft.write(event.recorded_at, &Nothing {}, false)
+    draft.by_reference(event.recorded_at)
 }
 
 /// What the notice of an event is written from, beside its data.
@@ -156,33 +170,29 @@ struct Draft<'a> {
     event: &'a RecordedEvent,
     previous: Position,
     public_url: &'a PublicUrl,
+    /// Most bytes of the notice.
+    most: usize,
 }
 
 impl Draft<'_> {
-    /// The notice with its data in full; where that is too large, as `shorten` leaves it; at last with `ids` alone.
-    fn largest_that_fits<T: Serialize, I: Serialize>(
-        &self,
-        at: DateTime<Utc>,
-        mut data: T,
-        shorten: impl FnOnce(&mut T),
-        ids: impl FnOnce(T) -> I,
-    ) -> Result<Notice, NoticeError> {
-        if self.event.payload.bytes() <= WORTH_TRYING {
-            let full = self.write(at, &data, true)?;
-            if full.payload.len() <= LARGEST_PAYLOAD {
-                return Ok(full);
+    /// The notice with its data, or with the reference to it where that is too large.
+    fn notice<T: Serialize>(&self, at: DateTime<Utc>, data: &T) -> Result<Notice, NoticeError> {
+        // A stored event of twice the size is not tried: its data has about as many bytes.
+        if self.event.payload.bytes() / 2 <= self.most {
+            let whole = self.write(at, Some(data))?;
+            if whole.payload.len() <= self.most {
+                return Ok(whole);
             }
         }
-        shorten(&mut data);
-        let summary = self.write(at, &data, false)?;
-        if summary.payload.len() <= LARGEST_PAYLOAD {
-            return Ok(summary);
-        }
-        self.write(at, &ids(data), false)
+        self.by_reference(at)
     }
 
-    fn write<T: Serialize>(&self, at: DateTime<Utc>, data: &T, is_complete: bool) -> Result<Notice, NoticeError> {
-        let Self { event, previous, public_url } = *self;
+    fn by_reference(&self, at: DateTime<Utc>) -> Result<Notice, NoticeError> {
+        self.write::<()>(at, None)
+    }
+
+    fn write<T: Serialize>(&self, at: DateTime<Utc>, data: Option<&T>) -> Result<Notice, NoticeError> {
+        let Self { event, previous, public_url, most } = *self;
         let event_type = cloud_event_type(&event.event_type, &event.event_version);
         let schema = public_url.schema(&event_type);
         let source = format!("/lablet/{}", event.aggregate_type);
@@ -202,10 +212,10 @@ impl Draft<'_> {
             correlationid: event.metadata.correlation_id.as_deref(),
             causationid: event.metadata.causation_id.as_deref(),
             traceparent: event.metadata.traceparent.as_deref(),
-            dataref: (!is_complete).then(|| public_url.event(event.event_id)),
+            dataref: data.is_none().then(|| public_url.event_data(event.event_id)),
             data,
         };
-        let mut payload = Vec::with_capacity(event.payload.bytes().min(LARGEST_PAYLOAD) + ROOM_FOR_ATTRIBUTES);
+        let mut payload = Vec::with_capacity(event.payload.bytes().min(most) + ROOM_FOR_ATTRIBUTES);
         serde_json::to_writer(&mut payload, &structured)?;
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, cloud_event::STRUCTURED);
@@ -250,7 +260,8 @@ struct StructuredNotice<'a, T> {
     traceparent: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dataref: Option<String>,
-    data: &'a T,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a T>,
 }
 
 /// CloudEvents' integers have 32 bits, so numbers are texts.

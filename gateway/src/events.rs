@@ -1,5 +1,7 @@
-//! `GET /api/events/{event_id}`: one event in full. The `dataref` of a notice points here.
+//! `GET /api/events/{event_id}`: one event in full, as it is stored.
 
+pub(crate) mod data;
+pub(crate) mod list;
 pub(crate) mod relations;
 
 use aide::transform::TransformOperation;

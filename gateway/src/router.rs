@@ -232,6 +232,8 @@ fn proposing() -> ApiRouter<GatewayState> {
 fn operators() -> ApiRouter<GatewayState> {
     use dead_letters::{discard, list, retry, show};
     ApiRouter::new()
+        .api_route("/api/events", get_with(events::list::list, events::list::describe))
+        .api_route("/api/events/{id}/data", get_with(events::data::show, events::data::describe))
         .api_route("/api/events/{id}", get_with(events::show, events::describe))
         .api_route("/api/events/{id}/relations", get_with(events::relations::relations, events::relations::describe))
         .api_route("/api/stream", get_with(stream::open, stream::describe))

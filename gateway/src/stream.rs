@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use aide::NoApi;
 use aide::transform::TransformOperation;
-use app::log::Log;
+use app::log::{Log, LogError, Position, RecordedEvent};
 use app::notice::PublicUrl;
 use axum::Extension;
 use axum::extract::State;
@@ -27,9 +27,10 @@ use projections::Projections;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use self::client::Frame;
-use self::entry::Filter;
+use self::entry::{Entry, Filter};
 use self::follower::Follower;
 use crate::authentication::Principal;
 use crate::caller::{Caller, Viewing};
@@ -49,7 +50,7 @@ const RETRY: Duration = Duration::from_secs(2);
 #[serde(deny_unknown_fields)]
 pub(crate) struct StreamQuery {
     /// Begin after this position. `Last-Event-ID` goes before it. Without either the stream begins now.
-    #[schemars(with = "Option<app::log::Position>")]
+    #[schemars(with = "Option<Position>")]
     after: Option<String>,
     /// Events of this kind of aggregate alone.
     aggregate: Option<AggregateKind>,
@@ -100,6 +101,30 @@ impl Streams {
         Self { log, follower: Follower::new(), public_url, permits, stop }
     }
 
+    /// The next notices after a position, at most so many, fewer where they are large. None where there is nothing more.
+    ///
+    /// # Errors
+    /// The log does not answer.
+    pub(crate) async fn page(&self, after: Position, limit: i64) -> Result<Vec<Entry>, LogError> {
+        follower::page(&self.log, after, limit, &self.public_url).await
+    }
+
+    /// Where the log ends.
+    ///
+    /// # Errors
+    /// 503 when the log does not answer.
+    pub(crate) async fn head(&self) -> Result<Position, Problem> {
+        follower::head(&self.log).await
+    }
+
+    /// One event of the log.
+    ///
+    /// # Errors
+    /// 503 when the log does not answer.
+    pub(crate) async fn event(&self, event_id: Uuid) -> Result<Option<RecordedEvent>, Problem> {
+        self.log.event(event_id).await.map_err(|error| projections::ReadError::Log(error).into())
+    }
+
     /// Follows the log for all streams, until told to stop.
     pub(crate) async fn run(self, reads: Projections) {
         self.follower.run(self.log, reads, self.public_url, self.stop).await;
@@ -141,7 +166,7 @@ pub(crate) async fn open(
 }
 
 /// Where the stream begins, and the field that says so.
-fn from(headers: &HeaderMap, query: &StreamQuery) -> Result<Option<(&'static str, app::log::Position)>, Invalid> {
+fn from(headers: &HeaderMap, query: &StreamQuery) -> Result<Option<(&'static str, Position)>, Invalid> {
     let resumed = headers.get("last-event-id").map(|value| ("Last-Event-ID", value.to_str().unwrap_or_default()));
     let Some((field, text)) = resumed.or_else(|| query.after.as_deref().map(|after| ("after", after))) else {
         return Ok(None);

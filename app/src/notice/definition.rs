@@ -23,9 +23,8 @@ pub(crate) struct DefinitionCreated {
     pub version: DefinitionVersion,
     /// What it needs.
     pub resource_requirements: ResourceRequirements,
-    /// Ports and description; absent where they are too large for a message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub content: Option<DefinitionContent>,
+    /// Ports and description.
+    pub content: DefinitionContent,
     /// Number of nodes; null where the author does not state it.
     pub node_count: Option<u32>,
     /// When.
@@ -41,17 +40,14 @@ pub(crate) struct DefinitionRevised {
     pub revision: u32,
     /// What it needs from now on.
     pub resource_requirements: ResourceRequirements,
-    /// The content before; absent where it is too large for a message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub before: Option<DefinitionContent>,
-    /// The content from now on; absent where it is too large for a message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub after: Option<DefinitionContent>,
+    /// The content before.
+    pub before: DefinitionContent,
+    /// The content from now on.
+    pub after: DefinitionContent,
     /// Why.
     pub reason: String,
-    /// The events that it rests on; absent where they are too many for a message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<Vec<EventId>>,
+    /// The events that it rests on.
+    pub evidence: Vec<EventId>,
     /// The proposal that it applies; absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proposal_id: Option<ProposalId>,
@@ -59,14 +55,6 @@ pub(crate) struct DefinitionRevised {
     pub revised_by: String,
     /// When.
     pub revised_at: DateTime<Utc>,
-}
-
-/// What is left of a notice whose data does not fit even as a summary.
-#[derive(Serialize)]
-struct DefinitionIds {
-    definition_id: DefinitionId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    revision: Option<u32>,
 }
 
 pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
@@ -88,13 +76,11 @@ pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Resul
                 name,
                 version,
                 resource_requirements: content.resource_requirements,
-                content: Some(content),
+                content,
                 node_count,
                 created_at,
             };
-            let ids =
-                |created: DefinitionCreated| DefinitionIds { definition_id: created.definition_id, revision: None };
-            draft.largest_that_fits(created_at, created, |created| created.content = None, ids)
+            draft.notice(created_at, &created)
         }
         LabletDefinitionEvent::Revised {
             definition_id,
@@ -111,22 +97,15 @@ pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Resul
                 definition_id,
                 revision,
                 resource_requirements: after.resource_requirements,
-                before: Some(before),
-                after: Some(after),
+                before,
+                after,
                 reason,
-                evidence: Some(evidence),
+                evidence,
                 proposal_id,
                 revised_by,
                 revised_at,
             };
-            let shorten = |revised: &mut DefinitionRevised| {
-                (revised.before, revised.after, revised.evidence) = (None, None, None);
-            };
-            let ids = |revised: DefinitionRevised| DefinitionIds {
-                definition_id: revised.definition_id,
-                revision: Some(revised.revision),
-            };
-            draft.largest_that_fits(revised_at, revised, shorten, ids)
+            draft.notice(revised_at, &revised)
         }
         LabletDefinitionEvent::PolicySet { definition_id, before, policy, reason, set_by, set_at } => {
             DefinitionPolicySet { definition_id, before, policy, reason, set_by, set_at }.announce(draft)
@@ -145,7 +124,7 @@ pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Resul
                 evidence,
                 rolls_back,
             } = *proposal;
-            let (promise, evidence) = (promise.share(), Some(evidence));
+            let promise = promise.share();
             let opened = ProposalOpened {
                 definition_id,
                 proposal_id,
@@ -207,7 +186,6 @@ pub(super) fn announce(event: LabletDefinitionEvent, draft: &Draft<'_>) -> Resul
             verified_at,
         } => {
             let Verification { held, sessions, sessions_short, evidence } = verification;
-            let evidence = Some(evidence);
             let verified = ProposalVerified {
                 definition_id,
                 proposal_id,

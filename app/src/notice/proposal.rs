@@ -67,9 +67,8 @@ pub(crate) struct ProposalOpened {
     pub sessions: u64,
     /// Why, in a sentence.
     pub reason: String,
-    /// The events that set it; absent where they are too many for a message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<Vec<EventId>>,
+    /// The events that set it.
+    pub evidence: Vec<EventId>,
     /// The proposal that did not hold; absent: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rolls_back: Option<ProposalId>,
@@ -122,53 +121,41 @@ pub(crate) struct ProposalVerified {
     pub sessions: u64,
     /// Those of them that needed more than is stated.
     pub sessions_short: ByResource<u64>,
-    /// The readings that say so; absent where they are too many for a message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub evidence: Option<Vec<EventId>>,
+    /// The readings that say so.
+    pub evidence: Vec<EventId>,
     /// Who verified it.
     pub verified_by: String,
     /// When.
     pub verified_at: DateTime<Utc>,
 }
 
-/// What is left of a notice whose data does not fit even as a summary.
-#[derive(Serialize)]
-struct ProposalIds {
-    definition_id: DefinitionId,
-    proposal_id: ProposalId,
-}
-
 pub(super) fn announce_default_policy(event: AdvicePolicyEvent, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
     let AdvicePolicyEvent::Set { policy_id, before, policy, reason, set_by, set_at } = event;
     let set = DefaultPolicySet { policy_id, before, policy, reason, set_by, set_at };
-    draft.largest_that_fits(set_at, set, |_| {}, |set| set.policy_id)
+    draft.notice(set_at, &set)
 }
 
 impl DefinitionPolicySet {
-    pub(super) fn announce(self, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
-        draft.largest_that_fits(self.set_at, self, |_| {}, |set| set.definition_id)
+    pub(super) fn announce(&self, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
+        draft.notice(self.set_at, self)
     }
 }
 
 impl ProposalOpened {
-    pub(super) fn announce(self, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
-        let ids = |opened: Self| ProposalIds { definition_id: opened.definition_id, proposal_id: opened.proposal_id };
-        draft.largest_that_fits(self.opened_at, self, |opened| opened.evidence = None, ids)
+    pub(super) fn announce(&self, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
+        draft.notice(self.opened_at, self)
     }
 }
 
 impl ProposalMoved {
-    pub(super) fn announce(self, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
-        let ids = |moved: Self| ProposalIds { definition_id: moved.definition_id, proposal_id: moved.proposal_id };
-        draft.largest_that_fits(self.at, self, |_| {}, ids)
+    pub(super) fn announce(&self, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
+        draft.notice(self.at, self)
     }
 }
 
 impl ProposalVerified {
-    pub(super) fn announce(self, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
-        let ids =
-            |verified: Self| ProposalIds { definition_id: verified.definition_id, proposal_id: verified.proposal_id };
-        draft.largest_that_fits(self.verified_at, self, |verified| verified.evidence = None, ids)
+    pub(super) fn announce(&self, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
+        draft.notice(self.verified_at, self)
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) struct SessionMoved {
     pub worker_id: Option<WorkerId>,
     /// Its CML lab; null before there is one.
     pub cml_lab_id: Option<LabId>,
-    /// Ports allocated with this step; absent where it allocated none, or where they are too many for a message.
+    /// Ports allocated with this step; absent where it allocated none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub allocated_ports: Option<PortMap>,
     /// The timeslot, where this step set it.
@@ -100,8 +100,8 @@ pub(crate) struct ResourcesObserved {
     /// Allocated ports that were observed as planned, named otherwise.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub renamed_ports: BTreeMap<PortName, RenamedPort>,
-    /// How the ports had drifted, where the observation arrived after a newer one, so that no event of its own says it;
-    /// absent where the ports are too many for a message.
+    /// How the ports had drifted, where the observation arrived after a newer one, so that no event of its own says
+    /// it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub late_drift: Option<PortDrift>,
     /// The request that this answers.
@@ -151,14 +151,6 @@ pub(crate) struct ObservedResources {
     /// Hash over the topology.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topology_fingerprint: Option<Name>,
-    /// What is left out where the event carries `dataref`.
-    #[serde(flatten)]
-    pub details: Option<ObservedDetails>,
-}
-
-/// The part of an observation that a large lab's notice leaves out.
-#[derive(Debug, Clone, Serialize, JsonSchema)]
-pub(crate) struct ObservedDetails {
     /// The nodes.
     pub nodes: List<NodeObservation, MOST_NODES>,
     /// CML's `simulation_stats` as it answered.
@@ -185,11 +177,9 @@ impl From<ResourceObservation> for ObservedResources {
             ports: seen.ports,
             cml_version: seen.cml_version,
             topology_fingerprint: seen.topology_fingerprint,
-            details: Some(ObservedDetails {
-                nodes: seen.nodes,
-                simulation_stats: seen.simulation_stats,
-                unreadable_tags: seen.unreadable_tags,
-            }),
+            nodes: seen.nodes,
+            simulation_stats: seen.simulation_stats,
+            unreadable_tags: seen.unreadable_tags,
         }
     }
 }
@@ -202,12 +192,10 @@ pub(crate) struct PortDriftDetected {
     pub ids: SessionIds,
     /// The worker on which the ports are.
     pub worker_id: Option<WorkerId>,
-    /// What was allocated; absent where the ports are too many for a message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub allocated_ports: Option<PortMap>,
-    /// What was observed; absent where the ports are too many for a message.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub observed_ports: Option<PortMap>,
+    /// What was allocated.
+    pub allocated_ports: PortMap,
+    /// What was observed.
+    pub observed_ports: PortMap,
     /// What differs.
     pub drift_details: PortDrift,
     /// When.
@@ -254,7 +242,7 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
     match event {
         LabletSessionEvent::Created { ids, owner_id, timeslot, created_at } => {
             let created = SessionCreated { ids, status: SessionStatus::Pending, owner_id, timeslot, created_at };
-            draft.largest_that_fits(at, created, |_| {}, |created| created.ids)
+            draft.notice(at, &created)
         }
         LabletSessionEvent::Scheduled(_)
         | LabletSessionEvent::Instantiating(_)
@@ -278,9 +266,9 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
                     reason: step.reason.clone(),
                     at: step.at,
                 };
-                draft.largest_that_fits(at, moved, |moved| moved.allocated_ports = None, |moved| moved.ids)
+                draft.notice(at, &moved)
             }
-            None => draft.write(at, event.ids(), true),
+            None => draft.notice(at, event.ids()),
         },
         LabletSessionEvent::ObserveResourcesRequested {
             ids,
@@ -291,7 +279,7 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
             requested_at,
         } => {
             let requested = ObservationRequested { ids, request_id, worker_id, cml_lab_id, requested_by, requested_at };
-            draft.largest_that_fits(at, requested, |_| {}, |requested| requested.ids)
+            draft.notice(at, &requested)
         }
         LabletSessionEvent::ResourcesObserved {
             ids,
@@ -321,11 +309,7 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
                 observed_at,
                 recorded_at,
             };
-            let shorten = |observed: &mut ResourcesObserved| {
-                observed.observed_resources.details = None;
-                observed.late_drift = None;
-            };
-            draft.largest_that_fits(at, observed, shorten, |observed| observed.ids)
+            draft.notice(at, &observed)
         }
         LabletSessionEvent::PortDriftDetected {
             ids,
@@ -335,31 +319,21 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
             drift_details,
             detected_at,
         } => {
-            let drift = PortDriftDetected {
-                ids,
-                worker_id,
-                allocated_ports: Some(allocated_ports),
-                observed_ports: Some(observed_ports),
-                drift_details,
-                detected_at,
-            };
-            let shorten = |drift: &mut PortDriftDetected| {
-                drift.allocated_ports = None;
-                drift.observed_ports = None;
-            };
-            draft.largest_that_fits(at, drift, shorten, |drift| drift.ids)
+            let drift =
+                PortDriftDetected { ids, worker_id, allocated_ports, observed_ports, drift_details, detected_at };
+            draft.notice(at, &drift)
         }
         LabletSessionEvent::ObservationFailed { ids, request_id, outcome, reason, requested_by, failed_at } => {
             let failed = ObservationFailed { ids, request_id, outcome, reason, requested_by, failed_at };
-            draft.largest_that_fits(at, failed, |_| {}, |failed| failed.ids)
+            draft.notice(at, &failed)
         }
         LabletSessionEvent::EvidenceExcluded { ids, reason, excluded_by: by, excluded_at: at } => {
             let changed = EvidenceChanged { ids, counts: false, reason, by, at };
-            draft.largest_that_fits(at, changed, |_| {}, |changed| changed.ids)
+            draft.notice(at, &changed)
         }
         LabletSessionEvent::EvidenceIncluded { ids, reason, included_by: by, included_at: at } => {
             let changed = EvidenceChanged { ids, counts: true, reason, by, at };
-            draft.largest_that_fits(at, changed, |_| {}, |changed| changed.ids)
+            draft.notice(at, &changed)
         }
     }
 }

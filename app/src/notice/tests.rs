@@ -131,39 +131,40 @@ fn the_wire_form_of_a_notice() {
     ");
 }
 
-#[test]
-fn a_large_observation_carries_its_summary_and_where_the_rest_is() {
+fn large_observation() -> Value {
     let (_, _, mut payload) =
         samples().into_iter().find(|(event_type, ..)| event_type == "lablet_session.resources_observed").unwrap();
     let node = payload["observed_resources"]["nodes"][0].clone();
     payload["observed_resources"]["nodes"] = (0..400).map(|_| node.clone()).collect();
     payload["observed_resources"]["actual_node_count"] = 400.into();
-    let (_, event) = announced("lablet_session.resources_observed", "1", &payload);
-    assert_eq!(
-        event.extension("dataref").unwrap().to_string(),
-        "http://127.0.0.1:8080/api/events/00000000-0000-0000-0000-000000000007"
-    );
-    let data = cloud_event::json_data(&event).unwrap();
-    let seen = &data["observed_resources"];
-    assert_eq!(seen["actual_node_count"], 400);
-    assert_eq!(seen.get("nodes"), None, "absent, not empty: nothing may read it as no nodes");
-    assert_eq!(seen["total_memory_mb"], payload["observed_resources"]["total_memory_mb"]);
-    assert_eq!(data["observed_ports"], payload["observed_ports"]);
+    payload
 }
 
 #[test]
-fn whatever_does_not_fit_even_as_a_summary_carries_its_ids() {
-    let ports: serde_json::Map<String, Value> =
-        (0..4_000).map(|number| (format!("{number}_{}", "x".repeat(200)), Value::from(5_000))).collect();
-    let mut payload = json!({
-        "type": "lablet_session.port_drift_detected.v1", "session_id": "s-1", "definition_id": "d-1",
-        "definition_version": "1", "definition_revision": 1, "worker_id": "w", "allocated_ports": ports,
-        "observed_ports": {}, "detected_at": "2026-03-01T11:59:59Z"
-    });
-    payload["drift_details"] = json!({"added": {}, "removed": ports, "changed": {}});
-    let (_, event) = announced("lablet_session.port_drift_detected", "1", &payload);
-    assert!(event.extension("dataref").is_some());
-    assert_eq!(cloud_event::json_data(&event).unwrap()["session_id"], "s-1");
+fn a_large_observation_has_no_data_and_says_where_it_is() {
+    let (notice, event) = announced("lablet_session.resources_observed", "1", &large_observation());
+    assert_eq!(
+        event.extension("dataref").unwrap().to_string(),
+        "http://127.0.0.1:8080/api/events/00000000-0000-0000-0000-000000000007/data"
+    );
+    assert!(event.data().is_none(), "absent, and never half of it");
+    let wire: Value = serde_json::from_slice(&notice.payload).unwrap();
+    assert_eq!(wire.get("data"), None, "absent, and not null");
+}
+
+#[test]
+fn the_data_behind_the_reference_is_what_a_notice_without_bound_would_have() {
+    let payload = large_observation();
+    let event = recorded("lablet_session.resources_observed", "1", &payload);
+    let behind: Value = serde_json::from_str(data(&event).unwrap().unwrap().get()).unwrap();
+    assert_eq!(behind["observed_resources"]["nodes"].as_array().unwrap().len(), 400);
+    assert_eq!(behind["observed_ports"], payload["observed_ports"]);
+    for (event_type, version, payload) in samples() {
+        let (_, event) = announced(&event_type, &version, &payload);
+        let behind = data(&recorded(&event_type, &version, &payload)).unwrap().unwrap();
+        let behind: Value = serde_json::from_str(behind.get()).unwrap();
+        assert_eq!(behind, cloud_event::json_data(&event).unwrap(), "{event_type}");
+    }
 }
 
 #[test]
@@ -171,8 +172,8 @@ fn an_event_of_a_newer_version_is_announced_by_reference() {
     let payload = json!({"type": "lablet_session.upgraded.v7"});
     let (_, event) = announced("lablet_session.upgraded", "7", &payload);
     assert_eq!(event.ty(), "io.lablet.lablet_session.upgraded.v7");
-    assert!(event.extension("dataref").is_some());
-    assert_eq!(cloud_event::json_data(&event).unwrap(), json!({}));
+    assert!(event.extension("dataref").is_some() && event.data().is_none());
+    assert!(data(&recorded("lablet_session.upgraded", "7", &payload)).unwrap().is_none());
 }
 
 #[test]

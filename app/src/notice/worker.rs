@@ -50,23 +50,15 @@ pub(crate) struct WorkerPressureObserved {
     pub observed_at: DateTime<Utc>,
 }
 
-/// What is left of a notice whose data does not fit.
-#[derive(Serialize)]
-struct WorkerIds {
-    worker_id: WorkerId,
-}
-
 pub(super) fn announce(event: WorkerEvent, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
     match event {
         WorkerEvent::Registered { worker_id, profile, registered_at } => {
             let registered = WorkerRegistered { worker_id, profile, registered_at };
-            let ids = |registered: WorkerRegistered| WorkerIds { worker_id: registered.worker_id };
-            draft.largest_that_fits(registered_at, registered, |_| {}, ids)
+            draft.notice(registered_at, &registered)
         }
         WorkerEvent::Changed { worker_id, before, after, changed_at } => {
             let changed = WorkerChanged { worker_id, before, after, changed_at };
-            let ids = |changed: WorkerChanged| WorkerIds { worker_id: changed.worker_id };
-            draft.largest_that_fits(changed_at, changed, |_| {}, ids)
+            draft.notice(changed_at, &changed)
         }
         WorkerEvent::PressureObserved { worker_id, pressure, observer, observed_at } => {
             let observed = WorkerPressureObserved {
@@ -77,8 +69,7 @@ pub(super) fn announce(event: WorkerEvent, draft: &Draft<'_>) -> Result<Notice, 
                 observer,
                 observed_at,
             };
-            let ids = |observed: WorkerPressureObserved| WorkerIds { worker_id: observed.worker_id };
-            draft.largest_that_fits(observed_at, observed, |_| {}, ids)
+            draft.notice(observed_at, &observed)
         }
     }
 }

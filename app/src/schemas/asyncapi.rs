@@ -151,14 +151,21 @@ fn envelope(message: &MessageSchema, data: Value, published: bool) -> Value {
         "traceparent": text("The trace that began it."),
         "data": data,
     });
-    let mut required = vec!["specversion", "id", "source", "type", "data"];
+    let mut required = vec!["specversion", "id", "source", "type"];
+    if !published {
+        required.push("data");
+    }
     if published {
         properties["position"] = text("Place in the global order; sorts as text.");
         properties["previousposition"] =
             text("The position before it. Where it is not the last one seen, read the hole from the gateway.");
         properties["aggregatesequence"] = text("Place within its aggregate, from 1.");
         properties["recordedtime"] = json!({ "type": "string", "format": "date-time" });
-        properties["dataref"] = text("Where the whole event is; present where the data is a summary.");
+        properties["dataref"] = json!({
+            "type": "string",
+            "format": "uri",
+            "description": "Where exactly the data is, for whoever may read events over HTTP; present where the event would have more than 64 KiB, and then `data` is absent.",
+        });
         required.extend(["subject", "time", "dataschema", "position", "previousposition", "aggregatesequence"]);
     }
     json!({

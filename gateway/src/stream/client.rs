@@ -141,7 +141,7 @@ impl Client {
     async fn catch_up(&mut self) -> Result<(), Over> {
         loop {
             let Ok(permit) = self.follower.permit().await else { return Err(Over::Because(ENDS)) };
-            let page = match follower::page(&self.log, self.cursor, &self.public_url).await {
+            let page = match follower::page(&self.log, self.cursor, follower::PAGE, &self.public_url).await {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::warn!(

@@ -17,7 +17,7 @@ use crate::problem::Problem;
 const BUFFER: usize = 128;
 
 /// Most events read at once.
-const PAGE: i64 = 64;
+pub(super) const PAGE: i64 = 64;
 
 /// Most bytes of entries that are made at once; what is left of a page is read again.
 const RENDERED_BYTES: usize = 256 * 1024;
@@ -129,7 +129,7 @@ impl Follower {
             self.send(Live::From(head));
             return Ok((head, true));
         };
-        let page = page(log, cursor, public_url).await?;
+        let page = page(log, cursor, PAGE, public_url).await?;
         let more = !page.is_empty();
         for entry in page {
             cursor = entry.position;
@@ -152,14 +152,19 @@ pub(crate) async fn head(log: &Log) -> Result<Position, Problem> {
     log.head().await.map_err(|error| projections::ReadError::Log(error).into())
 }
 
-/// The next entries after a position, few where they are large. None where there is nothing more.
+/// The next entries after a position, at most `limit`, few where they are large. None where there is nothing more.
 ///
 /// # Errors
 /// The log does not answer.
-pub(super) async fn page(log: &Log, after: Position, public_url: &PublicUrl) -> Result<Vec<Entry>, LogError> {
+pub(super) async fn page(
+    log: &Log,
+    after: Position,
+    limit: i64,
+    public_url: &PublicUrl,
+) -> Result<Vec<Entry>, LogError> {
     let (mut previous, mut bytes) = (after, 0);
     let mut entries = Vec::new();
-    for event in log.read(after, PAGE).await? {
+    for event in log.read(after, limit).await? {
         let json = render(&event, previous, public_url);
         previous = event.position;
         bytes += json.len();
@@ -184,7 +189,7 @@ fn render(event: &RecordedEvent, previous: Position, public_url: &PublicUrl) -> 
         Ok(notice) => String::from_utf8_lossy(&notice.payload).into_owned(),
         Err(error) => {
             tracing::error!(error = &error as &dyn std::error::Error, event.id = %event.event_id, "event cannot be rendered as a notice");
-            serde_json::json!({ "id": event.event_id, "dataref": public_url.event(event.event_id) }).to_string()
+            serde_json::json!({ "id": event.event_id, "dataref": public_url.event_data(event.event_id) }).to_string()
         }
     }
 }

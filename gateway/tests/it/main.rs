@@ -8,6 +8,7 @@ mod bodies;
 mod connections;
 mod definitions;
 mod documents;
+mod events;
 mod everything;
 mod fairness;
 mod operations;
