@@ -4,6 +4,7 @@
 
 mod browser;
 mod crowd;
+pub mod error_catalogue;
 pub mod event_catalogue;
 mod generators;
 mod lablet;
@@ -19,5 +20,5 @@ pub use self::lablet::people::sign_in_by_link;
 pub use self::lablet::{Lablet, LabletOptions, Refused, install_tls};
 pub use self::oidc_provider::{Consent, OidcProvider};
 pub use self::python::{python, python_with_its_packages};
-pub use self::schemathesis::schemathesis;
+pub use self::schemathesis::{schemathesis, validate_notices};
 pub use self::waiting::eventually;

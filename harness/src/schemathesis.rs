@@ -5,6 +5,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
@@ -19,11 +20,7 @@ const WITHIN: Duration = Duration::from_secs(300);
 /// # Errors
 /// What it found, as it tells it; or it cannot be had, or did not end in time.
 pub async fn schemathesis(http: &str, header: &str, paths: &str) -> anyhow::Result<()> {
-    static ENVIRONMENT: OnceCell<PathBuf> = OnceCell::const_new();
-    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
-    let packages = std::fs::read_to_string(programs.join("schemathesis.txt"))?;
-    let packages: Vec<&str> = packages.lines().collect();
-    let environment = ENVIRONMENT.get_or_try_init(|| virtual_environment("python-schemathesis", &packages)).await?;
+    let (environment, programs) = (environment().await?, programs());
     // It writes what it remembers into the folder in which it runs.
     let folder = tempfile::tempdir()?;
     let output = Command::new(environment.join("bin/schemathesis"))
@@ -42,4 +39,35 @@ pub async fn schemathesis(http: &str, header: &str, paths: &str) -> anyhow::Resu
     ensure!(output.status.success(), "{output_text}{failed}");
     ensure!(output_text.contains("generated"), "Schemathesis sent nothing: {output_text}");
     Ok(())
+}
+
+/// Holds CloudEvents against the schemas of an AsyncAPI document; returns how many are valid.
+///
+/// # Errors
+/// One is not valid, or the validator cannot be had.
+pub async fn validate_notices(asyncapi: &Value, notices: &[Value]) -> anyhow::Result<usize> {
+    let folder = tempfile::tempdir()?;
+    let (document, events) = (folder.path().join("asyncapi.json"), folder.path().join("notices.json"));
+    std::fs::write(&document, asyncapi.to_string())?;
+    std::fs::write(&events, serde_json::to_string(notices)?)?;
+    let output = Command::new(environment().await?.join("bin/python"))
+        .arg(programs().join("valid_notices.py"))
+        .args([document, events])
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .output();
+    let output = tokio::time::timeout(WITHIN, output).await.context("the validator did not end")??;
+    ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+fn programs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python")
+}
+
+async fn environment() -> anyhow::Result<PathBuf> {
+    static ENVIRONMENT: OnceCell<PathBuf> = OnceCell::const_new();
+    let packages = std::fs::read_to_string(programs().join("schemathesis.txt"))?;
+    let packages: Vec<&str> = packages.lines().collect();
+    ENVIRONMENT.get_or_try_init(|| virtual_environment("python-schemathesis", &packages)).await.cloned()
 }

@@ -6,18 +6,37 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
 
-#[test]
-fn the_catalogue_of_events_is_the_one_that_the_samples_give() {
-    let file = repository().join("docs/events.md");
-    let made = harness::event_catalogue::catalogue(repository()).unwrap();
+/// A page is the one that the code makes. `UPDATE_SNAPSHOTS=1` writes it anew.
+fn is_made(page: &str, made: &str) {
+    let file = repository().join("docs").join(page);
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
-        std::fs::write(&file, &made).unwrap();
+        std::fs::write(&file, made).unwrap();
     }
     let committed = std::fs::read_to_string(&file).unwrap();
     assert!(
         committed == made,
-        "docs/events.md is not what the samples give; UPDATE_SNAPSHOTS=1 cargo test -p harness writes it again"
+        "docs/{page} is not what the code gives; UPDATE_SNAPSHOTS=1 cargo test -p harness writes it again"
     );
+}
+
+#[test]
+fn the_catalogue_of_events_is_the_one_that_samples_and_code_give() {
+    is_made("events.md", &harness::event_catalogue::catalogue(repository()).unwrap());
+}
+
+#[test]
+fn the_catalogue_of_errors_is_the_one_table_of_the_code() {
+    is_made("errors.md", &harness::error_catalogue::errors().unwrap());
+}
+
+#[tokio::test]
+async fn every_event_of_the_catalogue_is_valid_against_the_schemas_of_the_bus() {
+    let catalogue = harness::event_catalogue::catalogue(repository()).unwrap();
+    let blocks = catalogue.split("```json\n").skip(1).map(|rest| rest.split("\n```").next().unwrap());
+    let notices: Vec<serde_json::Value> = blocks.map(|block| serde_json::from_str(block).unwrap()).collect();
+    let asyncapi = app::schemas::asyncapi(&app::notice::PublicUrl::default());
+    assert_eq!(harness::validate_notices(&asyncapi, &notices).await.unwrap(), notices.len());
+    assert!(notices.len() >= app::notice::schemas().len(), "{}", notices.len());
 }
 
 fn markdown_files(folder: &Path, found: &mut Vec<PathBuf>) {
