@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use crate::python::virtual_environment;
 
 /// How long it may take, on a busy machine.
-const WITHIN: Duration = Duration::from_secs(300);
+const WITHIN: Duration = Duration::from_secs(600);
 
 /// Holds the operations at paths that match `paths` against the description of the gateway at `http`: 25 examples of
 /// each, the same ones each time, sent with this header.
