@@ -1,5 +1,7 @@
 //! How far sessions lay above the advice that was possible before them, in spreads of that advice: what a promise is kept by.
 
+use std::sync::{Arc, LazyLock};
+
 use serde::{Deserialize, Serialize};
 
 /// Scores are counted in this part of a spread.
@@ -9,6 +11,8 @@ pub(crate) const GREATEST_SCORE: i32 = 16;
 #[expect(clippy::cast_possible_truncation, reason = "64 parts")]
 const LAST: i32 = GREATEST_SCORE * SCORE_PARTS as i32;
 const BINS: usize = 2 * LAST as usize + 1;
+/// Bins of a whole spread.
+const SPREAD: usize = SCORE_PARTS as usize;
 
 /// A score, rounded up to a whole part of a spread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -61,16 +65,53 @@ impl Score {
 
 /// Scores, each as often as it was had. The order in which they came is not kept. Stored are the scores that were had, each with
 /// how often.
+///
+/// A copy shares what it holds until one of both is changed: copies that were not are compared without looking at a score.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Vec<(Score, u32)>", into = "Vec<(Score, u32)>")]
 pub struct Scores {
+    held: Arc<Histogram>,
+}
+
+/// How often each score was had.
+#[derive(Clone, PartialEq, Eq)]
+struct Histogram {
     counts: Vec<u32>,
+    /// Sums over whole spreads, so that few counts are added up where a score is looked for.
+    spreads: Vec<u64>,
     count: u64,
+}
+
+static NONE: LazyLock<Arc<Histogram>> =
+    LazyLock::new(|| Arc::new(Histogram { counts: vec![0; BINS], spreads: vec![0; BINS.div_ceil(SPREAD)], count: 0 }));
+
+impl Histogram {
+    fn add(&mut self, bin: usize, times: u32) {
+        let held = &mut self.counts[bin];
+        let before = std::mem::replace(held, held.saturating_add(times));
+        let added = u64::from(*held - before);
+        self.spreads[bin / SPREAD] += added;
+        self.count += added;
+    }
+
+    fn remove(&mut self, bin: usize) {
+        let held = &mut self.counts[bin];
+        let removed = u64::from(*held > 0);
+        *held = held.saturating_sub(1);
+        self.spreads[bin / SPREAD] -= removed;
+        self.count -= removed;
+    }
+
+    fn at_most(&self, bin: usize) -> u64 {
+        let spread = bin / SPREAD;
+        let within = self.counts[spread * SPREAD..=bin].iter().map(|count| u64::from(*count));
+        self.spreads[..spread].iter().copied().chain(within).sum()
+    }
 }
 
 impl Default for Scores {
     fn default() -> Self {
-        Self { counts: vec![0; BINS], count: 0 }
+        Self { held: NONE.clone() }
     }
 }
 
@@ -83,11 +124,13 @@ impl std::fmt::Debug for Scores {
 impl From<Vec<(Score, u32)>> for Scores {
     fn from(had: Vec<(Score, u32)>) -> Self {
         let mut scores = Self::default();
+        if had.is_empty() {
+            return scores;
+        }
+        let held = Arc::make_mut(&mut scores.held);
         for (score, count) in had {
             // What is stored may be beyond the bounds of today.
-            let held = &mut scores.counts[Score(score.0.clamp(-LAST, LAST)).bin()];
-            *held = held.saturating_add(count);
-            scores.count += u64::from(count);
+            held.add(Score(score.0.clamp(-LAST, LAST)).bin(), count);
         }
         scores
     }
@@ -102,43 +145,41 @@ impl From<Scores> for Vec<(Score, u32)> {
 impl Scores {
     /// Adds a score.
     pub fn add(&mut self, score: Score) {
-        let held = &mut self.counts[score.bin()];
-        *held = held.saturating_add(1);
-        self.count += 1;
+        Arc::make_mut(&mut self.held).add(score.bin(), 1);
     }
 
     /// Takes a score out that was added before.
     pub fn remove(&mut self, score: Score) {
-        let held = &mut self.counts[score.bin()];
-        self.count -= u64::from(*held > 0);
-        *held = held.saturating_sub(1);
+        Arc::make_mut(&mut self.held).remove(score.bin());
     }
 
     /// Number of scores.
     pub fn count(&self) -> u64 {
-        self.count
+        self.held.count
     }
 
     /// Number of scores that are at most this one.
     pub fn at_most(&self, score: Score) -> u64 {
-        self.counts[..=score.bin()].iter().map(|count| u64::from(*count)).sum()
+        self.held.at_most(score.bin())
     }
 
     /// The `rank`-th smallest score, counted from 1; `None` where there are fewer.
     pub fn smallest(&self, rank: u64) -> Option<Score> {
-        if rank == 0 || rank > self.count {
+        if rank == 0 || rank > self.held.count {
             return None;
         }
         let mut below = 0;
-        (-LAST..=LAST).map(Score).find(|score| {
-            below += u64::from(self.counts[score.bin()]);
+        let mut had = self.iter();
+        had.find(|(_, count)| {
+            below += u64::from(*count);
             below >= rank
         })
+        .map(|(score, _)| score)
     }
 
     /// The scores that were had, each with how often, lowest first.
     pub fn iter(&self) -> impl Iterator<Item = (Score, u32)> {
-        (-LAST..=LAST).map(Score).zip(self.counts.iter().copied()).filter(|(_, count)| *count > 0)
+        (-LAST..=LAST).map(Score).zip(self.held.counts.iter().copied()).filter(|(_, count)| *count > 0)
     }
 }
 
@@ -246,6 +287,23 @@ mod tests {
             stay.iter().for_each(|spreads| held.add(Score::new(*spreads)));
             go.iter().for_each(|spreads| held.remove(Score::new(*spreads)));
             prop_assert_eq!(held, scores(&stay));
+        }
+
+        #[test]
+        fn those_at_most_as_great_are_counted_as_one_by_one_they_are(
+            had in proptest::collection::vec(-20.0..20.0_f64, 0..40), spreads in -20.0..20.0_f64,
+        ) {
+            let (held, score) = (scores(&had), Score::new(spreads));
+            let counted = had.iter().filter(|spreads| Score::new(**spreads) <= score).count();
+            prop_assert_eq!(held.at_most(score), counted as u64);
+        }
+
+        #[test]
+        fn a_copy_that_changes_leaves_the_other_as_it_was(had in proptest::collection::vec(-20.0..20.0_f64, 0..20)) {
+            let held = scores(&had);
+            let mut copy = held.clone();
+            copy.add(Score::new(1.0));
+            prop_assert_eq!((&held, held.count() + 1), (&scores(&had), copy.count()));
         }
     }
 }
