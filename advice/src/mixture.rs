@@ -24,6 +24,8 @@ pub struct Conditions {
     pub worker_short: Option<bool>,
     /// By a profile or by snapshots.
     pub source: Option<DemandSource>,
+    /// Whether the boot was seen, of each resource that is known; `None`: it does not count.
+    pub boot_seen: Option<bool>,
 }
 
 /// What sessions may differ in.
@@ -42,6 +44,8 @@ pub enum Condition {
     WorkerShort,
     /// Profiles and snapshots.
     Sources,
+    /// Sessions whose boot was seen, and others, where the policy includes it.
+    BootSeen,
 }
 
 /// One value of a condition, and the sessions that had it.
@@ -67,8 +71,24 @@ pub struct Mixture {
 }
 
 impl Condition {
-    const ALL: [Self; 6] =
-        [Self::Topologies, Self::Revisions, Self::CmlVersions, Self::Workers, Self::WorkerShort, Self::Sources];
+    const ALL: [Self; 7] = [
+        Self::Topologies,
+        Self::Revisions,
+        Self::CmlVersions,
+        Self::Workers,
+        Self::WorkerShort,
+        Self::Sources,
+        Self::BootSeen,
+    ];
+
+    /// The value that says something also where all sessions have it.
+    fn telling(self) -> Option<&'static str> {
+        match self {
+            Self::WorkerShort => Some("true"),
+            Self::BootSeen => Some("false"),
+            Self::Topologies | Self::Revisions | Self::CmlVersions | Self::Workers | Self::Sources => None,
+        }
+    }
 
     fn value(self, conditions: &Conditions) -> Option<String> {
         match self {
@@ -81,10 +101,12 @@ impl Condition {
                 DemandSource::Snapshot => "snapshot".to_owned(),
                 DemandSource::Profile => "profile".to_owned(),
             }),
+            Self::BootSeen => conditions.boot_seen.map(|seen| seen.to_string()),
         }
     }
 
-    fn text(self, count: usize) -> String {
+    /// What so many values mean, and so many sessions with the one that is [telling](Self::telling).
+    fn text(self, count: usize, sessions: u64) -> String {
         match self {
             Self::Topologies => format!("The sessions had {count} topologies; each counts beside what its own nodes need."),
             Self::Revisions => format!("The sessions were of {count} revisions of the definition."),
@@ -96,6 +118,10 @@ impl Condition {
             }
             Self::Sources => {
                 "Some sessions were sampled, of others there are snapshots alone: these may have missed the peak.".to_owned()
+            }
+            Self::BootSeen => {
+                let counted = if sessions == 1 { "1 session".to_owned() } else { format!("{sessions} sessions") };
+                format!("The boot was not seen in {counted}: at least as much was needed as afterwards, and maybe more.")
             }
         }
     }
@@ -109,15 +135,15 @@ pub fn mixtures<'a>(sessions: impl Iterator<Item = &'a Conditions> + Clone) -> V
             *counts.entry(condition.value(conditions)).or_default() += 1;
         }
         let known = counts.keys().flatten().count();
+        let telling = condition.telling().and_then(|value| counts.get(&Some(value.to_owned())));
+        let telling = telling.copied().unwrap_or_default();
         // What is unknown of some is no difference between them; that a worker was short is one also if it always was.
-        let differs =
-            known > 1 || (condition == Condition::WorkerShort && counts.contains_key(&Some("true".to_owned())));
-        differs.then(|| {
+        (known > 1 || telling > 0).then(|| {
             let mut values: Vec<MixedValue> =
                 counts.into_iter().map(|(value, sessions)| MixedValue { value, sessions }).collect();
             values.sort_by(|one, other| other.sessions.cmp(&one.sessions).then_with(|| one.value.cmp(&other.value)));
             values.truncate(MOST_VALUES);
-            Mixture { condition, count: known as u64, values, text: condition.text(known) }
+            Mixture { condition, count: known as u64, values, text: condition.text(known, telling) }
         })
     };
     Condition::ALL.into_iter().filter_map(mixture).collect()
@@ -149,6 +175,16 @@ mod tests {
         let session = Conditions { worker_short: Some(true), ..Conditions::default() };
         assert_eq!(mixtures([session].iter())[0].condition, Condition::WorkerShort);
         assert!(mixtures([Conditions { worker_short: Some(false), ..Conditions::default() }].iter()).is_empty());
+    }
+
+    #[test]
+    fn sessions_whose_boot_was_not_seen_are_counted_where_the_boot_is_included() {
+        let session = |boot_seen| Conditions { boot_seen, ..Conditions::default() };
+        let found = mixtures([Some(false), Some(true), Some(false)].map(session).iter());
+        assert_eq!((found[0].condition, found.len()), (Condition::BootSeen, 1));
+        assert!(found[0].text.starts_with("The boot was not seen in 2 sessions"), "{}", found[0].text);
+        assert_eq!(mixtures([session(Some(false))].iter()).len(), 1, "also where it never was");
+        assert!(mixtures([Some(true), None].map(session).iter()).is_empty());
     }
 
     #[test]

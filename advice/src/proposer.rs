@@ -203,8 +203,9 @@ pub fn sentence(resource: Resource, of: &ResourceRecommendation, promise: f64) -
         .demand
         .max
         .map_or_else(String::new, |max| format!(", and the largest needed {:.1} {unit}", max / resource.unit()));
+    let boot = if of.includes_boot() { ", boot included" } else { "" };
     format!(
-        "A size of {requirement} {stated} of {name} {keeps} {share} of 100 sessions within it: {sessions}{largest}."
+        "A size of {requirement} {stated} of {name} {keeps} {share} of 100 sessions within it{boot}: {sessions}{largest}."
     )
 }
 

@@ -65,6 +65,8 @@ pub enum ReasonCode {
     Nominal,
     /// Older sessions count less, by the policy.
     HalfLife,
+    /// What was needed while booting counts, by the policy.
+    BootIncluded,
     /// Of some sessions this resource is unknown.
     UnknownSessions,
     /// The promise costs more than it gives.
@@ -269,6 +271,13 @@ impl ResourceRecommendation {
     }
 }
 
+impl ResourceRecommendation {
+    /// Whether it covers what is needed while booting.
+    pub fn includes_boot(&self) -> bool {
+        self.reasons.iter().any(|reason| reason.code == ReasonCode::BootIncluded)
+    }
+}
+
 /// What is found of a definition by what is found of its resources: what is short comes first.
 pub fn finding_of_definition(resources: &ByResource<ResourceRecommendation>) -> Option<Finding> {
     let found: Vec<Finding> = Resource::ALL.iter().filter_map(|resource| resource.part(resources).finding).collect();
@@ -328,6 +337,11 @@ fn reasons(resource: Resource, explanation: &Explanation, facts: &ResourceFacts,
         of_evidence(estimate, &amount, &mut because);
     } else {
         because(ReasonCode::NoEvidence, "Neither a topology nor a session tells what is needed.".to_owned());
+    }
+    if policy.include_boot {
+        let text =
+            "By the policy it covers the boot: a session needed the larger of its peaks while booting and afterwards.";
+        because(ReasonCode::BootIncluded, text.to_owned());
     }
     if facts.unknown_sessions > 0 {
         let text = format!("Of {} more sessions it is unknown what they needed.", facts.unknown_sessions);
@@ -593,6 +607,13 @@ mod tests {
         assert_eq!((answer.value, answer.requirement, answer.kind), (None, None, RecommendationKind::Insufficient));
         assert_eq!(answer.finding, Some(Finding::InsufficientEvidence));
         assert_eq!(codes(&answer), [ReasonCode::NoEvidence, ReasonCode::UnknownSessions]);
+    }
+
+    #[test]
+    fn a_policy_that_includes_the_boot_is_told_in_a_reason() {
+        let policy = Policy { include_boot: true, ..Policy::default() };
+        assert!(codes(&recommend(&fleet(), "asked", Some(8), &policy)).contains(&ReasonCode::BootIncluded));
+        assert!(!codes(&recommend(&fleet(), "asked", Some(8), &Policy::default())).contains(&ReasonCode::BootIncluded));
     }
 
     #[test]

@@ -188,4 +188,15 @@ mod tests {
         given().when(set(None)).then_expect_events(vec![was_set(Some(careful), None)]);
         Given::with(()).given_no_previous_events().when(set(None)).then_expect_events(vec![]);
     }
+
+    #[test]
+    fn including_the_boot_is_another_policy_and_leaving_it_out_again_too() {
+        let with_boot = Policy { include_boot: true, ..Policy::default() };
+        let given = || Given::with(()).given(vec![was_set(None, Some(Policy::default()))]);
+        given().when(set(Some(with_boot))).then_expect_events(vec![was_set(Some(Policy::default()), Some(with_boot))]);
+        Given::with(())
+            .given(vec![was_set(None, Some(with_boot))])
+            .when(set(Some(Policy::default())))
+            .then_expect_events(vec![was_set(Some(with_boot), Some(Policy::default()))]);
+    }
 }

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::number::Amount;
 use crate::observation::{NodeObservation, Phase, PhaseProfile, ResourceObservation, Spread};
+use crate::phases::Phases;
 
 /// Something of each resource.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -118,6 +119,17 @@ pub struct Demand<Id> {
 impl<Id> Default for Demand<Id> {
     fn default() -> Self {
         Self { steady: None, boot: None }
+    }
+}
+
+impl<Id> Demand<Id> {
+    /// What was needed over these phases: the peak of the steady phase, or of the boot where that was greater. Whoever was
+    /// never seen steady ended before it was up, so that what it needed is unknown. Where the boot was not seen, at least this
+    /// was needed.
+    pub fn over(&self, phases: Phases) -> Option<&Peak<Id>> {
+        let steady = self.steady.as_ref()?;
+        let boot = self.boot.as_ref().filter(|boot| phases.include_boot() && boot.value > steady.value);
+        Some(boot.unwrap_or(steady))
     }
 }
 
@@ -311,6 +323,23 @@ mod tests {
         let demand = cpu(&[json!({"profile": profile(1.5, 4.0), "usage": {"cpu_cores": 1.0}})]);
         let peak = |value| Some(Peak { value, source: DemandSource::Profile, event_id: 0, observed_at: at(0) });
         assert_eq!((demand.steady, demand.boot), (peak(1.5), peak(4.0)));
+    }
+
+    #[test]
+    fn with_the_boot_it_is_the_larger_of_both_peaks_and_unknown_where_the_steady_one_is() {
+        let over = |demand: Demand<usize>| Phases::ALL.map(|phases| demand.over(phases).map(|peak| peak.value));
+        let sampled = |profile: Value| over(cpu(&[json!({"profile": profile})]));
+        assert_eq!(sampled(profile(1.5, 4.0)), [Some(1.5), Some(4.0)]);
+        assert_eq!(sampled(profile(1.5, 1.0)), [Some(1.5), Some(1.5)]);
+        let steady = json!({"samples": 9, "steady": {"cpu_cores": {"peak": 2.0}}});
+        assert_eq!(sampled(steady), [Some(2.0), Some(2.0)], "its boot was not seen: it needed at least this");
+        let boot = json!({"samples": 9, "boot": {"cpu_cores": {"peak": 2.0}}});
+        assert_eq!(sampled(boot), [None, None], "it ended before it was up");
+        assert_eq!(
+            over(cpu(&[json!({"usage": {"cpu_cores": 3.0}})])),
+            [Some(3.0), Some(3.0)],
+            "a snapshot counts in both"
+        );
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod nominal;
 pub mod number;
 pub mod observation;
 pub mod observation_summary;
+pub mod phases;
 pub mod port_drift;
 pub mod port_names;
 pub mod port_tags;

@@ -219,6 +219,11 @@ impl<R: StoredRow> Table<R> {
         }
     }
 
+    /// Whether a row was asked for, and what is there is in memory or is loaded next.
+    pub(crate) fn knows(&self, key: &R::Key) -> bool {
+        self.slots.contains_key(key)
+    }
+
     /// Says that a row is to be made, of which there can be none yet: it need not be looked for.
     pub(crate) fn expect_none(&mut self, key: R::Key) {
         self.slots.entry(key).or_insert(Slot::Absent);

@@ -5,6 +5,7 @@ use app::commands::{CommandError, Commands, ErrorClass};
 use app::log::{DedupeKey, Expected, Origin};
 use domain::advice_policy::Applier;
 use domain::lablet_definition::{AppliedProposal, PresentDefinition, ResourceRequirements};
+use domain::phases::Phases;
 use domain::resource::Resource;
 use domain::{DefinitionId, EventId};
 use metrics::counter;
@@ -47,7 +48,7 @@ pub(super) async fn look(
             return Ok(Looked::Behind);
         }
         let after = match definition.proposals.applied.as_deref() {
-            Some(applied) => sessions_after(projections, id, applied).await?,
+            Some(applied) => sessions_after(projections, id, applied, policy.phases()).await?,
             None => Vec::new(),
         };
         let situation = Situation {
@@ -69,20 +70,21 @@ pub(super) async fn look(
     Ok(Looked::Behind)
 }
 
-/// What the newest sessions needed since a proposal was applied, newest first.
+/// What the newest sessions needed over these phases since a proposal was applied, newest first.
 async fn sessions_after(
     projections: &Projections,
     id: &DefinitionId,
     applied: &AppliedProposal,
+    phases: Phases,
 ) -> Result<Vec<SessionAfter>, LookError> {
     let page = projections.evidence(id, &EvidenceFilter::All, &PageRequest::first(SESSIONS)).await?;
     let of_revision =
         page.items.into_iter().filter(|row| row.definition_revision >= applied.revision && row.exclusion.is_none());
-    Ok(of_revision.map(|row| session_after(&row)).collect())
+    Ok(of_revision.map(|row| session_after(&row, phases)).collect())
 }
 
-fn session_after(row: &EvidenceRow) -> SessionAfter {
-    let peak = |resource: Resource| resource.part(&row.demands).steady;
+fn session_after(row: &EvidenceRow, phases: Phases) -> SessionAfter {
+    let peak = |resource: Resource| resource.part(&row.demands).over(phases);
     SessionAfter {
         demand: Resource::each(|resource| peak(resource).map(|peak| peak.value)),
         readings: Resource::each(|resource| EventId::parse(peak(resource)?.event_id.to_string()).ok()),

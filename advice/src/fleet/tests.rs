@@ -2,6 +2,8 @@
 
 use chrono::DateTime;
 use domain::SessionId;
+use domain::demand::{Demand, DemandSource, Peak};
+use domain::phases::{ByPhases, Phases};
 use proptest::prelude::*;
 
 use super::*;
@@ -215,6 +217,37 @@ proptest! {
     }
 
     #[test]
+    fn what_is_excluded_and_included_again_is_as_before_over_both_phases(
+        peaks in proptest::collection::vec((0_u8..3, 0.1..4000.0_f64, 0.1..8000.0_f64), 1..16), place in 0_usize..16,
+    ) {
+        let session = |(number, (of, steady, boot)): (usize, &(u8, f64, f64))| {
+            Phases::each(|phases| booting(&format!("d-{of}"), number, *steady, *boot, phases))
+        };
+        let sessions: Vec<ByPhases<SessionEvidence>> = peaks.iter().enumerate().map(session).collect();
+        let mut fleets: ByPhases<Fleet> = ByPhases::default();
+        let advance = |session: &ByPhases<SessionEvidence>| {
+            Phases::each(|phases| phases.part_mut(&mut fleets).advance(phases.part(session)))
+        };
+        let steps: Vec<ByPhases<SessionSteps>> = sessions.iter().map(advance).collect();
+        let place = place % sessions.len();
+        for phases in Phases::ALL {
+            let (session, steps) = (phases.part(&sessions[place]), phases.part(&steps[place]));
+            let before = phases.part(&fleets).clone();
+            let fleet = phases.part_mut(&mut fleets);
+            let exclusion = stored(&fleet.exclude(session, steps));
+            prop_assert_ne!(&*fleet, &before);
+            fleet.restore(session, steps, &exclusion);
+            prop_assert_eq!(&*fleet, &before);
+        }
+        // Whatever booting adds, no session is less known by it.
+        let sessions = Phases::each(|phases| {
+            let known = phases.part(&fleets).rows().definitions.iter();
+            known.map(|(id, own)| (id.clone(), own.sessions(Resource::MemoryMb))).collect::<Vec<_>>()
+        });
+        prop_assert_eq!(sessions.steady, sessions.with_boot);
+    }
+
+    #[test]
     fn a_part_excludes_and_includes_as_the_whole_does(sessions in sessions()) {
         let mut whole = Fleet::default();
         let steps: Vec<_> = sessions.iter().map(|session| whole.advance(session)).collect();
@@ -266,6 +299,62 @@ proptest! {
             }
         }
     }
+}
+
+/// A lab that used this much memory, and this much while it booted, as it counts over these phases.
+fn booting(definition: &str, number: usize, steady: f64, boot: f64, phases: Phases) -> SessionEvidence {
+    let peak = |value| {
+        let observed_at = DateTime::UNIX_EPOCH;
+        Some(Peak { value, source: DemandSource::Profile, event_id: (), observed_at })
+    };
+    let needed = |steady, boot| Demand { steady: peak(steady), boot: peak(boot) }.over(phases).map(|peak| peak.value);
+    let only_memory = |memory_mb| ByResource { memory_mb, ..ByResource::default() };
+    let kind = router(Some("159"), Some(8192.0));
+    let node = NodeDemand { kind: kind.clone(), demand: only_memory(needed(steady / 2.0, boot / 2.0)) };
+    SessionEvidence {
+        session_id: SessionId::parse(format!("{definition}-{number}")).unwrap(),
+        definition_id: DefinitionId::parse(definition).unwrap(),
+        ended_at: DateTime::UNIX_EPOCH,
+        topology: Topology::new([(kind, 2)]),
+        demand: only_memory(needed(steady, boot)),
+        nodes: KindRuns::from_nodes([node.clone(), node]),
+    }
+}
+
+#[test]
+fn a_lab_that_needs_twice_as_much_while_booting_is_covered_where_the_boot_is_included_and_not_without_it() {
+    let ByPhases { steady, with_boot } = Phases::each(|phases| {
+        let mut fleet = Fleet::default();
+        let mut last = None;
+        for (number, definition) in
+            (0..8).flat_map(|number| ["a", "b", "c", "d"].map(|definition| (number, definition)))
+        {
+            let steady = 1000.0 + 20.0 * f64::from(u8::try_from(number).unwrap() % 3);
+            let session = booting(definition, number, steady, 2.0 * steady, phases);
+            fleet.advance(&session);
+            last = Some(session);
+        }
+        let last = last.unwrap();
+        let found =
+            fleet.estimate(&last.definition_id, &last.topology, Resource::MemoryMb, Promise::default()).unwrap();
+        (found.value, found.prediction.sessions)
+    });
+    assert!(
+        (1000.0..1500.0).contains(&steady.0) && (2080.0..3000.0).contains(&with_boot.0),
+        "{steady:?} {with_boot:?}"
+    );
+    assert_eq!((steady.1, with_boot.1), (8, 8));
+    // One that never ran is sized by what its nodes need, while booting too.
+    let of_topology = Phases::each(|phases| {
+        let mut fleet = Fleet::default();
+        let sessions: Vec<_> = (0..8).map(|number| booting("a", number, 1000.0, 2000.0, phases)).collect();
+        sessions.iter().for_each(|session| {
+            fleet.advance(session);
+        });
+        let topology = &sessions[0].topology;
+        fleet.estimate_for_topology(topology, Resource::MemoryMb, Promise::default()).unwrap().base.unwrap().value
+    });
+    assert_eq!((of_topology.steady, of_topology.with_boot), (1000.0, 2000.0));
 }
 
 fn router(image: Option<&str>, memory: Option<f64>) -> NodeKind {

@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::recommendation::{Reason, ReasonCode};
 
 /// A definition with its proposals, and what is known of it.
 struct Known {
@@ -415,6 +416,9 @@ fn a_share_is_told_as_it_is_stated() {
     for (promise, told) in [(0.95, "keeps 95 of 100"), (0.57, "keeps 57 of 100"), (0.999, "keeps 99.9 of 100")] {
         assert!(sentence(Resource::MemoryMb, &of, promise).contains(told));
     }
+    let boot = Reason { code: ReasonCode::BootIncluded, text: "It covers the boot.".to_owned() };
+    let with_boot = ResourceRecommendation { reasons: vec![boot], ..of.clone() };
+    assert!(sentence(Resource::MemoryMb, &with_boot, 0.95).contains("within it, boot included: "));
     let capped = ResourceRecommendation { kind: RecommendationKind::Capped, ..of };
     assert!(sentence(Resource::MemoryMb, &capped, 0.95).contains("is what the policy allows"));
 }

@@ -35,6 +35,9 @@ pub(crate) struct BackTestArguments {
     /// Whole GB of storage; as configured unless stated.
     #[arg(long)]
     storage_gb: Option<u32>,
+    /// Whether what sessions needed while booting counts: true or false; as the policy says unless stated.
+    #[arg(long)]
+    include_boot: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -230,15 +233,21 @@ pub(super) async fn back_test(
     arguments: BackTestArguments,
     output: OutputFormat,
 ) -> anyhow::Result<()> {
-    let BackTestArguments { id, cpu_cores, memory_gb, storage_gb } = arguments;
+    let BackTestArguments { id, cpu_cores, memory_gb, storage_gb, include_boot } = arguments;
     let text = |number: Option<u32>| number.map(|number| number.to_string());
-    let sizes = [("cpu_cores", text(cpu_cores)), ("memory_gb", text(memory_gb)), ("storage_gb", text(storage_gb))];
-    let answer = connection.get_with(&format!("/api/lablet-definitions/{id}/back-test"), &filters(&sizes)).await?;
+    let asked = [
+        ("cpu_cores", text(cpu_cores)),
+        ("memory_gb", text(memory_gb)),
+        ("storage_gb", text(storage_gb)),
+        ("include_boot", include_boot.map(|included| included.to_string())),
+    ];
+    let answer = connection.get_with(&format!("/api/lablet-definitions/{id}/back-test"), &filters(&asked)).await?;
     if output == OutputFormat::Json {
         return output.one(&answer);
     }
     let rows: Vec<Value> = Resource::ALL.into_iter().map(|resource| named(resource, &answer["resources"])).collect();
-    output.rows(BACK_TEST_COLUMNS, &rows)
+    output.rows(BACK_TEST_COLUMNS, &rows)?;
+    if answer["include_boot"] == true { output.remark("What sessions needed, boot included.") } else { Ok(()) }
 }
 
 /// What the answer holds of a resource, with the resource's name.

@@ -1,6 +1,7 @@
 //! What an admin decides about advice: the promise, and the bounds within which a definition may be moved.
 
 use crate::demand::ByResource;
+use crate::phases::Phases;
 use crate::{Amount, Invalid, Share, Whole};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -57,6 +58,10 @@ pub struct Policy {
     /// After so many days a session of the definition counts half; left out: each counts as much, however old it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub half_life_days: Option<HalfLife>,
+    /// Whether a session needs the larger of the peaks of its steady and its boot phase; false, or left out: that of its steady
+    /// phase.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub include_boot: bool,
 }
 
 /// Days after which a session counts half.
@@ -75,6 +80,8 @@ struct UncheckedPolicy {
     #[serde(default)]
     applier: Applier,
     half_life_days: Option<HalfLife>,
+    #[serde(default)]
+    include_boot: bool,
 }
 
 /// Bounds of each resource. What is absent has none.
@@ -103,6 +110,7 @@ impl TryFrom<UncheckedPolicy> for Policy {
             limits: ByResource { cpu_cores, memory_mb, storage_mb },
             applier: unchecked.applier,
             half_life_days: unchecked.half_life_days,
+            include_boot: unchecked.include_boot,
         };
         policy.check().map(|()| policy)
     }
@@ -118,11 +126,17 @@ impl Default for Policy {
             limits: ByResource::default(),
             applier: Applier::default(),
             half_life_days: None,
+            include_boot: false,
         }
     }
 }
 
 impl Policy {
+    /// The phases over which it asks what was needed.
+    pub fn phases(&self) -> Phases {
+        Phases::including_boot(self.include_boot)
+    }
+
     /// Whether its parts fit each other.
     ///
     /// # Errors
@@ -174,6 +188,17 @@ mod tests {
         assert_eq!(policy.minimum_change.get(), 0.1);
         let read: Policy = serde_json::from_value(serde_json::to_value(policy).unwrap()).unwrap();
         assert_eq!(read, policy);
+    }
+
+    #[test]
+    fn the_boot_is_included_where_a_policy_says_so_and_an_earlier_event_says_nothing_of_it() {
+        let with = |policy: Value| serde_json::from_value::<Policy>(policy).unwrap();
+        let included = with(json!({"include_boot": true}));
+        assert_eq!((included.phases(), with(json!({})).phases()), (Phases::WithBoot, Phases::Steady));
+        let written = |policy: Policy| serde_json::to_value(policy).unwrap().get("include_boot").cloned();
+        assert_eq!((written(included), written(Policy::default())), (Some(json!(true)), None));
+        assert_eq!(with(serde_json::to_value(included).unwrap()), included);
+        assert!(refused(json!({"include_boot": "yes"})).contains("expected a boolean"));
     }
 
     #[test]

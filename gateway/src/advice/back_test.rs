@@ -4,6 +4,7 @@ use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
 use domain::lablet_definition::{LabletDefinition, ResourceRequirements};
+use domain::phases::Phases;
 use domain::{DefinitionId, Whole};
 use projections::ReadModel;
 use projections::read_models::advice::back_test::BackTestReport;
@@ -27,6 +28,8 @@ pub(crate) struct BackTestQuery {
     memory_gb: Option<Whole<u32, 1, 1_000_000>>,
     /// Whole GB of storage; as configured unless stated.
     storage_gb: Option<Whole<u32, 1, 10_000_000>>,
+    /// Whether what sessions needed while booting counts; as the policy says unless stated.
+    include_boot: Option<bool>,
 }
 
 pub(crate) async fn back_test(
@@ -42,7 +45,8 @@ pub(crate) async fn back_test(
         memory_gb: query.memory_gb.unwrap_or(stated.memory_gb),
         storage_gb: query.storage_gb.unwrap_or(stated.storage_gb),
     };
-    let ask = || queries.back_test(&id, size);
+    let phases = query.include_boot.map(Phases::including_boot);
+    let ask = || queries.back_test(&id, phases, size);
     let report = queries.row::<LabletDefinition, _, _>(ReadModel::Advice, ("definition", id.as_str()), ask).await?;
     Ok(Json(report))
 }

@@ -1,7 +1,7 @@
 //! The pages of advice over HTTP.
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::page_forms::{attribute, fields, html, look, page, submit, with_query};
 use crate::proposals::propose;
@@ -17,6 +17,79 @@ async fn ended(world: &World, session: &str, memory_mb: f64) {
     for step in ["collecting", "grading"] {
         world.post(&format!("{path}/transition"), &json!({ "new_status": step })).await.expect(200);
     }
+}
+
+/// A session of `d1` that was sampled, and ended: what it used in its steady phase, and while it booted.
+async fn sampled(world: &World, session: &str, steady_mb: f64, boot_mb: f64) {
+    world.session(session, "running").await;
+    let mut report = observation(2, &json!({}));
+    report["observed_resources"]["usage"] = json!({"memory_mb": steady_mb, "cpu_cores": 0.5});
+    report["observed_resources"]["profile"] = json!({
+        "samples": 9, "steady": {"memory_mb": {"peak": steady_mb}}, "boot": {"memory_mb": {"peak": boot_mb}}
+    });
+    let path = format!("/api/internal/lablet-sessions/{session}");
+    world.post(&format!("{path}/resource-observations"), &report).await.expect(200);
+    for step in ["collecting", "grading"] {
+        world.post(&format!("{path}/transition"), &json!({ "new_status": step })).await.expect(200);
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_includes_the_boot_changes_what_is_recommended_and_pages_say_so() {
+    let world = World::start().await;
+    for (number, memory) in [600.0, 620.0, 610.0, 630.0].into_iter().enumerate() {
+        sampled(&world, &format!("s{number}"), memory, 2.0 * memory).await;
+    }
+    world.settle().await;
+    let home = "/api/lablet-definitions/d1";
+    let without = world.get(&format!("{home}/recommendation")).await.expect(200).body;
+    let boot = |answer: &Value| answer["left_out"].as_array().unwrap().iter().any(|left| left["code"] == "boot");
+    assert!(without["policy"]["include_boot"].is_null() && boot(&without), "{without}");
+    let evidence = page(&world, VIEWER, "/definitions/d1/evidence").await;
+    assert!(
+        evidence.contains("after booting") && evidence.contains("1.23 GB while booting, not counted"),
+        "{evidence}"
+    );
+
+    let review = reviewed(&world, "/definitions/d1/policy", &[("include_boot", "true")]).await;
+    for text in ["not counted", "included", "Both on the same past", "What sessions needed, boot included."] {
+        assert!(review.contains(text), "{text}: {review}");
+    }
+    let mut confirmed = fields(&review, "/definitions/d1/policy");
+    confirmed.insert("reason".to_owned(), "classes boot at once".to_owned());
+    let set = submit(&world, ADMIN, "/definitions/d1/policy", &confirmed).await.expect(303);
+    let shown = page(&world, VIEWER, set.header("location")).await;
+    assert!(shown.contains("<dt>Boot</dt><dd>included</dd>"), "{shown}");
+
+    world.settle().await;
+    let with_boot = world.get(&format!("{home}/recommendation")).await.expect(200).body;
+    assert!(with_boot["policy"]["include_boot"] == true && !boot(&with_boot), "{with_boot}");
+    let [before, after] = [&without, &with_boot].map(|answer| answer["resources"]["memory_mb"].clone());
+    assert_eq!((&before["demand"]["max"], &after["demand"]["max"]), (&json!(630.0), &json!(1260.0)));
+    assert!(after["value"].as_f64() >= Some(1260.0) && before["value"].as_f64() < Some(1000.0), "{before} {after}");
+    let advised = page(&world, VIEWER, "/definitions/d1").await;
+    assert!(
+        advised.contains("within their memory, boot included; seen 4 sessions; the largest used 1.23 GB."),
+        "{advised}"
+    );
+    let evidence = page(&world, VIEWER, "/definitions/d1/evidence").await;
+    assert!(evidence.contains("boot included") && evidence.contains("while booting; 0.62 GB afterwards"), "{evidence}");
+    let explained = page(&world, VIEWER, "/definitions/d1/advice?resource=memory_mb").await;
+    assert!(explained.contains("95 of 100, boot included"), "{explained}");
+
+    let short = async |query: &str| {
+        let tried = world.get(&format!("{home}/back-test?memory_gb=1{query}")).await.expect(200).body;
+        (tried["include_boot"].clone(), tried["resources"]["memory_mb"]["sessions_short"].clone())
+    };
+    assert_eq!(short("").await, (json!(true), json!(4)));
+    assert_eq!(short("&include_boot=false").await, (json!(false), json!(0)));
+    let rows = world.get(&format!("{home}/evidence")).await.expect(200).body;
+    assert_eq!(rows["items"][0]["demand_with_boot"]["memory_mb"], 1260.0);
+    world.get(&format!("{home}/back-test?include_boot=perhaps")).await.problem(
+        400,
+        "invalid-input",
+        Some("include_boot"),
+    );
 }
 
 /// The target of the first link that stands after a text.

@@ -2,6 +2,9 @@
 //!
 //! The rows are those from which the estimator of the crate `advice` answers: sums and counts that a session changes a few
 //! of. What was advised at an earlier position is answered by the sessions that were known there, in the order of the log.
+//!
+//! A policy may include the boot. What the estimator rests on is kept twice: by what sessions needed over their steady phase,
+//! and over their boot, too ([`Phases`]).
 
 mod answer;
 mod as_of;
@@ -18,6 +21,7 @@ mod session;
 mod stored;
 
 use advice::advice_score::ScoredAdvice;
+use domain::phases::Phases;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -34,11 +38,19 @@ pub struct SessionAdvice {
     pub scored: ScoredAdvice,
     /// Whether it held; null: nothing was advised.
     pub held: Option<bool>,
+    /// Whether what it needed while booting counts, by the policy in force then.
+    #[serde(default)]
+    pub include_boot: bool,
 }
 
 impl SessionAdvice {
-    fn new(scored: ScoredAdvice, sessions_before: u64) -> Self {
-        Self { sessions_before, held: scored.held(), scored }
+    fn new(scored: ScoredAdvice, sessions_before: u64, phases: Phases) -> Self {
+        Self { sessions_before, held: scored.held(), scored, include_boot: phases.include_boot() }
+    }
+
+    /// The phases over which it is said what the session needed.
+    fn phases(&self) -> Phases {
+        Phases::including_boot(self.include_boot)
     }
 }
 
@@ -46,7 +58,7 @@ impl SessionAdvice {
 pub(crate) static PROJECTOR: Projector = Projector {
     name: "advice",
     schema: SCHEMA,
-    revision: 2,
+    revision: 3,
     follows: &[AggregateKind::Session, AggregateKind::Definition, AggregateKind::AdvicePolicy],
     keyed_by: None,
     rows: || Box::new(Rows::default()),

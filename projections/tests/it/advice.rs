@@ -1,11 +1,14 @@
 //! What is advised of a definition, by sessions of the log.
 
+use advice::left_out::LeftOutCode;
+use advice::mixture::Condition;
 use advice::recommendation::{Recommendation, RecommendationKind, TopologySource};
 use app::log::Position;
 use domain::DefinitionId;
-use domain::advice_policy::Promise;
-use domain::lablet_definition::{Finding, ProposalCommand, ProposalStatus, ProposalStep};
+use domain::advice_policy::{Policy, Promise};
+use domain::lablet_definition::{Finding, ProposalCommand, ProposalStatus, ProposalStep, ResourceRequirements};
 use domain::lablet_session::SessionStatus;
+use domain::phases::Phases;
 use domain::resource::Resource;
 use projections::read_models::advice::evidence::EvidenceFilter;
 use projections::read_models::advice::proposals::ProposalFilter;
@@ -25,6 +28,12 @@ fn id(text: &str) -> DefinitionId {
 
 async fn advised(world: &World, definition: &str, as_of: Option<Position>) -> Recommendation {
     world.projections.recommendation(&id(definition), None, as_of).await.unwrap().unwrap()
+}
+
+/// The size with 2 GB of memory.
+fn two_gigabytes(mut stated: ResourceRequirements) -> ResourceRequirements {
+    stated.memory_gb = serde_json::from_value(json!(2)).unwrap();
+    stated
 }
 
 /// Three definitions with a few sessions each.
@@ -114,6 +123,135 @@ async fn what_was_advised_at_a_position_is_the_same_bytes_later_and_after_a_rebu
     world.database.finish().await;
 }
 
+/// Three definitions of labs that need twice as much while they boot.
+async fn booting_fleet(world: &World, sessions: u32) {
+    for definition in ["ospf", "bgp", "isis"] {
+        world.definition(definition).await;
+        for number in 0..sessions {
+            let memory = 1000.0 + 40.0 * f64::from(number % 4);
+            world.booted(&format!("{definition}-{number}"), definition, memory, 2.0 * memory).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_policy_that_includes_the_boot_covers_it_and_one_that_does_not_says_that_it_leaves_it_out() {
+    let world = World::new().await;
+    booting_fleet(&world, 5).await;
+    world.settle_one(ReadModel::Advice).await;
+    let without = advised(&world, "ospf", None).await;
+    let memory = &without.resources.memory_mb;
+    assert_eq!((memory.demand.max, memory.requirement), (Some(1120.0), Some(2)));
+    assert!(memory.value.is_some_and(|value| value < 2000.0), "{memory:?}");
+    let left_out: Vec<_> = without.left_out.iter().map(|left_out| left_out.code).collect();
+    assert_eq!((left_out, without.mixed.len()), (vec![LeftOutCode::Boot], 0));
+
+    world.policy("ospf", json!({"include_boot": true})).await;
+    world.ended("ospf-5", "ospf", 1100.0).await;
+    world.settle_one(ReadModel::Advice).await;
+    let with_boot = advised(&world, "ospf", None).await;
+    let memory = &with_boot.resources.memory_mb;
+    assert_eq!((memory.demand.max, memory.sessions, memory.includes_boot()), (Some(2240.0), 6, true));
+    assert!(memory.value.is_some_and(|value| value >= 2240.0) && memory.requirement >= Some(3), "{memory:?}");
+    assert_eq!(with_boot.left_out, [], "the boot counts");
+    let mixed: Vec<_> = with_boot.mixed.iter().map(|mixed| mixed.text.as_str()).collect();
+    // CPU and storage are known by snapshots alone.
+    assert!(mixed.iter().any(|text| text.starts_with("The boot was not seen in 6 sessions")), "{mixed:?}");
+    let unseen = EvidenceFilter::Mixed(Condition::BootSeen, Some("false".to_owned()));
+    let unseen = world.projections.evidence(&id("ospf"), &unseen, &PageRequest::default()).await.unwrap();
+    assert_eq!(unseen.items.len(), 6);
+    let explained = world.projections.explanation(&id("ospf"), None, None).await.unwrap().unwrap();
+    let reading = &explained.resources.memory_mb.readings[0];
+    assert_eq!((reading.session_id.as_str(), reading.demand), ("ospf-3", 2240.0));
+
+    // A size is tried on what the policy counts, or on what is asked about.
+    let short = async |phases| {
+        let report = world.projections.back_test(&id("ospf"), phases, two_gigabytes).await.unwrap().unwrap();
+        (report.include_boot, report.resources.memory_mb.sessions_short)
+    };
+    assert_eq!(short(None).await, (true, 3));
+    assert_eq!(short(Some(Phases::Steady)).await, (false, 0));
+    let policies = [Policy::default(), Policy { include_boot: true, ..Policy::default() }];
+    let explained = world.projections.explanations_under(&id("ospf"), &policies).await.unwrap().unwrap();
+    let sizes = explained.iter().map(|explained| explained.memory_mb.estimate.as_ref().unwrap().value);
+    let sizes: Vec<f64> = sizes.collect();
+    assert!(sizes[0] < 2000.0 && Some(sizes[1]) == memory.value, "{sizes:?}");
+
+    // The next session is scored by it, and names the reading of its boot.
+    world.booted("ospf-6", "ospf", 1100.0, 9000.0).await;
+    world.settle_one(ReadModel::Advice).await;
+    let filter = AdviceScoreFilter { definition_id: Some(id("ospf")), resource: Some(Resource::MemoryMb) };
+    let misses = world.projections.advice_score(&filter).await.unwrap().misses;
+    assert_eq!((misses.len(), misses[0].advice.scored.demand, misses[0].advice.include_boot), (1, 9000.0, true));
+    let row = world.projections.session_evidence(&"ospf-6".parse().unwrap()).await.unwrap().unwrap();
+    assert_eq!((row.demands.memory_mb.steady.unwrap().value, row.demand_with_boot.memory_mb), (1100.0, Some(9000.0)));
+    assert_eq!(misses[0].event_id, row.demands.memory_mb.boot.map(|peak| peak.event_id));
+    let seen: (f64, f64, f64, String, bool, Option<uuid::Uuid>) = sqlx::query_as(
+        "SELECT e.demand, e.demand_with_boot, e.boot_peak, e.unit, m.include_boot, m.demand_event_id
+           FROM analytics_v1.session_evidence e JOIN analytics_v1.advice_misses m USING (session_id, resource)
+          WHERE e.session_id = 'ospf-6' AND e.resource = 'memory_mb'",
+    )
+    .fetch_one(&world.database.pool())
+    .await
+    .unwrap();
+    assert_eq!(seen, (1100.0, 9000.0, 9000.0, "MB".to_owned(), true, misses[0].event_id));
+
+    // A topology is sized by the default policy.
+    let topology = serde_json::from_value(json!({"nodes": [{"node_definition": "iosv", "count": 2}]})).unwrap();
+    let size = async || {
+        let answer = world.projections.topology_recommendation(&topology, None).await.unwrap();
+        answer.resources.memory_mb.value.unwrap()
+    };
+    let by_default = size().await;
+    world.default_policy(json!({"include_boot": true})).await;
+    world.settle_one(ReadModel::Advice).await;
+    assert!(size().await > 1.4 * by_default);
+    world.database.finish().await;
+}
+
+#[tokio::test]
+async fn what_was_advised_under_a_policy_with_and_without_the_boot_is_the_same_bytes_later_and_after_a_rebuild() {
+    let world = World::new().await;
+    for definition in ["ospf", "bgp"] {
+        world.definition(definition).await;
+    }
+    let mut asked = Vec::new();
+    for number in 0..10_u32 {
+        let session = format!("s-{number}");
+        let memory = 900.0 + 100.0 * f64::from(number);
+        if number % 4 == 3 {
+            world.ended(&session, "ospf", memory).await;
+        } else {
+            world.booted(&session, if number % 3 == 0 { "bgp" } else { "ospf" }, memory, 1.5 * memory).await;
+        }
+        match number {
+            2 => world.policy("ospf", json!({"include_boot": true})).await,
+            4 => world.count_evidence("s-1", false).await,
+            5 => world.default_policy(json!({"include_boot": true, "promise": 0.9})).await,
+            6 => world.policy("ospf", json!({"include_boot": false})).await,
+            7 => world.count_evidence("s-1", true).await,
+            _ => Position::START,
+        };
+        world.settle_one(ReadModel::Advice).await;
+        let position = world.projections.position(ReadModel::Advice).await.unwrap();
+        for definition in ["ospf", "bgp"] {
+            let answer = serde_json::to_string(&advised(&world, definition, None).await).unwrap();
+            asked.push((definition, position, answer));
+        }
+    }
+    let with_boot = asked.iter().filter(|(_, _, answer)| answer.contains("\"include_boot\":true")).count();
+    assert!((6..18).contains(&with_boot), "{with_boot}");
+    for _ in 0..2 {
+        for (definition, position, answer) in &asked {
+            let again = serde_json::to_string(&advised(&world, definition, Some(*position)).await).unwrap();
+            assert_eq!(&again, answer, "{definition} at {position}");
+        }
+        let report = world.projections.rebuild(ReadModel::Advice, COMPARE, &CancellationToken::new()).await.unwrap();
+        assert_eq!((report.swapped, report.differing_tables), (true, Some(vec![])));
+    }
+    world.database.finish().await;
+}
+
 #[tokio::test]
 async fn evidence_that_is_excluded_leaves_and_included_again_everything_is_as_before() {
     let world = World::new().await;
@@ -163,18 +301,18 @@ async fn a_size_is_tried_on_the_past_before_anything_is_applied() {
     fleet(&world, 4).await;
     world.count_evidence("ospf-0", false).await;
     world.settle_one(ReadModel::Advice).await;
-    let report = world.projections.back_test(&id("ospf"), |stated| stated).await.unwrap().unwrap();
+    let report = world.projections.back_test(&id("ospf"), None, |stated| stated).await.unwrap().unwrap();
     let memory = &report.resources.memory_mb;
     assert_eq!((memory.size, memory.sessions, memory.sessions_short), (4096.0, 3, 0));
     let tight = |mut stated: domain::lablet_definition::ResourceRequirements| {
         stated.memory_gb = serde_json::from_value(json!(1)).unwrap();
         stated
     };
-    let report = world.projections.back_test(&id("ospf"), tight).await.unwrap().unwrap();
+    let report = world.projections.back_test(&id("ospf"), None, tight).await.unwrap().unwrap();
     let memory = &report.resources.memory_mb;
     assert_eq!((memory.sessions_short, memory.worst_shortfall), (3, Some(1800.0 - 1024.0)));
     assert_eq!(memory.short[0].session_id.as_str(), "ospf-3");
-    assert!(world.projections.back_test(&id("unknown"), |stated| stated).await.unwrap().is_none());
+    assert!(world.projections.back_test(&id("unknown"), None, |stated| stated).await.unwrap().is_none());
     world.database.finish().await;
 }
 

@@ -149,6 +149,22 @@ impl World {
         self.go(id, SessionStatus::Stopping).await
     }
 
+    /// A session of two routers, sampled from its boot on: that used this much memory together, in MB, and this much while they
+    /// booted.
+    pub(crate) async fn booted(&self, id: &str, definition: &str, steady_mb: f64, boot_mb: f64) -> Position {
+        self.running(id, definition).await;
+        let mut seen = measured(steady_mb, 2);
+        let peaks = |share: f64| {
+            let peak = |memory_mb: f64| json!({"memory_mb": {"peak": share * memory_mb}});
+            json!({"steady": peak(steady_mb), "boot": peak(boot_mb)})
+        };
+        seen["profile"] = peaks(1.0);
+        seen["profile"]["samples"] = json!(9);
+        seen["nodes"].as_array_mut().unwrap().iter_mut().for_each(|node| node["profile"] = peaks(0.5));
+        self.observe(id, seen).await;
+        self.go(id, SessionStatus::Stopping).await
+    }
+
     /// Excludes a session from the evidence, or includes it again.
     pub(crate) async fn count_evidence(&self, id: &str, counts: bool) -> Position {
         let command = LabletSessionCommand::ChangeEvidence {

@@ -26,7 +26,7 @@ async fn advised() -> (World, Position) {
         }
         world.running(&format!("{definition}-runs"), definition).await;
         world.count_evidence(&format!("{definition}-0"), false).await;
-        world.policy(definition, json!({"promise": 0.8})).await;
+        world.policy(definition, json!({"promise": 0.8, "include_boot": definition == "bgp"})).await;
         world.propose(definition, &format!("p-{definition}")).await;
     }
     let earlier = world.newest().await;
@@ -51,7 +51,7 @@ async fn ask_for_advice(world: &World, earlier: Position, spoilt: &str) {
         let session = SessionId::parse(format!("{definition}-1")).unwrap();
         check(spoilt, reads.recommendation(&id, None, None).await);
         check(spoilt, reads.recommendation(&id, None, Some(earlier)).await);
-        check(spoilt, reads.back_test(&id, |stated| stated).await);
+        check(spoilt, reads.back_test(&id, None, |stated| stated).await);
         check(spoilt, reads.learnt_topology_change(&id).await);
         check(spoilt, reads.session_evidence(&session).await);
         check(spoilt, reads.proposal(&ProposalId::parse(format!("p-{definition}")).unwrap()).await);

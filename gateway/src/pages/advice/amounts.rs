@@ -87,17 +87,18 @@ pub(crate) fn sentence(resource: Resource, promise: Promise, found: &ResourceRec
     };
     let (size, hundred, noun) = (stated(resource, units), of_a_hundred(promise), noun(resource));
     let keeps = if resource == Resource::CpuCores && units != 1 { "keep" } else { "keeps" };
+    let boot = if found.includes_boot() { ", boot included" } else { "" };
     let said = match found.kind {
         RecommendationKind::Capped => {
             format!(
-                "{size} is as far as the policy goes, and {keeps} fewer than {hundred} sessions within their {noun}"
+                "{size} is as far as the policy goes, and {keeps} fewer than {hundred} sessions within their {noun}{boot}"
             )
         }
         RecommendationKind::Calibrated
         | RecommendationKind::FromTopology
         | RecommendationKind::DistributionFree
         | RecommendationKind::Floored
-        | RecommendationKind::Insufficient => format!("{size} {keeps} {hundred} sessions within their {noun}"),
+        | RecommendationKind::Insufficient => format!("{size} {keeps} {hundred} sessions within their {noun}{boot}"),
     };
     let seen = match (found.sessions, found.demand.max) {
         (0, _) => "no session was seen".to_owned(),
@@ -111,6 +112,8 @@ pub(crate) fn sentence(resource: Resource, promise: Promise, found: &ResourceRec
 
 #[cfg(test)]
 mod tests {
+    use advice::recommendation::{Reason, ReasonCode};
+
     use super::*;
     use crate::pages::advice::tests::recommendation;
 
@@ -123,6 +126,9 @@ mod tests {
             sentence(Resource::MemoryMb, promise, &found),
             "6 GB keeps 95 of 100 sessions within their memory; seen 23 sessions; the largest used 5.4 GB."
         );
+        found.reasons.push(Reason { code: ReasonCode::BootIncluded, text: String::new() });
+        assert!(sentence(Resource::MemoryMb, promise, &found).contains("within their memory, boot included; seen"));
+        found.reasons.clear();
         (found.kind, found.requirement) = (RecommendationKind::Capped, Some(4));
         assert!(
             sentence(Resource::MemoryMb, promise, &found)

@@ -20,6 +20,8 @@ pub(crate) struct BackTestTable {
     short: Vec<ShortSessions>,
     /// Whether the rows are told apart by the size that they are of.
     names_sizes: bool,
+    /// Whether what was needed while booting counts.
+    include_boot: bool,
 }
 
 impl HtmlSafe for BackTestTable {}
@@ -59,6 +61,12 @@ impl BackTestTable {
         Self::of_sizes(&sizes)
     }
 
+    /// Says whether what was needed while booting counts.
+    #[must_use]
+    pub(crate) fn including_boot(self, include_boot: bool) -> Self {
+        Self { include_boot, ..self }
+    }
+
     fn of_sizes(sizes: &[(&str, &ByResource<BackTest>)]) -> Self {
         let names_sizes = sizes.len() > 1;
         let each = || Resource::ALL.into_iter().flat_map(|resource| sizes.iter().map(move |size| (resource, size)));
@@ -71,6 +79,7 @@ impl BackTestTable {
                 })
                 .collect(),
             names_sizes,
+            include_boot: false,
         }
     }
 }
@@ -146,6 +155,9 @@ mod tests {
             assert!(html.contains(text), "{text}: {html}");
         }
         assert_eq!(html.matches("badge bad").count(), 1, "{html}");
+        assert!(!html.contains("boot included"), "{html}");
+        let with_boot = BackTestTable::new(&tests).including_boot(true).render().unwrap();
+        assert!(with_boot.contains("What sessions needed, boot included."), "{with_boot}");
         let beside =
             BackTestTable::beside(&["0.9", "0.95"].map(|name| (name.to_owned(), tests.clone()))).render().unwrap();
         assert!(

@@ -7,6 +7,7 @@ use axum::response::Response;
 use domain::advice_policy::{Policy, Promise};
 use domain::demand::ByResource;
 use domain::lablet_definition::ResourceRequirements;
+use domain::phases::Phases;
 use domain::resource::Resource;
 use domain::{DefinitionId, Invalid};
 use projections::read_models::definitions::DefinitionRow;
@@ -119,11 +120,12 @@ pub(crate) async fn tried(
     id: &DefinitionId,
     size: ResourceRequirements,
 ) -> Result<Option<BackTestTable>, ReadError> {
-    let report = queries.back_test(id, |_| size).await?;
-    Ok(report.map(|report| BackTestTable::new(&report.resources)))
+    let report = queries.back_test(id, None, |_| size).await?;
+    Ok(report.map(|report| BackTestTable::new(&report.resources).including_boot(report.include_boot)))
 }
 
-/// What the sizes would have meant that each of two policies recommends now.
+/// What the sizes would have meant that each of two policies recommends now, on the same past: with what sessions needed while
+/// booting, where one of them includes it.
 ///
 /// # Errors
 /// The database does not answer.
@@ -135,12 +137,15 @@ pub(crate) async fn compared(
     let Some(explained) = queries.explanations_under(id, &policies.each_ref().map(|(_, policy)| *policy)).await? else {
         return Ok(None);
     };
+    let include_boot = policies.iter().any(|(_, policy)| policy.include_boot);
+    let phases = Some(Phases::including_boot(include_boot));
     let mut reports = Vec::with_capacity(policies.len());
     for ((name, _), explained) in policies.iter().zip(&explained) {
-        let Some(report) = queries.back_test(id, |stated| sizes(explained, stated)).await? else { return Ok(None) };
+        let size = |stated| sizes(explained, stated);
+        let Some(report) = queries.back_test(id, phases, size).await? else { return Ok(None) };
         reports.push((name.clone(), report.resources));
     }
-    Ok(Some(BackTestTable::beside(&reports)))
+    Ok(Some(BackTestTable::beside(&reports).including_boot(include_boot)))
 }
 
 /// The sizes that are explained, and the stated ones where nothing is known.

@@ -11,8 +11,9 @@ use askama::filters::HtmlSafe;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use chrono::{DateTime, Utc};
-use domain::demand::DemandSource;
+use domain::demand::{Demand, DemandSource};
 use domain::lablet_session::EvidenceReason;
+use domain::phases::Phases;
 use domain::resource::Resource;
 use domain::text::Prose;
 use domain::{DefinitionId, SessionId};
@@ -69,6 +70,8 @@ pub(crate) struct Needed {
     amount: String,
     event_id: Option<Uuid>,
     is_by_snapshots: bool,
+    /// What is said of the boot beside it.
+    boot: Option<(String, Option<Uuid>)>,
     advised: Option<String>,
     verdict: Option<Badge>,
 }
@@ -81,13 +84,16 @@ impl Needed {
         self.name
     }
 
-    fn new(resource: Resource, row: &EvidenceRow) -> Self {
-        let peak = resource.part(&row.demands).steady;
+    /// What it needed over these phases.
+    fn new(resource: Resource, row: &EvidenceRow, phases: Phases) -> Self {
+        let demand = resource.part(&row.demands);
+        let peak = demand.over(phases);
         let advice: &Option<SessionAdvice> = resource.part(&row.advice);
         let held = advice.as_ref().and_then(|advice| advice.held);
         Self {
             name: amounts::name(resource),
             amount: amount(resource, peak.map(|peak| peak.value)),
+            boot: beside(resource, demand, phases),
             event_id: peak.map(|peak| peak.event_id),
             is_by_snapshots: peak.is_some_and(|peak| peak.source == DemandSource::Snapshot),
             advised: advice
@@ -98,6 +104,26 @@ impl Needed {
                 if held { Badge::new(Tone::Good, "✓", "held") } else { Badge::new(Tone::Bad, "▲", "missed") }
             }),
         }
+    }
+}
+
+/// What is said of the boot beside a demand over these phases, with the event that says so.
+fn beside(resource: Resource, demand: &Demand<Uuid>, phases: Phases) -> Option<(String, Option<Uuid>)> {
+    let steady = demand.steady?;
+    let Some(boot) = demand.boot else {
+        return phases.include_boot().then(|| ("boot not seen".to_owned(), None));
+    };
+    let is_higher = boot.value > steady.value;
+    match phases {
+        Phases::WithBoot if is_higher => {
+            let steady_amount = amount(resource, Some(steady.value));
+            Some((format!("while booting; {steady_amount} afterwards"), Some(steady.event_id)))
+        }
+        Phases::Steady if is_higher => {
+            let boot_amount = amount(resource, Some(boot.value));
+            Some((format!("{boot_amount} while booting, not counted"), Some(boot.event_id)))
+        }
+        Phases::WithBoot | Phases::Steady => None,
     }
 }
 
@@ -146,9 +172,10 @@ impl SessionEvidence {
     /// # Errors
     /// The database does not answer.
     pub(crate) async fn read(queries: &Queries, visit: &Visit, id: &SessionId) -> Result<Option<Self>, ReadError> {
-        let row = queries.session_evidence(id).await?;
-        Ok(row.map(|row| Self {
-            needed: Resource::ALL.map(|resource| Needed::new(resource, &row)).into(),
+        let Some(row) = queries.session_evidence(id).await? else { return Ok(None) };
+        let phases = queries.policy_in_force(&row.definition_id).await?.unwrap_or_default().phases();
+        Ok(Some(Self {
+            needed: Resource::ALL.map(|resource| Needed::new(resource, &row, phases)).into(),
             exclusion: Exclusion::new(&row, visit, queries.log().id_generator().uuid(), "session"),
             ended_at: row.ended_at,
         }))
@@ -172,6 +199,8 @@ struct EvidencePage {
     sessions: Vec<ListedSession>,
     /// Which sessions these are; `None`: all that ended.
     filter: Option<String>,
+    /// Whether what was needed while booting counts.
+    include_boot: bool,
     is_first: bool,
     next: Option<String>,
 }
@@ -211,6 +240,7 @@ fn filter_words(filter: &EvidenceFilter) -> Option<String> {
                 Condition::Workers => "on the worker",
                 Condition::WorkerShort => "whose worker was short:",
                 Condition::Sources => "measured by",
+                Condition::BootSeen => "whose boot was seen:",
             };
             format!("that count, {words} {value}")
         }
@@ -231,9 +261,10 @@ pub(crate) async fn list(
     let request = Paging { limit: Some(query.limit.unwrap_or(ROWS)), cursor: query.cursor.clone() }.request()?;
     let found = ListPage::from(queries.evidence(&id, &filter, &request).await?);
     let path = format!("/api/lablet-definitions/{id}/evidence");
+    let phases = queries.policy_in_force(&id).await?.unwrap_or_default().phases();
     let listed = |row: EvidenceRow| ListedSession {
         link: SessionLink::new(&row.session_id, "#evidence"),
-        needed: Resource::ALL.map(|resource| Needed::new(resource, &row)).into(),
+        needed: Resource::ALL.map(|resource| Needed::new(resource, &row, phases)).into(),
         doubt: Badge::doubt(&row.contradictions, &row.no_evidence),
         exclusion: Exclusion::new(&row, &visit, queries.log().id_generator().uuid(), "definition"),
         row,
@@ -244,6 +275,7 @@ pub(crate) async fn list(
             .live(format!("/api/stream?definition_id={id}"))
             .without(found.unreadable),
         filter: filter_words(&filter),
+        include_boot: phases.include_boot(),
         is_first: query.cursor.is_none(),
         next: found
             .next_cursor

@@ -16,7 +16,7 @@ use uuid::Uuid;
 
 use super::back_test::BackTestTable;
 use super::back_test_page::compared;
-use super::policy_draft::{self, PolicyDraft, PolicyField, applier, changes, warnings};
+use super::policy_draft::{self, PolicyDraft, PolicyField, applier, boot, changes, warnings};
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
 use crate::pages::confirmation::{ChangesTable, Confirmation, FormFields, Labels, WayOut};
@@ -32,6 +32,9 @@ use crate::queries::Queries;
 /// Who may apply what is proposed, as a form offers it.
 const APPLIERS: [(&str, Applier); 3] =
     [("admin", Applier::Admin), ("operator", Applier::Operator), ("automatic", Applier::Automatic)];
+
+/// Whether the boot counts, as a form offers it.
+const BOOTS: [(&str, bool); 2] = [("false", false), ("true", true)];
 
 /// Whose policy it is.
 #[derive(Debug, Clone)]
@@ -171,11 +174,12 @@ struct PolicyPage {
     permit: Permit,
     /// It was set just now.
     was_set: bool,
-    appliers: Vec<ApplierChoice>,
+    appliers: Vec<PolicyChoice>,
+    boots: Vec<PolicyChoice>,
 }
 
-/// Who may apply what is proposed, to choose from.
-struct ApplierChoice {
+/// A value of a member, to choose from.
+struct PolicyChoice {
     value: &'static str,
     words: &'static str,
     chosen: bool,
@@ -343,10 +347,18 @@ fn form(
         was_set,
         appliers: APPLIERS
             .into_iter()
-            .map(|(value, choice)| ApplierChoice {
+            .map(|(value, choice)| PolicyChoice {
                 value,
                 words: applier(choice),
                 chosen: draft.applier == Some(choice),
+            })
+            .collect(),
+        boots: BOOTS
+            .into_iter()
+            .map(|(value, choice)| PolicyChoice {
+                value,
+                words: boot(choice),
+                chosen: draft.include_boot.unwrap_or_default() == choice,
             })
             .collect(),
         owner,

@@ -31,6 +31,8 @@ pub(crate) struct PolicyDraft {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) half_life_days: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) include_boot: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_floor: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_cap: Option<String>,
@@ -79,6 +81,7 @@ impl PolicyDraft {
             minimum_change: hundred(policy.minimum_change.get()),
             largest_step: policy.largest_step.and_then(|step| hundred(step.get())),
             half_life_days: policy.half_life_days.map(|days| days.to_string()),
+            include_boot: Some(policy.include_boot),
             cpu_floor: bound(Resource::CpuCores, cpu_floor),
             cpu_cap: bound(Resource::CpuCores, cpu_cap),
             memory_floor: bound(Resource::MemoryMb, memory_floor),
@@ -175,6 +178,7 @@ impl PolicyDraft {
             *resource.part_mut(&mut policy.limits) = Limits { floor: bound(floor), cap: bound(cap) };
         }
         policy.applier = self.applier.unwrap_or_default();
+        policy.include_boot = self.include_boot.unwrap_or_default();
         if wrong.is_empty()
             && let Err(invalid) = policy.check()
         {
@@ -278,6 +282,11 @@ pub(crate) fn applier(applier: Applier) -> &'static str {
     }
 }
 
+/// Whether the boot counts, in words.
+pub(crate) fn boot(include_boot: bool) -> &'static str {
+    if include_boot { "included" } else { "not counted" }
+}
+
 /// A policy's members in a fixed order, as people read them.
 pub(crate) fn members(policy: &Policy) -> Vec<(&'static str, String)> {
     let bound = |resource: Resource, bound: Option<Amount>| {
@@ -291,6 +300,7 @@ pub(crate) fn members(policy: &Policy) -> Vec<(&'static str, String)> {
     ];
     let half_life = policy.half_life_days.map(|days| parts::counted(&u64::from(days.get()), "day"));
     members.push(("Half-life of evidence", half_life.unwrap_or_else(|| "none".to_owned())));
+    members.push(("Boot", boot(policy.include_boot).to_owned()));
     for resource in Resource::ALL {
         let Limits { floor, cap } = *resource.part(&policy.limits);
         let name = match resource {
@@ -350,6 +360,7 @@ mod tests {
         let mut policy = Policy {
             largest_step: Share::new(0.5).ok(),
             half_life_days: HalfLife::new(90).ok(),
+            include_boot: true,
             applier: Applier::Operator,
             ..Policy::default()
         };
@@ -384,6 +395,10 @@ mod tests {
         let differing: Vec<_> =
             changes(&Policy::default(), &after).into_iter().filter(|change| change.differs).collect();
         assert_eq!((differing.len(), differing[0].after.as_str()), (1, "itself, at once"));
+        let with_boot = Policy { include_boot: true, ..Policy::default() };
+        let changes = changes(&Policy::default(), &with_boot);
+        let boot = changes.iter().find(|change| change.differs).unwrap();
+        assert_eq!((boot.name, boot.before.as_str(), boot.after.as_str()), ("Boot", "not counted", "included"));
         assert!(warnings(&after)[0].starts_with("Proposals apply by themselves"));
         assert_eq!(warnings(&Policy::default()), [""; 0]);
     }

@@ -116,7 +116,9 @@ impl VerificationState {
         let is_known = |session: &&EvidenceRow| {
             session.exclusion.is_none()
                 && Some(session.definition_revision) == row.revision
-                && Resource::ALL.into_iter().any(|resource| resource.part(&session.demands).steady.is_some())
+                && Resource::ALL
+                    .into_iter()
+                    .any(|resource| resource.part(&session.demands).over(policy.phases()).is_some())
         };
         let known = newest.items.iter().filter(is_known).count() as u64;
         Ok(Some(Self::Waiting { known, wanted: policy.minimum_sessions.max(LEAST_TO_VERIFY) }))
@@ -283,14 +285,14 @@ pub(crate) async fn show(
     since.reached(&queries, &[ReadModel::Advice]).await?;
     let row = proposal(&queries, &id).await?;
     let definition = queries.definition(&row.definition_id).await?;
-    let tested = queries.back_test(&row.definition_id, |_| row.proposal.after).await?;
+    let tested = queries.back_test(&row.definition_id, None, |_| row.proposal.after).await?;
     page(&ProposalPage {
         shell: Shell::new(&visit, Section::Advice)
             .twin(format!("/api/proposals/{id}"))
             .live(format!("/api/stream?definition_id={}", row.definition_id)),
         name: definition.map_or_else(|| row.definition_id.to_string(), |definition| definition.name),
         definition_id: row.definition_id.clone(),
-        back_test: tested.map(|report| BackTestTable::new(&report.resources)),
+        back_test: tested.map(|report| BackTestTable::new(&report.resources).including_boot(report.include_boot)),
         card: ProposalCard::read(&queries, &visit, row).await?,
     })
 }

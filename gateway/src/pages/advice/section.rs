@@ -183,7 +183,7 @@ impl AdviceSection {
             });
             known.collect()
         });
-        let tested = queries.back_test(id, |stated| recommended(&recommendation, stated)).await?;
+        let tested = queries.back_test(id, None, |stated| recommended(&recommendation, stated)).await?;
         let changed = match recommendation.topology.source {
             TopologySource::Learnt => queries.learnt_topology_change(id).await?,
             TopologySource::Stated | TopologySource::Question | TopologySource::Unknown => None,
@@ -197,7 +197,7 @@ impl AdviceSection {
             None => recommendation.policy.promise,
             Some(_) => queries.policy_in_force(id).await?.unwrap_or_default().promise,
         };
-        let back_test = tested.map(|report| BackTestTable::new(&report.resources));
+        let back_test = tested.map(|report| BackTestTable::new(&report.resources).including_boot(report.include_boot));
         let advised = Advised { recommendation: &recommendation, of_policy, sizes: &sizes, back_test, changed, hidden };
         Ok(Some(Self::new(id, advised)))
     }

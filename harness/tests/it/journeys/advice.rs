@@ -120,6 +120,22 @@ async fn what_sessions_need_is_proposed_claimed_applied_and_verified_by_the_next
     assert_eq!((&verified["proposal_id"], &verified["revision"]), (&json!(id), &json!(2)));
     assert_eq!((&verified["verification"]["held"], &verified["verification"]["sessions"]), (&json!(true), &json!(3)));
 
+    // A policy that includes the boot: the numbers say so.
+    set_policy(&lablet, "ospf", &json!({"include_boot": true})).await;
+    eventually("a recommendation with the boot", SOON, || async {
+        let answer = lablet.get("/api/lablet-definitions/ospf/recommendation").await.unwrap();
+        (answer["policy"]["include_boot"] == true).then_some(())
+    })
+    .await;
+    let shown = command(&lablet, &["advice", "policy", "--definition", "ospf"]).await;
+    assert!(shown.contains("include_boot"), "{shown}");
+    let table = command(&lablet, &["definition", "recommend", "ospf"]).await;
+    assert!(table.contains("within it, boot included") && table.contains("The boot was not seen in"), "{table}");
+    let tried = command(&lablet, &["definition", "back-test", "ospf", "--memory-gb", "1"]).await;
+    assert!(tried.contains("What sessions needed, boot included."), "{tried}");
+    let tried = command(&lablet, &["definition", "back-test", "ospf", "--include-boot", "false"]).await;
+    assert!(!tried.contains("boot included"), "{tried}");
+
     // Each step is a notice on the bus.
     let steps = ["proposal_opened", "proposal_claimed", "proposal_applied", "proposal_verified"];
     let types = steps.map(|step| format!("lablet_definition.{step}"));

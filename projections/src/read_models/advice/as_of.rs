@@ -8,11 +8,13 @@ use advice::topology::Topology;
 use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::demand::ByResource;
+use domain::phases::Phases;
 use domain::{DefinitionId, Invalid, SessionId};
 use serde::Deserialize;
 use sqlx::QueryBuilder;
 use sqlx::postgres::PgConnection;
 
+use super::session::DEMAND_COLUMNS;
 use crate::page;
 use crate::{Projections, ReadError};
 
@@ -103,8 +105,13 @@ impl Replay {
 }
 
 impl Projections {
-    /// The fleet as it was at a position.
-    pub(super) async fn fleet_at(&self, connection: &mut PgConnection, as_of: Position) -> Result<Fleet, ReadError> {
+    /// The fleet of these phases as it was at a position.
+    pub(super) async fn fleet_at(
+        &self,
+        connection: &mut PgConnection,
+        as_of: Position,
+        phases: Phases,
+    ) -> Result<Fleet, ReadError> {
         let count: i64 = sqlx::query_scalar(
             "SELECT count(*) FROM (SELECT 1 FROM read_advice.sessions WHERE ended_position <= $1 LIMIT $2) s",
         )
@@ -113,18 +120,20 @@ impl Projections {
         .fetch_one(&mut *connection)
         .await?;
         check_replayed(count).map_err(ReadError::Invalid)?;
+        let ByResource { cpu_cores, memory_mb, storage_mb } = phases.part(&DEMAND_COLUMNS);
+        let kinds = if phases.include_boot() { "coalesce(s.kinds_with_boot, s.kinds)" } else { "s.kinds" };
         let mut replay = Replay::default();
         let mut after = Position::START;
         loop {
             let mut query = QueryBuilder::new(page::select("session_id", "ended_position"));
-            query.push(
-                "SELECT s.session_id, s.definition_id, s.ended_at, s.topology, s.kinds, s.cpu_cores, s.memory_mb,
-                        s.storage_mb, s.ended_position,
+            query.push(format!(
+                "SELECT s.session_id, s.definition_id, s.ended_at, s.topology, {kinds} AS kinds, s.{cpu_cores} AS cpu_cores,
+                        s.{memory_mb} AS memory_mb, s.{storage_mb} AS storage_mb, s.ended_position,
                         coalesce((SELECT json_agg(json_build_array(x.position, x.excluded) ORDER BY x.position)
                                     FROM read_advice.exclusions x
                                    WHERE x.session_id = s.session_id AND x.position <= $1), '[]') AS changes
-                   FROM read_advice.sessions s WHERE s.ended_position <= ",
-            );
+                   FROM read_advice.sessions s WHERE s.ended_position <= "
+            ));
             query.push_bind(as_of.to_string()).push(" AND s.ended_position > ").push_bind(after.to_string());
             query.push(" ORDER BY s.ended_position LIMIT ").push_bind(PAGE).push(") r");
             let rows = super::recommendation::all(self.rows_over(&mut *connection, SESSIONS, query).await?)?;

@@ -37,8 +37,11 @@ pub struct EvidenceRow {
     pub node_count: u64,
     /// What CML gave its nodes.
     pub nominal: ByResource<Option<f64>>,
-    /// What it needed, with the readings that say so.
+    /// What it needed over its steady phase, and the peak of its boot, with the readings that say so.
     pub demands: ByResource<Demand<Uuid>>,
+    /// What it needed with the boot: the larger of both; null: what it needed over its steady phase is unknown. Where its boot
+    /// is unknown, at least this.
+    pub demand_with_boot: ByResource<Option<f64>>,
     /// What was advised before it, and whether that held; null: it runs, or the demand is unknown.
     pub advice: ByResource<Option<SessionAdvice>>,
     /// Observations.
@@ -82,6 +85,8 @@ const SELECT: &str = "
            s.topology_key, (SELECT coalesce(sum((kind ->> 1)::bigint), 0) FROM jsonb_array_elements(s.topology) kind)
                AS node_count,
            s.nominal, s.demands,
+           json_build_object('cpu_cores', s.cpu_cores_with_boot, 'memory_mb', s.memory_mb_with_boot,
+                             'storage_mb', s.storage_mb_with_boot) AS demand_with_boot,
            coalesce(s.advice, '{\"cpu_cores\": null, \"memory_mb\": null, \"storage_mb\": null}') AS advice,
            s.observation_count, s.no_evidence, s.contradictions,
            CASE WHEN s.excluded THEN (
@@ -111,6 +116,11 @@ const COUNTS: &str = " AND NOT s.excluded AND coalesce(s.cpu_cores, s.memory_mb,
 const SOURCE: &str = "(SELECT CASE WHEN bool_or(d #>> '{demand,source}' = 'snapshot') THEN 'snapshot'
                                    WHEN bool_or(d #>> '{demand,source}' = 'profile') THEN 'profile' END
                          FROM jsonb_path_query(s.demands, '$.*') d)";
+
+/// Whether the boot of a session is known of each resource of which the demand is.
+const BOOT_SEEN: &str = "(SELECT NOT coalesce(bool_or(jsonb_typeof(d -> 'demand') = 'object'
+                                  AND jsonb_typeof(d -> 'boot') IS DISTINCT FROM 'object'), false)
+                            FROM jsonb_path_query(s.demands, '$.*') d)";
 
 impl EvidenceFilter {
     /// The column by which the sessions are in order: when they ended, or began to run.
@@ -173,6 +183,7 @@ fn mixed(condition: Condition, value: Option<&str>, query: &mut QueryBuilder<Pos
         Condition::Workers => "s.worker_id",
         Condition::WorkerShort => "s.worker_short",
         Condition::Sources => SOURCE,
+        Condition::BootSeen => BOOT_SEEN,
     };
     query.push(" AND ").push(column);
     let Some(value) = value else {
@@ -185,9 +196,9 @@ fn mixed(condition: Condition, value: Option<&str>, query: &mut QueryBuilder<Pos
             let revision = value.parse::<i32>().map_err(|_| invalid("a revision of the definition"))?;
             query.push_bind(revision);
         }
-        Condition::WorkerShort => {
-            let short = value.parse::<bool>().map_err(|_| invalid("true or false"))?;
-            query.push_bind(short);
+        Condition::WorkerShort | Condition::BootSeen => {
+            let is_so = value.parse::<bool>().map_err(|_| invalid("true or false"))?;
+            query.push_bind(is_so);
         }
         Condition::Sources => {
             let source = [DemandSource::Snapshot, DemandSource::Profile].into_iter().find(|one| one.name() == value);

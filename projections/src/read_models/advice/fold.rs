@@ -7,8 +7,8 @@
 use std::collections::BTreeSet;
 
 use advice::advice_score::ScoredAdvice;
-use advice::evidence::{KindRuns, NodeDemand};
-use advice::fleet::{Fleet, SessionSteps};
+use advice::evidence::SessionEvidence;
+use advice::fleet::Fleet;
 use advice::recommendation::{ResourceFacts, finding_of_definition};
 use advice::scores::Bucket;
 use advice::topology::Topology;
@@ -20,12 +20,13 @@ use domain::evidence::replaces;
 use domain::lablet_definition::{DefinitionContent, LabletDefinitionEvent};
 use domain::lablet_session::{LabletSessionEvent, SessionIds};
 use domain::observation::ResourceObservation;
+use domain::phases::{ByPhases, Phases};
 use domain::resource::Resource;
 
 use super::SessionAdvice;
 use super::answer::{Question, asked_topology};
 use super::rows::{Rows, month_key, names};
-use super::session::{evidence, new_session, node_names, observed_topology};
+use super::session::{evidence, kind_runs, new_session, node_names, observed_topology};
 use super::stored::{
     StoredCurrentPolicy, StoredDefaultPolicy, StoredExclusion, StoredFacts, StoredLearntTopology, StoredMonth,
     StoredSession,
@@ -116,7 +117,7 @@ impl Fold for Rows {
                 }
             }
             Event::Definition(event) => self.want_for_definition(event, recorded),
-            Event::AdvicePolicy(_) => self.current_policy.want((DEFAULT_POLICY.to_owned(),)),
+            Event::AdvicePolicy(_) => self.want_default_policy(),
             Event::Worker(_) | Event::Foreign => {}
         }
     }
@@ -166,7 +167,8 @@ impl Fold for Rows {
 impl Rows {
     /// Asks for what a definition is assessed by.
     fn want_assessment(&mut self, id: &DefinitionId) {
-        self.want_fleet();
+        self.want_default_policy();
+        Phases::ALL.into_iter().for_each(|phases| self.want_fleet(phases));
         self.want_definition(id);
     }
 
@@ -281,31 +283,35 @@ impl Rows {
     /// The session becomes evidence.
     fn end(&mut self, mut row: StoredSession, at: DateTime<Utc>, recorded: &Recorded) -> Result<(), Refused> {
         let nodes = row.nodes.take().map(|nodes| nodes.0).unwrap_or_default();
-        row.kinds = Json(KindRuns::from_nodes(nodes.into_iter().map(|node| NodeDemand {
-            kind: node.kind,
-            demand: node.demand.map(|demand| demand.map(|(value, _)| value)),
-        })));
+        let ByPhases { steady, with_boot } = Phases::each(|phases| kind_runs(&nodes, phases));
+        row.kinds_with_boot = (with_boot != steady).then_some(Json(with_boot));
+        row.kinds = Json(steady);
         (row.ended_at, row.ended_position) = (Some(at), Some(recorded.position()));
         (row.ended_event_id, row.position) = (Some(recorded.event_id()), recorded.position());
-        let evidence = evidence(&row, at)?;
-        let id = &evidence.definition_id;
-        let (mut fleet, also) = self.assessed(id, node_names(&row))?;
+        let evidence = Phases::try_each(|phases| evidence(&row, at, phases))?;
+        let id = &evidence.steady.definition_id;
+        let (mut fleets, also) = self.assessed(id, node_names(&row))?;
         let definition = self.definition_or_new(id, recorded.position())?;
         let policy = self.policy(&definition)?;
+        let asked = policy.phases();
         let requirements = definition.requirements.as_ref().map(|requirements| &requirements.0);
-        let scored = fleet.scored_advice(&evidence, requirements, &policy);
-        let steps = fleet.advance(&evidence);
+        let scored = asked.part(&fleets).scored_advice(asked.part(&evidence), requirements, &policy);
+        let steps = Phases::each(|phases| phases.part_mut(&mut fleets).advance(phases.part(&evidence)));
         let advice = scored
-            .zip(steps.resources.clone())
-            .map(|(scored, step)| scored.map(|scored| SessionAdvice::new(scored, step.sessions_before)));
-        row.exclusion = row.excluded.then(|| Json(fleet.exclude(&evidence, &steps)));
+            .zip(asked.part(&steps).resources.clone())
+            .map(|(scored, step)| scored.map(|scored| SessionAdvice::new(scored, step.sessions_before, asked)));
+        row.exclusion = row.excluded.then(|| {
+            let exclude =
+                |phases: Phases| phases.part_mut(&mut fleets).exclude(phases.part(&evidence), phases.part(&steps));
+            Json(Phases::each(exclude))
+        });
         let months = if row.excluded { Vec::new() } else { self.months(at, &advice, ScoreChange::Add)? };
         row.missed = Resource::ALL
             .iter()
             .any(|resource| resource.part(&advice).is_some_and(|advice| advice.held == Some(false)));
         row.advice = Some(Json(advice));
         row.steps = Some(Json(steps));
-        self.put_assessed(id, &also, fleet, months, &row, recorded)
+        self.put_assessed(id, &also, fleets, months, &row, recorded)
     }
 
     /// What was measured in a session counts no more, or again.
@@ -316,25 +322,38 @@ impl Rows {
         let (Some(at), Some(steps), Some(advice), true) = (row.ended_at, &row.steps, &row.advice, is_changed) else {
             return self.sessions.put(row);
         };
-        let evidence = evidence(&row, at)?;
-        let id = &evidence.definition_id;
-        let (mut fleet, also) = self.assessed(id, node_names(&row))?;
-        let steps: &SessionSteps = &steps.0;
+        let evidence: ByPhases<SessionEvidence> = Phases::try_each(|phases| evidence(&row, at, phases))?;
+        let id = &evidence.steady.definition_id;
+        let (mut fleets, also) = self.assessed(id, node_names(&row))?;
         let change = if counts { ScoreChange::Add } else { ScoreChange::Remove };
         let months = self.months(at, &advice.0, change)?;
         match (counts, row.exclusion.take()) {
-            (true, Some(exclusion)) => fleet.restore(&evidence, steps, &exclusion.0),
+            (true, Some(exclusion)) => {
+                for phases in Phases::ALL {
+                    let fleet = phases.part_mut(&mut fleets);
+                    fleet.restore(phases.part(&evidence), phases.part(&steps.0), phases.part(&exclusion.0));
+                }
+            }
             (true, None) => return Err(Refused::new("a session counts again of which nothing was taken out")),
-            (false, _) => row.exclusion = Some(Json(fleet.exclude(&evidence, steps))),
+            (false, _) => {
+                let exclude = |phases: Phases| {
+                    phases.part_mut(&mut fleets).exclude(phases.part(&evidence), phases.part(&steps.0))
+                };
+                row.exclusion = Some(Json(Phases::each(exclude)));
+            }
         }
-        self.put_assessed(id, &also, fleet, months, &row, recorded)
+        self.put_assessed(id, &also, fleets, months, &row, recorded)
     }
 
-    /// The fleet as far as a definition is assessed by it, and the node definitions that are looked at beside its own.
-    fn assessed(&self, id: &DefinitionId, mut also: BTreeSet<String>) -> Result<(Fleet, BTreeSet<String>), Refused> {
+    /// The fleets as far as a definition is assessed by them, and the node definitions that are looked at beside its own.
+    fn assessed(
+        &mut self,
+        id: &DefinitionId,
+        mut also: BTreeSet<String>,
+    ) -> Result<(ByPhases<Fleet>, BTreeSet<String>), Refused> {
         let definition = self.definitions.get(&(id.to_string(),))?;
         also.extend(definition.and_then(super::rows::asked).iter().flat_map(names).cloned());
-        Ok((self.fleet(Some(id), &also)?, also))
+        Ok((Phases::try_each(|phases| self.fleet(phases, Some(id), &also))?, also))
     }
 
     /// The months' rows after a session's scores were added or taken out.
@@ -363,13 +382,13 @@ impl Rows {
         &mut self,
         id: &DefinitionId,
         also: &BTreeSet<String>,
-        fleet: Fleet,
+        fleets: ByPhases<Fleet>,
         months: Vec<StoredMonth>,
         row: &StoredSession,
         recorded: &Recorded,
     ) -> Result<(), Refused> {
         let position = recorded.position();
-        let mut sums = self.assess(&fleet, id, recorded)?;
+        let mut sums = self.assess(&fleets, id, recorded)?;
         let known = self.sessions.get(&(row.session_id.clone(),))?;
         let counted = |row: &StoredSession| row.ended_at.is_some() && !row.excluded;
         let (did, does) = (known.is_some_and(counted), counted(row));
@@ -380,7 +399,7 @@ impl Rows {
             change.apply(resource.part_mut(&mut sums.scores.0), resource, &advice.scored);
         }
         self.sums.put(sums)?;
-        self.put_fleet(id, also, fleet, position)?;
+        self.put_fleets(id, also, fleets, position)?;
         for month in months {
             self.months.put(month)?;
         }
@@ -390,13 +409,14 @@ impl Rows {
     /// The definition's sums with what is recommended now, for lists.
     fn assess(
         &self,
-        fleet: &Fleet,
+        fleets: &ByPhases<Fleet>,
         id: &DefinitionId,
         recorded: &Recorded,
     ) -> Result<super::stored::StoredDefinitionSums, Refused> {
         let definition = self.definition_or_new(id, recorded.position())?;
         let mut sums = self.sums_or_new(id, recorded.position())?;
         let policy = self.policy(&definition)?;
+        let fleet = policy.phases().part(fleets);
         let stated = definition.stated.as_ref().map(|stated| &stated.0);
         let question = Question {
             id: Some(id),
@@ -459,7 +479,7 @@ impl Rows {
     ) -> Result<(), Refused> {
         definition.position = recorded.position();
         let also = super::rows::asked(&definition).iter().flat_map(names).cloned().collect();
-        let fleet = self.fleet(Some(id), &also)?;
+        let fleets = Phases::try_each(|phases| self.fleet(phases, Some(id), &also))?;
         self.sums.get(&(id.to_string(),))?;
         self.current_policy.get(&(DEFAULT_POLICY.to_owned(),))?;
         if let (Some(revision), Some(requirements)) = (definition.revision, &definition.requirements) {
@@ -473,7 +493,7 @@ impl Rows {
             });
         }
         self.definitions.put(definition)?;
-        let sums = self.assess(&fleet, id, recorded)?;
+        let sums = self.assess(&fleets, id, recorded)?;
         self.sums.put(sums)
     }
 
@@ -512,108 +532,4 @@ impl ScoreChange {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::read_models::advice::stored::StoredDefinitionSums;
-    use crate::read_models::given::{event_id, given, recorded, sample};
-
-    /// An event of a session, in order.
-    fn tell(rows: &mut Rows, session: &str, sequence: i64, event_type: &str) -> Applied {
-        let event = sample(&format!("lablet_session.{event_type}.v1"));
-        given(rows, &recorded(session, sequence, &event)).unwrap()
-    }
-
-    /// It was observed with one router, that used so much memory, and a total beside it.
-    fn observe(rows: &mut Rows, session: &str, sequence: i64, memory: Value, total: f64) {
-        let mut event = sample("lablet_session.resources_observed.v1");
-        event["observed_resources"] = json!({
-            "nodes": [{"node_id": "n-1", "label": "R1", "node_definition": "iosv", "image_definition": "iosv-159",
-                       "state": "BOOTED", "nominal_cpu_cores": 1.0, "ram_mb": 2048, "usage": {"memory_mb": memory}}],
-            "usage": {"memory_mb": total}, "coverage": {"nodes_total": 1, "nodes_booted": 1, "phase": "steady"}
-        });
-        given(rows, &recorded(session, sequence, &event)).unwrap();
-    }
-
-    fn session<'a>(rows: &'a Rows, id: &str) -> &'a StoredSession {
-        rows.sessions.get(&(id.to_owned(),)).unwrap().unwrap()
-    }
-
-    fn sums(rows: &Rows) -> &StoredDefinitionSums {
-        rows.sums.rows()[0]
-    }
-
-    #[test]
-    fn a_session_becomes_evidence_once_with_the_first_event_after_which_nothing_can_be_observed() {
-        let mut rows = Rows::default();
-        assert_eq!(tell(&mut rows, "s-1", 1, "terminated"), Applied::Ignored, "it never ran");
-        tell(&mut rows, "s-2", 2, "running");
-        observe(&mut rows, "s-2", 3, json!(700.0), 700.0);
-        assert_eq!(tell(&mut rows, "s-2", 4, "stopping"), Applied::Changed);
-        assert_eq!(tell(&mut rows, "s-2", 5, "stopped"), Applied::Ignored);
-        let row = session(&rows, "s-2");
-        assert_eq!((row.ended_event_id, row.memory_mb, row.cpu_cores), (Some(event_id(4)), Some(700.0), None));
-        assert_eq!((row.nodes.as_ref(), row.kinds.0.len(), row.observation_count), (None, 1, 1));
-        let advice = row.advice.as_ref().unwrap().0;
-        assert_eq!(advice.memory_mb.map(|advice| (advice.sessions_before, advice.scored.demand)), Some((0, 700.0)));
-        assert_eq!((advice.cpu_cores, sums(&rows).ended), (None, 1));
-        // What an old log holds after its end is counted as an observation, and is no evidence.
-        observe(&mut rows, "s-2", 6, json!(900.0), 900.0);
-        assert_eq!((session(&rows, "s-2").memory_mb, session(&rows, "s-2").observation_count), (Some(700.0), 2));
-    }
-
-    #[test]
-    fn a_total_that_contradicts_its_nodes_is_unknown_and_its_nodes_are_evidence_all_the_same() {
-        let mut rows = Rows::default();
-        tell(&mut rows, "s-1", 1, "running");
-        observe(&mut rows, "s-1", 2, json!(700.0), 9000.0);
-        tell(&mut rows, "s-1", 3, "expired");
-        let row = session(&rows, "s-1");
-        assert_eq!((row.memory_mb, row.contradictions.0.len(), row.kinds.0[0].runs.memory_mb.runs), (None, 1, 1));
-        assert_eq!(row.advice.as_ref().unwrap().0.memory_mb, None, "nothing is scored");
-        tell(&mut rows, "s-2", 4, "running");
-        observe(&mut rows, "s-2", 5, Value::Null, 700.0);
-        tell(&mut rows, "s-2", 6, "stopping");
-        assert!(session(&rows, "s-2").kinds.0.is_empty(), "a node without figures is in no pool");
-    }
-
-    #[test]
-    fn a_session_that_is_excluded_before_its_end_and_included_later_is_as_if_it_had_always_counted() {
-        let (mut changed, mut plain) = (Rows::default(), Rows::default());
-        for (rows, changes) in [(&mut changed, true), (&mut plain, false)] {
-            for (number, memory) in [700.0, 800.0, 1900.0].into_iter().enumerate() {
-                let (id, first) = (format!("s-{number}"), 10 * i64::try_from(number).unwrap());
-                tell(rows, &id, first + 1, "running");
-                observe(rows, &id, first + 2, json!(memory), memory);
-                if changes && number == 2 {
-                    tell(rows, &id, first + 3, "evidence_excluded");
-                }
-                tell(rows, &id, first + 4, "stopping");
-            }
-        }
-        assert_eq!(sums(&changed).scores.0.memory_mb.score().count + 1, sums(&plain).scores.0.memory_mb.score().count);
-        assert!(session(&changed, "s-2").exclusion.is_some() && changed.fleet.rows() != plain.fleet.rows());
-        tell(&mut changed, "s-2", 30, "evidence_included");
-        assert_eq!(changed.fleet.rows(), plain.fleet.rows());
-        assert_eq!((&sums(&changed).sums, &sums(&changed).scores), (&sums(&plain).sums, &sums(&plain).scores));
-        let sorted = |rows: &Rows| {
-            let mut months: Vec<StoredMonth> = rows.months.rows().into_iter().cloned().collect();
-            months.sort_by_key(|month| (month.bucket, month.resource.clone()));
-            months
-        };
-        assert_eq!(sorted(&changed), sorted(&plain));
-        assert_eq!(changed.exclusions.rows().len(), 2);
-    }
-
-    #[test]
-    fn the_topology_is_learnt_from_the_newest_observation_and_told_when_it_changed() {
-        let mut rows = Rows::default();
-        tell(&mut rows, "s-1", 1, "running");
-        observe(&mut rows, "s-1", 2, json!(700.0), 700.0);
-        observe(&mut rows, "s-1", 3, json!(800.0), 800.0);
-        assert_eq!(rows.learnt.rows().len(), 1, "it did not change");
-        assert_eq!(rows.learnt.rows()[0].topology.0.node_count(), 1);
-        assert_eq!(rows.definitions.rows()[0].learnt.as_ref().unwrap().0, rows.learnt.rows()[0].topology.0);
-    }
-}
+mod tests;

@@ -16,6 +16,7 @@ use domain::demand::{ByResource, Demand, DemandSource};
 use domain::evidence::Contradiction;
 use domain::lab_topology::LabTopology;
 use domain::lablet_definition::{Finding, ResourceRequirements};
+use domain::phases::{ByPhases, Phases};
 use domain::resource::Resource;
 use domain::{DefinitionId, EventId, Invalid, SessionId};
 use schemars::JsonSchema;
@@ -27,6 +28,7 @@ use uuid::Uuid;
 use super::SCHEMA;
 use super::answer::{Question, asked_topology};
 use super::rows::{Rows, names};
+use super::session::DEMAND_COLUMNS;
 use crate::checkpoint::Checkpoint;
 use crate::page::{self, ListRow, UnreadableRow};
 use crate::refused::Refused;
@@ -101,6 +103,13 @@ struct EndedSession {
     excluded: bool,
 }
 
+/// What a session needed of one resource.
+#[derive(Deserialize)]
+struct Measured {
+    session_id: SessionId,
+    demand: Demand<Uuid>,
+}
+
 /// What was stated of a definition at a position.
 #[derive(Debug, Clone, Deserialize)]
 pub(super) struct StatedFacts {
@@ -116,6 +125,8 @@ pub(super) struct StatedFacts {
 pub(super) struct Basis {
     id: DefinitionId,
     as_of: Position,
+    /// Over which it is asked what sessions needed.
+    phases: Phases,
     fleet: Fleet,
     stated: StatedFacts,
     sessions: Vec<EndedSession>,
@@ -174,13 +185,15 @@ impl Projections {
         let (mut snapshot, as_of) = self.advice_snapshot().await?;
         let also: BTreeSet<String> = names(&Topology::from(topology)).cloned().collect();
         let mut rows = Rows::default();
-        rows.want_fleet();
+        rows.want_default_policy();
+        load(&mut rows, &mut snapshot).await?;
+        let default_policy = rows.default_policy().map_err(|refused| self.unreadable_sums(None, &refused))?;
+        let policy = with_promise(default_policy, promise);
+        rows.want_fleet(policy.phases());
         rows.want_pools(None, also.iter());
         load(&mut rows, &mut snapshot).await?;
         snapshot.rollback().await?;
-        let fleet = rows.fleet(None, &also).map_err(|refused| self.unreadable_sums(None, &refused))?;
-        let default_policy = rows.default_policy().map_err(|refused| self.unreadable_sums(None, &refused))?;
-        let policy = with_promise(default_policy, promise);
+        let fleet = rows.fleet(policy.phases(), None, &also).map_err(|refused| self.unreadable_sums(None, &refused))?;
         let topology = asked_topology(&fleet, None, Some(topology), None);
         let question = Question { id: None, topology, requirements: None };
         let explanations = question.explanations(&fleet, &policy);
@@ -221,10 +234,19 @@ impl Projections {
     ) -> Result<Option<Vec<ByResource<Explanation>>>, ReadError> {
         let (mut snapshot, as_of) = self.advice_snapshot().await?;
         let Some(stated) = self.stated_facts(&mut snapshot, id, as_of).await? else { return Ok(None) };
-        let fleet = self.current_fleet(&mut snapshot, id).await?;
+        let mut explained = Vec::with_capacity(policies.len());
+        let mut fleets: ByPhases<Option<Fleet>> = ByPhases::default();
+        for policy in policies {
+            let held = policy.phases().part_mut(&mut fleets);
+            let fleet = match held.take() {
+                Some(fleet) => fleet,
+                None => self.current_fleet(&mut snapshot, id, policy.phases()).await?,
+            };
+            explained.push(stated.question(&fleet, id).explanations(&fleet, policy));
+            *held = Some(fleet);
+        }
         snapshot.rollback().await?;
-        let question = stated.question(&fleet, id);
-        Ok(Some(policies.iter().map(|policy| question.explanations(&fleet, policy)).collect()))
+        Ok(Some(explained))
     }
 
     /// A transaction in which everything is read as of one moment, and the position up to which everything is known in it.
@@ -241,9 +263,14 @@ impl Projections {
     }
 
     /// The fleet as far as a definition needs it, as it is now.
-    async fn current_fleet(&self, connection: &mut PgConnection, id: &DefinitionId) -> Result<Fleet, ReadError> {
+    async fn current_fleet(
+        &self,
+        connection: &mut PgConnection,
+        id: &DefinitionId,
+        phases: Phases,
+    ) -> Result<Fleet, ReadError> {
         let mut rows = Rows::default();
-        rows.want_fleet();
+        rows.want_fleet(phases);
         rows.want_definition(id);
         load(&mut rows, connection).await?;
         rows.want_named(id);
@@ -251,7 +278,7 @@ impl Projections {
         let refused = |refused: Refused| self.unreadable_sums(Some(id), &refused);
         let definition = rows.definitions.get(&(id.to_string(),)).map_err(refused)?;
         let also = definition.and_then(super::rows::asked).iter().flat_map(names).cloned().collect();
-        rows.fleet(Some(id), &also).map_err(refused)
+        rows.fleet(phases, Some(id), &also).map_err(refused)
     }
 
     /// A row of sums that cannot be read, of those that were loaded for a definition or for the whole fleet.
@@ -278,19 +305,20 @@ impl Projections {
             return Err(ReadError::Invalid(Invalid::new("as_of", format!("is {as_of}"), expected)));
         }
         let Some(stated) = self.stated_facts(&mut snapshot, id, as_of).await? else { return Ok(None) };
+        let phases = stated.policy().phases();
         let fleet = if as_of == head {
-            self.current_fleet(&mut snapshot, id).await?
+            self.current_fleet(&mut snapshot, id, phases).await?
         } else {
-            self.fleet_at(&mut snapshot, as_of).await?
+            self.fleet_at(&mut snapshot, as_of, phases).await?
         };
         let sessions = self.ended_sessions(&mut snapshot, id, as_of).await?;
         let running = running_sessions(&mut snapshot, id, as_of).await?;
         let mut greatest = ByResource::default();
         for resource in Resource::ALL {
-            *resource.part_mut(&mut greatest) = self.greatest(&mut snapshot, id, as_of, resource).await?;
+            *resource.part_mut(&mut greatest) = self.greatest(&mut snapshot, id, as_of, resource, phases).await?;
         }
         snapshot.rollback().await?;
-        Ok(Some(Basis { id: id.clone(), as_of, fleet, stated, sessions, running, greatest }))
+        Ok(Some(Basis { id: id.clone(), as_of, phases, fleet, stated, sessions, running, greatest }))
     }
 
     /// What was stated of a definition at a position. `None`: there was none.
@@ -342,18 +370,20 @@ impl Projections {
         id: &DefinitionId,
         as_of: Position,
         resource: Resource,
+        phases: Phases,
     ) -> Result<Vec<EvidenceReading>, ReadError> {
-        let column = resource.as_str();
+        let column = resource.part(phases.part(&DEMAND_COLUMNS));
         let mut query = QueryBuilder::new(page::select("session_id", "ended_position"));
         query.push(format!(
-            "SELECT s.session_id, s.ended_position, s.{column} AS demand, peak ->> 'source' AS source,
-                    peak ->> 'event_id' AS event_id, peak ->> 'observed_at' AS observed_at
-               FROM read_advice.sessions s, LATERAL (SELECT s.demands -> '{column}' -> 'demand' AS peak) d
-              WHERE s.{column} IS NOT NULL AND NOT {EXCLUDED} AND s.definition_id = "
+            "SELECT s.session_id, s.ended_position, s.demands -> '{}' AS demand FROM read_advice.sessions s
+              WHERE s.{column} IS NOT NULL AND NOT {EXCLUDED} AND s.definition_id = ",
+            resource.as_str()
         ));
         query.push_bind(id.to_string()).push(" AND s.ended_position <= ").push_bind(as_of.to_string());
         query.push(format!(" ORDER BY s.{column} DESC, s.ended_position LIMIT {NAMED}) r"));
-        all(self.rows_over(connection, SESSIONS, query).await?)
+        let sessions: Vec<Measured> = all(self.rows_over(connection, SESSIONS, query).await?)?;
+        let reading = |session: Measured| EvidenceReading::new(&session.session_id, &session.demand, phases);
+        Ok(sessions.into_iter().filter_map(reading).collect())
     }
 }
 
@@ -392,8 +422,22 @@ fn with_promise(policy: Policy, promise: Option<Promise>) -> Policy {
     Policy { promise: promise.unwrap_or(policy.promise), ..policy }
 }
 
+impl EvidenceReading {
+    /// The reading that says what a session needed over these phases; `None`: that is unknown.
+    fn new(session_id: &SessionId, demand: &Demand<Uuid>, phases: Phases) -> Option<Self> {
+        let peak = demand.over(phases)?;
+        Some(Self {
+            session_id: session_id.clone(),
+            demand: peak.value,
+            source: peak.source,
+            event_id: peak.event_id,
+            observed_at: peak.observed_at,
+        })
+    }
+}
+
 impl EndedSession {
-    fn conditions(&self) -> Conditions {
+    fn conditions(&self, phases: Phases) -> Conditions {
         let sources = [self.demands.cpu_cores, self.demands.memory_mb, self.demands.storage_mb];
         Conditions {
             topology: self.topology_key.clone(),
@@ -402,26 +446,29 @@ impl EndedSession {
             worker: self.worker_id.clone(),
             worker_short: self.worker_short,
             source: sources.iter().filter_map(|demand| demand.steady.map(|peak| peak.source)).min(),
+            boot_seen: phases.include_boot().then(|| self.boot_was_seen()),
         }
     }
 
-    fn reading(&self, resource: Resource) -> Option<EvidenceReading> {
-        let peak = resource.part(&self.demands).steady?;
-        Some(EvidenceReading {
-            session_id: self.session_id.clone(),
-            demand: peak.value,
-            source: peak.source,
-            event_id: peak.event_id,
-            observed_at: peak.observed_at,
-        })
+    fn reading(&self, resource: Resource, phases: Phases) -> Option<EvidenceReading> {
+        EvidenceReading::new(&self.session_id, resource.part(&self.demands), phases)
     }
 
+    // Whether a demand is known does not depend on the boot.
     fn knows_any(&self) -> bool {
         Resource::ALL.iter().any(|resource| resource.part(&self.demands).steady.is_some())
     }
 
     fn knows_all(&self) -> bool {
         Resource::ALL.iter().all(|resource| resource.part(&self.demands).steady.is_some())
+    }
+
+    /// Whether the boot is known of each resource of which the demand is.
+    fn boot_was_seen(&self) -> bool {
+        Resource::ALL.iter().all(|resource| {
+            let demand = resource.part(&self.demands);
+            demand.steady.is_none() || demand.boot.is_some()
+        })
     }
 
     fn booted_higher(&self) -> bool {
@@ -433,7 +480,7 @@ impl EndedSession {
 }
 
 impl StatedFacts {
-    fn policy(&self) -> Policy {
+    pub(super) fn policy(&self) -> Policy {
         self.policy.or(self.default_policy).unwrap_or_default()
     }
 
@@ -455,7 +502,7 @@ impl Basis {
     /// The greatest readings and the newest.
     fn readings(&self, resource: Resource) -> Vec<EvidenceReading> {
         let mut readings = resource.part(&self.greatest).clone();
-        let newest = self.counted().filter_map(|session| session.reading(resource)).take(NAMED);
+        let newest = self.counted().filter_map(|session| session.reading(resource, self.phases)).take(NAMED);
         for reading in newest {
             if readings.iter().all(|known| known.session_id != reading.session_id) {
                 readings.push(reading);
@@ -468,7 +515,7 @@ impl Basis {
     fn facts(&self, resource: Resource) -> ResourceFacts {
         let mut known: Vec<f64> = self
             .counted()
-            .filter_map(|session| resource.part(&session.demands).steady)
+            .filter_map(|session| resource.part(&session.demands).over(self.phases))
             .map(|peak| peak.value)
             .collect();
         let latest = known.first().copied();
@@ -500,7 +547,7 @@ impl Basis {
             (LeftOutCode::Contradiction, count(|session| !session.contradictions.is_empty())),
             (LeftOutCode::UnknownDemand, count(|session| session.observation_count > 0 && !session.knows_all())),
             (LeftOutCode::Excluded, excluded),
-            (LeftOutCode::Boot, count(EndedSession::booted_higher)),
+            (LeftOutCode::Boot, if self.phases.include_boot() { 0 } else { count(EndedSession::booted_higher) }),
         ]
         .into_iter()
         .filter_map(|(code, sessions)| LeftOut::new(code, sessions))
@@ -512,8 +559,11 @@ impl Basis {
         let question = self.stated.question(&self.fleet, &self.id);
         let explanations = question.explanations(&self.fleet, &policy);
         let resources = question.recommendations(&explanations, &policy, |resource| self.facts(resource));
-        let conditions: Vec<Conditions> =
-            self.counted().filter(|session| session.knows_any()).map(EndedSession::conditions).collect();
+        let conditions: Vec<Conditions> = self
+            .counted()
+            .filter(|session| session.knows_any())
+            .map(|session| session.conditions(self.phases))
+            .collect();
         Recommendation {
             definition_id: Some(self.id.clone()),
             revision: Some(self.stated.revision),

@@ -11,6 +11,7 @@ use app::log::Position;
 use domain::DefinitionId;
 use domain::advice_policy::{DEFAULT_POLICY, Policy};
 use domain::demand::ByResource;
+use domain::phases::{ByPhases, Phases};
 use domain::resource::Resource;
 
 use super::stored::{
@@ -38,9 +39,11 @@ pub(super) struct Rows {
     pub(super) scores: Table<StoredScores>,
     pub(super) months: Table<StoredMonth>,
     pub(super) proposals: Table<StoredProposal>,
+    /// The scores as their rows hold them, read once: a session changes a few of them.
+    histograms: ByPhases<Option<ByResource<[Scores; 7]>>>,
 }
 
-/// The only row of the whole fleet.
+/// The row of the whole fleet.
 const FLEET: &str = "fleet";
 /// The owner of the pools of all labs.
 const ALL_LABS: &str = "";
@@ -54,8 +57,16 @@ pub(super) fn names(topology: &Topology) -> impl Iterator<Item = &String> {
     topology.kinds().map(|(kind, _)| &kind.node_definition)
 }
 
-fn fleet_key() -> (String,) {
-    (FLEET.to_owned(),)
+fn fleet_key(phases: Phases) -> (String, String) {
+    (phases.as_str().to_owned(), FLEET.to_owned())
+}
+
+fn pool_key(phases: Phases, owner: &str, node_definition: &str) -> (String, String, String) {
+    (phases.as_str().to_owned(), owner.to_owned(), node_definition.to_owned())
+}
+
+fn topology_key(phases: Phases, id: &DefinitionId, topology: &Topology) -> (String, String, String) {
+    (phases.as_str().to_owned(), id.to_string(), topology.key())
 }
 
 fn bucket_number(bucket: Bucket) -> i32 {
@@ -63,8 +74,10 @@ fn bucket_number(bucket: Bucket) -> i32 {
 }
 
 /// The keys of the rows of scores of a bucket.
-fn score_keys(resource: Resource, bucket: Bucket) -> impl Iterator<Item = (String, i32, i32)> {
-    FROM_SPREADS.map(move |four| (resource.as_str().to_owned(), bucket_number(bucket), SPREADS * four))
+fn score_keys(phases: Phases, resource: Resource, bucket: Bucket) -> impl Iterator<Item = (String, String, i32, i32)> {
+    FROM_SPREADS.map(move |four| {
+        (phases.as_str().to_owned(), resource.as_str().to_owned(), bucket_number(bucket), SPREADS * four)
+    })
 }
 
 pub(super) fn month_key(month: &str, bucket: Bucket, resource: Resource) -> (String, i32, String) {
@@ -91,15 +104,23 @@ impl Rows {
         ]
     }
 
-    /// Asks for what there is once: the fleet, the scores, the default policy.
-    pub(super) fn want_fleet(&mut self) {
-        self.fleet.want(fleet_key());
+    /// Asks for the default policy.
+    pub(super) fn want_default_policy(&mut self) {
         self.current_policy.want((DEFAULT_POLICY.to_owned(),));
-        for resource in Resource::ALL {
-            for key in Bucket::ALL.into_iter().flat_map(|bucket| score_keys(resource, bucket)) {
-                self.scores.want(key);
-            }
+    }
+
+    /// Asks for what there is once over these phases: the fleet and the scores.
+    pub(super) fn want_fleet(&mut self, phases: Phases) {
+        self.fleet.want(fleet_key(phases));
+        let keys = || {
+            let buckets = Resource::ALL.into_iter().flat_map(|resource| Bucket::ALL.map(|bucket| (resource, bucket)));
+            buckets.flat_map(move |(resource, bucket)| score_keys(phases, resource, bucket))
+        };
+        // They are asked for together, and leave memory together.
+        if keys().next().is_some_and(|first| self.scores.knows(&first)) {
+            return;
         }
+        keys().for_each(|key| self.scores.want(key));
     }
 
     /// Asks for what there is once of a definition.
@@ -111,16 +132,15 @@ impl Rows {
     /// Asks for the pools of a topology's nodes, in all labs and in those of a definition.
     pub(super) fn want_pools<'a>(&mut self, id: Option<&DefinitionId>, names: impl Iterator<Item = &'a String>) {
         for name in names {
-            self.pools.want((ALL_LABS.to_owned(), name.clone()));
-            if let Some(id) = id {
-                self.pools.want((id.to_string(), name.clone()));
+            for owner in [Some(ALL_LABS), id.map(DefinitionId::as_str)].into_iter().flatten() {
+                Phases::ALL.into_iter().for_each(|phases| self.pools.want(pool_key(phases, owner, name)));
             }
         }
     }
 
     /// Asks for the row of a definition's sessions of a topology, and for the pools of its nodes.
     pub(super) fn want_topology(&mut self, id: &DefinitionId, topology: &Topology) {
-        self.topologies.want((id.to_string(), topology.key()));
+        Phases::ALL.into_iter().for_each(|phases| self.topologies.want(topology_key(phases, id, topology)));
         self.want_pools(Some(id), names(topology));
     }
 
@@ -144,25 +164,20 @@ impl Rows {
         definition.policy.as_ref().map_or_else(|| self.default_policy(), |policy| Ok(policy.0))
     }
 
-    /// The fleet as far as a definition needs it, and the nodes of these names.
-    pub(super) fn fleet(&self, id: Option<&DefinitionId>, also: &BTreeSet<String>) -> Result<Fleet, Refused> {
-        let whole = self.fleet.get(&fleet_key())?.map(|row| row.whole.0).unwrap_or_default();
-        let mut scores: ByResource<[Scores; 7]> = ByResource::default();
-        for resource in Resource::ALL {
-            for bucket in Bucket::ALL {
-                let mut had = Vec::new();
-                for key in score_keys(resource, bucket) {
-                    had.extend(self.scores.get(&key)?.into_iter().flat_map(|row| row.counts.0.iter().copied()));
-                }
-                resource.part_mut(&mut scores)[bucket.index()] = Scores::from(had);
-            }
-        }
-        let mut rows = FleetRows { whole, scores, ..FleetRows::default() };
-        let own = id.map(|id| self.definition_rows(id, also)).transpose()?;
+    /// The fleet of these phases as far as a definition needs it, and the nodes of these names.
+    pub(super) fn fleet(
+        &mut self,
+        phases: Phases,
+        id: Option<&DefinitionId>,
+        also: &BTreeSet<String>,
+    ) -> Result<Fleet, Refused> {
+        let whole = self.fleet.get(&fleet_key(phases))?.map(|row| row.whole.0).unwrap_or_default();
+        let mut rows = FleetRows { whole, scores: self.histograms(phases)?, ..FleetRows::default() };
+        let own = id.map(|id| self.definition_rows(phases, id, also)).transpose()?;
         let known = own.iter().flat_map(|own| own.topologies.keys()).flat_map(names);
         let wanted: BTreeSet<&String> = known.chain(also).collect();
         for name in wanted {
-            if let Some(pools) = self.node_pools(ALL_LABS, name)? {
+            if let Some(pools) = self.node_pools(phases, ALL_LABS, name)? {
                 rows.pools.insert(name.clone(), pools);
             }
         }
@@ -172,19 +187,43 @@ impl Rows {
         Ok(Fleet::from_rows(rows))
     }
 
-    fn node_pools(&self, owner: &str, name: &str) -> Result<Option<NodePools>, Refused> {
-        let row = self.pools.get(&(owner.to_owned(), name.to_owned()))?;
+    /// The scores of past advice, as their rows hold them.
+    fn histograms(&mut self, phases: Phases) -> Result<ByResource<[Scores; 7]>, Refused> {
+        if let Some(known) = phases.part(&self.histograms) {
+            return Ok(known.clone());
+        }
+        let mut scores: ByResource<[Scores; 7]> = ByResource::default();
+        for resource in Resource::ALL {
+            for bucket in Bucket::ALL {
+                let mut had = Vec::new();
+                for key in score_keys(phases, resource, bucket) {
+                    had.extend(self.scores.get(&key)?.into_iter().flat_map(|row| row.counts.0.iter().copied()));
+                }
+                resource.part_mut(&mut scores)[bucket.index()] = Scores::from(had);
+            }
+        }
+        *phases.part_mut(&mut self.histograms) = Some(scores.clone());
+        Ok(scores)
+    }
+
+    fn node_pools(&self, phases: Phases, owner: &str, name: &str) -> Result<Option<NodePools>, Refused> {
+        let row = self.pools.get(&pool_key(phases, owner, name))?;
         Ok(row.map(|row| row.pools.0.clone()).filter(|pools| *pools != NodePools::default()))
     }
 
-    fn definition_rows(&self, id: &DefinitionId, also: &BTreeSet<String>) -> Result<DefinitionRows, Refused> {
+    fn definition_rows(
+        &self,
+        phases: Phases,
+        id: &DefinitionId,
+        also: &BTreeSet<String>,
+    ) -> Result<DefinitionRows, Refused> {
         let mut own = DefinitionRows::default();
         if let Some(row) = self.sums.get(&(id.to_string(),))? {
-            (own.ended, own.sums) = (row.ended.unsigned_abs(), row.sums.0.clone());
+            (own.ended, own.sums) = (row.ended.unsigned_abs(), row.over(phases));
         }
         let definition = self.definitions.get(&(id.to_string(),))?;
         for topology in definition.into_iter().flat_map(|row| &row.topologies.0) {
-            let row = self.topologies.get(&(id.to_string(), topology.key()))?;
+            let row = self.topologies.get(&topology_key(phases, id, topology))?;
             if let Some(row) = row.filter(|row| row.own.0 != ByResource::default()) {
                 own.topologies.insert(topology.clone(), row.own.0.clone());
             }
@@ -192,55 +231,66 @@ impl Rows {
         let wanted: BTreeSet<&String> = own.topologies.keys().flat_map(names).chain(also).collect();
         let mut pools = BTreeMap::new();
         for name in wanted {
-            pools.extend(self.node_pools(id.as_str(), name)?.map(|pools| (name.clone(), pools)));
+            pools.extend(self.node_pools(phases, id.as_str(), name)?.map(|pools| (name.clone(), pools)));
         }
         own.pools = pools;
         Ok(own)
     }
 
-    /// Puts a fleet back that came from [`Rows::fleet`] and has changed by a session of the definition.
-    pub(super) fn put_fleet(
+    /// Puts fleets back that came from [`Rows::fleet`] and have changed by a session of the definition.
+    pub(super) fn put_fleets(
         &mut self,
         id: &DefinitionId,
         also: &BTreeSet<String>,
-        fleet: Fleet,
+        fleets: ByPhases<Fleet>,
         position: Position,
     ) -> Result<(), Refused> {
-        let mut rows = fleet.into_rows();
-        let own = rows.definitions.remove(id).unwrap_or_default();
         let mut definition = self.definition_or_new(id, position)?;
-        let before = std::mem::replace(&mut definition.topologies.0, own.topologies.keys().cloned().collect());
-        let all: BTreeSet<&Topology> = before.iter().chain(own.topologies.keys()).collect();
-        let touched: BTreeSet<&String> = all.iter().copied().flat_map(names).chain(also).collect();
-        for name in touched {
-            let (all, own) = (rows.pools.remove(name), own.pools.get(name).cloned());
-            self.put_pools(ALL_LABS, name, all.unwrap_or_default())?;
-            self.put_pools(id.as_str(), name, own.unwrap_or_default())?;
-        }
-        for topology in all {
-            let key = (id.to_string(), topology.key());
-            let own = Json(own.topologies.get(topology).cloned().unwrap_or_default());
-            if self.topologies.get(&key)?.is_none_or(|row| row.own != own) {
-                self.topologies.put(StoredTopology { definition_id: key.0, topology_key: key.1, own })?;
-            }
-        }
+        let rows = ByPhases { steady: fleets.steady.into_rows(), with_boot: fleets.with_boot.into_rows() };
+        let own = |phases: Phases| phases.part(&rows).definitions.get(id);
+        let apart = |phases: Phases| own(phases).into_iter().flat_map(|own| own.topologies.keys());
+        // Those of which nothing is known over some phases have no row there.
+        let topologies: BTreeSet<&Topology> = Phases::ALL.into_iter().flat_map(apart).collect();
+        let topologies = topologies.into_iter().cloned().collect();
+        let before = std::mem::replace(&mut definition.topologies.0, topologies);
+        let all: BTreeSet<Topology> = before.iter().chain(&definition.topologies.0).cloned().collect();
+        let touched: BTreeSet<String> = all.iter().flat_map(names).chain(also).cloned().collect();
         if before != definition.topologies.0 || self.definitions.get(&(id.to_string(),))?.is_none() {
             self.definitions.put(definition)?;
         }
         let mut sums = self.sums_or_new(id, position)?;
-        (sums.ended, sums.sums, sums.position) = (own.ended.cast_signed(), Json(own.sums), position);
-        self.sums.put(sums)?;
-        self.put_whole(rows.whole)?;
-        for resource in Resource::ALL {
-            for bucket in Bucket::ALL {
-                self.put_scores(resource, bucket, &resource.part(&rows.scores)[bucket.index()])?;
+        for (phases, mut rows) in [(Phases::Steady, rows.steady), (Phases::WithBoot, rows.with_boot)] {
+            let own = rows.definitions.remove(id).unwrap_or_default();
+            for name in &touched {
+                let (all, own) = (rows.pools.remove(name), own.pools.get(name).cloned());
+                self.put_pools(pool_key(phases, ALL_LABS, name), all.unwrap_or_default())?;
+                self.put_pools(pool_key(phases, id.as_str(), name), own.unwrap_or_default())?;
             }
+            for topology in &all {
+                let key = topology_key(phases, id, topology);
+                let own = Json(own.topologies.get(topology).cloned().unwrap_or_default());
+                let is_same = match self.topologies.get(&key)? {
+                    Some(row) => row.own == own,
+                    None => own.0 == ByResource::default(),
+                };
+                if !is_same {
+                    let (phases, definition_id, topology_key) = key;
+                    self.topologies.put(StoredTopology { phases, definition_id, topology_key, own })?;
+                }
+            }
+            sums.ended = own.ended.cast_signed();
+            match phases {
+                Phases::Steady => sums.sums = Json(own.sums),
+                Phases::WithBoot => sums.sums_with_boot = Some(Json(own.sums)),
+            }
+            self.put_whole(phases, rows.whole)?;
+            self.put_histograms(phases, rows.scores)?;
         }
-        Ok(())
+        sums.position = position;
+        self.sums.put(sums)
     }
 
-    fn put_pools(&mut self, owner: &str, name: &str, pools: NodePools) -> Result<(), Refused> {
-        let key = (owner.to_owned(), name.to_owned());
+    fn put_pools(&mut self, key: (String, String, String), pools: NodePools) -> Result<(), Refused> {
         let is_same = match self.pools.get(&key)? {
             Some(row) => row.pools.0 == pools,
             None => pools == NodePools::default(),
@@ -248,31 +298,54 @@ impl Rows {
         if is_same {
             return Ok(());
         }
-        self.pools.put(StoredPools { owner: key.0, node_definition: key.1, pools: Json(pools) })
+        let (phases, owner, node_definition) = key;
+        self.pools.put(StoredPools { phases, owner, node_definition, pools: Json(pools) })
     }
 
-    fn put_whole(&mut self, whole: ByResource<WholeFleet>) -> Result<(), Refused> {
-        if self.fleet.get(&fleet_key())?.is_some_and(|row| row.whole.0 == whole) {
+    fn put_whole(&mut self, phases: Phases, whole: ByResource<WholeFleet>) -> Result<(), Refused> {
+        let key = fleet_key(phases);
+        if self.fleet.get(&key)?.is_some_and(|row| row.whole.0 == whole) {
             return Ok(());
         }
-        self.fleet.put(StoredFleet { fleet: FLEET.to_owned(), whole: Json(whole) })
+        self.fleet.put(StoredFleet { phases: key.0, fleet: key.1, whole: Json(whole) })
     }
 
-    fn put_scores(&mut self, resource: Resource, bucket: Bucket, scores: &Scores) -> Result<(), Refused> {
+    /// Puts those of the scores that differ from what is stored.
+    fn put_histograms(&mut self, phases: Phases, scores: ByResource<[Scores; 7]>) -> Result<(), Refused> {
+        let before = self.histograms(phases)?;
+        for resource in Resource::ALL {
+            for bucket in Bucket::ALL {
+                let [before, now] = [&before, &scores].map(|scores| &resource.part(scores)[bucket.index()]);
+                if before != now {
+                    self.put_scores(phases, resource, bucket, now)?;
+                }
+            }
+        }
+        *phases.part_mut(&mut self.histograms) = Some(scores);
+        Ok(())
+    }
+
+    fn put_scores(
+        &mut self,
+        phases: Phases,
+        resource: Resource,
+        bucket: Bucket,
+        scores: &Scores,
+    ) -> Result<(), Refused> {
         let mut parts: BTreeMap<i32, Vec<(Score, u32)>> = BTreeMap::new();
         for (score, count) in scores.iter() {
             let from_spread = SPREADS * score.whole_spreads().div_euclid(SPREADS);
             parts.entry(from_spread).or_default().push((score, count));
         }
-        for key in score_keys(resource, bucket) {
-            let counts = parts.remove(&key.2).unwrap_or_default();
+        for key in score_keys(phases, resource, bucket) {
+            let counts = parts.remove(&key.3).unwrap_or_default();
             let is_same = match self.scores.get(&key)? {
                 Some(row) => row.counts.0 == counts,
                 None => counts.is_empty(),
             };
             if !is_same {
-                let (resource, bucket, from_spread) = key;
-                self.scores.put(StoredScores { resource, bucket, from_spread, counts: Json(counts) })?;
+                let (phases, resource, bucket, from_spread) = key;
+                self.scores.put(StoredScores { phases, resource, bucket, from_spread, counts: Json(counts) })?;
             }
         }
         Ok(())
@@ -299,6 +372,7 @@ impl Rows {
             definition_id: id.to_string(),
             ended: 0,
             sums: Json::default(),
+            sums_with_boot: Some(Json::default()),
             scores: Json::default(),
             finding: None,
             requirement: Json::default(),

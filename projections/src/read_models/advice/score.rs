@@ -6,7 +6,7 @@ use advice::advice_score::{AdviceScore, ScoreSums};
 use advice::scores::Bucket;
 use app::log::Position;
 use chrono::{DateTime, Utc};
-use domain::demand::ByResource;
+use domain::demand::{ByResource, Demand};
 use domain::lablet_definition::Finding;
 use domain::resource::Resource;
 use domain::{DefinitionId, SessionId};
@@ -157,15 +157,12 @@ struct Scored {
     definition_id: DefinitionId,
     ended_at: DateTime<Utc>,
     advice: ByResource<Option<SessionAdvice>>,
-    event_ids: ByResource<Option<Uuid>>,
+    demands: ByResource<Demand<Uuid>>,
 }
 
 /// A session's advice, as rows of a table `s`.
 const SCORED: &str = "
-    SELECT s.session_id, s.definition_id, s.ended_at, s.ended_position, s.advice,
-           json_build_object('cpu_cores', s.demands -> 'cpu_cores' -> 'demand' ->> 'event_id',
-                             'memory_mb', s.demands -> 'memory_mb' -> 'demand' ->> 'event_id',
-                             'storage_mb', s.demands -> 'storage_mb' -> 'demand' ->> 'event_id') AS event_ids
+    SELECT s.session_id, s.definition_id, s.ended_at, s.ended_position, s.advice, s.demands
       FROM read_advice.sessions s WHERE NOT s.excluded AND s.advice IS NOT NULL";
 
 /// Sums of which each kind of question is a sum.
@@ -300,7 +297,7 @@ impl Projections {
                     definition_id: session.definition_id.clone(),
                     resource,
                     advice,
-                    event_id: *resource.part(&session.event_ids),
+                    event_id: resource.part(&session.demands).over(advice.phases()).map(|peak| peak.event_id),
                     ended_at: session.ended_at,
                 }));
             }

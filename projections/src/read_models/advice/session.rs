@@ -2,24 +2,35 @@
 
 use std::collections::BTreeSet;
 
-use advice::evidence::SessionEvidence;
+use advice::evidence::{KindRuns, NodeDemand, SessionEvidence};
 use advice::topology::{NodeKind, Topology};
 use chrono::{DateTime, Utc};
 use domain::demand::{ByResource, Demand, Peak, PhasePeaks};
 use domain::evidence::replaces;
 use domain::lablet_session::SessionIds;
 use domain::observation::{NodeObservation, ResourceObservation};
+use domain::phases::{ByPhases, Phases};
 use domain::resource::Resource;
 use domain::{Amount, DefinitionId, SessionId};
 
 use super::rows::names;
-use super::stored::{ObservedNode, StoredSession};
+use super::stored::{NodePeak, ObservedNode, StoredSession};
 use crate::projector::Recorded;
 use crate::refused::{Refused, integer};
 use crate::table::cell::Json;
 
 /// Most nodes that are told apart in a session that runs: those beyond are not measured.
 const MOST_NODES: usize = 10_000;
+
+/// The columns of what was needed of each resource.
+pub(super) const DEMAND_COLUMNS: ByPhases<ByResource<&str>> = ByPhases {
+    steady: ByResource { cpu_cores: "cpu_cores", memory_mb: "memory_mb", storage_mb: "storage_mb" },
+    with_boot: ByResource {
+        cpu_cores: "cpu_cores_with_boot",
+        memory_mb: "memory_mb_with_boot",
+        storage_mb: "storage_mb_with_boot",
+    },
+};
 
 /// The kind of a node that was observed.
 fn kind(node: &NodeObservation) -> NodeKind {
@@ -46,21 +57,34 @@ pub(super) fn node_names(row: &StoredSession) -> BTreeSet<String> {
     observed.chain(pooled).chain(names(&row.topology.0)).cloned().collect()
 }
 
-/// What a session says, with its end.
-pub(super) fn evidence(row: &StoredSession, ended_at: DateTime<Utc>) -> Result<SessionEvidence, Refused> {
+/// What a session says of these phases, with its end.
+pub(super) fn evidence(
+    row: &StoredSession,
+    ended_at: DateTime<Utc>,
+    phases: Phases,
+) -> Result<SessionEvidence, Refused> {
     let refused = |error: domain::Invalid| Refused::new(format!("a session's row: {error}"));
     Ok(SessionEvidence {
         session_id: SessionId::parse(row.session_id.clone()).map_err(refused)?,
         definition_id: DefinitionId::parse(row.definition_id.clone()).map_err(refused)?,
         ended_at,
         topology: row.topology.0.clone(),
-        demand: needed(&row.demands.0),
-        nodes: row.kinds.0.clone(),
+        demand: needed(&row.demands.0, phases),
+        nodes: match (phases, &row.kinds_with_boot) {
+            (Phases::WithBoot, Some(kinds)) => kinds.0.clone(),
+            (Phases::WithBoot, None) | (Phases::Steady, _) => row.kinds.0.clone(),
+        },
     })
 }
 
-fn needed(demands: &ByResource<Demand<uuid::Uuid>>) -> ByResource<Option<f64>> {
-    demands.map(|demand| demand.steady.map(|peak| peak.value))
+fn needed<Id>(demands: &ByResource<Demand<Id>>, phases: Phases) -> ByResource<Option<f64>> {
+    Resource::each(|resource| resource.part(demands).over(phases).map(|peak| peak.value))
+}
+
+/// What nodes of one kind needed together over these phases.
+pub(super) fn kind_runs(nodes: &[ObservedNode], phases: Phases) -> Vec<KindRuns> {
+    let needed = |node: &ObservedNode| NodeDemand { kind: node.kind.clone(), demand: needed(&node.demands(), phases) };
+    KindRuns::from_nodes(nodes.iter().map(needed))
 }
 
 pub(super) fn new_session(ids: &SessionIds, recorded: &Recorded) -> Result<StoredSession, Refused> {
@@ -81,10 +105,14 @@ pub(super) fn new_session(ids: &SessionIds, recorded: &Recorded) -> Result<Store
         nominal: Json::default(),
         nodes: None,
         kinds: Json::default(),
+        kinds_with_boot: None,
         demands: Json::default(),
         cpu_cores: None,
         memory_mb: None,
         storage_mb: None,
+        cpu_cores_with_boot: None,
+        memory_mb_with_boot: None,
+        storage_mb_with_boot: None,
         running_at: None,
         running_position: None,
         ended_at: None,
@@ -149,8 +177,10 @@ impl StoredSession {
             demand.record(known, &recorded.event_id(), made_at);
             demand
         }));
-        let needed = needed(&self.demands.0);
-        (self.cpu_cores, self.memory_mb, self.storage_mb) = (needed.cpu_cores, needed.memory_mb, needed.storage_mb);
+        let ByPhases { steady, with_boot } = Phases::each(|phases| needed(&self.demands.0, phases));
+        (self.cpu_cores, self.memory_mb, self.storage_mb) = (steady.cpu_cores, steady.memory_mb, steady.storage_mb);
+        (self.cpu_cores_with_boot, self.memory_mb_with_boot) = (with_boot.cpu_cores, with_boot.memory_mb);
+        self.storage_mb_with_boot = with_boot.storage_mb;
         let nodes = &mut self.nodes.get_or_insert_default().0;
         for (node, known) in resources.nodes.iter().zip(&known.nodes) {
             let place = nodes.binary_search_by(|held| held.node_id.as_str().cmp(node.node_id.as_ref()));
@@ -158,9 +188,9 @@ impl StoredSession {
                 Ok(place) => place,
                 Err(_) if nodes.len() >= MOST_NODES => continue,
                 Err(place) => {
-                    let demand = ByResource::default();
+                    let (demand, boot) = (ByResource::default(), ByResource::default());
                     let node_id = node.node_id.to_string();
-                    nodes.insert(place, ObservedNode { node_id, kind: kind(node), observed_at: made_at, demand });
+                    nodes.insert(place, ObservedNode { node_id, kind: kind(node), observed_at: made_at, demand, boot });
                     place
                 }
             };
@@ -168,21 +198,29 @@ impl StoredSession {
             if replaces(made_at, Some(held.observed_at)) {
                 (held.observed_at, held.kind) = (made_at, kind(node));
             }
-            held.demand = held.demand.zip(*known).map(|(held, known)| greater(held, known));
+            held.observe(*known);
         }
         Ok(())
     }
 }
 
-/// The demand of a node with what an observation knows beside it, by the rule of the domain. When it was observed only says
-/// which of equal ones is named.
-fn greater(
-    held: Option<(f64, domain::demand::DemandSource)>,
-    known: PhasePeaks,
-) -> Option<(f64, domain::demand::DemandSource)> {
-    let observed_at = DateTime::UNIX_EPOCH;
-    let steady = held.map(|(value, source)| Peak { value, source, event_id: (), observed_at });
-    let mut demand = Demand { steady, boot: None };
-    demand.record(PhasePeaks { boot: None, ..known }, &(), observed_at);
-    demand.steady.map(|peak| (peak.value, peak.source))
+impl ObservedNode {
+    /// What it needed of each resource so far. When that was observed only says which of equal ones is named.
+    fn demands(&self) -> ByResource<Demand<()>> {
+        let peak = |held: NodePeak| {
+            held.map(|(value, source)| Peak { value, source, event_id: (), observed_at: DateTime::UNIX_EPOCH })
+        };
+        self.demand.zip(self.boot).map(|(steady, boot)| Demand { steady: peak(steady), boot: peak(boot) })
+    }
+
+    /// Takes up what an observation knows, by the rule of the domain.
+    fn observe(&mut self, known: ByResource<PhasePeaks>) {
+        let demands = self.demands().zip(known).map(|(mut demand, known)| {
+            demand.record(known, &(), DateTime::UNIX_EPOCH);
+            demand
+        });
+        let held = |peak: Option<Peak<()>>| peak.map(|peak| (peak.value, peak.source));
+        self.demand = demands.map(|demand| held(demand.steady));
+        self.boot = demands.map(|demand| held(demand.boot));
+    }
 }

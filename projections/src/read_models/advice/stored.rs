@@ -14,6 +14,7 @@ use domain::demand::{ByResource, Demand, DemandSource};
 use domain::evidence::Contradiction;
 use domain::lab_topology::LabTopology;
 use domain::lablet_definition::{Finding, Proposal, Verification};
+use domain::phases::{ByPhases, Phases};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -46,11 +47,17 @@ rows! {
         nodes: Option<Json<Vec<ObservedNode>>>,
         /// What its nodes needed, from its end on.
         kinds: Json<Vec<KindRuns>>,
+        /// What they needed with the boot; null: the same.
+        kinds_with_boot: Option<Json<Vec<KindRuns>>>,
         demands: Json<ByResource<Demand<Uuid>>>,
         /// The demands of the steady phase again, for indexes.
         cpu_cores: Option<f64>,
         memory_mb: Option<f64>,
         storage_mb: Option<f64>,
+        /// The demands with the boot.
+        cpu_cores_with_boot: Option<f64>,
+        memory_mb_with_boot: Option<f64>,
+        storage_mb_with_boot: Option<f64>,
         running_at: Option<DateTime<Utc>>,
         running_position: Option<Position>,
         ended_at: Option<DateTime<Utc>>,
@@ -61,9 +68,9 @@ rows! {
         advice: Option<Json<ByResource<Option<SessionAdvice>>>>,
         /// Whether it needed more of any resource than was advised before it.
         missed: bool,
-        steps: Option<Json<SessionSteps>>,
+        steps: Option<Json<ByPhases<SessionSteps>>>,
         /// What excluding it took out.
-        exclusion: Option<Json<Exclusion>>,
+        exclusion: Option<Json<ByPhases<Exclusion>>>,
         position: Position,
     }
 
@@ -100,6 +107,8 @@ rows! {
         definition_id: String,
         ended: i64,
         sums: Json<ByResource<DefinitionSums>>,
+        /// Null: of a row that is older than they are.
+        sums_with_boot: Option<Json<ByResource<DefinitionSums>>>,
         scores: Json<ByResource<ScoreSums>>,
         finding: Option<Json<Finding>>,
         /// Whole cores and GB.
@@ -109,7 +118,8 @@ rows! {
     }
 
     /// A definition's sessions of one topology.
-    pub(crate) struct StoredTopology in "definition_topologies" by (definition_id: String, topology_key: String) {
+    pub(crate) struct StoredTopology in "definition_topologies" by (phases: String, definition_id: String, topology_key: String) {
+        phases: String,
         definition_id: String,
         topology_key: String,
         own: Json<ByResource<OwnDemands>>,
@@ -152,7 +162,8 @@ rows! {
     }
 
     /// Pools of one node definition: of all labs, or of those of one definition.
-    pub(crate) struct StoredPools in "pools" by (owner: String, node_definition: String) {
+    pub(crate) struct StoredPools in "pools" by (phases: String, owner: String, node_definition: String) {
+        phases: String,
         /// A definition; empty: all labs.
         owner: String,
         node_definition: String,
@@ -160,13 +171,15 @@ rows! {
     }
 
     /// What there is once for the whole fleet.
-    pub(crate) struct StoredFleet in "fleet" by (fleet: String) {
+    pub(crate) struct StoredFleet in "fleet" by (phases: String, fleet: String) {
+        phases: String,
         fleet: String,
         whole: Json<ByResource<WholeFleet>>,
     }
 
     /// Scores of past advice within four spreads, from a multiple of four on.
-    pub(crate) struct StoredScores in "scores" by (resource: String, bucket: i32, from_spread: i32) {
+    pub(crate) struct StoredScores in "scores" by (phases: String, resource: String, bucket: i32, from_spread: i32) {
+        phases: String,
         resource: String,
         bucket: i32,
         from_spread: i32,
@@ -221,5 +234,26 @@ pub(crate) struct ObservedNode {
     pub(crate) kind: NodeKind,
     /// Of the newest observation that lists it.
     pub(crate) observed_at: DateTime<Utc>,
-    pub(crate) demand: ByResource<Option<(f64, DemandSource)>>,
+    /// In its steady phase.
+    pub(crate) demand: ByResource<NodePeak>,
+    /// While it booted.
+    #[serde(default, skip_serializing_if = "is_unknown")]
+    pub(crate) boot: ByResource<NodePeak>,
+}
+
+/// The peak of a node and how it was measured. `None` is unknown.
+pub(crate) type NodePeak = Option<(f64, DemandSource)>;
+
+fn is_unknown(peaks: &ByResource<NodePeak>) -> bool {
+    *peaks == ByResource::default()
+}
+
+impl StoredDefinitionSums {
+    /// What is kept over these phases.
+    pub(super) fn over(&self, phases: Phases) -> ByResource<DefinitionSums> {
+        match phases {
+            Phases::Steady => self.sums.0.clone(),
+            Phases::WithBoot => self.sums_with_boot.as_ref().map(|sums| sums.0.clone()).unwrap_or_default(),
+        }
+    }
 }
