@@ -24,6 +24,9 @@ endif
 # Where the build puts executables, also when the environment or a configuration file moves it.
 TARGET = $$($(CARGO) metadata --format-version 1 --no-deps --locked | sed -n 's/.*"target_directory":"\([^"]*\)".*/\1/p')
 
+# Tests at a time: half as many again as cores, as most of them wait for servers more than they compute.
+TEST_THREADS ?= $$(( $$(nproc 2>/dev/null || echo 2) * 3 / 2 ))
+
 # The steps of `test` are in order also under make -j.
 .NOTPARALLEL:
 
@@ -42,7 +45,7 @@ setup-test:
 
 test: setup-test lint
 	$(CARGO) test --workspace --locked --no-run
-	"$(TARGET)/debug/with-servers" $(CARGO) test --workspace --locked
+	RUST_TEST_THREADS=$(TEST_THREADS) "$(TARGET)/debug/with-servers" $(CARGO) test --workspace --locked
 
 lint:
 	$(CARGO) fmt --all --check
