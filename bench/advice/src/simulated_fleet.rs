@@ -212,7 +212,8 @@ impl SimulatedFleet {
                 .collect();
             future.push(later);
         }
-        sessions.sort_by(|one, other| one.evidence.order().cmp(&other.evidence.order()));
+        let order = |session: &SimulatedSession| (session.evidence.ended_at, session.evidence.session_id.clone());
+        sessions.sort_by_key(order);
         Ok(Self { sessions, future })
     }
 }
