@@ -175,8 +175,9 @@ async fn the_doctor_names_what_is_parked() {
 async fn an_analyst_who_holds_everybody_up_is_named_by_doctor_and_ended() {
     let environment = vec![("LABLET_LONGEST_FOREIGN_TRANSACTION_SECONDS".to_owned(), "20".to_owned())];
     let lablet = Lablet::start(LabletOptions { environment, ..options() }).await.unwrap();
+    // Their sessions are read-only unless they say otherwise.
     let mut analyst = PgConnection::connect(lablet.ready().analyst_database_url.as_ref().unwrap()).await.unwrap();
-    for statement in ["BEGIN", "ALTER ROLE lablet_analyst SET work_mem = '1MB'"] {
+    for statement in ["BEGIN READ WRITE", "ALTER ROLE lablet_analyst SET work_mem = '1MB'"] {
         sqlx::raw_sql(statement).execute(&mut analyst).await.unwrap();
     }
     lablet.define("ospf").await.unwrap();
