@@ -1,7 +1,5 @@
 //! What teams may send, by every way that leads from the bus to the log.
 
-use std::time::Duration;
-
 use app::authority::{Authorities, Grants, TEAM_SETTING};
 use app::command::{Command, CommandName};
 use app::command_consumer::{CommandConsumer, CommandConsumerOptions, CommandDecoder, RetryError, retry};
@@ -15,7 +13,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{Stage, until, worker};
+use crate::stage::{Stage, WITHIN, until, worker};
 
 const ELSEWHERE: &str = "https://elsewhere.example.org";
 
@@ -80,7 +78,7 @@ async fn a_team_that_was_not_named_for_workers_cannot_move_one() {
     let letter = one_dead_letter(&stage).await;
     assert!(letter.reason.starts_with(r#"the team "grading" may not send change_worker"#), "{}", letter.reason);
     assert!(letter.reason.contains("LABLET_TEAM_AUTHORITY"), "{}", letter.reason);
-    let answer = tokio::time::timeout(Duration::from_secs(20), answers.next()).await.unwrap().unwrap();
+    let answer = tokio::time::timeout(WITHIN, answers.next()).await.unwrap().unwrap();
     let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
     assert_eq!(answer["error"]["code"], "forbidden");
 

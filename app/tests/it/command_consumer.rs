@@ -1,7 +1,5 @@
 //! The command consumer against real Postgres and NATS.
 
-use std::time::Duration;
-
 use app::command_consumer::{CommandConsumer, CommandConsumerOptions, CommandDecoder, CommandReply, RetryError, retry};
 use app::dead_letters::{DeadLetter, DeadLetterKind, DeadLetters, Status};
 use app::log::{Origin, Position};
@@ -14,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::stage::{Stage, until, worker};
+use crate::stage::{Stage, WITHIN, until, worker};
 
 mod hostile;
 
@@ -135,7 +133,7 @@ async fn answered(stage: &Stage, command: &str, id: &str, data: &Value) -> Value
     let mut headers = HeaderMap::new();
     headers.insert(subjects::REPLY_TO, inbox);
     send(&stage.bus, subjects::command("grading", command), headers, structured(command, id, data)).await;
-    let answer = tokio::time::timeout(Duration::from_secs(20), answers.next()).await.unwrap().unwrap();
+    let answer = tokio::time::timeout(WITHIN, answers.next()).await.unwrap().unwrap();
     assert_eq!(answer.headers.unwrap().get(subjects::COMMAND_ID).unwrap().as_str(), id);
     reply(&answer.payload, id)
 }

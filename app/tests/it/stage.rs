@@ -102,9 +102,12 @@ pub(crate) fn worker(id: &str) -> NewWorker {
     .unwrap()
 }
 
-/// Polls until `look` answers something, and fails after a minute with what it was waiting for.
+/// How long a busy machine may take for whatever a test waits for.
+pub(crate) const WITHIN: Duration = Duration::from_secs(60);
+
+/// Polls until `look` answers something, and fails after [`WITHIN`] with what it was waiting for.
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut look: impl FnMut() -> F) -> T {
-    let end = tokio::time::Instant::now() + Duration::from_secs(60);
+    let end = tokio::time::Instant::now() + WITHIN;
     loop {
         if let Some(found) = look().await {
             return found;
