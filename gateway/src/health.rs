@@ -164,13 +164,13 @@ async fn measure(stores: &DeadLetterStores, overview: &AnswerCache<Overview>) {
     let look = async {
         queries.log().visibility().await?;
         app::watcher::state(queries.log()).await?;
-        let sessions = &overview.get(None, queries.overview()).await?.sessions;
+        let overview = overview.get(None, queries.overview()).await?;
         for status in SessionStatus::ALL {
-            let count = sessions.iter().find(|count| count.status == status).map_or(0, |count| count.sessions);
+            let count = overview.sessions.iter().find(|count| count.status == status).map_or(0, |count| count.sessions);
             metrics::gauge!("lablet_sessions", "status" => status.as_str()).set(count as f64);
         }
-        let freshness = queries.freshness().await?;
-        let parked: u64 = freshness.items.iter().map(|model| model.dead_letters).sum();
+        queries.measure(&overview.read_models).await?;
+        let parked: u64 = overview.read_models.iter().map(|model| model.dead_letters).sum();
         let commands = stores.commands.waiting(DeadLetterKind::Command).await?;
         for (kind, open) in [("command", commands as f64), ("projection", parked as f64)] {
             metrics::gauge!("lablet_dead_letters_open", "kind" => kind).set(open);

@@ -51,7 +51,7 @@ struct ModelState {
     rebuilding: bool,
 }
 
-/// Says what the metrics of read models mean that looking at them sets.
+/// Says what the metrics of how far read models have come mean.
 pub(crate) fn describe_metrics() {
     describe_gauge!(
         "lablet_projection_lag_seconds",
@@ -67,8 +67,7 @@ pub(crate) fn describe_metrics() {
 }
 
 impl Projections {
-    /// How far every read model has come. One whose checkpoint cannot be read is left out, and named. The metrics of it are
-    /// set, too.
+    /// How far every read model has come. One whose checkpoint cannot be read is left out, and named.
     ///
     /// # Errors
     /// The database does not answer.
@@ -91,11 +90,6 @@ impl Projections {
         for ModelState { read_model: model, position, revision, moved_at, parked, letters, rebuilding } in items {
             let events_behind = if position >= head { 0 } else { self.log.count_after(position, MOST_COUNTED).await? };
             let rebuilding = if rebuilding { self.rebuild_position(model).await? } else { None };
-            let lag = if events_behind == 0 { None } else { self.log.age_after(position).await? };
-            let lag = lag.unwrap_or_default().as_secs_f64();
-            gauge!("lablet_projection_lag_seconds", "projection" => model.name()).set(lag);
-            gauge!("lablet_projection_lag_events", "projection" => model.name()).set(events_behind as f64);
-            gauge!("lablet_projection_parked_aggregates", "projection" => model.name()).set(parked as f64);
             all.items.push(Freshness {
                 read_model: model,
                 revision,
@@ -110,6 +104,21 @@ impl Projections {
             });
         }
         Ok(all)
+    }
+
+    /// Sets the metrics of how far read models have come.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn measure(&self, models: &[Freshness]) -> Result<(), ReadError> {
+        for model in models {
+            let lag = if model.events_behind == 0 { None } else { self.log.age_after(model.position).await? };
+            let name = model.read_model.name();
+            gauge!("lablet_projection_lag_seconds", "projection" => name).set(lag.unwrap_or_default().as_secs_f64());
+            gauge!("lablet_projection_lag_events", "projection" => name).set(model.events_behind as f64);
+            gauge!("lablet_projection_parked_aggregates", "projection" => name).set(model.parked_aggregates as f64);
+        }
+        Ok(())
     }
 
     async fn rebuild_position(&self, model: ReadModel) -> Result<Option<Position>, ReadError> {
