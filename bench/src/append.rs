@@ -29,14 +29,7 @@ const STOCK_CONNECTIONS: u32 = 70;
 const LOG_CONNECTIONS: u32 = 20;
 
 /// Measures and prints.
-pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
-    let surroundings = Surroundings::start().await?;
-    let measured = compare(&surroundings, effort).await;
-    surroundings.stop().await?;
-    measured
-}
-
-async fn compare(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
+pub(crate) async fn run(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     let database = surroundings.database("append").await?;
     let pool = app::log::pool(&database.url, LOG_CONNECTIONS)?;
     let log = Log::new(pool.clone(), Clock::system(), IdGenerator::random(), LogOptions::default());

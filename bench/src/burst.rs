@@ -23,22 +23,16 @@ const FOLLOW_TIMEOUT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Measures and prints.
-pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
-    let surroundings = Surroundings::start().await?;
+pub(crate) async fn run(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     table::group("Read models behind a burst, all at once", "reading and decoding the same log")?;
-    let measured = async {
-        let database = surroundings.database("projections_alone").await?;
-        let projector = surroundings.role(&database, surroundings.nats_of_roles(), &["project"], &[])?;
-        compare("projections alone", &database, surroundings.nats_of_roles(), effort).await?;
-        projector.stop().await?;
-        let database = surroundings.database("all_roles").await?;
-        let lablet = surroundings.all_roles(&database).await?;
-        compare("all roles in one process", &database, &lablet.ready().nats_url, effort).await?;
-        lablet.stop().await
-    };
-    let measured = measured.await;
-    surroundings.stop().await?;
-    measured
+    let database = surroundings.database("projections_alone").await?;
+    let projector = surroundings.role(&database, surroundings.nats_of_roles(), &["project"], &[])?;
+    compare("projections alone", &database, surroundings.nats_of_roles(), effort).await?;
+    projector.stop().await?;
+    let database = surroundings.database("all_roles").await?;
+    let lablet = surroundings.all_roles(&database).await?;
+    compare("all roles in one process", &database, &lablet.ready().nats_url, effort).await?;
+    lablet.stop().await
 }
 
 async fn compare(roles: &str, database: &Database, nats_url: &str, effort: Effort) -> anyhow::Result<()> {

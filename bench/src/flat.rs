@@ -19,14 +19,7 @@ use crate::table::{self, Comparison, Target, Unit};
 const TARGET: f64 = 0.8;
 
 /// Measures and prints. `events`: of the long log.
-pub(crate) async fn run(effort: Effort, events: u64) -> anyhow::Result<()> {
-    let surroundings = Surroundings::start().await?;
-    let measured = compare(&surroundings, effort, events).await;
-    surroundings.stop().await?;
-    measured
-}
-
-async fn compare(surroundings: &Surroundings, effort: Effort, events: u64) -> anyhow::Result<()> {
+pub(crate) async fn run(surroundings: &Surroundings, effort: Effort, events: u64) -> anyhow::Result<()> {
     let short = surroundings.database("short").await?;
     let lablet = surroundings.all_roles(&short).await?;
     let crowd = Crowd { sessions: effort.size(SESSIONS).max(100), definitions: 20, workers: 5, ..Crowd::default() };

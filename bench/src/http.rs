@@ -25,14 +25,7 @@ const LATENCY_TARGET: f64 = 4.0;
 const SESSIONS_EACH: usize = 4;
 
 /// Measures and prints.
-pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
-    let surroundings = Surroundings::start().await?;
-    let measured = compare(&surroundings, effort).await;
-    surroundings.stop().await?;
-    measured
-}
-
-async fn compare(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
+pub(crate) async fn run(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     let (everything, alone, yardstick) = (
         surroundings.database("all_roles").await?,
         surroundings.database("gateway_alone").await?,

@@ -21,14 +21,7 @@ const READERS: usize = 5;
 const TARGET: f64 = 300.0;
 
 /// Measures and prints.
-pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
-    let surroundings = Surroundings::start().await?;
-    let measured = write_and_read(&surroundings, effort).await;
-    surroundings.stop().await?;
-    measured
-}
-
-async fn write_and_read(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
+pub(crate) async fn run(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     let database = surroundings.database("large_observations").await?;
     let lablet = surroundings.all_roles(&database).await?;
     lablet.define("large").await?;

@@ -35,14 +35,7 @@ const POLL: Duration = Duration::from_millis(1);
 const VISIBLE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Measures and prints.
-pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
-    let surroundings = Surroundings::start().await?;
-    let measured = compare(&surroundings, effort).await;
-    surroundings.stop().await?;
-    measured
-}
-
-async fn compare(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
+pub(crate) async fn run(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     let (database, yardstick) = (surroundings.database("latency").await?, surroundings.database("bare").await?);
     http::sessions().write(&database.pool).await?;
     let lablet = surroundings.all_roles(&database).await?;

@@ -42,6 +42,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 
 use crate::effort::Effort;
+use crate::surroundings::Surroundings;
 
 /// What can be measured, in the order of the table. No name is that of a command of `lablet`.
 const ROWS: [&str; 13] = [
@@ -100,25 +101,33 @@ async fn measure(rows: &[&str], effort: Effort, long: u64) -> anyhow::Result<Exi
     table::head()?;
     let mut code = ExitCode::SUCCESS;
     for row in rows {
-        let measured = match *row {
-            "http" => http::run(effort).await,
-            "append" => append::run(effort).await,
-            "burst" => burst::run(effort).await,
-            "rebuilds" => rebuilds::run(effort).await,
-            "latency" => latency::run(effort).await,
-            "backlog" => backlog::run(effort).await,
-            "long-session" => long_session::run(effort).await,
-            "reads" => reads::run(effort).await,
-            "flat" => flat::run(effort, long).await,
-            "memory" => memory::run(effort).await,
-            "pages" => pages::run(effort).await,
-            "recommendations" => recommendations::run(effort).await,
-            _ => large_observations::run(effort).await,
-        };
+        let measured = measure_row(row, effort, long).await;
         if let Err(error) = measured.with_context(|| format!("{row} could not be measured")) {
             writeln!(std::io::stdout().lock(), "{error:#}")?;
             code = ExitCode::FAILURE;
         }
     }
     Ok(code)
+}
+
+/// Measures one row, on servers of its own.
+async fn measure_row(row: &str, effort: Effort, long: u64) -> anyhow::Result<()> {
+    let surroundings = Surroundings::start().await?;
+    let measured = match row {
+        "http" => http::run(&surroundings, effort).await,
+        "append" => append::run(&surroundings, effort).await,
+        "burst" => burst::run(&surroundings, effort).await,
+        "rebuilds" => rebuilds::run(&surroundings, effort).await,
+        "latency" => latency::run(&surroundings, effort).await,
+        "backlog" => backlog::run(&surroundings, effort).await,
+        "long-session" => long_session::run(&surroundings, effort).await,
+        "reads" => reads::run(&surroundings, effort).await,
+        "flat" => flat::run(&surroundings, effort, long).await,
+        "memory" => memory::run(&surroundings, effort).await,
+        "pages" => pages::run(&surroundings, effort).await,
+        "recommendations" => recommendations::run(&surroundings, effort).await,
+        _ => large_observations::run(&surroundings, effort).await,
+    };
+    surroundings.stop().await?;
+    measured
 }

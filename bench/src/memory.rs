@@ -23,14 +23,7 @@ const REST: Duration = Duration::from_secs(2);
 const IDLE_FOR: Duration = Duration::from_secs(8);
 
 /// Measures and prints.
-pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
-    let surroundings = Surroundings::start().await?;
-    let measured = rounds(&surroundings, effort).await;
-    surroundings.stop().await?;
-    measured
-}
-
-async fn rounds(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
+pub(crate) async fn run(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     let line = |what: &str, unit, target| Comparison::new(format!("all roles in one process, {what}"), unit, target);
     let mut peak_memory = line("memory at its peak", Unit::Megabytes, Target::FigureAtMost(MEMORY_TARGET));
     let mut memory_after = line("memory after the load", Unit::Megabytes, Target::None);

@@ -27,14 +27,7 @@ const WARMING_UP: Duration = Duration::from_secs(3);
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Measures each page in turn and prints.
-pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
-    let surroundings = Surroundings::start().await?;
-    let measured = rounds(&surroundings, effort).await;
-    surroundings.stop().await?;
-    measured
-}
-
-async fn rounds(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
+pub(crate) async fn run(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     let database = surroundings.database("pages").await?;
     let lablet = surroundings.all_roles(&database).await?;
     let crowd = Crowd { sessions: effort.size(SESSIONS), ..Crowd::default() };

@@ -54,14 +54,7 @@ pub(crate) const READS: [Read; 6] = [
 ];
 
 /// Measures and prints.
-pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
-    let surroundings = Surroundings::start().await?;
-    let measured = compare(&surroundings, effort).await;
-    surroundings.stop().await?;
-    measured
-}
-
-async fn compare(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
+pub(crate) async fn run(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     let database = surroundings.database("reads").await?;
     let lablet = surroundings.all_roles(&database).await?;
     let crowd = Crowd { sessions: effort.size(SESSIONS).max(100), definitions: 20, workers: 5, ..Crowd::default() };

@@ -21,14 +21,7 @@ const TARGET: f64 = 0.7;
 const REBUILD_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Measures and prints.
-pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
-    let surroundings = Surroundings::start().await?;
-    let measured = compare(&surroundings, effort).await;
-    surroundings.stop().await?;
-    measured
-}
-
-async fn compare(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
+pub(crate) async fn run(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     let database = surroundings.database("rebuilds").await?;
     let (sessions, observations) = (effort.size(SESSIONS), EVENTS / SESSIONS - STEPS);
     let history = History { name: "rebuild".to_owned(), definitions: 20, sessions, observations };

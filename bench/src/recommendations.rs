@@ -17,14 +17,7 @@ const DEFINITIONS: usize = 1_000;
 const SOON: f64 = 20.0;
 
 /// Measures and prints.
-pub(crate) async fn run(effort: Effort) -> anyhow::Result<()> {
-    let surroundings = Surroundings::start().await?;
-    let measured = compare(&surroundings, effort).await;
-    surroundings.stop().await?;
-    measured
-}
-
-async fn compare(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
+pub(crate) async fn run(surroundings: &Surroundings, effort: Effort) -> anyhow::Result<()> {
     let database = surroundings.database("recommendations").await?;
     let lablet = surroundings.all_roles(&database).await?;
     let (sessions, definitions) = (effort.size(SESSIONS), effort.size(DEFINITIONS));
