@@ -51,7 +51,7 @@ pub async fn validate_notices(asyncapi: &Value, notices: &[Value]) -> anyhow::Re
     std::fs::write(&document, asyncapi.to_string())?;
     std::fs::write(&events, serde_json::to_string(notices)?)?;
     let output = Command::new(environment().await?.join("bin/python"))
-        .arg(programs().join("valid_notices.py"))
+        .arg(programs().join("notices_by_asyncapi.py"))
         .args([document, events])
         .stdin(Stdio::null())
         .kill_on_drop(true)

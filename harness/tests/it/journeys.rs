@@ -31,7 +31,11 @@ async fn start() -> Lablet {
 
 /// A Lablet with a definition, a worker that nobody answers at, and one running session `s1`.
 async fn with_a_running_session() -> Lablet {
-    let lablet = start().await;
+    with_a_running_session_under(options()).await
+}
+
+async fn with_a_running_session_under(options: LabletOptions) -> Lablet {
+    let lablet = Lablet::start(options).await.unwrap();
     lablet.define("ospf").await.unwrap();
     lablet.register_worker("cml-1", "https://127.0.0.1:1").await.unwrap();
     lablet.running_session("s1", "ospf", "cml-1", "lab-1").await.unwrap();

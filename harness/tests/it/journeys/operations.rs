@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::{SOON, options, verify, with_a_running_session};
+use super::{SOON, options, verify, with_a_running_session, with_a_running_session_under};
 
 #[tokio::test]
 async fn every_read_model_is_rebuilt_to_the_same_rows() {
@@ -64,10 +64,7 @@ async fn prometheus_finds_nothing_to_mend_in_the_metrics() {
         ("LABLET_CML_PASSWORD", "let-me-observe"),
     ];
     let environment = credentials.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let lablet = Lablet::start(LabletOptions { environment, ..options() }).await.unwrap();
-    lablet.define("ospf").await.unwrap();
-    lablet.register_worker("cml-1", "https://127.0.0.1:1").await.unwrap();
-    lablet.running_session("s1", "ospf", "cml-1", "lab-1").await.unwrap();
+    let lablet = with_a_running_session_under(LabletOptions { environment, ..options() }).await;
     lablet.post("/api/lablet-sessions/s1/observe-resources", json!({})).await.unwrap();
     let metrics = eventually("the controller has answered the request", SOON, async || {
         let metrics = metrics(&lablet).await;
