@@ -84,9 +84,12 @@ pub(crate) fn schema_name(cloud_event_type: &str) -> String {
     format!("{cloud_event_type}.0.json")
 }
 
+/// What the CloudEvent types of all events begin with.
+pub const CLOUD_EVENT_TYPES: &str = "io.lablet.";
+
 /// The CloudEvent type of an event of the log, e.g. `io.lablet.worker.changed.v1`.
 pub fn cloud_event_type(event_type: &str, event_version: &str) -> String {
-    format!("io.lablet.{event_type}.v{event_version}")
+    format!("{CLOUD_EVENT_TYPES}{event_type}.v{event_version}")
 }
 
 /// A notice as it is sent.

@@ -150,8 +150,9 @@ async fn read(lablet: &Lablet, observations_written: usize) -> anyhow::Result<()
             let mut observations = 0;
             while observations < observations_written {
                 let chunk = stream.next().await.context("the stream ended early")??;
-                observations +=
-                    String::from_utf8_lossy(&chunk).matches("event: lablet_session.resources_observed").count();
+                observations += String::from_utf8_lossy(&chunk)
+                    .matches("event: io.lablet.lablet_session.resources_observed")
+                    .count();
             }
             anyhow::Ok(())
         });

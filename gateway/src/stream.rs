@@ -180,7 +180,8 @@ pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<
         .tag("events")
         .summary("What happens, as it happens, as server-sent events in log order")
         .description(
-            "`id` is the position, `event` the event's type, `data` the notice as a CloudEvent. Resume with \
+            "`id` is the position, `event` the type of the CloudEvent in `data`, which is the notice that \
+             the bus has. Resume with \
              `Last-Event-ID`. A comment every 15 s shows that the stream lives.",
         )
         .response_with::<200, String, _>(|mut response| {

@@ -2,6 +2,7 @@
 
 use std::sync::LazyLock;
 
+use app::notice::NoticeSchema;
 use axum::response::{Html, IntoResponse, Response};
 use chrono::{DateTime, Utc};
 use projections::freshness::Freshness;
@@ -215,7 +216,7 @@ impl Shell {
 
 /// Every event's type, separated by spaces: an `EventSource` has to be told each by name.
 static EVENT_TYPES: LazyLock<String> = LazyLock::new(|| {
-    let types: Vec<&str> = app::notice::schemas().into_iter().map(|notice| notice.event_type).collect();
+    let types: Vec<String> = app::notice::schemas().iter().map(NoticeSchema::cloud_event_type).collect();
     types.join(" ")
 });
 

@@ -10,7 +10,7 @@ pub(crate) struct Entry {
     pub(crate) position: Position,
     pub(crate) aggregate_type: String,
     pub(crate) aggregate_id: String,
-    /// E.g. `lablet_session.resources_observed`.
+    /// The type of its CloudEvent.
     pub(crate) event_type: String,
     /// The definition that the event is about, where it names one.
     pub(crate) definition_id: Option<String>,
@@ -45,7 +45,7 @@ mod tests {
             position: Position::START,
             aggregate_type: aggregate_type.to_owned(),
             aggregate_id: aggregate_id.to_owned(),
-            event_type: format!("{aggregate_type}.created"),
+            event_type: format!("io.lablet.{aggregate_type}.created.v1"),
             definition_id: definition_id.map(str::to_owned),
             json: "{}".to_owned(),
         }

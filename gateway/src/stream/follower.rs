@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use app::log::{Log, LogError, Position, RecordedEvent};
-use app::notice::{PublicUrl, announce};
+use app::notice::{PublicUrl, announce, cloud_event_type};
 use projections::Projections;
 use tokio::sync::{AcquireError, Notify, Semaphore, SemaphorePermit, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -173,7 +173,7 @@ pub(super) async fn page(
             definition_id: event.payload.text_member("definition_id"),
             aggregate_type: event.aggregate_type,
             aggregate_id: event.aggregate_id,
-            event_type: event.event_type,
+            event_type: cloud_event_type(&event.event_type, &event.event_version),
             json,
         });
         if bytes >= RENDERED_BYTES {

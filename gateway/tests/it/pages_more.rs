@@ -234,7 +234,7 @@ async fn a_dead_letter_is_retried_from_its_page_and_what_came_of_it_is_told() {
     assert!(html(&settled).contains("Nothing is left to decide.") && !html(&settled).contains(">Retry</button>"));
     let events = world.get("/api/lablet-sessions/s1/events").await.expect(200);
     let collecting = events.body["items"].as_array().unwrap().iter();
-    assert_eq!(collecting.filter(|event| event["type"] == "lablet_session.collecting.v1").count(), 1);
+    assert_eq!(collecting.filter(|event| event["type"] == "io.lablet.lablet_session.collecting.v1").count(), 1);
     // A link that somebody made up tells nothing.
     let other = keep(&world, "lablet.commands.other.transition_lablet_session", "no", &message).await;
     let made_up = page_as(&world, OPERATOR, &format!("/operations?retried={other}")).await.expect(200);

@@ -113,7 +113,7 @@ async fn a_session_is_excluded_from_the_evidence_with_a_reason_and_included_agai
         .expect(200);
     let types: Vec<&str> =
         events.body["items"].as_array().unwrap().iter().filter_map(|event| event["type"].as_str()).collect();
-    for event in ["lablet_session.evidence_excluded.v1", "lablet_session.evidence_included.v1"] {
+    for event in ["io.lablet.lablet_session.evidence_excluded.v1", "io.lablet.lablet_session.evidence_included.v1"] {
         assert!(types.contains(&event), "{types:?}");
     }
 }

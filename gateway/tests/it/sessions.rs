@@ -125,7 +125,7 @@ async fn an_observation_that_arrives_late_is_history_to_everybody() {
     let events = world.get("/api/lablet-sessions/s1/events?order=newest&limit=2").await.expect(200).body;
     let observed = |event: &serde_json::Value| (event["type"].clone(), event["data"]["observed_at"].clone());
     let observations = ["2026-03-01T09:00:00Z", "2026-03-01T10:00:00Z"]
-        .map(|at| (json!("lablet_session.resources_observed.v1"), json!(at)));
+        .map(|at| (json!("io.lablet.lablet_session.resources_observed.v1"), json!(at)));
     assert_eq!(events["items"].as_array().unwrap().iter().map(observed).collect::<Vec<_>>(), observations);
     assert_eq!(events["items"][0]["data"]["port_drift_detected"], true, "what it saw is recorded, and alarms nobody");
 }
@@ -202,7 +202,7 @@ async fn an_observation_is_asked_for_and_its_outcome_is_shown() {
     let outcome = requests.body["items"][0]["outcome_event_id"].as_str().unwrap();
     let relations = world.get(&format!("/api/events/{outcome}/relations?position={position}")).await.expect(200);
     assert_eq!(relations.body["causes"][0]["relation"], "request");
-    assert_eq!(relations.body["causes"][0]["type"], "lablet_session.observe_resources_requested.v1");
+    assert_eq!(relations.body["causes"][0]["type"], "io.lablet.lablet_session.observe_resources_requested.v1");
     let nobody = "/api/events/00000000-0000-0000-0000-000000000000/relations";
     world.get(nobody).await.problem(404, "not-found", None);
     report["request_id"] = "unknown-request".into();
@@ -224,7 +224,7 @@ async fn the_history_says_who_and_in_what_connection() {
     assert_eq!(answer.header("x-correlation-id"), "order-7");
 
     let first = world.get("/api/lablet-sessions/s1/events?limit=2").await.expect(200);
-    assert_eq!(first.body["items"][0]["type"], "lablet_session.created.v1");
+    assert_eq!(first.body["items"][0]["type"], "io.lablet.lablet_session.created.v1");
     let cursor = first.body["next_cursor"].as_str().unwrap();
     let rest = world.get(&format!("/api/lablet-sessions/s1/events?limit=2&cursor={cursor}")).await.expect(200);
     assert_eq!(rest.body["next_cursor"], json!(null));

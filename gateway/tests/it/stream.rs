@@ -79,24 +79,25 @@ async fn what_happens_is_streamed_in_order_and_a_client_resumes_where_it_was() {
         let (id, event, data) = live.event().await;
         assert_eq!(data["position"], id);
         assert_eq!(data["specversion"], "1.0");
+        assert_eq!(data["type"], event);
         received.push((id, event));
     }
     assert_eq!(
         received.iter().map(|(_, event)| event.as_str()).collect::<Vec<_>>(),
         [
-            "lablet_definition.created",
-            "worker.registered",
-            "lablet_session.created",
-            "lablet_session.scheduled",
-            "lablet_session.instantiating",
-            "lablet_session.ready",
-            "lablet_session.running",
+            "io.lablet.lablet_definition.created.v1",
+            "io.lablet.worker.registered.v1",
+            "io.lablet.lablet_session.created.v1",
+            "io.lablet.lablet_session.scheduled.v1",
+            "io.lablet.lablet_session.instantiating.v1",
+            "io.lablet.lablet_session.ready.v1",
+            "io.lablet.lablet_session.running.v1",
         ]
     );
     assert!(received.is_sorted_by(|(one, _), (other, _)| one < other));
 
     let mut resumed = Client::open(&world, &format!("?after={START}"), Some(&received[3].0)).await;
-    assert_eq!(resumed.event().await.1, "lablet_session.instantiating");
+    assert_eq!(resumed.event().await.1, "io.lablet.lablet_session.instantiating.v1");
     let mut all = Client::open(&world, &format!("?after={START}"), None).await;
     for (id, event) in &received {
         let (got, kind, _) = all.event().await;
@@ -105,7 +106,7 @@ async fn what_happens_is_streamed_in_order_and_a_client_resumes_where_it_was() {
     // Both go on live.
     world.post("/api/internal/lablet-sessions/s1/transition", &json!({"new_status": "collecting"})).await.expect(200);
     for client in [&mut all, &mut live] {
-        assert_eq!(client.event().await.1, "lablet_session.collecting");
+        assert_eq!(client.event().await.1, "io.lablet.lablet_session.collecting.v1");
     }
 }
 
@@ -120,9 +121,9 @@ async fn a_filter_lets_through_what_it_names() {
         let (_, event, data) = client.event().await;
         (event, data["subject"].as_str().unwrap().to_owned())
     };
-    assert_eq!(first("aggregate=worker").await, ("worker.registered".to_owned(), "w1".to_owned()));
-    assert_eq!(first("session_id=s2").await, ("lablet_session.created".to_owned(), "s2".to_owned()));
-    assert_eq!(first("definition_id=d2").await, ("lablet_definition.created".to_owned(), "d2".to_owned()));
+    assert_eq!(first("aggregate=worker").await, ("io.lablet.worker.registered.v1".to_owned(), "w1".to_owned()));
+    assert_eq!(first("session_id=s2").await, ("io.lablet.lablet_session.created.v1".to_owned(), "s2".to_owned()));
+    assert_eq!(first("definition_id=d2").await, ("io.lablet.lablet_definition.created.v1".to_owned(), "d2".to_owned()));
     for (query, field) in [("after=x", "after"), ("aggregate=cloud", "aggregate"), ("session_id=a.b", "session_id")] {
         world.get(&format!("/api/stream?{query}")).await.problem(400, "invalid-input", Some(field));
     }

@@ -4,6 +4,7 @@
 //! little late. Asking the log is one range of that key.
 
 use app::log::{HistoryPage, Metadata, Position, RecordedEvent};
+use app::notice::{CLOUD_EVENT_TYPES, cloud_event_type};
 use chrono::{DateTime, Utc};
 use domain::lablet_session::{LabletSessionEvent, SessionStatus};
 use domain::{LabId, RawJson, SessionId, WorkerId};
@@ -28,7 +29,7 @@ pub struct EventRow {
     pub aggregate_id: String,
     /// Its place among the aggregate's events, from 1.
     pub sequence: i64,
-    /// E.g. `lablet_session.created.v1`.
+    /// The type of its CloudEvent, e.g. `io.lablet.lablet_session.created.v1`.
     #[serde(rename = "type")]
     pub event_type: String,
     /// When the log took it.
@@ -39,12 +40,20 @@ pub struct EventRow {
     pub data: RawJson,
 }
 
+impl EventRow {
+    /// Its type as people read it, without what all types begin with: `lablet_session.created.v1`.
+    #[must_use]
+    pub fn short_type(&self) -> &str {
+        self.event_type.strip_prefix(CLOUD_EVENT_TYPES).unwrap_or(&self.event_type)
+    }
+}
+
 impl From<RecordedEvent> for EventRow {
     fn from(event: RecordedEvent) -> Self {
         Self {
             event_id: event.event_id,
             position: event.position,
-            event_type: event.versioned_type(),
+            event_type: cloud_event_type(&event.event_type, &event.event_version),
             aggregate_type: event.aggregate_type,
             aggregate_id: event.aggregate_id,
             sequence: event.sequence,

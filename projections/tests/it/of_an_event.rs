@@ -33,25 +33,28 @@ async fn a_request_leads_to_an_observation_to_drift_and_to_a_revision() {
     world.settle().await;
 
     let request = relations(&world, id_of("lablet_session.observe_resources_requested")).await;
-    assert_eq!(told(&request.effects), [(Relation::Outcome, "lablet_session.resources_observed.v1")]);
+    assert_eq!(told(&request.effects), [(Relation::Outcome, "io.lablet.lablet_session.resources_observed.v1")]);
     assert_eq!((request.causes.len(), request.message_id), (0, None));
     let observed = relations(&world, observation).await;
-    assert_eq!(told(&observed.causes), [(Relation::Request, "lablet_session.observe_resources_requested.v1")]);
+    assert_eq!(
+        told(&observed.causes),
+        [(Relation::Request, "io.lablet.lablet_session.observe_resources_requested.v1")]
+    );
     assert_eq!(
         told(&observed.effects),
         [
-            (Relation::Drift, "lablet_session.port_drift_detected.v1"),
-            (Relation::Revision, "lablet_definition.revised.v1")
+            (Relation::Drift, "io.lablet.lablet_session.port_drift_detected.v1"),
+            (Relation::Revision, "io.lablet.lablet_definition.revised.v1")
         ]
     );
     assert!(observed.effects[0].event.data == domain::RawJson::null() && !observed.cut);
     let drift = relations(&world, observed.effects[0].event.event_id).await;
-    assert_eq!(told(&drift.causes), [(Relation::Observation, "lablet_session.resources_observed.v1")]);
+    assert_eq!(told(&drift.causes), [(Relation::Observation, "io.lablet.lablet_session.resources_observed.v1")]);
     let revision = relations(&world, observed.effects[1].event.event_id).await;
-    assert_eq!(told(&revision.causes), [(Relation::Evidence, "lablet_session.resources_observed.v1")]);
+    assert_eq!(told(&revision.causes), [(Relation::Evidence, "io.lablet.lablet_session.resources_observed.v1")]);
     assert_eq!(revision.unknown_evidence, [Uuid::nil().to_string()]);
     let failure = relations(&world, id_of("lablet_session.observation_failed")).await;
-    assert_eq!(told(&failure.causes), [(Relation::Request, "lablet_session.observe_resources_requested.v1")]);
+    assert_eq!(told(&failure.causes), [(Relation::Request, "io.lablet.lablet_session.observe_resources_requested.v1")]);
     assert_eq!(failure.effects, []);
 }
 
@@ -73,9 +76,12 @@ async fn a_cause_is_an_event_of_the_log_or_a_message() {
     let ended = world.log.execute::<LabletSession>("s-1", go(SessionStatus::Terminated), &by_event).await.unwrap();
     world.settle().await;
     let effects = relations(&world, created.event_id).await.effects;
-    assert_eq!(told(&effects), [(Relation::Effect, "lablet_session.terminated.v1")]);
+    assert_eq!(told(&effects), [(Relation::Effect, "io.lablet.lablet_session.terminated.v1")]);
     let causes = relations(&world, event_at(&world, "s-1", ended.sequence).await).await;
-    assert_eq!((told(&causes.causes), causes.message_id), (vec![(Relation::Cause, "lablet_session.created.v1")], None));
+    assert_eq!(
+        (told(&causes.causes), causes.message_id),
+        (vec![(Relation::Cause, "io.lablet.lablet_session.created.v1")], None)
+    );
 
     world.session("s-2", "ospf").await;
     let by_message = step("order-7");

@@ -189,7 +189,7 @@ async fn every_request_shows_its_outcome() {
     );
     assert_eq!(page.items[1].reason.as_deref(), Some("the controller did not answer"));
     let event = world.projections.event(page.items[3].outcome_event_id.unwrap()).await.unwrap().unwrap();
-    assert_eq!(event.event_type, "lablet_session.resources_observed.v1");
+    assert_eq!(event.event_type, "io.lablet.lablet_session.resources_observed.v1");
     let detail = world.projections.session(&session("s-1")).await.unwrap().unwrap();
     assert_eq!(detail.session.open_requests, 1);
 }
