@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use crate::python::{target_folder, virtual_environment};
+use crate::node_packages::node_packages;
+use crate::python::virtual_environment;
 
 /// How long one program may take, on a busy machine.
 const WITHIN: Duration = Duration::from_secs(300);
@@ -41,7 +42,7 @@ impl Generators {
         let folder = tempfile::tempdir()?;
         std::fs::write(folder.path().join("openapi.json"), openapi)?;
         std::fs::write(folder.path().join("asyncapi.json"), asyncapi)?;
-        let (python, packages) = tokio::try_join!(python_packages(), node_packages())?;
+        let (python, packages) = tokio::try_join!(python_packages(), packages())?;
         Ok(Self { folder, python, packages })
     }
 
@@ -157,26 +158,12 @@ async fn python_packages() -> anyhow::Result<PathBuf> {
     ENVIRONMENT.get_or_try_init(|| virtual_environment("python-generators", &packages)).await.cloned()
 }
 
-/// A folder below the target folder with the packages that the lock file names, made once.
-async fn node_packages() -> anyhow::Result<PathBuf> {
+async fn packages() -> anyhow::Result<PathBuf> {
     static FOLDER: OnceCell<PathBuf> = OnceCell::const_new();
-    let install = || async {
-        let folder = target_folder()?.join("typescript-generators");
-        let lock = std::fs::read_to_string(programs("typescript").join("package-lock.json"))?;
-        let complete = folder.join("complete");
-        if std::fs::read_to_string(&complete).is_ok_and(|found| found == lock) {
-            return Ok(folder);
-        }
-        std::fs::create_dir_all(&folder)?;
-        for file in ["package.json", "package-lock.json"] {
-            std::fs::copy(programs("typescript").join(file), folder.join(file))?;
-        }
-        let arguments = ["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--silent"];
-        run(Command::new("npm").args(arguments).current_dir(&folder)).await?;
-        std::fs::write(&complete, &lock)?;
-        Ok(folder)
-    };
-    FOLDER.get_or_try_init(install).await.cloned()
+    FOLDER
+        .get_or_try_init(|| async { node_packages("typescript-generators", &programs("typescript")).await })
+        .await
+        .cloned()
 }
 
 async fn run(command: &mut Command) -> anyhow::Result<String> {

@@ -8,9 +8,11 @@ pub mod error_catalogue;
 pub mod event_catalogue;
 mod generators;
 mod lablet;
+mod node_packages;
 mod oidc_provider;
 mod python;
 mod schemathesis;
+pub mod service_programs;
 mod waiting;
 
 pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Violation, Weight};

@@ -83,3 +83,27 @@ fn the_table_of_settings_names_every_variable_that_is_read() {
         assert!(readme.contains(&format!("`{name}`")), "the README does not tell of {name}");
     }
 }
+
+/// Lines without what differs where a piece of a program stands on its own: its indentation.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn what_the_guide_for_services_shows_of_programs_is_in_the_programs_that_are_run() {
+    let guide = std::fs::read_to_string(repository().join("docs/services.md")).unwrap();
+    for (language, folder, programs) in
+        [("python", "python", ["consumer.py", "sender.py"]), ("ts", "typescript", ["consumer.ts", "sender.ts"])]
+    {
+        let programs = programs.map(|program| {
+            std::fs::read_to_string(repository().join("docs/services").join(folder).join(program)).unwrap()
+        });
+        let blocks: Vec<&str> = guide.split(&format!("```{language}\n")).skip(1).collect();
+        assert!(blocks.len() >= 2, "{language}");
+        for block in blocks {
+            let shown = lines(block.split("```").next().unwrap());
+            let is_part_of = |program: &String| lines(program).windows(shown.len()).any(|window| window == shown);
+            assert!(programs.iter().any(is_part_of), "no program of docs/services has {shown:#?}");
+        }
+    }
+}

@@ -12,6 +12,7 @@ pub(crate) mod outcomes;
 mod pressure;
 mod proposals;
 mod sampling;
+mod service_programs;
 pub(crate) mod services;
 
 use std::time::Duration;
