@@ -13,4 +13,4 @@ pub mod testing;
 
 pub use self::error::ServerError;
 pub use self::nats::{NatsAccounts, NatsOptions, NatsServer};
-pub use self::postgres::{PostgresOptions, PostgresServer, SUPERUSER};
+pub use self::postgres::{PostgresOptions, PostgresServer, SUPERUSER, client_program};

@@ -13,7 +13,7 @@ mod cluster;
 mod programs;
 
 use std::net::{Ipv4Addr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -21,10 +21,11 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 
 use crate::ServerError;
-use crate::folder::DataFolder;
+use crate::folder::{DataFolder, read_if_there};
 use crate::process::{Launch, ServerProcess, Signal};
 
 use self::cluster::Cluster;
+pub use self::programs::client_program;
 
 /// The superuser of a private cluster.
 pub const SUPERUSER: &str = "postgres";
@@ -160,6 +161,17 @@ impl PostgresServer {
     /// `postgresql://` URL of a database, as superuser with password.
     pub fn url(&self, database: &str) -> String {
         url(SUPERUSER, &self.password, self.port, database)
+    }
+
+    /// The same URL, where the server runs in another process: with port and password as the data folder has them. `None`:
+    /// no server was ever started there.
+    ///
+    /// # Errors
+    /// The folder cannot be read.
+    pub fn url_of_running(data_dir: &Path, database: &str) -> Result<Option<String>, ServerError> {
+        let read = |name: &str| read_if_there(&data_dir.join(name)).map(|text| text.map(|text| text.trim().to_owned()));
+        let (Some(password), Some(port)) = (read("password")?, read("port")?) else { return Ok(None) };
+        Ok(port.parse().ok().map(|port| url(SUPERUSER, &password, port, database)))
     }
 
     pub fn port(&self) -> u16 {

@@ -39,6 +39,30 @@ pub(crate) fn installed() -> Result<BTreeMap<u32, PathBuf>, ServerError> {
     Ok(found)
 }
 
+/// One of Postgres's client programs, e.g. `pg_dump`, of this major version or the next later one that is installed: an
+/// older one does not understand the server.
+///
+/// # Errors
+/// There is none; the error says what to install.
+pub fn client_program(name: &'static str, oldest: u32) -> Result<PathBuf, ServerError> {
+    let mut found = BTreeMap::new();
+    for program in candidates().into_iter().map(|folder| folder.join(name)).filter(|program| program.is_file()) {
+        if let Some(version) = version(&program) {
+            found.entry(version).or_insert(program);
+        }
+    }
+    let installed = found.keys().map(u32::to_string).collect::<Vec<_>>().join(", ");
+    let fitting = found.into_iter().find(|(version, _)| *version >= oldest).map(|(_, program)| program);
+    fitting.ok_or_else(|| ServerError::NotInstalled {
+        program: name,
+        advice: format!(
+            "Version {oldest} or later is needed, as the server is of that version{}. Debian and Ubuntu: apt-get install \
+             postgresql-client-{oldest}; macOS: brew install libpq",
+            if installed.is_empty() { String::new() } else { format!("; installed: {installed}") }
+        ),
+    })
+}
+
 /// Debian's versioned folders, the PATH, Homebrew's prefixes.
 fn candidates() -> Vec<PathBuf> {
     let mut folders = children(Path::new("/usr/lib/postgresql"), |_| true, "bin");
@@ -65,8 +89,8 @@ fn children(parent: &Path, wanted: impl Fn(&str) -> bool, below: &str) -> Vec<Pa
         .collect()
 }
 
-fn version(postgres: &Path) -> Option<u32> {
-    let mut command = Command::new(postgres);
+fn version(program: &Path) -> Option<u32> {
+    let mut command = Command::new(program);
     neutral_environment(&mut command);
     let output = command.arg("--version").output().ok()?;
     parse_version(&String::from_utf8_lossy(&output.stdout))
@@ -84,11 +108,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_client_program_is_as_new_as_the_server_or_the_error_says_what_to_install() {
+        assert!(client_program("pg_dump", OLDEST).unwrap().ends_with("pg_dump"));
+        let refused = client_program("pg_dump", 999).unwrap_err().to_string();
+        assert!(refused.contains("pg_dump was not found") && refused.contains("postgresql-client-999"), "{refused}");
+    }
+
+    #[test]
     fn versions_as_distributions_print_them() {
         for (text, expected) in [
             ("postgres (PostgreSQL) 15.14 (Debian 15.14-0+deb12u1)\n", Some(15)),
             ("postgres (PostgreSQL) 17.2\n", Some(17)),
             ("postgres (PostgreSQL) 18beta2", Some(18)),
+            ("pg_dump (PostgreSQL) 16.10 (Ubuntu 16.10-0ubuntu0.24.04.1)\n", Some(16)),
             ("postgres (Something) 9", None),
             ("", None),
         ] {
