@@ -63,6 +63,11 @@ pub fn is_lock_timeout(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55P03")
 }
 
+/// Whether a connection was refused because the log was restored, and no new epoch has begun.
+pub(crate) fn is_restored_log(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|error| error.code()).is_some_and(|code| code == "55000")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -28,14 +28,14 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::audit::{AggregateSummary, fingerprint};
-pub use self::epoch::begin_epoch;
+pub use self::epoch::{EpochBeginning, RestoreState, begin_epoch};
 pub use self::execute::{ExecuteError, ExecutedCommand, Expected, Outcome};
 pub use self::history::HistoryPage;
 pub use self::page::{EventPage, PAGE_BYTES};
 pub use self::position::{NoPosition, Position};
 pub use self::record::{DedupeKey, Metadata, Origin, RecordedEvent};
 pub use self::transaction::begin;
-pub use self::visibility::Visibility;
+pub use self::visibility::{Visibility, newest};
 use bus::clock::{Clock, IdGenerator};
 
 /// What has been committed together with everything before it. Transactions of earlier epochs ended in another cluster.

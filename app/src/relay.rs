@@ -16,6 +16,7 @@ mod comparison;
 mod lease;
 mod nudger;
 mod read_ahead;
+mod repair;
 mod window;
 
 use std::collections::VecDeque;
@@ -35,6 +36,7 @@ use self::lease::{Lease, LeaseError, Saving};
 pub use self::lease::{Progress, progress};
 pub use self::nudger::Nudger;
 use self::read_ahead::{Prepared, ReadAhead};
+pub use self::repair::{LostEvent, Repair, RepairError, RepairReport, empty_records, repair};
 use self::window::{Acknowledgements, Window};
 use crate::log::{Log, LogError, Position};
 use crate::notice::{NoticeError, PublicUrl};

@@ -7,7 +7,7 @@ pub(crate) mod sign_in;
 pub(crate) mod watcher;
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -20,12 +20,21 @@ use controller::probe::ProbeIntervals;
 use controller::{CmlOptions, ControllerOptions, CredentialBook, Credentials, HostList, InsecureTls};
 use gateway::Networks;
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
+use servers::PostgresServer;
 use simulator::Simulator;
 
 pub(crate) use self::bus::BusArguments;
 use self::sign_in::SignInArguments;
 use crate::ready::Ready;
 use crate::secret::Secret;
+
+/// The database of a private Postgres.
+pub(crate) const PRIVATE_DATABASE: &str = "lablet";
+
+/// Where a private Postgres has its files, below a data folder.
+pub(crate) fn private_postgres(data_dir: &Path) -> PathBuf {
+    data_dir.join("postgres")
+}
 
 /// Where the log is.
 #[derive(Debug, Clone, Args)]
@@ -49,6 +58,28 @@ impl DatabaseArguments {
             .context("no database is known: set LABLET_DATABASE_URL, or run `lablet up` in this folder")
     }
 
+    /// The same database as its owner: where it was named, the address has to be the owner's; that of the `lablet up` in
+    /// this folder is its superuser's, whom the ready line does not let in.
+    pub(crate) fn owner_url(&self) -> anyhow::Result<Secret> {
+        if let Some(url) = &self.database_url {
+            return Ok(url.clone());
+        }
+        match PostgresServer::url_of_running(&self.private_postgres(), PRIVATE_DATABASE)? {
+            Some(url) => url.parse().map_err(anyhow::Error::msg),
+            None => self.url(),
+        }
+    }
+
+    /// Whether a database was named.
+    pub(crate) fn is_named(&self) -> bool {
+        self.database_url.is_some()
+    }
+
+    /// Where the private Postgres of the `lablet up` in this folder has its files.
+    pub(crate) fn private_postgres(&self) -> PathBuf {
+        private_postgres(&self.data_dir)
+    }
+
     /// What the `lablet up` in this folder wrote when it was ready.
     pub(crate) fn ready(&self) -> anyhow::Result<Option<Ready>> {
         Ready::read(&self.data_dir)
@@ -65,6 +96,11 @@ pub(crate) struct StoresArguments {
 }
 
 impl StoresArguments {
+    /// The bus that was named, whatever the `lablet up` in this folder uses.
+    pub(crate) fn named_bus(&self) -> BusArguments {
+        self.bus.clone()
+    }
+
     /// The bus that was named, else that of the `lablet up` in this folder.
     pub(crate) fn stores_bus(&self) -> anyhow::Result<BusArguments> {
         let mut bus = self.bus.clone();

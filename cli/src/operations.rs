@@ -1,8 +1,14 @@
-//! Operators' commands: migrate, rebuild, verify, doctor, dead letters, tokens.
+//! Operators' commands: migrate, backup, restore, rebuild, verify, republish, doctor, dead letters, tokens.
 
 pub(crate) mod analysts;
+mod backup;
 mod dead_letters;
 mod doctor;
+mod manifest;
+mod postgres_client;
+mod progress;
+mod republish;
+mod restore;
 mod streams;
 pub(crate) mod tokens;
 mod verification;
@@ -16,6 +22,7 @@ use bus::{Backoff, StreamBounds};
 use clap::{Args, Subcommand};
 use projections::ReadModel;
 use projections::rebuild::RebuildOptions;
+use sqlx::migrate::Migrator;
 
 use crate::configuration::{BusArguments, DatabaseArguments, StoresArguments};
 use crate::roles::Store;
@@ -30,6 +37,14 @@ const WAIT_FOR_DATABASE: Duration = Duration::from_secs(60);
 pub(crate) enum OperationCommand {
     /// Bring the database to this version, and the bus, where it is named. Needs the database owner's rights.
     Migrate(MigrateArguments),
+    /// Write a snapshot of the database into a folder: the log, the read models, and what stands beside them. As the
+    /// database's owner, or a role that may read everything.
+    Backup(backup::BackupArguments),
+    /// Restore a backup into an empty database, and begin a new epoch. As the database's owner. Without a database that
+    /// is named, into the private one of `lablet up`, which must not run.
+    Restore(restore::RestoreArguments),
+    /// Make the stream of events what the log holds: publish what is missing, or remove what was lost.
+    Republish(republish::RepublishArguments),
     /// Build a read model anew from the log and swap it in.
     Rebuild {
         /// Which, or `all`.
@@ -75,7 +90,7 @@ pub(crate) struct MigrateArguments {
 pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
     match command {
         OperationCommand::Migrate(arguments) => {
-            let url = arguments.stores.database.url()?;
+            let url = arguments.stores.database.owner_url()?;
             migrate(&url).await?;
             match analysts::password_of_environment()? {
                 Some(password) => analysts::give_password(&url, analysts::ANALYST, &password).await?,
@@ -87,11 +102,15 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
                 say("the bus has its streams")?;
             }
             if arguments.restored {
-                let epoch = app::log::begin_epoch(&app::log::pool(url.reveal(), 1)?).await?;
+                let app::log::EpochBeginning { epoch, .. } =
+                    app::log::begin_epoch(&app::log::pool(url.reveal(), 1)?, None).await?;
                 say(&format!("epoch {epoch} has begun: new events come after all that the database holds"))?;
             }
             say("the database is at this version")?;
         }
+        OperationCommand::Backup(arguments) => return backup::run(arguments).await,
+        OperationCommand::Restore(arguments) => return restore::run(arguments).await,
+        OperationCommand::Republish(arguments) => return republish::run(arguments).await,
         OperationCommand::Rebuild { name, database } => {
             let models = match name.as_str() {
                 "all" => ReadModel::ALL.to_vec(),
@@ -116,6 +135,11 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
 
 /// Brings the database to this version, waiting for it while it starts.
 pub(crate) async fn migrate(database_url: &Secret) -> anyhow::Result<()> {
+    migrate_with(database_url, &app::log::MIGRATOR).await
+}
+
+/// The same, by these migrations.
+async fn migrate_with(database_url: &Secret, migrator: &Migrator) -> anyhow::Result<()> {
     let pool = app::log::pool(database_url.reveal(), 1)?;
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
     let give_up = tokio::time::Instant::now() + WAIT_FOR_DATABASE;
@@ -126,7 +150,7 @@ pub(crate) async fn migrate(database_url: &Secret) -> anyhow::Result<()> {
         tracing::info!(error = &error as &dyn std::error::Error, "waiting for the database");
         tokio::time::sleep(backoff.next_wait()).await;
     }
-    apply_migrations(&pool).await?;
+    apply_migrations(&pool, migrator).await?;
     pool.close().await;
     Ok(())
 }
@@ -136,12 +160,12 @@ const LOCK_ATTEMPTS: u32 = 60;
 
 /// Applies missing migrations. A migration waits only briefly for its locks, as all readers queue up behind it; then it
 /// is rolled back and retried after a pause.
-async fn apply_migrations(pool: &sqlx::PgPool) -> anyhow::Result<()> {
+async fn apply_migrations(pool: &sqlx::PgPool, migrator: &Migrator) -> anyhow::Result<()> {
     let mut connection = pool.acquire().await.context("the database does not answer")?;
     sqlx::query("SET lock_timeout = '500ms'").execute(&mut *connection).await?;
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     for attempt in 1..=LOCK_ATTEMPTS {
-        match app::log::MIGRATOR.run(&mut *connection).await {
+        match migrator.run(&mut *connection).await {
             Ok(()) => return Ok(()),
             Err(error) if attempt < LOCK_ATTEMPTS && is_lock_timeout(&error) => {
                 let wait = backoff.next_wait();

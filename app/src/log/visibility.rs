@@ -91,11 +91,19 @@ impl Log {
     /// # Errors
     /// The database does not answer.
     pub async fn newest(&self) -> Result<Position, LogError> {
-        let newest = sqlx::query!(
-            r#"SELECT epoch, written_by::text AS "written_by!", position FROM events
-                ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC LIMIT 1"#
-        );
-        let Some(newest) = in_time(newest.fetch_optional(&self.pool)).await? else { return Ok(Position::START) };
-        Ok(Position::from_columns(newest.epoch, &newest.written_by, newest.position)?)
+        Ok(in_time(newest(&self.pool)).await?.unwrap_or(Position::START))
     }
+}
+
+/// The position of the last event that is committed; `None`: there is none.
+///
+/// # Errors
+/// sqlx's error.
+pub async fn newest(database: impl PgExecutor<'_>) -> sqlx::Result<Option<Position>> {
+    let newest = sqlx::query!(
+        r#"SELECT epoch, written_by::text AS "written_by!", position FROM events
+            ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC LIMIT 1"#
+    );
+    let newest = newest.fetch_optional(database).await?;
+    newest.map(|newest| Position::from_columns(newest.epoch, &newest.written_by, newest.position)).transpose()
 }

@@ -1,11 +1,12 @@
 //! Does the bus hold the events that the log holds?
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::header::NATS_MESSAGE_ID;
 use async_nats::jetstream::consumer::pull::OrderedConfig;
 use futures_util::StreamExt as _;
+use tokio::sync::mpsc;
 use uuid::Uuid;
 
 use crate::log::{Log, LogError, Position};
@@ -44,6 +45,25 @@ impl Comparison {
     }
 }
 
+/// One thing that differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// An event of the log is not on the stream.
+    Missing {
+        /// Which.
+        event_id: Uuid,
+        /// The position of the event before it.
+        previous: Position,
+    },
+    /// A message on the stream tells of no event of the log.
+    Unknown {
+        /// Its id; empty where it has none.
+        message_id: String,
+        /// Where it stands on the stream.
+        sequence: u64,
+    },
+}
+
 /// The comparison could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum ComparisonError {
@@ -67,6 +87,22 @@ fn stream_error(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> C
 /// # Errors
 /// [`ComparisonError`] when one of the two cannot be read.
 pub async fn compare(log: &Log, bus: &Bus, until: Position) -> Result<Comparison, ComparisonError> {
+    compare_and_tell(log, bus, until, None).await
+}
+
+/// As [`compare`]; each difference is handed on where somebody wants it. Missing events come in the order of the log.
+pub(super) async fn compare_and_tell(
+    log: &Log,
+    bus: &Bus,
+    until: Position,
+    differences: Option<mpsc::Sender<Difference>>,
+) -> Result<Comparison, ComparisonError> {
+    let tell = async |difference| {
+        if let Some(differences) = &differences {
+            // A receiver that is gone has failed, and says so itself.
+            let _ = differences.send(difference).await;
+        }
+    };
     let mut stream = bus.jetstream().get_stream(streams::EVENTS).await.map_err(stream_error)?;
     let state = stream.info().await.map_err(stream_error)?.state.clone();
     let mut remaining = state.messages;
@@ -75,7 +111,7 @@ pub async fn compare(log: &Log, bus: &Bus, until: Position) -> Result<Comparison
         .await
         .map_err(stream_error)?;
     let mut messages = consumer.messages().await.map_err(stream_error)?;
-    let mut next_message = async || -> Result<Option<String>, ComparisonError> {
+    let mut next_message = async || -> Result<Option<(String, u64)>, ComparisonError> {
         if remaining == 0 {
             return Ok(None);
         }
@@ -83,15 +119,16 @@ pub async fn compare(log: &Log, bus: &Bus, until: Position) -> Result<Comparison
         let message = tokio::time::timeout(MESSAGE_WITHIN, messages.next()).await.map_err(stream_error)?;
         let Some(message) = message else { return Ok(None) };
         let message = message.map_err(stream_error)?;
+        let sequence = message.info().map_err(stream_error)?.stream_sequence;
         let id = message.headers.as_ref().and_then(|headers| headers.get(NATS_MESSAGE_ID));
-        Ok(Some(id.map(|id| id.as_str().to_owned()).unwrap_or_default()))
+        Ok(Some((id.map(|id| id.as_str().to_owned()).unwrap_or_default(), sequence)))
     };
 
     let mut found = Comparison::default();
-    let mut ahead: HashSet<String> = HashSet::new();
+    let mut ahead: HashMap<String, u64> = HashMap::new();
     // Only where the stream no longer has its first message did its bounds let events go.
     let mut may_have_aged_out = state.first_sequence > 1;
-    let mut after = Position::START;
+    let (mut after, mut previous) = (Position::START, Position::START);
     'log: loop {
         let page = log.read_without_payloads(after, PAGE).await?;
         let Some(last) = page.last() else { break };
@@ -101,14 +138,14 @@ pub async fn compare(log: &Log, bus: &Bus, until: Position) -> Result<Comparison
                 break 'log;
             }
             let id = event.event_id.to_string();
-            let mut is_there = ahead.remove(&id);
+            let mut is_there = ahead.remove(&id).is_some();
             // Events older than the oldest message aged out: one message is enough to look for them.
             while !is_there && (!may_have_aged_out || ahead.is_empty()) {
-                let Some(message) = next_message().await? else { break };
+                let Some((message, sequence)) = next_message().await? else { break };
                 found.messages += 1;
                 is_there = message == id;
                 if !is_there {
-                    ahead.insert(message);
+                    ahead.insert(message, sequence);
                 }
             }
             if is_there {
@@ -122,15 +159,17 @@ pub async fn compare(log: &Log, bus: &Bus, until: Position) -> Result<Comparison
                 if found.missing_events.len() < MOST_LISTED {
                     found.missing_events.push(event.event_id);
                 }
+                tell(Difference::Missing { event_id: event.event_id, previous }).await;
             }
+            previous = event.position;
         }
     }
     // What is left on the stream is newer than `until`, told of twice, or told of nothing that is in the log.
-    while let Some(message) = next_message().await? {
+    while let Some((message, sequence)) = next_message().await? {
         found.messages += 1;
-        ahead.insert(message);
+        ahead.insert(message, sequence);
     }
-    for message in ahead {
+    for (message, sequence) in ahead {
         let event_id = message.parse::<Uuid>().ok();
         let is_known = match event_id {
             Some(event_id) => log.event(event_id).await?.is_some(),
@@ -139,8 +178,9 @@ pub async fn compare(log: &Log, bus: &Bus, until: Position) -> Result<Comparison
         if !is_known {
             found.unknown += 1;
             if found.unknown_messages.len() < MOST_LISTED {
-                found.unknown_messages.push(message);
+                found.unknown_messages.push(message.clone());
             }
+            tell(Difference::Unknown { message_id: message, sequence }).await;
         }
     }
     Ok(found)

@@ -6,11 +6,10 @@ use std::time::Duration;
 use anyhow::Context as _;
 use servers::{NatsAccounts, NatsOptions, NatsServer, PostgresOptions, PostgresServer};
 
+use crate::configuration::{PRIVATE_DATABASE as DATABASE, private_postgres};
 use crate::operations::analysts::{self, ANALYST};
 use crate::secret::Secret;
 
-/// The private database.
-const DATABASE: &str = "lablet";
 /// How often the private servers are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Restarts of one server before `lablet up` gives up: it would fail again.
@@ -47,7 +46,7 @@ impl Stores {
             }
             None => {
                 tracing::info!("starting Postgres");
-                let options = PostgresOptions { data_dir: data_dir.join("postgres"), port: None, fsync: true };
+                let options = PostgresOptions { data_dir: private_postgres(data_dir), port: None, fsync: true };
                 let server = PostgresServer::start(options).await?;
                 server.ensure_database(DATABASE).await?;
                 crate::operations::migrate(&server.url(DATABASE).parse().map_err(anyhow::Error::msg)?).await?;

@@ -52,7 +52,7 @@ async fn a_position_that_was_lost_with_a_restored_dump_is_neither_refused_nor_wa
     let world = World::start().await;
     world.post("/api/workers", &worker("w1")).await.expect(201);
     world.settle().await;
-    app::log::begin_epoch(&world.owner()).await.unwrap();
+    app::log::begin_epoch(&world.owner(), None).await.unwrap();
     world.get(&format!("/api/workers?position={NOWHERE}")).await.expect(200);
 }
 

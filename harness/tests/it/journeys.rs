@@ -11,6 +11,7 @@ mod operations;
 pub(crate) mod outcomes;
 mod pressure;
 mod proposals;
+mod recovery;
 mod sampling;
 mod service_programs;
 pub(crate) mod services;

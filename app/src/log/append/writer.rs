@@ -10,7 +10,7 @@ use tokio::sync::watch;
 
 use super::statement::insert;
 use super::{Answer, Append, AppendError, QueuedAppend, is_transient};
-use crate::database::{DatabaseFailure, DedicatedConnection};
+use crate::database::{DatabaseFailure, DedicatedConnection, is_restored_log};
 use crate::log::timed_out;
 use bus::Backoff;
 
@@ -19,8 +19,10 @@ const PERSIST_FOR: Duration = Duration::from_secs(15);
 /// How long a statement may take, as [`SETTINGS`] has it too.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout holds also when nobody listens any more: a statement that hangs holds back every reader. Statements are few
-/// and always the same, so that planning them anew is time lost.
-const SETTINGS: &str = "SET statement_timeout = '10s'; SET plan_cache_mode = force_generic_plan";
+/// and always the same, so that planning them anew is time lost. A database that was restored is another server's: each
+/// connection to it asks once whether it may append.
+const SETTINGS: &str = "SET statement_timeout = '10s'; SET plan_cache_mode = force_generic_plan;
+                        SELECT refuse_to_append_to_a_restored_log()";
 
 /// Writes commands into the log.
 pub(super) struct Writer {
@@ -127,6 +129,8 @@ async fn insert_persistently(connection: &mut DedicatedConnection, appends: &[&A
         let result = insert_in_time(connection, appends).await;
         histogram!("lablet_log_append_seconds").record(started.elapsed().as_secs_f64());
         match result {
+            // Nothing but an operator's command helps.
+            Err(error) if is_restored_log(&error) => return Err(error),
             Err(error) if is_transient(&error) && begun.elapsed() < PERSIST_FOR => {
                 tracing::warn!(error = &error as &dyn std::error::Error, attempt, "append failed, retrying");
                 tokio::time::sleep(backoff.next_wait()).await;

@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use app::database::is_lock_timeout;
-use app::log::{DedupeKey, ExecuteError, Log, LogOptions, MIGRATOR, Outcome, Position, begin_epoch};
+use app::log::{
+    DedupeKey, EpochBeginning, ExecuteError, Log, LogOptions, MIGRATOR, Outcome, Position, RestoreState, begin_epoch,
+};
 use bus::clock::{Clock, IdGenerator};
 use futures_util::future::join_all;
 use servers::{PostgresOptions, PostgresServer};
@@ -150,7 +152,7 @@ async fn a_restored_log_is_read_before_what_the_new_cluster_writes() {
     .await
     .unwrap();
     assert_eq!(log.read(Position::START, 10).await.unwrap(), []);
-    assert_eq!(begin_epoch(&database.pool()).await.unwrap(), 2);
+    assert_eq!(begin_epoch(&database.pool(), None).await.unwrap().epoch, 2);
     log.execute::<Counter>("new", Count::times(1, ""), &anybody()).await.unwrap();
     let events = tokio::time::timeout(Duration::from_secs(20), async {
         loop {
@@ -166,6 +168,31 @@ async fn a_restored_log_is_read_before_what_the_new_cluster_writes() {
     assert_eq!(events.iter().map(|event| event.aggregate_id.as_str()).collect::<Vec<_>>(), ["old", "new"]);
     assert_eq!(log.read(events[0].position, 10).await.unwrap(), events[1..]);
     assert_eq!(log.head().await.unwrap(), events[1].position);
+}
+
+#[tokio::test]
+async fn a_log_that_was_restored_takes_nothing_until_its_new_epoch_has_begun() {
+    let (database, log) = start().await;
+    let last = log.execute::<Counter>("c", Count::times(1, ""), &anybody()).await.unwrap().position;
+    assert_eq!(RestoreState::read(&database.pool()).await.unwrap(), RestoreState::None);
+    // What no dump can carry over is another on another server.
+    sqlx::query("UPDATE log_epoch SET place = '1/1'").execute(&database.pool()).await.unwrap();
+    assert_eq!(RestoreState::read(&database.pool()).await.unwrap(), RestoreState::EpochDue);
+    let application = PgPool::connect(&database.url_as("lablet_app")).await.unwrap();
+    let restored = log_on(application.clone());
+    let refused = restored.execute::<Counter>("c", Count::times(1, ""), &anybody()).await.unwrap_err();
+    let ExecuteError::Unavailable(cause) = &refused else { panic!("{refused:?}") };
+    let causes = std::iter::successors(Some(cause as &dyn std::error::Error), |error| error.source());
+    let told: Vec<String> = causes.map(ToString::to_string).collect();
+    assert!(told.iter().any(|cause| cause.contains("no new epoch has begun")), "{told:?}");
+
+    sqlx::query("CREATE TABLE unfinished_restore ()").execute(&database.pool()).await.unwrap();
+    assert_eq!(RestoreState::read(&application).await.unwrap(), RestoreState::Unfinished);
+    let begun = begin_epoch(&database.pool(), None).await.unwrap();
+    assert_eq!(begun, EpochBeginning { epoch: 2, after: Some(last) }, "what comes after that was lost");
+    assert_eq!(RestoreState::read(&application).await.unwrap(), RestoreState::None);
+    let executed = restored.execute::<Counter>("c", Count::times(1, ""), &anybody()).await.unwrap();
+    assert!(executed.sequence == 2 && executed.position > last, "{executed:?}");
 }
 
 /// Passes bytes between clients and Postgres, and can lose an answer: the statement is done, its client is not told.
@@ -257,11 +284,11 @@ async fn a_new_epoch_does_not_wait_for_long_for_somebody_elses_transaction() {
     let (database, log) = start().await;
     let mut open = app::log::begin(&database.pool()).await.unwrap();
     sqlx::query("LOCK TABLE events IN ROW EXCLUSIVE MODE").execute(&mut *open).await.unwrap();
-    let refused = begin_epoch(&database.pool()).await.unwrap_err();
+    let refused = begin_epoch(&database.pool(), None).await.unwrap_err();
     assert!(is_lock_timeout(&refused), "{refused}");
     log.execute::<Counter>("c", Count::times(1, ""), &anybody()).await.unwrap();
     open.rollback().await.unwrap();
-    assert_eq!(begin_epoch(&database.pool()).await.unwrap(), 2);
+    assert_eq!(begin_epoch(&database.pool(), None).await.unwrap().epoch, 2);
 }
 
 #[tokio::test]
