@@ -5,6 +5,7 @@
 # make lint   format, clippy, dependencies
 # make bench  every figure beside its yardstick, some 15 minutes; make bench ROWS="http append" some of them
 # make bench-advice  whether advice keeps its promise, on fleets of simulated labs; make bench-advice ARGS=--compare
+# make site   the documents as a site, in target/site
 # make clean  what was built; the data of `make up` in .lablet stays
 
 SHELL := /bin/sh
@@ -30,7 +31,7 @@ TEST_THREADS ?= $$(( $$(nproc 2>/dev/null || echo 2) * 3 / 2 ))
 # The steps of `test` are in order also under make -j.
 .NOTPARALLEL:
 
-.PHONY: up test lint bench bench-advice clean setup setup-test
+.PHONY: up test lint bench bench-advice site clean setup setup-test
 
 # The development profile: sooner built than a release, and quick enough for a demonstration.
 up: setup
@@ -57,6 +58,9 @@ bench: setup
 
 bench-advice:
 	$(CARGO) run --release --locked -p bench-advice -- $(ARGS)
+
+site: setup-test
+	@scripts/site.sh
 
 clean:
 	$(CARGO) clean

@@ -40,6 +40,41 @@ pub async fn python_with_its_packages(program: &str, arguments: &[&str]) -> anyh
     run(Command::new(environment.join("bin/python")).arg(script).args(arguments), ENDED_WITHIN).await
 }
 
+/// Runs a program of `harness/tests/python` with what documents and their readers use: `docs/requirements.txt`.
+///
+/// # Errors
+/// As of [`python`].
+pub async fn python_of_documents(script: &str, arguments: &[&str]) -> anyhow::Result<String> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python").join(script);
+    run(Command::new(documents().await?.join("bin/python")).arg(script).args(arguments), ENDED_WITHIN).await
+}
+
+/// Builds the site of the documents into a folder. Every warning is an error: a link that leads nowhere, a page that nothing
+/// leads to.
+///
+/// # Errors
+/// It cannot be built; the error says where the documents are wrong.
+pub async fn build_site(into: &Path) -> anyhow::Result<()> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let mut command = Command::new(documents().await?.join("bin/sphinx-build"));
+    command
+        .args(["-q", "-W", "--keep-going", "-c", "docs", "-d"])
+        .arg(into.join("doctrees"))
+        .arg(".")
+        .arg(into.join("html"));
+    run(command.current_dir(repository), ENDED_WITHIN).await.map(drop)
+}
+
+async fn documents() -> anyhow::Result<PathBuf> {
+    static ENVIRONMENT: OnceCell<PathBuf> = OnceCell::const_new();
+    let install = || async {
+        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/requirements.txt");
+        let packages = std::fs::read_to_string(requirements)?;
+        virtual_environment("python-documents", &packages.lines().collect::<Vec<_>>()).await
+    };
+    ENVIRONMENT.get_or_try_init(install).await.cloned()
+}
+
 /// A virtual environment with these packages, below the target folder, made once.
 ///
 /// # Errors

@@ -7,7 +7,7 @@ fn repository() -> &'static Path {
 }
 
 /// A page is the one that the code makes. `UPDATE_SNAPSHOTS=1` writes it anew.
-fn is_made(page: &str, made: &str) {
+pub(crate) fn is_made(page: &str, made: &str) {
     let file = repository().join("docs").join(page);
     if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
         std::fs::write(&file, made).unwrap();
@@ -27,6 +27,25 @@ fn the_catalogue_of_events_is_the_one_that_samples_and_code_give() {
 #[test]
 fn the_catalogue_of_errors_is_the_one_table_of_the_code() {
     is_made("errors.md", &harness::error_catalogue::errors().unwrap());
+}
+
+#[test]
+fn the_page_of_the_http_api_is_the_one_that_its_description_gives() {
+    is_made("http.md", &harness::http_catalogue::operations(repository()).unwrap());
+}
+
+#[tokio::test]
+async fn the_site_is_built_without_a_warning_and_has_every_document() {
+    let folder = tempfile::tempdir().unwrap();
+    harness::build_site(folder.path()).await.unwrap();
+    let mut documents = Vec::new();
+    markdown_files(&repository().join("docs"), &mut documents);
+    for document in documents {
+        let page = document.strip_prefix(repository()).unwrap().with_extension("html");
+        assert!(folder.path().join("html").join(&page).exists(), "{}", page.display());
+    }
+    assert!(folder.path().join("html/docs/analysis.html").exists());
+    assert!(folder.path().join("html/index.html").exists());
 }
 
 #[tokio::test]
