@@ -44,9 +44,14 @@ setup:
 setup-test:
 	@scripts/setup.sh test
 
-test: setup-test lint
-	$(CARGO) test --workspace --locked --no-run
-	RUST_TEST_THREADS=$(TEST_THREADS) "$(TARGET)/debug/with-servers" $(CARGO) test --workspace --locked
+# The compiler run that builds the tests finds the lints, too, so that all dependencies are compiled once and not twice.
+CHECKED = RUSTC_WORKSPACE_WRAPPER=clippy-driver CLIPPY_ARGS=-D__CLIPPY_HACKERY__warnings__CLIPPY_HACKERY__
+
+test: setup-test
+	$(CARGO) fmt --all --check
+	@scripts/check-dependencies.sh
+	$(CHECKED) $(CARGO) test --workspace --locked --no-run
+	$(CHECKED) RUST_TEST_THREADS=$(TEST_THREADS) "$(TARGET)/debug/with-servers" scripts/run-tests.sh
 
 lint:
 	$(CARGO) fmt --all --check
