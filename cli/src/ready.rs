@@ -31,11 +31,25 @@ pub(crate) struct Ready {
 }
 
 const FILE: &str = "ready.json";
+/// What programs of services and analysts need, for a shell to read: `. .lablet/environment`.
+const ENVIRONMENT: &str = "environment";
 
 impl Ready {
     /// Keeps it in the data folder for the client commands.
     pub(crate) fn write(&self, data_dir: &Path) -> anyhow::Result<()> {
+        write_private(&data_dir.join(ENVIRONMENT), &self.environment())?;
         write_private(&data_dir.join(FILE), &serde_json::to_string(self)?)
+    }
+
+    /// Nothing in it has an apostrophe: addresses are percent-encoded, and keys have letters and digits.
+    fn environment(&self) -> String {
+        let analysts = self.analyst_database_url.as_ref().map(|url| ("LABLET_ANALYST_URL", url.reveal()));
+        let variables = [
+            ("LABLET_URL", self.http.as_str()),
+            ("LABLET_API_KEY", self.internal_api_key.reveal()),
+            ("LABLET_NATS_URL", self.nats_url.reveal()),
+        ];
+        variables.into_iter().chain(analysts).map(|(name, value)| format!("export {name}='{value}'\n")).collect()
     }
 
     /// What the newest `lablet up` on this data folder wrote, if there was one.
@@ -120,5 +134,10 @@ mod tests {
         assert_eq!(Ready::read(folder.path()).unwrap(), None);
         ready.write(folder.path()).unwrap();
         assert_eq!(Ready::read(folder.path()).unwrap(), Some(ready));
+        let environment = std::fs::read_to_string(folder.path().join("environment")).unwrap();
+        assert_eq!(
+            environment,
+            "export LABLET_URL='http://127.0.0.1:8080'\nexport LABLET_API_KEY='k'\nexport LABLET_NATS_URL='nats://b'\n"
+        );
     }
 }

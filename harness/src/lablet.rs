@@ -89,6 +89,11 @@ impl Lablet {
         self.folder.path().join("data")
     }
 
+    /// The executable.
+    pub fn program(&self) -> &Path {
+        &self.options.program
+    }
+
     /// Its process; none once it has ended.
     pub fn pid(&self) -> Option<u32> {
         self.process.id()

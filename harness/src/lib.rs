@@ -15,6 +15,7 @@ mod python;
 mod schemathesis;
 pub mod service_programs;
 mod waiting;
+pub mod walk;
 
 pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Violation, Weight};
 pub use self::crowd::Crowd;

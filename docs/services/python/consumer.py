@@ -146,7 +146,8 @@ async def run(consumer: Consumer, events: int | None) -> None:
     subscription = await subscribe(jetstream)
     while events is None or consumer.events() < events:
         try:
-            messages = await subscription.fetch(100, timeout=5)
+            wanted = 100 if events is None else min(100, events - consumer.events())
+            messages = await subscription.fetch(wanted, timeout=5)
         except (APIError, nats.errors.Error) as error:
             try:
                 subscription = await subscribed(jetstream, subscription)

@@ -141,7 +141,8 @@ async function run(follower: Follower, events: number | undefined): Promise<void
   while (events === undefined || follower.events < events) {
     const messages: JsMsg[] = [];
     try {
-      for await (const message of await consumer.fetch({ max_messages: 100, expires: 5_000 })) messages.push(message);
+      const wanted = events === undefined ? 100 : Math.min(100, events - follower.events);
+      for await (const message of await consumer.fetch({ max_messages: wanted, expires: 5_000 })) messages.push(message);
       // Silence is what a stream that was lost looks like, too. This fails where the consumer is gone.
       if (messages.length === 0) await consumer.info();
     } catch (error) {

@@ -1,8 +1,9 @@
-//! The demonstration shows what sessions really use.
+//! The demonstration shows what sessions really use, and every page that leads through it can be followed literally.
 
+use std::path::Path;
 use std::time::Duration;
 
-use harness::{Lablet, LabletOptions, eventually};
+use harness::{Lablet, LabletOptions, eventually, walk};
 use reqwest::Client;
 use serde_json::Value;
 
@@ -31,7 +32,7 @@ async fn used(cml: &Client, url: &str, name: &str, label: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn the_demonstration_has_a_runaway_a_disk_that_fills_and_a_restart() {
+async fn the_demonstration_has_a_runaway_a_disk_that_fills_a_restart_and_pages_that_lead_through_it() {
     let lablet = Lablet::start(LabletOptions { demo: true, ..options() }).await.unwrap();
     let url = lablet.ready().cml_url.clone().expect("a simulator");
     let cml = Client::builder().tls_danger_accept_invalid_certs(true).no_proxy().timeout(Duration::from_secs(30));
@@ -54,5 +55,19 @@ async fn the_demonstration_has_a_runaway_a_disk_that_fills_and_a_restart() {
         one_that("a disk that fills", "First steps", "PC", filled),
         one_that("a restart", "Console and auxiliary line", "R2", restarted),
     );
+    follow_every_page(&lablet).await;
     lablet.stop().await.unwrap();
+}
+
+/// One after the other, as each says what the system is left with.
+async fn follow_every_page(lablet: &Lablet) {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut pages: Vec<String> = std::fs::read_dir(repository.join("docs/tutorial"))
+        .unwrap()
+        .map(|page| format!("docs/tutorial/{}", page.unwrap().file_name().display()))
+        .collect();
+    pages.sort();
+    for page in pages {
+        walk::follow(lablet, repository, &page).await.unwrap();
+    }
 }
