@@ -8,6 +8,7 @@ pub mod command_consumer;
 pub mod commands;
 pub mod database;
 pub mod dead_letters;
+pub mod lease;
 pub mod log;
 pub mod notice;
 pub mod printable;

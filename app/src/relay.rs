@@ -30,14 +30,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::audit::Finding;
-use self::checkpoint::Checkpoint;
 pub use self::comparison::{Comparison, ComparisonError, compare};
-use self::lease::{Lease, LeaseError, Saving};
 pub use self::lease::{Progress, progress};
+use self::lease::{RelayLease, SavedCheckpoint, Saving};
 pub use self::nudger::Nudger;
 use self::read_ahead::{Prepared, ReadAhead};
 pub use self::repair::{LostEvent, Repair, RepairError, RepairReport, empty_records, repair};
 use self::window::{Acknowledgements, Window};
+use crate::lease::LeaseError;
 use crate::log::{Log, LogError, Position};
 use crate::notice::{NoticeError, PublicUrl};
 use bus::streams::{EnsureError, StreamBounds};
@@ -205,7 +205,7 @@ impl Relay {
     pub async fn run(self, stop: CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         while !stop.is_cancelled() {
-            let lease = match Lease::acquire(self.log.pool(), &self.holder, self.options.lease).await {
+            let lease = match RelayLease::acquire(self.log.pool(), &self.holder, self.options.lease).await {
                 Ok(Some(lease)) => lease,
                 Ok(None) => {
                     wait(self.options.lease / 3, &stop).await;
@@ -225,7 +225,7 @@ impl Relay {
     }
 
     /// Publishes as long as the lease is held.
-    async fn lead(&self, mut lease: Lease, backoff: &mut Backoff, stop: &CancellationToken) {
+    async fn lead(&self, mut lease: RelayLease, backoff: &mut Backoff, stop: &CancellationToken) {
         let mut troubles = Troubles::default();
         let mut cannot_store = Backoff::new(WHILE_IT_CANNOT_STORE.0, WHILE_IT_CANNOT_STORE.1);
         let mut acknowledged = lease.checkpoint().position;
@@ -288,7 +288,7 @@ impl Relay {
     }
 
     /// Waits, and renews the lease meanwhile.
-    async fn wait_leading(&self, lease: &mut Lease, delay: Duration, stop: &CancellationToken) {
+    async fn wait_leading(&self, lease: &mut RelayLease, delay: Duration, stop: &CancellationToken) {
         let until = Instant::now() + delay;
         while Instant::now() < until && !stop.is_cancelled() {
             wait((until - Instant::now()).min(self.options.lease / 3), stop).await;
@@ -302,7 +302,7 @@ impl Relay {
     /// Records the hindrance for operators and sets the alarm, or clears both.
     async fn note_hindrance(
         &self,
-        lease: &mut Lease,
+        lease: &mut RelayLease,
         troubles: &mut Troubles,
         hindrance: Option<String>,
     ) -> Result<(), LeaseError> {
@@ -323,7 +323,7 @@ impl Relay {
 
     /// Looks whether the stream still has the messages that it counts. Only where it has missed them for a while is it
     /// replaced: the stream is a copy, but others' consumers hang on it.
-    async fn look_for_lost_messages(&self, lease: &mut Lease, troubles: &mut Troubles) -> Result<(), RelayError> {
+    async fn look_for_lost_messages(&self, lease: &mut RelayLease, troubles: &mut Troubles) -> Result<(), RelayError> {
         if !streams::misses_its_first_message(&self.bus, streams::EVENTS).await.map_err(RelayError::Audit)? {
             troubles.missing_since = None;
             return Ok(());
@@ -349,7 +349,7 @@ impl Relay {
     /// Checks the stream, then publishes until another check is due.
     async fn publish(
         &self,
-        lease: &mut Lease,
+        lease: &mut RelayLease,
         backoff: &mut Backoff,
         troubles: &mut Troubles,
         stop: &CancellationToken,
@@ -382,7 +382,7 @@ impl Relay {
         &self,
         window: &mut Window,
         saving: &mut Option<Saving>,
-        lease: &mut Lease,
+        lease: &mut RelayLease,
         backoff: &mut Backoff,
         troubles: &mut Troubles,
         connects: &mut watch::Receiver<u64>,
@@ -453,7 +453,7 @@ impl Relay {
     }
 
     /// Makes sure that the stream is there, and moves the checkpoint back where events are missing from it.
-    async fn check_stream(&self, lease: &mut Lease, troubles: &mut Troubles) -> Result<StreamCheck, RelayError> {
+    async fn check_stream(&self, lease: &mut RelayLease, troubles: &mut Troubles) -> Result<StreamCheck, RelayError> {
         streams::ensure_events(&self.bus, &self.options.bounds).await?;
         if let Err(error) = streams::ensure_records(&self.bus).await {
             let cause = in_words(&error);
@@ -501,7 +501,7 @@ fn count(acknowledgements: Acknowledgements) {
 }
 
 /// The outcome of a save, for ever outstanding where there is none.
-async fn outcome(saving: &mut Option<Saving>) -> Result<(Checkpoint, u64), LeaseError> {
+async fn outcome(saving: &mut Option<Saving>) -> Result<SavedCheckpoint, LeaseError> {
     match saving {
         Some(saving) => saving.await,
         None => std::future::pending().await,

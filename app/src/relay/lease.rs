@@ -1,5 +1,6 @@
-//! The relay's lease, and its checkpoint as it is stored. Every write names the lease's epoch.
+//! The relay's lease, with its checkpoint as it is stored. Every write names the lease's epoch.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -11,70 +12,64 @@ use tokio::time::{Instant, timeout};
 use super::audit::StreamState;
 use super::checkpoint::Checkpoint;
 use crate::database::StoredTime;
+use crate::lease::{Lease, LeaseError};
 use crate::log::Position;
 
 /// The name of the one relay there is.
 const NAME: &str = "events";
 
-/// Postgres did not answer, or the lease is another's.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum LeaseError {
-    /// Postgres did not answer.
-    #[error("Postgres did not answer")]
-    Unavailable(#[from] sqlx::Error),
-    /// Another relay took over.
-    #[error("the lease of epoch {epoch} is over")]
-    Lost {
-        /// The epoch of the lost lease.
-        epoch: i64,
-    },
+/// A save of a checkpoint.
+pub(super) type Saving = BoxFuture<'static, Result<SavedCheckpoint, LeaseError>>;
+
+/// A checkpoint that was sent to Postgres, the number of rows that were updated, and when that was begun.
+#[derive(Debug)]
+pub(super) struct SavedCheckpoint {
+    checkpoint: Checkpoint,
+    rows: u64,
+    begun_at: Instant,
 }
 
-/// A save of a checkpoint; gives the checkpoint and the number of rows that were updated.
-pub(super) type Saving = BoxFuture<'static, Result<(Checkpoint, u64), LeaseError>>;
-
-/// The right to publish, until it expires.
+/// The right to publish, and how far that has come.
 #[derive(Debug)]
-pub(super) struct Lease {
+pub(super) struct RelayLease {
+    lease: Lease,
     pool: PgPool,
-    epoch: i64,
-    time: Duration,
-    renew_at: Instant,
     checkpoint: Checkpoint,
 }
 
-impl Lease {
+impl Deref for RelayLease {
+    type Target = Lease;
+    fn deref(&self) -> &Lease {
+        &self.lease
+    }
+}
+
+impl DerefMut for RelayLease {
+    fn deref_mut(&mut self) -> &mut Lease {
+        &mut self.lease
+    }
+}
+
+impl RelayLease {
     /// Takes the lease, unless another relay holds it.
     pub(super) async fn acquire(pool: &PgPool, holder: &str, time: Duration) -> Result<Option<Self>, LeaseError> {
+        let Some(lease) = Lease::acquire(pool, NAME, holder, time).await? else { return Ok(None) };
         let row = sqlx::query!(
-            "UPDATE relays
-                SET lease_epoch = lease_epoch + 1, holder = $2,
-                    leased_until = clock_timestamp() + make_interval(secs => $3), updated_at = clock_timestamp()
-              WHERE name = $1 AND (leased_until IS NULL OR leased_until < clock_timestamp())
-              RETURNING lease_epoch, position, event_id, stream_created, acked_sequence",
+            "SELECT position, event_id, stream_created, acked_sequence FROM relays
+              WHERE name = $1 AND lease_epoch = $2",
             NAME,
-            holder,
-            time.as_secs_f64()
+            lease.epoch()
         )
         .fetch_optional(pool)
         .await?;
         let Some(row) = row else { return Ok(None) };
-        Ok(Some(Self {
-            pool: pool.clone(),
-            epoch: row.lease_epoch,
-            time,
-            renew_at: Instant::now() + time / 3,
-            checkpoint: Checkpoint {
-                position: position(row.position)?,
-                event_id: row.event_id,
-                stream_created: row.stream_created,
-                acked_sequence: row.acked_sequence,
-            },
-        }))
-    }
-
-    pub(super) fn epoch(&self) -> i64 {
-        self.epoch
+        let checkpoint = Checkpoint {
+            position: position(row.position)?,
+            event_id: row.event_id,
+            stream_created: row.stream_created,
+            acked_sequence: row.acked_sequence,
+        };
+        Ok(Some(Self { lease, pool: pool.clone(), checkpoint }))
     }
 
     pub(super) fn checkpoint(&self) -> &Checkpoint {
@@ -87,9 +82,10 @@ impl Lease {
         self.saved(saved)
     }
 
-    /// Begins a save that runs concurrently with other work. Its outcome goes to [`Lease::saved`].
+    /// Begins a save that runs concurrently with other work. Its outcome goes to [`RelayLease::saved`].
     pub(super) fn saving(&self, checkpoint: Checkpoint) -> Saving {
-        let (pool, epoch, time) = (self.pool.clone(), self.epoch, self.time);
+        let (pool, epoch, time) = (self.pool.clone(), self.epoch(), self.time());
+        let begun_at = Instant::now();
         Box::pin(async move {
             let query = sqlx::query!(
                 "UPDATE relays
@@ -106,21 +102,16 @@ impl Lease {
             );
             // Past the lease's time the outcome means nothing.
             let saved = timeout(time, query.execute(&pool)).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
-            Ok((checkpoint, saved.rows_affected()))
+            Ok(SavedCheckpoint { checkpoint, rows: saved.rows_affected(), begun_at })
         })
     }
 
     /// Takes the outcome of a save.
-    pub(super) fn saved(&mut self, outcome: Result<(Checkpoint, u64), LeaseError>) -> Result<(), LeaseError> {
-        let (checkpoint, rows) = outcome?;
-        self.held(rows)?;
+    pub(super) fn saved(&mut self, outcome: Result<SavedCheckpoint, LeaseError>) -> Result<(), LeaseError> {
+        let SavedCheckpoint { checkpoint, rows, begun_at } = outcome?;
+        self.lease.written_and_renewed(rows, begun_at)?;
         self.checkpoint = checkpoint;
         Ok(())
-    }
-
-    /// When the lease has to be renewed.
-    pub(super) fn renew_at(&self) -> Instant {
-        self.renew_at
     }
 
     /// Begins again from a position, on the stream as it is now.
@@ -140,46 +131,14 @@ impl Lease {
         let noted = sqlx::query!(
             "UPDATE relays SET stream_first_sequence = $3, losses = losses + $4 WHERE name = $1 AND lease_epoch = $2",
             NAME,
-            self.epoch,
+            self.epoch(),
             state.first,
             i64::from(is_loss)
         )
         .execute(&self.pool)
         .await?
         .rows_affected();
-        self.held(noted)
-    }
-
-    /// Renews the lease, when a third of it is over.
-    pub(super) async fn renew_when_due(&mut self) -> Result<(), LeaseError> {
-        if Instant::now() < self.renew_at { Ok(()) } else { self.renew().await }
-    }
-
-    /// Renews the lease.
-    pub(super) async fn renew(&mut self) -> Result<(), LeaseError> {
-        let renewed = sqlx::query!(
-            "UPDATE relays SET leased_until = clock_timestamp() + make_interval(secs => $3)
-              WHERE name = $1 AND lease_epoch = $2",
-            NAME,
-            self.epoch,
-            self.time.as_secs_f64()
-        )
-        .execute(&self.pool)
-        .await?
-        .rows_affected();
-        self.held(renewed)
-    }
-
-    /// Releases the lease, so that another relay need not wait until it expires.
-    pub(super) async fn release(self) -> Result<(), LeaseError> {
-        sqlx::query!(
-            "UPDATE relays SET leased_until = NULL, holder = NULL WHERE name = $1 AND lease_epoch = $2",
-            NAME,
-            self.epoch
-        )
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        self.written(noted)
     }
 
     /// Whether the stream may be replaced: once an hour, counted over all relays.
@@ -189,7 +148,7 @@ impl Lease {
               WHERE name = $1 AND lease_epoch = $2
                 AND (stream_replaced_at IS NULL OR stream_replaced_at < clock_timestamp() - interval '1 hour')",
             NAME,
-            self.epoch
+            self.epoch()
         )
         .execute(&self.pool)
         .await?;
@@ -205,21 +164,13 @@ impl Lease {
                                           ELSE coalesce(hindered_since, clock_timestamp()) END
               WHERE name = $1 AND lease_epoch = $2",
             NAME,
-            self.epoch,
+            self.epoch(),
             hindrance
         )
         .execute(&self.pool)
         .await?
         .rows_affected();
-        self.held(noted)
-    }
-
-    fn held(&mut self, rows: u64) -> Result<(), LeaseError> {
-        if rows == 0 {
-            return Err(LeaseError::Lost { epoch: self.epoch });
-        }
-        self.renew_at = Instant::now() + self.time / 3;
-        Ok(())
+        self.written(noted)
     }
 }
 
