@@ -6,6 +6,7 @@
 mod bounds;
 mod headers;
 mod payload;
+mod requested_retries;
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,6 +25,7 @@ use self::bounds::{LettersInUse, Room};
 pub(crate) use self::headers::from_wire;
 pub(crate) use self::headers::{header_map, plain_headers};
 pub use self::payload::{PayloadKept, names_a_secret};
+pub use self::requested_retries::{RequestedRetry, next_requested_retry, sources_with_requested_retries};
 use crate::database::StoredTime;
 use crate::printable::storable;
 use bus::clock::{Clock, IdGenerator};
@@ -53,6 +55,8 @@ pub enum DeadLetterKind {
     Command,
     /// An event that a projection could not apply.
     Projection,
+    /// An event that the target of a webhook refused, or did not take in its time.
+    Webhook,
 }
 
 /// Status of a dead letter.
@@ -73,13 +77,13 @@ pub enum Status {
 pub struct Undeliverable<'a> {
     /// Kind of the message.
     pub kind: DeadLetterKind,
-    /// A command's subject, or a projection's name.
+    /// A command's subject, or the name of a projection or of a webhook's target.
     pub source: &'a str,
     /// Why it cannot be handled.
     pub reason: String,
     /// The aggregate's type and id, where they are known.
     pub aggregate: Option<(&'a str, &'a str)>,
-    /// The event's id and position, for a projection.
+    /// The event's id and position, for a projection or a webhook.
     pub event: Option<(Uuid, String)>,
     /// The message's headers.
     pub headers: BTreeMap<String, String>,
@@ -96,7 +100,7 @@ pub struct DeadLetter {
     pub id: Uuid,
     /// Kind of the message.
     pub kind: DeadLetterKind,
-    /// A command's subject, or a projection's name.
+    /// A command's subject, or the name of a projection or of a webhook's target.
     pub source: String,
     /// Why it could not be handled.
     pub reason: String,
@@ -104,9 +108,9 @@ pub struct DeadLetter {
     pub aggregate_type: Option<String>,
     /// The aggregate's id, where it is known.
     pub aggregate_id: Option<String>,
-    /// The event, for a projection.
+    /// The event, for a projection or a webhook.
     pub event_id: Option<Uuid>,
-    /// The event's position, for a projection.
+    /// The event's position, for a projection or a webhook.
     pub position: Option<String>,
     /// The message's headers.
     pub headers: Json<BTreeMap<String, String>>,
@@ -236,6 +240,8 @@ impl DeadLetters {
                 subjects::team(message.source).map(|team| storable(team, SHORT)).unwrap_or_default()
             }
             DeadLetterKind::Projection => String::new(),
+            // A target fills no more than its part, as a team does.
+            DeadLetterKind::Webhook => storable(message.source, SHORT),
         };
         let source = storable(message.source, LONGEST_TEXT);
         let mut room = self.bounds.room(&self.in_use(message.kind, &team).await?);
@@ -294,7 +300,7 @@ impl DeadLetters {
              ON CONFLICT (kind, source, fingerprint) DO UPDATE
                 SET reason = excluded.reason, attempts = dead_letters.attempts + 1,
                     last_seen_at = excluded.last_seen_at, status = 'waiting', settled_by = NULL, settled_at = NULL,
-                    settled_reason = NULL
+                    settled_reason = NULL, retry_requested_at = NULL, retry_requested_by = NULL
              RETURNING id",
             self.id_generator.uuid(),
             message.kind as _,
@@ -352,7 +358,7 @@ impl DeadLetters {
         let mut stored = StoredMessage::without_message(message);
         stored.headers.clear();
         stored.reason = format!(
-            "more commands failed than dead letters are kept; how often this one came is their number. The newest, to {}: {}",
+            "more failed than dead letters are kept; how often this one came is their number. The newest, of {}: {}",
             storable(message.source, SHORT),
             stored.reason
         );
@@ -513,7 +519,8 @@ impl DeadLetters {
     /// sqlx's error.
     pub async fn settle(&self, id: Uuid, status: Status, settled_by: &str, reason: Option<&str>) -> sqlx::Result<bool> {
         let settled = sqlx::query!(
-            "UPDATE dead_letters SET status = $2, settled_by = $3, settled_at = $4, settled_reason = $5
+            "UPDATE dead_letters
+                SET status = $2, settled_by = $3, settled_at = $4, settled_reason = $5, retry_requested_at = NULL
               WHERE id = $1 AND status = 'waiting'",
             id,
             status as _,
@@ -530,7 +537,10 @@ impl DeadLetters {
     /// sqlx's error.
     pub async fn failed_again(&self, id: Uuid, reason: &str) -> sqlx::Result<()> {
         sqlx::query!(
-            "UPDATE dead_letters SET reason = $2, attempts = attempts + 1, last_seen_at = $3 WHERE id = $1",
+            "UPDATE dead_letters
+                SET reason = $2, attempts = attempts + 1, last_seen_at = $3, retry_requested_at = NULL,
+                    retry_requested_by = NULL
+              WHERE id = $1",
             id,
             storable(reason, LONGEST_REASON),
             self.clock.now()

@@ -17,3 +17,4 @@ pub mod relay;
 pub mod schemas;
 pub mod warning;
 pub mod watcher;
+pub mod webhook_targets;

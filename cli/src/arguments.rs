@@ -3,7 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::client::ClientCommand;
-use crate::configuration::roles::{ControlArguments, ProjectArguments, RelayArguments, ServeArguments};
+use crate::configuration::roles::{
+    ControlArguments, DeliverArguments, ProjectArguments, RelayArguments, ServeArguments,
+};
 use crate::operations::OperationCommand;
 use crate::simulate::SimulateArguments;
 use crate::telemetry::LogFormat;
@@ -35,6 +37,8 @@ pub(crate) enum Command {
     Control(ControlArguments),
     /// Run the relay.
     Relay(RelayArguments),
+    /// Deliver webhooks: what happens, sent to the targets of LABLET_WEBHOOKS.
+    Deliver(DeliverArguments),
     /// Run a simulated CML controller.
     SimulateCml(SimulateArguments),
     #[command(flatten)]

@@ -5,6 +5,7 @@ pub(crate) mod roles;
 pub(crate) mod secrets;
 pub(crate) mod sign_in;
 pub(crate) mod watcher;
+pub(crate) mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -83,6 +83,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Project(arguments) => roles::project(arguments).await?,
         Command::Control(arguments) => roles::control(arguments).await?,
         Command::Relay(arguments) => roles::relay(arguments).await?,
+        Command::Deliver(arguments) => roles::deliver(arguments).await?,
         Command::SimulateCml(arguments) => simulate::run(arguments).await?,
         Command::Operation(command) => return operations::run(command).await,
         Command::Client(command) => client::run(command).await?,

@@ -1,4 +1,4 @@
-//! Operators' commands: migrate, backup, restore, rebuild, verify, republish, doctor, dead letters, tokens.
+//! Operators' commands: migrate, backup, restore, rebuild, verify, republish, doctor, dead letters, tokens, webhooks.
 
 pub(crate) mod analysts;
 mod backup;
@@ -12,6 +12,7 @@ mod restore;
 mod streams;
 pub(crate) mod tokens;
 mod verification;
+mod webhooks;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -74,6 +75,9 @@ pub(crate) enum OperationCommand {
     /// Logins that read the database with SQL.
     #[command(subcommand)]
     Analyst(analysts::AnalystCommand),
+    /// Targets of webhooks.
+    #[command(subcommand)]
+    Webhooks(webhooks::WebhooksCommand),
 }
 
 /// How to migrate.
@@ -129,6 +133,7 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
         OperationCommand::Bus(command) => streams::run(command).await?,
         OperationCommand::Token(command) => tokens::run(command).await?,
         OperationCommand::Analyst(command) => analysts::run(command).await?,
+        OperationCommand::Webhooks(command) => return webhooks::run(command).await,
     }
     Ok(ExitCode::SUCCESS)
 }

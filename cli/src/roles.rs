@@ -23,8 +23,11 @@ use projections::{FeedSource, Projections, Runner, RunnerOptions};
 use proposer::{Proposer, ProposerOptions};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use webhooks::{Deliverer, DelivererOptions, Site, Target};
 
-use crate::configuration::roles::{ControlArguments, ProjectArguments, RelayArguments, ServeArguments};
+use crate::configuration::roles::{
+    ControlArguments, DeliverArguments, ProjectArguments, RelayArguments, ServeArguments,
+};
 use crate::configuration::watcher::WatcherArguments;
 use crate::configuration::{Access, BusArguments, ControllerSettings};
 use crate::secret::Secret;
@@ -101,6 +104,11 @@ pub(crate) fn public_url(given: Option<&str>, fallback: &str) -> anyhow::Result<
     PublicUrl::parse(given.unwrap_or(fallback)).map_err(|invalid| anyhow::anyhow!("LABLET_PUBLIC_URL {invalid}"))
 }
 
+/// The same as a target of webhooks sees it: without a configured address, no message links to a page.
+pub(crate) fn site(given: Option<&str>) -> anyhow::Result<Site> {
+    Ok(Site { public_url: public_url(given, PublicUrl::default().as_str())?, is_configured: given.is_some() })
+}
+
 impl Roles {
     /// No roles yet. All end when `stop` is cancelled, or with [`Roles::end`].
     pub(crate) fn new(stop: CancellationToken) -> Self {
@@ -132,6 +140,23 @@ impl Roles {
             watcher.run(stop).await;
             Ok(())
         });
+    }
+
+    /// Delivers webhooks.
+    pub(crate) fn start_webhooks(
+        &mut self,
+        store: &Store,
+        bus: &Bus,
+        targets: Vec<Target>,
+        site: Site,
+    ) -> anyhow::Result<()> {
+        let (log, dead_letters) = (store.log.clone(), store.dead_letters.clone());
+        let deliverer = Deliverer::new(log, Some(bus.clone()), targets, dead_letters, DelivererOptions::new(site))?;
+        self.start("webhooks", |stop| async move {
+            deliverer.run(stop).await;
+            Ok(())
+        });
+        Ok(())
     }
 
     /// Takes commands from the bus.
@@ -315,6 +340,18 @@ pub(crate) async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {
     let public_url = public_url(arguments.public_url.as_deref(), PublicUrl::default().as_str())?;
     roles.start_relay(&store, &bus, public_url);
     roles.start_watcher(&store, &arguments.watcher);
+    roles.run(cancelled).await
+}
+
+/// `lablet deliver`: webhooks.
+pub(crate) async fn deliver(arguments: DeliverArguments) -> anyhow::Result<()> {
+    let cancelled = shutdown::on_signal()?;
+    let targets = arguments.webhooks.configured_targets()?;
+    let store = Store::open(&arguments.database.url()?, &Clock::system())?;
+    let store = store.bounding_dead_letters(arguments.dead_letters.bounds());
+    let bus = connect_bus(&arguments.bus, "lablet-deliver").await?;
+    let mut roles = Roles::new(cancelled.child_token());
+    roles.start_webhooks(&store, &bus, targets, site(arguments.public_url.as_deref())?)?;
     roles.run(cancelled).await
 }
 

@@ -13,12 +13,14 @@ use clap::{Args, ValueEnum};
 use gateway::authentication::Role;
 use gateway::sign_in::{AdminName, SignInLinks};
 use tokio_util::sync::CancellationToken;
+use webhooks::Site;
 
 use self::stores::Stores;
 use crate::configuration::bus::BusAccessArguments;
 use crate::configuration::roles::FeedArguments;
 use crate::configuration::sign_in::SignInArguments;
 use crate::configuration::watcher::WatcherArguments;
+use crate::configuration::webhooks::WebhookArguments;
 use crate::configuration::{
     Access, AuthorityArguments, BodyArguments, BusArguments, ControllerArguments, DeadLetterArguments, ReachArguments,
 };
@@ -74,6 +76,8 @@ pub(crate) struct UpArguments {
     controller: ControllerArguments,
     #[command(flatten)]
     watcher: WatcherArguments,
+    #[command(flatten)]
+    webhooks: WebhookArguments,
 }
 
 /// How readiness is reported.
@@ -129,6 +133,9 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         roles.start_projections(&store, &bus, arguments.feed.source());
         roles.start_proposer(&store);
         roles.start_watcher(&store, &arguments.watcher);
+        if let Some(targets) = arguments.webhooks.targets()? {
+            roles.start_webhooks(&store, &bus, targets, Site { public_url: site.clone(), is_configured: true })?;
+        }
         let settings = match &simulated {
             Some((simulator, credentials)) => {
                 Some(arguments.controller.settings_for_simulator(simulator, credentials.clone())?)

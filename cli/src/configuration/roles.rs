@@ -5,6 +5,7 @@ use projections::FeedSource;
 
 use super::bus::BusArguments;
 use super::watcher::WatcherArguments;
+use super::webhooks::WebhookArguments;
 use super::{BodyArguments, ControllerArguments, DatabaseArguments, DeadLetterArguments, GatewayArguments};
 use crate::secret::Secret;
 
@@ -74,6 +75,22 @@ pub(crate) struct RelayArguments {
     pub(crate) public_url: Option<String>,
     #[command(flatten)]
     pub(crate) watcher: WatcherArguments,
+}
+
+/// Webhooks.
+#[derive(Debug, Args)]
+pub(crate) struct DeliverArguments {
+    #[command(flatten)]
+    pub(crate) database: DatabaseArguments,
+    #[command(flatten)]
+    pub(crate) bus: BusArguments,
+    #[command(flatten)]
+    pub(crate) webhooks: WebhookArguments,
+    /// How the gateway is reached from outside; in the notices' links.
+    #[arg(long, env = "LABLET_PUBLIC_URL")]
+    pub(crate) public_url: Option<String>,
+    #[command(flatten)]
+    pub(crate) dead_letters: DeadLetterArguments,
 }
 
 /// Controller.

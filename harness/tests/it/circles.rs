@@ -6,8 +6,8 @@ use std::path::Path;
 
 use crate::tidy::repository;
 
-const CRATES: [&str; 9] =
-    ["advice", "app", "bus", "cli", "controller", "domain", "gateway", "projections", "simulator"];
+const CRATES: [&str; 10] =
+    ["advice", "app", "bus", "cli", "controller", "domain", "gateway", "projections", "simulator", "webhooks"];
 
 /// The modules of a crate with what they say, but for their tests.
 fn modules(source: &Path, prefix: &str, modules: &mut BTreeMap<String, String>) {

@@ -39,6 +39,7 @@ fn dependencies_point_one_way() {
         "app",
         "projections",
         "proposer",
+        "webhooks",
         "gateway",
         "controller",
         "cli",
@@ -61,6 +62,7 @@ fn dependencies_point_one_way() {
     assert_eq!(inner("app"), ["bus", "domain"]);
     assert_eq!(inner("projections"), ["advice", "app", "bus", "domain"]);
     assert_eq!(inner("proposer"), ["advice", "app", "bus", "domain", "projections"]);
+    assert_eq!(inner("webhooks"), ["app", "bus", "domain"], "webhooks follow the log alone");
     assert_eq!(inner("gateway"), ["advice", "app", "bus", "domain", "projections"], "the gateway knows nothing of CML");
     assert_eq!(inner("controller"), ["bus", "domain"], "the controller knows nothing of the log");
     assert_eq!(inner("simulator"), [""; 0], "the simulator shares no types with the client");
