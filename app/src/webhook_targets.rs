@@ -3,6 +3,7 @@
 //! Two write here. The process that delivers holds the lease and moves cursors; a write names the lease's epoch and the
 //! cursors that it found. Operators pause, resume and replay, whether that process runs or not.
 
+mod metrics;
 mod replay;
 
 use chrono::{DateTime, Utc};

@@ -1,7 +1,7 @@
 //! `/api/dead-letters`: what got stuck, and what operators do about it.
 //!
-//! Two kinds: commands that arrived by NATS and could not be handled, and events that a read model could not apply
-//! (with those of the same aggregate behind them).
+//! Three kinds: commands that arrived by NATS and could not be handled, events that the target of a webhook did not take, and
+//! events that a read model could not apply (with those of the same aggregate behind them).
 
 pub(crate) mod discard;
 pub(crate) mod letter_id;
@@ -13,9 +13,10 @@ use app::dead_letters::DeadLetters;
 
 use crate::queries::Queries;
 
-/// Both kinds, where they are kept. Cheap to clone.
+/// All kinds, where they are kept. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct DeadLetterStores {
-    pub(crate) commands: DeadLetters,
+    /// Commands, and events of webhooks.
+    pub(crate) messages: DeadLetters,
     pub(crate) queries: Queries,
 }

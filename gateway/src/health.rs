@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use app::dead_letters::DeadLetterKind;
+use app::webhook_targets::WebhookTargets;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -171,10 +172,13 @@ async fn measure(stores: &DeadLetterStores, overview: &AnswerCache<Overview>) {
         }
         queries.measure(&overview.read_models).await?;
         let parked: u64 = overview.read_models.iter().map(|model| model.dead_letters).sum();
-        let commands = stores.commands.waiting(DeadLetterKind::Command).await?;
-        for (kind, open) in [("command", commands as f64), ("projection", parked as f64)] {
+        let commands = stores.messages.waiting(DeadLetterKind::Command).await?;
+        let webhooks = stores.messages.waiting(DeadLetterKind::Webhook).await?;
+        for (kind, open) in [("command", commands as f64), ("webhook", webhooks as f64), ("projection", parked as f64)]
+        {
             metrics::gauge!("lablet_dead_letters_open", "kind" => kind).set(open);
         }
+        WebhookTargets::new(queries.log()).measure().await?;
         Ok::<_, ReadError>(())
     };
     match tokio::time::timeout(LONGEST_PROBE, look).await {

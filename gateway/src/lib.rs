@@ -249,7 +249,7 @@ impl Gateway {
         let stop = CancellationToken::new();
         let permits = Permits::new(options.requests, options.waits);
         let queries = Queries::new(parts.projections.clone(), log.clone(), permits.clone(), options.longest_wait);
-        let dead_letters = DeadLetterStores { commands: parts.dead_letters, queries: queries.clone() };
+        let dead_letters = DeadLetterStores { messages: parts.dead_letters, queries: queries.clone() };
         let exchange =
             Exchange::new(options.longest_request, options.trusted_proxies.clone(), log.id_generator().clone());
         let sign_in = SignIn::new(site, keys, sessions, provider, (pool, clock.clone()));

@@ -8,6 +8,7 @@ use aide::transform::TransformOperation;
 use app::dead_letters::DeadLetterKind;
 use app::log::Position;
 use app::watcher::{WatchedSession, WatcherState};
+use app::webhook_targets::{TargetStatus, WebhookTargets};
 use axum::Json;
 use axum::extract::State;
 use bus::Bus;
@@ -39,6 +40,8 @@ pub(crate) struct Operations {
     pub(crate) bus_connected: bool,
     /// What waits for somebody's decision; see `/api/dead-letters`.
     pub(crate) dead_letters: Waiting,
+    /// Targets of webhooks, and how far each is.
+    pub(crate) webhooks: Vec<TargetStatus>,
     /// The newest migration that the database has.
     pub(crate) schema_version: i64,
     /// The newest migration that this build knows. Another than the database's: `lablet migrate` is due, or a newer
@@ -91,6 +94,8 @@ pub(crate) struct Relay {
 pub(crate) struct Waiting {
     /// Commands that arrived by NATS and could not be handled.
     pub(crate) commands: i64,
+    /// Events that targets of webhooks did not take.
+    pub(crate) webhooks: i64,
     /// Events that a read model lacks.
     pub(crate) events: u64,
 }
@@ -150,9 +155,11 @@ impl OperationsReader {
             },
             bus_connected: self.bus.is_connected(),
             dead_letters: Waiting {
-                commands: self.dead_letters.commands.waiting(DeadLetterKind::Command).await?,
+                commands: self.dead_letters.messages.waiting(DeadLetterKind::Command).await?,
+                webhooks: self.dead_letters.messages.waiting(DeadLetterKind::Webhook).await?,
                 events: read_models.iter().map(|model| model.dead_letters).sum(),
             },
+            webhooks: WebhookTargets::new(log).list().await?,
             read_models,
             schema_version,
             build_schema_version,

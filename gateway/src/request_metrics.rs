@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
+use app::webhook_targets::WebhookTargets;
 use http::{Method, StatusCode};
 use metrics::{Counter, Histogram, Unit, describe_counter, describe_gauge, describe_histogram};
 
@@ -35,6 +36,7 @@ pub(crate) fn describe() {
     );
     describe_gauge!("lablet_sessions", Unit::Count, "Sessions by state");
     describe_gauge!("lablet_dead_letters_open", Unit::Count, "Dead letters that wait for a decision, by kind");
+    WebhookTargets::describe_metrics();
 }
 
 /// Metrics of requests by route, method and status. Looking a metric up by its labels costs more than counting, so each

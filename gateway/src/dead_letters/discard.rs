@@ -57,8 +57,8 @@ pub(crate) async fn do_without(
         .ok_or_else(|| Invalid::new("reason", "is empty", "why it can be done without, 1 to 500 characters"))?;
     let absent = || Problem::not_found("waiting dead letter", &id.to_string());
     let applied = match id {
-        LetterId::Command(command) => {
-            if !stores.commands.settle(command, Status::Discarded, actor, Some(&reason)).await? {
+        LetterId::Command(message) | LetterId::Webhook(message) => {
+            if !stores.messages.settle(message, Status::Discarded, actor, Some(&reason)).await? {
                 return Err(absent());
             }
             0
@@ -77,5 +77,5 @@ pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<
         .id("discard_dead_letter")
         .tag("operations")
         .summary("Do without what got stuck, for good")
-        .description("Later events of the same aggregate, which waited behind it, are applied.")
+        .description("Later events of the same aggregate, which waited behind one of a read model, are applied.")
 }

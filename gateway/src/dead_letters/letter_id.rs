@@ -8,11 +8,13 @@ use projections::ReadModel;
 use schemars::JsonSchema;
 use uuid::Uuid;
 
-/// `command:<id>`, or `<read model>:<event id>`.
+/// `command:<id>`, `webhook:<id>`, or `<read model>:<event id>`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum LetterId {
     /// A command.
     Command(Uuid),
+    /// An event that the target of a webhook did not take.
+    Webhook(Uuid),
     /// An event that a read model lacks.
     Event(ReadModel, Uuid),
 }
@@ -21,6 +23,7 @@ impl fmt::Display for LetterId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Command(id) => write!(formatter, "command:{id}"),
+            Self::Webhook(id) => write!(formatter, "webhook:{id}"),
             Self::Event(model, id) => write!(formatter, "{}:{id}", model.name()),
         }
     }
@@ -31,14 +34,19 @@ impl FromStr for LetterId {
     fn from_str(text: &str) -> Result<Self, Invalid> {
         let parsed = text.split_once(':').and_then(|(place, id)| {
             let id = id.parse().ok()?;
-            if place == "command" {
-                return Some(Self::Command(id));
+            match place {
+                "command" => Some(Self::Command(id)),
+                "webhook" => Some(Self::Webhook(id)),
+                _ => ReadModel::ALL.into_iter().find(|model| model.name() == place).map(|model| Self::Event(model, id)),
             }
-            ReadModel::ALL.into_iter().find(|model| model.name() == place).map(|model| Self::Event(model, id))
         });
         parsed.ok_or_else(|| {
             let shown: String = text.chars().take(80).collect();
-            Invalid::new("", format!("is {shown:?}"), "command:<uuid> or <read model>:<uuid>, as the list gives it")
+            Invalid::new(
+                "",
+                format!("is {shown:?}"),
+                "command:<uuid>, webhook:<uuid> or <read model>:<uuid>, as the list gives it",
+            )
         })
     }
 }
@@ -48,7 +56,7 @@ impl JsonSchema for LetterId {
         "LetterId".into()
     }
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let places: Vec<&str> = ["command"].into_iter().chain(ReadModel::ALL.map(ReadModel::name)).collect();
+        let places: Vec<&str> = ["command", "webhook"].into_iter().chain(ReadModel::ALL.map(ReadModel::name)).collect();
         let id = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
         schemars::json_schema!({ "type": "string", "pattern": format!("^({}):{id}$", places.join("|")) })
     }
@@ -61,7 +69,7 @@ mod tests {
     #[test]
     fn an_id_says_where_its_letter_lies() {
         let id = "019b2c1e-5f7a-7c3e-9d4b-000000000000";
-        for text in [format!("command:{id}"), format!("sessions:{id}")] {
+        for text in [format!("command:{id}"), format!("webhook:{id}"), format!("sessions:{id}")] {
             assert_eq!(text.parse::<LetterId>().unwrap().to_string(), text);
         }
         for bad in [id.to_owned(), format!("elsewhere:{id}"), "sessions:7".to_owned()] {

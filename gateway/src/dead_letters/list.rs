@@ -1,7 +1,7 @@
 //! `GET /api/dead-letters`.
 
 use aide::transform::TransformOperation;
-use app::dead_letters::{DeadLetter as DeadCommand, DeadLetterKind, Status};
+use app::dead_letters::{DeadLetter as DeadMessage, DeadLetterKind, Status};
 use app::log::Position;
 use axum::Json;
 use axum::extract::State;
@@ -22,9 +22,9 @@ use crate::query::Query;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct LetterQuery {
-    /// Commands, or events; both unless stated.
+    /// Commands, events of webhooks, or events of read models; all unless stated.
     kind: Option<LetterKind>,
-    /// Most of each place (commands, and each read model), 1 to 200; 50 unless stated.
+    /// Most of each place (commands, webhooks, and each read model), 1 to 200; 50 unless stated.
     #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     limit: Option<u32>,
 }
@@ -35,6 +35,8 @@ pub(crate) struct LetterQuery {
 pub(crate) enum LetterKind {
     /// A command that arrived by NATS.
     Command,
+    /// An event that the target of a webhook did not take.
+    Webhook,
     /// An event that a read model could not apply.
     Event,
 }
@@ -42,11 +44,11 @@ pub(crate) enum LetterKind {
 /// What got stuck, and why.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Letter {
-    /// Its id: `command:<id>` or `<read model>:<event id>`.
+    /// Its id: `command:<id>`, `webhook:<id>` or `<read model>:<event id>`.
     pub(crate) id: String,
     /// What it is.
     pub(crate) kind: LetterKind,
-    /// The command's subject, or the read model.
+    /// The command's subject, the webhook's target, or the read model.
     pub(crate) source: String,
     /// Why it could not be handled. Null: it only waits behind an earlier one.
     pub(crate) reason: Option<String>,
@@ -67,7 +69,7 @@ pub(crate) struct Letter {
 /// What waits for somebody's decision.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Letters {
-    /// Commands newest first, then events in the order of the log, one of each parked aggregate.
+    /// Commands newest first, then events of webhooks newest first, then events of read models in the order of the log, one of each parked aggregate.
     pub(crate) items: Vec<Letter>,
     /// Whether there are more than are shown; settle some, and they come.
     pub(crate) more: bool,
@@ -76,17 +78,22 @@ pub(crate) struct Letters {
     pub(crate) unreadable: Vec<UnreadableRow>,
 }
 
-impl From<DeadCommand> for Letter {
-    fn from(letter: DeadCommand) -> Self {
+impl From<DeadMessage> for Letter {
+    fn from(letter: DeadMessage) -> Self {
+        let (id, kind) = match letter.kind {
+            DeadLetterKind::Webhook => (LetterId::Webhook(letter.id), LetterKind::Webhook),
+            // Those of read models lie elsewhere.
+            DeadLetterKind::Command | DeadLetterKind::Projection => (LetterId::Command(letter.id), LetterKind::Command),
+        };
         Self {
-            id: LetterId::Command(letter.id).to_string(),
-            kind: LetterKind::Command,
+            id: id.to_string(),
+            kind,
             source: letter.source,
             reason: Some(letter.reason),
             aggregate_type: letter.aggregate_type,
             aggregate_id: letter.aggregate_id,
-            event_id: None,
-            position: None,
+            event_id: letter.event_id.map(|event| event.to_string()),
+            position: letter.position.and_then(|position| position.parse().ok()),
             attempts: letter.attempts,
             since: letter.first_seen_at,
         }
@@ -119,7 +126,7 @@ pub(crate) async fn list(
     Ok(Json(waiting(&stores, query.kind, limit).await?))
 }
 
-/// What waits, of one kind or of both, at most `limit` of each place.
+/// What waits, of one kind or of all, at most `limit` of each place.
 ///
 /// # Errors
 /// The database does not answer.
@@ -129,13 +136,17 @@ pub(crate) async fn waiting(
     limit: u32,
 ) -> Result<Letters, Problem> {
     let mut letters = Letters { items: Vec::new(), more: false, unreadable: Vec::new() };
-    if kind != Some(LetterKind::Event) {
-        let commands =
-            stores.commands.list(Some(DeadLetterKind::Command), Some(Status::Waiting), i64::from(limit) + 1).await?;
-        letters.more |= commands.len() > limit as usize;
-        letters.items.extend(commands.into_iter().take(limit as usize).map(Letter::from));
+    let is_wanted = |wanted| kind.is_none_or(|kind| kind == wanted);
+    for (wanted, stored) in
+        [(LetterKind::Command, DeadLetterKind::Command), (LetterKind::Webhook, DeadLetterKind::Webhook)]
+    {
+        if is_wanted(wanted) {
+            let found = stores.messages.list(Some(stored), Some(Status::Waiting), i64::from(limit) + 1).await?;
+            letters.more |= found.len() > limit as usize;
+            letters.items.extend(found.into_iter().take(limit as usize).map(Letter::from));
+        }
     }
-    if kind != Some(LetterKind::Command) {
+    if is_wanted(LetterKind::Event) {
         for model in ReadModel::ALL {
             let page = stores.queries.dead_letters(model, true, &PageRequest::first(limit)).await?;
             letters.more |= page.next.is_some();

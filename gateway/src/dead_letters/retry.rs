@@ -3,6 +3,7 @@
 use aide::transform::TransformOperation;
 use app::command::CommandName;
 use app::command_consumer::{self, CommandDecoder, RetryError};
+use app::dead_letters::{DeadLetterKind, Status};
 use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
@@ -30,12 +31,13 @@ impl RequestBody for Retry {
     }
 }
 
-/// It worked this time.
+/// It worked this time, or will be tried.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Settled {
     /// The letter.
     pub(crate) id: String,
-    /// What became of it: `retried` or `discarded`.
+    /// What became of it: `retried` or `discarded`; `requested` of a webhook's, which the process that delivers sends again: the
+    /// letter says what came of it.
     pub(crate) outcome: &'static str,
     /// Events that the read model has applied now, those that waited behind it included.
     pub(crate) applied: u64,
@@ -81,9 +83,24 @@ pub(crate) async fn try_again(
     match id {
         LetterId::Command(command) => {
             let decoder = CommandDecoder::new(commands.clone());
-            let answer = command_consumer::retry(&decoder, &stores.commands, command, actor).await?;
+            let answer = command_consumer::retry(&decoder, &stores.messages, command, actor).await?;
             let answer = serde_json::to_value(answer).ok();
             Ok(Settled { id: id.to_string(), outcome: "retried", applied: 0, answer })
+        }
+        LetterId::Webhook(message) => {
+            if stores.messages.request_retry(message, actor).await.map_err(Problem::from)? {
+                return Ok(Settled { id: id.to_string(), outcome: "requested", applied: 0, answer: None });
+            }
+            match stores.messages.show(message).await.map_err(Problem::from)? {
+                Some(opened) if opened.letter.kind != DeadLetterKind::Webhook => Err(NotRetried::Absent(id)),
+                Some(opened) if opened.letter.status != Status::Waiting => Err(NotRetried::SettledBefore),
+                Some(_) => {
+                    let detail =
+                        "It only counts events for which there was no room: `lablet webhooks replay` sends them.";
+                    Err(NotRetried::NotTried(Problem::new(ProblemKind::Conflict, detail)))
+                }
+                None => Err(NotRetried::Absent(id)),
+            }
         }
         LetterId::Event(model, event_id) => {
             let letter = stores.queries.dead_letter(model, event_id).await.map_err(Problem::from)?;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use aide::transform::TransformOperation;
-use app::dead_letters::{DeadLetter as DeadCommand, OpenedLetter as OpenedCommand, Status, names_a_secret};
+use app::dead_letters::{
+    DeadLetter as DeadMessage, DeadLetterKind, OpenedLetter as OpenedMessage, Status, names_a_secret,
+};
 use axum::Json;
 use axum::extract::State;
 use base64::prelude::{BASE64_STANDARD, Engine as _};
@@ -11,6 +13,7 @@ use chrono::{DateTime, Utc};
 use projections::read_models::session_history::EventRow;
 use schemars::JsonSchema;
 use serde::Serialize;
+use uuid::Uuid;
 
 use super::letter_id::LetterId;
 use super::list::Letter;
@@ -25,20 +28,20 @@ pub(crate) struct OpenedLetter {
     /// The letter.
     #[serde(flatten)]
     pub(crate) letter: Letter,
-    /// A command's headers. What a header holds that is named like a secret is not shown.
+    /// A command's headers; of a webhook, its attributes. What a header holds that is named like a secret is not shown.
     pub(crate) headers: Option<BTreeMap<String, String>>,
-    /// A command's message as text, as far as it was kept; what is not UTF-8 is replaced.
+    /// The message as text, as far as it was kept; what is not UTF-8 is replaced.
     pub(crate) message: Option<String>,
     /// How much of the message is here: `whole`, `masked` (without what may be a secret), `beginning`, `none` or
-    /// `removed` (after its time). Only a whole one can be tried again. Null: it is no command.
+    /// `removed` (after its time). Only a whole one can be tried again. Null: it is an event of a read model.
     pub(crate) message_kept: Option<&'static str>,
-    /// Size of a command's message as it came, in bytes.
+    /// Size of the message, in bytes.
     pub(crate) message_bytes: Option<i64>,
     /// A command's headers as they came, in base64, where they cannot be read as text.
     pub(crate) raw_headers: Option<String>,
     /// The event, where it is one.
     pub(crate) event: Option<EventRow>,
-    /// What became of a command. Null: it waits. An event that is settled is no letter any more.
+    /// What became of it. Null: it waits. An event of a read model that is settled is no letter any more.
     pub(crate) settled: Option<Settlement>,
 }
 
@@ -70,7 +73,8 @@ pub(crate) async fn show(
 /// The database does not answer.
 pub(crate) async fn open(stores: &DeadLetterStores, id: LetterId) -> Result<Option<OpenedLetter>, Problem> {
     Ok(match id {
-        LetterId::Command(command) => stores.commands.show(command).await?.map(opened_command),
+        LetterId::Command(message) => of_kind(stores, message, DeadLetterKind::Command).await?,
+        LetterId::Webhook(message) => of_kind(stores, message, DeadLetterKind::Webhook).await?,
         LetterId::Event(model, event_id) => match stores.queries.dead_letter(model, event_id).await? {
             None => None,
             Some(letter) => Some(OpenedLetter {
@@ -87,7 +91,13 @@ pub(crate) async fn open(stores: &DeadLetterStores, id: LetterId) -> Result<Opti
     })
 }
 
-fn opened_command(OpenedCommand { letter, payload, raw_headers }: OpenedCommand) -> OpenedLetter {
+/// A letter that lies among those of messages, if it is of this kind.
+async fn of_kind(stores: &DeadLetterStores, id: Uuid, kind: DeadLetterKind) -> Result<Option<OpenedLetter>, Problem> {
+    let found = stores.messages.show(id).await?.filter(|opened| opened.letter.kind == kind);
+    Ok(found.map(opened_message))
+}
+
+fn opened_message(OpenedMessage { letter, payload, raw_headers }: OpenedMessage) -> OpenedLetter {
     OpenedLetter {
         headers: Some(letter.headers.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect()),
         message: letter.payload_kept.holds_any().then(|| String::from_utf8_lossy(&payload).into_owned()),
@@ -100,7 +110,7 @@ fn opened_command(OpenedCommand { letter, payload, raw_headers }: OpenedCommand)
     }
 }
 
-fn settlement(letter: &DeadCommand) -> Option<Settlement> {
+fn settlement(letter: &DeadMessage) -> Option<Settlement> {
     let outcome = match letter.status {
         Status::Waiting => return None,
         Status::Retried => "retried",

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::dead_letters::{LETTER_COLUMNS, SettledNotice, settled_notice};
-use self::health::{CONSUMER_COLUMNS, ConsumerRow, consumer_rows};
+use self::health::{CONSUMER_COLUMNS, ConsumerRow, WEBHOOK_COLUMNS, consumer_rows};
 use super::excerpt::Excerpt;
 use super::parts::When;
 use super::query::PageQuery;
@@ -55,6 +55,7 @@ enum Table {
     DeadLetters,
     ReadModels,
     Consumers,
+    Webhooks,
 }
 
 #[derive(Template)]
@@ -139,6 +140,7 @@ async fn as_csv(operations: &OperationsReader, visit: &Visit, query: &Operations
             csv_without("read-models", &READ_MODEL_COLUMNS, &operations.read_models, &operations.unreadable)
         }
         Table::Consumers => csv_of("consumers", &CONSUMER_COLUMNS, &consumer_rows(&operations.read().await?.consumers)),
+        Table::Webhooks => csv_of("webhooks", &WEBHOOK_COLUMNS, &operations.read().await?.webhooks),
     }
 }
 

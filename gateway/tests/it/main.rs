@@ -27,6 +27,7 @@ mod sign_in_at_provider;
 mod stream;
 mod two_entrances;
 mod unshowable;
+mod webhooks;
 mod what_is_accepted;
 mod who;
 mod workers;

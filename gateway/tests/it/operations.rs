@@ -14,7 +14,7 @@ async fn operators_see_how_far_everything_is() {
     assert_eq!(operations.body["read_models"].as_array().unwrap().len(), 7);
     assert_eq!(operations.body["bus_connected"], false);
     assert_eq!(operations.body["relay"]["caught_up"], false);
-    assert_eq!(operations.body["dead_letters"], json!({"commands": 0, "events": 0}));
+    assert_eq!(operations.body["dead_letters"], json!({"commands": 0, "webhooks": 0, "events": 0}));
     assert_eq!(operations.body["schema_version"], operations.body["build_schema_version"]);
     assert_eq!(operations.body["last_verify"], json!(null));
     assert!(operations.body["visibility_lag_seconds"].is_number());

@@ -42,6 +42,8 @@ const LONGEST_HEADER: usize = 300;
 pub(crate) struct LetterQuery {
     /// The visitor has just tried it again, and it does not work.
     tried: Option<bool>,
+    /// The visitor has just asked for another attempt, which another process makes.
+    requested: Option<bool>,
     /// The reason of the form to discard it, as it was.
     reason: Option<String>,
 }
@@ -59,6 +61,7 @@ struct LetterPage {
     not_kept: Option<&'static str>,
     settled: Option<Settlement>,
     tried: bool,
+    requested: bool,
     discard: Permit,
     reason: String,
     wrong: Option<String>,
@@ -81,6 +84,7 @@ pub(crate) async fn show(
     let opened = open(&stores, id).await?.ok_or_else(|| Problem::not_found("dead letter", &id.to_string()))?;
     let mut letter = LetterPage::new(&visit, id, opened);
     letter.tried = query.tried == Some(true) && letter.settled.is_none();
+    letter.requested = query.requested == Some(true) && letter.settled.is_none();
     letter.reason = query.reason.unwrap_or_default();
     page(&letter)
 }
@@ -98,6 +102,7 @@ pub(crate) async fn retry(
 ) -> Result<Response, Problem> {
     let Retry {} = form.fields;
     let to = match try_again(&stores, &commands, id, &form.origin.actor).await {
+        Ok(settled) if settled.outcome == "requested" => format!("/operations/dead-letters/{id}?requested=true"),
         Ok(_) | Err(NotRetried::SettledBefore) => format!("/operations?retried={id}"),
         Err(NotRetried::FailedAgain(_)) => format!("/operations/dead-letters/{id}?tried=true"),
         // The second of two clicks comes when the event is applied and its letter gone.
@@ -174,6 +179,7 @@ impl LetterPage {
             content,
             settled,
             tried: false,
+            requested: false,
             discard,
             reason: String::new(),
             wrong: None,
@@ -226,11 +232,15 @@ pub(super) async fn settled_notice(
     let Some(id) = retried.or(discarded).and_then(|id| id.parse::<LetterId>().ok()) else { return Ok(None) };
     let opened = open(stores, id).await?;
     match (id, opened) {
-        (LetterId::Command(_), Some(OpenedLetter { settled: Some(settled), letter, .. })) => {
+        (LetterId::Command(_) | LetterId::Webhook(_), Some(OpenedLetter { settled: Some(settled), letter, .. })) => {
             let by = settled.by.unwrap_or_else(|| "somebody".to_owned());
+            let what = match letter.kind {
+                LetterKind::Webhook => format!("The event for {}", letter.source),
+                LetterKind::Command | LetterKind::Event => format!("The command from {}", letter.source),
+            };
             let words = match settled.outcome {
-                "retried" => format!("The command from {} was tried again by {by} and worked", letter.source),
-                _ => format!("The command from {} was discarded by {by}", letter.source),
+                "retried" => format!("{what} was tried again by {by} and worked"),
+                _ => format!("{what} was discarded by {by}"),
             };
             Ok(Some(SettledNotice { id, words, at: settled.at, page: Some(format!("/operations/dead-letters/{id}")) }))
         }
@@ -238,13 +248,13 @@ pub(super) async fn settled_notice(
             let words = format!("The event {event} is no longer among the dead letters of the read model {model}");
             Ok(Some(SettledNotice { id, words, at: None, page: Some(format!("/events/{event}")) }))
         }
-        (LetterId::Command(_) | LetterId::Event(..), _) => Ok(None),
+        (LetterId::Command(_) | LetterId::Webhook(_) | LetterId::Event(..), _) => Ok(None),
     }
 }
 
 async fn is_event_of_the_log(stores: &DeadLetterStores, id: LetterId) -> Result<bool, Problem> {
     Ok(match id {
-        LetterId::Command(_) => false,
+        LetterId::Command(_) | LetterId::Webhook(_) => false,
         LetterId::Event(_, event) => stores.queries.event(event).await?.is_some(),
     })
 }
@@ -253,6 +263,7 @@ async fn is_event_of_the_log(stores: &DeadLetterStores, id: LetterId) -> Result<
 pub(super) fn kind(kind: &LetterKind) -> Badge {
     match kind {
         LetterKind::Command => Badge::new(Tone::Bad, "✉", "command"),
+        LetterKind::Webhook => Badge::new(Tone::Bad, "↗", "webhook"),
         LetterKind::Event => Badge::new(Tone::Bad, "◆", "event"),
     }
 }

@@ -1,6 +1,7 @@
 //! What the cards of operations say of the bus, the database and the last comparison, in words.
 
 use app::watcher::{EndedSession, WatchedSession, WatcherState};
+use app::webhook_targets::{TargetState, TargetStatus};
 use bus::ConsumerState;
 use chrono::{DateTime, TimeDelta, Utc};
 use projections::freshness::{Freshness, MOST_COUNTED};
@@ -13,6 +14,9 @@ use crate::pages::table::{Column, cell, time};
 
 /// A visibility lag above this holds up everybody who reads the log.
 const LONGEST_LAG: f64 = 5.0;
+
+/// An event may take so many seconds to a target of webhooks before that is late.
+const TOLERATED_DELIVERY_LAG: f64 = 10.0;
 
 /// A comparison that is older than this says little about today.
 const OLD: TimeDelta = TimeDelta::days(7);
@@ -77,6 +81,41 @@ pub(super) fn lag(model: &Freshness) -> Badge {
         (None, behind) => Badge::new(Tone::Warn, "◷", format!("{} behind", many(&behind))),
     }
 }
+
+/// How deliveries to a target go.
+pub(super) fn webhook(target: &TargetStatus) -> Badge {
+    let reason = |state: &str| match &target.state_reason {
+        Some(reason) => format!("{state}: {reason}"),
+        None => state.to_owned(),
+    };
+    if !target.configured {
+        return Badge::new(Tone::Calm, "…", "not configured any more");
+    }
+    match (target.state, target.failing_event, target.lag_seconds) {
+        (TargetState::Paused, ..) => Badge::new(Tone::Warn, "◷", reason("paused")),
+        (TargetState::Gone, ..) => Badge::new(Tone::Bad, "✕", reason("stopped")),
+        (TargetState::Active, Some(_), _) => {
+            Badge::new(Tone::Bad, "!", format!("fails, tried {}", times(&target.failed_attempts)))
+        }
+        (TargetState::Active, None, lag) if lag > TOLERATED_DELIVERY_LAG => {
+            Badge::new(Tone::Warn, "◷", format!("{lag:.0} s behind"))
+        }
+        (TargetState::Active, None, _) => Badge::new(Tone::Good, "✓", "up to date"),
+    }
+}
+
+/// The targets of webhooks as CSV.
+pub(super) const WEBHOOK_COLUMNS: [Column<TargetStatus>; 9] = [
+    ("name", |target| target.name.clone()),
+    ("host", |target| target.host.clone()),
+    ("format", |target| target.format.clone()),
+    ("state", |target| webhook(target).words),
+    ("lag_seconds", |target| target.lag_seconds.to_string()),
+    ("last_answer", |target| cell(target.last_answer.as_ref())),
+    ("delivered", |target| target.delivered.to_string()),
+    ("dead_lettered", |target| target.dead_lettered.to_string()),
+    ("position", |target| target.position.to_string()),
+];
 
 /// How far the log is on the bus.
 pub(super) fn relay_lag(relay: &Relay) -> Badge {
@@ -203,7 +242,12 @@ pub(super) fn compared(verification: &Verification) -> Vec<(String, String)> {
 pub(super) fn waiting(operations: &Operations) -> String {
     let waiting = &operations.dead_letters;
     let commands = counted(&waiting.commands.unsigned_abs(), "command");
-    format!("{commands} and {} wait", counted(&waiting.events, "event"))
+    let webhooks = counted(&waiting.webhooks.unsigned_abs(), "webhook event");
+    let events = counted(&waiting.events, "event");
+    if waiting.webhooks == 0 {
+        return format!("{commands} and {events} wait");
+    }
+    format!("{commands}, {webhooks} and {events} wait")
 }
 
 /// How often.
