@@ -263,7 +263,7 @@ fn worker(event: &WorkerEvent) -> Words {
         WorkerEvent::PressureObserved { pressure, .. } => match pressure.condition() {
             PressureCondition::Short => {
                 let names: Vec<&str> = pressure.shortages().map(shortage_name).collect();
-                Words::new(format!("It is short of {}.", names.join(", ")))
+                Words::new(format!("It is short of {}.", names.join(" and ")))
             }
             PressureCondition::NotShort => Words::new("It is short of nothing."),
             PressureCondition::Unknown => Words::new("Whether it is short of anything is unknown."),
@@ -285,5 +285,87 @@ fn advice_policy(event: &AdvicePolicyEvent) -> Words {
         AdvicePolicyEvent::Set { reason, set_by, .. } => {
             Words::new(format!("The default policy of advice was set by {set_by}.")).with("Reason", reason)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use app::log::{Metadata, Position};
+    use serde_json::{Value, json};
+    use uuid::Uuid;
+
+    use super::super::{slack, teams};
+    use super::*;
+
+    fn event(sample: &Value) -> RecordedEvent {
+        let ty = sample["type"].as_str().unwrap();
+        let (event_type, version) = ty.rsplit_once(".v").unwrap();
+        RecordedEvent {
+            position: Position::START,
+            event_id: Uuid::nil(),
+            aggregate_type: ty.split('.').next().unwrap().to_owned(),
+            aggregate_id: "exam-7".to_owned(),
+            sequence: 1,
+            event_type: event_type.to_owned(),
+            event_version: version.to_owned(),
+            payload: domain::RawJson::from(sample),
+            metadata: Metadata::default(),
+            recorded_at: "2026-03-01T10:00:00Z".parse().unwrap(),
+        }
+    }
+
+    fn sample(name: &str) -> Value {
+        let file = format!("{}/../domain/samples/{name}.json", env!("CARGO_MANIFEST_DIR"));
+        serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap()
+    }
+
+    fn card(sample: &Value) -> Card {
+        let url = PublicUrl::parse("https://lablet.example.com").unwrap();
+        Card::from_event(&event(sample), Some(&url))
+    }
+
+    #[test]
+    fn every_event_that_there_is_has_words() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../domain/samples");
+        let mut lines = Vec::new();
+        for file in std::fs::read_dir(folder).unwrap() {
+            let name = file.unwrap().path().file_stem().unwrap().to_str().unwrap().to_owned();
+            let card = card(&sample(&name));
+            assert!(card.sentence.ends_with('.') && !card.sentence.contains("no words"), "{name}: {}", card.sentence);
+            lines.push(format!("{name}: {} {}", card.title, card.sentence));
+        }
+        lines.sort();
+        insta::assert_snapshot!("sentences", lines.join("\n"));
+    }
+
+    #[test]
+    fn messages_for_slack_and_teams_are_these() {
+        let drift = card(&sample("lablet_session.port_drift_detected.v1"));
+        insta::assert_json_snapshot!("slack_drift", slack::message(&drift));
+        insta::assert_json_snapshot!("teams_drift", teams::message(&drift));
+        let mut terminated = sample("lablet_session.terminated.v1");
+        terminated["reason"] = json!("<!channel> [Sign in](https://evil.example) & <at>Ada</at>\u{202e}\n*now*");
+        let terminated = card(&terminated);
+        insta::assert_json_snapshot!("slack_hostile_reason", slack::message(&terminated));
+        insta::assert_json_snapshot!("teams_hostile_reason", teams::message(&terminated));
+    }
+
+    #[test]
+    fn without_a_configured_address_nothing_is_linked_and_an_unknown_event_has_its_type() {
+        let card = Card::from_event(&event(&json!({"type": "invoice.sent.v1"})), None);
+        assert_eq!(card.link, None);
+        assert_eq!(card.origin, "io.lablet.invoice.sent.v1, 2026-03-01 10:00:00 UTC");
+        let foreign = RecordedEvent { aggregate_id: "a b/../<x>".to_owned(), ..event(&sample("worker.changed.v1")) };
+        let url = PublicUrl::parse("https://lablet.example.com").unwrap();
+        let link = Card::from_event(&foreign, Some(&url)).link.unwrap();
+        assert_eq!(link.url, format!("https://lablet.example.com/events/{}", Uuid::nil()));
+    }
+
+    #[test]
+    fn a_text_of_any_length_is_one_that_slack_takes() {
+        let mut terminated = sample("lablet_session.terminated.v1");
+        terminated["reason"] = json!("\u{1f600}".repeat(5_000));
+        let card = card(&terminated);
+        assert!(card.facts.iter().all(|(_, value)| value.chars().count() < 2_900));
     }
 }

@@ -129,11 +129,15 @@ fn target(name: String, value: toml::Value, folder: &Path) -> Result<Target, Tar
 
 /// What a deserializer says, without what it found: that may be a secret in the wrong place.
 fn without_value(error: &toml::de::Error) -> String {
-    let message = error.message();
-    match message.split_once(", expected ") {
-        Some((_, expected)) => format!("is no {}", expected.trim()),
-        None => "cannot be read".to_owned(),
-    }
+    let expected = error.message().split_once(", expected ").map_or("", |(_, expected)| expected.trim());
+    let right = match expected {
+        "a string" | "path string" => "a text in quotes",
+        "a sequence" => "a list in brackets",
+        "a boolean" => "true or false",
+        "u32" | "u64" => "a whole number",
+        _ => return "cannot be read".to_owned(),
+    };
+    format!("has to be {right}")
 }
 
 fn read(name: &str, written: Written, folder: &Path) -> Result<Target, Problem> {
@@ -295,4 +299,111 @@ pub(super) fn closest<'a>(text: &str, known: impl IntoIterator<Item = &'a str>) 
     let known: BTreeSet<&str> = known.into_iter().collect();
     let by_distance = known.into_iter().map(|word| (strsim::osa_distance(&text, word), word));
     by_distance.filter(|(distance, _)| *distance <= most).min().map(|(_, word)| word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    fn parsed(toml: &str) -> Result<Vec<Target>, String> {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+        write("secret", &format!("{SECRET}\n"));
+        write("bad-secret", "s3cret");
+        write("empty", "\n");
+        write("slack.url", "https://hooks.slack.com/services/T0/B0/s3cret\n");
+        parse(toml, folder.path()).map_err(|error| error.to_string())
+    }
+
+    /// A target with one line beside a right address and a right secret.
+    fn with(line: &str) -> Result<Vec<Target>, String> {
+        parsed(&format!("[booking]\nurl = \"https://booking.example.com/x\"\nsecret_files = [\"secret\"]\n{line}"))
+    }
+
+    #[test]
+    fn a_target_has_what_its_table_says_and_defaults_for_the_rest() {
+        let target = with("").unwrap().remove(0);
+        assert_eq!((target.name.as_str(), target.host().as_str()), ("booking", "booking.example.com"));
+        assert_eq!((target.format, target.handshake, target.start), (Format::Structured, true, None));
+        assert_eq!((target.limits.attempts, target.limits.time.as_secs()), (15, 24 * 3_600));
+        assert_eq!((target.timeout.as_secs(), target.rate_per_minute), (10, None));
+        let target = with("start = \"beginning\"\nrate_per_minute = 60\nhandshake = false\nformat = \"binary\"")
+            .unwrap()
+            .remove(0);
+        assert_eq!((target.format, target.handshake, target.start), (Format::Binary, false, Some(Position::START)));
+        let slack = parsed("[lab]\nformat = \"slack\"\nurl_file = \"slack.url\"").unwrap().remove(0);
+        assert_eq!((slack.host().as_str(), slack.handshake), ("hooks.slack.com", false));
+        assert!(!format!("{slack:?}").contains("s3cret"), "{slack:?}");
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_by_target_and_field_with_what_was_meant() {
+        for (line, words) in [
+            ("typs = []", "the field \"typs\" is unknown; did you mean types?"),
+            ("colour = 1", "the field \"colour\" is unknown; there are url, url_file"),
+            ("types = []", "types is empty"),
+            ("types = \"*\"", "types has to be a list in brackets"),
+            ("types = [\"io.lablet.lablet_session.runing.v1\"]", "did you mean io.lablet.lablet_session.running.v1?"),
+            (
+                "format = \"slak\"",
+                "format is \"slak\", and has to be one of structured, binary, slack, teams; did you mean slack?",
+            ),
+            ("format = \"teams\"", "secret_files is for CloudEvents alone"),
+            ("allow = [\"inside\"]", "allow has the entry \"inside\", which is no network"),
+            ("timeout_seconds = 0", "timeout_seconds is 0; 1 to 60 are right"),
+            ("timeout_seconds = \"10\"", "timeout_seconds has to be a whole number"),
+            ("attempts = 101", "attempts is 101"),
+            ("give_up_after_hours = 999", "give_up_after_hours is 999"),
+            ("handshake = 1", "handshake has to be true or false"),
+            ("attempts = -1", "attempts has to be a whole number"),
+            ("rate_per_minute = 0", "rate_per_minute is 0"),
+            ("start = \"yesterday\"", "start is none of now, beginning and a position"),
+            ("url_file = \"slack.url\"", "url and url_file are both given"),
+            ("ca_file = \"secret\"", "ca_file names secret, which holds no certificate in PEM"),
+            ("ca_file = \"absent\"", "ca_file names absent, which cannot be read"),
+        ] {
+            let refused = with(line).map(drop).unwrap_err();
+            assert!(refused.starts_with("target \"booking\": ") && refused.contains(words), "{line}: {refused}");
+        }
+    }
+
+    #[test]
+    fn an_address_or_a_secret_that_is_wrong_is_refused_and_not_repeated() {
+        for (table, words) in [
+            ("url = \"https://x.example/?token=s3cret\"", "secret_files is missing"),
+            ("url = \"http://x.example/s3cret\"\nsecret_files = [\"secret\"]", "is no https address"),
+            ("url = \"ftp://x.example/s3cret\"\nsecret_files = [\"secret\"]", "is no https address"),
+            ("url = \"s3cret\"\nsecret_files = [\"secret\"]", "url is no address"),
+            ("url = \"https://ada:s3cret@x.example/\"\nsecret_files = [\"secret\"]", "holds a user or a password"),
+            ("url = 5\nsecret_files = [\"secret\"]", "url has to be a text in quotes"),
+            ("secret_files = [\"secret\"]", "url is missing, and url_file, too"),
+            ("url_file = \"absent\"\nsecret_files = [\"secret\"]", "url_file names absent, which cannot be read"),
+            ("url_file = \"empty\"\nsecret_files = [\"secret\"]", "url_file names empty, which is empty"),
+            (
+                "url = \"https://x.example\"\nsecret_files = [\"bad-secret\"]",
+                "names bad-secret, which does not begin with whsec_",
+            ),
+            (
+                "url = \"https://x.example\"\nsecret_files = \"whsec_s3cret\"",
+                "secret_files has to be a list in brackets",
+            ),
+            ("url = \"https://x.example\"\nformat = \"slack\"\nhandshake = true", "handshake is for CloudEvents alone"),
+        ] {
+            let refused = parsed(&format!("[booking]\n{table}")).map(drop).unwrap_err();
+            assert!(refused.contains(words), "{table}: {refused}");
+            assert!(!refused.contains("s3cret"), "{refused}");
+        }
+        for (text, words) in [
+            ("", "there is no target"),
+            ("url = \"https://x.example/s3cret\"", "\"url\" is no table"),
+            ("[Booking]", "has no right name"),
+            ("[a]\nurl = \"s3cret", "line 2 is no TOML"),
+            ("[a]\nurl = \"s3cret\"\n[a]", "line 3 is no TOML"),
+        ] {
+            let refused = parsed(text).map(drop).unwrap_err();
+            assert!(refused.contains(words) && !refused.contains("s3cret"), "{text}: {refused}");
+        }
+    }
 }
