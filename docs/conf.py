@@ -49,9 +49,18 @@ class FilesOfTheRepository(SphinxTransform):
                 reference.replace_self([nodes.Text(f"{shown} ("), literal, nodes.Text(")")] if "/" not in shown else [literal])
 
 
+class LifeOfASession(SphinxTransform):
+    """The diagram that readers of the repository see drawn is its picture here: the site loads no program to draw it."""
+
+    default_priority = 5
+
+    def apply(self, **kwargs):
+        for block in list(self.document.findall(nodes.literal_block)):
+            if block.get("language") == "mermaid":
+                block.replace_self(nodes.image(uri="session-life.svg", alt="The life of a session"))
+
+
 def setup(app):
     app.add_transform(FilesOfTheRepository)
-    from pygments.lexers.special import TextLexer
-
-    app.add_lexer("mermaid", TextLexer)
+    app.add_transform(LifeOfASession)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -14,6 +14,7 @@ mod oidc_provider;
 mod python;
 mod schemathesis;
 pub mod service_programs;
+pub mod session_diagram;
 mod waiting;
 pub mod walk;
 

@@ -25,6 +25,11 @@ fn the_catalogue_of_events_is_the_one_that_samples_and_code_give() {
 }
 
 #[test]
+fn the_picture_of_a_sessions_life_is_the_one_that_the_code_gives() {
+    is_made("session-life.svg", &harness::session_diagram::session_life());
+}
+
+#[test]
 fn the_catalogue_of_errors_is_the_one_table_of_the_code() {
     is_made("errors.md", &harness::error_catalogue::errors().unwrap());
 }
