@@ -212,6 +212,7 @@ impl Draft<'_> {
             previousposition: previous,
             aggregatesequence: event.sequence,
             recordedtime: event.recorded_at,
+            actor: event.metadata.actor.as_deref(),
             correlationid: event.metadata.correlation_id.as_deref(),
             causationid: event.metadata.causation_id.as_deref(),
             traceparent: event.metadata.traceparent.as_deref(),
@@ -255,6 +256,8 @@ struct StructuredNotice<'a, T> {
     aggregatesequence: i64,
     #[serde(serialize_with = "to_the_microsecond")]
     recordedtime: DateTime<Utc>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    actor: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     correlationid: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]

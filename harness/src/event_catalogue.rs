@@ -31,7 +31,7 @@ again.
 ";
 
 /// Attributes of a notice in the order in which they are shown.
-const ATTRIBUTES: [&str; 14] = [
+const ATTRIBUTES: [&str; 15] = [
     "specversion",
     "id",
     "source",
@@ -44,6 +44,7 @@ const ATTRIBUTES: [&str; 14] = [
     "previousposition",
     "aggregatesequence",
     "recordedtime",
+    "actor",
     "correlationid",
     "data",
 ];
@@ -124,7 +125,11 @@ fn notice(message: &MessageSchema, sample: &str) -> anyhow::Result<(String, Stri
         event_type: message.short_name.to_owned(),
         event_version: "1".to_owned(),
         payload: RawJson::from(&payload),
-        metadata: Metadata { correlation_id: Some("booking-4711".to_owned()), ..Metadata::default() },
+        metadata: Metadata {
+            actor: Some("service:booking".to_owned()),
+            correlation_id: Some("booking-4711".to_owned()),
+            ..Metadata::default()
+        },
         recorded_at: "2026-03-01T12:00:00Z".parse()?,
     };
     let previous = "0000000001-00000000000000000811-0000000000000004209".parse()?;

@@ -44,6 +44,11 @@ impl Position {
         Ok(Self { epoch, written_by, position })
     }
 
+    /// How many positions had been given when this one was, itself included. Not every one is that of an event.
+    pub fn number(self) -> u64 {
+        self.position.unsigned_abs()
+    }
+
     /// The transaction as Postgres' xid8 is written.
     pub(crate) fn written_by_text(self) -> String {
         self.written_by.to_string()

@@ -95,6 +95,7 @@ fn the_wire_form_of_a_notice() {
     insta::with_settings!({ sort_maps => true }, {
         insta::assert_json_snapshot!(wire, @r#"
     {
+      "actor": "admin:ada",
       "aggregatesequence": "3",
       "correlationid": "undertaking-1",
       "data": {

@@ -156,6 +156,7 @@ fn envelope(message: &MessageSchema, data: Value, published: bool) -> Value {
         required.push("data");
     }
     if published {
+        properties["actor"] = text("Who caused it, e.g. `admin:ada`, `service:booking`, `team:grading`.");
         properties["position"] = text("Place in the global order; sorts as text.");
         properties["previousposition"] =
             text("The position before it. Where it is not the last one seen, read the hole from the gateway.");

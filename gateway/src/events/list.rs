@@ -112,6 +112,7 @@ impl JsonSchema for CloudEventNotice {
                 "previousposition": { "type": "string", "description": "The position before it" },
                 "aggregatesequence": { "type": "string", "description": "Place within its aggregate, from 1" },
                 "recordedtime": { "type": "string", "format": "date-time" },
+                "actor": { "type": "string", "description": "Who caused it, e.g. `admin:ada` or `team:grading`" },
                 "correlationid": { "type": "string" },
                 "causationid": { "type": "string" },
                 "traceparent": { "type": "string" },
