@@ -6,6 +6,7 @@ use crate::client::ClientCommand;
 use crate::configuration::roles::{
     ControlArguments, DeliverArguments, ProjectArguments, RelayArguments, ServeArguments,
 };
+use crate::exit;
 use crate::operations::OperationCommand;
 use crate::simulate::SimulateArguments;
 use crate::telemetry::LogFormat;
@@ -13,7 +14,7 @@ use crate::up::UpArguments;
 
 /// Learns from live network labs: what they need, and which ports they really have.
 #[derive(Debug, Parser)]
-#[command(name = "lablet", version, propagate_version = true)]
+#[command(name = "lablet", version, propagate_version = true, after_long_help = exit::help())]
 pub(crate) struct Arguments {
     /// Which log lines to write, e.g. `info,controller=debug`.
     #[arg(long, env = "LABLET_LOG", global = true)]

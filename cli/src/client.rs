@@ -1,16 +1,35 @@
-//! `lablet definition|session|worker|observation|drift|event|topology|advice|proposal`: a client of the HTTP API.
+//! A client of the HTTP API: `lablet definition|session|worker|observation|drift|event|topology|advice|proposal …`.
 
 mod advice;
 pub(crate) mod connection;
+mod definition;
+mod event;
+mod example;
+mod observation;
 pub(crate) mod output;
+mod session;
+mod sign_in;
+mod stream;
+#[cfg(test)]
+mod tests;
+mod watch;
+mod worker;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 
-use self::advice::{AdviceArguments, AdviceCommand, BackTestArguments, ProposalCommand, TopologyCommand};
-use self::connection::{Connection, ConnectionArguments};
-use self::output::{Column, OutputFormat, column};
+use self::advice::{AdviceCommand, ProposalCommand, TopologyCommand};
+use self::connection::{Connection, ConnectionArguments, Parameters, Rows};
+use self::definition::DefinitionCommand;
+use self::event::EventCommand;
+use self::observation::{DriftCommand, ObservationCommand};
+use self::output::{Column, OutputFormat};
+use self::session::SessionCommand;
+use self::sign_in::SignInCommand;
+use self::worker::WorkerCommand;
+use crate::terminal::remark;
 
 /// Where the API is, and how to print what it answers.
 #[derive(Debug, Args)]
@@ -45,6 +64,12 @@ pub(crate) enum ClientCommand {
     Proposal(ApiCommand<ProposalCommand>),
     /// Browsers that are signed in. Needs the role admin.
     SignIn(ApiCommand<SignInCommand>),
+    /// Definitions, sessions and workers whose ids, names or texts contain something.
+    Search(SearchArguments),
+    /// How many sessions are in which state, and how fresh that is.
+    Overview(OverviewArguments),
+    /// How relay, bus, read models and dead letters stand. Needs the role operator.
+    Operations(ClientArguments),
 }
 
 /// A client command with where the API is and how to print.
@@ -56,289 +81,132 @@ pub(crate) struct ApiCommand<C: Subcommand> {
     command: C,
 }
 
-/// One page of a list.
+/// What to search for.
+#[derive(Debug, Args)]
+pub(crate) struct SearchArguments {
+    /// An id, or a part of an id, of a name, an owner, an address or a description, in whatever case.
+    text: String,
+    /// Most hits of each kind, 1 to 50.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=50))]
+    limit: u32,
+    #[command(flatten)]
+    arguments: ClientArguments,
+}
+
+/// At which position.
+#[derive(Debug, Args)]
+pub(crate) struct OverviewArguments {
+    #[command(flatten)]
+    since: Since,
+    #[command(flatten)]
+    arguments: ClientArguments,
+}
+
+/// How much of a list.
+#[derive(Debug, Args)]
+pub(crate) struct Limit {
+    /// Most rows to fetch, 1 to 100,000; pages are fetched as needed.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+}
+
+/// How fresh an answer has to be.
+#[derive(Debug, Args, Serialize)]
+pub(crate) struct Since {
+    /// Wait, up to a few seconds, until the read models are at this position, which the answer to a change names.
+    #[arg(long)]
+    position: Option<String>,
+}
+
+/// How much of a list, and how fresh.
 #[derive(Debug, Args)]
 pub(crate) struct Paging {
-    /// Most rows to fetch; further pages are fetched as needed.
-    #[arg(long, default_value_t = 50)]
-    limit: usize,
+    #[command(flatten)]
+    limit: Limit,
+    #[command(flatten)]
+    since: Since,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum DefinitionCommand {
-    /// List definitions.
-    List(Paging),
-    /// Show one definition.
-    Show { id: String },
-    /// Create a definition from a JSON file (`-` for standard input).
-    Create { file: String },
-    /// Revise a definition from a JSON file with what changes, `reason` and `evidence`.
-    Revise { id: String, file: String },
-    /// What was observed of the newest sessions of a definition, and the aggregate over them.
-    Observations {
-        id: String,
-        /// How many sessions to look at.
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
-    },
-    /// How large a definition must be to keep its promise.
-    Recommend(AdviceArguments),
-    /// How a recommendation came about, with the readings that set it.
-    Explain(AdviceArguments),
-    /// What a size would have meant for the sessions of the past.
-    BackTest(BackTestArguments),
+/// Who asks where, and how the answer is printed.
+pub(crate) struct Client {
+    connection: Connection,
+    output: OutputFormat,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum SessionCommand {
-    /// List sessions, newest first.
-    List {
-        #[arg(long)]
-        status: Option<String>,
-        #[arg(long)]
-        definition: Option<String>,
-        #[arg(long)]
-        worker: Option<String>,
-        #[command(flatten)]
-        paging: Paging,
-    },
-    /// Show one session.
-    Show { id: String },
-    /// Show what happened to a session.
-    Events {
-        id: String,
-        #[command(flatten)]
-        paging: Paging,
-    },
-    /// Ask for an observation of a running session.
-    Observe {
-        id: String,
-        /// Wait until the request has its outcome.
-        #[arg(long)]
-        wait: bool,
-    },
-    /// Count what was measured in a session no longer as evidence of what its definition needs.
-    ExcludeEvidence {
-        id: String,
-        /// Why.
-        #[arg(long)]
-        reason: String,
-    },
-    /// Count it again.
-    IncludeEvidence {
-        id: String,
-        /// Why.
-        #[arg(long)]
-        reason: String,
-    },
+impl Client {
+    fn open(arguments: &ClientArguments) -> anyhow::Result<Self> {
+        Ok(Self { connection: Connection::open(&arguments.connection)?, output: arguments.output })
+    }
+
+    /// Prints one thing.
+    async fn show(&self, path: &str, parameters: &Parameters) -> anyhow::Result<()> {
+        self.output.one(&self.connection.get_with(path, parameters).await?)
+    }
+
+    /// Prints a list, page by page.
+    async fn list(&self, columns: &[Column], path: &str, parameters: &Parameters, limit: &Limit) -> anyhow::Result<()> {
+        self.rows(columns, &self.connection.list(path, parameters, limit.count()).await?)
+    }
+
+    /// Prints what an answer has as its `items`, which are all.
+    async fn items(&self, columns: &[Column], path: &str, parameters: &Parameters) -> anyhow::Result<()> {
+        let answer = self.connection.get_with(path, parameters).await?;
+        self.output.rows(columns, answer["items"].as_array().context("the answer has no items")?)
+    }
+
+    /// Prints rows, and says where there are more.
+    fn rows(&self, columns: &[Column], rows: &Rows) -> anyhow::Result<()> {
+        self.output.rows(columns, &rows.rows)?;
+        if rows.has_more {
+            remark(&format!("There are more than these {}; --limit shows more.", rows.rows.len()));
+        }
+        Ok(())
+    }
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum WorkerCommand {
-    /// List workers.
-    List(Paging),
-    /// Show one worker.
-    Show { id: String },
-    /// Register a worker from a JSON file (`-` for standard input).
-    Register { file: String },
+impl Limit {
+    fn count(&self) -> usize {
+        usize::try_from(self.limit).unwrap_or(usize::MAX)
+    }
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum ObservationCommand {
-    /// Requests for an observation and their outcomes, newest first.
-    Requests {
-        /// open, recorded, failed or skipped.
-        #[arg(long)]
-        status: Option<String>,
-        #[arg(long)]
-        session: Option<String>,
-        #[command(flatten)]
-        paging: Paging,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum DriftCommand {
-    /// List sessions with drifted ports, newest first.
-    List(Paging),
-    /// Show what differs for one session.
-    Show { id: String },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum EventCommand {
-    /// Show one event in full.
-    Show { id: String },
-    /// Print events as they are recorded, one JSON document a line, until interrupted.
-    Follow {
-        /// Begin after this position instead of now.
-        #[arg(long)]
-        after: Option<String>,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-pub(crate) enum SignInCommand {
-    /// List browsers that are signed in, those that were used last first.
-    List,
-    /// Sign a browser out, at once.
-    End { id: uuid::Uuid },
+impl Paging {
+    /// Parameters of a list, with its filters.
+    fn with(&self, filters: &impl Serialize) -> anyhow::Result<Parameters> {
+        Parameters::new(filters)?.and(&self.since)
+    }
 }
 
 /// Carries the command out and prints the answer to standard output.
 pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<()> {
     match command {
-        ClientCommand::Definition(command) => {
-            definition(&command.connect()?, command.command, command.arguments.output).await
+        ClientCommand::Definition(command) => definition::run(&command.open()?, command.command).await,
+        ClientCommand::Session(command) => session::run(&command.open()?, command.command).await,
+        ClientCommand::Worker(command) => worker::run(&command.open()?, command.command).await,
+        ClientCommand::Observation(command) => observation::run(&command.open()?, command.command).await,
+        ClientCommand::Drift(command) => observation::drift(&command.open()?, command.command).await,
+        ClientCommand::Event(command) => event::run(&command.open()?, command.command).await,
+        ClientCommand::Topology(command) => advice::topology(&command.open()?, command.command).await,
+        ClientCommand::Advice(command) => advice::advice(&command.open()?, command.command).await,
+        ClientCommand::Proposal(command) => advice::proposal(&command.open()?, command.command).await,
+        ClientCommand::SignIn(command) => sign_in::run(&command.open()?, command.command).await,
+        ClientCommand::Search(SearchArguments { text, limit, arguments }) => {
+            let asked = Parameters::new(&[("text", text), ("limit", limit.to_string())])?;
+            Client::open(&arguments)?.show("/api/search", &asked).await
         }
-        ClientCommand::Session(command) => {
-            session(&command.connect()?, command.command, command.arguments.output).await
+        ClientCommand::Overview(OverviewArguments { since, arguments }) => {
+            Client::open(&arguments)?.show("/api/overview", &Parameters::new(&since)?).await
         }
-        ClientCommand::Worker(command) => worker(&command.connect()?, command.command, command.arguments.output).await,
-        ClientCommand::Observation(command) => {
-            observation(&command.connect()?, command.command, command.arguments.output).await
+        ClientCommand::Operations(arguments) => {
+            Client::open(&arguments)?.show("/api/operations", &Parameters::default()).await
         }
-        ClientCommand::Drift(command) => drift(&command.connect()?, command.command, command.arguments.output).await,
-        ClientCommand::Event(command) => event(&command.connect()?, command.command, command.arguments.output).await,
-        ClientCommand::Topology(command) => {
-            advice::topology(&command.connect()?, command.command, command.arguments.output).await
-        }
-        ClientCommand::Advice(command) => {
-            advice::advice(&command.connect()?, command.command, command.arguments.output).await
-        }
-        ClientCommand::Proposal(command) => {
-            advice::proposal(&command.connect()?, command.command, command.arguments.output).await
-        }
-        ClientCommand::SignIn(command) => sign_in(&command.connect()?, command.command, command.arguments.output).await,
     }
 }
 
 impl<C: Subcommand> ApiCommand<C> {
-    fn connect(&self) -> anyhow::Result<Connection> {
-        Connection::open(&self.arguments.connection)
+    fn open(&self) -> anyhow::Result<Client> {
+        Client::open(&self.arguments)
     }
-}
-
-async fn observation(connection: &Connection, command: ObservationCommand, output: OutputFormat) -> anyhow::Result<()> {
-    let ObservationCommand::Requests { status, session, paging } = command;
-    let filters = filters(&[("status", status), ("session_id", session)]);
-    output.rows(REQUEST_COLUMNS, &connection.list("/api/observation-requests", &filters, paging.limit).await?)
-}
-
-async fn drift(connection: &Connection, command: DriftCommand, output: OutputFormat) -> anyhow::Result<()> {
-    match command {
-        DriftCommand::List(paging) => {
-            let filters = filters(&[("drift", Some("true".to_owned()))]);
-            output.rows(DRIFT_COLUMNS, &connection.list("/api/lablet-sessions", &filters, paging.limit).await?)
-        }
-        DriftCommand::Show { id } => {
-            let session = connection.get(&format!("/api/lablet-sessions/{id}")).await?;
-            let shown = [
-                "id",
-                "status",
-                "port_drift_detected",
-                "allocated_ports",
-                "observed_ports",
-                "port_drift",
-                "observed_at",
-            ];
-            output.one(&shown.iter().map(|name| ((*name).to_owned(), session[name].clone())).collect())
-        }
-    }
-}
-
-async fn event(connection: &Connection, command: EventCommand, output: OutputFormat) -> anyhow::Result<()> {
-    match command {
-        EventCommand::Show { id } => output.one(&connection.get(&format!("/api/events/{id}")).await?),
-        EventCommand::Follow { after } => connection.follow(after.as_deref()).await,
-    }
-}
-
-async fn sign_in(connection: &Connection, command: SignInCommand, output: OutputFormat) -> anyhow::Result<()> {
-    match command {
-        SignInCommand::List => {
-            let answer = connection.get("/api/sign-ins").await?;
-            output.rows(SIGN_IN_COLUMNS, answer["items"].as_array().map_or(&[], Vec::as_slice))
-        }
-        SignInCommand::End { id } => output.one(&connection.delete(&format!("/api/sign-ins/{id}")).await?),
-    }
-}
-
-async fn definition(connection: &Connection, command: DefinitionCommand, output: OutputFormat) -> anyhow::Result<()> {
-    match command {
-        DefinitionCommand::List(paging) => {
-            output.rows(DEFINITION_COLUMNS, &connection.list("/api/lablet-definitions", &[], paging.limit).await?)
-        }
-        DefinitionCommand::Show { id } => output.one(&connection.get(&format!("/api/lablet-definitions/{id}")).await?),
-        DefinitionCommand::Create { file } => {
-            output.one(&connection.post("/api/lablet-definitions", &read_json(&file)?).await?)
-        }
-        DefinitionCommand::Revise { id, file } => {
-            let path = format!("/api/lablet-definitions/{id}");
-            output.one(&connection.patch_newest(&path, &read_json(&file)?).await?)
-        }
-        DefinitionCommand::Recommend(arguments) => advice::recommend(connection, arguments, output).await,
-        DefinitionCommand::Explain(arguments) => advice::explain(connection, arguments, output).await,
-        DefinitionCommand::BackTest(arguments) => advice::back_test(connection, arguments, output).await,
-        DefinitionCommand::Observations { id, limit } => {
-            let path = format!("/api/lablet-definitions/{id}/resource-observations?limit={limit}");
-            let answer = connection.get(&path).await?;
-            match output {
-                OutputFormat::Table => {
-                    output.rows(AGGREGATE_COLUMNS, &aggregate_rows(&answer))?;
-                    output.rows(SESSION_OBSERVATION_COLUMNS, answer["sessions"].as_array().map_or(&[], Vec::as_slice))
-                }
-                OutputFormat::Json => output.one(&answer),
-                OutputFormat::Jsonl | OutputFormat::Csv => {
-                    output.rows(SESSION_OBSERVATION_COLUMNS, answer["sessions"].as_array().map_or(&[], Vec::as_slice))
-                }
-            }
-        }
-    }
-}
-
-async fn session(connection: &Connection, command: SessionCommand, output: OutputFormat) -> anyhow::Result<()> {
-    match command {
-        SessionCommand::List { status, definition, worker, paging } => {
-            let filters = filters(&[("status", status), ("definition_id", definition), ("worker_id", worker)]);
-            output.rows(SESSION_COLUMNS, &connection.list("/api/lablet-sessions", &filters, paging.limit).await?)
-        }
-        SessionCommand::Show { id } => output.one(&connection.get(&format!("/api/lablet-sessions/{id}")).await?),
-        SessionCommand::Events { id, paging } => {
-            let rows = connection.list(&format!("/api/lablet-sessions/{id}/events"), &[], paging.limit).await?;
-            output.rows(EVENT_COLUMNS, &rows)
-        }
-        SessionCommand::ExcludeEvidence { id, reason } => {
-            let path = format!("/api/lablet-sessions/{id}/evidence-exclusion");
-            output.one(&connection.post(&path, &json!({ "reason": reason })).await?)
-        }
-        SessionCommand::IncludeEvidence { id, reason } => {
-            let path = format!("/api/lablet-sessions/{id}/evidence-inclusion");
-            output.one(&connection.post(&path, &json!({ "reason": reason })).await?)
-        }
-        SessionCommand::Observe { id, wait } => {
-            let accepted = connection.post(&format!("/api/lablet-sessions/{id}/observe-resources"), &json!({})).await?;
-            if !wait {
-                return output.one(&accepted);
-            }
-            let request_id = accepted["request_id"].as_str().context("the answer names no request")?;
-            output.one(&connection.outcome(&id, request_id).await?)
-        }
-    }
-}
-
-async fn worker(connection: &Connection, command: WorkerCommand, output: OutputFormat) -> anyhow::Result<()> {
-    match command {
-        WorkerCommand::List(paging) => {
-            output.rows(WORKER_COLUMNS, &connection.list("/api/workers", &[], paging.limit).await?)
-        }
-        WorkerCommand::Show { id } => output.one(&connection.get(&format!("/api/workers/{id}")).await?),
-        WorkerCommand::Register { file } => output.one(&connection.post("/api/workers", &read_json(&file)?).await?),
-    }
-}
-
-fn filters(given: &[(&'static str, Option<String>)]) -> Vec<(&'static str, String)> {
-    given.iter().filter_map(|(name, value)| value.clone().map(|value| (*name, value))).collect()
 }
 
 fn read_json(file: &str) -> anyhow::Result<Value> {
@@ -350,103 +218,4 @@ fn read_text(file: &str) -> anyhow::Result<String> {
         return std::io::read_to_string(std::io::stdin()).context("standard input cannot be read");
     }
     std::fs::read_to_string(file).with_context(|| format!("{file} cannot be read"))
-}
-
-/// The aggregate of a definition as rows: one a quantity.
-fn aggregate_rows(answer: &Value) -> Vec<Value> {
-    ["cpu_cores", "memory_mb", "storage_mb", "node_count"]
-        .iter()
-        .map(|quantity| {
-            let aggregate = &answer["aggregate"][quantity];
-            json!({ "quantity": quantity, "max": aggregate["max"], "avg": aggregate["avg"], "latest": aggregate["latest"] })
-        })
-        .collect()
-}
-
-const SIGN_IN_COLUMNS: &[Column] = &[
-    column("ID", "/id"),
-    column("NAME", "/name"),
-    column("ROLE", "/role"),
-    column("SIGNED IN BY", "/signed_in_by"),
-    column("FROM", "/address"),
-    column("SIGNED IN AT", "/signed_in_at"),
-    column("LAST USED AT", "/last_used_at"),
-];
-const DEFINITION_COLUMNS: &[Column] = &[
-    column("ID", "/id"),
-    column("NAME", "/name"),
-    column("VERSION", "/version"),
-    column("REVISION", "/revision"),
-    column("CORES", "/resource_requirements/cpu_cores"),
-    column("MEMORY GB", "/resource_requirements/memory_gb"),
-    column("STORAGE GB", "/resource_requirements/storage_gb"),
-    column("OBSERVATIONS", "/observations/observation_count"),
-    column("DRIFTED SESSIONS", "/observations/drift_sessions"),
-];
-const AGGREGATE_COLUMNS: &[Column] =
-    &[column("QUANTITY", "/quantity"), column("MAX", "/max"), column("AVERAGE", "/avg"), column("LATEST", "/latest")];
-const SESSION_OBSERVATION_COLUMNS: &[Column] = &[
-    column("SESSION", "/session_id"),
-    column("OBSERVED AT", "/observed_at"),
-    column("CORES", "/cpu_cores"),
-    column("MEMORY MB", "/memory_mb"),
-    column("STORAGE MB", "/storage_mb"),
-    column("NODES", "/node_count"),
-    column("DRIFT", "/port_drift_detected"),
-];
-const SESSION_COLUMNS: &[Column] = &[
-    column("ID", "/id"),
-    column("DEFINITION", "/definition_id"),
-    column("VERSION", "/definition_version"),
-    column("STATUS", "/status"),
-    column("WORKER", "/worker_id"),
-    column("OBSERVATIONS", "/observation_count"),
-    column("DRIFT", "/port_drift_detected"),
-    column("UPDATED AT", "/updated_at"),
-];
-const DRIFT_COLUMNS: &[Column] = &[
-    column("ID", "/id"),
-    column("DEFINITION", "/definition_id"),
-    column("STATUS", "/status"),
-    column("ADDED", "/port_drift/added"),
-    column("REMOVED", "/port_drift/removed"),
-    column("CHANGED", "/port_drift/changed"),
-    column("OBSERVED AT", "/observed_at"),
-];
-const EVENT_COLUMNS: &[Column] = &[
-    column("SEQUENCE", "/sequence"),
-    column("TYPE", "/type"),
-    column("RECORDED AT", "/recorded_at"),
-    column("ACTOR", "/actor"),
-    column("EVENT ID", "/event_id"),
-];
-const REQUEST_COLUMNS: &[Column] = &[
-    column("REQUEST", "/request_id"),
-    column("SESSION", "/session_id"),
-    column("REQUESTED BY", "/requested_by"),
-    column("REQUESTED AT", "/requested_at"),
-    column("OUTCOME", "/outcome"),
-    column("REASON", "/reason"),
-];
-const WORKER_COLUMNS: &[Column] = &[
-    column("ID", "/id"),
-    column("NAME", "/name"),
-    column("ADDRESS", "/address"),
-    column("CORES", "/capacity/cpu_cores"),
-    column("MEMORY GB", "/capacity/memory_gb"),
-    column("NODES", "/capacity/max_nodes"),
-];
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_aggregate_becomes_a_row_a_quantity() {
-        let answer =
-            json!({"aggregate": {"cpu_cores": {"max": 2.0, "avg": 1.5, "latest": 2.0}, "memory_mb": {"max": null}}});
-        let rows = aggregate_rows(&answer);
-        assert_eq!(rows[0], json!({"quantity": "cpu_cores", "max": 2.0, "avg": 1.5, "latest": 2.0}));
-        assert_eq!(rows[1]["max"], Value::Null);
-    }
 }

@@ -2,11 +2,12 @@
 
 pub(crate) mod analysts;
 mod backup;
-mod dead_letters;
+pub(crate) mod dead_letters;
 mod doctor;
 mod manifest;
 mod postgres_client;
 mod progress;
+mod rebuild;
 mod republish;
 mod restore;
 mod streams;
@@ -18,17 +19,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use bus::clock::Clock;
 use bus::{Backoff, StreamBounds};
 use clap::{Args, Subcommand};
 use projections::ReadModel;
-use projections::rebuild::RebuildOptions;
 use sqlx::migrate::Migrator;
 
 use crate::configuration::{BusArguments, DatabaseArguments, StoresArguments};
-use crate::roles::Store;
 use crate::secret::Secret;
-use crate::shutdown;
 use crate::terminal::say;
 
 /// How long a database that is starting is waited for.
@@ -120,12 +117,7 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
                 "all" => ReadModel::ALL.to_vec(),
                 name => vec![name.parse::<ReadModel>()?],
             };
-            let store = Store::open(&database.url()?, &Clock::system())?;
-            let cancelled = shutdown::on_signal()?;
-            for model in models {
-                let report = store.projections().rebuild(model, RebuildOptions::default(), &cancelled).await?;
-                say(&format!("{model} was rebuilt from {} events, to {}", report.events, report.position))?;
-            }
+            rebuild::run(&models, &database.url()?).await?;
         }
         OperationCommand::Verify { stores, rows } => return verification::run(stores, rows).await,
         OperationCommand::Doctor(arguments) => return doctor::run(*arguments).await,

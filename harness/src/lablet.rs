@@ -11,7 +11,7 @@ use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::{Child, Command};
 
 /// How long a start may take: a cluster is made on the first one.
@@ -55,6 +55,17 @@ pub struct Refused {
     pub status: StatusCode,
     /// The problem document.
     pub problem: Value,
+}
+
+/// What a command of the executable did.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its exit code.
+    pub code: i32,
+    /// Its standard output.
+    pub out: String,
+    /// Its standard error.
+    pub complaint: String,
 }
 
 /// A running `lablet up` with a data folder of its own.
@@ -156,11 +167,37 @@ impl Lablet {
     }
 
     async fn output(&self, arguments: &[&str]) -> anyhow::Result<Output> {
-        let mut command = Command::new(&self.options.program);
-        command.args(arguments).env("LABLET_DATA_DIR", self.data_dir()).stdin(Stdio::null()).kill_on_drop(true);
-        Ok(tokio::time::timeout(Duration::from_secs(120), command.output())
+        Ok(tokio::time::timeout(Duration::from_secs(120), self.command(arguments).output())
             .await
             .with_context(|| format!("lablet {arguments:?} did not end"))??)
+    }
+
+    /// Another command of the executable on the same data folder, to be started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.options.program);
+        command.args(arguments).env("LABLET_DATA_DIR", self.data_dir()).stdin(Stdio::null()).kill_on_drop(true);
+        command
+    }
+
+    /// The same with this on standard input: exit code, standard output and standard error, each for itself.
+    ///
+    /// # Errors
+    /// As [`Lablet::run`].
+    pub async fn answer(&self, arguments: &[&str], input: &str) -> anyhow::Result<Answer> {
+        let mut command = self.command(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn()?;
+        let mut stdin = process.stdin.take().context("it has no standard input")?;
+        stdin.write_all(input.as_bytes()).await?;
+        drop(stdin);
+        let output = tokio::time::timeout(Duration::from_secs(120), process.wait_with_output())
+            .await
+            .with_context(|| format!("lablet {arguments:?} did not end"))??;
+        Ok(Answer {
+            code: output.status.code().context("it was ended by a signal")?,
+            out: String::from_utf8(output.stdout)?,
+            complaint: String::from_utf8(output.stderr)?,
+        })
     }
 
     /// A request with the key or token that its path needs.

@@ -22,7 +22,7 @@ pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Vio
 pub use self::crowd::Crowd;
 pub use self::generators::{ClientAccess, Generators};
 pub use self::lablet::people::sign_in_by_link;
-pub use self::lablet::{Lablet, LabletOptions, Refused, install_tls};
+pub use self::lablet::{Answer, Lablet, LabletOptions, Refused, install_tls};
 pub use self::oidc_provider::{Consent, OidcProvider};
 pub use self::python::{build_site, python, python_of_documents, python_with_its_packages};
 pub use self::schemathesis::{schemathesis, validate_notices};

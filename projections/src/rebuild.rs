@@ -23,6 +23,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::Projections;
+use crate::checkpoint::{Checkpoint, Tables};
 use crate::read_models::ReadModel;
 use crate::writer::BatchError;
 
@@ -158,6 +159,22 @@ impl Projections {
         self.drop_retired(model, token).await?;
         tracing::info!(projection = model.name(), %position, events, swapped, "read model rebuilt");
         Ok(RebuildReport { read_model: model, events, position, swapped, differing_tables })
+    }
+
+    /// How far the rebuild of a read model has come that is under way or was interrupted; none where there is none.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn rebuilt_to(&self, model: ReadModel) -> sqlx::Result<Option<Position>> {
+        let schema = Tables::Next.schema(model);
+        let exists: bool = sqlx::query_scalar("SELECT to_regclass($1) IS NOT NULL")
+            .bind(format!("{schema}.checkpoint"))
+            .fetch_one(&self.reads)
+            .await?;
+        if !exists {
+            return Ok(None);
+        }
+        Ok(Some(Checkpoint::read(&self.reads, &schema).await?.position))
     }
 
     async fn step_of_rebuild(

@@ -5,16 +5,26 @@ use advice::recommendation::ResourceRecommendation;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use domain::resource::Resource;
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::connection::Connection;
-use super::output::{Column, OutputFormat, column};
-use super::{Paging, filters, read_json, read_text};
+use super::connection::Parameters;
+use super::output::{Column, OutputFormat, column, wide_column};
+use super::{Client, Paging, Since, example, read_json, read_text};
 
 /// Which advice about a definition.
 #[derive(Debug, Args)]
 pub(crate) struct AdviceArguments {
+    /// The definition.
     id: String,
+    #[command(flatten)]
+    filters: AdviceFilters,
+    #[command(flatten)]
+    since: Since,
+}
+
+#[derive(Debug, Args, Serialize)]
+struct AdviceFilters {
     /// The share of future sessions to cover, e.g. 0.95; that of the policy unless stated.
     #[arg(long)]
     promise: Option<f64>,
@@ -25,7 +35,16 @@ pub(crate) struct AdviceArguments {
 
 #[derive(Debug, Args)]
 pub(crate) struct BackTestArguments {
+    /// The definition.
     id: String,
+    #[command(flatten)]
+    size: BackTestSize,
+    #[command(flatten)]
+    since: Since,
+}
+
+#[derive(Debug, Args, Serialize)]
+struct BackTestSize {
     /// Whole cores; as configured unless stated.
     #[arg(long)]
     cpu_cores: Option<u32>,
@@ -36,18 +55,22 @@ pub(crate) struct BackTestArguments {
     #[arg(long)]
     storage_gb: Option<u32>,
     /// Whether what sessions needed while booting counts: true or false; as the policy says unless stated.
-    #[arg(long)]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
     include_boot: Option<bool>,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TopologyCommand {
-    /// How large a lab of a topology must be: a CML topology in YAML, or a list of nodes in JSON (`-` for standard input).
+    /// How large a lab of a topology must be.
+    #[command(after_long_help = example::help(&example::TOPOLOGY))]
     Size {
+        /// A file with a CML topology in YAML, or a list of nodes in JSON, `-` for standard input.
         file: String,
         /// The share of future sessions to cover, e.g. 0.95; that of the default policy unless stated.
         #[arg(long)]
         promise: Option<f64>,
+        #[command(flatten)]
+        since: Since,
     },
 }
 
@@ -55,15 +78,23 @@ pub(crate) enum TopologyCommand {
 pub(crate) enum AdviceCommand {
     /// Whether advice held: what was promised beside what was achieved.
     Score {
-        /// Of this definition.
-        #[arg(long)]
-        definition: Option<String>,
-        /// cpu_cores, memory_mb or storage_mb.
-        #[arg(long)]
-        resource: Option<String>,
+        #[command(flatten)]
+        filters: ScoreFilters,
+        #[command(flatten)]
+        since: Since,
     },
     /// The policy by which advice is given and applied.
     Policy(PolicyArguments),
+}
+
+#[derive(Debug, Args, Serialize)]
+pub(crate) struct ScoreFilters {
+    /// Of this definition: of its newest 1,000 sessions.
+    #[arg(long = "definition")]
+    definition_id: Option<String>,
+    /// Of this resource: cpu_cores, memory_mb or storage_mb.
+    #[arg(long)]
+    resource: Option<String>,
 }
 
 #[derive(Debug, Args)]
@@ -79,9 +110,10 @@ pub(crate) struct PolicyArguments {
 pub(crate) enum PolicyCommand {
     /// Show the policy.
     Show,
-    /// Set the policy from a JSON file with what differs from the usual one, `null` to give it up (`-` for standard input).
-    /// Needs the role admin.
+    /// Set the policy. Needs the role admin.
+    #[command(after_long_help = example::help(&example::POLICY))]
     Set {
+        /// A JSON file with what differs from the usual policy, or `null` to give it up; `-` for standard input.
         file: String,
         /// Why.
         #[arg(long)]
@@ -92,69 +124,96 @@ pub(crate) enum PolicyCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProposalCommand {
     /// List proposals, newest first.
-    List {
-        /// open, claimed, applied, failed, dismissed or superseded.
-        #[arg(long)]
-        status: Option<String>,
-        #[arg(long)]
-        definition: Option<String>,
-        #[command(flatten)]
-        paging: Paging,
-    },
+    List(ProposalList),
     /// Show one proposal with its life.
-    Show { id: String },
+    Show {
+        /// The proposal.
+        id: String,
+        #[command(flatten)]
+        since: Since,
+    },
     /// Take care of a proposal: it changes no more.
     Claim {
+        /// The proposal.
         id: String,
+        /// Why.
         #[arg(long)]
         reason: Option<String>,
     },
     /// Make a revision of a proposal, where the policy lets your role.
     Apply {
+        /// The proposal.
         id: String,
+        /// Why.
         #[arg(long)]
         reason: Option<String>,
     },
     /// Say that a claimed proposal could not be applied.
     Fail {
+        /// The proposal.
         id: String,
+        /// Why.
         #[arg(long)]
         reason: String,
     },
     /// Say that a proposal is not wanted.
     Dismiss {
+        /// The proposal.
         id: String,
+        /// Why.
         #[arg(long)]
         reason: String,
     },
     /// Write the revised definition as YAML, or what changes of it as a JSON patch (RFC 6902), to standard output.
     Export {
+        /// The proposal.
         id: String,
+        /// What it is written as.
         #[arg(long, value_enum, default_value_t = ExportFormat::Yaml)]
         format: ExportFormat,
+        #[command(flatten)]
+        since: Since,
     },
 }
 
+/// Which proposals.
+#[derive(Debug, Args)]
+pub(crate) struct ProposalList {
+    #[command(flatten)]
+    filters: ProposalFilters,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+#[derive(Debug, Args, Serialize)]
+struct ProposalFilters {
+    /// In this state: open, claimed, applied, failed, dismissed or superseded.
+    #[arg(long)]
+    status: Option<String>,
+    /// Of this definition.
+    #[arg(long = "definition")]
+    definition_id: Option<String>,
+}
+
 /// What a proposal is written as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub(crate) enum ExportFormat {
+    /// The revised definition, as YAML.
     Yaml,
+    /// What changes of the definition, as a JSON patch.
     JsonPatch,
 }
 
-pub(super) async fn recommend(
-    connection: &Connection,
-    arguments: AdviceArguments,
-    output: OutputFormat,
-) -> anyhow::Result<()> {
-    let AdviceArguments { id, promise, as_of } = arguments;
-    let query = filters(&[("promise", promise.map(|promise| promise.to_string())), ("as_of", as_of)]);
-    let answer = connection.get_with(&format!("/api/lablet-definitions/{id}/recommendation"), &query).await?;
-    show_recommendation(&answer, output)
+pub(super) async fn recommend(client: &Client, arguments: AdviceArguments) -> anyhow::Result<()> {
+    let AdviceArguments { id, filters, since } = arguments;
+    let path = format!("/api/lablet-definitions/{id}/recommendation");
+    let answer = client.connection.get_with(&path, &Parameters::new(&filters)?.and(&since)?).await?;
+    show_recommendation(&answer, client.output)
 }
 
 fn show_recommendation(answer: &Value, output: OutputFormat) -> anyhow::Result<()> {
-    if output == OutputFormat::Json {
+    if output.is_document() {
         return output.one(answer);
     }
     output.rows(SIZE_COLUMNS, &size_rows(answer))?;
@@ -192,16 +251,12 @@ fn size_rows(answer: &Value) -> Vec<Value> {
     Resource::ALL.into_iter().map(row).collect()
 }
 
-pub(super) async fn explain(
-    connection: &Connection,
-    arguments: AdviceArguments,
-    output: OutputFormat,
-) -> anyhow::Result<()> {
-    let AdviceArguments { id, promise, as_of } = arguments;
-    let query = filters(&[("promise", promise.map(|promise| promise.to_string())), ("as_of", as_of)]);
+pub(super) async fn explain(client: &Client, arguments: AdviceArguments) -> anyhow::Result<()> {
+    let AdviceArguments { id, filters, since } = arguments;
     let path = format!("/api/lablet-definitions/{id}/recommendation/explanation");
-    let answer = connection.get_with(&path, &query).await?;
-    if output == OutputFormat::Json {
+    let answer = client.connection.get_with(&path, &Parameters::new(&filters)?.and(&since)?).await?;
+    let output = client.output;
+    if output.is_document() {
         return output.one(&answer);
     }
     let rows: Vec<Value> = Resource::ALL
@@ -225,24 +280,15 @@ pub(super) async fn explain(
             })
         })
         .collect();
-    if output == OutputFormat::Table { output.rows(READING_COLUMNS, &readings) } else { Ok(()) }
+    if output.is_for_people() { output.rows(READING_COLUMNS, &readings) } else { Ok(()) }
 }
 
-pub(super) async fn back_test(
-    connection: &Connection,
-    arguments: BackTestArguments,
-    output: OutputFormat,
-) -> anyhow::Result<()> {
-    let BackTestArguments { id, cpu_cores, memory_gb, storage_gb, include_boot } = arguments;
-    let text = |number: Option<u32>| number.map(|number| number.to_string());
-    let asked = [
-        ("cpu_cores", text(cpu_cores)),
-        ("memory_gb", text(memory_gb)),
-        ("storage_gb", text(storage_gb)),
-        ("include_boot", include_boot.map(|included| included.to_string())),
-    ];
-    let answer = connection.get_with(&format!("/api/lablet-definitions/{id}/back-test"), &filters(&asked)).await?;
-    if output == OutputFormat::Json {
+pub(super) async fn back_test(client: &Client, arguments: BackTestArguments) -> anyhow::Result<()> {
+    let BackTestArguments { id, size, since } = arguments;
+    let path = format!("/api/lablet-definitions/{id}/back-test");
+    let answer = client.connection.get_with(&path, &Parameters::new(&size)?.and(&since)?).await?;
+    let output = client.output;
+    if output.is_document() {
         return output.one(&answer);
     }
     let rows: Vec<Value> = Resource::ALL.into_iter().map(|resource| named(resource, &answer["resources"])).collect();
@@ -257,38 +303,31 @@ fn named(resource: Resource, resources: &Value) -> Value {
     row
 }
 
-pub(super) async fn topology(
-    connection: &Connection,
-    command: TopologyCommand,
-    output: OutputFormat,
-) -> anyhow::Result<()> {
-    let TopologyCommand::Size { file, promise } = command;
+pub(super) async fn topology(client: &Client, command: TopologyCommand) -> anyhow::Result<()> {
+    let TopologyCommand::Size { file, promise, since } = command;
     let text = read_text(&file)?;
     let media_type = if text.trim_start().starts_with('{') { "application/json" } else { "application/yaml" };
-    let query = filters(&[("promise", promise.map(|promise| promise.to_string()))]);
-    let answer = connection.post_as("/api/topology-recommendations", &query, media_type, text).await?;
-    show_recommendation(&answer, output)
+    let asked = Parameters::new(&[("promise", promise)])?.and(&since)?;
+    let answer = client.connection.post_as("/api/topology-recommendations", &asked, media_type, text).await?;
+    show_recommendation(&answer, client.output)
 }
 
-pub(super) async fn advice(
-    connection: &Connection,
-    command: AdviceCommand,
-    output: OutputFormat,
-) -> anyhow::Result<()> {
+pub(super) async fn advice(client: &Client, command: AdviceCommand) -> anyhow::Result<()> {
     match command {
-        AdviceCommand::Score { definition, resource } => {
-            let query = filters(&[("definition_id", definition), ("resource", resource)]);
-            let answer = connection.get_with("/api/advice-score", &query).await?;
+        AdviceCommand::Score { filters, since } => {
+            let asked = Parameters::new(&filters)?.and(&since)?;
+            let answer = client.connection.get_with("/api/advice-score", &asked).await?;
             let rows = |part: &str| answer[part].as_array().cloned().unwrap_or_default();
-            match output {
-                OutputFormat::Table => {
-                    output.rows(SCORE_COLUMNS, &rows("totals"))?;
-                    output.rows(SCORE_BY_SESSIONS_COLUMNS, &rows("by_sessions"))?;
-                    output.rows(MISS_COLUMNS, &rows("misses"))
-                }
-                OutputFormat::Json => output.one(&answer),
-                OutputFormat::Jsonl | OutputFormat::Csv => output.rows(SCORE_BY_SESSIONS_COLUMNS, &rows("by_sessions")),
+            let output = client.output;
+            if output.is_document() {
+                return output.one(&answer);
             }
+            if !output.is_for_people() {
+                return output.rows(SCORE_BY_SESSIONS_COLUMNS, &rows("by_sessions"));
+            }
+            output.rows(SCORE_COLUMNS, &rows("totals"))?;
+            output.rows(SCORE_BY_SESSIONS_COLUMNS, &rows("by_sessions"))?;
+            output.rows(MISS_COLUMNS, &rows("misses"))
         }
         AdviceCommand::Policy(PolicyArguments { definition, command }) => {
             let path = match definition {
@@ -296,36 +335,27 @@ pub(super) async fn advice(
                 None => "/api/advice-policy".to_owned(),
             };
             match command.unwrap_or(PolicyCommand::Show) {
-                PolicyCommand::Show => output.one(&connection.get(&path).await?),
+                PolicyCommand::Show => client.output.one(&client.connection.get(&path).await?),
                 PolicyCommand::Set { file, reason } => {
                     let body = json!({ "policy": read_json(&file)?, "reason": reason });
-                    output.one(&connection.put_newest(&path, &body).await?)
+                    client.output.one(&client.connection.put_newest(&path, &body).await?)
                 }
             }
         }
     }
 }
 
-pub(super) async fn proposal(
-    connection: &Connection,
-    command: ProposalCommand,
-    output: OutputFormat,
-) -> anyhow::Result<()> {
+pub(super) async fn proposal(client: &Client, command: ProposalCommand) -> anyhow::Result<()> {
+    let path = |id: &str| format!("/api/proposals/{id}");
     let (id, step, reason) = match command {
-        ProposalCommand::List { status, definition, paging } => {
-            let filters = filters(&[("status", status), ("definition_id", definition)]);
-            let rows = connection.list("/api/proposals", &filters, paging.limit).await?;
-            return output.rows(PROPOSAL_COLUMNS, &rows);
+        ProposalCommand::List(ProposalList { filters, paging }) => {
+            return client.list(PROPOSAL_COLUMNS, "/api/proposals", &paging.with(&filters)?, &paging.limit).await;
         }
-        ProposalCommand::Show { id } => {
-            return output.one(&connection.get(&format!("/api/proposals/{id}")).await?);
-        }
-        ProposalCommand::Export { id, format } => {
-            let format = match format {
-                ExportFormat::Yaml => "yaml",
-                ExportFormat::JsonPatch => "json_patch",
-            };
-            return output.file(&connection.get_text(&format!("/api/proposals/{id}/export?format={format}")).await?);
+        ProposalCommand::Show { id, since } => return client.show(&path(&id), &Parameters::new(&since)?).await,
+        ProposalCommand::Export { id, format, since } => {
+            let asked = Parameters::new(&[("format", format)])?.and(&since)?;
+            let file = client.connection.get_text(&format!("{}/export", path(&id)), &asked).await?;
+            return client.output.file(&file);
         }
         ProposalCommand::Claim { id, reason } => (id, "claim", reason),
         ProposalCommand::Apply { id, reason } => (id, "apply", reason),
@@ -334,8 +364,7 @@ pub(super) async fn proposal(
     };
     let mut body = Map::new();
     body.extend(reason.map(|reason| ("reason".to_owned(), reason.into())));
-    let proposal = format!("/api/proposals/{id}");
-    output.one(&connection.post_newest(&proposal, step, &Value::Object(body)).await?)
+    client.output.one(&client.connection.post_newest(&path(&id), step, &Value::Object(body)).await?)
 }
 
 const SIZE_COLUMNS: &[Column] = &[
@@ -403,7 +432,7 @@ const MISS_COLUMNS: &[Column] = &[
     column("NEEDED", "/demand"),
     column("ENDED AT", "/ended_at"),
 ];
-const PROPOSAL_COLUMNS: &[Column] = &[
+pub(super) const PROPOSAL_COLUMNS: &[Column] = &[
     column("ID", "/proposal_id"),
     column("DEFINITION", "/definition_id"),
     column("STATUS", "/status"),
@@ -418,6 +447,11 @@ const PROPOSAL_COLUMNS: &[Column] = &[
     column("SESSIONS", "/sessions"),
     column("HELD", "/verification/held"),
     column("OPENED AT", "/opened_at"),
+    wide_column("OPENED BY", "/opened_by"),
+    wide_column("CLAIMED BY", "/claimed_by"),
+    wide_column("ENDED BY", "/ended_by"),
+    wide_column("ENDED AT", "/ended_at"),
+    wide_column("REVISION", "/revision"),
 ];
 
 #[cfg(test)]

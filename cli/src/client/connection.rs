@@ -4,17 +4,21 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use bytes::Bytes;
 use clap::Args;
-use futures_util::StreamExt as _;
-use reqwest::header::LOCATION;
+use reqwest::header::{CONTENT_TYPE, HeaderMap, IF_MATCH, LINK, LOCATION};
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
+use serde::Serialize;
 use serde_json::Value;
 
+use crate::exit::{ExitStatus, Failure};
 use crate::ready::Ready;
 use crate::secret::Secret;
 
 /// Most rows that the API gives at once.
 const PAGE: usize = 200;
+/// Most pages of a list.
+const MOST_PAGES: usize = 5_000;
 /// How long an answer may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// How long `--wait` waits for the outcome of a request.
@@ -79,26 +83,37 @@ impl Connection {
     }
 
     async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Value> {
-        let response = self.sent(request.timeout(TIMEOUT)).await?;
-        let status = response.status();
-        let body = response.bytes().await.context("the answer broke off")?;
-        if status.is_success() {
-            return serde_json::from_slice(&body).context("the answer is no JSON document");
-        }
-        bail!("{}", problem(status, &body));
+        let (_, body) = self.body(request).await?;
+        serde_json::from_slice(&body).context("the answer is no JSON document")
     }
 
-    /// The answer, unless it sends the client elsewhere.
+    /// The headers and the body of a successful answer.
+    async fn body(&self, request: RequestBuilder) -> anyhow::Result<(HeaderMap, Bytes)> {
+        let response = self.sent(request.timeout(TIMEOUT)).await?;
+        let headers = response.headers().clone();
+        let broke_off = || Failure::new(ExitStatus::Unavailable, "the answer broke off");
+        Ok((headers, response.bytes().await.with_context(broke_off)?))
+    }
+
+    /// The answer, unless it is an error or sends the client elsewhere.
     async fn sent(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response =
-            request.send().await.with_context(|| format!("the gateway at {} cannot be reached", self.url))?;
-        if response.status().is_redirection() {
+        let unreachable =
+            || Failure::new(ExitStatus::Unavailable, format!("the gateway at {} cannot be reached", self.url));
+        let response = request.send().await.map_err(reqwest::Error::without_url).with_context(unreachable)?;
+        let status = response.status();
+        if status.is_redirection() {
             let location = response.headers().get(LOCATION).and_then(|location| location.to_str().ok());
             let location = location.unwrap_or("nowhere").escape_debug();
             bail!(
                 "{} redirects to {location}, which is not followed with a token; give that address as --url",
                 self.url
             );
+        }
+        if !status.is_success() {
+            let body = tokio::time::timeout(TIMEOUT, response.bytes()).await;
+            // Without its body, the status says what is known.
+            let body = body.ok().and_then(Result::ok).unwrap_or_default();
+            return Err(Failure::new(ExitStatus::from_answer(status), problem(status, &body)).into());
         }
         Ok(response)
     }
@@ -109,33 +124,23 @@ impl Connection {
     }
 
     /// One thing, asked for with these parameters.
-    pub(crate) async fn get_with(&self, path: &str, query: &[(&'static str, String)]) -> anyhow::Result<Value> {
-        self.answer(self.request(Method::GET, path)?.query(query)).await
+    pub(crate) async fn get_with(&self, path: &str, parameters: &Parameters) -> anyhow::Result<Value> {
+        self.answer(self.request(Method::GET, path)?.query(&parameters.0)).await
     }
 
     /// A file.
-    pub(crate) async fn get_text(&self, path: &str) -> anyhow::Result<String> {
-        let response = self.sent(self.request(Method::GET, path)?.timeout(TIMEOUT)).await?;
-        let status = response.status();
-        let body = response.bytes().await.context("the answer broke off")?;
-        if !status.is_success() {
-            bail!("{}", problem(status, &body));
-        }
+    pub(crate) async fn get_text(&self, path: &str, parameters: &Parameters) -> anyhow::Result<String> {
+        let (_, body) = self.body(self.request(Method::GET, path)?.query(&parameters.0)).await?;
         String::from_utf8(body.into()).context("the answer is no text")
     }
 
     /// Up to `limit` rows, page by page.
-    pub(crate) async fn list(
-        &self,
-        path: &str,
-        filters: &[(&str, String)],
-        limit: usize,
-    ) -> anyhow::Result<Vec<Value>> {
+    pub(crate) async fn list(&self, path: &str, parameters: &Parameters, limit: usize) -> anyhow::Result<Rows> {
         let mut rows = Vec::new();
         let mut cursor: Option<String> = None;
-        while rows.len() < limit {
+        for _ in 0..MOST_PAGES {
             let page_size = (limit - rows.len()).min(PAGE);
-            let mut request = self.request(Method::GET, path)?.query(filters).query(&[("limit", page_size)]);
+            let mut request = self.request(Method::GET, path)?.query(&parameters.0).query(&[("limit", page_size)]);
             if let Some(cursor) = &cursor {
                 request = request.query(&[("cursor", cursor)]);
             }
@@ -143,11 +148,31 @@ impl Connection {
             let items = page["items"].as_array_mut().map(std::mem::take).context("the answer has no items")?;
             rows.extend(items);
             cursor = page["next_cursor"].as_str().map(str::to_owned);
-            if cursor.is_none() {
-                break;
+            if cursor.is_none() || rows.len() >= limit {
+                return Ok(Rows { rows, has_more: cursor.is_some() });
             }
         }
-        Ok(rows)
+        bail!("the list has more than {MOST_PAGES} pages")
+    }
+
+    /// Up to `limit` notices in the order of the log, batch by batch.
+    pub(crate) async fn notices(&self, parameters: &Parameters, limit: usize) -> anyhow::Result<Rows> {
+        let mut rows: Vec<Value> = Vec::new();
+        let mut parameters = parameters.clone();
+        for _ in 0..MOST_PAGES {
+            let batch_size = (limit - rows.len()).min(PAGE);
+            let request = self.request(Method::GET, "/api/events")?.query(&parameters.0);
+            let (headers, body) = self.body(request.query(&[("limit", batch_size)])).await?;
+            let batch: Vec<Value> = serde_json::from_slice(&body).context("the answer is no batch of notices")?;
+            let has_more = headers.contains_key(LINK);
+            let last = batch.last().map(|notice| notice["position"].clone());
+            rows.extend(batch);
+            match last {
+                Some(Value::String(last)) if has_more && rows.len() < limit => parameters.set("after", last),
+                _ => return Ok(Rows { rows, has_more }),
+            }
+        }
+        bail!("the log has more than {MOST_PAGES} batches")
     }
 
     /// Posts a document. Each invocation is a command of its own.
@@ -159,24 +184,25 @@ impl Connection {
     pub(crate) async fn post_as(
         &self,
         path: &str,
-        query: &[(&'static str, String)],
+        parameters: &Parameters,
         media_type: &'static str,
         text: String,
     ) -> anyhow::Result<Value> {
-        self.answer(self.request(Method::POST, path)?.query(query).header("content-type", media_type).body(text)).await
+        let request = self.request(Method::POST, path)?.query(&parameters.0);
+        self.answer(request.header(CONTENT_TYPE, media_type).body(text)).await
     }
 
     /// Takes a step with the newest version of a thing; refused when somebody else takes one meanwhile.
     pub(crate) async fn post_newest(&self, path: &str, step: &str, body: &Value) -> anyhow::Result<Value> {
         let etag = self.etag(path).await?;
-        let request = self.request(Method::POST, &format!("{path}/{step}"))?.header("if-match", etag);
+        let request = self.request(Method::POST, &format!("{path}/{step}"))?.header(IF_MATCH, etag);
         self.answer(request.json(body)).await
     }
 
     /// Puts another in the place of the newest version of a thing; refused when somebody else does so meanwhile.
     pub(crate) async fn put_newest(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let etag = self.etag(path).await?;
-        self.answer(self.request(Method::PUT, path)?.header("if-match", etag).json(body)).await
+        self.answer(self.request(Method::PUT, path)?.header(IF_MATCH, etag).json(body)).await
     }
 
     async fn etag(&self, path: &str) -> anyhow::Result<String> {
@@ -191,55 +217,75 @@ impl Connection {
     /// Changes the newest version of a thing; refused when somebody else changes it meanwhile.
     pub(crate) async fn patch_newest(&self, path: &str, body: &Value) -> anyhow::Result<Value> {
         let etag = self.etag(path).await?;
-        self.answer(self.request(Method::PATCH, path)?.header("if-match", etag).json(body)).await
+        self.answer(self.request(Method::PATCH, path)?.header(IF_MATCH, etag).json(body)).await
     }
 
     /// Waits until a request for an observation has its outcome.
     pub(crate) async fn outcome(&self, session: &str, request_id: &str) -> anyhow::Result<Value> {
+        let of_session = Parameters::new(&[("session_id", session)])?;
         let wait = async {
             loop {
-                let filters = [("session_id", session.to_owned())];
-                let rows = self.list("/api/observation-requests", &filters, PAGE).await?;
-                let row = rows.into_iter().find(|row| row["request_id"] == request_id);
+                let listed = self.list("/api/observation-requests", &of_session, PAGE).await?;
+                let row = listed.rows.into_iter().find(|row| row["request_id"] == request_id);
                 if let Some(row) = row.filter(|row| row["outcome"] != "open") {
                     return anyhow::Ok(row);
                 }
                 tokio::time::sleep(Duration::from_millis(250)).await;
             }
         };
-        tokio::time::timeout(OUTCOME_TIMEOUT, wait).await.with_context(|| {
-            format!(
+        tokio::time::timeout(OUTCOME_TIMEOUT, wait).await.map_err(|_| {
+            let text = format!(
                 "request {request_id} is still open after {} s; is a controller running?",
                 OUTCOME_TIMEOUT.as_secs()
-            )
+            );
+            Failure::new(ExitStatus::NotAchieved, text)
         })?
     }
 
-    /// Prints the data of server-sent events, one a line, until the stream ends or the process is interrupted.
-    pub(crate) async fn follow(&self, after: Option<&str>) -> anyhow::Result<()> {
-        let mut request = self.request(Method::GET, "/api/stream")?;
+    /// Opens the stream of events, after a position or from now on.
+    pub(super) async fn open_stream(&self, parameters: &Parameters, after: Option<&str>) -> anyhow::Result<Response> {
+        let mut request = self.request(Method::GET, "/api/stream")?.query(&parameters.0);
         if let Some(after) = after {
             request = request.header("last-event-id", after);
         }
-        let response = self.sent(request).await?;
-        let status = response.status();
-        if !status.is_success() {
-            bail!("{}", problem(status, &response.bytes().await?));
-        }
-        let mut chunks = response.bytes_stream();
-        let mut lines = Vec::new();
-        while let Some(chunk) = chunks.next().await {
-            lines.extend_from_slice(&chunk.context("the stream broke off")?);
-            while let Some(end) = lines.iter().position(|byte| *byte == b'\n') {
-                let line: Vec<u8> = lines.drain(..=end).collect();
-                if let Some(data) = String::from_utf8_lossy(&line).trim_end().strip_prefix("data:") {
-                    use std::io::Write as _;
-                    writeln!(std::io::stdout().lock(), "{}", app::printable::printable_json(data.trim_start()))?;
-                }
-            }
-        }
-        Ok(())
+        // Not a bound on the whole answer, which never ends, but on its beginning.
+        tokio::time::timeout(TIMEOUT, self.sent(request))
+            .await
+            .map_err(|_| Failure::new(ExitStatus::Unavailable, "the gateway opens no stream of events"))?
     }
+}
+
+/// The parameters of a request that are stated.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Parameters(Vec<(String, String)>);
+
+impl Parameters {
+    /// The members of an object, or pairs, that are not null.
+    pub(crate) fn new(stated: &impl Serialize) -> anyhow::Result<Self> {
+        Self::default().and(stated)
+    }
+
+    /// With further ones.
+    pub(crate) fn and(mut self, stated: &impl Serialize) -> anyhow::Result<Self> {
+        let text = serde_urlencoded::to_string(stated).context("a parameter cannot be written")?;
+        let pairs: Vec<(String, String)> = serde_urlencoded::from_str(&text).context("a parameter cannot be read")?;
+        self.0.extend(pairs);
+        Ok(self)
+    }
+
+    fn set(&mut self, name: &str, value: String) {
+        self.0.retain(|(known, _)| known != name);
+        self.0.push((name.to_owned(), value));
+    }
+}
+
+/// A list, or its beginning.
+#[derive(Debug)]
+pub(crate) struct Rows {
+    /// Its rows.
+    pub(crate) rows: Vec<Value>,
+    /// Whether the gateway has more of them.
+    pub(crate) has_more: bool,
 }
 
 /// The token of a data folder, which is for the gateway that it belongs to: the same scheme, host and port.
@@ -262,11 +308,13 @@ fn problem(status: StatusCode, body: &[u8]) -> String {
     };
     let title = problem["title"].as_str().unwrap_or("refused");
     let mut text = format!("{title} ({})", status.as_u16());
-    if let Some(detail) = problem["detail"].as_str() {
+    let errors = problem["errors"].as_array().map_or(&[][..], Vec::as_slice);
+    // Where fields are named, the detail repeats the first of them.
+    if let Some(detail) = problem["detail"].as_str().filter(|_| errors.is_empty()) {
         text.push_str(": ");
         text.push_str(detail);
     }
-    for error in problem["errors"].as_array().into_iter().flatten() {
+    for error in errors {
         let part = |name: &str| error[name].as_str().unwrap_or("?").to_owned();
         text.push_str(&format!("\n  {} {}; expected {}", part("field"), part("problem"), part("expected")));
     }
@@ -367,7 +415,7 @@ mod tests {
     #[test]
     fn a_problem_is_told_with_its_fields() {
         let body = br#"{"title":"Invalid","detail":"1 field","errors":[{"field":"name","problem":"is empty","expected":"a name"}]}"#;
-        assert_eq!(problem(StatusCode::BAD_REQUEST, body), "Invalid (400): 1 field\n  name is empty; expected a name");
+        assert_eq!(problem(StatusCode::BAD_REQUEST, body), "Invalid (400)\n  name is empty; expected a name");
         assert_eq!(problem(StatusCode::BAD_GATEWAY, b"<html>"), "the gateway answered 502 Bad Gateway");
     }
 }

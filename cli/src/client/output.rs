@@ -1,4 +1,6 @@
-//! Printing answers: tables for people, JSON, JSON lines and CSV for programs.
+//! Printing answers: tables for people, JSON, JSON lines, YAML and CSV for programs.
+
+use std::io::Write;
 
 use anyhow::Context as _;
 use app::printable::{is_harmless, printable_json};
@@ -6,17 +8,24 @@ use clap::ValueEnum;
 use comfy_table::presets::NOTHING;
 use comfy_table::{ContentArrangement, Table};
 use gateway::csv::harmless;
+use serde::Serialize;
 use serde_json::Value;
+
+use crate::terminal::out;
 
 /// How to print an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
     /// Aligned columns; `-` where a value is unknown.
     Table,
+    /// As `table`, with more columns.
+    Wide,
     /// One indented JSON document.
     Json,
     /// One JSON document a line.
     Jsonl,
+    /// One YAML document.
+    Yaml,
     /// Comma-separated values with a header; empty where a value is unknown.
     Csv,
 }
@@ -26,29 +35,35 @@ pub(crate) enum OutputFormat {
 pub(crate) struct Column {
     heading: &'static str,
     pointer: &'static str,
+    is_wide: bool,
 }
 
 /// A column with this heading, whose value is at this JSON pointer.
 pub(crate) const fn column(heading: &'static str, pointer: &'static str) -> Column {
-    Column { heading, pointer }
+    Column { heading, pointer, is_wide: false }
+}
+
+/// As [`column`], shown only where there is room: by `wide`, and in files.
+pub(crate) const fn wide_column(heading: &'static str, pointer: &'static str) -> Column {
+    Column { heading, pointer, is_wide: true }
 }
 
 impl OutputFormat {
     /// Prints rows to standard output.
     pub(crate) fn rows(self, columns: &[Column], rows: &[Value]) -> anyhow::Result<()> {
-        self.write_rows(columns, rows, &mut std::io::stdout().lock())
+        self.write_rows(columns, rows, &mut out())
     }
 
     /// Prints one thing to standard output.
     pub(crate) fn one(self, thing: &Value) -> anyhow::Result<()> {
-        self.write_one(thing, &mut std::io::stdout().lock())
+        self.write_one(thing, &mut out())
     }
 
     /// Prints a sentence to standard output, beneath a table; to programs nothing.
     pub(crate) fn remark(self, text: &str) -> anyhow::Result<()> {
-        if self == Self::Table {
+        if self.is_for_people() {
             let shown: String = text.chars().filter(|character| is_harmless(*character)).collect();
-            std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{shown}\n"))?;
+            writeln!(out(), "{shown}")?;
         }
         Ok(())
     }
@@ -57,40 +72,56 @@ impl OutputFormat {
     pub(crate) fn file(self, text: &str) -> anyhow::Result<()> {
         let is_kept = |character: &char| *character == '\n' || is_harmless(*character);
         let shown: String = text.chars().filter(is_kept).collect();
-        std::io::Write::write_all(&mut std::io::stdout().lock(), shown.as_bytes())?;
+        out().write_all(shown.as_bytes())?;
         Ok(())
     }
 
-    fn write_rows(self, columns: &[Column], rows: &[Value], out: &mut impl std::io::Write) -> anyhow::Result<()> {
+    /// Whether people read it.
+    pub(crate) fn is_for_people(self) -> bool {
+        matches!(self, Self::Table | Self::Wide)
+    }
+
+    /// Whether it shows an answer whole, and not as rows.
+    pub(crate) fn is_document(self) -> bool {
+        matches!(self, Self::Json | Self::Yaml)
+    }
+
+    /// The columns that this format has.
+    pub(super) fn columns(self, columns: &[Column]) -> Vec<Column> {
+        columns.iter().filter(|column| self != Self::Table || !column.is_wide).copied().collect()
+    }
+
+    fn write_rows(self, columns: &[Column], rows: &[Value], out: &mut impl Write) -> anyhow::Result<()> {
+        let columns = self.columns(columns);
         match self {
-            Self::Table => {
+            Self::Table | Self::Wide => {
                 let mut table = bare_table();
                 table.set_header(columns.iter().map(|column| column.heading));
                 for row in rows {
-                    table.add_row(columns.iter().map(|column| table_cell(row.pointer(column.pointer))));
+                    table.add_row(columns.iter().map(|column| column.table_cell(row)));
                 }
                 writeln!(out, "{}", close_up(table))?;
             }
             Self::Json => writeln!(out, "{}", printable_json(&serde_json::to_string_pretty(rows)?))?,
             Self::Jsonl => rows.iter().try_for_each(|row| writeln!(out, "{}", printable_json(&row.to_string())))?,
+            Self::Yaml => write!(out, "{}", yaml(&rows)?)?,
             Self::Csv => {
-                let mut writer = csv::Writer::from_writer(out);
-                let names = columns.iter().map(|column| column.pointer.trim_start_matches('/').replace('/', "."));
-                writer.write_record(names)?;
+                out.write_all(&csv_line(columns.iter().map(|column| column.name()))?)?;
                 for row in rows {
-                    writer.write_record(columns.iter().map(|column| csv_cell(row.pointer(column.pointer))))?;
+                    out.write_all(&csv_line(columns.iter().map(|column| column.csv_cell(row)))?)?;
                 }
-                writer.flush().context("standard output cannot be written")?;
+                out.flush()?;
             }
         }
         Ok(())
     }
 
-    fn write_one(self, thing: &Value, out: &mut impl std::io::Write) -> anyhow::Result<()> {
+    fn write_one(self, thing: &Value, out: &mut impl Write) -> anyhow::Result<()> {
         match self {
             Self::Json => writeln!(out, "{}", printable_json(&serde_json::to_string_pretty(thing)?))?,
             Self::Jsonl => writeln!(out, "{}", printable_json(&thing.to_string()))?,
-            Self::Table => {
+            Self::Yaml => write!(out, "{}", yaml(thing)?)?,
+            Self::Table | Self::Wide => {
                 let mut table = bare_table();
                 for (name, value) in thing.as_object().into_iter().flatten() {
                     table.add_row([name.clone(), table_cell(Some(value))]);
@@ -98,15 +129,52 @@ impl OutputFormat {
                 writeln!(out, "{}", close_up(table))?;
             }
             Self::Csv => {
-                let mut writer = csv::Writer::from_writer(out);
                 let members = thing.as_object().context("the answer is no JSON object")?;
-                writer.write_record(members.keys().map(|name| harmless(name.clone())))?;
-                writer.write_record(members.values().map(|value| csv_cell(Some(value))))?;
-                writer.flush().context("standard output cannot be written")?;
+                out.write_all(&csv_line(members.keys().map(|name| harmless(name.clone())))?)?;
+                out.write_all(&csv_line(members.values().map(|value| csv_cell(Some(value))))?)?;
+                out.flush()?;
             }
         }
         Ok(())
     }
+}
+
+impl Column {
+    /// Its heading.
+    pub(super) fn heading(self) -> &'static str {
+        self.heading
+    }
+
+    /// What it is called in a file, e.g. `capacity.cpu_cores`.
+    pub(super) fn name(self) -> String {
+        self.pointer.trim_start_matches('/').replace('/', ".")
+    }
+
+    /// Its value as a person reads it.
+    pub(super) fn table_cell(self, row: &Value) -> String {
+        table_cell(row.pointer(self.pointer))
+    }
+
+    /// Its value as a file has it.
+    pub(super) fn csv_cell(self, row: &Value) -> String {
+        csv_cell(row.pointer(self.pointer))
+    }
+}
+
+/// A line of comma-separated values.
+pub(super) fn csv_line(cells: impl Iterator<Item = String>) -> anyhow::Result<Vec<u8>> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(cells).context("a row cannot be written")?;
+    writer.into_inner().map_err(|_| anyhow::anyhow!("a row cannot be written"))
+}
+
+/// A YAML document. Where it would hold what steers a terminal, it is written as JSON, which is YAML too and can escape it.
+pub(super) fn yaml(value: &impl Serialize) -> anyhow::Result<String> {
+    let text = serde_norway::to_string(value).context("the answer cannot be written as YAML")?;
+    if text.chars().all(|character| character == '\n' || is_harmless(character)) {
+        return Ok(text);
+    }
+    Ok(format!("{}\n", printable_json(&serde_json::to_string_pretty(value)?)))
 }
 
 fn bare_table() -> Table {
@@ -156,6 +224,7 @@ mod tests {
     use super::*;
 
     const COLUMNS: &[Column] = &[column("ID", "/id"), column("CORES", "/total/cores")];
+    const WITH_A_WIDE_ONE: &[Column] = &[column("ID", "/id"), wide_column("OWNER", "/owner")];
 
     fn printed(format: OutputFormat, rows: &[Value]) -> String {
         let mut out = Vec::new();
@@ -178,6 +247,30 @@ mod tests {
         assert_eq!(printed(OutputFormat::Csv, &rows), "id,total.cores\na,1.5\n\"b, [31m\",\n");
         assert_eq!(printed(OutputFormat::Jsonl, &rows[..1]), "{\"id\":\"a\",\"total\":{\"cores\":1.5}}\n");
         assert_eq!(serde_json::from_str::<Value>(&printed(OutputFormat::Json, &rows)).unwrap(), json!(rows));
+    }
+
+    #[test]
+    fn a_wide_column_is_shown_where_there_is_room() {
+        let rows = [json!({"id": "a", "owner": "ada"})];
+        let printed = |format: OutputFormat| {
+            let mut out = Vec::new();
+            format.write_rows(WITH_A_WIDE_ONE, &rows, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(printed(OutputFormat::Table), "ID\na\n");
+        assert_eq!(printed(OutputFormat::Wide), "ID  OWNER\na   ada\n");
+        assert_eq!(printed(OutputFormat::Csv), "id,owner\na,ada\n");
+    }
+
+    #[test]
+    fn yaml_reads_back_as_what_was_printed_and_steers_no_terminal() {
+        let rows = [json!({"id": "true", "version": "1.0", "note": "a: b\n- c", "none": null, "share": 0.5})];
+        let text = printed(OutputFormat::Yaml, &rows);
+        assert_eq!(serde_norway::from_str::<Value>(&text).unwrap(), json!(rows));
+        let steering = [json!({"id": "\u{1b}[2J\u{202e}x"})];
+        let text = printed(OutputFormat::Yaml, &steering);
+        assert!(text.chars().all(|character| character == '\n' || is_harmless(character)), "{text:?}");
+        assert_eq!(serde_norway::from_str::<Value>(&text).unwrap(), json!(steering));
     }
 
     #[test]

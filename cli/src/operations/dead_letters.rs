@@ -1,9 +1,11 @@
 //! `lablet dead-letters`: what could not be handled, through the gateway.
 
-use clap::Subcommand;
+use anyhow::Context as _;
+use clap::{Subcommand, ValueEnum};
+use serde::Serialize;
 use serde_json::json;
 
-use crate::client::connection::{Connection, ConnectionArguments};
+use crate::client::connection::{Connection, ConnectionArguments, Parameters};
 use crate::client::output::{Column, OutputFormat, column};
 
 #[derive(Debug, Subcommand)]
@@ -12,15 +14,19 @@ pub(crate) enum DeadLettersCommand {
     List {
         #[command(flatten)]
         connection: ConnectionArguments,
-        /// Most rows.
-        #[arg(long, default_value_t = 50)]
-        limit: usize,
+        /// Commands, or events; both unless stated.
+        #[arg(long, value_enum)]
+        kind: Option<LetterKind>,
+        /// Most of each place (commands, and each read model), 1 to 200.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        limit: u32,
         /// How to print them.
         #[arg(long, short, value_enum, default_value_t = OutputFormat::Table)]
         output: OutputFormat,
     },
     /// Show one dead letter.
     Show {
+        /// Which, as `list` shows it.
         id: String,
         #[command(flatten)]
         connection: ConnectionArguments,
@@ -30,6 +36,7 @@ pub(crate) enum DeadLettersCommand {
     },
     /// Handle dead letters again, in the order in which they are named.
     Retry {
+        /// Which, as `list` shows them.
         #[arg(required = true)]
         ids: Vec<String>,
         #[command(flatten)]
@@ -37,6 +44,7 @@ pub(crate) enum DeadLettersCommand {
     },
     /// Do without what a dead letter says.
     Discard {
+        /// Which, as `list` shows it.
         id: String,
         /// Why.
         #[arg(long)]
@@ -46,7 +54,17 @@ pub(crate) enum DeadLettersCommand {
     },
 }
 
-const COLUMNS: &[Column] = &[
+/// What could not be handled.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LetterKind {
+    /// Messages that are no command that can work.
+    Command,
+    /// Events that a read model does not take.
+    Event,
+}
+
+pub(crate) const COLUMNS: &[Column] = &[
     column("ID", "/id"),
     column("KIND", "/kind"),
     column("SOURCE", "/source"),
@@ -58,8 +76,10 @@ const COLUMNS: &[Column] = &[
 
 pub(super) async fn run(command: DeadLettersCommand) -> anyhow::Result<()> {
     match command {
-        DeadLettersCommand::List { connection, limit, output } => {
-            output.rows(COLUMNS, &Connection::open(&connection)?.list("/api/dead-letters", &[], limit).await?)
+        DeadLettersCommand::List { connection, kind, limit, output } => {
+            let asked = Parameters::new(&[("kind", kind)])?.and(&[("limit", limit)])?;
+            let letters = Connection::open(&connection)?.get_with("/api/dead-letters", &asked).await?;
+            output.rows(COLUMNS, letters["items"].as_array().context("the answer has no items")?)
         }
         DeadLettersCommand::Show { id, connection, output } => {
             output.one(&Connection::open(&connection)?.get(&format!("/api/dead-letters/{id}")).await?)

@@ -8,6 +8,7 @@ use app::relay;
 use bus::clock::Clock;
 use projections::ReadModel;
 
+use super::rebuild;
 use crate::configuration::StoresArguments;
 use crate::roles::{self, Store};
 use crate::shutdown;
@@ -26,7 +27,9 @@ pub(super) async fn run(arguments: StoresArguments, rows: bool) -> anyhow::Resul
     relay_reaches(&store, head).await?;
     store.projections().wait_for(&ReadModel::ALL, head, CATCH_UP_WITHIN).await?;
     let cancelled = shutdown::on_signal()?;
-    let report = store.projections().verify_all(Some(&bus), rows, &cancelled).await?;
+    let rebuilt: &[ReadModel] = if rows { &ReadModel::ALL } else { &[] };
+    let verification = store.projections().verify_all(Some(&bus), rows, &cancelled);
+    let report = rebuild::with_progress(&store, "verifying".to_owned(), rebuilt, verification).await??;
 
     // The result does not depend on whether it can be stored.
     if let Err(error) = store.projections().keep_verification(&report, &who()).await {

@@ -42,20 +42,6 @@ async fn every_read_model_is_rebuilt_to_the_same_rows() {
 }
 
 #[tokio::test]
-async fn the_client_commands_show_what_there_is() {
-    let lablet = with_a_running_session().await;
-    let (done, listed) = lablet.run(&["session", "list", "-o", "csv"]).await.unwrap();
-    assert!(done && listed.contains("s1,ospf,1.0,running,cml-1"), "{listed}");
-    let (done, shown) = lablet.run(&["definition", "show", "ospf", "-o", "json"]).await.unwrap();
-    assert!(done && shown.contains("\"memory_gb\": 4"), "{shown}");
-    let (done, refused) = lablet.run(&["session", "show", "nobody"]).await.unwrap();
-    assert!(!done && refused.contains("404"), "{refused}");
-    let (done, healthy) = lablet.run(&["doctor"]).await.unwrap();
-    assert!(done && healthy.contains("nothing is parked"), "{healthy}");
-    lablet.stop().await.unwrap();
-}
-
-#[tokio::test]
 async fn prometheus_finds_nothing_to_mend_in_the_metrics() {
     // A controller that finds nobody at the worker measures, too.
     let credentials = [

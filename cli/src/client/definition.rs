@@ -1,0 +1,278 @@
+//! `lablet definition`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::advice::{self, AdviceArguments, BackTestArguments};
+use super::connection::Parameters;
+use super::output::{Column, column, wide_column};
+use super::watch::{Noun, WatchArguments};
+use super::{Client, Paging, Since, example, read_json};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DefinitionCommand {
+    /// List definitions.
+    List(DefinitionList),
+    /// Show one definition.
+    Show {
+        /// The definition.
+        id: String,
+        #[command(flatten)]
+        since: Since,
+    },
+    /// Print definitions as they change, a row a change, until interrupted.
+    Watch {
+        /// Which; all unless stated.
+        id: Option<String>,
+        #[command(flatten)]
+        watch: WatchArguments,
+    },
+    /// Create a definition.
+    #[command(after_long_help = example::help(&example::DEFINITION))]
+    Create {
+        /// A JSON file with the definition, `-` for standard input.
+        file: String,
+    },
+    /// Revise the newest revision of a definition.
+    #[command(after_long_help = example::help(&example::REVISION))]
+    Revise {
+        /// The definition.
+        id: String,
+        /// A JSON file with what changes, `reason` and `evidence`, `-` for standard input.
+        file: String,
+    },
+    /// List revisions of a definition, the newest first.
+    Revisions {
+        /// The definition.
+        id: String,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// What was observed of the newest sessions of a definition, and the aggregate over them.
+    Observations {
+        /// The definition.
+        id: String,
+        /// How many sessions to look at.
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+        #[command(flatten)]
+        since: Since,
+    },
+    /// Sessions that are evidence of what a definition needs, the one that ended last first.
+    Evidence {
+        /// The definition.
+        id: String,
+        #[command(flatten)]
+        filters: EvidenceFilters,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Definitions that are off by most.
+    Deviations {
+        /// Most definitions, 1 to 200.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        limit: u32,
+        #[command(flatten)]
+        since: Since,
+    },
+    /// How large a definition must be to keep its promise.
+    Recommend(AdviceArguments),
+    /// How a recommendation came about, with the readings that set it.
+    Explain(AdviceArguments),
+    /// What a size would have meant for the sessions of the past.
+    BackTest(BackTestArguments),
+}
+
+/// Which definitions, in which order.
+#[derive(Debug, Args)]
+pub(crate) struct DefinitionList {
+    #[command(flatten)]
+    filters: DefinitionFilters,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+#[derive(Debug, Args, Serialize)]
+struct DefinitionFilters {
+    /// Whose id, name, version or description contains this, in whatever case.
+    #[arg(long)]
+    text: Option<String>,
+    /// True: with a session whose ports drifted. False: without.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    drift: Option<bool>,
+    /// True: with observations. False: without.
+    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
+    observed: Option<bool>,
+    /// In this order; newest first unless stated.
+    #[arg(long, value_enum)]
+    sort: Option<DefinitionOrder>,
+}
+
+/// The order of a list of definitions.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum DefinitionOrder {
+    /// The one created last comes first.
+    Newest,
+    /// By name, in whatever case.
+    Name,
+}
+
+#[derive(Debug, Args, Serialize)]
+pub(crate) struct EvidenceFilters {
+    /// Those that a recommendation leaves out for this reason, as its `left_out` names it, e.g. `excluded`.
+    #[arg(long)]
+    left_out: Option<String>,
+    /// Those that count, of one value of this condition, as its `mixed` names it, e.g. `workers`.
+    #[arg(long)]
+    mixed: Option<String>,
+    /// The value of `--mixed`; absent: of which it is unknown.
+    #[arg(long, requires = "mixed")]
+    value: Option<String>,
+}
+
+pub(super) async fn run(client: &Client, command: DefinitionCommand) -> anyhow::Result<()> {
+    match command {
+        DefinitionCommand::List(DefinitionList { filters, paging }) => {
+            client.list(COLUMNS, "/api/lablet-definitions", &paging.with(&filters)?, &paging.limit).await
+        }
+        DefinitionCommand::Show { id, since } => {
+            client.show(&format!("/api/lablet-definitions/{id}"), &Parameters::new(&since)?).await
+        }
+        DefinitionCommand::Watch { id, watch } => {
+            let only = Parameters::new(&[("definition_id", id.clone())])?;
+            watch.run(client, &NOUN, id.as_deref(), only).await
+        }
+        DefinitionCommand::Create { file } => {
+            client.output.one(&client.connection.post("/api/lablet-definitions", &read_json(&file)?).await?)
+        }
+        DefinitionCommand::Revise { id, file } => {
+            let path = format!("/api/lablet-definitions/{id}");
+            client.output.one(&client.connection.patch_newest(&path, &read_json(&file)?).await?)
+        }
+        DefinitionCommand::Revisions { id, paging } => {
+            let path = format!("/api/lablet-definitions/{id}/revisions");
+            client.list(REVISION_COLUMNS, &path, &Parameters::new(&paging.since)?, &paging.limit).await
+        }
+        DefinitionCommand::Observations { id, limit, since } => observations(client, &id, limit, &since).await,
+        DefinitionCommand::Evidence { id, filters, paging } => {
+            let path = format!("/api/lablet-definitions/{id}/evidence");
+            client.list(EVIDENCE_COLUMNS, &path, &paging.with(&filters)?, &paging.limit).await
+        }
+        DefinitionCommand::Deviations { limit, since } => {
+            let asked = Parameters::new(&since)?.and(&[("limit", limit)])?;
+            client.items(DEVIATION_COLUMNS, "/api/definition-deviations", &asked).await
+        }
+        DefinitionCommand::Recommend(arguments) => advice::recommend(client, arguments).await,
+        DefinitionCommand::Explain(arguments) => advice::explain(client, arguments).await,
+        DefinitionCommand::BackTest(arguments) => advice::back_test(client, arguments).await,
+    }
+}
+
+async fn observations(client: &Client, id: &str, limit: u32, since: &Since) -> anyhow::Result<()> {
+    let path = format!("/api/lablet-definitions/{id}/resource-observations");
+    let answer = client.connection.get_with(&path, &Parameters::new(since)?.and(&[("limit", limit)])?).await?;
+    let output = client.output;
+    if output.is_document() {
+        return output.one(&answer);
+    }
+    if output.is_for_people() {
+        output.rows(AGGREGATE_COLUMNS, &aggregate_rows(&answer))?;
+    }
+    output.rows(SESSION_OBSERVATION_COLUMNS, answer["sessions"].as_array().map_or(&[], Vec::as_slice))
+}
+
+/// The aggregate of a definition as rows: one a quantity.
+fn aggregate_rows(answer: &Value) -> Vec<Value> {
+    ["cpu_cores", "memory_mb", "storage_mb", "node_count"]
+        .iter()
+        .map(|quantity| {
+            let aggregate = &answer["aggregate"][quantity];
+            json!({ "quantity": quantity, "max": aggregate["max"], "avg": aggregate["avg"], "latest": aggregate["latest"] })
+        })
+        .collect()
+}
+
+const NOUN: Noun = Noun { path: "/api/lablet-definitions", aggregate: "lablet_definition", columns: COLUMNS };
+
+pub(super) const COLUMNS: &[Column] = &[
+    column("ID", "/id"),
+    column("NAME", "/name"),
+    column("VERSION", "/version"),
+    column("REVISION", "/revision"),
+    column("CORES", "/resource_requirements/cpu_cores"),
+    column("MEMORY GB", "/resource_requirements/memory_gb"),
+    column("STORAGE GB", "/resource_requirements/storage_gb"),
+    column("OBSERVATIONS", "/observations/observation_count"),
+    column("DRIFTED SESSIONS", "/observations/drift_sessions"),
+    wide_column("NODES", "/node_count"),
+    wide_column("CREATED AT", "/created_at"),
+    wide_column("UPDATED AT", "/updated_at"),
+    wide_column("DESCRIPTION", "/description"),
+];
+pub(super) const REVISION_COLUMNS: &[Column] = &[
+    column("REVISION", "/revision"),
+    column("CORES", "/after/resource_requirements/cpu_cores"),
+    column("MEMORY GB", "/after/resource_requirements/memory_gb"),
+    column("STORAGE GB", "/after/resource_requirements/storage_gb"),
+    column("REVISED BY", "/revised_by"),
+    column("REVISED AT", "/revised_at"),
+    column("REASON", "/reason"),
+    wide_column("EVENT ID", "/event_id"),
+    wide_column("EVIDENCE", "/evidence"),
+];
+const AGGREGATE_COLUMNS: &[Column] =
+    &[column("QUANTITY", "/quantity"), column("MAX", "/max"), column("AVERAGE", "/avg"), column("LATEST", "/latest")];
+const SESSION_OBSERVATION_COLUMNS: &[Column] = &[
+    column("SESSION", "/session_id"),
+    column("OBSERVED AT", "/observed_at"),
+    column("CORES", "/cpu_cores"),
+    column("MEMORY MB", "/memory_mb"),
+    column("STORAGE MB", "/storage_mb"),
+    column("NODES", "/node_count"),
+    column("DRIFT", "/port_drift_detected"),
+];
+pub(super) const EVIDENCE_COLUMNS: &[Column] = &[
+    column("SESSION", "/session_id"),
+    column("REVISION", "/definition_revision"),
+    column("WORKER", "/worker_id"),
+    column("ENDED AT", "/ended_at"),
+    column("CORES", "/demands/cpu_cores/demand"),
+    column("MEMORY MB", "/demands/memory_mb/demand"),
+    column("STORAGE MB", "/demands/storage_mb/demand"),
+    column("EXCLUDED BECAUSE", "/exclusion/reason"),
+    wide_column("NODES", "/node_count"),
+    wide_column("OBSERVATIONS", "/observation_count"),
+    wide_column("CML VERSION", "/cml_version"),
+    wide_column("WORKER SHORT", "/worker_short"),
+    wide_column("EVENT ID", "/ended_event_id"),
+];
+pub(super) const DEVIATION_COLUMNS: &[Column] = &[
+    column("DEFINITION", "/definition_id"),
+    column("RESOURCE", "/resource"),
+    column("RATIO", "/ratio"),
+    column("SESSIONS", "/sessions"),
+    column("CORES", "/cpu_cores/configured"),
+    column("CORES NEEDED", "/cpu_cores/needed"),
+    column("MEMORY GB", "/memory_gb/configured"),
+    column("MEMORY GB NEEDED", "/memory_gb/needed"),
+    column("STORAGE GB", "/storage_gb/configured"),
+    column("STORAGE GB NEEDED", "/storage_gb/needed"),
+    wide_column("NAME", "/name"),
+    wide_column("REVISION", "/revision"),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_aggregate_becomes_a_row_a_quantity() {
+        let answer =
+            json!({"aggregate": {"cpu_cores": {"max": 2.0, "avg": 1.5, "latest": 2.0}, "memory_mb": {"max": null}}});
+        let rows = aggregate_rows(&answer);
+        assert_eq!(rows[0], json!({"quantity": "cpu_cores", "max": 2.0, "avg": 1.5, "latest": 2.0}));
+        assert_eq!(rows[1]["max"], Value::Null);
+    }
+}

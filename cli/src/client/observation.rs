@@ -1,0 +1,150 @@
+//! `lablet observation` and `lablet drift`.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::connection::Parameters;
+use super::output::{Column, column, wide_column};
+use super::{Client, Paging, Since};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ObservationCommand {
+    /// List the observations of a session, the newest first.
+    List {
+        /// The session.
+        #[arg(long)]
+        session: String,
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show the event that recorded an observation, with everything that was seen.
+    Show {
+        /// The event, as `list` shows it.
+        event_id: String,
+    },
+    /// Requests for an observation and their outcomes, newest first.
+    Requests(RequestList),
+}
+
+/// Which requests.
+#[derive(Debug, Args)]
+pub(crate) struct RequestList {
+    #[command(flatten)]
+    filters: RequestFilters,
+    #[command(flatten)]
+    paging: Paging,
+}
+
+#[derive(Debug, Args, Serialize)]
+struct RequestFilters {
+    /// Standing like this.
+    #[arg(long, value_enum)]
+    status: Option<Outcome>,
+    /// Of this session.
+    #[arg(long = "session")]
+    session_id: Option<String>,
+}
+
+/// How a request stands.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Outcome {
+    /// No outcome yet.
+    Open,
+    /// An observation was recorded.
+    Recorded,
+    /// It was tried and failed.
+    Failed,
+    /// It was not tried, as the session had moved on.
+    Skipped,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum DriftCommand {
+    /// List sessions with drifted ports, newest first.
+    List(Paging),
+    /// Show what differs for one session.
+    Show {
+        /// The session.
+        id: String,
+        #[command(flatten)]
+        since: Since,
+    },
+}
+
+pub(super) async fn run(client: &Client, command: ObservationCommand) -> anyhow::Result<()> {
+    match command {
+        ObservationCommand::List { session, paging } => {
+            let path = format!("/api/lablet-sessions/{session}/resource-observations");
+            client.list(COLUMNS, &path, &Parameters::new(&paging.since)?, &paging.limit).await
+        }
+        ObservationCommand::Show { event_id } => {
+            client.show(&format!("/api/events/{event_id}"), &Parameters::default()).await
+        }
+        ObservationCommand::Requests(RequestList { filters, paging }) => {
+            client.list(REQUEST_COLUMNS, "/api/observation-requests", &paging.with(&filters)?, &paging.limit).await
+        }
+    }
+}
+
+pub(super) async fn drift(client: &Client, command: DriftCommand) -> anyhow::Result<()> {
+    match command {
+        DriftCommand::List(paging) => {
+            let drifted = paging.with(&[("drift", true)])?;
+            client.list(DRIFT_COLUMNS, "/api/lablet-sessions", &drifted, &paging.limit).await
+        }
+        DriftCommand::Show { id, since } => {
+            let path = format!("/api/lablet-sessions/{id}");
+            let session = client.connection.get_with(&path, &Parameters::new(&since)?).await?;
+            let part = DRIFT_MEMBERS.iter().map(|name| ((*name).to_owned(), session[name].clone()));
+            client.output.one(&Value::Object(part.collect()))
+        }
+    }
+}
+
+/// What of a session says which ports differ.
+const DRIFT_MEMBERS: [&str; 7] =
+    ["id", "status", "port_drift_detected", "allocated_ports", "observed_ports", "port_drift", "observed_at"];
+
+pub(super) const COLUMNS: &[Column] = &[
+    column("EVENT ID", "/event_id"),
+    column("OBSERVED AT", "/observed_at"),
+    column("OBSERVER", "/observer"),
+    column("PHASE", "/phase"),
+    column("COMPLETE", "/complete"),
+    column("NODES", "/node_count"),
+    column("USED CORES", "/used/cpu_cores"),
+    column("USED MEMORY MB", "/used/memory_mb"),
+    column("USED STORAGE MB", "/used/storage_mb"),
+    column("DRIFT", "/port_drift_detected"),
+    wide_column("NOMINAL CORES", "/nominal/cpu_cores"),
+    wide_column("NOMINAL MEMORY MB", "/nominal/memory_mb"),
+    wide_column("WORKER", "/worker_id"),
+    wide_column("LAB", "/cml_lab_id"),
+    wide_column("CML VERSION", "/cml_version"),
+    wide_column("REPORTED BY", "/reported_by"),
+];
+pub(super) const DRIFT_COLUMNS: &[Column] = &[
+    column("ID", "/id"),
+    column("DEFINITION", "/definition_id"),
+    column("STATUS", "/status"),
+    column("ADDED", "/port_drift/added"),
+    column("REMOVED", "/port_drift/removed"),
+    column("CHANGED", "/port_drift/changed"),
+    column("OBSERVED AT", "/observed_at"),
+    wide_column("WORKER", "/worker_id"),
+    wide_column("DRIFT SINCE", "/port_drift_since"),
+    wide_column("EVENT ID", "/port_drift_event_id"),
+];
+pub(super) const REQUEST_COLUMNS: &[Column] = &[
+    column("REQUEST", "/request_id"),
+    column("SESSION", "/session_id"),
+    column("REQUESTED BY", "/requested_by"),
+    column("REQUESTED AT", "/requested_at"),
+    column("OUTCOME", "/outcome"),
+    column("REASON", "/reason"),
+    wide_column("WORKER", "/worker_id"),
+    wide_column("FINISHED AT", "/finished_at"),
+    wide_column("OUTCOME EVENT ID", "/outcome_event_id"),
+];
