@@ -7,6 +7,7 @@ use crate::configuration::roles::{
     ControlArguments, DeliverArguments, ProjectArguments, RelayArguments, ServeArguments,
 };
 use crate::exit;
+use crate::manual::{CompletionArguments, ManualArguments};
 use crate::operations::OperationCommand;
 use crate::simulate::SimulateArguments;
 use crate::telemetry::LogFormat;
@@ -46,6 +47,10 @@ pub(crate) enum Command {
     Operation(OperationCommand),
     #[command(flatten)]
     Client(ClientCommand),
+    /// Print the completions of a shell.
+    Completions(CompletionArguments),
+    /// Write the manual: a page for each command.
+    Manual(ManualArguments),
 }
 
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! A client of the HTTP API: `lablet definition|session|worker|observation|drift|event|topology|advice|proposal …`.
 
 mod advice;
+mod apply;
 pub(crate) mod connection;
+mod context;
 mod definition;
 mod event;
 mod example;
@@ -21,7 +23,9 @@ use serde::Serialize;
 use serde_json::Value;
 
 use self::advice::{AdviceCommand, ProposalCommand, TopologyCommand};
+use self::apply::ApplyArguments;
 use self::connection::{Connection, ConnectionArguments, Parameters, Rows};
+use self::context::ContextArguments;
 use self::definition::DefinitionCommand;
 use self::event::EventCommand;
 use self::observation::{DriftCommand, ObservationCommand};
@@ -70,6 +74,11 @@ pub(crate) enum ClientCommand {
     Overview(OverviewArguments),
     /// How relay, bus, read models and dead letters stand. Needs the role operator.
     Operations(ClientArguments),
+    /// Make definitions, workers and policies what files say.
+    #[command(after_long_help = apply::EXAMPLE)]
+    Apply(ApplyArguments),
+    /// Gateways by name, with the token for each.
+    Context(ContextArguments),
 }
 
 /// A client command with where the API is and how to print.
@@ -200,6 +209,8 @@ pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<()> {
         ClientCommand::Operations(arguments) => {
             Client::open(&arguments)?.show("/api/operations", &Parameters::default()).await
         }
+        ClientCommand::Apply(arguments) => apply::run(arguments).await,
+        ClientCommand::Context(arguments) => context::run(arguments),
     }
 }
 

@@ -5,9 +5,12 @@ mod client;
 mod configuration;
 mod demo;
 mod exit;
+mod manual;
 mod operations;
 mod progress;
 mod ready;
+#[cfg(test)]
+mod reference;
 mod roles;
 mod secret;
 mod shutdown;
@@ -46,7 +49,7 @@ pub fn main() -> ExitCode {
     };
     let default_filter = match &arguments.command {
         // The output of these is the answer; only what goes wrong is said beside it.
-        Command::Client(_) | Command::Operation(_) => "warn",
+        Command::Client(_) | Command::Operation(_) | Command::Completions(_) | Command::Manual(_) => "warn",
         _ => "info,sqlx=warn,async_nats=warn",
     };
     let filter = arguments.log.as_deref().unwrap_or(default_filter);
@@ -80,6 +83,11 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// The command line as its help shows it.
+fn offered() -> anyhow::Result<clap::Command> {
+    configuration::secrets::prepare(Arguments::command(), |_| None)
+}
+
 async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Up(arguments) => up::run(arguments).await?,
@@ -91,6 +99,8 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::SimulateCml(arguments) => simulate::run(arguments).await?,
         Command::Operation(command) => return operations::run(command).await,
         Command::Client(command) => client::run(command).await?,
+        Command::Completions(arguments) => manual::completions(&arguments, offered()?)?,
+        Command::Manual(arguments) => manual::manual(&arguments, offered()?)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,6 @@
 //! The HTTP side of the client: where the API is, who asks, and errors that say what the API said.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -11,6 +11,7 @@ use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::context::{Context, Contexts};
 use crate::exit::{ExitStatus, Failure};
 use crate::ready::Ready;
 use crate::secret::Secret;
@@ -27,15 +28,58 @@ const OUTCOME_TIMEOUT: Duration = Duration::from_secs(120);
 /// Where the API is and who asks.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectionArguments {
-    /// The gateway. Unless given: the one that `lablet up` started in this folder.
+    /// The gateway. Unless given: that of a context, or the one that `lablet up` started in this folder.
     #[arg(long, env = "LABLET_URL", global = true)]
     url: Option<Url>,
-    /// A bearer token. Unless given: the one that `lablet up` printed, for its own address and no other.
+    /// A bearer token. Unless given: that of the context or of the folder, for its own gateway and no other.
     #[arg(long, env = "LABLET_TOKEN", hide_env_values = true, global = true)]
     token: Option<Secret>,
-    /// Data folder of `lablet up`, where its address and token are looked up.
-    #[arg(long, env = "LABLET_DATA_DIR", default_value = ".lablet", global = true)]
-    data_dir: PathBuf,
+    /// The context that says where the gateway is, instead of the current one.
+    #[arg(long, env = "LABLET_CONTEXT", global = true)]
+    context: Option<String>,
+    /// Data folder of `lablet up`, where its address and token are looked up instead of in the current context. Where there
+    /// is no current context, `.lablet`.
+    #[arg(long, env = "LABLET_DATA_DIR", global = true)]
+    data_dir: Option<PathBuf>,
+}
+
+/// A gateway with the token for it.
+enum KnownGateway {
+    Context(Context),
+    Folder(Ready),
+}
+
+impl KnownGateway {
+    /// The one that the arguments name, the current one, or that of this folder.
+    fn find(
+        arguments: &ConnectionArguments,
+        contexts: impl Fn() -> anyhow::Result<Contexts>,
+    ) -> anyhow::Result<Option<Self>> {
+        if let Some(name) = &arguments.context {
+            return Ok(Some(Self::Context(contexts()?.named(name)?)));
+        }
+        if let Some(folder) = &arguments.data_dir {
+            return Ok(Ready::read(folder)?.map(Self::Folder));
+        }
+        match contexts()?.current()? {
+            Some(context) => Ok(Some(Self::Context(context))),
+            None => Ok(Ready::read(Path::new(".lablet"))?.map(Self::Folder)),
+        }
+    }
+
+    fn url(&self) -> anyhow::Result<Url> {
+        match self {
+            Self::Context(context) => Ok(context.url.clone()),
+            Self::Folder(ready) => ready.http.parse().context("the address in the data folder is no URL"),
+        }
+    }
+
+    fn token(self) -> anyhow::Result<Secret> {
+        match self {
+            Self::Context(context) => context.token(),
+            Self::Folder(ready) => Ok(ready.admin_token),
+        }
+    }
 }
 
 /// A connection to the API.
@@ -48,21 +92,30 @@ pub(crate) struct Connection {
 impl Connection {
     /// Finds out where the API is. Nothing is asked yet.
     pub(crate) fn open(arguments: &ConnectionArguments) -> anyhow::Result<Self> {
-        let ready = match (&arguments.url, &arguments.token) {
+        Self::open_among(arguments, Contexts::read)
+    }
+
+    fn open_among(
+        arguments: &ConnectionArguments,
+        contexts: impl Fn() -> anyhow::Result<Contexts>,
+    ) -> anyhow::Result<Self> {
+        let known = match (&arguments.url, &arguments.token) {
             (Some(_), Some(_)) => None,
-            _ => Ready::read(&arguments.data_dir)?,
+            _ => KnownGateway::find(arguments, contexts)?,
         };
-        let url = match (&arguments.url, &ready) {
+        let url = match (&arguments.url, &known) {
             (Some(url), _) => url.clone(),
-            (None, Some(ready)) => ready.http.parse().context("the address in the data folder is no URL")?,
+            (None, Some(known)) => known.url()?,
             (None, None) => bail!(
-                "no gateway is known: give --url and --token (or LABLET_URL and LABLET_TOKEN), or run `lablet up` in this folder"
+                "no gateway is known: set a context (lablet context set), give LABLET_URL and LABLET_TOKEN, or run `lablet \
+                 up` in this folder"
             ),
         };
-        let (token, of_folder) = match (&arguments.token, ready) {
-            (Some(token), _) => (token.clone(), false),
-            (None, Some(ready)) => (token_for(&url, ready)?, true),
-            (None, None) => bail!("no token is known: give --token or LABLET_TOKEN"),
+        let of_folder = arguments.token.is_none() && matches!(known, Some(KnownGateway::Folder(_)));
+        let token = match (&arguments.token, known) {
+            (Some(token), _) => token.clone(),
+            (None, Some(known)) => token_for(&url, known)?,
+            (None, None) => bail!("no token is known: set LABLET_TOKEN"),
         };
         let mut client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
@@ -220,6 +273,16 @@ impl Connection {
         self.answer(self.request(Method::PATCH, path)?.header(IF_MATCH, etag).json(body)).await
     }
 
+    /// Puts another in the place of what is at this etag.
+    pub(crate) async fn put_at(&self, path: &str, etag: &str, body: &Value) -> anyhow::Result<Value> {
+        self.answer(self.request(Method::PUT, path)?.header(IF_MATCH, etag).json(body)).await
+    }
+
+    /// Changes what is at this etag.
+    pub(crate) async fn patch_at(&self, path: &str, etag: &str, body: &Value) -> anyhow::Result<Value> {
+        self.answer(self.request(Method::PATCH, path)?.header(IF_MATCH, etag).json(body)).await
+    }
+
     /// Waits until a request for an observation has its outcome.
     pub(crate) async fn outcome(&self, session: &str, request_id: &str) -> anyhow::Result<Value> {
         let of_session = Parameters::new(&[("session_id", session)])?;
@@ -288,14 +351,14 @@ pub(crate) struct Rows {
     pub(crate) has_more: bool,
 }
 
-/// The token of a data folder, which is for the gateway that it belongs to: the same scheme, host and port.
-fn token_for(url: &Url, ready: Ready) -> anyhow::Result<Secret> {
-    let own: Url = ready.http.parse().context("the address in the data folder is no URL")?;
+/// The token of a gateway, which is for it alone: the same scheme, host and port.
+fn token_for(url: &Url, known: KnownGateway) -> anyhow::Result<Secret> {
+    let own = known.url()?;
     if url.origin() == own.origin() {
-        return Ok(ready.admin_token);
+        return known.token();
     }
     bail!(
-        "no token is known for {}: that of the data folder is for {} alone; give --token or LABLET_TOKEN",
+        "no token is known for {}: the one that is known is for {} alone; give --token or LABLET_TOKEN",
         url.origin().ascii_serialization(),
         own.origin().ascii_serialization()
     )
@@ -348,7 +411,8 @@ mod tests {
         Connection::open(&ConnectionArguments {
             url: url.map(|url| url.parse().unwrap()),
             token: token.map(|token| token.parse().unwrap()),
-            data_dir: folder.path().to_owned(),
+            context: None,
+            data_dir: Some(folder.path().to_owned()),
         })
     }
 
@@ -393,6 +457,35 @@ mod tests {
             String::from_utf8(asked).unwrap()
         });
         (address, asked)
+    }
+
+    #[test]
+    fn a_context_that_is_named_goes_before_a_folder_and_a_folder_that_is_named_before_the_current_context() {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let folder = folder("http://127.0.0.1:8080");
+        let contexts = || {
+            let text = "current: lab\ncontexts: {lab: {url: 'https://lab.example', token: of-lab}, \
+                        prod: {url: 'https://prod.example', token: of-prod}}";
+            serde_norway::from_str(text).context("no contexts")
+        };
+        let found = |context: Option<&str>, data_dir: Option<&Path>, url: Option<&str>| {
+            let arguments = ConnectionArguments {
+                url: url.map(|url| url.parse().unwrap()),
+                token: None,
+                context: context.map(str::to_owned),
+                data_dir: data_dir.map(Path::to_owned),
+            };
+            Connection::open_among(&arguments, contexts).map(|found| found.token.reveal().to_owned())
+        };
+        let here = Some(folder.path());
+        assert_eq!(found(Some("prod"), here, None).unwrap(), "of-prod");
+        assert_eq!(found(None, here, None).unwrap(), "token-of-the-folder");
+        assert_eq!(found(None, None, None).unwrap(), "of-lab");
+        assert_eq!(found(None, None, Some("https://lab.example/x")).unwrap(), "of-lab");
+        let elsewhere = found(None, None, Some("https://prod.example")).unwrap_err().to_string();
+        assert!(!elsewhere.contains("of-lab"), "{elsewhere}");
+        let unknown = found(Some("nowhere"), here, None).unwrap_err();
+        assert_eq!(ExitStatus::from_error(&unknown), ExitStatus::NotFound);
     }
 
     #[tokio::test]

@@ -78,3 +78,32 @@ pub(crate) const TOPOLOGY: Example = Example {
   ]
 }"#,
 };
+
+#[cfg(test)]
+mod tests {
+    use app::body::{Handling, from_bytes};
+    use domain::advice_policy::Policy;
+    use domain::lab_topology::LabTopology;
+    use domain::lablet_definition::{DefinitionRevision, NewDefinition};
+    use domain::worker::{NewWorker, WorkerChange};
+    use schemars::JsonSchema;
+    use serde::de::DeserializeOwned;
+
+    use super::*;
+
+    fn fits<T: DeserializeOwned + JsonSchema + 'static>(example: &Example) {
+        let read = from_bytes::<T>(example.body.as_bytes()).and_then(|body| body.handled(Handling::Strict));
+        assert!(read.is_ok(), "{}: {}", example.command, read.err().unwrap());
+        assert!(help(example).starts_with("Example:\n  lablet "));
+    }
+
+    #[test]
+    fn every_example_is_a_body_that_the_gateway_takes() {
+        fits::<NewDefinition>(&DEFINITION);
+        fits::<DefinitionRevision>(&REVISION);
+        fits::<NewWorker>(&WORKER);
+        fits::<WorkerChange>(&WORKER_CHANGE);
+        fits::<Policy>(&POLICY);
+        fits::<LabTopology>(&TOPOLOGY);
+    }
+}

@@ -14,7 +14,7 @@ pub(crate) enum DeadLettersCommand {
     List {
         #[command(flatten)]
         connection: ConnectionArguments,
-        /// Commands, or events; both unless stated.
+        /// Of this kind; of all unless stated.
         #[arg(long, value_enum)]
         kind: Option<LetterKind>,
         /// Most of each place (commands, and each read model), 1 to 200.
@@ -60,6 +60,8 @@ pub(crate) enum DeadLettersCommand {
 pub(crate) enum LetterKind {
     /// Messages that are no command that can work.
     Command,
+    /// Events that the target of a webhook did not take.
+    Webhook,
     /// Events that a read model does not take.
     Event,
 }

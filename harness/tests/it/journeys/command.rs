@@ -2,11 +2,11 @@
 
 use std::process::Stdio;
 
-use harness::{Lablet, eventually};
+use harness::{Lablet, LabletOptions, eventually};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
-use super::{SOON, with_a_running_session};
+use super::{SOON, options, with_a_running_session_under};
 
 /// One line of standard error for one failure, beside the warning about a token among the arguments.
 fn is_told_once(complaint: &str) -> bool {
@@ -16,12 +16,21 @@ fn is_told_once(complaint: &str) -> bool {
 
 #[tokio::test]
 async fn lists_details_and_changes_come_in_every_format_with_exit_codes_that_scripts_can_trust() {
-    let lablet = with_a_running_session().await;
+    // A controller that finds nobody at the worker: what it is asked for fails.
+    let credentials = [
+        ("LABLET_CML_HOSTS", "127.0.0.1:1"),
+        ("LABLET_CML_USERNAME", "admin"),
+        ("LABLET_CML_PASSWORD", "let-me-observe"),
+    ];
+    let environment = credentials.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    let lablet = with_a_running_session_under(LabletOptions { environment, ..options() }).await;
     every_format(&lablet).await;
     actors(&lablet).await;
     exit_codes(&lablet).await;
     closed_output(&lablet).await;
     watching(&lablet).await;
+    applying(&lablet).await;
+    contexts(&lablet).await;
     let (done, healthy) = lablet.run(&["doctor"]).await.unwrap();
     assert!(done && healthy.contains("nothing is parked"), "{healthy}");
     lablet.stop().await.unwrap();
@@ -88,7 +97,6 @@ async fn exit_codes(lablet: &Lablet) {
         }
     }
 
-    // Nobody is at the worker, and no controller has its password: the request is open until somebody answers it.
     let waiting =
         lablet.command(&["session", "observe", "s1", "--wait"]).stderr(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let request = eventually("the request", SOON, async || {
@@ -154,4 +162,97 @@ async fn watching(lablet: &Lablet) {
     let late = ["session", "watch", "s1", "--until", "status=archived", "--timeout", "1"];
     let ended = lablet.answer(&late, "").await.unwrap();
     assert!(ended.code == 7 && is_told_once(&ended.complaint), "{ended:?}");
+}
+
+const MANIFESTS: &str = "
+apiVersion: lablet/v1
+kind: policy
+reason: Exams must not be short.
+spec: { definition_id: bgp, policy: { promise: 0.99 } }
+---
+apiVersion: lablet/v1
+kind: definition
+spec:
+  id: bgp
+  name: BGP
+  version: '1.0'
+  resource_requirements: { cpu_cores: 4, memory_gb: 8, storage_gb: 20 }
+  topology: { nodes: [{ node_definition: iosv, ram_mb: 768, count: 3 }] }
+---
+apiVersion: lablet/v1
+kind: worker
+spec:
+  id: cml-1
+  name: cml-1
+  address: https://127.0.0.1:1
+  capacity: { cpu_cores: 64, memory_gb: 512, storage_gb: 1000, max_nodes: 320 }
+---
+apiVersion: lablet/v1
+kind: policy
+spec: { policy: { minimum_sessions: 7 } }
+";
+
+async fn applying(lablet: &Lablet) {
+    let apply = async |arguments: &[&str], text: &str| {
+        lablet.answer(&[&["apply", "-f", "-"], arguments].concat(), text).await.unwrap()
+    };
+    let dry = apply(&["--dry-run"], MANIFESTS).await;
+    assert_eq!((dry.code, dry.complaint.as_str()), (0, ""), "{dry:?}");
+    for line in
+        ["+++ definition/bgp (to be)", "-  memory_gb: 256", "+  memory_gb: 512", "+promise: 0.99", "Nothing was sent."]
+    {
+        assert!(dry.out.contains(line), "{line} is missing:\n{}", dry.out);
+    }
+    assert!(lablet.get("/api/lablet-definitions/bgp").await.is_err(), "nothing was sent");
+
+    let applied = apply(&[], MANIFESTS).await;
+    assert_eq!((applied.code, applied.complaint.as_str()), (0, ""), "{applied:?}");
+    assert!(applied.out.contains("3 created, 1 changed, 0 unchanged, 0 failed."), "{applied:?}");
+    let again = apply(&["-o", "jsonl"], MANIFESTS).await;
+    let results: Vec<Value> = again.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(results.len() == 4 && results.iter().all(|result| result["result"] == "unchanged"), "{results:?}");
+    let policy = lablet.get("/api/lablet-definitions/bgp/advice-policy").await.unwrap();
+    assert_eq!(policy["own"]["policy"]["promise"], 0.99);
+    assert_eq!(lablet.get("/api/workers/cml-1").await.unwrap()["capacity"]["memory_gb"], 512);
+
+    let revised = MANIFESTS.replace("memory_gb: 8", "memory_gb: 16").replace("cpu_cores: 64", "cpu_cores: 0");
+    let partly = apply(&["--reason", "Too small."], &revised).await;
+    assert_eq!(partly.code, 8, "{partly:?}");
+    assert!(partly.out.contains("0 created, 1 changed, 2 unchanged, 1 failed."), "{partly:?}");
+    assert_eq!(partly.complaint.matches("capacity.cpu_cores").count(), 1, "{partly:?}");
+    let revisions = lablet.answer(&["definition", "revisions", "bgp", "-o", "json"], "").await.unwrap();
+    let revisions: Value = serde_json::from_str(&revisions.out).unwrap();
+    assert_eq!(revisions[0]["reason"], "Too small.");
+    let renamed =
+        apply(&[], &MANIFESTS.replace("name: BGP", "name: Other").replace("memory_gb: 8", "memory_gb: 16")).await;
+    assert!(renamed.code == 5 && renamed.complaint.contains("name of a definition cannot be changed"), "{renamed:?}");
+}
+
+async fn contexts(lablet: &Lablet) {
+    let home = tempfile::tempdir().unwrap();
+    let token = home.path().join("token");
+    std::fs::write(&token, &lablet.ready().admin_token).unwrap();
+    let run = async |arguments: &[&str]| {
+        let mut command = lablet.command(arguments);
+        command.env("XDG_CONFIG_HOME", home.path()).env_remove("LABLET_DATA_DIR").current_dir(home.path());
+        let output = command.output().await.unwrap();
+        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    let http = lablet.ready().http.as_str();
+    let (code, said) = run(&["session", "list"]).await;
+    assert!(code == 1 && said.contains("lablet context set"), "{said}");
+    let file = token.to_str().unwrap();
+    let (code, said) = run(&["context", "set", "here", "--gateway", http, "--token-file", file]).await;
+    assert_eq!((code, said.as_str()), (0, "The current context is here.\n"));
+    assert_eq!(run(&["context", "set", "away", "--gateway", "http://127.0.0.1:1", "--token-file", file]).await.0, 0);
+    let (code, said) = run(&["session", "list", "-o", "csv"]).await;
+    assert!(code == 0 && said.contains("s1,ospf"), "{said}");
+    assert_eq!(run(&["session", "list", "--context", "away"]).await.0, 6);
+    assert_eq!(run(&["context", "use", "nowhere"]).await.0, 3);
+    let (code, listed) = run(&["context", "list"]).await;
+    assert!(code == 0 && listed.contains(http) && !listed.contains(&lablet.ready().admin_token), "{listed}");
+    assert_eq!(run(&["context", "remove", "here"]).await, (0, "There is no current context.\n".to_owned()));
+    let (code, _) = run(&["manual", "--to", home.path().join("man").to_str().unwrap()]).await;
+    assert!(code == 0 && home.path().join("man/lablet-apply.1").exists());
+    assert!(run(&["completions", "zsh"]).await.1.starts_with("#compdef lablet"));
 }
