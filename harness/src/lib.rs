@@ -17,6 +17,7 @@ pub mod service_programs;
 pub mod session_diagram;
 mod waiting;
 pub mod walk;
+mod webhook_receiver;
 
 pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Violation, Weight};
 pub use self::crowd::Crowd;
@@ -27,3 +28,4 @@ pub use self::oidc_provider::{Consent, OidcProvider};
 pub use self::python::{build_site, python, python_of_documents, python_with_its_packages};
 pub use self::schemathesis::{schemathesis, validate_notices};
 pub use self::waiting::eventually;
+pub use self::webhook_receiver::WebhookReceiver;

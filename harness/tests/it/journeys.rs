@@ -16,6 +16,7 @@ mod recovery;
 mod sampling;
 mod service_programs;
 pub(crate) mod services;
+mod webhooks;
 
 use std::time::Duration;
 

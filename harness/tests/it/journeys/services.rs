@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, Row as _};
 
-use super::{SOON, verify, with_a_running_session};
-use harness::{Lablet, eventually, python};
+use super::webhooks::WebhookTargets;
+use super::{SOON, options, verify, with_a_running_session, with_a_running_session_under};
+use harness::{Lablet, LabletOptions, eventually, python};
 
 /// The bus, as a service meets it.
 pub(crate) async fn jetstream(lablet: &Lablet) -> async_nats::jetstream::Context {
@@ -23,7 +24,9 @@ pub(crate) async fn jetstream(lablet: &Lablet) -> async_nats::jetstream::Context
 
 #[tokio::test]
 async fn an_observation_sent_three_times_is_recorded_once_and_seen_everywhere() {
-    let lablet = with_a_running_session().await;
+    let webhooks = WebhookTargets::start().await;
+    let environment = vec![("LABLET_WEBHOOKS".to_owned(), webhooks.file())];
+    let lablet = with_a_running_session_under(LabletOptions { environment, ..options() }).await;
     python("report_observation.py", &[&lablet.ready().nats_url, "s1"]).await.unwrap();
 
     let by_http = json!({
@@ -74,6 +77,10 @@ async fn an_observation_sent_three_times_is_recorded_once_and_seen_everywhere() 
     let id = events[0]["id"].as_str().unwrap();
     let event = lablet.get(&format!("/api/events/{id}")).await.unwrap();
     assert_eq!(event["position"], events[0]["position"]);
+
+    // Webhooks: the same events, signed, for a program of others; and what operators do with its targets.
+    webhooks.have(&events).await;
+    webhooks.obey_operators(&lablet).await;
 
     verify(&lablet).await;
     lablet.stop().await.unwrap();
