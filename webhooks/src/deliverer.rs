@@ -25,6 +25,8 @@ use crate::worker::{Shared, Signals, Worker};
 
 /// How long requests that are under way may take when the process is to end.
 const END_WITHIN: Duration = Duration::from_secs(12);
+/// Deliveries that lasted so long begin again after the first wait, whatever ended them.
+const STEADY_AFTER: Duration = Duration::from_secs(60);
 /// Wait before the log is looked at again after a wake-up signal without an event: it may wait for an older transaction.
 const FIRST_LOOK: Duration = Duration::from_millis(10);
 
@@ -70,7 +72,7 @@ pub struct Deliverer {
     holder: String,
 }
 
-/// Why deliveries did not begin.
+/// Why deliveries did not begin, or ended.
 #[derive(Debug, thiserror::Error)]
 enum LeadError {
     #[error("the targets' state cannot be read")]
@@ -79,6 +81,8 @@ enum LeadError {
     Log(#[from] app::log::LogError),
     #[error("requests cannot be made")]
     Sender(#[from] SenderError),
+    #[error("a worker ended in a panic")]
+    Panic(#[from] tokio::task::JoinError),
 }
 
 impl Deliverer {
@@ -110,7 +114,7 @@ impl Deliverer {
                 Ok(Some(lease)) => match self.lead(lease, &mut backoff, &stop).await {
                     Ok(()) => continue,
                     Err(error) => {
-                        tracing::warn!(error = &error as &dyn Error, "webhooks not started, retrying");
+                        tracing::warn!(error = &error as &dyn Error, "webhooks interrupted, retrying");
                         backoff.next_wait()
                     }
                 },
@@ -136,12 +140,12 @@ impl Deliverer {
                 return Err(error);
             }
         };
-        backoff.reset();
         tracing::info!(epoch = lease.epoch(), targets = self.targets.len(), "webhooks started");
         let mut look_at = Instant::now();
+        let steady_at = look_at + STEADY_AFTER;
+        let mut ended_badly = Ok(());
         let mut end_at = None;
         loop {
-            let due = look_at.min(lease.renew_at());
             tokio::select! {
                 () = stop.cancelled(), if end_at.is_none() => end_at = Some(Instant::now() + END_WITHIN),
                 () = sleep_until(end_at.unwrap_or_else(Instant::now)), if end_at.is_some() => {
@@ -150,28 +154,32 @@ impl Deliverer {
                 }
                 ended = tasks.join_next() => match ended {
                     Some(Ok(())) if stop.is_cancelled() && !tasks.is_empty() => {}
-                    Some(Err(error)) if error.is_panic() => {
-                        tracing::error!(error = &error as &dyn Error, "webhook worker ended in a panic");
+                    Some(Err(error)) => {
+                        ended_badly = Err(LeadError::Panic(error));
                         break;
                     }
                     // All have ended, or one without being asked to: another process has the lease.
                     _ => break,
                 },
-                () = sleep_until(due) => {
+                () = sleep_until(look_at) => {
                     if let Err(error) = self.keep(&mut lease, &signals).await {
                         tracing::warn!(error = &error as &dyn Error, "lease of webhooks not renewed");
                         if matches!(error, LeaseError::Lost { .. }) || Instant::now() >= lease.expires_at() {
                             break;
                         }
                     }
-                    look_at = Instant::now() + self.options.decisions_every;
+                    // Often enough for the lease, which is renewed when a third of it is over.
+                    look_at = Instant::now() + self.options.decisions_every.min(self.options.lease / 3);
                 }
             }
         }
         // Whoever takes over sends what is under way once more.
         tasks.shutdown().await;
         release(&lease).await;
-        Ok(())
+        if Instant::now() >= steady_at {
+            backoff.reset();
+        }
+        ended_badly
     }
 
     /// Starts the workers and what they need.

@@ -3,9 +3,9 @@
 
 use std::process::ExitCode;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use app::log::Position;
-use app::webhook_targets::{TargetState, WebhookTargets};
+use app::webhook_targets::{ReplayError, TargetState, WebhookTargets};
 use bus::clock::{Clock, IdGenerator};
 use clap::Subcommand;
 use serde_json::json;
@@ -14,6 +14,7 @@ use webhooks::Trial;
 use crate::client::output::{Column, OutputFormat, column};
 use crate::configuration::DatabaseArguments;
 use crate::configuration::webhooks::WebhookArguments;
+use crate::exit::{ExitStatus, Failure};
 use crate::roles::{self, Store};
 use crate::terminal::say;
 
@@ -103,7 +104,15 @@ pub(super) async fn run(command: WebhooksCommand) -> anyhow::Result<ExitCode> {
             return try_target(&name, &webhooks, public_url, &database).await;
         }
         WebhooksCommand::Replay { name, after, until, database } => {
-            let replay = targets(&database)?.replay(&name, after, until).await?;
+            let targets = targets(&database)?;
+            let replay = match targets.replay(&name, after, until).await {
+                Ok(replay) => replay,
+                Err(ReplayError::NoTarget(_)) => return Err(unknown(&name, &targets).await?.into()),
+                Err(refused @ (ReplayError::Beyond(_) | ReplayError::Empty { .. })) => {
+                    return Err(Failure::new(ExitStatus::Invalid, refused.to_string()).into());
+                }
+                Err(error @ ReplayError::Unavailable(_)) => return Err(error.into()),
+            };
             say(&format!("{name} is sent again what lies after {} and up to {}", replay.at, replay.until))?;
         }
         WebhooksCommand::Pause { name, reason, database } => {
@@ -132,14 +141,21 @@ fn targets(database: &DatabaseArguments) -> anyhow::Result<WebhookTargets> {
 
 /// What was found, or which targets there are.
 async fn require<T>(found: Option<T>, name: &str, targets: &WebhookTargets) -> anyhow::Result<T> {
-    if let Some(found) = found {
-        return Ok(found);
+    match found {
+        Some(found) => Ok(found),
+        None => Err(unknown(name, targets).await?.into()),
     }
+}
+
+/// That there is no such target, and which there are.
+async fn unknown(name: &str, targets: &WebhookTargets) -> anyhow::Result<Failure> {
     let known: Vec<String> = targets.list().await?.into_iter().map(|target| target.name).collect();
-    if known.is_empty() {
-        bail!("there is no target {name:?}: no process that delivers webhooks has started yet");
-    }
-    bail!("there is no target {name:?}; there is {}", known.join(", "))
+    let known = if known.is_empty() {
+        ": no process that delivers webhooks has started yet".to_owned()
+    } else {
+        format!("; there is {}", known.join(", "))
+    };
+    Ok(Failure::new(ExitStatus::NotFound, format!("there is no target {name:?}{known}")))
 }
 
 async fn try_target(
@@ -151,7 +167,8 @@ async fn try_target(
     let configured = webhooks.configured_targets()?;
     let Some(target) = configured.iter().find(|target| target.name == name) else {
         let known: Vec<&str> = configured.iter().map(|target| target.name.as_str()).collect();
-        bail!("there is no target {name:?}; there is {}", known.join(", "));
+        let text = format!("there is no target {name:?}; there is {}", known.join(", "));
+        return Err(Failure::new(ExitStatus::NotFound, text).into());
     };
     let up = database.ready()?.map(|ready| ready.http);
     let site = roles::site(public_url.or(up).as_deref())?;

@@ -117,11 +117,13 @@ async fn a_target_that_does_not_agree_is_asked_again_and_sent_nothing() {
     let answer = status.last_answer.unwrap();
     assert!(answer.contains("OPTIONS was answered 405"), "{answer}");
     assert_eq!((world.receiver.messages().len(), status.dead_lettered), (0, 0));
-    let agrees = vec![("webhook-allowed-origin", "lablet.example.com"), ("webhook-allowed-rate", "6000")];
+    let agrees = vec![("webhook-allowed-origin", "lablet.example.com"), ("webhook-allowed-rate", "60")];
     world.receiver.will_agree(Some(Reply::Status(200, agrees)));
-    world.receiver.messages_when(2).await;
+    let messages = world.receiver.messages_when(2).await;
     running.stop().await;
     assert_eq!(world.receiver.subjects(), workers(0..2));
+    let at = |index: usize| messages[index].header("webhook-timestamp").parse::<i64>().unwrap();
+    assert!(at(1) > at(0), "not more than 60 a minute, by the clock that signs");
 }
 
 #[tokio::test]
