@@ -7,6 +7,7 @@ use crate::configuration::roles::{
     ControlArguments, DeliverArguments, ProjectArguments, RelayArguments, ServeArguments,
 };
 use crate::exit;
+use crate::export::ExportArguments;
 use crate::manual::{CompletionArguments, ManualArguments};
 use crate::operations::OperationCommand;
 use crate::simulate::SimulateArguments;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Operation(OperationCommand),
     #[command(flatten)]
     Client(ClientCommand),
+    /// Write views of analysts, e.g. `events`, to files: what is new since the last time.
+    Export(ExportArguments),
     /// Print the completions of a shell.
     Completions(CompletionArguments),
     /// Write the manual: a page for each command.

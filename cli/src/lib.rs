@@ -5,6 +5,7 @@ mod client;
 mod configuration;
 mod demo;
 mod exit;
+mod export;
 mod manual;
 mod operations;
 mod progress;
@@ -49,7 +50,11 @@ pub fn main() -> ExitCode {
     };
     let default_filter = match &arguments.command {
         // The output of these is the answer; only what goes wrong is said beside it.
-        Command::Client(_) | Command::Operation(_) | Command::Completions(_) | Command::Manual(_) => "warn",
+        Command::Client(_)
+        | Command::Operation(_)
+        | Command::Export(_)
+        | Command::Completions(_)
+        | Command::Manual(_) => "warn",
         _ => "info,sqlx=warn,async_nats=warn",
     };
     let filter = arguments.log.as_deref().unwrap_or(default_filter);
@@ -99,6 +104,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::SimulateCml(arguments) => simulate::run(arguments).await?,
         Command::Operation(command) => return operations::run(command).await,
         Command::Client(command) => client::run(command).await?,
+        Command::Export(arguments) => export::run(arguments).await?,
         Command::Completions(arguments) => manual::completions(&arguments, offered()?)?,
         Command::Manual(arguments) => manual::manual(&arguments, offered()?)?,
     }

@@ -10,7 +10,8 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
 /// Variables whose values are secrets, or may hold one.
-const SECRETS: [&str; 8] = [
+const SECRETS: [&str; 9] = [
+    "LABLET_ANALYST_DATABASE_URL",
     "LABLET_DATABASE_URL",
     "LABLET_NATS_URL",
     "LABLET_NATS_TOKEN",
@@ -22,7 +23,7 @@ const SECRETS: [&str; 8] = [
 ];
 
 /// Addresses: without a secret in them they may stand in the arguments.
-const ADDRESSES: [&str; 2] = ["LABLET_DATABASE_URL", "LABLET_NATS_URL"];
+const ADDRESSES: [&str; 3] = ["LABLET_ANALYST_DATABASE_URL", "LABLET_DATABASE_URL", "LABLET_NATS_URL"];
 
 /// The command with what `NAME_FILE` variables hold, and without flags for secrets in its help.
 ///

@@ -97,7 +97,15 @@ fn every_link_of_a_document_leads_somewhere() {
 fn the_table_of_settings_names_every_variable_that_is_read() {
     let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
     let mut read = std::collections::BTreeSet::new();
-    for file in ["configuration.rs", "arguments.rs", "up.rs", "simulate.rs", "client/connection.rs", "operations.rs"] {
+    for file in [
+        "configuration.rs",
+        "arguments.rs",
+        "up.rs",
+        "simulate.rs",
+        "export.rs",
+        "client/connection.rs",
+        "operations.rs",
+    ] {
         let text = std::fs::read_to_string(repository().join("cli/src").join(file)).unwrap();
         let names = text.split("env = \"").skip(1).filter_map(|rest| rest.split('"').next()).map(str::to_owned);
         read.extend(names.collect::<Vec<_>>());

@@ -106,7 +106,36 @@ def by_duckdb(url: str, views: list[str]) -> dict[str, int]:
     return counts
 
 
-def main(url: str) -> None:
+def by_files(folder: pathlib.Path) -> dict[str, dict[str, list[int]]]:
+    """Rows of each exported view by library and format, and how many of them differ."""
+    counts: dict[str, dict[str, list[int]]] = {}
+    by_duckdb = {
+        "parquet": "read_parquet('{}')",
+        "csv": "read_csv('{}', all_varchar = true)",
+        "jsonl": "read_json('{}', union_by_name = true)",
+    }
+    by_polars = {
+        "parquet": polars.read_parquet,
+        "csv": lambda file: polars.read_csv(file, infer_schema=False),
+        "jsonl": lambda file: polars.read_ndjson(file, infer_schema_length=None),
+    }
+    for ending, reader in by_duckdb.items():
+        for view in sorted(path for path in (folder / ending).iterdir() if path.is_dir()):
+            files = f"{view}/*.{ending}"
+            rows = duckdb.sql(f"SELECT * FROM {reader.format(files)}")
+            frames = [by_polars[ending](file) for file in sorted(view.glob(f"*.{ending}"))]
+            frame = polars.concat(frames, how="vertical_relaxed")
+            counts.setdefault(view.name, {})[ending] = [len(rows), len(rows.distinct()), frame.height, frame.unique().height]
+    steps = duckdb.sql(f"SELECT * FROM read_parquet('{folder}/parquet/session_steps/*.parquet')")
+    types = dict(zip(steps.columns, map(str, steps.types)))
+    assert types["since"] == "TIMESTAMP WITH TIME ZONE" and types["sequence"] == "BIGINT", types
+    assert types["event_id"] == "VARCHAR" and types["duration_seconds"] == "DOUBLE", types
+    polar = polars.scan_parquet(f"{folder}/parquet/session_steps/*.parquet").collect_schema()
+    assert polar["since"] == polars.Datetime("us", "UTC"), polar
+    return counts
+
+
+def main(url: str, exported: str = "") -> None:
     assert url.startswith("postgresql://"), url
     engine = sqlalchemy.create_engine(url)
     views = views_of(engine)
@@ -115,6 +144,7 @@ def main(url: str) -> None:
         "pandas": by_pandas(engine, views),
         "polars": by_polars(engine, views),
         "duckdb": by_duckdb(url, views),
+        "files": by_files(pathlib.Path(exported)) if exported else {},
     }))
 
 

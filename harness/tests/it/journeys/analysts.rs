@@ -1,9 +1,11 @@
 //! Analysts read the views with the libraries that they have, by the address that was printed, and run the notebook.
 
 use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
 
-use harness::python_of_documents;
-use serde_json::Value;
+use harness::{Lablet, python_of_documents};
+use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::advice::{ended, proposal, with_definitions};
@@ -20,7 +22,17 @@ async fn sqlalchemy_pandas_polars_and_duckdb_read_every_view_and_the_notebook_an
     // All read models hold all events, so that nothing moves while four libraries count.
     verify(&lablet).await;
     let url = lablet.ready().analyst_database_url.clone().unwrap();
-    let seen: Value = serde_json::from_str(&python_of_documents("analysts.py", &[&url]).await.unwrap()).unwrap();
+    let exported = tempfile::tempdir().unwrap();
+    export(&lablet, exported.path()).await;
+    let folder = exported.path().to_str().unwrap();
+    let seen = python_of_documents("analysts.py", &[&url, folder]).await.unwrap();
+    let seen: Value = serde_json::from_str(&seen).unwrap();
+    for view in EXPORTED {
+        let rows = &seen["sqlalchemy"][view];
+        for format in FORMATS {
+            assert_eq!(seen["files"][view][format], json!([rows, rows, rows, rows]), "{view} as {format}");
+        }
+    }
     let by_sqlalchemy = seen["sqlalchemy"].as_object().unwrap();
     assert_eq!(by_sqlalchemy.len(), 25, "{seen}");
     for library in ["pandas", "polars", "duckdb"] {
@@ -43,6 +55,7 @@ async fn sqlalchemy_pandas_polars_and_duckdb_read_every_view_and_the_notebook_an
     {
         assert!(answered(column), "{column}: {answers:#?}");
     }
+    only_what_is_new_is_exported(&lablet, exported.path()).await;
     lablet.stop().await.unwrap();
 }
 
@@ -78,4 +91,40 @@ async fn views(url: &str) -> String {
     }
     analyst.close().await.unwrap();
     page
+}
+
+const FORMATS: [&str; 3] = ["parquet", "csv", "jsonl"];
+const EXPORTED: [&str; 4] = ["events", "session_steps", "observations", "definition_revisions"];
+
+/// Exports views in each format, two rows a file. Each run is killed where it happens to be, and another one goes on.
+async fn export(lablet: &Lablet, folder: &Path) {
+    for format in FORMATS {
+        let to = folder.join(format);
+        for view in EXPORTED {
+            let arguments = ["export", view, "--format", format, "--to", to.to_str().unwrap(), "--rows-per-file", "2"];
+            let mut process = lablet.command(&arguments).stdout(Stdio::null()).spawn().unwrap();
+            while !to.join(view).join("export.json").exists() && process.try_wait().unwrap().is_none() {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+            if process.try_wait().unwrap().is_none() {
+                process.start_kill().unwrap();
+            }
+            process.wait().await.unwrap();
+            let ended = lablet.answer(&arguments, "").await.unwrap();
+            assert_eq!((ended.code, ended.complaint.as_str()), (0, ""), "{ended:?}");
+            assert!(ended.out.contains(&format!(" rows of {view} in ")), "{ended:?}");
+        }
+    }
+}
+
+async fn only_what_is_new_is_exported(lablet: &Lablet, folder: &Path) {
+    let to = folder.join("parquet");
+    let again = ["export", "events", "--to", to.to_str().unwrap()];
+    let nothing = lablet.answer(&again, "").await.unwrap();
+    assert!(nothing.code == 0 && nothing.out.starts_with("0 rows of events in 0 files"), "{nothing:?}");
+    lablet.define("new-since").await.unwrap();
+    let one = lablet.answer(&again, "").await.unwrap();
+    assert!(one.code == 0 && one.out.starts_with("1 rows of events in 1 files"), "{one:?}");
+    let unknown = lablet.answer(&["export", "secrets", "--to", to.to_str().unwrap()], "").await.unwrap();
+    assert_eq!(unknown.code, 3, "{unknown:?}");
 }
