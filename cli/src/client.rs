@@ -167,7 +167,7 @@ impl Client {
     fn rows(&self, columns: &[Column], rows: &Rows) -> anyhow::Result<()> {
         self.output.rows(columns, &rows.rows)?;
         if rows.has_more {
-            remark(&format!("There are more than these {}; --limit shows more.", rows.rows.len()));
+            remark(&format!("There are more than {}; --limit shows more.", rows.rows.len()));
         }
         Ok(())
     }

@@ -38,13 +38,18 @@ pub async fn follow(lablet: &Lablet, repository: &Path, page: &str) -> anyhow::R
     let steps: Vec<Step<'_>> = steps(&text).into_iter().filter(|step| !starts_a_lablet(step.typed)).collect();
     ensure!(!steps.is_empty(), "{page} has no step");
     let folder = folder_like(repository, lablet)?;
-    let mut script = String::from("set -eu\nexec 2>&1\n");
+    let mut script = String::from("set -eu\n");
     for step in &steps {
         script.push_str(step.typed);
         script.push_str("\nprintf '\\036'\n");
     }
     let mut command = Command::new("bash");
     command.args(["-c", &script]).current_dir(folder.path()).env("NO_COLOR", "1").env_remove("LABLET_DATA_DIR");
+    // Pages say that `lablet` is what was built.
+    let path = std::env::var("PATH").unwrap_or_default();
+    command.env("PATH", format!("{}:{path}", folder.path().join("target/debug").display()));
+    // Contexts of whoever runs the test are none of the reader.
+    command.env("XDG_CONFIG_HOME", folder.path().join(".config"));
     let run = command.stdin(Stdio::null()).kill_on_drop(true).output();
     let output =
         tokio::time::timeout(FOLLOWED_WITHIN, run).await.with_context(|| format!("{page} takes too long"))??;
@@ -52,9 +57,10 @@ pub async fn follow(lablet: &Lablet, repository: &Path, page: &str) -> anyhow::R
     let outputs: Vec<&str> = came.split(SEPARATOR).collect();
     ensure!(
         output.status.success(),
-        "{page}: `{}` failed: {}",
+        "{page}: `{}` failed: {}{}",
         steps[outputs.len().min(steps.len()) - 1].typed,
-        outputs.last().unwrap_or(&"")
+        outputs.last().unwrap_or(&""),
+        String::from_utf8_lossy(&output.stderr)
     );
     if std::env::var_os("UPDATE_WALKS").is_some() {
         return Ok(std::fs::write(&file, with_outputs(&text, &steps, &outputs))?);

@@ -13,6 +13,9 @@ use serde_json::Value;
 
 use crate::terminal::out;
 
+/// Longest object or list that is shown within a cell, in bytes of its JSON.
+const LONGEST_INNER: usize = 80;
+
 /// How to print an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
@@ -121,13 +124,7 @@ impl OutputFormat {
             Self::Json => writeln!(out, "{}", printable_json(&serde_json::to_string_pretty(thing)?))?,
             Self::Jsonl => writeln!(out, "{}", printable_json(&thing.to_string()))?,
             Self::Yaml => write!(out, "{}", yaml(thing)?)?,
-            Self::Table | Self::Wide => {
-                let mut table = bare_table();
-                for (name, value) in thing.as_object().into_iter().flatten() {
-                    table.add_row([name.clone(), table_cell(Some(value))]);
-                }
-                writeln!(out, "{}", close_up(table))?;
-            }
+            Self::Table | Self::Wide => write!(out, "{}", sections(thing))?,
             Self::Csv => {
                 let members = thing.as_object().context("the answer is no JSON object")?;
                 out.write_all(&csv_line(members.keys().map(|name| harmless(name.clone())))?)?;
@@ -181,6 +178,58 @@ fn bare_table() -> Table {
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table
+}
+
+/// One thing for people: its plain members, then a section for each member that is an object or a list of them.
+fn sections(thing: &Value) -> String {
+    let is_section = |value: &Value| match value {
+        Value::Object(members) => !members.is_empty(),
+        Value::Array(entries) => entries.first().is_some_and(Value::is_object),
+        _ => false,
+    };
+    let members: Vec<(&String, &Value)> = thing.as_object().into_iter().flatten().collect();
+    let mut text = pairs(members.iter().filter(|(_, value)| !is_section(value)).copied());
+    for (name, value) in members.into_iter().filter(|(_, value)| is_section(value)) {
+        let section = match value {
+            Value::Array(entries) => entries_as_table(entries),
+            other => pairs(other.as_object().into_iter().flatten()),
+        };
+        text.push_str(&format!("\n{name}\n"));
+        text.extend(section.lines().map(|line| format!("  {line}\n")));
+    }
+    text
+}
+
+fn pairs<'a>(members: impl Iterator<Item = (&'a String, &'a Value)>) -> String {
+    let mut table = bare_table();
+    let mut is_empty = true;
+    for (name, value) in members {
+        is_empty = false;
+        table.add_row([name.clone(), inner_cell(value)]);
+    }
+    if is_empty { String::new() } else { format!("{}\n", close_up(table)) }
+}
+
+/// A list of objects, a column for each member of the first one.
+fn entries_as_table(entries: &[Value]) -> String {
+    let names: Vec<&String> =
+        entries.first().and_then(Value::as_object).into_iter().flatten().map(|(name, _)| name).collect();
+    let mut table = bare_table();
+    table.set_header(names.iter().map(|name| name.replace('_', " ").to_uppercase()));
+    for entry in entries {
+        table.add_row(names.iter().map(|name| inner_cell(entry.get(name.as_str()).unwrap_or(&Value::Null))));
+    }
+    format!("{}\n", close_up(table))
+}
+
+/// A value within a section. One that is large itself is counted; other formats show it.
+fn inner_cell(value: &Value) -> String {
+    let text = table_cell(Some(value));
+    match value {
+        Value::Array(entries) if text.len() > LONGEST_INNER => format!("{} entries, see -o yaml", entries.len()),
+        Value::Object(members) if text.len() > LONGEST_INNER => format!("{} members, see -o yaml", members.len()),
+        _ => text,
+    }
 }
 
 /// The table's text, without a margin before the first column.
@@ -247,6 +296,33 @@ mod tests {
         assert_eq!(printed(OutputFormat::Csv, &rows), "id,total.cores\na,1.5\n\"b, [31m\",\n");
         assert_eq!(printed(OutputFormat::Jsonl, &rows[..1]), "{\"id\":\"a\",\"total\":{\"cores\":1.5}}\n");
         assert_eq!(serde_json::from_str::<Value>(&printed(OutputFormat::Json, &rows)).unwrap(), json!(rows));
+    }
+
+    #[test]
+    fn one_thing_has_a_section_for_each_object_and_each_list_of_them() {
+        let nodes: Vec<Value> = (0..20).map(|number| json!({ "node_id": number })).collect();
+        let thing = json!({
+            "id": "a", "owner": null, "open": [], "tags": ["x", "y"],
+            "observed": { "cores": 1.5, "nodes": nodes },
+            "ports": [{ "name": "PC", "port_number": 5041 }, { "name": "R1", "port_number": null }]
+        });
+        let mut out = Vec::new();
+        OutputFormat::Table.write_one(&thing, &mut out).unwrap();
+        insta::assert_snapshot!(String::from_utf8(out).unwrap(), @r#"
+        id     a
+        open   []
+        owner  -
+        tags   ["x","y"]
+
+        observed
+          cores  1.5
+          nodes  20 entries, see -o yaml
+
+        ports
+          NAME  PORT NUMBER
+          PC    5041
+          R1    -
+        "#);
     }
 
     #[test]

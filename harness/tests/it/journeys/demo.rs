@@ -59,7 +59,7 @@ async fn the_demonstration_has_a_runaway_a_disk_that_fills_a_restart_and_pages_t
     lablet.stop().await.unwrap();
 }
 
-/// One after the other, as each says what the system is left with.
+/// One after the other, beside sessions that go on.
 async fn follow_every_page(lablet: &Lablet) {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut pages: Vec<String> = std::fs::read_dir(repository.join("docs/tutorial"))
@@ -67,6 +67,8 @@ async fn follow_every_page(lablet: &Lablet) {
         .map(|page| format!("docs/tutorial/{}", page.unwrap().file_name().display()))
         .collect();
     pages.sort();
+    // First, as the others change what it shows.
+    pages.insert(0, "README.md".to_owned());
     for page in pages {
         walk::follow(lablet, repository, &page).await.unwrap();
     }
