@@ -54,6 +54,32 @@ async fn a_name_that_is_rebound_to_an_address_inside_leads_nowhere() {
 }
 
 #[tokio::test]
+async fn a_target_with_a_certificate_of_its_own_authority_is_trusted_by_that_alone() {
+    let world = World::new().await;
+    let (port, certificate) = world.receiver.serve_https("hooks.example.com").await;
+    std::fs::write(world.folder.path().join("ca.pem"), certificate).unwrap();
+    let (_, other) = world.receiver.serve_https("hooks.example.com").await;
+    std::fs::write(world.folder.path().join("other.pem"), other).unwrap();
+    let target = |authority: &str| {
+        let fields = FIELDS.replace("{url}", &format!("https://hooks.example.com:{port}"));
+        let fields = fields.replace("allow_http = true", &format!("ca_file = \"{authority}.pem\""));
+        world.targets(&format!("[booking]{fields}handshake = false"))
+    };
+    let mut options = world.options();
+    options.lookup = told(&Arc::new(Mutex::new(vec![address("127.0.0.1")])));
+    world.register_workers(0..1).await;
+    let distrusting = world.start_with(target("other"), options.clone());
+    let refused = world.status_when("a refusal", |status| status.failed_attempts > 0).await.last_answer.unwrap();
+    assert!(refused.contains("certificate"), "{refused}");
+    distrusting.stop().await;
+    assert_eq!(world.receiver.messages().len(), 0);
+    let trusting = world.start_with(target("ca"), options);
+    world.receiver.messages_when(1).await;
+    trusting.stop().await;
+    assert_eq!(world.receiver.subjects(), ["w0"]);
+}
+
+#[tokio::test]
 async fn a_name_of_this_machine_leads_nowhere_by_itself() {
     let world = World::new().await;
     let fields = FIELDS.replace("{url}", &format!("http://localhost:{}", world.address.port()));

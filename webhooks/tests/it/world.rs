@@ -79,6 +79,21 @@ impl Receiver {
         address
     }
 
+    /// Serves https on a free port of 127.0.0.1, for `host`; gives the port and the certificate in PEM.
+    pub(crate) async fn serve_https(&self, host: &str) -> (u16, String) {
+        let made = rcgen::generate_simple_self_signed([host.to_owned()]).unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let tls =
+            axum_server::tls_rustls::RustlsConfig::from_pem(certificate.clone().into(), key.into()).await.unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let router = axum::Router::new().fallback(answer).with_state(self.clone());
+        let server = axum_server::from_tcp_rustls(listener, tls).unwrap();
+        tokio::spawn(server.serve(router.into_make_service()));
+        (port, certificate)
+    }
+
     /// Answers the next requests so, and all others with 204.
     pub(crate) fn will(&self, replies: impl IntoIterator<Item = Reply>) {
         self.replies.lock().unwrap().extend(replies);
@@ -156,7 +171,7 @@ pub(crate) struct World {
     pub(crate) commands: Commands,
     pub(crate) receiver: Receiver,
     pub(crate) address: SocketAddr,
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     database: TestDatabase,
 }
 
