@@ -43,7 +43,7 @@ impl Ready {
 
     /// Nothing in it has an apostrophe: addresses are percent-encoded, and keys have letters and digits.
     fn environment(&self) -> String {
-        let analysts = self.analyst_database_url.as_ref().map(|url| ("LABLET_ANALYST_URL", url.reveal()));
+        let analysts = self.analyst_database_url.as_ref().map(|url| ("LABLET_ANALYST_DATABASE_URL", url.reveal()));
         let variables = [
             ("LABLET_URL", self.http.as_str()),
             ("LABLET_API_KEY", self.internal_api_key.reveal()),

@@ -12,7 +12,7 @@ from nbclient import NotebookClient
 
 
 def main(path: str, url: str, write: str = "") -> None:
-    os.environ["LABLET_ANALYST_URL"] = url
+    os.environ["LABLET_ANALYST_DATABASE_URL"] = url
     book = nbformat.read(path, as_version=4)
     # An error in a cell ends it here.
     NotebookClient(book, timeout=120, kernel_name="python3").execute()
