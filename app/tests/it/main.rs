@@ -15,6 +15,7 @@ mod log;
 mod proposals;
 mod records;
 mod relay;
+mod repair;
 mod stage;
 mod statements;
 mod traces;

@@ -49,13 +49,16 @@ pub(crate) async fn list(
     Query(query): Query<EventsQuery>,
 ) -> Result<Response, Problem> {
     let most = limit(query.limit)?;
-    let after = issued(&queries, "after", query.after.as_deref()).await?.unwrap_or(Position::START);
+    let (after, after_issued) =
+        issued(&queries, "after", query.after.as_deref()).await?.unwrap_or((Position::START, Position::START));
     let before = issued(&queries, "before", query.before.as_deref()).await?;
+    let before_issued = before.map(|(_, issued)| issued);
+    let before = before.map(|(before, _)| before);
     if before.is_some_and(|before| before < after) {
         return Err(Invalid::new("before", "is before after", "a later position, or the same").into());
     }
     let head = streams.head().await?;
-    if let Some(hidden) = [Some(after), before].into_iter().flatten().find(|position| *position > head) {
+    if let Some(hidden) = [Some(after_issued), before_issued].into_iter().flatten().find(|position| *position > head) {
         let detail = format!("The log shows what is up to {head}; {hidden} is written, and will be shown soon.");
         return Err(Problem::new(ProblemKind::ReadModelBehind, detail).retry_after(COME_BACK));
     }
@@ -73,12 +76,16 @@ pub(crate) async fn list(
     Ok(response)
 }
 
-/// A position that the log has come to.
-async fn issued(queries: &Queries, field: &'static str, text: Option<&str>) -> Result<Option<Position>, Problem> {
+/// A position that the log has come to, and the one that has to be visible for it: another where it was lost when a backup
+/// was restored.
+async fn issued(
+    queries: &Queries,
+    field: &'static str,
+    text: Option<&str>,
+) -> Result<Option<(Position, Position)>, Problem> {
     let Some(text) = text else { return Ok(None) };
     let position = parse(field, text)?;
-    queries.issued(field, position).await?;
-    Ok(Some(position))
+    Ok(Some((position, queries.issued(field, position).await?)))
 }
 
 /// The link to what follows, relative to this address.

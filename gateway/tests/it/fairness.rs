@@ -54,6 +54,12 @@ async fn a_position_that_was_lost_with_a_restored_dump_is_neither_refused_nor_wa
     world.settle().await;
     app::log::begin_epoch(&world.owner(), None).await.unwrap();
     world.get(&format!("/api/workers?position={NOWHERE}")).await.expect(200);
+    world.post("/api/workers", &worker("w2")).await.expect(201);
+    world.settle().await;
+    let following = world.get(&format!("/api/events?after={NOWHERE}")).await.expect(200).body;
+    let followed: Vec<&str> =
+        following.as_array().unwrap().iter().map(|event| event["subject"].as_str().unwrap()).collect();
+    assert_eq!(followed, ["w2"], "whoever was told of it goes on with what came after");
 }
 
 #[tokio::test]
