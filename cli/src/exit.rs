@@ -24,11 +24,15 @@ pub(crate) enum ExitStatus {
     NotAchieved = 7,
     /// The gateway does not accept what was sent.
     Invalid = 8,
+    /// Everything works, and something needs care.
+    Warned = 9,
+    /// Something could not be looked at.
+    Unknown = 10,
 }
 
 impl ExitStatus {
     /// All of them, in the order of their numbers, but for success.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Failed,
         Self::Usage,
         Self::NotFound,
@@ -37,6 +41,8 @@ impl ExitStatus {
         Self::Unavailable,
         Self::NotAchieved,
         Self::Invalid,
+        Self::Warned,
+        Self::Unknown,
     ];
 
     /// When a command ends so, as the reference says it.
@@ -50,6 +56,8 @@ impl ExitStatus {
             Self::Unavailable => "The gateway cannot be reached, is busy or failed; worth another try later",
             Self::NotAchieved => "What was waited for did not happen (`observe --wait`, `watch --until`)",
             Self::Invalid => "What was sent is not accepted; the fields are named",
+            Self::Warned => "Everything works, with warnings (`doctor`)",
+            Self::Unknown => "Something could not be looked at, and nothing is known to be broken (`doctor`)",
         }
     }
 
@@ -153,6 +161,6 @@ mod tests {
     #[test]
     fn each_number_is_given_once() {
         let codes = ExitStatus::ALL.map(ExitStatus::code);
-        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
     }
 }

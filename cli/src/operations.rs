@@ -6,7 +6,6 @@ pub(crate) mod dead_letters;
 mod doctor;
 mod manifest;
 mod postgres_client;
-mod progress;
 mod rebuild;
 mod republish;
 mod restore;
@@ -19,12 +18,15 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use bus::clock::Clock;
 use bus::{Backoff, StreamBounds};
 use clap::{Args, Subcommand};
 use projections::ReadModel;
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{MigrateError, Migration, Migrator};
+use sqlx::postgres::PgConnection;
 
 use crate::configuration::{BusArguments, DatabaseArguments, StoresArguments};
+use crate::roles::Store;
 use crate::secret::Secret;
 use crate::terminal::say;
 
@@ -92,7 +94,10 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
     match command {
         OperationCommand::Migrate(arguments) => {
             let url = arguments.stores.database.owner_url()?;
-            migrate(&url).await?;
+            for migration in migrate(&url).await? {
+                say(&format!("applied {:04} {}", migration.version, migration.description))?;
+            }
+            say_rebuilds(&url).await?;
             match analysts::password_of_environment()? {
                 Some(password) => analysts::give_password(&url, analysts::ANALYST, &password).await?,
                 None => analysts::apply_limits(&url).await?,
@@ -103,11 +108,16 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
                 say("the bus has its streams")?;
             }
             if arguments.restored {
-                let app::log::EpochBeginning { epoch, .. } =
-                    app::log::begin_epoch(&app::log::pool(url.reveal(), 1)?, None).await?;
-                say(&format!("epoch {epoch} has begun: new events come after all that the database holds"))?;
+                let begun = app::log::begin_epoch(&app::log::pool(url.reveal(), 1)?, None).await?;
+                let after = begun.after.map_or_else(|| "nothing".to_owned(), |position| position.to_string());
+                say(&format!(
+                    "epoch {} has begun, after {after}: what others were told of beyond it was lost",
+                    begun.epoch
+                ))?;
+                say("what of it is on the bus, lablet republish --remove-unknown takes away")?;
             }
-            say("the database is at this version")?;
+            let newest = app::log::MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default();
+            say(&format!("the database is at schema {newest}, as lablet {} needs it", env!("CARGO_PKG_VERSION")))?;
         }
         OperationCommand::Backup(arguments) => return backup::run(arguments).await,
         OperationCommand::Restore(arguments) => return restore::run(arguments).await,
@@ -130,13 +140,25 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Brings the database to this version, waiting for it while it starts.
-pub(crate) async fn migrate(database_url: &Secret) -> anyhow::Result<()> {
+/// Says which read models the projections will make anew, as they are folded otherwise by this version. They are read as they
+/// were meanwhile.
+async fn say_rebuilds(url: &Secret) -> anyhow::Result<()> {
+    let store = Store::open(url, &Clock::system())?;
+    let freshness = store.projections().freshness().await?;
+    for model in freshness.items.iter().filter(|model| model.revision < model.read_model.revision()) {
+        let (name, from, to) = (model.read_model, model.revision, model.read_model.revision());
+        say(&format!("the read model {name} is of revision {from}: lablet project rebuilds it to {to}"))?;
+    }
+    Ok(())
+}
+
+/// Brings the database to this version, waiting for it while it starts. Gives what was applied.
+pub(crate) async fn migrate(database_url: &Secret) -> anyhow::Result<Vec<Migration>> {
     migrate_with(database_url, &app::log::MIGRATOR).await
 }
 
 /// The same, by these migrations.
-async fn migrate_with(database_url: &Secret, migrator: &Migrator) -> anyhow::Result<()> {
+async fn migrate_with(database_url: &Secret, migrator: &Migrator) -> anyhow::Result<Vec<Migration>> {
     let pool = app::log::pool(database_url.reveal(), 1)?;
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(3));
     let give_up = tokio::time::Instant::now() + WAIT_FOR_DATABASE;
@@ -147,35 +169,55 @@ async fn migrate_with(database_url: &Secret, migrator: &Migrator) -> anyhow::Res
         tracing::info!(error = &error as &dyn std::error::Error, "waiting for the database");
         tokio::time::sleep(backoff.next_wait()).await;
     }
-    apply_migrations(&pool, migrator).await?;
+    let before = apply_migrations(&pool, migrator).await?;
     pool.close().await;
-    Ok(())
+    Ok(migrator.iter().filter(|migration| !before.contains(&migration.version)).cloned().collect())
+}
+
+/// The migrations that the database has; none where it is new.
+async fn applied(connection: &mut PgConnection) -> sqlx::Result<Vec<i64>> {
+    let applied = sqlx::query_scalar!("SELECT version FROM _sqlx_migrations WHERE success ORDER BY version");
+    match applied.fetch_all(connection).await {
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("42P01") => Ok(Vec::new()),
+        applied => applied,
+    }
 }
 
 /// How often a migration that could not have its locks is tried, with up to five seconds between.
 const LOCK_ATTEMPTS: u32 = 60;
 
 /// Applies missing migrations. A migration waits only briefly for its locks, as all readers queue up behind it; then it
-/// is rolled back and retried after a pause.
-async fn apply_migrations(pool: &sqlx::PgPool, migrator: &Migrator) -> anyhow::Result<()> {
+/// is rolled back and retried after a pause. Gives what had been applied before.
+async fn apply_migrations(pool: &sqlx::PgPool, migrator: &Migrator) -> anyhow::Result<Vec<i64>> {
     let mut connection = pool.acquire().await.context("the database does not answer")?;
     sqlx::query("SET lock_timeout = '500ms'").execute(&mut *connection).await?;
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
-    for attempt in 1..=LOCK_ATTEMPTS {
-        match migrator.run(&mut *connection).await {
-            Ok(()) => return Ok(()),
+    let mut attempt = 1;
+    loop {
+        let apply = async {
+            let before = applied(&mut connection).await?;
+            migrator.run(&mut *connection).await?;
+            Ok::<_, MigrateError>(before)
+        };
+        match apply.await {
+            Ok(before) => return Ok(before),
             Err(error) if attempt < LOCK_ATTEMPTS && is_lock_timeout(&error) => {
                 let wait = backoff.next_wait();
                 tracing::warn!(attempt, wait_ms = wait.as_millis(), "migration could not lock its tables, retrying");
                 tokio::time::sleep(wait).await;
+                attempt += 1;
             }
+            Err(MigrateError::VersionMissing(version)) => bail!(
+                "the database is at schema {version} or later, which lablet {} does not know; use the version that brought it \
+                 there, or restore a backup (docs/upgrade.md)",
+                env!("CARGO_PKG_VERSION")
+            ),
             Err(error) => return Err(error).context("the database cannot be brought to this version"),
         }
     }
-    Ok(())
 }
 
-fn is_lock_timeout(error: &sqlx::migrate::MigrateError) -> bool {
+fn is_lock_timeout(error: &MigrateError) -> bool {
     std::iter::successors(Some(error as &(dyn std::error::Error + 'static)), |error| error.source())
         .filter_map(|error| error.downcast_ref::<sqlx::Error>())
         .any(app::database::is_lock_timeout)
@@ -210,9 +252,12 @@ async fn ensure_streams(arguments: &BusArguments) -> anyhow::Result<()> {
         tokio::time::sleep(backoff.next_wait()).await;
     }
 }
+
 #[cfg(test)]
 mod tests {
+    use projections::{Runner, RunnerOptions};
     use sqlx::Connection as _;
+    use tokio_util::sync::CancellationToken;
 
     use super::*;
 
@@ -240,5 +285,62 @@ mod tests {
         let (migrated, released) = tokio::join!(migrate(&url), released);
         released.unwrap();
         migrated.unwrap();
+    }
+
+    const WORKER: &str = include_str!("../../domain/samples/worker.registered.v1.json");
+
+    #[tokio::test]
+    async fn a_database_of_an_earlier_version_is_upgraded_and_its_events_fill_the_read_models() {
+        let earlier = app::log::MIGRATOR.iter().filter(|migration| migration.version <= 25).cloned().collect();
+        let database = servers::testing::database(&Migrator::with_migrations(earlier)).await;
+        let append =
+            "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+                      VALUES ('worker', 'cml-1', 1, 'worker.registered', '1', $1::json, '{}')";
+        sqlx::query(append).bind(WORKER).execute(&database.pool()).await.unwrap();
+        let url: Secret = database.url().parse().unwrap();
+        let store = Store::open(&url, &Clock::system()).unwrap();
+        let refused = crate::roles::check_log(&store).await.unwrap_err().to_string();
+        assert!(refused.contains("at schema 25") && refused.contains("lablet migrate"), "{refused}");
+
+        let applied: Vec<i64> = migrate(&url).await.unwrap().iter().map(|migration| migration.version).collect();
+        assert_eq!(applied.first(), Some(&26));
+        assert_eq!(migrate(&url).await.unwrap(), [], "nothing is left to apply");
+        crate::roles::check_log(&store).await.unwrap();
+        database.settle().await;
+        let head = store.log().head().await.unwrap();
+        let token = CancellationToken::new();
+        let runner = Runner::new(store.projections().clone(), None, RunnerOptions::default());
+        let running = tokio::spawn(runner.run(token.clone()));
+        store.projections().wait_for(&ReadModel::ALL, head, Duration::from_secs(60)).await.unwrap();
+        let report = store.projections().verify_all(None, true, &CancellationToken::new()).await.unwrap();
+        assert!(report.holds(), "{report:?}");
+        token.cancel();
+        running.await.unwrap();
+        let events: u64 = report.read_models.iter().map(|model| model.events).sum();
+        assert!(events > 0, "{report:?}");
+    }
+
+    #[tokio::test]
+    async fn a_database_of_a_later_version_is_served_and_not_migrated() {
+        let database = servers::testing::database(&app::log::MIGRATOR).await;
+        let later = "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time)
+                     VALUES (9999, 'of a later version', true, '', 0)";
+        sqlx::query(later).execute(&database.pool()).await.unwrap();
+        let url: Secret = database.url().parse().unwrap();
+        crate::roles::check_log(&Store::open(&url, &Clock::system()).unwrap()).await.unwrap();
+        let refused = migrate(&url).await.unwrap_err().to_string();
+        assert!(refused.contains("schema 9999 or later"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn a_log_that_was_restored_by_hand_is_not_served_before_its_epoch_has_begun() {
+        let database = servers::testing::database(&app::log::MIGRATOR).await;
+        let url: Secret = database.url().parse().unwrap();
+        let store = Store::open(&url, &Clock::system()).unwrap();
+        sqlx::query("UPDATE log_epoch SET place = '1/1'").execute(&database.pool()).await.unwrap();
+        let refused = crate::roles::check_log(&store).await.unwrap_err().to_string();
+        assert!(refused.contains("lablet migrate --restored"), "{refused}");
+        app::log::begin_epoch(&database.pool(), None).await.unwrap();
+        crate::roles::check_log(&store).await.unwrap();
     }
 }

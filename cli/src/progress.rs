@@ -18,6 +18,8 @@ const REDRAWN_EVERY: Duration = Duration::from_millis(250);
 pub(crate) enum Unit {
     /// Things with this name in the plural, e.g. `events`.
     Things(&'static str),
+    /// Bytes.
+    Bytes,
     /// Nothing: only the time is shown.
     Nothing,
 }
@@ -75,6 +77,10 @@ fn template(unit: Unit, has_total: bool) -> String {
             format!("{{msg}}: {{human_pos}} of {{human_len}} {name}, {{per_sec}}, {{eta}} left")
         }
         (Unit::Things(name), false) => format!("{{msg}}: {{human_pos}} {name}, {{per_sec}}, for {{elapsed}}"),
+        (Unit::Bytes, true) => {
+            "{msg}: {binary_bytes} of about {binary_total_bytes}, {binary_bytes_per_sec}, {eta} left".to_owned()
+        }
+        (Unit::Bytes, false) => "{msg}: {binary_bytes}, {binary_bytes_per_sec}, for {elapsed}".to_owned(),
         (Unit::Nothing, _) => "{msg}, for {elapsed}".to_owned(),
     }
 }
@@ -94,11 +100,13 @@ mod tests {
 
     #[test]
     fn what_takes_longer_is_shown_with_its_rate_and_the_time_left() {
-        for has_total in [false, true] {
-            let template = template(Unit::Things("events"), has_total);
-            assert!(ProgressStyle::with_template(&template).is_ok(), "{template}");
-            assert!(template.contains("per_sec"), "{template}");
-            assert_eq!(template.contains("eta"), has_total, "{template}");
+        for unit in [Unit::Things("events"), Unit::Bytes] {
+            for has_total in [false, true] {
+                let template = template(unit, has_total);
+                assert!(ProgressStyle::with_template(&template).is_ok(), "{template}");
+                assert!(template.contains("per_sec"), "{template}");
+                assert_eq!(template.contains("eta"), has_total, "{template}");
+            }
         }
     }
 }

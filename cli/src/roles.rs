@@ -10,7 +10,7 @@ use app::body::Handling;
 use app::command_consumer::{CommandConsumer, CommandConsumerOptions};
 use app::commands::Commands;
 use app::dead_letters::{DeadLetterBounds, DeadLetters};
-use app::log::{Log, LogOptions};
+use app::log::{Log, LogOptions, RestoreState};
 use app::notice::PublicUrl;
 use app::relay::{Nudger, Relay, RelayOptions};
 use app::watcher::Watcher;
@@ -88,10 +88,44 @@ impl Store {
         &self.log
     }
 
+    /// Commands that could not be handled.
+    pub(crate) fn dead_letters(&self) -> &DeadLetters {
+        &self.dead_letters
+    }
+
     /// The read models.
     pub(crate) fn projections(&self) -> &Projections {
         &self.projections
     }
+}
+
+/// How long a database that is there may take to say whether it can be served.
+const CHECK_WITHIN: Duration = Duration::from_secs(15);
+
+/// Refuses to serve a log that an operator has to look after first; the error names the command. One that does not answer is
+/// waited for where it is used. A database of a later version is served: migrations of one release never break the one before.
+pub(crate) async fn check_log(store: &Store) -> anyhow::Result<()> {
+    let look = async {
+        let (applied, needed) = store.log.schema_versions().await?;
+        let state = if applied < needed { None } else { Some(RestoreState::read(store.log.pool()).await?) };
+        Ok::<_, app::log::LogError>((applied, needed, state))
+    };
+    match tokio::time::timeout(CHECK_WITHIN, look).await {
+        Ok(Ok((applied, needed, None))) => bail!(
+            "the database is at schema {applied}, and this version needs {needed}; first, as its owner: lablet migrate"
+        ),
+        Ok(Ok((_, _, Some(RestoreState::EpochDue)))) => bail!(
+            "the database was restored from a backup, and no new epoch has begun; first, as its owner: lablet migrate --restored"
+        ),
+        Ok(Ok((_, _, Some(RestoreState::Unfinished)))) => bail!(
+            "a restore of the database is under way, or was interrupted; wait for it, or make the database anew and repeat \
+             lablet restore"
+        ),
+        Ok(Ok((_, _, Some(RestoreState::None)))) => {}
+        Ok(Err(error)) => tracing::warn!(error = &error as &dyn std::error::Error, "database not checked, starting"),
+        Err(_) => tracing::warn!(timeout_seconds = CHECK_WITHIN.as_secs(), "database not checked, starting"),
+    }
+    Ok(())
 }
 
 /// Connects to the bus, in the background while it is away.
@@ -310,6 +344,7 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
     let store = Store::open(&arguments.database.url()?, &Clock::system())?.with_authorities(authorities);
     let store =
         store.handling_bodies(arguments.bodies.handling()).bounding_dead_letters(arguments.dead_letters.bounds());
+    check_log(&store).await?;
     let bus = connect_bus(&arguments.bus, "lablet-serve").await?;
     let mut roles = Roles::new(cancelled.child_token());
     let public = arguments.gateway.public_url.as_deref();
@@ -323,6 +358,7 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
 pub(crate) async fn project(arguments: ProjectArguments) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
     let store = Store::open(&arguments.database.url()?, &Clock::system())?;
+    check_log(&store).await?;
     let bus = connect_bus(&arguments.bus, "lablet-project").await?;
     let mut roles = Roles::new(cancelled.child_token());
     roles.start_projections(&store, &bus, arguments.feed.source());
@@ -335,6 +371,7 @@ pub(crate) async fn project(arguments: ProjectArguments) -> anyhow::Result<()> {
 pub(crate) async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
     let store = Store::open(&arguments.database.url()?, &Clock::system())?;
+    check_log(&store).await?;
     let bus = connect_bus(&arguments.bus, "lablet-relay").await?;
     let mut roles = Roles::new(cancelled.child_token());
     let public_url = public_url(arguments.public_url.as_deref(), PublicUrl::default().as_str())?;
@@ -349,6 +386,7 @@ pub(crate) async fn deliver(arguments: DeliverArguments) -> anyhow::Result<()> {
     let targets = arguments.webhooks.configured_targets()?;
     let store = Store::open(&arguments.database.url()?, &Clock::system())?;
     let store = store.bounding_dead_letters(arguments.dead_letters.bounds());
+    check_log(&store).await?;
     let bus = connect_bus(&arguments.bus, "lablet-deliver").await?;
     let mut roles = Roles::new(cancelled.child_token());
     roles.start_webhooks(&store, &bus, targets, site(arguments.public_url.as_deref())?)?;

@@ -121,6 +121,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
             Access::one_of_each(&internal_api_key, &admin_token, arguments.sign_in.clone(), arguments.reach.clone());
         let authorities = arguments.authority.authorities(&access.internal_keys)?;
         let store = Store::open(stores.database_url(), &clock)?.with_authorities(authorities);
+        roles::check_log(&store).await?;
         let store = store.handling_bodies(arguments.bodies.handling());
         let store = store.bounding_dead_letters(arguments.dead_letters.bounds());
         let named = BusArguments::at(stores.nats_url().clone(), arguments.bus_access.clone());

@@ -64,6 +64,11 @@ impl ReadModel {
         self.projector().name
     }
 
+    /// Revision of its fold in this build. Rows of an earlier one are made anew by whoever runs the projections.
+    pub fn revision(self) -> i32 {
+        self.projector().revision
+    }
+
     /// The schema of its tables.
     pub(crate) fn schema(self) -> &'static str {
         self.projector().schema

@@ -10,13 +10,13 @@ use app::log::{Position, RestoreState};
 use bus::Backoff;
 use chrono::{DateTime, Utc};
 use clap::Args;
+use indicatif::BinaryBytes;
 use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{Postgres, Transaction};
 use tokio_util::sync::CancellationToken;
 
 use super::manifest::{DUMP, Manifest, sum_of};
 use super::postgres_client::{PostgresClient, progress_over, tables};
-use super::progress::bytes;
 use crate::configuration::DatabaseArguments;
 use crate::shutdown;
 use crate::terminal::say;
@@ -71,7 +71,7 @@ pub(super) async fn run(arguments: BackupArguments) -> anyhow::Result<ExitCode> 
     let Manifest { events, head, epoch, schema_version, dump_bytes, .. } = &manifest;
     say(&format!("backed up   {events} events of epoch {epoch}, up to {head}"))?;
     say(&format!("schema      {schema_version}, lablet {}", manifest.lablet_version))?;
-    say(&format!("written     {}, {}", to.display(), bytes(*dump_bytes as f64)))?;
+    say(&format!("written     {}, {}", to.display(), BinaryBytes(*dump_bytes)))?;
     Ok(ExitCode::SUCCESS)
 }
 

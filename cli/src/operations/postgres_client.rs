@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::manifest::TableSize;
-use super::progress::{Progress, Unit};
+use crate::progress::{Progress, Unit};
 use crate::secret::Secret;
 
 /// How often it is looked how far a program is.
@@ -80,7 +80,7 @@ impl PostgresClient {
         program: &'static str,
         arguments: Vec<OsString>,
         tables: &[TableSize],
-        mut progress: Progress,
+        progress: Progress,
         cancelled: &CancellationToken,
     ) -> anyhow::Result<()> {
         let mut command = self.command(servers::client_program(program, self.version)?);
@@ -117,12 +117,12 @@ impl PostgresClient {
                     if moved.1.elapsed() > STALLED_AFTER {
                         bail!("{program} has not moved for {} s", STALLED_AFTER.as_secs());
                     }
-                    progress.is_at(done);
+                    progress.reach(done);
                 }
             }
         }
         let status = child.wait().await.with_context(|| format!("{program} cannot be waited for"))?;
-        progress.end();
+        drop(progress);
         if !status.success() {
             bail!("{program} ended with {status}:\n{}", last_lines.join("\n"));
         }

@@ -11,8 +11,8 @@ use bus::clock::Clock;
 use clap::Args;
 use tokio::sync::watch;
 
-use super::progress::{Progress, Unit};
 use crate::configuration::StoresArguments;
+use crate::progress::{Progress, Unit};
 use crate::roles::{self, Store};
 use crate::shutdown;
 use crate::terminal::say;
@@ -98,15 +98,15 @@ async fn mend_with(
     let public_url = roles::public_url(public_url, &fallback)?;
     let done = watch::Sender::new(0);
     let mut seen = done.subscribe();
-    let mut progress = Progress::begin("republish", Unit::Events, None);
+    let progress = Progress::begin("comparing, and mending", Unit::Things("messages"), None);
     let mut mending = std::pin::pin!(app::relay::repair(store.log(), bus, &public_url, repair, &done));
     let mended = loop {
         match tokio::time::timeout(LOOK_EVERY, &mut mending).await {
             Ok(mended) => break mended,
-            Err(_) => progress.is_at(*seen.borrow_and_update()),
+            Err(_) => progress.reach(*seen.borrow_and_update()),
         }
     };
-    progress.end();
+    drop(progress);
     mended.context("the stream of events was not mended")
 }
 

@@ -52,6 +52,12 @@ pub(super) async fn run(arguments: StoresArguments, rows: bool) -> anyhow::Resul
         for unknown in &bus.unknown_messages {
             say(&format!("             unknown: message {unknown:?}"))?;
         }
+        if bus.missing > 0 {
+            say("             → lablet republish --missing publishes them")?;
+        }
+        if bus.unknown > 0 {
+            say("             → lablet republish --remove-unknown takes them from the bus")?;
+        }
     }
     for model in &report.read_models {
         say(&format!(
@@ -65,6 +71,9 @@ pub(super) async fn run(arguments: StoresArguments, rows: bool) -> anyhow::Resul
         ))?;
         for finding in &model.findings {
             say(&format!("             {}", serde_json::to_string(finding)?))?;
+        }
+        if !model.holds() {
+            say(&format!("             → lablet rebuild {}", model.read_model.name()))?;
         }
     }
     for rebuilt in report.rebuilt.iter().flatten() {

@@ -76,6 +76,33 @@ async fn observe(lablet: &Lablet, observer: &str) -> String {
     answer["position"].as_str().unwrap().to_owned()
 }
 
+/// What doctor says, by what it looked at. Everything is as it should be but that nobody serves the worker.
+async fn examine(lablet: &Lablet) -> BTreeMap<String, String> {
+    let found = eventually("a doctor who finds nothing else", SOON, async || {
+        let answer = lablet.answer(&["doctor", "-o", "json"], "").await.unwrap();
+        let report: Value = serde_json::from_str(&answer.out).unwrap();
+        let mut found = BTreeMap::new();
+        for check in report["checks"].as_array().unwrap() {
+            let text = |name: &str| check[name].as_str().unwrap_or_default().to_owned();
+            assert_eq!(
+                check["mend"].is_null(),
+                text("severity") == "ok",
+                "whatever is wrong names what mends it: {check}"
+            );
+            let expected = if ["controllers", "workers"].contains(&text("name").as_str()) { "warning" } else { "ok" };
+            if text("severity") != expected {
+                return None;
+            }
+            found.insert(text("name"), text("found"));
+        }
+        assert_eq!((answer.code, &report["severity"]), (9, &json!("warning")), "{report}");
+        Some(found)
+    })
+    .await;
+    assert_eq!(lablet.answer(&["doctor", "--fail-on", "error"], "").await.unwrap().code, 0);
+    found
+}
+
 /// Every event of the log, in its order, as the gateway gives them.
 async fn events(lablet: &Lablet) -> Vec<Notice> {
     let batch = lablet.get("/api/events?limit=200").await.unwrap();
@@ -94,6 +121,33 @@ async fn everything_that_is_lost_comes_back_from_a_backup() {
     let mut service = Service::default();
     let kept = observe(&lablet, "before").await;
     service.follow_to(&lablet, &kept).await;
+    let looked_at = examine(&lablet).await;
+    let names: Vec<&str> = looked_at.keys().map(String::as_str).collect();
+    let expected = [
+        "bus",
+        "bus settings",
+        "bus store",
+        "clock",
+        "consumers",
+        "controllers",
+        "database",
+        "dead letters",
+        "disk",
+        "gateway",
+        "last verify",
+        "log",
+        "read models",
+        "relay",
+        "replication slots",
+        "restored log",
+        "schema",
+        "settings",
+        "transactions",
+        "watcher",
+        "workers",
+    ];
+    assert_eq!(names, expected);
+    assert!(looked_at["consumers"].starts_with("2, 1 of them of others"), "{looked_at:?}");
     let backup = lablet.data_dir().with_file_name("backup");
     let folder = backup.to_str().unwrap();
     let (done, said) = lablet.run(&["backup", "--to", folder]).await.unwrap();
@@ -133,5 +187,12 @@ async fn everything_that_is_lost_comes_back_from_a_backup() {
     let held: Vec<&String> = service.applied.values().collect();
     let events = events(&lablet).await;
     assert_eq!(held, events.iter().map(|event| &event.id).collect::<Vec<_>>());
+    let looked_at = examine(&lablet).await;
+    assert!(
+        looked_at["restored log"].contains("epoch 2") && looked_at["last verify"].ends_with("held"),
+        "{looked_at:?}"
+    );
+    let (done, said) = lablet.run(&["republish", "--missing"]).await.unwrap();
+    assert!(done && said.contains("0 missing: 0 published"), "{said}");
     lablet.stop().await.unwrap();
 }
