@@ -5,6 +5,7 @@ mod check;
 mod database;
 mod gateway;
 mod room;
+mod webhooks;
 
 use std::process::ExitCode;
 use std::time::Duration;

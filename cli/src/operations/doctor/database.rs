@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
+use app::dead_letters::DeadLetterKind;
 use app::log::RestoreState;
 use app::watcher::WatchedSession;
 use bus::clock::Clock;
@@ -14,7 +15,7 @@ use projections::read_models::observation_requests::{RequestFilter, RequestOutco
 
 use super::check::{Check, Severity};
 use super::room::{Room, fullness};
-use super::{clock, within};
+use super::{clock, webhooks, within};
 use crate::roles::Store;
 
 /// Oldest event that may wait to be published or shown before that is worth a line.
@@ -59,18 +60,30 @@ pub(super) async fn look(store: &Store, folder: Option<&Path>) -> Looked {
         within("replication slots", slots(store)),
         within("disk", disk(store, folder)),
     );
-    let (relay, read_models, dead_letters, verify, workers, watcher) = tokio::join!(
+    let (relay, read_models, dead_letters, webhooks, verify, workers, watcher) = tokio::join!(
         within("relay", relay(store)),
         within("read models", read_models(store)),
         within("dead letters", dead_letters(store)),
+        within("webhooks", webhooks::look(store)),
         within("last verify", last_verify(store)),
         workers(store),
         within("watcher", watcher(store)),
     );
     let (of_workers, workers) = workers;
-    for found in
-        [settings, log, transactions, slots, room, relay, read_models, dead_letters, verify, of_workers, watcher]
-    {
+    for found in [
+        settings,
+        log,
+        transactions,
+        slots,
+        room,
+        relay,
+        read_models,
+        dead_letters,
+        webhooks,
+        verify,
+        of_workers,
+        watcher,
+    ] {
         checks.extend(found);
     }
     Looked { checks, workers }
@@ -405,9 +418,10 @@ async fn read_models(store: &Store) -> anyhow::Result<Vec<Check>> {
 }
 
 async fn dead_letters(store: &Store) -> anyhow::Result<Vec<Check>> {
-    let waiting = store.dead_letters().waiting(app::dead_letters::DeadLetterKind::Command).await?;
-    let found = format!("{waiting} commands wait for a decision");
-    Ok(vec![if waiting == 0 {
+    let commands = store.dead_letters().waiting(DeadLetterKind::Command).await?;
+    let webhooks = store.dead_letters().waiting(DeadLetterKind::Webhook).await?;
+    let found = format!("{commands} commands and {webhooks} webhooks wait for a decision");
+    Ok(vec![if commands + webhooks == 0 {
         Check::ok("dead letters", found)
     } else {
         Check::warning("dead letters", found, "lablet dead-letters list, then retry or discard")
