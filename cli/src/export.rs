@@ -7,32 +7,29 @@
 
 mod column;
 mod file;
+mod folder;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use clap::Args;
-use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
-use self::column::{Part, ViewColumn};
+pub(crate) use self::column::{ColumnType, Part, ViewColumn};
 pub(crate) use self::file::FileFormat;
+pub(crate) use self::folder::ExportFolder;
 use crate::exit::{ExitStatus, Failure};
 use crate::progress::{Progress, Unit};
 use crate::ready::Ready;
-use crate::secret::{Secret, write_private};
+use crate::secret::Secret;
 use crate::terminal::say;
 
 /// Rows fetched at once.
 const FETCHED: usize = 2_000;
-/// Bytes in memory, about, at which a file is written in any case.
-const MOST_BYTES: usize = 32 * 1024 * 1024;
 /// How long the database may take to answer the first time.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(15);
-/// Where an export says how far it came, beside its files.
-const STATE: &str = "export.json";
 
 /// What to export, and where to.
 #[derive(Debug, Args)]
@@ -59,16 +56,9 @@ pub(crate) struct ExportArguments {
     data_dir: PathBuf,
 }
 
-fn position(text: &str) -> Result<String, String> {
+/// A position, as an argument.
+pub(crate) fn position(text: &str) -> Result<String, String> {
     text.parse::<app::log::Position>().map(|position| position.to_string()).map_err(|error| error.to_string())
-}
-
-/// How far an export came.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct State {
-    view: String,
-    /// Everything up to this position was exported.
-    position: String,
 }
 
 /// Exports what is new.
@@ -81,14 +71,10 @@ pub(crate) async fn run(arguments: ExportArguments) -> anyhow::Result<()> {
     };
     let mut connection = connect(&url).await?;
     let columns = columns(&mut connection, &arguments.view).await?;
-    let folder = arguments.to.join(&arguments.view);
-    std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
-    let exported = export(&mut connection, &arguments, &columns, &folder).await?;
+    let folder = ExportFolder::open(&arguments.to, &arguments.view, arguments.format, arguments.after.clone())?;
+    let folder = export(&mut connection, &arguments, &columns, folder).await?;
     connection.close().await.context("the database does not answer")?;
-    say(&format!(
-        "{} rows of {} in {} files, up to {}",
-        exported.rows, arguments.view, exported.files, exported.position
-    ))
+    say(&folder.summary())
 }
 
 async fn connect(url: &Secret) -> anyhow::Result<PgConnection> {
@@ -121,25 +107,14 @@ async fn columns(connection: &mut PgConnection, view: &str) -> anyhow::Result<Ve
     Ok(columns)
 }
 
-/// What a run exported.
-struct Exported {
-    rows: u64,
-    files: u64,
-    position: String,
-}
-
 async fn export(
     connection: &mut PgConnection,
     arguments: &ExportArguments,
     columns: &[ViewColumn],
-    folder: &Path,
-) -> anyhow::Result<Exported> {
+    mut folder: ExportFolder,
+) -> anyhow::Result<ExportFolder> {
     let view = &arguments.view;
-    remove_drafts(folder)?;
-    let after = match &arguments.after {
-        Some(after) => after.clone(),
-        None => reached(folder, view)?.unwrap_or_else(|| app::log::Position::START.to_string()),
-    };
+    let after = folder.position().to_owned();
     let mut transaction = connection.begin().await.context("the database does not answer")?;
     sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut *transaction).await?;
     // Positions sort as texts. Below this one nothing can appear any more: a transaction that is open stands behind it.
@@ -164,106 +139,26 @@ async fn export(
     );
     sqlx::query(AssertSqlSafe(declared)).bind(&after).bind(&bound).execute(&mut *transaction).await?;
 
-    let mut exported = Exported { rows: 0, files: 0, position: after };
     let mut part = Part::new(columns);
     loop {
         let fetch = format!("FETCH {FETCHED} FROM exported");
         let rows = sqlx::query(AssertSqlSafe(fetch)).fetch_all(&mut *transaction).await?;
         let is_last = rows.len() < FETCHED;
         for row in &rows {
-            let is_full = part.rows >= arguments.rows_per_file as usize || part.bytes >= MOST_BYTES;
-            if is_full && part.position(part.rows - 1)? != row.try_get::<&str, _>("position")? {
-                exported.write(arguments, folder, &part)?;
+            if part.is_full(arguments.rows_per_file)
+                && part.position(part.rows - 1)? != row.try_get::<&str, _>("position")?
+            {
+                folder.write(&part)?;
                 part = Part::new(columns);
             }
             part.push(row)?;
         }
-        progress.reach(exported.rows + part.rows as u64);
+        progress.reach(folder.rows() + part.rows as u64);
         if is_last {
             break;
         }
     }
-    if part.rows > 0 {
-        exported.write(arguments, folder, &part)?;
-    }
+    folder.write(&part)?;
     transaction.rollback().await.context("the database does not answer")?;
-    Ok(exported)
-}
-
-impl Exported {
-    /// Writes a file, and then how far that is.
-    fn write(&mut self, arguments: &ExportArguments, folder: &Path, part: &Part) -> anyhow::Result<()> {
-        let last = part.position(part.rows - 1)?.to_owned();
-        let name = format!("{}_{last}.{}", part.position(0)?, arguments.format.extension());
-        arguments.format.write(part, &folder.join(name))?;
-        let state = State { view: arguments.view.clone(), position: last.clone() };
-        write_private(&folder.join(STATE), &serde_json::to_string(&state)?)?;
-        self.rows += part.rows as u64;
-        self.files += 1;
-        self.position = last;
-        Ok(())
-    }
-}
-
-/// What a run that was killed left half written.
-fn remove_drafts(folder: &Path) -> anyhow::Result<()> {
-    for name in names(folder)? {
-        if name.ends_with(".part") {
-            std::fs::remove_file(folder.join(&name)).with_context(|| format!("{name} cannot be removed"))?;
-        }
-    }
-    Ok(())
-}
-
-/// Up to where a folder holds everything: by its state, or by a file that was written after it.
-fn reached(folder: &Path, view: &str) -> anyhow::Result<Option<String>> {
-    let mut reached = None;
-    match std::fs::read_to_string(folder.join(STATE)) {
-        Ok(text) => {
-            let state: State =
-                serde_json::from_str(&text).with_context(|| format!("{STATE} is no state of an export"))?;
-            if state.view != view {
-                bail!("{} is an export of {}", folder.display(), state.view);
-            }
-            reached = Some(state.position);
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error).with_context(|| format!("{STATE} cannot be read")),
-    }
-    for name in names(folder)? {
-        let last = name.split_once('.').and_then(|(range, _)| range.split_once('_')).map(|(_, last)| last.to_owned());
-        let last = last.filter(|last| last.parse::<app::log::Position>().is_ok());
-        reached = reached.max(last);
-    }
-    Ok(reached)
-}
-
-fn names(folder: &Path) -> anyhow::Result<Vec<String>> {
-    let failed = || format!("{} cannot be read", folder.display());
-    let entries = std::fs::read_dir(folder).with_context(failed)?;
-    let names = entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
-    names.collect::<std::io::Result<Vec<String>>>().with_context(failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn at(number: u32) -> String {
-        format!("0000000001-00000000000000000007-{number:019}")
-    }
-
-    #[test]
-    fn a_folder_says_how_far_it_came_even_where_the_state_was_not_written_any_more() {
-        let folder = tempfile::tempdir().unwrap();
-        assert_eq!(reached(folder.path(), "events").unwrap(), None);
-        let state = State { view: "events".to_owned(), position: at(4) };
-        std::fs::write(folder.path().join(STATE), serde_json::to_string(&state).unwrap()).unwrap();
-        assert_eq!(reached(folder.path(), "events").unwrap(), Some(at(4)), "the files may have been taken away");
-        std::fs::write(folder.path().join(format!("{}_{}.csv", at(5), at(9))), "").unwrap();
-        std::fs::write(folder.path().join(format!("{}_{}.csv.part", at(10), at(12))), "").unwrap();
-        remove_drafts(folder.path()).unwrap();
-        assert_eq!(reached(folder.path(), "events").unwrap(), Some(at(9)));
-        reached(folder.path(), "sessions").unwrap_err();
-    }
+    Ok(folder)
 }

@@ -1,5 +1,8 @@
 //! `lablet event`.
 
+use std::path::PathBuf;
+
+use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
@@ -7,6 +10,9 @@ use super::connection::Parameters;
 use super::output::{Column, OutputFormat, column, wide_column};
 use super::stream::{EventStream, Printed};
 use super::{Client, Limit, Since};
+use crate::export::{ColumnType, ExportFolder, FileFormat, Part, ViewColumn, position};
+use crate::progress::{Progress, Unit};
+use crate::terminal::say;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum EventCommand {
@@ -17,6 +23,8 @@ pub(crate) enum EventCommand {
         #[command(flatten)]
         limit: Limit,
     },
+    /// Write notices with what they say to files: what is new since the last time.
+    Export(NoticeExport),
     /// Show one event in full.
     Show {
         /// The event.
@@ -38,6 +46,23 @@ pub(crate) enum EventCommand {
     Watch(StreamFilters),
     /// Print events as they are recorded, one JSON document a line, until interrupted.
     Follow(StreamFilters),
+}
+
+/// Where to, and as what.
+#[derive(Debug, Args)]
+pub(crate) struct NoticeExport {
+    /// What to write.
+    #[arg(long, value_enum, default_value_t = FileFormat::Parquet)]
+    format: FileFormat,
+    /// The folder; files are in the folder `notices` in it, which is made where it does not exist.
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    /// Begin after this position, instead of where the last export into this folder ended.
+    #[arg(long, value_name = "POSITION", value_parser = position)]
+    after: Option<String>,
+    /// Most rows of a file.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    rows_per_file: u32,
 }
 
 /// Which part of the log.
@@ -88,12 +113,44 @@ pub(super) async fn run(client: &Client, command: EventCommand) -> anyhow::Resul
         EventCommand::List { range, limit } => {
             client.rows(COLUMNS, &client.connection.notices(&Parameters::new(&range)?, limit.count()).await?)
         }
+        EventCommand::Export(export) => export_notices(client, export).await,
         EventCommand::Show { id } => client.show(&of(&id, ""), &Parameters::default()).await,
         EventCommand::Data { id } => client.show(&of(&id, "/data"), &Parameters::default()).await,
         EventCommand::Relations { id, since } => client.show(&of(&id, "/relations"), &Parameters::new(&since)?).await,
         EventCommand::Watch(filters) => follow(client, filters, client.output).await,
         EventCommand::Follow(filters) => follow(client, filters, OutputFormat::Jsonl).await,
     }
+}
+
+/// Notices as they are on the bus, those whose data is too large for it with their data.
+async fn export_notices(client: &Client, export: NoticeExport) -> anyhow::Result<()> {
+    let mut folder = ExportFolder::open(&export.to, "notices", export.format, export.after)?;
+    let columns: Vec<ViewColumn> = NOTICE.iter().map(|(name, kind)| ViewColumn::plain(name, *kind)).collect();
+    let progress = Progress::begin("exporting notices", Unit::Things("events"), None);
+    let mut part = Part::new(&columns);
+    let mut after = folder.position().to_owned();
+    loop {
+        let batch = client.connection.notices(&Parameters::new(&[("after", &after)])?, FETCHED).await?;
+        for mut notice in batch.rows {
+            if notice.get("data").is_none()
+                && let Some(id) = notice["id"].as_str()
+            {
+                notice["data"] = client.connection.get(&format!("/api/events/{id}/data")).await?;
+            }
+            after = notice["position"].as_str().context("a notice has no position")?.to_owned();
+            part.push_json(&notice)?;
+            if part.is_full(export.rows_per_file) {
+                folder.write(&part)?;
+                part = Part::new(&columns);
+            }
+        }
+        progress.reach(folder.rows() + part.rows as u64);
+        if !batch.has_more {
+            break;
+        }
+    }
+    folder.write(&part)?;
+    say(&folder.summary())
 }
 
 async fn follow(client: &Client, filters: StreamFilters, output: OutputFormat) -> anyhow::Result<()> {
@@ -103,6 +160,26 @@ async fn follow(client: &Client, filters: StreamFilters, output: OutputFormat) -
         printed.row(&events.next().await?.notice)?;
     }
 }
+
+/// Notices fetched at once.
+const FETCHED: usize = 200;
+
+/// What a file has of a notice.
+const NOTICE: &[(&str, ColumnType)] = &[
+    ("id", ColumnType::Text),
+    ("source", ColumnType::Text),
+    ("type", ColumnType::Text),
+    ("subject", ColumnType::Text),
+    ("time", ColumnType::Time),
+    ("recordedtime", ColumnType::Time),
+    ("actor", ColumnType::Text),
+    ("correlationid", ColumnType::Text),
+    ("causationid", ColumnType::Text),
+    ("traceparent", ColumnType::Text),
+    ("aggregatesequence", ColumnType::Text),
+    ("position", ColumnType::Text),
+    ("data", ColumnType::Text),
+];
 
 pub(super) const COLUMNS: &[Column] = &[
     column("RECORDED AT", "/recordedtime"),

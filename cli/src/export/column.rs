@@ -1,17 +1,22 @@
 //! Rows of a view, column by column, with the types that files can hold.
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value};
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
+/// Bytes in memory, about, at which a part is written in any case.
+const MOST_BYTES: usize = 32 * 1024 * 1024;
+
 /// What a column of a view is in a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum ColumnType {
+pub(crate) enum ColumnType {
+    /// True or false.
     Boolean,
     /// 64 bits, signed.
     Integer,
+    /// 64 bits, floating.
     Double,
     /// Microseconds since 1970, in UTC.
     Time,
@@ -21,7 +26,7 @@ pub(super) enum ColumnType {
 
 /// A column of a view.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct ViewColumn {
+pub(crate) struct ViewColumn {
     pub(super) name: String,
     pub(super) kind: ColumnType,
     /// How it is read.
@@ -29,6 +34,11 @@ pub(super) struct ViewColumn {
 }
 
 impl ViewColumn {
+    /// A column that comes from no database.
+    pub(crate) fn plain(name: &str, kind: ColumnType) -> Self {
+        Self { name: name.to_owned(), kind, expression: String::new() }
+    }
+
     /// A column of this type of Postgres, as `format_type` names it.
     pub(super) fn new(name: String, postgres_type: &str) -> Self {
         let quoted = format!("\"{}\"", name.replace('"', "\"\""));
@@ -56,16 +66,17 @@ pub(super) enum Values {
 
 /// A part of a view in memory.
 #[derive(Debug, Clone)]
-pub(super) struct Part {
+pub(crate) struct Part {
     pub(super) columns: Vec<ViewColumn>,
     pub(super) values: Vec<Values>,
-    pub(super) rows: usize,
+    pub(crate) rows: usize,
     /// Bytes in memory, about.
     pub(super) bytes: usize,
 }
 
 impl Part {
-    pub(super) fn new(columns: &[ViewColumn]) -> Self {
+    /// An empty one.
+    pub(crate) fn new(columns: &[ViewColumn]) -> Self {
         let values = columns.iter().map(|column| match column.kind {
             ColumnType::Boolean => Values::Boolean(Vec::new()),
             ColumnType::Integer => Values::Integer(Vec::new()),
@@ -94,6 +105,35 @@ impl Part {
         }
         self.rows += 1;
         Ok(())
+    }
+
+    /// Takes a row that is a JSON object: members that are no columns are left out, columns without a member are null.
+    pub(crate) fn push_json(&mut self, row: &Value) -> anyhow::Result<()> {
+        for (column, values) in self.columns.iter().zip(&mut self.values) {
+            self.bytes += 16;
+            let value = row.get(&column.name).filter(|value| !value.is_null());
+            match values {
+                Values::Boolean(values) => values.push(value.and_then(Value::as_bool)),
+                Values::Integer(values) => values.push(value.and_then(Value::as_i64)),
+                Values::Double(values) => values.push(value.and_then(Value::as_f64)),
+                Values::Time(values) => {
+                    let time = value.and_then(Value::as_str).map(str::parse::<DateTime<Utc>>).transpose();
+                    values.push(time.with_context(|| format!("{} is no time", column.name))?);
+                }
+                Values::Text(values) => {
+                    let text = value.map(|value| value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+                    self.bytes += text.as_ref().map_or(0, String::len);
+                    values.push(text);
+                }
+            }
+        }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// Whether it is to be written before it takes more.
+    pub(crate) fn is_full(&self, most_rows: u32) -> bool {
+        self.rows >= most_rows as usize || self.bytes >= MOST_BYTES
     }
 
     /// A row as JSON.

@@ -130,6 +130,8 @@ def by_files(folder: pathlib.Path) -> dict[str, dict[str, list[int]]]:
     types = dict(zip(steps.columns, map(str, steps.types)))
     assert types["since"] == "TIMESTAMP WITH TIME ZONE" and types["sequence"] == "BIGINT", types
     assert types["event_id"] == "VARCHAR" and types["duration_seconds"] == "DOUBLE", types
+    silent = duckdb.sql(f"SELECT count(*) FROM '{folder}/parquet/notices/*.parquet' WHERE data::json IS NULL").fetchone()
+    assert silent == (0,), f"{silent} notices do not say anything"
     polar = polars.scan_parquet(f"{folder}/parquet/session_steps/*.parquet").collect_schema()
     assert polar["since"] == polars.Datetime("us", "UTC"), polar
     return counts

@@ -33,6 +33,10 @@ async fn sqlalchemy_pandas_polars_and_duckdb_read_every_view_and_the_notebook_an
             assert_eq!(seen["files"][view][format], json!([rows, rows, rows, rows]), "{view} as {format}");
         }
     }
+    let events = &seen["sqlalchemy"]["events"];
+    for format in FORMATS {
+        assert_eq!(seen["files"][NOTICES][format], json!([events, events, events, events]), "as {format}");
+    }
     let by_sqlalchemy = seen["sqlalchemy"].as_object().unwrap();
     assert_eq!(by_sqlalchemy.len(), 25, "{seen}");
     for library in ["pandas", "polars", "duckdb"] {
@@ -94,14 +98,18 @@ async fn views(url: &str) -> String {
 }
 
 const FORMATS: [&str; 3] = ["parquet", "csv", "jsonl"];
+/// Events with what they say, over HTTP.
+const NOTICES: &str = "notices";
 const EXPORTED: [&str; 4] = ["events", "session_steps", "observations", "definition_revisions"];
 
 /// Exports views in each format, two rows a file. Each run is killed where it happens to be, and another one goes on.
 async fn export(lablet: &Lablet, folder: &Path) {
     for format in FORMATS {
         let to = folder.join(format);
-        for view in EXPORTED {
-            let arguments = ["export", view, "--format", format, "--to", to.to_str().unwrap(), "--rows-per-file", "2"];
+        for view in EXPORTED.into_iter().chain([NOTICES]) {
+            let kind: &[&str] = if view == NOTICES { &["event", "export"] } else { &["export", view] };
+            let options = ["--format", format, "--to", to.to_str().unwrap(), "--rows-per-file", "2"];
+            let arguments = [kind, &options].concat();
             let mut process = lablet.command(&arguments).stdout(Stdio::null()).spawn().unwrap();
             while !to.join(view).join("export.json").exists() && process.try_wait().unwrap().is_none() {
                 tokio::time::sleep(Duration::from_millis(2)).await;
@@ -124,7 +132,7 @@ async fn only_what_is_new_is_exported(lablet: &Lablet, folder: &Path) {
     assert!(nothing.code == 0 && nothing.out.starts_with("0 rows of events in 0 files"), "{nothing:?}");
     lablet.define("new-since").await.unwrap();
     let one = lablet.answer(&again, "").await.unwrap();
-    assert!(one.code == 0 && one.out.starts_with("1 rows of events in 1 files"), "{one:?}");
+    assert!(one.code == 0 && one.out.starts_with("1 rows of events in 1 file,"), "{one:?}");
     let unknown = lablet.answer(&["export", "secrets", "--to", to.to_str().unwrap()], "").await.unwrap();
     assert_eq!(unknown.code, 3, "{unknown:?}");
 }

@@ -55,6 +55,19 @@ async fn the_demonstration_has_a_runaway_a_disk_that_fills_a_restart_and_pages_t
         one_that("a disk that fills", "First steps", "PC", filled),
         one_that("a restart", "Console and auxiliary line", "R2", restarted),
     );
+    // What the pages show: a session whose ports drifted, and evidence enough for advice.
+    let drifted = async || {
+        let drifted = get("/api/lablet-sessions?drift=true").await.ok()?;
+        (!drifted["items"].as_array()?.is_empty()).then_some(())
+    };
+    let advised = async || {
+        let advice = get("/api/lablet-definitions/demo-exam/recommendation").await.ok()?;
+        advice.to_string().contains("under_provisioned").then_some(())
+    };
+    tokio::join!(
+        eventually("a session that drifted", A_FEW_SESSIONS, drifted),
+        eventually("advice", A_FEW_SESSIONS, advised),
+    );
     follow_every_page(&lablet).await;
     lablet.stop().await.unwrap();
 }
