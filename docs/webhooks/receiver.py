@@ -9,6 +9,7 @@ Put a proxy with TLS before it. The secret of a rotation may be given as well: W
 import json
 import os
 import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from cloudevents.core.bindings.http import HTTPMessage, from_http
@@ -19,6 +20,8 @@ LARGEST = 1024 * 1024
 WEBHOOKS = [Webhook(secret) for secret in os.environ["WEBHOOK_SECRET"].split()]
 # Ids of messages that were taken. A program that is restarted keeps them where it keeps what it makes of them.
 taken = set()
+# Requests come in threads, of several targets at a time.
+taking = threading.Lock()
 
 
 def verify(body: bytes, headers: dict[str, str]) -> None:
@@ -55,11 +58,12 @@ class Receiver(BaseHTTPRequestHandler):
         event = from_http(HTTPMessage(headers, body), JSONFormat())
         # Deliveries are at least once: the same id again is the same event again.
         key = (self.path, event.get_id())
-        if key not in taken:
-            data = event.get_data()
-            attributes = {name: str(value) for name, value in event.get_attributes().items()}
-            print(json.dumps({"path": self.path, **attributes, "data": data}), flush=True)
-            taken.add(key)
+        with taking:
+            if key not in taken:
+                data = event.get_data()
+                attributes = {name: str(value) for name, value in event.get_attributes().items()}
+                print(json.dumps({"path": self.path, **attributes, "data": data}), flush=True)
+                taken.add(key)
         self.answer(204)
 
     def answer(self, status: int, headers: dict[str, str] | None = None) -> None:

@@ -53,7 +53,10 @@ impl WebhookReceiver {
         tokio::spawn(async move {
             let mut lines = BufReader::new(printed).lines();
             while let Ok(Some(line)) = lines.next_line().await {
-                let event = serde_json::from_str(&line).unwrap_or(Value::String(line));
+                let event = serde_json::from_str(&line).unwrap_or_else(|error| {
+                    eprintln!("webhook receiver printed no JSON: {error}: {line}");
+                    Value::String(line)
+                });
                 kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(event);
             }
         });
