@@ -80,10 +80,17 @@ pub struct ExclusionReason {
 /// What the rows are called in an alarm.
 const LIST: &str = "session evidence";
 
+/// Where the topology is not what was written, its nodes cannot be counted, and the row cannot be read; that it is no list must
+/// not fail the statement, with all the other rows.
 const SELECT: &str = "
     SELECT s.session_id, s.definition_id, s.definition_revision, s.worker_id, s.cml_version, s.worker_short,
-           s.topology_key, (SELECT coalesce(sum((kind ->> 1)::bigint), 0) FROM jsonb_array_elements(s.topology) kind)
-               AS node_count,
+           s.topology_key,
+           CASE WHEN s.topology IS NULL THEN 0 ELSE (
+               SELECT CASE WHEN jsonb_typeof(s.topology) = 'array'
+                            AND coalesce(bool_and(coalesce(kind ->> 1 ~ '^[0-9]{1,9}$', false)), true)
+                           THEN coalesce(sum(CASE WHEN kind ->> 1 ~ '^[0-9]{1,9}$' THEN (kind ->> 1)::bigint END), 0) END
+                 FROM jsonb_array_elements(CASE jsonb_typeof(s.topology) WHEN 'array' THEN s.topology ELSE '[]' END) kind)
+               END AS node_count,
            s.nominal, s.demands,
            json_build_object('cpu_cores', s.cpu_cores_with_boot, 'memory_mb', s.memory_mb_with_boot,
                              'storage_mb', s.storage_mb_with_boot) AS demand_with_boot,
