@@ -18,8 +18,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Row as _};
 
 pub(crate) use self::column::{ColumnType, Part, ViewColumn};
-pub(crate) use self::file::FileFormat;
-pub(crate) use self::folder::ExportFolder;
+pub(crate) use self::folder::{ExportFolder, FileArguments};
 use crate::exit::{ExitStatus, Failure};
 use crate::progress::{Progress, Unit};
 use crate::ready::Ready;
@@ -36,29 +35,14 @@ const CONNECTED_WITHIN: Duration = Duration::from_secs(15);
 pub(crate) struct ExportArguments {
     /// A view of the schema analytics_v1, e.g. `events`, `observations` or `session_steps`.
     view: String,
-    /// What to write.
-    #[arg(long, value_enum, default_value_t = FileFormat::Parquet)]
-    format: FileFormat,
-    /// The folder; files are in a folder of the view's name in it, which is made where it does not exist.
-    #[arg(long, value_name = "FOLDER")]
-    to: PathBuf,
-    /// Begin after this position, instead of where the last export into this folder ended.
-    #[arg(long, value_name = "POSITION", value_parser = position)]
-    after: Option<String>,
-    /// Most rows of a file, unless more have the same position.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    rows_per_file: u32,
+    #[command(flatten)]
+    files: FileArguments,
     /// The database as an analyst reads it, postgresql://user:password@host/database. Unless given: that of `lablet up`.
     #[arg(long, env = "LABLET_ANALYST_DATABASE_URL", hide_env_values = true)]
     analyst_database_url: Option<Secret>,
     /// Data folder of `lablet up`, where the database is looked up unless it is given.
     #[arg(long, env = "LABLET_DATA_DIR", default_value = ".lablet")]
     data_dir: PathBuf,
-}
-
-/// A position, as an argument.
-pub(crate) fn position(text: &str) -> Result<String, String> {
-    text.parse::<app::log::Position>().map(|position| position.to_string()).map_err(|error| error.to_string())
 }
 
 /// Exports what is new.
@@ -71,7 +55,7 @@ pub(crate) async fn run(arguments: ExportArguments) -> anyhow::Result<()> {
     };
     let mut connection = connect(&url).await?;
     let columns = columns(&mut connection, &arguments.view).await?;
-    let folder = ExportFolder::open(&arguments.to, &arguments.view, arguments.format, arguments.after.clone())?;
+    let folder = ExportFolder::open(&arguments.files, &arguments.view)?;
     let folder = export(&mut connection, &arguments, &columns, folder).await?;
     connection.close().await.context("the database does not answer")?;
     say(&folder.summary())
@@ -145,7 +129,7 @@ async fn export(
         let rows = sqlx::query(AssertSqlSafe(fetch)).fetch_all(&mut *transaction).await?;
         let is_last = rows.len() < FETCHED;
         for row in &rows {
-            if part.is_full(arguments.rows_per_file)
+            if part.is_full(arguments.files.rows_per_file)
                 && part.position(part.rows - 1)? != row.try_get::<&str, _>("position")?
             {
                 folder.write(&part)?;

@@ -1,7 +1,5 @@
 //! `lablet event`.
 
-use std::path::PathBuf;
-
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -10,7 +8,7 @@ use super::connection::Parameters;
 use super::output::{Column, OutputFormat, column, wide_column};
 use super::stream::{EventStream, Printed};
 use super::{Client, Limit, Since};
-use crate::export::{ColumnType, ExportFolder, FileFormat, Part, ViewColumn, position};
+use crate::export::{ColumnType, ExportFolder, FileArguments, Part, ViewColumn};
 use crate::progress::{Progress, Unit};
 use crate::terminal::say;
 
@@ -24,7 +22,7 @@ pub(crate) enum EventCommand {
         limit: Limit,
     },
     /// Write notices with what they say to files: what is new since the last time.
-    Export(NoticeExport),
+    Export(FileArguments),
     /// Show one event in full.
     Show {
         /// The event.
@@ -46,23 +44,6 @@ pub(crate) enum EventCommand {
     Watch(StreamFilters),
     /// Print events as they are recorded, one JSON document a line, until interrupted.
     Follow(StreamFilters),
-}
-
-/// Where to, and as what.
-#[derive(Debug, Args)]
-pub(crate) struct NoticeExport {
-    /// What to write.
-    #[arg(long, value_enum, default_value_t = FileFormat::Parquet)]
-    format: FileFormat,
-    /// The folder; files are in the folder `notices` in it, which is made where it does not exist.
-    #[arg(long, value_name = "FOLDER")]
-    to: PathBuf,
-    /// Begin after this position, instead of where the last export into this folder ended.
-    #[arg(long, value_name = "POSITION", value_parser = position)]
-    after: Option<String>,
-    /// Most rows of a file.
-    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    rows_per_file: u32,
 }
 
 /// Which part of the log.
@@ -113,7 +94,7 @@ pub(super) async fn run(client: &Client, command: EventCommand) -> anyhow::Resul
         EventCommand::List { range, limit } => {
             client.rows(COLUMNS, &client.connection.notices(&Parameters::new(&range)?, limit.count()).await?)
         }
-        EventCommand::Export(export) => export_notices(client, export).await,
+        EventCommand::Export(files) => export_notices(client, files).await,
         EventCommand::Show { id } => client.show(&of(&id, ""), &Parameters::default()).await,
         EventCommand::Data { id } => client.show(&of(&id, "/data"), &Parameters::default()).await,
         EventCommand::Relations { id, since } => client.show(&of(&id, "/relations"), &Parameters::new(&since)?).await,
@@ -123,8 +104,8 @@ pub(super) async fn run(client: &Client, command: EventCommand) -> anyhow::Resul
 }
 
 /// Notices as they are on the bus, those whose data is too large for it with their data.
-async fn export_notices(client: &Client, export: NoticeExport) -> anyhow::Result<()> {
-    let mut folder = ExportFolder::open(&export.to, "notices", export.format, export.after)?;
+async fn export_notices(client: &Client, files: FileArguments) -> anyhow::Result<()> {
+    let mut folder = ExportFolder::open(&files, "notices")?;
     let columns: Vec<ViewColumn> = NOTICE.iter().map(|(name, kind)| ViewColumn::plain(name, *kind)).collect();
     let progress = Progress::begin("exporting notices", Unit::Things("events"), None);
     let mut part = Part::new(&columns);
@@ -139,7 +120,7 @@ async fn export_notices(client: &Client, export: NoticeExport) -> anyhow::Result
             }
             after = notice["position"].as_str().context("a notice has no position")?.to_owned();
             part.push_json(&notice)?;
-            if part.is_full(export.rows_per_file) {
+            if part.is_full(files.rows_per_file) {
                 folder.write(&part)?;
                 part = Part::new(&columns);
             }

@@ -3,11 +3,34 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use clap::Args;
 use serde::{Deserialize, Serialize};
 
 use super::column::Part;
 use super::file::FileFormat;
 use crate::secret::write_private;
+
+/// What files to write, and where to.
+#[derive(Debug, Args)]
+pub(crate) struct FileArguments {
+    /// What to write.
+    #[arg(long, value_enum, default_value_t = FileFormat::Parquet)]
+    format: FileFormat,
+    /// The folder; files are in a folder in it that is named as what they hold, which is made where it does not exist.
+    #[arg(long, value_name = "FOLDER")]
+    to: PathBuf,
+    /// Begin after this position, instead of where the last export into this folder ended.
+    #[arg(long, value_name = "POSITION", value_parser = position)]
+    after: Option<String>,
+    /// Most rows of a file, unless more have the same position.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) rows_per_file: u32,
+}
+
+/// A position, as an argument.
+fn position(text: &str) -> Result<String, String> {
+    text.parse::<app::log::Position>().map(|position| position.to_string()).map_err(|error| error.to_string())
+}
 
 /// Where an export says how far it came, beside its files.
 const STATE: &str = "export.json";
@@ -36,15 +59,15 @@ impl ExportFolder {
     ///
     /// # Errors
     /// It cannot be read or made, or holds another view.
-    pub(crate) fn open(to: &Path, view: &str, format: FileFormat, after: Option<String>) -> anyhow::Result<Self> {
-        let folder = to.join(view);
+    pub(crate) fn open(arguments: &FileArguments, view: &str) -> anyhow::Result<Self> {
+        let folder = arguments.to.join(view);
         std::fs::create_dir_all(&folder).with_context(|| format!("{} cannot be made", folder.display()))?;
         remove_drafts(&folder)?;
-        let position = match after {
-            Some(after) => after,
+        let position = match &arguments.after {
+            Some(after) => after.clone(),
             None => reached(&folder, view)?.unwrap_or_else(|| app::log::Position::START.to_string()),
         };
-        Ok(Self { folder, view: view.to_owned(), format, position, rows: 0, files: 0 })
+        Ok(Self { folder, view: view.to_owned(), format: arguments.format, position, rows: 0, files: 0 })
     }
 
     /// Up to where it holds everything.
