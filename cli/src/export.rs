@@ -103,7 +103,7 @@ async fn export(
     sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY").execute(&mut *transaction).await?;
     // Positions sort as texts. Below this one nothing can appear any more: a transaction that is open stands behind it.
     let bound: String = sqlx::query_scalar(
-        "SELECT coalesce((SELECT left(max(position), 10) FROM analytics_v1.events), repeat('0', 10))
+        "SELECT coalesce((SELECT left(max(log_head), 10) FROM analytics_v1.freshness), repeat('0', 10))
                 || '-' || lpad(pg_snapshot_xmin(pg_current_snapshot())::text, 20, '0')",
     )
     .fetch_one(&mut *transaction)

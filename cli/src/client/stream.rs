@@ -64,7 +64,7 @@ impl<'a> EventStream<'a> {
                 Ok(event) => {
                     self.after = Some(event.position.clone());
                     self.failures = 0;
-                    self.backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
+                    self.backoff.reset();
                     return Ok(event);
                 }
                 Err(error) if is_worth_another_try(&error) && self.failures < ATTEMPTS => {
