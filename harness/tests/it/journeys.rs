@@ -46,6 +46,17 @@ async fn with_a_running_session_under(options: LabletOptions) -> Lablet {
     lablet
 }
 
+/// As [`with_a_running_session`], with a controller that may ask the worker, and finds nobody there.
+async fn with_a_controller_that_finds_nobody() -> Lablet {
+    let credentials = [
+        ("LABLET_CML_HOSTS", "127.0.0.1:1"),
+        ("LABLET_CML_USERNAME", "admin"),
+        ("LABLET_CML_PASSWORD", "let-me-observe"),
+    ];
+    let environment = credentials.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+    with_a_running_session_under(LabletOptions { environment, ..options() }).await
+}
+
 /// `lablet verify` finds that log, bus and read models hold the same events.
 pub(crate) async fn verify(lablet: &Lablet) {
     let (holds, report) = lablet.run(&["verify"]).await.unwrap();

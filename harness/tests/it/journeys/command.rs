@@ -2,11 +2,11 @@
 
 use std::process::Stdio;
 
-use harness::{Lablet, LabletOptions, eventually};
+use harness::{Lablet, eventually};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
-use super::{SOON, options, with_a_running_session_under};
+use super::{SOON, with_a_controller_that_finds_nobody};
 
 /// One line of standard error for one failure, beside the warning about a token among the arguments.
 fn is_told_once(complaint: &str) -> bool {
@@ -17,13 +17,7 @@ fn is_told_once(complaint: &str) -> bool {
 #[tokio::test]
 async fn lists_details_and_changes_come_in_every_format_with_exit_codes_that_scripts_can_trust() {
     // A controller that finds nobody at the worker: what it is asked for fails.
-    let credentials = [
-        ("LABLET_CML_HOSTS", "127.0.0.1:1"),
-        ("LABLET_CML_USERNAME", "admin"),
-        ("LABLET_CML_PASSWORD", "let-me-observe"),
-    ];
-    let environment = credentials.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let lablet = with_a_running_session_under(LabletOptions { environment, ..options() }).await;
+    let lablet = with_a_controller_that_finds_nobody().await;
     every_format(&lablet).await;
     actors(&lablet).await;
     exit_codes(&lablet).await;

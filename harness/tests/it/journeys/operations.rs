@@ -8,7 +8,7 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::io::AsyncWriteExt as _;
 use tokio::process::Command;
 
-use super::{SOON, options, verify, with_a_running_session, with_a_running_session_under};
+use super::{SOON, options, verify, with_a_controller_that_finds_nobody, with_a_running_session};
 
 #[tokio::test]
 async fn every_read_model_is_rebuilt_to_the_same_rows() {
@@ -44,13 +44,7 @@ async fn every_read_model_is_rebuilt_to_the_same_rows() {
 #[tokio::test]
 async fn prometheus_finds_nothing_to_mend_in_the_metrics() {
     // A controller that finds nobody at the worker measures, too.
-    let credentials = [
-        ("LABLET_CML_HOSTS", "127.0.0.1:1"),
-        ("LABLET_CML_USERNAME", "admin"),
-        ("LABLET_CML_PASSWORD", "let-me-observe"),
-    ];
-    let environment = credentials.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-    let lablet = with_a_running_session_under(LabletOptions { environment, ..options() }).await;
+    let lablet = with_a_controller_that_finds_nobody().await;
     lablet.post("/api/lablet-sessions/s1/observe-resources", json!({})).await.unwrap();
     let metrics = eventually("the controller has answered the request", SOON, async || {
         let metrics = metrics(&lablet).await;
