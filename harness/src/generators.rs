@@ -10,7 +10,7 @@ use tokio::process::Command;
 use tokio::sync::OnceCell;
 
 use crate::node_packages::node_packages;
-use crate::python::virtual_environment;
+use crate::python::pinned_environment;
 
 /// How long one program may take, on a busy machine.
 const WITHIN: Duration = Duration::from_secs(300);
@@ -153,9 +153,8 @@ fn programs(language: &str) -> PathBuf {
 
 async fn python_packages() -> anyhow::Result<PathBuf> {
     static ENVIRONMENT: OnceCell<PathBuf> = OnceCell::const_new();
-    let packages = std::fs::read_to_string(programs("python").join("generators.txt"))?;
-    let packages: Vec<&str> = packages.lines().collect();
-    ENVIRONMENT.get_or_try_init(|| virtual_environment("python-generators", &packages)).await.cloned()
+    let requirements = programs("python").join("generators.txt");
+    ENVIRONMENT.get_or_try_init(|| pinned_environment("python-generators", &requirements)).await.cloned()
 }
 
 async fn packages() -> anyhow::Result<PathBuf> {

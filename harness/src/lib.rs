@@ -25,7 +25,7 @@ pub use self::generators::{ClientAccess, Generators};
 pub use self::lablet::people::sign_in_by_link;
 pub use self::lablet::{Answer, Lablet, LabletOptions, Refused, install_tls};
 pub use self::oidc_provider::{Consent, OidcProvider};
-pub use self::python::{build_site, python, python_of_documents, python_with_its_packages};
+pub use self::python::{build_site, python, python_of_documents};
 pub use self::schemathesis::{schemathesis, validate_notices};
 pub use self::waiting::eventually;
 pub use self::webhook_receiver::WebhookReceiver;

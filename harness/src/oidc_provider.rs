@@ -14,7 +14,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::OnceCell;
 use url::Url;
 
-use crate::python::virtual_environment;
+use crate::python::pinned_environment;
 
 /// How long it may take to be ready, its packages being there.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -69,10 +69,9 @@ impl OidcProvider {
         static ENVIRONMENT: OnceCell<PathBuf> = OnceCell::const_new();
         crate::install_tls();
         let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
-        let packages = std::fs::read_to_string(programs.join("openid_provider.txt"))?;
-        let packages: Vec<&str> = packages.lines().collect();
+        let requirements = programs.join("openid_provider.txt");
         let environment =
-            ENVIRONMENT.get_or_try_init(|| virtual_environment("python-openid-provider", &packages)).await?;
+            ENVIRONMENT.get_or_try_init(|| pinned_environment("python-openid-provider", &requirements)).await?;
         let folder = tempfile::tempdir()?;
         let mut process = Command::new(environment.join("bin/python"))
             .arg(programs.join("openid_provider.py"))

@@ -27,19 +27,6 @@ pub async fn python(script: &str, arguments: &[&str]) -> anyhow::Result<String> 
     run(Command::new(environment.join("bin/python")).arg(script).args(arguments), ENDED_WITHIN).await
 }
 
-/// Runs a program of `harness/tests/python` with the packages that the file beside it pins, and gives what it printed.
-///
-/// # Errors
-/// As of [`python`].
-pub async fn python_with_its_packages(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
-    let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/python");
-    let packages = std::fs::read_to_string(programs.join(program).with_extension("txt"))?;
-    let packages: Vec<&str> = packages.lines().collect();
-    let environment = virtual_environment(&format!("python-{program}"), &packages).await?;
-    let script = programs.join(program).with_extension("py");
-    run(Command::new(environment.join("bin/python")).arg(script).args(arguments), ENDED_WITHIN).await
-}
-
 /// Runs a program of `harness/tests/python` with what documents and their readers use: `docs/requirements.txt`.
 ///
 /// # Errors
@@ -68,18 +55,26 @@ pub async fn build_site(into: &Path) -> anyhow::Result<()> {
 async fn documents() -> anyhow::Result<PathBuf> {
     static ENVIRONMENT: OnceCell<PathBuf> = OnceCell::const_new();
     let install = || async {
-        let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/requirements.txt");
-        let packages = std::fs::read_to_string(requirements)?;
-        virtual_environment("python-documents", &packages.lines().collect::<Vec<_>>()).await
+        pinned_environment("python-documents", &Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/requirements.txt"))
+            .await
     };
     ENVIRONMENT.get_or_try_init(install).await.cloned()
+}
+
+/// A virtual environment with the packages that a file pins, a line each.
+///
+/// # Errors
+/// As of [`virtual_environment`], or the file cannot be read.
+pub(crate) async fn pinned_environment(name: &str, requirements: &Path) -> anyhow::Result<PathBuf> {
+    let packages = std::fs::read_to_string(requirements)?;
+    virtual_environment(name, &packages.lines().collect::<Vec<_>>()).await
 }
 
 /// A virtual environment with these packages, below the target folder, made once.
 ///
 /// # Errors
 /// Python or the packages cannot be had.
-pub(crate) async fn virtual_environment(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
+async fn virtual_environment(name: &str, packages: &[&str]) -> anyhow::Result<PathBuf> {
     let folder = target_folder()?.join(name);
     let complete = folder.join("complete");
     if std::fs::read_to_string(&complete).is_ok_and(|found| found == packages.join("\n")) {

@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use crate::python::virtual_environment;
+use crate::python::pinned_environment;
 
 /// How long it may take, on a busy machine.
 const WITHIN: Duration = Duration::from_secs(600);
@@ -67,7 +67,6 @@ fn programs() -> PathBuf {
 
 async fn environment() -> anyhow::Result<PathBuf> {
     static ENVIRONMENT: OnceCell<PathBuf> = OnceCell::const_new();
-    let packages = std::fs::read_to_string(programs().join("schemathesis.txt"))?;
-    let packages: Vec<&str> = packages.lines().collect();
-    ENVIRONMENT.get_or_try_init(|| virtual_environment("python-schemathesis", &packages)).await.cloned()
+    let requirements = programs().join("schemathesis.txt");
+    ENVIRONMENT.get_or_try_init(|| pinned_environment("python-schemathesis", &requirements)).await.cloned()
 }

@@ -10,7 +10,7 @@ use tokio::process::{Child, Command};
 
 use crate::lablet::Ready;
 use crate::node_packages::node_packages;
-use crate::python::virtual_environment;
+use crate::python::pinned_environment;
 
 /// How long a program may take, on a busy machine.
 const ENDED_WITHIN: Duration = Duration::from_secs(180);
@@ -42,11 +42,9 @@ impl ServicePrograms {
     /// # Errors
     /// Something cannot be had, or a program does not fit its types.
     pub async fn new(ready: &Ready) -> anyhow::Result<Self> {
-        let packages = std::fs::read_to_string(folder("python").join("requirements.txt"))?;
-        let packages: Vec<&str> = packages.lines().collect();
-        let source = folder("typescript");
+        let (requirements, source) = (folder("python").join("requirements.txt"), folder("typescript"));
         let (python, modules) = tokio::try_join!(
-            virtual_environment("python-services", &packages),
+            pinned_environment("python-services", &requirements),
             node_packages("typescript-services", &source)
         )?;
         let built = tempfile::tempdir()?;

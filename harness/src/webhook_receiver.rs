@@ -10,7 +10,7 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
-use crate::python::virtual_environment;
+use crate::python::pinned_environment;
 
 /// How long it may take to listen.
 const LISTENS_WITHIN: Duration = Duration::from_secs(60);
@@ -29,9 +29,7 @@ impl WebhookReceiver {
     /// Python or its packages cannot be had, or it does not listen.
     pub async fn start(secret: &str) -> anyhow::Result<Self> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/webhooks");
-        let packages = std::fs::read_to_string(folder.join("requirements.txt"))?;
-        let packages: Vec<&str> = packages.lines().collect();
-        let environment = virtual_environment("python-webhooks", &packages).await?;
+        let environment = pinned_environment("python-webhooks", &folder.join("requirements.txt")).await?;
         let mut process = Command::new(environment.join("bin/python"))
             .arg(folder.join("receiver.py"))
             .arg("0")
