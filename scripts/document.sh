@@ -27,5 +27,5 @@ lablet=$!
 trap 'kill "$lablet"; wait "$lablet" || true; rm -rf "$folder"' EXIT
 sleep 900
 . "$folder/data/environment"
-target/site/venv/bin/python harness/tests/python/notebook.py docs/analysis.ipynb "$LABLET_ANALYST_DATABASE_URL" --write >"$folder/answers"
+target/python-documents/bin/python harness/tests/python/notebook.py docs/analysis.ipynb "$LABLET_ANALYST_DATABASE_URL" --write >"$folder/answers"
 echo "document: done; look at the difference before it is committed"

@@ -3,11 +3,14 @@
 set -eu
 cd "$(dirname "$0")/.."
 folder=target/site
-if ! [ -e "$folder/venv/complete" ] || ! cmp -s docs/requirements.txt "$folder/venv/complete"; then
-    echo "site: installing what docs/requirements.txt names into $folder/venv"
-    python3 -m venv --clear "$folder/venv"
-    "$folder/venv/bin/pip" install --quiet -r docs/requirements.txt
-    cp docs/requirements.txt "$folder/venv/complete"
+# That of the tests (harness/src/python.rs), which is a few hundred megabytes.
+venv=target/python-documents
+packages=$(cat docs/requirements.txt)
+if [ "$(cat "$venv/complete" 2>/dev/null)" != "$packages" ]; then
+    echo "site: installing what docs/requirements.txt names into $venv"
+    python3 -m venv --clear "$venv"
+    "$venv/bin/pip" install --quiet -r docs/requirements.txt
+    printf %s "$packages" >"$venv/complete"
 fi
-"$folder/venv/bin/sphinx-build" -q -W --keep-going -c docs -d "$folder/doctrees" . "$folder/html"
+"$venv/bin/sphinx-build" -q -W --keep-going -c docs -d "$folder/doctrees" . "$folder/html"
 echo "site: $folder/html/index.html"
