@@ -17,6 +17,10 @@ use super::webdriver::WebDriver;
 
 /// How long chromedriver may take to listen, and Chromium to start.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
+/// How many ports chromedriver may find taken.
+const PORTS_TRIED: usize = 5;
+/// What it says then, of either address family, before it ends.
+const PORT_TAKEN: &str = "port not available";
 /// How long the end of a browser may hold up whoever drops it.
 const ENDED_WITHIN: Duration = Duration::from_secs(5);
 
@@ -50,21 +54,7 @@ impl Chromium {
     /// One of the programs is missing or does not start.
     pub(super) async fn start(proxy: u16) -> anyhow::Result<(Self, WebDriver)> {
         let folder = tempfile::tempdir()?;
-        let program = find(&DRIVERS).context("chromedriver is missing; scripts/setup.sh test brings it")?;
-        let mut chromedriver = Command::new(program)
-            .arg("--port=0")
-            // What Chromium drops into a temporary folder goes with ours.
-            .env("TMPDIR", folder.path())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .spawn()
-            .context("chromedriver cannot be started")?;
-        let mut output = BufReader::new(chromedriver.stdout.take().context("chromedriver has no standard output")?);
-        let port = tokio::time::timeout(STARTED_WITHIN, port_of(&mut output))
-            .await
-            .context("chromedriver does not say its port")??;
+        let (chromedriver, output, port) = start_chromedriver(folder.path()).await?;
         let capabilities = capabilities(folder.path(), proxy)?;
         let driver = WebDriver::start(&format!("http://127.0.0.1:{port}"), capabilities)
             .await
@@ -100,17 +90,48 @@ impl Drop for Chromium {
     }
 }
 
-/// The port that chromedriver says it listens on.
-async fn port_of(output: &mut BufReader<ChildStdout>) -> anyhow::Result<u16> {
+/// chromedriver on a port that it chose, with what it prints from then on.
+///
+/// It lets the system choose a port for IPv6 and takes the same number for IPv4. Where another process holds that one, it
+/// ends and says so; the next start gets another number.
+async fn start_chromedriver(folder: &Path) -> anyhow::Result<(Child, BufReader<ChildStdout>, u16)> {
+    let program = find(&DRIVERS).context("chromedriver is missing; scripts/setup.sh test brings it")?;
+    let mut taken = String::new();
+    for _ in 0..PORTS_TRIED {
+        let mut chromedriver = Command::new(&program)
+            .arg("--port=0")
+            // What Chromium drops into a temporary folder goes with ours.
+            .env("TMPDIR", folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .kill_on_drop(true)
+            .spawn()
+            .context("chromedriver cannot be started")?;
+        let mut output = BufReader::new(chromedriver.stdout.take().context("chromedriver has no standard output")?);
+        let said = tokio::time::timeout(STARTED_WITHIN, read_port(&mut output))
+            .await
+            .context("chromedriver does not say its port")??;
+        match said {
+            Ok(port) => return Ok((chromedriver, output, port)),
+            Err(said) if said.contains(PORT_TAKEN) => taken = said,
+            Err(said) => bail!("chromedriver ended: {said}"),
+        }
+    }
+    bail!("chromedriver found no free port in {PORTS_TRIED} starts: {taken}")
+}
+
+/// The port that chromedriver says it listens on; the error is what it said before it ended.
+async fn read_port(output: &mut BufReader<ChildStdout>) -> anyhow::Result<Result<u16, String>> {
     let mut said = String::new();
     loop {
         let before = said.len();
         if output.read_line(&mut said).await? == 0 {
-            bail!("chromedriver ended: {said}");
+            return Ok(Err(said));
         }
         let line = said[before..].trim_end().trim_end_matches('.');
         if let Some((_, port)) = line.rsplit_once("started successfully on port ") {
-            return Ok(port.parse()?);
+            return Ok(Ok(port.parse()?));
         }
     }
 }
