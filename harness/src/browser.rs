@@ -14,6 +14,7 @@ mod network;
 mod webdriver;
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -48,6 +49,8 @@ pub struct Browser {
     line: Line,
     timeout: Duration,
     console: Mutex<Console>,
+    clicks: AtomicU32,
+    keys: AtomicU32,
     finished: bool,
     // Last, so that it ends after everything that speaks to it.
     _chromium: Chromium,
@@ -68,6 +71,8 @@ impl Browser {
             base,
             line,
             console: Mutex::new(Console::default()),
+            clicks: AtomicU32::new(0),
+            keys: AtomicU32::new(0),
             finished: false,
             timeout: TIMEOUT,
             _chromium: chromium,
@@ -114,6 +119,24 @@ impl Browser {
     /// The browser does not answer.
     pub async fn forget_cookies(&self) -> anyhow::Result<()> {
         self.driver.delete_all_cookies().await.context("the cookies stay")
+    }
+
+    /// How often something was clicked or chosen so far: links, buttons, options. Two clicks of a double click are two.
+    pub fn clicks(&self) -> u32 {
+        self.clicks.load(Ordering::Relaxed)
+    }
+
+    /// How many keys were pressed so far, each character that was typed among them. A chord is one.
+    pub fn keys(&self) -> u32 {
+        self.keys.load(Ordering::Relaxed)
+    }
+
+    fn count_clicks(&self, clicks: u32) {
+        self.clicks.fetch_add(clicks, Ordering::Relaxed);
+    }
+
+    fn count_keys(&self, keys: usize) {
+        self.keys.fetch_add(u32::try_from(keys).unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     /// The title of the page.

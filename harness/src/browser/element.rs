@@ -271,7 +271,9 @@ impl<'b> Element<'b> {
     /// # Errors
     /// It is no longer there, or something lies over it.
     pub async fn click(&self) -> anyhow::Result<()> {
-        self.browser.driver.click(&self.element).await.with_context(|| format!("{} {:?}", self.role, self.name))
+        self.browser.driver.click(&self.element).await.with_context(|| format!("{} {:?}", self.role, self.name))?;
+        self.browser.count_clicks(1);
+        Ok(())
     }
 
     /// Clicks it twice, as fast as it goes.
@@ -280,7 +282,9 @@ impl<'b> Element<'b> {
     /// It is no longer there.
     pub async fn double_click(&self) -> anyhow::Result<()> {
         let twice = self.browser.driver.double_click(&self.element);
-        twice.await.with_context(|| format!("{} {:?}", self.role, self.name))
+        twice.await.with_context(|| format!("{} {:?}", self.role, self.name))?;
+        self.browser.count_clicks(2);
+        Ok(())
     }
 
     /// Clicks it, where it can be used.
@@ -300,7 +304,9 @@ impl<'b> Element<'b> {
     /// It is no longer there, or holds no text.
     pub async fn enter(&self, text: &str) -> anyhow::Result<()> {
         self.browser.driver.clear(&self.element).await?;
-        self.browser.driver.enter(&self.element, text).await
+        self.browser.driver.enter(&self.element, text).await?;
+        self.browser.count_keys(text.chars().count());
+        Ok(())
     }
 
     /// Chooses from the list.
@@ -311,7 +317,9 @@ impl<'b> Element<'b> {
         let find = "return [...arguments[0].options].find(option => option.text === arguments[1]) ?? null";
         let driver = &self.browser.driver;
         let found = driver.execute_for_element(find, vec![self.element.as_json(), json!(option)]).await;
-        driver.click(&found.with_context(|| format!("{:?} has no option {option:?}", self.name))?).await
+        driver.click(&found.with_context(|| format!("{:?} has no option {option:?}", self.name))?).await?;
+        self.browser.count_clicks(1);
+        Ok(())
     }
 }
 

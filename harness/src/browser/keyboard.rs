@@ -28,6 +28,7 @@ impl Browser {
             let down = pressed.iter().map(|key| (*key, true));
             let up = pressed.iter().rev().map(|key| (*key, false));
             self.driver.keys(down.chain(up)).await.with_context(|| format!("pressing {stroke}"))?;
+            self.count_keys(1);
         }
         Ok(())
     }
@@ -38,7 +39,9 @@ impl Browser {
     /// The browser does not answer.
     pub async fn type_text(&self, text: &str) -> anyhow::Result<()> {
         let strokes = text.chars().flat_map(|key| [(key, true), (key, false)]);
-        self.driver.keys(strokes).await.with_context(|| format!("typing {text:?}"))
+        self.driver.keys(strokes).await.with_context(|| format!("typing {text:?}"))?;
+        self.count_keys(text.chars().count());
+        Ok(())
     }
 
     /// What has the focus.

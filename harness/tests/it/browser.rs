@@ -106,6 +106,7 @@ async fn a_page_is_used_as_a_person_uses_it() {
 
     // By keyboard alone.
     browser.tab_to("textbox", "Reason").await.unwrap();
+    let keys = browser.keys();
     browser.type_text("since it is so").await.unwrap();
     assert_eq!(browser.field("Reason").await.unwrap().value().await.unwrap(), "since it is so");
     browser.press("Shift+Tab Shift+Tab").await.unwrap();
@@ -118,6 +119,8 @@ async fn a_page_is_used_as_a_person_uses_it() {
     browser.back().await.unwrap();
     browser.follow("Other").await.unwrap();
     browser.heading("Other").await.unwrap();
+    assert_eq!(browser.clicks(), 4, "Look, an option, Send, Other");
+    assert_eq!(browser.keys() - keys, 14 + 2 + 4, "a text, two chords, another text");
     browser.finish().await.unwrap();
 }
 
