@@ -40,13 +40,15 @@
     const button = event.target.closest("button[data-copy]");
     if (!button) return;
     const label = button.textContent;
+    // Beside a link to a session, what is copied is the id that the link has at hand.
+    const text = button.dataset.copy || button.previousElementSibling.title;
     try {
-      await navigator.clipboard.writeText(button.dataset.copy);
+      await navigator.clipboard.writeText(text);
       button.textContent = "copied";
     } catch {
       button.textContent = "cannot copy";
     }
-    announce(`${button.textContent} ${button.dataset.copy}`);
+    announce(`${button.textContent} ${text}`);
     setTimeout(() => { button.textContent = label; }, 1500);
   });
 

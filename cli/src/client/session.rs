@@ -267,6 +267,8 @@ pub(super) const COLUMNS: &[Column] = &[
     column("OBSERVATIONS", "/observation_count"),
     column("DRIFT", "/port_drift_detected"),
     column("UPDATED AT", "/updated_at"),
+    wide_column("DEFINITION NAME", "/definition_name"),
+    wide_column("WORKER NAME", "/worker_name"),
     wide_column("REVISION", "/definition_revision"),
     wide_column("OWNER", "/owner_id"),
     wide_column("LAB", "/cml_lab_id"),

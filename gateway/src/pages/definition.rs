@@ -24,6 +24,7 @@ use domain::{DefinitionId, Invalid, SessionId};
 use projections::read_models::advice::proposals::{ProposalFilter, ProposalRow};
 use projections::read_models::definitions::{DefinitionRow, RevisionRow};
 use projections::read_models::observations::{DefinitionObservations, ObservedSession};
+use projections::read_models::sessions::SessionTitles;
 use projections::{PageRequest, ReadError, ReadModel, UnreadableRow};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -36,7 +37,7 @@ use super::advice::evidence::excluded_sessions;
 use super::advice::proposal::ProposalCard;
 use super::advice::section::AdviceSection;
 use super::definitions::indicator;
-use super::parts::{self, Badge, CopyId, SessionLink, When};
+use super::parts::{self, Badge, CopyId, NamedLink, SessionLink, When};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, csv_without, time};
@@ -56,7 +57,7 @@ const CHOICES: [u32; 3] = [20, 50, 200];
 const MOST_SESSIONS: u32 = 200;
 
 /// Rows of a page's tables, which may be of 200 sessions and of as many revisions.
-const ROWS: usize = 40;
+const ROWS: usize = 30;
 const REVISIONS: u32 = 8;
 
 /// Ports that are listed; a template may have thousands.
@@ -114,6 +115,8 @@ pub(crate) struct Basis {
     pub(crate) now: DefinitionRow,
     /// Its newest observed sessions.
     pub(crate) observed: DefinitionObservations,
+    /// What these are called.
+    pub(crate) titles: SessionTitles,
     /// Sessions that are no evidence, with who says so and why.
     pub(crate) excluded: BTreeMap<SessionId, String>,
     /// Rows of these that cannot be read.
@@ -128,8 +131,11 @@ impl Basis {
     pub(crate) async fn read(queries: &Queries, id: &DefinitionId, sessions: u32) -> Result<Self, Problem> {
         let now = row(queries, id).await?;
         let observed = queries.definition_observations(id, sessions).await?;
+        let titles = queries
+            .session_titles(observed.sessions.iter().map(|session| session.session_id.clone()).collect())
+            .await?;
         let (excluded, unreadable) = readable(excluded_sessions(queries, id).await.map(Some))?;
-        Ok(Self { now, observed, excluded: excluded.unwrap_or_default(), unreadable })
+        Ok(Self { now, observed, titles, excluded: excluded.unwrap_or_default(), unreadable })
     }
 }
 
@@ -194,6 +200,7 @@ struct DefinitionPage {
     refusals: Vec<String>,
     /// The slice of the sessions that the table shows.
     sessions: Vec<ObservedSession>,
+    titles: SessionTitles,
     passed: usize,
     sessions_first: String,
     sessions_next: Option<String>,
@@ -219,7 +226,7 @@ pub(crate) async fn show(
     since
         .reached(&queries, &[ReadModel::Definitions, ReadModel::Observations, ReadModel::Demands, ReadModel::Advice])
         .await?;
-    let Basis { now, observed, excluded, unreadable } = Basis::read(&queries, &id, window).await?;
+    let Basis { now, observed, titles, excluded, unreadable } = Basis::read(&queries, &id, window).await?;
     if query.format == Some(Format::Csv) {
         return match query.table.unwrap_or(Table::Sessions) {
             Table::Sessions => {
@@ -277,6 +284,7 @@ pub(crate) async fn show(
         apply,
         window,
         sessions: observed.sessions[passed..passed + shown].to_vec(),
+        titles,
         passed,
         sessions_first: part(at_rest.clone(), "sessions"),
         sessions_next: (passed + shown < observed.sessions.len())

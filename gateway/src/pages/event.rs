@@ -6,6 +6,7 @@ use app::log::HistoryPage;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use domain::{DefinitionId, SessionId, WorkerId};
 use projections::ReadError;
 use projections::projector::AggregateKind;
 use projections::read_models::event_relations::{EventRelations, Relation};
@@ -13,7 +14,7 @@ use projections::read_models::session_history::EventRow;
 
 use self::description::EventDescription;
 use super::excerpt::Excerpt;
-use super::parts::{CopyId, When};
+use super::parts::{CopyId, When, session_title};
 use super::shell::{Section, Shell, page};
 use super::short_position::ShortPosition;
 use super::visit::Visit;
@@ -28,6 +29,8 @@ struct EventPage {
     shell: Shell,
     description: Option<EventDescription>,
     aggregate_page: Option<String>,
+    /// What happened to something is told by the name of that; its id where it is not shown.
+    aggregate_name: String,
     raw: Excerpt,
     earlier: Option<EventRow>,
     later: Option<EventRow>,
@@ -47,6 +50,7 @@ pub(crate) async fn show(
         shell: Shell::new(&visit, section(&event.aggregate_type)).twin(format!("/api/events/{event_id}")),
         description: EventDescription::from_event(&event),
         aggregate_page: aggregate_page(&event.aggregate_type, &event.aggregate_id),
+        aggregate_name: aggregate_name(&queries, &event).await?.unwrap_or_else(|| event.aggregate_id.clone()),
         raw: Excerpt::from_json(&event),
         earlier: neighbour(&queries, &event, true).await?,
         later: neighbour(&queries, &event, false).await?,
@@ -60,6 +64,31 @@ async fn neighbour(queries: &Queries, event: &EventRow, before: bool) -> Result<
     let next = HistoryPage { newest_first: before, beyond: Some(event.sequence), payloads: false, limit: 1 };
     let found = queries.log().history_page(&event.aggregate_type, &event.aggregate_id, next).await;
     Ok(found.map_err(ReadError::Log)?.events.pop().map(EventRow::from))
+}
+
+/// By what the aggregate is known; `None`: no read model shows it, or it cannot be read.
+async fn aggregate_name(queries: &Queries, event: &EventRow) -> Result<Option<String>, ReadError> {
+    let id = event.aggregate_id.as_str();
+    let found = match AggregateKind::from_type(&event.aggregate_type) {
+        Some(AggregateKind::Session) => {
+            let Ok(id) = SessionId::parse(id) else { return Ok(None) };
+            let titles = queries.session_titles([id.clone()].into()).await?;
+            return Ok(titles.get(&id).map(|_| session_title(&titles, &id)));
+        }
+        Some(AggregateKind::Definition) => match DefinitionId::parse(id) {
+            Ok(id) => queries.definition(&id).await.map(|row| row.map(|row| row.name)),
+            Err(_) => return Ok(None),
+        },
+        Some(AggregateKind::Worker) => match WorkerId::parse(id) {
+            Ok(id) => queries.worker(&id).await.map(|row| row.map(|row| row.profile.name.to_string())),
+            Err(_) => return Ok(None),
+        },
+        Some(AggregateKind::AdvicePolicy) | None => return Ok(None),
+    };
+    match found {
+        Err(ReadError::Unreadable { .. }) => Ok(None),
+        found => found,
+    }
 }
 
 /// Where the page of an aggregate is; `None` of a kind that has no pages.

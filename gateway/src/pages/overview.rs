@@ -14,13 +14,13 @@ use projections::overview::{Overview, RequestCounts};
 use projections::read_models::advice::proposals::{ProposalFilter, ProposalRow};
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
 use projections::read_models::observations::deviations::{DefinitionDeviation, Deviation, Resource};
-use projections::read_models::sessions::{SessionCount, SessionFilter, SessionRow};
+use projections::read_models::sessions::{SessionCount, SessionFilter, SessionRow, SessionTitles};
 use projections::{PageRequest, ReadError, ReadModel, UnreadableRow};
 use serde::Deserialize;
 
 use super::advice::amounts;
 use super::advice::proposal::{SizeChange, size_changes, status};
-use super::parts::{self, Badge, SessionLink, Tone, When};
+use super::parts::{self, Badge, NamedLink, SessionLink, Tone, When};
 use super::query::PageQuery;
 use super::session::REQUESTS;
 use super::sessions::UP;
@@ -82,6 +82,8 @@ struct OverviewMain<'a> {
     drifts: &'a [SessionRow],
     open: &'a [ObservationRequestRow],
     failed: &'a [ObservationRequestRow],
+    /// Of the requests' sessions.
+    titles: &'a SessionTitles,
     off: &'a [DefinitionDeviation],
     proposals: &'a [WeightedProposal],
     fresh: &'a [Freshness],
@@ -111,6 +113,8 @@ impl OverviewContent {
         let drifts = reads.sessions(&drifted, &request).await?;
         let open = reads.observation_requests(&with(RequestOutcome::Open), &request).await?;
         let failed = reads.observation_requests(&with(RequestOutcome::Failed), &request).await?;
+        let requested = open.items.iter().chain(&failed.items).map(|request| request.session_id.clone());
+        let titles = reads.session_titles(requested.collect()).await?;
         let off = reads.definitions_off(OFF).await?;
         let (proposals, without_proposals) = proposals(reads, now).await?;
         let over_those_up = |count: fn(&SessionCount) -> u64| {
@@ -126,6 +130,7 @@ impl OverviewContent {
             drifts: &drifts.items,
             open: &open.items,
             failed: &failed.items,
+            titles: &titles,
             off: &off.items,
             proposals: &proposals,
             fresh: &overview.read_models,
@@ -167,6 +172,7 @@ pub(crate) async fn show(
 struct WeightedProposal {
     id: ProposalId,
     definition_id: DefinitionId,
+    definition_name: Option<String>,
     finding: Badge,
     status: Badge,
     changes: Vec<SizeChange>,
@@ -205,6 +211,7 @@ async fn proposals(
                 order: (row.proposal.finding != Finding::UnderProvisioned, -units),
                 id: row.proposal.proposal_id,
                 definition_id: row.definition_id,
+                definition_name: row.definition_name,
             }
         })
         .collect();

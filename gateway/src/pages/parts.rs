@@ -6,8 +6,9 @@ use askama::filters::HtmlSafe;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use domain::evidence::{Contradiction, NoEvidence};
 use domain::lablet_session::SessionStatus;
+use domain::{DefinitionId, SessionId, WorkerId};
 use projections::read_models::observation_requests::RequestOutcome;
-use projections::read_models::sessions::PortComparison;
+use projections::read_models::sessions::{PortComparison, SessionRow, SessionTitles};
 
 /// How a thing stands, for its colour. The words say the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,27 +123,91 @@ pub(crate) fn short_id(id: &impl ToString) -> String {
     format!("…{}", &id[id.len() - 8..])
 }
 
-/// A session's short id that links to its page, with the whole id at hand.
+/// A session by what it is known, linked to its page, and its short id to be copied; where nothing else is known of it,
+/// the short id alone. The whole id is at hand.
 #[derive(Debug, Clone, Template)]
 #[template(
-    source = r#"<a class="id" href="/sessions/{{ id }}{{ fragment }}" title="{{ id }}">{{ self.short() }}</a>"#,
+    source = r#"{% match title %}{% when Some with (title) %}<a href="/sessions/{{ id }}{{ fragment }}" title="{{ id }}">{{ title }}</a> <button type="button" class="copy id" data-copy aria-label="Copy id {{ self.short() }}">{{ self.short() }}</button>{% when None %}<a class="id" href="/sessions/{{ id }}{{ fragment }}" title="{{ id }}">{{ self.short() }}</a>{% endmatch %}"#,
     ext = "html"
 )]
 pub(crate) struct SessionLink {
     id: String,
+    title: Option<String>,
     fragment: &'static str,
 }
 
 impl HtmlSafe for SessionLink {}
 
 impl SessionLink {
-    /// To a part of the session's page, e.g. `#ports`; empty: to its beginning.
-    pub(crate) fn new(id: &impl ToString, fragment: &'static str) -> Self {
-        Self { id: id.to_string(), fragment }
+    /// By its id alone.
+    pub(crate) fn by_id(id: &SessionId, fragment: &'static str) -> Self {
+        Self { id: id.to_string(), title: None, fragment }
+    }
+
+    /// By the definition's name and the start, to a part of the session's page, e.g. `#ports`; empty: to its beginning.
+    pub(crate) fn row(session: &SessionRow, fragment: &'static str) -> Self {
+        Self { id: session.id.to_string(), title: Some(session_name(session)), fragment }
+    }
+
+    /// The same, of a session of which only the id is at hand.
+    pub(crate) fn titled(titles: &SessionTitles, id: &SessionId, fragment: &'static str) -> Self {
+        let title = titles.get(id).map(|_| session_title(titles, id));
+        Self { id: id.to_string(), title, fragment }
+    }
+
+    /// By the start alone, where the page is about the definition.
+    pub(crate) fn by_start(titles: &SessionTitles, id: &SessionId, fragment: &'static str) -> Self {
+        let title = titles.get(id).map(|title| to_minute(title.starts_at));
+        Self { id: id.to_string(), title, fragment }
     }
 
     fn short(&self) -> String {
         short_id(&self.id)
+    }
+}
+
+/// A session as people know it, e.g. `First steps, 2026-03-01 10:00`.
+pub(crate) fn session_name(session: &SessionRow) -> String {
+    let name = session.definition_name.as_deref().unwrap_or(session.definition_id.as_str());
+    format!("{name}, {}", to_minute(session.starts_at()))
+}
+
+/// The same, of a session of which only the id is at hand; its short id where nothing else is known.
+pub(crate) fn session_title(titles: &SessionTitles, id: &SessionId) -> String {
+    titles.get(id).map_or_else(
+        || short_id(id),
+        |title| {
+            let name = title.definition_name.as_deref().unwrap_or(title.definition_id.as_str());
+            format!("{name}, {}", to_minute(title.starts_at))
+        },
+    )
+}
+
+/// When a session starts, where the page is about the definition; its short id where that is unknown.
+pub(crate) fn session_start(titles: &SessionTitles, id: &SessionId) -> String {
+    titles.get(id).map_or_else(|| short_id(id), |title| to_minute(title.starts_at))
+}
+
+/// A thing with a name that links to its page, by its id where it has none.
+#[derive(Debug, Clone, Template)]
+#[template(source = r#"<a href="{{ path }}{{ id }}" title="{{ id }}">{{ name }}</a>"#, ext = "html")]
+pub(crate) struct NamedLink {
+    path: &'static str,
+    id: String,
+    name: String,
+}
+
+impl HtmlSafe for NamedLink {}
+
+impl NamedLink {
+    /// To a definition's page.
+    pub(crate) fn definition(id: &DefinitionId, name: Option<&String>) -> Self {
+        Self { path: "/definitions/", id: id.to_string(), name: name.cloned().unwrap_or_else(|| id.to_string()) }
+    }
+
+    /// To a worker's page.
+    pub(crate) fn worker(id: &WorkerId, name: Option<&String>) -> Self {
+        Self { path: "/workers/", id: id.to_string(), name: name.cloned().unwrap_or_else(|| id.to_string()) }
     }
 }
 
@@ -307,7 +372,7 @@ mod tests {
 
     #[test]
     fn a_session_is_named_by_the_end_of_its_uuid_with_the_whole_at_hand() {
-        let link = SessionLink::new(&"019b2c1e-5f7a-7c3e-9d4b-00000000abcd", "#ports");
+        let link = SessionLink::by_id(&SessionId::parse("019b2c1e-5f7a-7c3e-9d4b-00000000abcd").unwrap(), "#ports");
         insta::assert_snapshot!(link.render().unwrap(), @r##"<a class="id" href="/sessions/019b2c1e-5f7a-7c3e-9d4b-00000000abcd#ports" title="019b2c1e-5f7a-7c3e-9d4b-00000000abcd">…0000abcd</a>"##);
         assert_eq!(short_id(&"order-7"), "order-7");
     }

@@ -17,7 +17,6 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::lablet_session::{LabletSession, SessionStatus};
 use domain::observation::Phase;
 use domain::{SessionId, WorkerId};
-use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter};
 use projections::read_models::observations::nodes::{NodeFilter, SessionNodes};
 use projections::read_models::observations::{ObservationFilter, ObservationRow};
@@ -31,7 +30,7 @@ use uuid::Uuid;
 use self::usage::Usage;
 use super::advice::evidence::SessionEvidence;
 use super::charts::{Chart, InUse, Measured, Point};
-use super::parts::{self, Badge, CopyId, When};
+use super::parts::{self, Badge, CopyId, NamedLink, When};
 use super::pressure::{self, ShortWorker};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
@@ -147,7 +146,6 @@ pub(crate) async fn show(
     let requests = RequestFilter { session_id: Some(id.clone()), outcome: None };
     let requests = reads.observation_requests(&requests, &PageRequest::first(NEWEST_REQUESTS)).await?;
     let nodes = reads.session_nodes(&id, &NodeFilter::default(), &cursor(NODES, &query.nodes)?).await?;
-    let definition = reads.definition(&session.definition_id).await?;
     let events = ListPage::from(reads.session_events(&id, HEADLINES, &cursor(EVENTS, &query.events)?).await?);
     // What was used is one part of the page: where it cannot be read the others are shown.
     let (profile, unreadable_profile) = match reads.newest_profile(&id).await {
@@ -177,7 +175,7 @@ pub(crate) async fn show(
             .without(unreadable_profile)
             .without(unreadable_evidence)
             .without(nodes.page.unreadable.clone()),
-        title: title(&session, definition.as_ref()),
+        title: format!("{} UTC", parts::session_name(&session)),
         observe: visit.may(Role::Operator).and(observable(&session)),
         verdict_is_old: session
             .port_drift_observed_at
@@ -223,13 +221,6 @@ async fn pressure_of(reads: &Queries, worker: &WorkerId) -> Result<Option<Newest
         Err(ReadError::Unreadable { .. }) => Ok(None),
         Err(error) => Err(error),
     }
-}
-
-/// The definition's name, or its id where its row is not there yet, and when the session starts.
-fn title(session: &SessionRow, definition: Option<&DefinitionRow>) -> String {
-    let name = definition.map_or(session.definition_id.as_str(), |definition| &definition.name);
-    let start = session.timeslot.as_ref().map_or(session.created_at, |timeslot| timeslot.start());
-    format!("{name}, {}", start.format("%Y-%m-%d %H:%M UTC"))
 }
 
 /// Each chart of live samples: what it shows of a sample, and its name.

@@ -9,7 +9,7 @@ use projections::ReadModel;
 use projections::read_models::sessions::{SessionFilter, SessionRow, SessionSort};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{self, Badge, SessionLink, When};
+use super::parts::{self, Badge, NamedLink, SessionLink, When};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
@@ -185,15 +185,17 @@ pub(crate) async fn list(
 }
 
 /// The columns of the list as CSV.
-const COLUMNS: [Column<SessionRow>; 17] = [
+const COLUMNS: [Column<SessionRow>; 19] = [
     ("session_id", |row| row.id.to_string()),
     ("status", |row| row.status.to_string()),
     ("status_since", |row| time(&row.status_since)),
     ("definition_id", |row| row.definition_id.to_string()),
+    ("definition_name", |row| cell(row.definition_name.as_ref())),
     ("definition_version", |row| row.definition_version.as_str().to_owned()),
     ("definition_revision", |row| row.definition_revision.to_string()),
     ("owner_id", |row| cell(row.owner_id.as_ref())),
     ("worker_id", |row| cell(row.worker_id.as_ref())),
+    ("worker_name", |row| cell(row.worker_name.as_ref())),
     ("cml_lab_id", |row| cell(row.cml_lab_id.as_ref())),
     ("port_drift_detected", |row| cell(row.port_drift_detected.as_ref())),
     ("port_drift_since", |row| cell(row.port_drift_since.as_ref().map(time).as_ref())),

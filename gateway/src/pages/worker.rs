@@ -11,7 +11,7 @@ use domain::lablet_session::SessionStatus;
 use domain::worker::Worker;
 use projections::projector::AggregateKind;
 use projections::read_models::session_history::EventRow;
-use projections::read_models::sessions::{SessionFilter, SessionRow, WorkerLoad};
+use projections::read_models::sessions::{SessionFilter, SessionRow, SessionTitles, WorkerLoad};
 use projections::read_models::workers::WorkerRow;
 use projections::{PageRequest, ReadError, ReadModel};
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,8 @@ struct WorkerPage {
     load: Option<WorkerLoad>,
     pressure: PressurePanel,
     ports: PortMapView,
+    /// Of the sessions that hold them.
+    titles: SessionTitles,
     marks: Vec<(&'static str, &'static str, bool)>,
     text: String,
     is_filtered: bool,
@@ -93,6 +95,7 @@ pub(crate) async fn show(
         return ports_as_csv(&id, &held, &filter);
     }
     let ports = PortMapView::new(&held, &filter);
+    let titles = reads.session_titles(ports.rows.iter().map(|row| row.holder.session_id.clone()).collect()).await?;
     let here = |query: &WorkerQuery| format!("{}#port-map", address(&format!("/workers/{id}"), query));
     let start = WorkerQuery { after: None, format: None, ..query.clone() };
     let status: Vec<SessionStatus> = UP.into_iter().chain([SessionStatus::Scheduled]).collect();
@@ -132,6 +135,7 @@ pub(crate) async fn show(
         next: ports.next.clone().map(|after| here(&WorkerQuery { after: Some(after), ..start.clone() })),
         csv: address(&format!("/workers/{id}"), &WorkerQuery { format: Some(Format::Csv), ..start }),
         ports,
+        titles,
         more_sessions: sessions.next.is_some(),
         sessions: sessions.items,
         events: events.events.into_iter().map(EventRow::from).collect(),

@@ -129,7 +129,7 @@ async fn a_definition_shows_what_is_recommended_and_two_clicks_lead_to_the_readi
     let other = page(&world, VIEWER, "/definitions/d1?promise=0.9").await;
     assert!(other.contains("keeps 90 of 100") && other.contains("the policy promises 95 of 100"), "{other}");
     let earlier = page(&world, VIEWER, "/definitions/d1/advice?resource=memory_mb&after=2").await;
-    assert!(earlier.contains("after 2 of 4: s1") && earlier.contains("The mean of 2 sessions."), "{earlier}");
+    assert!(earlier.contains("after 2 of 4: 2026-") && earlier.contains("The mean of 2 sessions."), "{earlier}");
     look(&world, VIEWER, "/definitions/d1?promise=1").await.expect(400);
     look(&world, VIEWER, "/definitions/nothing/advice").await.expect(404);
 }

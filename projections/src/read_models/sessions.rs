@@ -3,6 +3,7 @@
 mod fold;
 mod list;
 pub mod port_map;
+mod titles;
 mod worker_load;
 
 use app::log::{Position, RecordedEvent};
@@ -21,8 +22,10 @@ use uuid::Uuid;
 
 pub use list::{SessionFilter, SessionSort};
 pub use port_map::{HeldPort, PortHolder, WorkerPorts};
+pub use titles::{SessionTitle, SessionTitles};
 pub use worker_load::{Load, WorkerLoad};
 
+use crate::names;
 use crate::page::{self, Listed};
 use crate::parked;
 use crate::projector::{AggregateKind, Projector};
@@ -35,6 +38,9 @@ pub struct SessionRow {
     pub id: SessionId,
     /// Its definition.
     pub definition_id: DefinitionId,
+    /// The definition's name; null: its read model does not show it yet.
+    #[serde(default)]
+    pub definition_name: Option<String>,
     /// The version that the definition's author gave it.
     pub definition_version: DefinitionVersion,
     /// The definition's revision when the session was created.
@@ -49,6 +55,9 @@ pub struct SessionRow {
     pub status_since: DateTime<Utc>,
     /// Its worker.
     pub worker_id: Option<WorkerId>,
+    /// The worker's name; null: there is none, or its read model does not show it yet.
+    #[serde(default)]
+    pub worker_name: Option<String>,
     /// Its lab on the worker.
     pub cml_lab_id: Option<LabId>,
     /// Ports allocated to it; null: nothing was allocated.
@@ -95,6 +104,13 @@ pub struct SessionRow {
     /// Read models that do not show it as it is; left out where all do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parked: Vec<Parked>,
+}
+
+impl SessionRow {
+    /// When its timeslot starts; of one without, when it was created.
+    pub fn starts_at(&self) -> DateTime<Utc> {
+        self.timeslot.as_ref().map_or(self.created_at, Timeslot::start)
+    }
 }
 
 /// A session in detail.
@@ -223,6 +239,15 @@ const COLUMNS: &str = "id, definition_id, definition_version, definition_revisio
          ELSE json_build_object('start', timeslot_start, 'end', timeslot_end) END AS timeslot,
     created_at, updated_at, position, '\"' || sequence || '\"' AS etag";
 
+/// What a session is read from, with its names.
+fn columns() -> String {
+    format!(
+        "{COLUMNS}, {} AS definition_name, {} AS worker_name",
+        names::definition("definition_id"),
+        names::worker("worker_id")
+    )
+}
+
 /// Begins a statement that selects sessions; `) r` ends it.
 fn select(cursor: &str) -> String {
     page::select_with_parked("id", cursor, &parked::column(AggregateKind::Session, "r.id"))
@@ -231,7 +256,7 @@ fn select(cursor: &str) -> String {
 /// The statement of one session.
 fn one(id: &SessionId) -> QueryBuilder<Postgres> {
     let mut query = QueryBuilder::new(select("id"));
-    query.push(format!("SELECT {COLUMNS} FROM read_sessions.sessions WHERE id = "));
+    query.push(format!("SELECT {} FROM read_sessions.sessions WHERE id = ", columns()));
     query.push_bind(id.as_str().to_owned()).push(") r");
     query
 }

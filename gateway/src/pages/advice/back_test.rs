@@ -3,14 +3,20 @@
 use advice::back_test::BackTest;
 use askama::Template;
 use askama::filters::HtmlSafe;
+use domain::SessionId;
 use domain::demand::ByResource;
 use domain::resource::Resource;
+use projections::ReadError;
+use projections::read_models::advice::back_test::BackTestReport;
 
 use super::amounts::{self, amount};
 use crate::pages::parts::{self, Badge, SessionLink, Tone};
+use crate::queries::Queries;
 
 /// Sessions that are listed at once; the others are behind a fold.
 const MOST_LISTED: usize = 8;
+/// Where a session's page shows what it used.
+const USAGE: &str = "#usage";
 
 /// A back-test of one size, or of several beside each other.
 #[derive(Debug, Clone, Template)]
@@ -43,7 +49,8 @@ struct BackTestRow {
 #[derive(Debug, Clone)]
 struct ShortSessions {
     title: String,
-    sessions: Vec<(SessionLink, String)>,
+    /// Each with what it needed, in words.
+    sessions: Vec<(SessionId, SessionLink, String)>,
     /// Those that are not listed.
     more: u64,
 }
@@ -65,6 +72,27 @@ impl BackTestTable {
     #[must_use]
     pub(crate) fn including_boot(self, include_boot: bool) -> Self {
         Self { include_boot, ..self }
+    }
+
+    /// Of one size, with its sessions by name.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub(crate) async fn of_report(queries: &Queries, report: &BackTestReport) -> Result<Self, ReadError> {
+        Self::new(&report.resources).including_boot(report.include_boot).named(queries).await
+    }
+
+    /// With the starts of the sessions that would have been short, by which they are known.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub(crate) async fn named(mut self, queries: &Queries) -> Result<Self, ReadError> {
+        let listed = self.short.iter().flat_map(|group| &group.sessions);
+        let titles = queries.session_titles(listed.map(|(id, ..)| id.clone()).collect()).await?;
+        for (id, link, _) in self.short.iter_mut().flat_map(|group| &mut group.sessions) {
+            *link = SessionLink::by_start(&titles, id, USAGE);
+        }
+        Ok(self)
     }
 
     fn of_sizes(sizes: &[(&str, &ByResource<BackTest>)]) -> Self {
@@ -104,7 +132,7 @@ fn row(resource: Resource, of: &str, test: &BackTest) -> BackTestRow {
 }
 
 fn short_sessions(resource: Resource, of: &str, test: &BackTest) -> Option<ShortSessions> {
-    let sessions: Vec<(SessionLink, String)> = test
+    let sessions: Vec<_> = test
         .short
         .iter()
         .map(|short| {
@@ -113,7 +141,7 @@ fn short_sessions(resource: Resource, of: &str, test: &BackTest) -> Option<Short
                 amount(resource, Some(short.demand)),
                 amount(resource, Some(short.shortfall))
             );
-            (SessionLink::new(&short.session_id, "#usage"), words)
+            (short.session_id.clone(), SessionLink::by_id(&short.session_id, USAGE), words)
         })
         .collect();
     (!sessions.is_empty()).then(|| ShortSessions {
@@ -125,10 +153,8 @@ fn short_sessions(resource: Resource, of: &str, test: &BackTest) -> Option<Short
 
 #[cfg(test)]
 mod tests {
-    use advice::back_test::PastDemand;
-    use domain::SessionId;
-
     use super::*;
+    use advice::back_test::PastDemand;
 
     fn tested(size: f64) -> BackTest {
         let past = [Some(3000.0), Some(5000.0), None, Some(4200.0)];

@@ -121,7 +121,10 @@ pub(crate) async fn tried(
     size: ResourceRequirements,
 ) -> Result<Option<BackTestTable>, ReadError> {
     let report = queries.back_test(id, None, |_| size).await?;
-    Ok(report.map(|report| BackTestTable::new(&report.resources).including_boot(report.include_boot)))
+    match report {
+        Some(report) => Ok(Some(BackTestTable::of_report(queries, &report).await?)),
+        None => Ok(None),
+    }
 }
 
 /// What the sizes would have meant that each of two policies recommends now, on the same past: with what sessions needed while
@@ -145,7 +148,7 @@ pub(crate) async fn compared(
         let Some(report) = queries.back_test(id, phases, size).await? else { return Ok(None) };
         reports.push((name.clone(), report.resources));
     }
-    Ok(Some(BackTestTable::beside(&reports).including_boot(include_boot)))
+    Ok(Some(BackTestTable::beside(&reports).including_boot(include_boot).named(queries).await?))
 }
 
 /// The sizes that are explained, and the stated ones where nothing is known.

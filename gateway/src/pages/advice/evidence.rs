@@ -20,6 +20,7 @@ use domain::{DefinitionId, SessionId};
 use projections::read_models::advice::SessionAdvice;
 use projections::read_models::advice::evidence::{EvidenceFilter, EvidenceRow};
 use projections::read_models::definitions::DefinitionRow;
+use projections::read_models::sessions::SessionTitles;
 use projections::{PageRequest, ReadError, ReadModel};
 use serde::Deserialize;
 use uuid::Uuid;
@@ -30,7 +31,7 @@ use crate::authentication::Role;
 use crate::caller::{Asking, Caller, Viewing};
 use crate::lablet_definitions::show::row;
 use crate::pages::form::PageForm;
-use crate::pages::parts::{Badge, SessionLink, Tone, When};
+use crate::pages::parts::{Badge, NamedLink, SessionLink, Tone, When};
 use crate::pages::query::{PageQuery, address};
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::{Permit, Visit};
@@ -196,6 +197,8 @@ struct ListedSession {
 struct EvidencePage {
     shell: Shell,
     definition: DefinitionRow,
+    /// What these are called, and their workers.
+    titles: SessionTitles,
     sessions: Vec<ListedSession>,
     /// Which sessions these are; `None`: all that ended.
     filter: Option<String>,
@@ -262,8 +265,9 @@ pub(crate) async fn list(
     let found = ListPage::from(queries.evidence(&id, &filter, &request).await?);
     let path = format!("/api/lablet-definitions/{id}/evidence");
     let phases = queries.policy_in_force(&id).await?.unwrap_or_default().phases();
+    let titles = queries.session_titles(found.items.iter().map(|row| row.session_id.clone()).collect()).await?;
     let listed = |row: EvidenceRow| ListedSession {
-        link: SessionLink::new(&row.session_id, "#evidence"),
+        link: SessionLink::by_start(&titles, &row.session_id, "#evidence"),
         needed: Resource::ALL.map(|resource| Needed::new(resource, &row, phases)).into(),
         doubt: Badge::doubt(&row.contradictions, &row.no_evidence),
         exclusion: Exclusion::new(&row, &visit, queries.log().id_generator().uuid(), "definition"),
@@ -281,6 +285,7 @@ pub(crate) async fn list(
             .next_cursor
             .map(|cursor| evidence_address(&id, &EvidenceQuery { cursor: Some(cursor), ..query.clone() })),
         sessions: found.items.into_iter().map(listed).collect(),
+        titles,
         definition,
     })
 }

@@ -11,6 +11,7 @@ use domain::resource::Resource;
 use projections::read_models::advice::evidence::{EvidenceFilter, EvidenceRow};
 use projections::read_models::advice::recommendation::RecommendationExplanation;
 use projections::read_models::definitions::DefinitionRow;
+use projections::read_models::sessions::SessionTitles;
 use projections::{PageRequest, ReadModel};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -133,8 +134,11 @@ pub(crate) async fn show(
         chosen: other == resource,
     };
     let explained = resource.part(&found.resources);
+    let read = explained.readings.iter().map(|reading| &reading.session_id);
+    let named = read.chain(ended.iter().map(|row| &row.session_id)).cloned().collect();
+    let titles = queries.session_titles(named).await?;
     let reading = |reading: &projections::read_models::advice::recommendation::EvidenceReading| Reading {
-        session: SessionLink::new(&reading.session_id, "#usage"),
+        session: SessionLink::by_start(&titles, &reading.session_id, "#usage"),
         demand: amount(resource, Some(reading.demand)),
         by: match reading.source {
             DemandSource::Profile => "sampled",
@@ -156,7 +160,7 @@ pub(crate) async fn show(
         finding: found.finding.map(amounts::finding),
         steps: steps(resource, &explained.steps),
         readings: explained.readings.iter().map(reading).collect(),
-        as_of: slider(&query, &ended, found.as_of, &visit),
+        as_of: slider(&query, (&ended, &titles), found.as_of, &visit),
         definition,
         resource,
         found,
@@ -172,7 +176,12 @@ fn position(query: &ExplanationQuery, ended: &[EvidenceRow]) -> Option<Position>
     ended.get(after.checked_sub(1)?)?.ended_position
 }
 
-fn slider(query: &ExplanationQuery, ended: &[EvidenceRow], as_of: Position, visit: &Visit) -> Option<AsOf> {
+fn slider(
+    query: &ExplanationQuery,
+    (ended, titles): (&[EvidenceRow], &SessionTitles),
+    as_of: Position,
+    visit: &Visit,
+) -> Option<AsOf> {
     if ended.len() < 2 {
         return None;
     }
@@ -186,7 +195,7 @@ fn slider(query: &ExplanationQuery, ended: &[EvidenceRow], as_of: Position, visi
             let ended_at = row
                 .ended_at
                 .map_or_else(String::new, |at| format!(", which ended {}", When::new(&at, &visit.now).absolute()));
-            format!("after {known} of {}: {}{ended_at}", ended.len(), parts::short_id(&row.session_id))
+            format!("after {known} of {}: {}{ended_at}", ended.len(), parts::session_start(titles, &row.session_id))
         }
     };
     Some(AsOf { sessions: ended.len(), after: known, words })

@@ -284,15 +284,17 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     since.reached(&queries, &[ReadModel::Advice]).await?;
     let row = proposal(&queries, &id).await?;
-    let definition = queries.definition(&row.definition_id).await?;
     let tested = queries.back_test(&row.definition_id, None, |_| row.proposal.after).await?;
     page(&ProposalPage {
         shell: Shell::new(&visit, Section::Advice)
             .twin(format!("/api/proposals/{id}"))
             .live(format!("/api/stream?definition_id={}", row.definition_id)),
-        name: definition.map_or_else(|| row.definition_id.to_string(), |definition| definition.name),
+        name: row.definition().to_owned(),
         definition_id: row.definition_id.clone(),
-        back_test: tested.map(|report| BackTestTable::new(&report.resources).including_boot(report.include_boot)),
+        back_test: match tested {
+            Some(report) => Some(BackTestTable::of_report(&queries, &report).await?),
+            None => None,
+        },
         card: ProposalCard::read(&queries, &visit, row).await?,
     })
 }

@@ -11,6 +11,7 @@ use domain::resource::Resource;
 use projections::read_models::advice::counts::FindingCount;
 use projections::read_models::advice::proposals::ProposalFilter;
 use projections::read_models::advice::score::{AdviceMiss, AdviceScoreFilter, AdviceScoreReport};
+use projections::read_models::sessions::SessionTitles;
 use projections::{PageRequest, ReadModel};
 
 use super::amounts::{self, amount, percent};
@@ -50,7 +51,6 @@ struct ScoreRow {
 /// A session that needed more than was advised.
 struct MissRow {
     session: SessionLink,
-    definition: String,
     resource: &'static str,
     advised: String,
     needed: String,
@@ -91,6 +91,8 @@ pub(crate) async fn show(
         None => open.items.len().to_string(),
         Some(_) => format!("more than {MOST_COUNTED}"),
     };
+    let misses = &report.misses[..report.misses.len().min(MOST_MISSES)];
+    let titles = queries.session_titles(misses.iter().map(|miss| miss.session_id.clone()).collect()).await?;
     page(&AdvicePage {
         shell: Shell::new(&visit, Section::Advice)
             .twin("/api/advice-score")
@@ -99,8 +101,8 @@ pub(crate) async fn show(
         charts: Resource::ALL.into_iter().filter_map(|resource| chart(resource, &report)).collect(),
         by_sessions: by_sessions(&report),
         findings: findings.iter().map(finding_row).collect(),
-        misses: report.misses.iter().take(MOST_MISSES).map(|miss| miss_row(miss, &visit)).collect(),
-        more_misses: report.misses.len().saturating_sub(MOST_MISSES),
+        misses: misses.iter().map(|miss| miss_row(miss, &titles, &visit)).collect(),
+        more_misses: report.misses.len() - misses.len(),
         members: policy_draft::members(&policy.applies()),
         policy,
         open_proposals: (format!("/proposals?status={}", ProposalStatus::Open), count),
@@ -170,11 +172,10 @@ fn finding_row(count: &FindingCount) -> (Badge, u64) {
     (badge, count.definitions)
 }
 
-fn miss_row(miss: &AdviceMiss, visit: &Visit) -> MissRow {
+fn miss_row(miss: &AdviceMiss, titles: &SessionTitles, visit: &Visit) -> MissRow {
     let advice = &miss.advice;
     MissRow {
-        session: SessionLink::new(&miss.session_id, "#evidence"),
-        definition: miss.definition_id.to_string(),
+        session: SessionLink::titled(titles, &miss.session_id, "#evidence"),
         resource: amounts::name(miss.resource),
         advised: amount(miss.resource, advice.scored.advised),
         needed: amount(miss.resource, Some(advice.scored.demand)),

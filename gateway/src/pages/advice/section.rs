@@ -188,16 +188,20 @@ impl AdviceSection {
             TopologySource::Learnt => queries.learnt_topology_change(id).await?,
             TopologySource::Stated | TopologySource::Question | TopologySource::Unknown => None,
         };
+        let titles = queries.session_titles(changed.iter().map(|change| change.session_id.clone()).collect()).await?;
         let changed = changed.map(|change| TopologyChange {
             at: When::new(&change.observed_at, &now),
-            session: SessionLink::new(&change.session_id, ""),
+            session: SessionLink::by_start(&titles, &change.session_id, ""),
             event_id: change.event_id,
         });
         let of_policy = match promise {
             None => recommendation.policy.promise,
             Some(_) => queries.policy_in_force(id).await?.unwrap_or_default().promise,
         };
-        let back_test = tested.map(|report| BackTestTable::new(&report.resources).including_boot(report.include_boot));
+        let back_test = match tested {
+            Some(report) => Some(BackTestTable::of_report(queries, &report).await?),
+            None => None,
+        };
         let advised = Advised { recommendation: &recommendation, of_policy, sizes: &sizes, back_test, changed, hidden };
         Ok(Some(Self::new(id, advised)))
     }

@@ -13,6 +13,7 @@ use projections::ReadModel;
 use projections::read_models::advice::proposals::ProposalRow;
 use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observations::ObservedSession;
+use projections::read_models::sessions::SessionTitles;
 
 use super::change::{changes, content_of};
 use super::draft::{Draft, ParsedDraft};
@@ -25,7 +26,7 @@ use crate::pages::advice::back_test::BackTestTable;
 use crate::pages::advice::back_test_page::tried;
 use crate::pages::confirmation::{ChangesTable, Confirmation, FormFields, Labels, WayOut};
 use crate::pages::form::PageForm;
-use crate::pages::parts::{self, Badge, SessionLink, When};
+use crate::pages::parts::{self, Badge, NamedLink, SessionLink, When};
 use crate::pages::query::PageQuery;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::{Permit, Visit};
@@ -45,7 +46,7 @@ struct Evidence {
     /// What it says, as far as the sessions that are looked at tell.
     says: Vec<String>,
     /// Whose it is.
-    session: Option<String>,
+    session: Option<SessionId>,
 }
 
 #[derive(Template)]
@@ -59,6 +60,7 @@ struct ReviewPage {
     evidence: Vec<Evidence>,
     evidence_count: u64,
     sessions: Vec<ObservedSession>,
+    titles: SessionTitles,
     sessions_in_all: usize,
     excluded: BTreeMap<SessionId, String>,
     /// Leads to a revision, or to a proposal that becomes one.
@@ -139,7 +141,7 @@ pub(crate) async fn review(
         ..draft.clone()
     };
     let evidence: Vec<Evidence> = evidence.into_iter().map(|id| explained(id, draft.source(), &basis)).collect();
-    let Basis { now, observed, excluded, unreadable } = basis;
+    let Basis { now, observed, titles, excluded, unreadable } = basis;
     let failed = reason_wrong.is_some();
     let edit = draft.edit_address(&now.id);
     let (action, form_page, hidden) = match proposal {
@@ -177,6 +179,7 @@ pub(crate) async fn review(
         evidence,
         sessions_in_all: observed.sessions.len(),
         sessions: observed.sessions.into_iter().take(ROWS).collect(),
+        titles,
         confirmation: Confirmation::new(visit, permit, fields, labels, ways_out),
         proposal: proposal.map(|row| row.proposal.proposal_id.clone()),
         back_test,
@@ -208,7 +211,7 @@ fn explained(id: EventId, source: Source, basis: &Basis) -> Evidence {
     };
     Evidence {
         says: says.map(|(name, suggestion)| format!("{name} {}", suggestion.words)).collect(),
-        session: basis.observed.sessions.iter().find(of).map(|session| session.session_id.to_string()),
+        session: basis.observed.sessions.iter().find(of).map(|session| session.session_id.clone()),
         id,
     }
 }

@@ -14,13 +14,16 @@ use crate::page::{self, Page, PageRequest};
 use crate::projector::Recorded;
 use crate::refused::{Refused, integer};
 use crate::table::cell::Json;
-use crate::{Projections, ReadError};
+use crate::{Projections, ReadError, names};
 
 /// A proposal with its life. Null is what has not happened, or what nobody said.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProposalRow {
     /// The definition.
     pub definition_id: DefinitionId,
+    /// The definition's name; null: its read model does not show it yet.
+    #[serde(default)]
+    pub definition_name: Option<String>,
     /// Where it is in its life.
     pub status: ProposalStatus,
     /// What is proposed, and why.
@@ -70,6 +73,13 @@ pub struct ProposalRow {
     pub position: Position,
 }
 
+impl ProposalRow {
+    /// The definition by its name, or by its id where its name is not shown yet.
+    pub fn definition(&self) -> &str {
+        self.definition_name.as_deref().unwrap_or(self.definition_id.as_str())
+    }
+}
+
 /// Which proposals are asked for; what is absent does not restrict.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ProposalFilter {
@@ -84,17 +94,25 @@ pub struct ProposalFilter {
 /// What the rows are called in an alarm.
 const LIST: &str = "proposals";
 
-const SELECT: &str = "
+/// Begins a statement that selects proposals; `) r` ends it.
+fn select() -> String {
+    let name = names::definition("p.definition_id");
+    page::select("proposal_id", "opened_position")
+        + &format!(
+            "
     SELECT proposal_id, proposal || jsonb_build_object(
-               'definition_id', definition_id, 'status', status, 'version', version, 'etag', '\"' || version || '\"',
-               'opened_by', opened_by, 'opened_at', opened_at, 'opened_event_id', opened_event_id,
+               'definition_id', definition_id, 'definition_name', {name}, 'status', status, 'version', version,
+               'etag', '\"' || version || '\"', 'opened_by', opened_by, 'opened_at', opened_at,
+               'opened_event_id', opened_event_id,
                'claimed_by', claimed_by, 'claimed_at', claimed_at, 'claim_reason', claim_reason,
                'claimed_event_id', claimed_event_id, 'ended_by', ended_by, 'ended_at', ended_at,
                'end_reason', end_reason, 'ended_event_id', ended_event_id, 'revision', revision,
                'policy_set_by', policy_set_by, 'superseded_by', superseded_by, 'verification', verification,
                'verified_by', verified_by, 'verified_at', verified_at, 'verified_event_id', verified_event_id,
                'position', position) AS proposal, opened_position
-      FROM read_advice.proposals p WHERE true";
+      FROM read_advice.proposals p WHERE true"
+        )
+}
 
 /// A row as it is selected.
 #[derive(Deserialize)]
@@ -112,7 +130,7 @@ impl Projections {
         filter: &ProposalFilter,
         request: &PageRequest,
     ) -> Result<Page<ProposalRow>, ReadError> {
-        let mut query = sqlx::QueryBuilder::new(page::select("proposal_id", "opened_position") + SELECT);
+        let mut query = sqlx::QueryBuilder::new(select());
         if let Some(definition) = &filter.definition_id {
             query.push(" AND definition_id = ").push_bind(definition.to_string());
         }
@@ -133,7 +151,7 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn proposal(&self, id: &ProposalId) -> Result<Option<ProposalRow>, ReadError> {
-        let mut query = sqlx::QueryBuilder::new(page::select("proposal_id", "opened_position") + SELECT);
+        let mut query = sqlx::QueryBuilder::new(select());
         query.push(" AND proposal_id = ").push_bind(id.to_string()).push(") r");
         let row: Option<Selected> = self.row_of(LIST, query).await?;
         Ok(row.map(|row| row.proposal))

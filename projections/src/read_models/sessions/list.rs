@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
 
-use super::{COLUMNS, LIST, SessionRow};
+use super::{LIST, SessionRow, columns};
 use crate::page::{self, Page, PageRequest};
 use crate::{Projections, ReadError};
 
@@ -198,9 +198,10 @@ fn list_query(
     request: &PageRequest,
 ) -> Result<QueryBuilder<Postgres>, ReadError> {
     let mut query = QueryBuilder::new(format!(
-        "{prefix}{}SELECT {} AS cursor, {COLUMNS} FROM read_sessions.sessions WHERE true",
+        "{prefix}{}SELECT {} AS cursor, {} FROM read_sessions.sessions WHERE true",
         super::select("cursor"),
-        filter.sort.cursor()
+        filter.sort.cursor(),
+        columns()
     ));
     match filter.status.as_slice() {
         [] => {}
