@@ -9,6 +9,7 @@ pub(crate) mod webhooks;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -379,12 +380,14 @@ impl ControllerArguments {
     }
 
     /// Settings for the simulator of the demonstration.
-    pub(crate) fn settings_for_simulator(
+    pub(crate) fn settings_for_simulators(
         &self,
-        simulator: &Simulator,
+        simulators: &[Arc<Simulator>],
         credentials: Credentials,
     ) -> anyhow::Result<ControllerSettings> {
-        let hosts = HostList::parse(&simulator.address().to_string())?;
+        let hosts: Vec<String> = simulators.iter().map(|simulator| simulator.address().to_string()).collect();
+        let hosts = HostList::parse(&hosts.join(","))?;
+        let certificates: String = simulators.iter().map(|simulator| simulator.certificate_pem()).collect();
         Ok(ControllerSettings {
             // The demonstration's labs live for seconds: they are steady sooner than real ones.
             options: ControllerOptions {
@@ -394,7 +397,7 @@ impl ControllerArguments {
                 probe_intervals: ProbeIntervals { busy: DEMO_PROBES, idle: DEMO_PROBES },
                 ..self.options()
             },
-            cml: CmlOptions { ca_pem: Some(simulator.certificate_pem().into_bytes()), ..CmlOptions::default() },
+            cml: CmlOptions { ca_pem: Some(certificates.into_bytes()), ..CmlOptions::default() },
             credentials: CredentialBook::common(credentials).with_hosts(hosts),
         })
     }

@@ -1,54 +1,63 @@
-//! The demonstration: a simulated CML controller, some sample labs, and sessions that live through their life in about
-//! a minute and begin again, so that a new user sees observations, drift, requests, aggregates and what a session really
+//! The demonstration: two simulated CML controllers, some sample labs, and sessions that live through their life in some
+//! minutes and begin again, so that a new user sees observations, drift, requests, aggregates and what a session really
 //! uses come to life: work in phases, a process that runs away, one that fills a disk, a node that is restarted, and a
 //! worker that is short of CPU for a while. Of advice it shows a definition that has too much and is revised by itself, one
 //! that has too little, one that is not judged yet, and one that never ran.
 //!
 //! It plays the services around Lablet (booking, lab start and stop, grading) through the same interfaces that they use.
 
+mod history;
 mod labs;
 mod services;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use anyhow::Context as _;
+use chrono::{DateTime, Utc};
 use rand::Rng as _;
-use serde_json::json;
+use serde_json::{Value, json};
 use simulator::{Simulator, WorkerPressure};
 use tokio_util::sync::CancellationToken;
 
 use self::labs::{LABS, SampleLab, planned_definition};
-use self::services::Services;
+pub(crate) use self::services::Services;
 use crate::secret::Secret;
 
-/// How long a demonstration session's timeslot is.
-const TIMESLOT: TimeDelta = TimeDelta::seconds(30);
 /// How long any state may take to be reached before the demonstration gives the session up.
 const TIMEOUT: Duration = Duration::from_secs(60);
-/// The one worker.
-const WORKER: &str = "demo-cml";
+/// The workers: their ids and names.
+const WORKERS: [(&str, &str); 2] = [("demo-cml", "Simulated CML"), ("demo-cml-2", "Simulated CML 2")];
 /// How long the worker has what it needs before it is short of CPU, and how long it is.
 const RELIEVED: Duration = Duration::from_secs(30);
 const SHORT: Duration = Duration::from_secs(45);
 
 /// What the demonstration needs.
 pub(crate) struct Demo {
-    simulator: Arc<Simulator>,
+    /// One for each of [`WORKERS`].
+    simulators: Vec<Arc<Simulator>>,
     services: Services,
+    past: Past,
     clock: bus::clock::Clock,
 }
 
+/// What happened before it began.
+pub(crate) struct Past {
+    /// Where the log is, which is written if it is empty.
+    pub(crate) pool: sqlx::PgPool,
+    /// So many days.
+    pub(crate) days: u32,
+}
+
 impl Demo {
-    /// A demonstration on a simulator, through the gateway at `http`.
+    /// A demonstration on [simulators](start_simulators).
     pub(crate) fn new(
-        simulator: Arc<Simulator>,
-        http: &str,
-        internal_api_key: Secret,
-        admin_token: Secret,
+        simulators: Vec<Arc<Simulator>>,
+        services: Services,
+        past: Past,
         clock: bus::clock::Clock,
-    ) -> anyhow::Result<Self> {
-        Ok(Self { simulator, services: Services::new(http, internal_api_key, admin_token)?, clock })
+    ) -> Self {
+        Self { simulators, services, past, clock }
     }
 
     /// Plays until cancelled. What goes wrong is logged, and tried again after a pause.
@@ -92,11 +101,12 @@ impl Demo {
         while stages.join_next().await.is_some() {}
     }
 
-    /// Makes the worker short of CPU now and then.
+    /// Makes the first worker short of CPU now and then.
     async fn strain(&self) {
         loop {
             for (cpu, lasts) in [(false, RELIEVED), (true, SHORT)] {
-                if let Err(error) = self.simulator.set_pressure(WorkerPressure { cpu, ..WorkerPressure::default() }) {
+                let pressure = WorkerPressure { cpu, ..WorkerPressure::default() };
+                if let Some(Err(error)) = self.simulators.first().map(|simulator| simulator.set_pressure(pressure)) {
                     tracing::warn!(error = &error as &dyn std::error::Error, "demonstration cannot strain its worker");
                 }
                 tokio::time::sleep(lasts).await;
@@ -104,15 +114,27 @@ impl Demo {
         }
     }
 
-    /// Worker and definitions; what an earlier run left unfinished is terminated, as its labs are gone.
-    async fn set_up(&self) -> anyhow::Result<()> {
-        let address = self.simulator.url();
-        self.services
-            .ensure_worker(json!({
-                "id": WORKER, "name": "Simulated CML", "address": address,
+    /// The workers, as they are registered.
+    fn workers(&self) -> Vec<Value> {
+        let worker = |((id, name), simulator): ((&str, &str), &Arc<Simulator>)| {
+            json!({
+                "id": id, "name": name, "address": simulator.url(),
                 "capacity": {"cpu_cores": 64, "memory_gb": 256, "storage_gb": 2000, "max_nodes": 320}
-            }))
-            .await?;
+            })
+        };
+        WORKERS.into_iter().zip(&self.simulators).map(worker).collect()
+    }
+
+    /// The past, workers and definitions; what an earlier run left unfinished is terminated, as its labs are gone.
+    async fn set_up(&self) -> anyhow::Result<()> {
+        let workers = self.workers();
+        let sessions = history::write(self.past.pool.clone(), self.clock.now(), self.past.days, &workers).await?;
+        if sessions > 0 {
+            tracing::info!(sessions, days = self.past.days, "demonstration history written");
+        }
+        for worker in workers {
+            self.services.ensure_worker(worker).await?;
+        }
         for lab in LABS {
             self.services.ensure_definition(lab.definition()?).await?;
             if let Some((policy, reason)) = lab.policy {
@@ -120,10 +142,15 @@ impl Demo {
             }
         }
         self.services.ensure_definition(planned_definition()).await?;
-        for session in self.services.unfinished_sessions(WORKER).await? {
-            self.services
-                .transition(&session, json!({"new_status": "terminated", "reason": "the demonstration began again"}))
-                .await?;
+        for (worker, _) in WORKERS {
+            for session in self.services.unfinished_sessions(worker).await? {
+                self.services
+                    .transition(
+                        &session,
+                        json!({"new_status": "terminated", "reason": "the demonstration began again"}),
+                    )
+                    .await?;
+            }
         }
         Ok(())
     }
@@ -146,14 +173,15 @@ impl Demo {
     /// One session, from booking to archive.
     async fn play(&self, lab: &'static SampleLab) -> anyhow::Result<()> {
         let now: DateTime<Utc> = self.clock.now();
-        let timeslot = json!({ "start": now, "end": now + TIMESLOT });
+        let timeslot = json!({ "start": now, "end": now + lab.timeslot });
+        let simulator = self.simulators.get(lab.worker).context("a sample lab names a worker that is not there")?;
         let session = self.services.create_session(json!({ "definition_id": lab.id, "timeslot": timeslot })).await?;
-        let lab_id = self.simulator.import_as(lab.topology, Some(&format!("{} {session}", lab.name)))?;
-        let lived = self.live(lab, &session, &lab_id).await;
+        let lab_id = simulator.import_as(lab.topology, Some(&format!("{} {session}", lab.name)))?;
+        let lived = self.live(lab, (simulator, &lab_id), &session).await;
         // Whatever became of the session, its lab must not be left behind.
-        self.simulator.stop_lab(&lab_id)?;
-        self.simulator.wipe_lab(&lab_id)?;
-        self.simulator.delete_lab(&lab_id)?;
+        simulator.stop_lab(&lab_id)?;
+        simulator.wipe_lab(&lab_id)?;
+        simulator.delete_lab(&lab_id)?;
         if lived.is_err() {
             let reason = json!({"new_status": "terminated", "reason": "the demonstration gave it up"});
             self.services.transition(&session, reason).await?;
@@ -165,29 +193,35 @@ impl Demo {
         Ok(())
     }
 
-    async fn live(&self, lab: &SampleLab, session: &str, lab_id: &str) -> anyhow::Result<()> {
+    async fn live(
+        &self,
+        lab: &SampleLab,
+        (simulator, lab_id): (&Simulator, &str),
+        session: &str,
+    ) -> anyhow::Result<()> {
+        let (worker, _) = WORKERS[lab.worker];
         let services = &self.services;
         services
             .transition(
                 session,
-                json!({"new_status": "scheduled", "worker_id": WORKER, "allocated_ports": lab.ports()?}),
+                json!({"new_status": "scheduled", "worker_id": worker, "allocated_ports": lab.ports()?}),
             )
             .await?;
         services.transition(session, json!({"new_status": "instantiating"})).await?;
-        self.simulator.start_lab(lab_id)?;
+        simulator.start_lab(lab_id)?;
         services.transition(session, json!({"new_status": "ready"})).await?;
         services.transition(session, json!({"new_status": "running", "cml_lab_id": lab_id})).await?;
         tokio::time::sleep(Duration::from_secs(8)).await;
         if let Some((label, from, to)) = lab.drifts {
-            self.simulator.move_port(lab_id, label, from, to)?;
+            simulator.move_port(lab_id, label, from, to)?;
         }
         if let Some(incident) = lab.incident {
             match incident.kind.runaway() {
-                Some(order) => self.simulator.run_away(lab_id, incident.node, order)?,
+                Some(order) => simulator.run_away(lab_id, incident.node, order)?,
                 None => {
                     // It has booted by then, and boots again before the timeslot ends.
                     tokio::time::sleep(Duration::from_secs(6)).await;
-                    self.simulator.restart_node(lab_id, incident.node)?;
+                    simulator.restart_node(lab_id, incident.node)?;
                 }
             }
         }
@@ -195,7 +229,7 @@ impl Demo {
             services.request_observation(session).await?;
         }
         // The controller observes when the timeslot ends, then moves the session on.
-        services.wait_for(session, "collecting", TIMEOUT + TIMESLOT.to_std()?).await?;
+        services.wait_for(session, "collecting", TIMEOUT + lab.timeslot.to_std()?).await?;
         services.transition(session, json!({"new_status": "grading"})).await?;
         tokio::time::sleep(Duration::from_secs(3)).await;
         services.transition(session, json!({"new_status": "stopping"})).await?;
@@ -203,19 +237,22 @@ impl Demo {
     }
 }
 
-/// Starts the simulator with a password of its own, and gives the credentials to it.
-pub(crate) async fn start_simulator() -> anyhow::Result<(Simulator, controller::Credentials)> {
+/// Starts a simulator for each worker, with one password for all, and gives the credentials to them.
+pub(crate) async fn start_simulators() -> anyhow::Result<(Vec<Arc<Simulator>>, controller::Credentials)> {
     let password = Secret::generate("")?;
-    let options = simulator::SimulatorOptions {
-        username: "lablet".to_owned(),
-        password: password.reveal().to_owned(),
-        api: simulator::ApiVersion::V2_10,
-        // A node boots in seconds here instead of minutes.
-        time: simulator::SimulatedTime::Flowing { speed: 20.0 },
-        // As its sessions are short, so that there is more than a handful of samples of each.
-        sockets: simulator::SocketOptions { push_period: Duration::from_secs(1), ..Default::default() },
-        ..simulator::SimulatorOptions::default()
-    };
-    let credentials = controller::Credentials::new("lablet", password.reveal());
-    Ok((Simulator::start(options).await?, credentials))
+    let mut simulators = Vec::with_capacity(WORKERS.len());
+    for _ in WORKERS {
+        let options = simulator::SimulatorOptions {
+            username: "lablet".to_owned(),
+            password: password.reveal().to_owned(),
+            api: simulator::ApiVersion::V2_10,
+            // A node boots in seconds here instead of minutes.
+            time: simulator::SimulatedTime::Flowing { speed: 20.0 },
+            // As its sessions are short, so that there is more than a handful of samples of each.
+            sockets: simulator::SocketOptions { push_period: Duration::from_secs(1), ..Default::default() },
+            ..simulator::SimulatorOptions::default()
+        };
+        simulators.push(Arc::new(Simulator::start(options).await?));
+    }
+    Ok((simulators, controller::Credentials::new("lablet", password.reveal())))
 }

@@ -24,7 +24,7 @@ use crate::configuration::webhooks::WebhookArguments;
 use crate::configuration::{
     Access, AuthorityArguments, BodyArguments, BusArguments, ControllerArguments, DeadLetterArguments, ReachArguments,
 };
-use crate::demo::Demo;
+use crate::demo::{Demo, Past, Services};
 use crate::operations::tokens::LINK_VALID_FOR;
 use crate::ready::Ready;
 use crate::roles::{self, Roles, Store};
@@ -43,9 +43,12 @@ pub(crate) struct UpArguments {
     /// Where the gateway listens.
     #[arg(long, env = "LABLET_HTTP", default_value = "127.0.0.1:8080")]
     http: SocketAddr,
-    /// Add a simulated CML controller, sample labs and sessions that run through their life.
+    /// Add simulated CML controllers, sample labs and sessions that run through their life.
     #[arg(long)]
     demo: bool,
+    /// Days of a small fleet's past that the demonstration begins with; 0: none. Written once, into an empty log.
+    #[arg(long, value_name = "DAYS", default_value_t = 14, requires = "demo", value_parser = clap::value_parser!(u32).range(0..=60))]
+    demo_history: u32,
     /// How readiness is reported.
     #[arg(long, value_enum, default_value_t = ReadyFormat::Text)]
     output: ReadyFormat,
@@ -108,12 +111,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
     };
     let Some(stores) = started else { return Ok(()) };
 
-    let simulated = if arguments.demo {
-        let (simulator, credentials) = crate::demo::start_simulator().await?;
-        Some((Arc::new(simulator), credentials))
-    } else {
-        None
-    };
+    let simulated = if arguments.demo { Some(crate::demo::start_simulators().await?) } else { None };
     let mut roles = Roles::new(cancelled.child_token());
     let running = async {
         let clock = Clock::system();
@@ -138,8 +136,8 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
             roles.start_webhooks(&store, &bus, targets, Site { public_url: site.clone(), is_configured: true })?;
         }
         let settings = match &simulated {
-            Some((simulator, credentials)) => {
-                Some(arguments.controller.settings_for_simulator(simulator, credentials.clone())?)
+            Some((simulators, credentials)) => {
+                Some(arguments.controller.settings_for_simulators(simulators, credentials.clone())?)
             }
             None => arguments.controller.settings()?,
         };
@@ -149,9 +147,10 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
                 tracing::warn!("controller not started, neither LABLET_CML_USERNAME nor LABLET_CML_CREDENTIALS is set")
             }
         }
-        if let Some((simulator, _)) = &simulated {
-            let demo =
-                Demo::new(simulator.clone(), &http, internal_api_key.clone(), admin_token.clone(), clock.clone())?;
+        if let Some((simulators, _)) = &simulated {
+            let services = Services::new(&http, internal_api_key.clone(), admin_token.clone())?;
+            let past = Past { pool: store.log().pool().clone(), days: arguments.demo_history };
+            let demo = Demo::new(simulators.clone(), services, past, clock.clone());
             roles.start("demonstration", |cancelled| async move {
                 demo.run(cancelled).await;
                 Ok(())
@@ -168,7 +167,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
             admin_token: admin_token.clone(),
             sign_in_url: Some(link.parse().map_err(anyhow::Error::msg)?),
             internal_api_key: internal_api_key.clone(),
-            cml_url: simulated.as_ref().map(|(simulator, _)| simulator.url()),
+            cml_url: simulated.as_ref().and_then(|(simulators, _)| Some(simulators.first()?.url())),
         };
         ready.write(data_dir)?;
         match arguments.output {
@@ -189,9 +188,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
     };
     let ended = roles.end(END_WITHIN).await;
     let stopped = stores.stop().await;
-    if let Some((simulator, _)) = simulated
-        && let Some(simulator) = Arc::into_inner(simulator)
-    {
+    for simulator in simulated.into_iter().flat_map(|(simulators, _)| simulators).filter_map(Arc::into_inner) {
         simulator.stop().await;
     }
     tracing::info!("shutdown complete");

@@ -28,6 +28,8 @@ pub struct LabletOptions {
     pub program: PathBuf,
     /// With simulator and sample sessions.
     pub demo: bool,
+    /// With so many days of past.
+    pub demo_history: u32,
     /// More environment.
     pub environment: Vec<(String, String)>,
     /// More arguments of `up`.
@@ -331,7 +333,7 @@ async fn launch(options: &LabletOptions, folder: &Path) -> anyhow::Result<(Child
     let mut command = Command::new(&options.program);
     command.args(["up", "--http", "127.0.0.1:0", "--output", "json", "--data-dir"]).arg(folder.join("data"));
     if options.demo {
-        command.arg("--demo");
+        command.arg("--demo").arg(format!("--demo-history={}", options.demo_history));
     }
     for name in ["LABLET_DATABASE_URL", "LABLET_NATS_URL", "LABLET_CML_USERNAME", "LABLET_CML_PASSWORD"] {
         command.env_remove(name);

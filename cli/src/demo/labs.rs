@@ -1,6 +1,7 @@
 //! The sample labs of the demonstration and what is planned for each.
 
 use anyhow::Context as _;
+use chrono::TimeDelta;
 use domain::port_tags::LabPorts;
 use domain::ports::PortMap;
 use serde::Deserialize;
@@ -23,6 +24,10 @@ pub(super) struct SampleLab {
     pub(super) is_asked_for: bool,
     /// What happens to one of its nodes while a session runs.
     pub(super) incident: Option<Incident>,
+    /// How long a session's timeslot is.
+    pub(super) timeslot: TimeDelta,
+    /// On which of the workers its sessions run.
+    pub(super) worker: usize,
     /// How many of its sessions run at once: a class has more than one learner. They have no ports.
     pub(super) at_once: usize,
     /// By which policy it is advised, and why; `None`: by the default one.
@@ -146,6 +151,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: None,
         is_asked_for: false,
         incident: None,
+        timeslot: TimeDelta::seconds(30),
+        worker: 0,
         at_once: 4,
         policy: Some((SamplePolicy::AppliesByItself, "its teacher wants no more than is needed, without being asked")),
     },
@@ -157,6 +164,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: None,
         is_asked_for: false,
         incident: None,
+        timeslot: TimeDelta::seconds(30),
+        worker: 1,
         at_once: 3,
         policy: None,
     },
@@ -168,6 +177,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: None,
         is_asked_for: false,
         incident: Some(Incident { node: "PC", kind: IncidentKind::FillingDisk }),
+        timeslot: TimeDelta::seconds(45),
+        worker: 0,
         at_once: 1,
         policy: None,
     },
@@ -179,6 +190,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: None,
         is_asked_for: true,
         incident: Some(Incident { node: "web", kind: IncidentKind::Runaway }),
+        timeslot: TimeDelta::seconds(90),
+        worker: 0,
         at_once: 1,
         policy: None,
     },
@@ -190,6 +203,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: None,
         is_asked_for: false,
         incident: Some(Incident { node: "R2", kind: IncidentKind::Restart }),
+        timeslot: TimeDelta::seconds(60),
+        worker: 0,
         at_once: 1,
         policy: None,
     },
@@ -201,6 +216,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: Some(("probe", 2322, 2399)),
         is_asked_for: true,
         incident: None,
+        timeslot: TimeDelta::seconds(300),
+        worker: 0,
         at_once: 1,
         policy: None,
     },
@@ -212,6 +229,8 @@ pub(super) const LABS: &[SampleLab] = &[
         drifts: None,
         is_asked_for: false,
         incident: None,
+        timeslot: TimeDelta::seconds(120),
+        worker: 1,
         at_once: 1,
         policy: Some((SamplePolicy::JudgedBy(30), "a lab of this size is judged by a whole term")),
     },

@@ -12,7 +12,7 @@ use crate::secret::Secret;
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A client of the gateway.
-pub(super) struct Services {
+pub(crate) struct Services {
     client: reqwest::Client,
     http: String,
     internal_api_key: Secret,
@@ -20,7 +20,7 @@ pub(super) struct Services {
 }
 
 impl Services {
-    pub(super) fn new(http: &str, internal_api_key: Secret, admin_token: Secret) -> anyhow::Result<Self> {
+    pub(crate) fn new(http: &str, internal_api_key: Secret, admin_token: Secret) -> anyhow::Result<Self> {
         let client = reqwest::Client::builder().timeout(TIMEOUT).no_proxy().build()?;
         Ok(Self { client, http: http.to_owned(), internal_api_key, admin_token })
     }
