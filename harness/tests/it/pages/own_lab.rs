@@ -37,7 +37,7 @@ async fn outcomes(lablet: &Lablet) -> Vec<String> {
 async fn an_observation_is_asked_for_and_a_definition_revised_by_what_it_saw() {
     let world = world().await;
     let browser = world.lablet.browser_of("Ada", "admin").await.unwrap();
-    by_keyboard_alone(&browser).await;
+    by_keyboard_alone(&world, &browser).await;
     look_at(&browser, "session-observed").await;
     drift_is_seen(&world, &browser).await;
     pressed_twice_is_asked_once(&world, &browser).await;
@@ -52,7 +52,10 @@ async fn an_observation_is_asked_for_and_a_definition_revised_by_what_it_saw() {
 }
 
 /// From the start page to the outcome of a request, without a mouse.
-async fn by_keyboard_alone(browser: &Browser) {
+async fn by_keyboard_alone(world: &World, browser: &Browser) {
+    let session = world.lablet.get("/api/lablet-sessions/s1").await.unwrap();
+    let created = session["created_at"].as_str().unwrap()[..16].replace('T', " ");
+    let session = format!("{}, {created}", session["definition_name"].as_str().unwrap());
     browser.heading("Overview").await.unwrap();
     browser.press("?").await.unwrap();
     browser.part("Keys").await.unwrap();
@@ -63,7 +66,7 @@ async fn by_keyboard_alone(browser: &Browser) {
     browser.press("/").await.unwrap();
     assert_eq!(browser.focus().await.unwrap().role, "searchbox");
     browser.reload().await.unwrap();
-    browser.tab_to("link", "s1").await.unwrap();
+    browser.tab_to("link", &session).await.unwrap();
     browser.press("Enter").await.unwrap();
     browser.part("Resource observations").await.unwrap();
     browser.tab_to("button", "Observe now").await.unwrap();
