@@ -37,27 +37,13 @@ pub(crate) struct Demo {
     /// One for each of [`WORKERS`].
     simulators: Vec<Arc<Simulator>>,
     services: Services,
-    past: Past,
     clock: bus::clock::Clock,
-}
-
-/// What happened before it began.
-pub(crate) struct Past {
-    /// Where the log is, which is written if it is empty.
-    pub(crate) pool: sqlx::PgPool,
-    /// So many days.
-    pub(crate) days: u32,
 }
 
 impl Demo {
     /// A demonstration on [simulators](start_simulators).
-    pub(crate) fn new(
-        simulators: Vec<Arc<Simulator>>,
-        services: Services,
-        past: Past,
-        clock: bus::clock::Clock,
-    ) -> Self {
-        Self { simulators, services, past, clock }
+    pub(crate) fn new(simulators: Vec<Arc<Simulator>>, services: Services, clock: bus::clock::Clock) -> Self {
+        Self { simulators, services, clock }
     }
 
     /// Plays until cancelled. What goes wrong is logged, and tried again after a pause.
@@ -114,25 +100,9 @@ impl Demo {
         }
     }
 
-    /// The workers, as they are registered.
-    fn workers(&self) -> Vec<Value> {
-        let worker = |((id, name), simulator): ((&str, &str), &Arc<Simulator>)| {
-            json!({
-                "id": id, "name": name, "address": simulator.url(),
-                "capacity": {"cpu_cores": 64, "memory_gb": 256, "storage_gb": 2000, "max_nodes": 320}
-            })
-        };
-        WORKERS.into_iter().zip(&self.simulators).map(worker).collect()
-    }
-
-    /// The past, workers and definitions; what an earlier run left unfinished is terminated, as its labs are gone.
+    /// Worker and definitions; what an earlier run left unfinished is terminated, as its labs are gone.
     async fn set_up(&self) -> anyhow::Result<()> {
-        let workers = self.workers();
-        let sessions = history::write(self.past.pool.clone(), self.clock.now(), self.past.days, &workers).await?;
-        if sessions > 0 {
-            tracing::info!(sessions, days = self.past.days, "demonstration history written");
-        }
-        for worker in workers {
+        for worker in workers(&self.simulators) {
             self.services.ensure_worker(worker).await?;
         }
         for lab in LABS {
@@ -235,6 +205,32 @@ impl Demo {
         services.transition(session, json!({"new_status": "stopping"})).await?;
         Ok(())
     }
+}
+
+/// The workers, as they are registered.
+fn workers(simulators: &[Arc<Simulator>]) -> Vec<Value> {
+    let worker = |((id, name), simulator): ((&str, &str), &Arc<Simulator>)| {
+        json!({
+            "id": id, "name": name, "address": simulator.url(),
+            "capacity": {"cpu_cores": 64, "memory_gb": 256, "storage_gb": 2000, "max_nodes": 320}
+        })
+    };
+    WORKERS.into_iter().zip(simulators).map(worker).collect()
+}
+
+/// Writes the days of a small fleet before now into the log, if it is empty. To be done before a controller works: it would
+/// take care of sessions that are running only in the middle of the writing.
+pub(crate) async fn write_history(
+    pool: sqlx::PgPool,
+    now: DateTime<Utc>,
+    days: u32,
+    simulators: &[Arc<Simulator>],
+) -> anyhow::Result<()> {
+    let sessions = history::write(pool, now, days, &workers(simulators)).await?;
+    if sessions > 0 {
+        tracing::info!(sessions, days, "demonstration history written");
+    }
+    Ok(())
 }
 
 /// Starts a simulator for each worker, with one password for all, and gives the credentials to them.

@@ -24,7 +24,7 @@ use crate::configuration::webhooks::WebhookArguments;
 use crate::configuration::{
     Access, AuthorityArguments, BodyArguments, BusArguments, ControllerArguments, DeadLetterArguments, ReachArguments,
 };
-use crate::demo::{Demo, Past, Services};
+use crate::demo::{self, Demo, Services};
 use crate::operations::tokens::LINK_VALID_FOR;
 use crate::ready::Ready;
 use crate::roles::{self, Roles, Store};
@@ -111,7 +111,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
     };
     let Some(stores) = started else { return Ok(()) };
 
-    let simulated = if arguments.demo { Some(crate::demo::start_simulators().await?) } else { None };
+    let simulated = if arguments.demo { Some(demo::start_simulators().await?) } else { None };
     let mut roles = Roles::new(cancelled.child_token());
     let running = async {
         let clock = Clock::system();
@@ -137,6 +137,8 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         }
         let settings = match &simulated {
             Some((simulators, credentials)) => {
+                let pool = store.log().pool().clone();
+                demo::write_history(pool, clock.now(), arguments.demo_history, simulators).await?;
                 Some(arguments.controller.settings_for_simulators(simulators, credentials.clone())?)
             }
             None => arguments.controller.settings()?,
@@ -149,8 +151,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
         }
         if let Some((simulators, _)) = &simulated {
             let services = Services::new(&http, internal_api_key.clone(), admin_token.clone())?;
-            let past = Past { pool: store.log().pool().clone(), days: arguments.demo_history };
-            let demo = Demo::new(simulators.clone(), services, past, clock.clone());
+            let demo = Demo::new(simulators.clone(), services, clock.clone());
             roles.start("demonstration", |cancelled| async move {
                 demo.run(cancelled).await;
                 Ok(())
