@@ -22,6 +22,9 @@ pub const NUDGE_PROJECTIONS: &str = "lablet.nudge.projections";
 /// Core messages with the newest sample of a running session: `lablet.live.samples.<session>`. Internal: only controllers
 /// publish.
 pub const LIVE_SAMPLES: &str = "lablet.live.samples.*";
+/// Core messages in which each controller tells how it gets on: `lablet.live.controllers.<controller>`. Internal: only
+/// controllers publish.
+pub const LIVE_CONTROLLERS: &str = "lablet.live.controllers.*";
 /// Notices that a session began to run. A core subscription to them is a wake-up signal.
 pub const SESSION_RUNNING: &str = "lablet.events.lablet_session.running.*";
 /// Header that names the subject for the answer to a command; JetStream takes the reply subject for itself.
@@ -46,6 +49,11 @@ pub fn event(event_type: &str, aggregate_id: &str) -> String {
 /// The subject of the live samples of a session.
 pub fn live_samples(session_id: &str) -> String {
     format!("lablet.live.samples.{}", token(session_id))
+}
+
+/// The subject of a controller's reports of itself.
+pub fn live_controller(controller: &str) -> String {
+    format!("lablet.live.controllers.{}", token(controller))
 }
 
 /// Longest token: a subject of a few of them fits the 4,096 bytes that a server takes in one line.
@@ -122,6 +130,7 @@ mod tests {
         assert_eq!(team("lablet.commands.gra\0ding.b"), Some("gra\0ding"));
         assert_eq!(event("worker.changed", "w1"), "lablet.events.worker.changed.w1");
         assert_eq!(live_samples("s-1"), LIVE_SAMPLES.replace('*', "s-1"));
+        assert_eq!(live_controller("c-1"), LIVE_CONTROLLERS.replace('*', "c-1"));
     }
 
     #[test]

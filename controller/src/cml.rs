@@ -31,6 +31,7 @@ use self::answers::{
 };
 use self::error::shortened;
 use self::resolver::CheckedResolver;
+use crate::contact::{Contacts, Exchange};
 use crate::credentials::WorkerAccess;
 
 /// A refused password is not tried again for this long: controllers lock accounts.
@@ -75,6 +76,7 @@ pub struct CmlClient {
     connect_timeout: Duration,
     largest_answer: usize,
     connections: Arc<Mutex<BTreeMap<WorkerId, Arc<WorkerConnection>>>>,
+    contacts: Option<Contacts>,
 }
 
 impl fmt::Debug for CmlClient {
@@ -145,7 +147,15 @@ impl CmlClient {
             connect_timeout: options.connect_timeout,
             largest_answer: options.largest_answer,
             connections: Arc::default(),
+            contacts: None,
         })
+    }
+
+    /// The same client, which notes what comes of each exchange with a worker.
+    #[must_use]
+    pub(crate) fn with_contacts(mut self, contacts: Contacts) -> Self {
+        self.contacts = Some(contacts);
+        self
     }
 
     /// A reader of one worker that gives up after `timeout` in total.
@@ -187,7 +197,16 @@ impl CmlClient {
     pub fn keep_only(&self, workers: &std::collections::BTreeSet<WorkerId>) {
         let mut connections = self.connections.lock().unwrap_or_else(PoisonError::into_inner);
         connections.retain(|worker, _| workers.contains(worker));
+        if let Some(contacts) = &self.contacts {
+            contacts.keep_only(workers);
+        }
     }
+}
+
+/// The host of an address as failures name it: with its port where that is not the usual one.
+pub(crate) fn shown_host(address: &Url) -> String {
+    let host = address.host_str().unwrap_or_default();
+    address.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
 }
 
 fn builder(trust: &Trust, connect_timeout: Duration) -> reqwest::ClientBuilder {
@@ -287,7 +306,7 @@ impl WorkerReader {
             return Ok(version.clone());
         }
         let url = self.url(&["system_information"], &[]);
-        let answer = self.measured("system_information", self.call(Method::GET, url, None, None)).await?;
+        let answer = self.measured("system_information", self.exchange(Method::GET, url, None, None)).await?;
         let version = answers::version(&answer)?;
         *self.connection.version.lock().unwrap_or_else(PoisonError::into_inner) =
             Some((Instant::now(), version.clone()));
@@ -338,10 +357,10 @@ impl WorkerReader {
         let url = self.url(path, query);
         self.measured(read, async {
             let token = self.token(None).await?;
-            match self.call(Method::GET, url.clone(), Some(&token), None).await {
+            match self.exchange(Method::GET, url.clone(), Some(&token), None).await {
                 Err(CmlError::TokenRefused) => {
                     let token = self.token(Some(&token)).await?;
-                    self.call(Method::GET, url, Some(&token), None).await
+                    self.exchange(Method::GET, url, Some(&token), None).await
                 }
                 answer => answer,
             }
@@ -374,7 +393,9 @@ impl WorkerReader {
                 Err(error) => Err(error),
             }
         });
-        match answer.await {
+        let answer = answer.await;
+        self.note(answer.as_ref().map(drop), true);
+        match answer {
             Ok(token) => {
                 // Another sign-in may come with other rights.
                 self.denied().clear();
@@ -386,6 +407,31 @@ impl WorkerReader {
                 Err(error)
             }
         }
+    }
+
+    /// A call of which is noted what came of it, also where the time for all reads is over.
+    async fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        token: Option<&Arc<str>>,
+        body: Option<&Value>,
+    ) -> Result<Value, CmlError> {
+        let answer = self.bounded(self.call(method, url, token, body)).await;
+        self.note(answer.as_ref().map(drop), token.is_some());
+        answer
+    }
+
+    fn note(&self, answer: Result<(), &CmlError>, with_sign_in: bool) {
+        let Some(contacts) = &self.client.contacts else { return };
+        let exchange = match answer {
+            Ok(()) if with_sign_in => Exchange::Answered,
+            Ok(()) => Exchange::AnsweredAnybody,
+            Err(error) => error.exchange(),
+        };
+        let access = &self.connection.access;
+        let failure = answer.err().map(ToString::to_string);
+        contacts.exchanged(access.worker(), &shown_host(access.address()), exchange, failure);
     }
 
     async fn call(

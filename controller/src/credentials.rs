@@ -252,6 +252,11 @@ impl CredentialBook {
         Ok(self)
     }
 
+    /// Whether there are credentials for any worker.
+    pub(crate) fn has_any(&self) -> bool {
+        self.common.is_some() || !self.of_worker.is_empty()
+    }
+
     /// Whether there are credentials that can go nowhere, as no host is named for them.
     pub fn lacks_hosts(&self) -> bool {
         let homeless = self.common.is_some() || self.of_worker.values().any(|entry| entry.hosts.is_none());

@@ -5,11 +5,14 @@
 //! - [`requests`] answers observation requests from the bus, each with exactly one outcome;
 //! - [`reconciler`] reads the running sessions, [`plan`]s, and ends timeslots: observe first, then move on;
 //! - [`sampling`] samples running sessions, whose [`profile`] goes into their observations;
+//! - `announcements` tells how it gets on with each worker, by its `contact`;
 //! - [`probe`] probes the CML workers, so that it shows when one cannot be used, and reports their [`pressure`].
 //!
 //! Read [`observer`] for how a lab is read and [`observation`] for what is made of it.
 
+mod announcements;
 pub mod cml;
+mod contact;
 pub mod credentials;
 pub mod gateway;
 pub mod hosts;
@@ -39,6 +42,8 @@ pub use self::credentials::{CredentialBook, Credentials, InsecureTls};
 pub use self::gateway::Gateway;
 pub use self::hosts::HostList;
 
+use self::announcements::Announcements;
+use self::contact::Contacts;
 use self::observer::Observer;
 use self::plan::PlanOptions;
 use self::pressure::PressureReports;
@@ -120,6 +125,7 @@ pub struct Controller {
     gateway: Gateway,
     workers: Workers,
     observer: Observer,
+    announcements: Announcements,
     client: CmlClient,
     clock: Clock,
 }
@@ -134,9 +140,12 @@ impl Controller {
         credentials: CredentialBook,
         clock: Clock,
     ) -> Self {
+        let contacts = Contacts::new(clock.clone());
+        let announcements = Announcements::new(bus.clone(), contacts.clone(), clock.clone(), credentials.has_any());
+        let cml = cml.with_contacts(contacts.clone());
         let observer = Observer::new(cml.clone(), options.observation_timeout, options.settling);
-        let workers = Workers::new(gateway.clone(), credentials, cml.clone());
-        Self { options, bus, gateway, workers, observer, client: cml, clock }
+        let workers = Workers::new(gateway.clone(), credentials, cml.clone(), contacts);
+        Self { options, bus, gateway, workers, observer, announcements, client: cml, clock }
     }
 
     /// Runs until `stop`. Waits with back-off while the bus, the gateway or a worker cannot be reached.
@@ -145,11 +154,12 @@ impl Controller {
     /// [`ControllerError`] when one of its tasks panicked.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ControllerError> {
         describe_metrics();
-        let Self { options, bus, gateway, workers, observer, client, clock } = self;
+        let Self { options, bus, gateway, workers, observer, announcements, client, clock } = self;
         let sender = Sender::new(bus.clone(), gateway.clone(), options.streams, options.largest_message);
         let plan =
             PlanOptions { observe: options.observe_at_timeslot_end, observation_timeout: options.observation_timeout };
         let mut tasks = JoinSet::new();
+        tasks.spawn(announcements.run(stop.clone()));
         let reconciler = Reconciler::new(gateway.clone(), sender.clone(), clock.clone(), plan, options.poll);
         tasks.spawn(reconciler.run(bus.clone(), stop.clone()));
         let reports = PressureReports::new(gateway.clone());

@@ -5,9 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use domain::WorkerId;
+use domain::controller_report::ContactState;
 use tokio::time::Instant;
 
-use crate::cml::{CmlClient, WorkerReader};
+use crate::cml::{CmlClient, WorkerReader, shown_host};
+use crate::contact::{Contacts, Exchange};
 use crate::credentials::{AccessRefused, CredentialBook, WorkerAccess};
 use crate::gateway::{Gateway, GatewayError, Worker};
 
@@ -34,6 +36,7 @@ pub struct Workers {
     gateway: Gateway,
     book: Arc<CredentialBook>,
     client: CmlClient,
+    contacts: Contacts,
     read: Arc<Mutex<Option<(Instant, Listed)>>>,
     busy: Arc<Mutex<BTreeSet<WorkerId>>>,
 }
@@ -43,8 +46,8 @@ pub(crate) type Listed = Arc<BTreeMap<WorkerId, Worker>>;
 
 impl Workers {
     /// The workers that `gateway` lists, opened with the credentials of `book`.
-    pub fn new(gateway: Gateway, book: CredentialBook, client: CmlClient) -> Self {
-        Self { gateway, book: Arc::new(book), client, read: Arc::default(), busy: Arc::default() }
+    pub(crate) fn new(gateway: Gateway, book: CredentialBook, client: CmlClient, contacts: Contacts) -> Self {
+        Self { gateway, book: Arc::new(book), client, contacts, read: Arc::default(), busy: Arc::default() }
     }
 
     /// The way into a worker.
@@ -63,7 +66,11 @@ impl Workers {
 
     /// The same for every use of a worker: what differs would be another one to the client, with a sign-in of its own.
     fn access_to(&self, worker: &Worker) -> Result<WorkerAccess, AccessRefused> {
-        Ok(self.book.access(&worker.id, &worker.address)?.with_port_range(worker.port_range))
+        let access = self.book.access(&worker.id, &worker.address).inspect_err(|refused| {
+            let no_way = Exchange::Failed(ContactState::NoCredentials);
+            self.contacts.exchanged(&worker.id, &shown_host(&worker.address), no_way, Some(refused.to_string()));
+        })?;
+        Ok(access.with_port_range(worker.port_range))
     }
 
     /// Every worker that is registered, from memory where the list was read a moment ago, or cannot be read now.
@@ -102,7 +109,9 @@ impl Workers {
         {
             return Ok(listed);
         }
-        let listed = Arc::new(self.gateway.workers().await?);
+        let listed = self.gateway.workers().await;
+        self.contacts.heard_of_gateway(listed.as_ref().err().map(ToString::to_string));
+        let listed = Arc::new(listed?);
         self.client.keep_only(&listed.keys().cloned().collect::<BTreeSet<_>>());
         *self.read.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), listed.clone()));
         Ok(listed)

@@ -85,7 +85,7 @@ pub fn document(public_url: &PublicUrl) -> Value {
             "description": "Not for services: what Lablet's processes tell each other. Its form may change with any release.",
             "streams": { streams::RECORDS: { "subjects": [subjects::RECORDS] } },
             "buckets": { streams::SAMPLING_BUCKET: { "description": "What running sessions used so far, by session." } },
-            "subjects": [subjects::NUDGE_LOG, subjects::NUDGE_PROJECTIONS],
+            "subjects": [subjects::NUDGE_LOG, subjects::NUDGE_PROJECTIONS, subjects::LIVE_CONTROLLERS],
         },
         "channels": channels,
         "operations": operations,

@@ -3,6 +3,9 @@
 use std::error::Error as _;
 use std::time::Duration;
 
+use domain::controller_report::ContactState;
+
+use crate::contact::Exchange;
 use crate::credentials::HOSTS_SETTING;
 use crate::hosts::SpecialAddress;
 
@@ -98,6 +101,23 @@ impl CmlError {
         }
     }
 
+    /// What it says of the way to the worker.
+    pub(super) fn exchange(&self) -> Exchange {
+        match self {
+            Self::PasswordRefused => Exchange::Failed(ContactState::SignInRefused),
+            // What the user may not read, what is not there and a token that ran out are answers.
+            Self::TokenRefused | Self::Forbidden { .. } | Self::NotFound { .. } => Exchange::AnsweredAnybody,
+            Self::Status { .. } | Self::InvalidResponse { .. } | Self::TooLarge { .. } => Exchange::AnsweredWrongly,
+            // The HTTP client tells the errors of TLS by their text alone.
+            Self::Unreachable { reason } if reason.contains("invalid peer certificate") => {
+                Exchange::Failed(ContactState::NotTrusted)
+            }
+            Self::TimedOut { .. } | Self::Unreachable { .. } | Self::AddressNotNamed { .. } | Self::Broken { .. } => {
+                Exchange::Failed(ContactState::Unreachable)
+            }
+        }
+    }
+
     pub(super) fn from_transport(error: reqwest::Error, after: Duration) -> Self {
         if error.is_timeout() {
             return Self::TimedOut { after };
@@ -134,6 +154,18 @@ pub(super) fn shortened(text: &str, secrets: &[&str]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_that_nobody_vouches_for_is_told_from_a_host_that_is_away() {
+        let unreachable = |reason: &str| CmlError::Unreachable { reason: reason.to_owned() }.exchange();
+        assert_eq!(
+            unreachable("error sending request: invalid peer certificate: UnknownIssuer"),
+            Exchange::Failed(ContactState::NotTrusted)
+        );
+        assert_eq!(unreachable("connection refused"), Exchange::Failed(ContactState::Unreachable));
+        let gone = CmlError::NotFound { description: "Lab not found: 1".to_owned() };
+        assert_eq!(gone.exchange(), Exchange::AnsweredAnybody, "a lab that is not there is an answer");
+    }
 
     #[test]
     fn what_cml_says_is_passed_on_short_and_without_secrets() {
