@@ -35,7 +35,7 @@ pub use self::page::{EventPage, PAGE_BYTES};
 pub use self::position::{NoPosition, Position};
 pub use self::record::{DedupeKey, Metadata, Origin, RecordedEvent};
 pub use self::transaction::begin;
-pub use self::visibility::{Visibility, newest};
+pub use self::visibility::{TOLERATED_LAG, Visibility, newest};
 use bus::clock::{Clock, IdGenerator};
 
 /// What has been committed together with everything before it. Transactions of earlier epochs ended in another cluster.

@@ -1,9 +1,11 @@
-//! A client of the HTTP API: `lablet definition|session|worker|observation|drift|event|topology|advice|proposal …`.
+//! A client of the HTTP API: `lablet definition|session|worker|controller|observation|drift|event|topology|advice|proposal …`.
 
 mod advice;
 mod apply;
+mod attention;
 pub(crate) mod connection;
 mod context;
+mod controller;
 mod definition;
 mod event;
 mod example;
@@ -17,6 +19,8 @@ mod tests;
 mod watch;
 mod worker;
 
+use std::process::ExitCode;
+
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -26,6 +30,7 @@ use self::advice::{AdviceCommand, ProposalCommand, TopologyCommand};
 use self::apply::ApplyArguments;
 use self::connection::{Connection, ConnectionArguments, Parameters, Rows};
 use self::context::ContextArguments;
+use self::controller::ControllerCommand;
 use self::definition::DefinitionCommand;
 use self::event::EventCommand;
 use self::observation::{DriftCommand, ObservationCommand};
@@ -54,6 +59,8 @@ pub(crate) enum ClientCommand {
     Session(ApiCommand<SessionCommand>),
     /// Workers: CML controllers.
     Worker(ApiCommand<WorkerCommand>),
+    /// Controllers: what reads the workers.
+    Controller(ApiCommand<ControllerCommand>),
     /// Observations and the requests for them.
     Observation(ApiCommand<ObservationCommand>),
     /// Sessions whose ports are not the allocated ones.
@@ -70,6 +77,9 @@ pub(crate) enum ClientCommand {
     SignIn(ApiCommand<SignInCommand>),
     /// Definitions, sessions and workers whose ids, names or texts contain something.
     Search(SearchArguments),
+    /// What needs somebody, worst first, each with its next step.
+    #[command(after_help = attention::EXIT_CODES)]
+    Attention(ClientArguments),
     /// How many sessions are in which state, and how fresh that is.
     Overview(OverviewArguments),
     /// How relay, bus, read models and dead letters stand. Needs the role operator.
@@ -187,11 +197,13 @@ impl Paging {
 }
 
 /// Carries the command out and prints the answer to standard output.
-pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<()> {
-    match command {
+pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
+    let done = match command {
+        ClientCommand::Attention(arguments) => return attention::run(&arguments).await,
         ClientCommand::Definition(command) => definition::run(&command.open()?, command.command).await,
         ClientCommand::Session(command) => session::run(&command.open()?, command.command).await,
         ClientCommand::Worker(command) => worker::run(&command.open()?, command.command).await,
+        ClientCommand::Controller(command) => controller::run(&command.open()?, command.command).await,
         ClientCommand::Observation(command) => observation::run(&command.open()?, command.command).await,
         ClientCommand::Drift(command) => observation::drift(&command.open()?, command.command).await,
         ClientCommand::Event(command) => event::run(&command.open()?, command.command).await,
@@ -211,7 +223,8 @@ pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<()> {
         }
         ClientCommand::Apply(arguments) => apply::run(arguments).await,
         ClientCommand::Context(arguments) => context::run(arguments),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }
 
 impl<C: Subcommand> ApiCommand<C> {

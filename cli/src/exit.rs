@@ -48,7 +48,9 @@ impl ExitStatus {
     /// When a command ends so, as the reference says it.
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
-            Self::Failed => "Failed, or something differs that should not (`verify`, `doctor`)",
+            Self::Failed => {
+                "Failed, or something differs or does not work that should (`verify`, `doctor`, `attention`)"
+            }
             Self::Usage => "The command line cannot be read",
             Self::NotFound => "What was named does not exist",
             Self::Refused => "Nobody is signed in, or the role does not suffice",
@@ -56,7 +58,7 @@ impl ExitStatus {
             Self::Unavailable => "The gateway cannot be reached, is busy or failed; worth another try later",
             Self::NotAchieved => "What was waited for did not happen (`observe --wait`, `watch --until`)",
             Self::Invalid => "What was sent is not accepted; the fields are named",
-            Self::Warned => "Everything works, with warnings (`doctor`)",
+            Self::Warned => "Everything works, with warnings (`doctor`, `attention`)",
             Self::Unknown => "Something could not be looked at, and nothing is known to be broken (`doctor`)",
         }
     }

@@ -103,7 +103,7 @@ async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
         Command::Deliver(arguments) => roles::deliver(arguments).await?,
         Command::SimulateCml(arguments) => simulate::run(arguments).await?,
         Command::Operation(command) => return operations::run(command).await,
-        Command::Client(command) => client::run(command).await?,
+        Command::Client(command) => return client::run(command).await,
         Command::Export(arguments) => export::run(arguments).await?,
         Command::Completions(arguments) => manual::completions(&arguments, offered()?)?,
         Command::Manual(arguments) => manual::manual(&arguments, offered()?)?,

@@ -290,6 +290,9 @@
     const late = find("#late");
     const nowLate = find("#late", fresh);
     if (late && nowLate) Idiomorph.morph(late, nowLate, { morphStyle: "outerHTML" });
+    const badge = find("#attention-badge");
+    const nowBadge = find("#attention-badge", fresh);
+    if (badge && nowBadge) Idiomorph.morph(badge, nowBadge, { morphStyle: "outerHTML" });
     document.title = fresh.title;
     if (window.htmx) window.htmx.process(find("main"));
     tellTimes();
@@ -351,6 +354,9 @@
         live.connect();
       }
     });
+    // What no event tells: how controllers, the bus and the database stand.
+    const every = Number(document.body.dataset.refresh) * 1000;
+    if (every) setInterval(() => { if (live.source && !live.paused) live.refreshSoon(); }, every);
     window.addEventListener("pagehide", () => live.disconnect());
     window.addEventListener("online", () => live.connect());
     live.connect();

@@ -18,6 +18,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::answer_cache::AnswerCache;
+use crate::attention::AttentionWatch;
 use crate::authentication::{Authenticator, Authority, Role};
 use crate::client_address::ClientAddress;
 use crate::dead_letters::DeadLetterStores;
@@ -146,6 +147,7 @@ pub(crate) async fn metrics(
     State(page): State<MetricsPage>,
     State(stores): State<DeadLetterStores>,
     State(overview): State<AnswerCache<Overview>>,
+    State(attention): State<AttentionWatch>,
     State(authenticator): State<Authenticator>,
     client: ClientAddress,
     headers: HeaderMap,
@@ -154,13 +156,13 @@ pub(crate) async fn metrics(
         let signed_in = authenticator.authenticate(&headers, Use::ByPage).await?;
         Authority::RoleOrInternal(Role::Viewer).check(&signed_in.principal)?;
     }
-    measure(&stores, &overview).await;
+    measure(&stores, &overview, &attention).await;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.recorder.render()).into_response())
 }
 
 /// Updates the metrics of the database, as relay and watcher may run in other processes. They keep their values where the
 /// database does not answer.
-async fn measure(stores: &DeadLetterStores, overview: &AnswerCache<Overview>) {
+async fn measure(stores: &DeadLetterStores, overview: &AnswerCache<Overview>, attention: &AttentionWatch) {
     let queries = &stores.queries;
     let look = async {
         queries.log().visibility().await?;
@@ -180,6 +182,14 @@ async fn measure(stores: &DeadLetterStores, overview: &AnswerCache<Overview>) {
         }
         WebhookTargets::new(queries.log()).measure().await?;
         Ok::<_, ReadError>(())
+    };
+    // It measures what it reads.
+    let look = async {
+        look.await?;
+        attention.look().await.map(drop).or_else(|problem| {
+            tracing::debug!(problem = problem.document().detail, "what needs attention could not be read");
+            Ok::<_, ReadError>(())
+        })
     };
     match tokio::time::timeout(LONGEST_PROBE, look).await {
         Ok(Ok(())) => {}

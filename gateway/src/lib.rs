@@ -10,12 +10,14 @@ mod advice_policies;
 mod answer;
 mod answer_cache;
 mod assets;
+mod attention;
 pub mod authentication;
 mod body;
 mod caller;
 mod client_address;
 mod command;
 mod connections;
+mod controllers;
 mod correlation;
 pub mod csv;
 mod dead_letters;
@@ -25,6 +27,7 @@ mod events;
 mod exchange;
 mod fair_share;
 mod health;
+pub mod judgement;
 mod lablet_definitions;
 mod lablet_sessions;
 mod live_samples;
@@ -72,7 +75,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::answer_cache::AnswerCache;
+use crate::attention::AttentionWatch;
 use crate::authentication::{AdminToken, Authenticator, InternalKey};
+use crate::controllers::ControllerWatch;
 use crate::dead_letters::DeadLetterStores;
 use crate::exchange::Exchange;
 pub use crate::fair_share::Room;
@@ -253,11 +258,15 @@ impl Gateway {
         let exchange =
             Exchange::new(options.longest_request, options.trusted_proxies.clone(), log.id_generator().clone());
         let sign_in = SignIn::new(site, keys, sessions, provider, (pool, clock.clone()));
+        let controllers = ControllerWatch::new(parts.bus.clone(), clock.clone());
         let streams = Streams::new(log, public_url, options.streams, stop.clone());
+        let operations = OperationsReader::new(queries.clone(), dead_letters, parts.bus.clone());
+        let overview = AnswerCache::new(&parts.projections, &clock);
         let state = GatewayState::new(Parts {
-            operations: OperationsReader::new(queries.clone(), dead_letters, parts.bus.clone()),
+            attention: AttentionWatch::new(operations.clone(), overview.clone(), controllers.clone()),
+            operations,
             caches: Caches {
-                overview: AnswerCache::new(&parts.projections, &clock),
+                overview,
                 overview_page: AnswerCache::new(&parts.projections, &clock),
                 freshness: FreshnessWatch::new(parts.projections.clone()),
             },
@@ -265,12 +274,14 @@ impl Gateway {
             metrics: MetricsPage::new(parts.metrics, options.metrics_readers.clone()),
             commands: parts.commands,
             streams: streams.clone(),
+            controllers: controllers.clone(),
             live_samples: LiveSamples::new(parts.bus.clone(), clock.clone(), options.streams, stop.clone()),
             queries,
             clock,
         });
         let router = router::router(&state, &exchange, &permits);
-        let background = Background { streams, projections: parts.projections, bus: parts.bus, sign_in, stop };
+        let background =
+            Background { streams, projections: parts.projections, bus: parts.bus, sign_in, controllers, stop };
         Ok(Self { listener, address, router, options, background })
     }
 
@@ -318,17 +329,19 @@ struct Background {
     projections: Projections,
     bus: Bus,
     sign_in: SignIn,
+    controllers: ControllerWatch,
     /// Cancelled when the gateway ends.
     stop: CancellationToken,
 }
 
 impl Background {
-    fn start(self) -> [JoinHandle<()>; 3] {
-        let Self { streams, projections, bus, sign_in, stop } = self;
+    fn start(self) -> [JoinHandle<()>; 4] {
+        let Self { streams, projections, bus, sign_in, controllers, stop } = self;
         let (reads, listening) = (projections.clone(), stop.clone());
         [
             tokio::spawn(streams.run(reads)),
             tokio::spawn(async move { projections.listen(&bus, listening).await }),
+            tokio::spawn(controllers.run(stop.clone())),
             tokio::spawn(async move { sign_in.run(stop).await }),
         ]
     }

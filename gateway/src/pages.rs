@@ -8,6 +8,7 @@
 pub(crate) mod advice;
 pub(crate) mod charts;
 pub(crate) mod confirmation;
+pub(crate) mod contact;
 pub(crate) mod definition;
 pub(crate) mod definitions;
 pub(crate) mod error;

@@ -35,6 +35,12 @@ pub(crate) fn describe() {
         "Samples that a stream left out as its client read too slowly"
     );
     describe_gauge!("lablet_sessions", Unit::Count, "Sessions by state");
+    describe_gauge!("lablet_attention_items", Unit::Count, "Things that need somebody, by severity");
+    describe_counter!(
+        "lablet_controller_reports_dropped_total",
+        Unit::Count,
+        "Messages of controllers that are no reports, or for which there was no room"
+    );
     describe_gauge!("lablet_dead_letters_open", Unit::Count, "Dead letters that wait for a decision, by kind");
     WebhookTargets::describe_metrics();
 }

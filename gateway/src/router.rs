@@ -25,9 +25,9 @@ use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::Site;
 use crate::state::GatewayState;
 use crate::{
-    advice, advice_policies, assets, dead_letters, description, events, exchange, health, lablet_definitions,
-    lablet_sessions, observation_requests, operations, overview, pages, proposals, public_path, search, sign_ins,
-    stream, workers,
+    advice, advice_policies, assets, attention, controllers, dead_letters, description, events, exchange, health,
+    lablet_definitions, lablet_sessions, observation_requests, operations, overview, pages, proposals, public_path,
+    search, sign_ins, stream, workers,
 };
 
 /// The whole API, ready to be served.
@@ -165,6 +165,7 @@ fn definitions_and_workers() -> ApiRouter<GatewayState> {
         .api_route("/api/workers/{id}/load", get_with(load::load, load::describe))
         .api_route("/api/workers/{id}/port-map", get_with(port_map::port_map, port_map::describe))
         .api_route("/api/workers/{id}/pressure", get_with(pressure::pressure, pressure::describe))
+        .api_route("/api/controllers", get_with(controllers::list, controllers::describe))
         .api_route("/api/worker-loads", get_with(load::list, load::describe_list))
         .api_route("/api/internal/workers", get_with(list_workers::list_internally, list_workers::describe_internal))
         .api_route(
@@ -237,6 +238,7 @@ fn operators() -> ApiRouter<GatewayState> {
         .api_route("/api/events/{id}", get_with(events::show, events::describe))
         .api_route("/api/events/{id}/relations", get_with(events::relations::relations, events::relations::describe))
         .api_route("/api/stream", get_with(stream::open, stream::describe))
+        .api_route("/api/attention", get_with(attention::show, attention::describe))
         .api_route("/api/overview", get_with(overview::show, overview::describe))
         .api_route("/api/search", get_with(search::search, search::describe))
         .api_route("/api/operations", get_with(operations::show, operations::describe))

@@ -10,7 +10,9 @@ use bus::clock::Clock;
 use projections::overview::Overview;
 
 use crate::answer_cache::AnswerCache;
+use crate::attention::AttentionWatch;
 use crate::authentication::Authenticator;
+use crate::controllers::ControllerWatch;
 use crate::dead_letters::DeadLetterStores;
 use crate::health::MetricsPage;
 use crate::live_samples::LiveSamples;
@@ -33,6 +35,8 @@ pub(crate) struct Parts {
     pub(crate) caches: Caches,
     pub(crate) streams: Streams,
     pub(crate) live_samples: LiveSamples,
+    pub(crate) controllers: ControllerWatch,
+    pub(crate) attention: AttentionWatch,
     pub(crate) operations: OperationsReader,
     pub(crate) metrics: MetricsPage,
     pub(crate) clock: Clock,
@@ -82,7 +86,9 @@ taken_from! {
     FreshnessWatch: caches.freshness;
     Streams: streams;
     LiveSamples: live_samples;
+    ControllerWatch: controllers;
     PublicUrl: streams.public_url;
+    AttentionWatch: attention;
     OperationsReader: operations;
     DeadLetterStores: operations.dead_letters;
     Bus: operations.bus;

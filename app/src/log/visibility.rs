@@ -11,7 +11,7 @@ use super::{Log, LogError, Position, in_time};
 pub(crate) const MOST_HELD_BACK: i64 = 10_000;
 
 /// A greater lag is reported as a problem, as it holds up every reader.
-const TOLERATED_LAG: Duration = Duration::from_secs(5);
+pub const TOLERATED_LAG: Duration = Duration::from_secs(5);
 
 /// How far the log's readers are behind what is committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

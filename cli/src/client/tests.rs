@@ -36,6 +36,7 @@ const READS: &[(&str, &str, &[Column])] = &[
     ("worker load", "/api/workers/{id}/load", worker::LOAD_COLUMNS),
     ("worker port-map", "/api/workers/{id}/port-map", &[]),
     ("worker pressure", "/api/workers/{id}/pressure", worker::PRESSURE_COLUMNS),
+    ("controller list", "/api/controllers", super::controller::COLUMNS),
     ("observation requests", "/api/observation-requests", observation::REQUEST_COLUMNS),
     ("drift show", "/api/lablet-sessions/{id}", observation::DRIFT_COLUMNS),
     ("event list", "/api/events", event::COLUMNS),
@@ -55,6 +56,7 @@ const READS: &[(&str, &str, &[Column])] = &[
     ("dead-letters show", "/api/dead-letters/{id}", &[]),
     ("sign-in list", "/api/sign-ins", super::sign_in::COLUMNS),
     ("search", "/api/search", &[]),
+    ("attention", "/api/attention", super::attention::COLUMNS),
     ("overview", "/api/overview", &[]),
     ("operations", "/api/operations", &[]),
 ];

@@ -12,8 +12,10 @@ use crate::answer::{Accepted, Written};
 use crate::body::RequestBody;
 use crate::caller::{Asking, Caller};
 use crate::command::{settled, written};
+use crate::controllers::ControllerWatch;
 use crate::path::Id;
 use crate::problem::Problem;
+use crate::queries::Queries;
 use crate::submission::Submission;
 use crate::version::{IfMatch, OPTIONAL};
 
@@ -32,6 +34,9 @@ pub(crate) struct ObservationRequested {
     pub(crate) session_id: SessionId,
     /// What happens next, in words.
     pub(crate) message: String,
+    /// What keeps it from being answered now, in words; null: nothing that is known.
+    #[serde(default)]
+    pub(crate) obstacle: Option<String>,
     /// The request; its outcome names it.
     pub(crate) request_id: RequestId,
     /// Where in the log it is.
@@ -40,6 +45,8 @@ pub(crate) struct ObservationRequested {
 
 pub(crate) async fn request_observation(
     State(commands): State<Commands>,
+    State(queries): State<Queries>,
+    State(controllers): State<ControllerWatch>,
     _: Caller<Asking>,
     Id(session_id): Id<SessionId>,
     version: IfMatch<OPTIONAL>,
@@ -48,10 +55,21 @@ pub(crate) async fn request_observation(
     let Submission { body, origin, warnings } = submission;
     let done = commands.request_observation(&session_id, body, version.expected, &origin).await;
     let (request_id, done) = settled(done, warnings)?;
-    let message = format!(
+    // It is taken all the same: whoever starts a controller, or corrects it, gets it answered.
+    let obstacle = obstacle(&queries, &controllers, &session_id).await;
+    let mut message = format!(
         "The observation was asked for. Its outcome appears at /api/observation-requests?session_id={session_id}."
     );
-    Ok(written(&done, ObservationRequested { session_id, message, request_id, position: done.position }))
+    if let Some(obstacle) = &obstacle {
+        message = format!("{message} {obstacle}.");
+    }
+    Ok(written(&done, ObservationRequested { session_id, message, obstacle, request_id, position: done.position }))
+}
+
+/// What keeps an observation of a session from being made, as far as is known. That it cannot be read now fails nothing.
+async fn obstacle(queries: &Queries, controllers: &ControllerWatch, session: &SessionId) -> Option<String> {
+    let worker = queries.session(session).await.ok().flatten().and_then(|detail| detail.session.worker_id)?;
+    controllers.obstacle(&worker)
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

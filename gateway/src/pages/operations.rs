@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use self::dead_letters::{LETTER_COLUMNS, SettledNotice, settled_notice};
 use self::health::{CONSUMER_COLUMNS, ConsumerRow, WEBHOOK_COLUMNS, consumer_rows};
+use super::contact::{self, CONTROLLER_COLUMNS};
 use super::excerpt::Excerpt;
 use super::parts::When;
 use super::query::PageQuery;
@@ -22,6 +23,8 @@ use super::table::{Column, Format, csv_of, csv_without, time};
 use super::visit::Visit;
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
+use crate::controllers::ControllerWatch;
+use crate::controllers::heard::{Controller, Presence};
 use crate::dead_letters::list::{Letter, LetterKind, Letters, waiting};
 use crate::operations::{Operations, OperationsReader};
 use crate::problem::{Problem, ProblemKind};
@@ -52,6 +55,7 @@ pub(crate) struct OperationsQuery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Table {
+    Controllers,
     DeadLetters,
     ReadModels,
     Consumers,
@@ -76,16 +80,19 @@ struct OperationsPage {
     consumers: Vec<ConsumerRow>,
     more_consumers: usize,
     verify_report: Option<Excerpt>,
+    presence: Presence,
+    controllers: Vec<Controller>,
 }
 
 pub(crate) async fn show(
     State(operations): State<OperationsReader>,
+    State(controllers): State<ControllerWatch>,
     _: Caller<Viewing>,
     visit: Visit,
     PageQuery(query): PageQuery<OperationsQuery>,
 ) -> Result<Response, Problem> {
     if query.format == Some(Format::Csv) {
-        return as_csv(&operations, &visit, &query).await;
+        return as_csv(&operations, &controllers, &visit, &query).await;
     }
     let stores = &operations.dead_letters;
     let operations = operations.read().await?;
@@ -105,6 +112,7 @@ pub(crate) async fn show(
         shell: Shell::new(&visit, Section::Operations)
             .twin("/api/operations")
             .live("/api/stream")
+            .refreshed()
             .without(operations.unreadable.clone())
             .without(letters.unreadable),
         may_operate,
@@ -122,11 +130,19 @@ pub(crate) async fn show(
         kind: query.kind,
         letters: letters.items,
         more_letters: letters.more,
+        presence: controllers.presence(),
+        controllers: controllers.all(),
     })
 }
 
-async fn as_csv(operations: &OperationsReader, visit: &Visit, query: &OperationsQuery) -> Result<Response, Problem> {
+async fn as_csv(
+    operations: &OperationsReader,
+    controllers: &ControllerWatch,
+    visit: &Visit,
+    query: &OperationsQuery,
+) -> Result<Response, Problem> {
     match query.table.unwrap_or(Table::DeadLetters) {
+        Table::Controllers => csv_of("controllers", &CONTROLLER_COLUMNS, &controllers.all()),
         Table::DeadLetters => {
             if visit.role < Role::Operator {
                 return Err(Problem::new(ProblemKind::Forbidden, "Dead letters are for operators."));

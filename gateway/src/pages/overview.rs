@@ -25,9 +25,11 @@ use super::query::PageQuery;
 use super::session::REQUESTS;
 use super::sessions::UP;
 use super::shell::{Section, Shell, page};
-use super::table::{Column, Format, csv, csv_without, time};
+use super::table::{Column, Format, cell, csv, csv_of, csv_without, time};
 use super::visit::Visit;
 use crate::answer_cache::AnswerCache;
+use crate::attention::items::{AttentionItem, Severity};
+use crate::attention::{Attention, AttentionBadge, AttentionWatch};
 use crate::caller::{Caller, Viewing};
 use crate::position::{Reached, Since};
 use crate::problem::Problem;
@@ -56,6 +58,7 @@ pub(crate) struct OverviewQuery {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Table {
+    Attention,
     Requests,
     Deviations,
     Freshness,
@@ -74,6 +77,7 @@ struct OverviewPage<'a> {
 #[template(path = "overview/main.html")]
 struct OverviewMain<'a> {
     now: DateTime<Utc>,
+    attention: &'a Attention,
     up: u64,
     drifted: u64,
     drift_unknown: u64,
@@ -94,6 +98,7 @@ struct OverviewMain<'a> {
 #[derive(Debug)]
 pub(crate) struct OverviewContent {
     main: String,
+    attention: Option<AttentionBadge>,
     /// Rows that belong on the page and cannot be read.
     unreadable: Vec<UnreadableRow>,
 }
@@ -102,6 +107,7 @@ impl OverviewContent {
     async fn read(
         reads: &Queries,
         overview: &AnswerCache<Overview>,
+        attention: &AttentionWatch,
         (reached, now): (Reached, DateTime<Utc>),
     ) -> Result<Self, Problem> {
         let request = PageRequest::first(ROWS);
@@ -117,11 +123,13 @@ impl OverviewContent {
         let titles = reads.session_titles(requested.collect()).await?;
         let off = reads.definitions_off(OFF).await?;
         let (proposals, without_proposals) = proposals(reads, now).await?;
+        let attention = attention.look().await?;
         let over_those_up = |count: fn(&SessionCount) -> u64| {
             overview.sessions.iter().filter(|counted| UP.contains(&counted.status)).map(count).sum()
         };
         let main = OverviewMain {
             now,
+            attention: &attention,
             up: over_those_up(|count| count.sessions),
             drifted: over_those_up(|count| count.drifted),
             drift_unknown: over_those_up(|count| count.drift_unknown),
@@ -146,13 +154,13 @@ impl OverviewContent {
             &off.unreadable,
             &without_proposals,
         ];
-        Ok(Self { main, unreadable: parts.into_iter().flatten().cloned().collect() })
+        Ok(Self { main, attention: attention.badge(), unreadable: parts.into_iter().flatten().cloned().collect() })
     }
 }
 
 pub(crate) async fn show(
     State(queries): State<Queries>,
-    State(overview): State<AnswerCache<Overview>>,
+    (State(overview), State(attention)): (State<AnswerCache<Overview>>, State<AttentionWatch>),
     State(cache): State<AnswerCache<OverviewContent>>,
     _: Caller<Viewing>,
     since: Since,
@@ -161,11 +169,45 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let reached = since.reached(&queries, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
     if query.format == Some(Format::Csv) {
-        return as_csv(&queries, query.table.unwrap_or(Table::Requests)).await;
+        return as_csv(&queries, &attention, query.table.unwrap_or(Table::Requests)).await;
     }
-    let content = cache.get(reached.0, OverviewContent::read(&queries, &overview, (reached, visit.now))).await?;
-    let shell = Shell::new(&visit, Section::Overview).twin("/api/overview").live("/api/stream");
+    let content =
+        cache.get(reached.0, OverviewContent::read(&queries, &overview, &attention, (reached, visit.now))).await?;
+    let mut shell = Shell::new(&visit, Section::Overview).twin("/api/overview").live("/api/stream").refreshed();
+    shell.attention = content.attention;
     page(&OverviewPage { shell: shell.without(content.unreadable.iter().cloned()), main: &content.main })
+}
+
+/// How many things need somebody, in words.
+fn attention_words(attention: &Attention) -> String {
+    let bad = (attention.bad > 0).then(|| match attention.bad {
+        1 => "1 thing does not work".to_owned(),
+        bad => format!("{bad} things do not work"),
+    });
+    let warn = (attention.warn > 0).then(|| match attention.warn {
+        1 => "1 waits for somebody".to_owned(),
+        warn => format!("{warn} wait for somebody"),
+    });
+    bad.into_iter().chain(warn).collect::<Vec<_>>().join(", ")
+}
+
+/// The row's id: of some kinds there are several.
+fn attention_id(item: &AttentionItem, index: &usize) -> String {
+    format!("attention-{}-{index}", item.kind.as_str())
+}
+
+fn attention_sign(item: &AttentionItem) -> &'static str {
+    match item.severity {
+        Severity::Bad => "✕",
+        Severity::Warn => "▲",
+    }
+}
+
+fn attention_severity(item: &AttentionItem) -> &'static str {
+    match item.severity {
+        Severity::Bad => "Does not work",
+        Severity::Warn => "Waits for somebody",
+    }
 }
 
 /// An open proposal with what it frees or protects.
@@ -290,7 +332,7 @@ fn observed(deviation: &DefinitionDeviation) -> String {
     }
 }
 
-async fn as_csv(reads: &Queries, table: Table) -> Result<Response, Problem> {
+async fn as_csv(reads: &Queries, attention: &AttentionWatch, table: Table) -> Result<Response, Problem> {
     const DEVIATIONS: [Column<DefinitionDeviation>; 7] = [
         ("definition_id", |row| row.definition_id.to_string()),
         ("name", |row| row.name.clone()),
@@ -307,7 +349,17 @@ async fn as_csv(reads: &Queries, table: Table) -> Result<Response, Problem> {
         ("updated_at", |row| time(&row.moved_at)),
         ("position", |row| row.position.to_string()),
     ];
+    const ATTENTION: [Column<AttentionItem>; 7] = [
+        ("severity", |row| row.severity.as_str().to_owned()),
+        ("kind", |row| row.kind.as_str().to_owned()),
+        ("count", |row| row.count.to_string()),
+        ("what", |row| row.words.clone()),
+        ("since", |row| cell(row.since.as_ref().map(time).as_ref())),
+        ("next_step", |row| row.next_step.words.clone()),
+        ("path_or_command", |row| cell(row.next_step.path.as_ref().or(row.next_step.command.as_ref()))),
+    ];
     match table {
+        Table::Attention => csv_of("attention", &ATTENTION, &attention.look().await?.items),
         Table::Requests => {
             let filter = &RequestFilter::default();
             csv("requests", &REQUESTS, |request| async move { reads.observation_requests(filter, &request).await })

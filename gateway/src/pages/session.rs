@@ -38,6 +38,7 @@ use super::table::Format;
 use super::visit::{Permit, Visit};
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
+use crate::controllers::ControllerWatch;
 use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
@@ -89,6 +90,8 @@ struct SessionPage {
     csrf_token: String,
     idempotency_key: Uuid,
     observe: Permit,
+    /// What keeps a request from being answered now, as far as is known.
+    obstacle: Option<String>,
     /// The definition's name and when the session starts.
     title: String,
     session: SessionRow,
@@ -119,6 +122,7 @@ struct SessionPage {
 
 pub(crate) async fn show(
     State(queries): State<Queries>,
+    State(controllers): State<ControllerWatch>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
@@ -176,6 +180,10 @@ pub(crate) async fn show(
             .without(unreadable_evidence)
             .without(nodes.page.unreadable.clone()),
         title: format!("{} UTC", parts::session_name(&session)),
+        obstacle: match (observable(&session).refusal, &session.worker_id) {
+            (None, Some(worker)) => controllers.obstacle(worker),
+            (Some(_), _) | (_, None) => None,
+        },
         observe: visit.may(Role::Operator).and(observable(&session)),
         verdict_is_old: session
             .port_drift_observed_at

@@ -9,8 +9,12 @@ use projections::freshness::Freshness;
 use projections::{Parked, UnreadableRow};
 
 use super::visit::Visit;
+use crate::attention::AttentionBadge;
 use crate::authentication::Role;
 use crate::problem::Problem;
+
+/// How often a page asks for itself that shows what no event tells.
+const REFRESH_SECONDS: u32 = 15;
 
 /// Rows that cannot be read which a page names one by one.
 const MOST_NAMED: usize = 10;
@@ -76,8 +80,12 @@ pub(crate) struct Shell {
     pub(crate) twin: Option<String>,
     /// Path of the stream that tells when the page is out of date.
     pub(crate) stream: Option<String>,
+    /// Seconds after which the page asks for itself again, as it shows what no event tells.
+    pub(crate) refresh: Option<u32>,
     /// Everything up to here is on the page.
     pub(crate) position: String,
+    /// How many things need somebody, as far as is known.
+    pub(crate) attention: Option<AttentionBadge>,
     /// Read models that are late.
     pub(crate) late: Vec<Freshness>,
     /// What the page shows as it was before an event that could not be applied.
@@ -119,6 +127,8 @@ impl Shell {
             now: visit.now,
             twin: None,
             stream: None,
+            refresh: None,
+            attention: visit.attention,
             position: visit.freshness.position.to_string(),
             late: visit.freshness.late.clone(),
             unreadable: Vec::new(),
@@ -135,6 +145,8 @@ impl Shell {
             now,
             twin: None,
             stream: None,
+            refresh: None,
+            attention: None,
             position: String::new(),
             late: Vec::new(),
             unreadable: Vec::new(),
@@ -154,6 +166,13 @@ impl Shell {
     #[must_use]
     pub(crate) fn live(mut self, stream: impl Into<String>) -> Self {
         self.stream = Some(stream.into());
+        self
+    }
+
+    /// The same, of a page that shows what no event tells: how controllers, the bus and the database stand.
+    #[must_use]
+    pub(crate) fn refreshed(mut self) -> Self {
+        self.refresh = Some(REFRESH_SECONDS);
         self
     }
 

@@ -6,6 +6,7 @@ use http::request::Parts;
 use uuid::Uuid;
 
 use super::freshness::{FreshnessWatch, State};
+use crate::attention::{AttentionBadge, AttentionWatch};
 use crate::authentication::{Principal, Role};
 use crate::caller::principal;
 use crate::problem::Problem;
@@ -25,6 +26,8 @@ pub(crate) struct Visit {
     pub(crate) now: DateTime<Utc>,
     /// How far the read models are.
     pub(crate) freshness: State,
+    /// How many things need somebody, as far as is known.
+    pub(crate) attention: Option<AttentionBadge>,
     /// For the form of this page, if it has one: sent twice it is one command.
     pub(crate) idempotency_key: Uuid,
 }
@@ -76,6 +79,7 @@ where
     S: Send + Sync,
     Queries: FromRef<S>,
     FreshnessWatch: FromRef<S>,
+    AttentionWatch: FromRef<S>,
 {
     type Rejection = Problem;
 
@@ -92,6 +96,7 @@ where
             csrf_token: session.map(|session| session.csrf_token.clone()).unwrap_or_default(),
             now: queries.log().clock().now(),
             freshness: freshness.look().await?,
+            attention: AttentionWatch::from_ref(state).badge(),
             idempotency_key: queries.log().id_generator().uuid(),
             principal,
         })

@@ -17,6 +17,7 @@ use projections::{PageRequest, ReadError, ReadModel};
 use serde::{Deserialize, Serialize};
 
 use self::port_map::{PortFilter, PortMapView, ports_as_csv};
+use super::contact::ContactPanel;
 use super::meter::Meter;
 use super::parts::{self, Badge, CopyId, SessionLink, When};
 use super::pressure::{self, PressurePanel};
@@ -27,6 +28,7 @@ use super::table::Format;
 use super::visit::Visit;
 use super::workers::RESTS_ON;
 use crate::caller::{Caller, Viewing};
+use crate::controllers::ControllerWatch;
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -61,6 +63,7 @@ struct WorkerPage {
     shell: Shell,
     worker: WorkerRow,
     load: Option<WorkerLoad>,
+    contact: ContactPanel,
     pressure: PressurePanel,
     ports: PortMapView,
     /// Of the sessions that hold them.
@@ -79,6 +82,7 @@ struct WorkerPage {
 
 pub(crate) async fn show(
     State(queries): State<Queries>,
+    State(controllers): State<ControllerWatch>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
@@ -113,12 +117,14 @@ pub(crate) async fn show(
         shell: Shell::new(&visit, Section::Workers)
             .twin(format!("/api/workers/{id}"))
             .live("/api/stream")
+            .refreshed()
             .parked(&worker.parked)
             .parked(sessions.items.iter().flat_map(|row| &row.parked))
             .without(held.unreadable)
             .without(sessions.unreadable)
             .without(loads.unreadable)
             .without(spells.unreadable),
+        contact: ContactPanel::new(id.clone(), controllers.contact(&id), controllers.presence(), visit.now),
         pressure: PressurePanel::new(
             id.clone(),
             worker.pressure.clone(),

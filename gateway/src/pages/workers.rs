@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use domain::controller_report::ContactFailure;
 use domain::worker::WorkerPressure;
 use domain::{Amount, Whole, WorkerId};
 use projections::read_models::sessions::WorkerLoad;
@@ -12,14 +13,17 @@ use projections::read_models::workers::{NewestPressure, WorkerRow};
 use projections::{Page, PageRequest, ReadError, ReadModel};
 use serde::{Deserialize, Serialize};
 
+use super::contact;
 use super::meter::Meter;
-use super::parts;
+use super::parts::{self, When};
 use super::pressure;
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
+use crate::controllers::ControllerWatch;
+use crate::controllers::heard::KnownContact;
 use crate::paging::{self, Paging};
 use crate::position::Since;
 use crate::problem::Problem;
@@ -48,6 +52,8 @@ pub(crate) struct WorkersQuery {
 pub(super) struct LoadedWorker {
     pub(super) worker: WorkerRow,
     pub(super) load: WorkerLoad,
+    /// How controllers get on with it.
+    pub(super) contact: Option<KnownContact>,
 }
 
 #[derive(Template)]
@@ -64,6 +70,7 @@ struct WorkersPage {
 
 pub(crate) async fn list(
     State(queries): State<Queries>,
+    State(controllers): State<ControllerWatch>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
@@ -71,17 +78,18 @@ pub(crate) async fn list(
 ) -> Result<Response, Problem> {
     since.reached(&queries, &RESTS_ON).await?;
     if query.format == Some(Format::Csv) {
-        let queries = &queries;
-        return csv("workers", &COLUMNS, |request| async move { loaded(queries, &request).await }).await;
+        let (queries, controllers) = (&queries, &controllers);
+        return csv("workers", &COLUMNS, |request| async move { loaded(queries, controllers, &request).await }).await;
     }
     let request = Paging { limit: query.limit.or(Some(ROWS)), cursor: query.cursor.clone() }.request()?;
-    let found = paging::ListPage::from(loaded(&queries, &request).await?);
+    let found = paging::ListPage::from(loaded(&queries, &controllers, &request).await?);
     let start = WorkersQuery { cursor: None, format: None, ..query.clone() };
     let at = |cursor| address("/workers", &WorkersQuery { cursor: Some(cursor), ..start.clone() });
     page(&WorkersPage {
         shell: Shell::new(&visit, Section::Workers)
             .twin(address("/api/workers", &query))
             .live("/api/stream")
+            .refreshed()
             .without(found.unreadable)
             .parked(found.items.iter().flat_map(|row| &row.worker.parked)),
         first: address("/workers", &start),
@@ -93,7 +101,11 @@ pub(crate) async fn list(
     })
 }
 
-async fn loaded(queries: &Queries, request: &PageRequest) -> Result<Page<LoadedWorker>, ReadError> {
+async fn loaded(
+    queries: &Queries,
+    controllers: &ControllerWatch,
+    request: &PageRequest,
+) -> Result<Page<LoadedWorker>, ReadError> {
     let workers = queries.workers(request).await?;
     let ids: Vec<WorkerId> = workers.items.iter().map(|worker| worker.id.clone()).collect();
     let loads = queries.worker_load(&ids).await?;
@@ -102,13 +114,16 @@ async fn loaded(queries: &Queries, request: &PageRequest) -> Result<Page<LoadedW
     let mut loads: HashMap<WorkerId, WorkerLoad> =
         loads.items.into_iter().map(|load| (load.worker_id.clone(), load)).collect();
     // One whose load cannot be read is among those that are missing.
-    let with_load = |worker: WorkerRow| Some(LoadedWorker { load: loads.remove(&worker.id)?, worker });
+    let with_load = |worker: WorkerRow| {
+        let contact = controllers.contact(&worker.id);
+        Some(LoadedWorker { load: loads.remove(&worker.id)?, contact, worker })
+    };
     let items = workers.items.into_iter().filter_map(with_load).collect();
     Ok(Page { items, next: workers.next, unreadable })
 }
 
 /// The columns of the list as CSV. Amounts carry their unit; what is unknown is empty.
-const COLUMNS: [Column<LoadedWorker>; 32] = [
+const COLUMNS: [Column<LoadedWorker>; 37] = [
     ("worker_id", |row| row.worker.id.to_string()),
     ("name", |row| row.worker.profile.name.clone()),
     ("address", |row| String::from(row.worker.profile.address.clone())),
@@ -141,7 +156,18 @@ const COLUMNS: [Column<LoadedWorker>; 32] = [
     ("running_nodes", |row| reading(row, |reading| reading.running_nodes.map(Whole::get))),
     ("pressure_since", |row| cell(row.worker.pressure.as_ref().map(|newest| time(&newest.since)).as_ref())),
     ("pressure_observed_at", |row| cell(row.worker.pressure.as_ref().map(|newest| time(&newest.observed_at)).as_ref())),
+    ("contact", |row| row.contact.as_ref().map_or("unknown", |known| known.state.as_str()).to_owned()),
+    ("last_answer_at", |row| {
+        cell(row.contact.as_ref().and_then(|known| known.last_answer_at).as_ref().map(time).as_ref())
+    }),
+    ("last_error", |row| cell(last_error(row).map(|error| &error.words))),
+    ("last_error_at", |row| cell(last_error(row).map(|error| time(&error.at)).as_ref())),
+    ("contact_told_at", |row| cell(row.contact.as_ref().map(|known| time(&known.told_at)).as_ref())),
 ];
+
+fn last_error(row: &LoadedWorker) -> Option<&ContactFailure> {
+    row.contact.as_ref()?.last_error.as_ref()
+}
 
 fn shortages(pressure: Option<&NewestPressure>) -> String {
     let names = pressure.into_iter().flat_map(|newest| &newest.short_of).map(|shortage| shortage.name());

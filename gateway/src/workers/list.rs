@@ -7,6 +7,7 @@ use projections::ReadModel;
 use projections::read_models::workers::WorkerRow;
 
 use crate::caller::{Caller, Internal, Viewing};
+use crate::controllers::{ControllerWatch, WorkerWithContact};
 use crate::paging::{ListPage, Paging};
 use crate::position::Since;
 use crate::problem::Problem;
@@ -15,11 +16,14 @@ use crate::query::Query;
 
 pub(crate) async fn list(
     State(queries): State<Queries>,
+    State(controllers): State<ControllerWatch>,
     _: Caller<Viewing>,
     since: Since,
     Query(paging): Query<Paging>,
-) -> Result<Json<ListPage<WorkerRow>>, Problem> {
-    page(&queries, since, paging).await
+) -> Result<Json<ListPage<WorkerWithContact>>, Problem> {
+    let Json(ListPage { items, next_cursor, unreadable }) = page(&queries, since, paging).await?;
+    let items = items.into_iter().map(|worker| controllers.with_contact(worker)).collect();
+    Ok(Json(ListPage { items, next_cursor, unreadable }))
 }
 
 pub(crate) async fn list_internally(

@@ -5,10 +5,10 @@ use axum::extract::State;
 use domain::WorkerId;
 use domain::worker::Worker;
 use projections::ReadModel;
-use projections::read_models::workers::WorkerRow;
 
 use crate::answer::Found;
 use crate::caller::{Caller, Viewing};
+use crate::controllers::{ControllerWatch, WorkerWithContact};
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -16,15 +16,16 @@ use crate::queries::Queries;
 
 pub(crate) async fn show(
     State(queries): State<Queries>,
+    State(controllers): State<ControllerWatch>,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<WorkerId>,
-) -> Result<Found<WorkerRow>, Problem> {
+) -> Result<Found<WorkerWithContact>, Problem> {
     since.reached(&queries, &[ReadModel::Workers]).await?;
     let ask = || queries.worker(&id);
     let row = queries.row::<Worker, _, _>(ReadModel::Workers, ("worker", id.as_str()), ask).await?;
     let etag = row.etag.clone();
-    Ok(Found::new(row).at_etag(&etag))
+    Ok(Found::new(controllers.with_contact(row)).at_etag(&etag))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails, fails the test")]
 
 mod advice;
+mod attention;
 mod bad_input;
 mod bodies;
 mod connections;

@@ -1,13 +1,13 @@
 //! The log and what hangs on it, as the database has it.
 
 use std::path::Path;
-use std::time::Duration;
 
 use app::dead_letters::DeadLetterKind;
 use app::log::RestoreState;
 use app::watcher::WatchedSession;
 use bus::clock::Clock;
 use chrono::{DateTime, TimeDelta, Utc};
+use gateway::judgement::{self, HEARD_WITHIN, RelayTrouble, TOLERATED_LAG, VerificationTrouble};
 use indicatif::BinaryBytes;
 use projections::freshness::MOST_COUNTED;
 use projections::page::PageRequest;
@@ -18,14 +18,8 @@ use super::room::{Room, fullness};
 use super::{clock, webhooks, within};
 use crate::roles::Store;
 
-/// Oldest event that may wait to be published or shown before that is worth a line.
-const TOLERATED_LAG: Duration = Duration::from_secs(60);
 /// A transaction may have an id for this long before it is named.
 const TOLERATED_TRANSACTION: f64 = 5.0;
-/// A verification may be this old.
-const VERIFIED_WITHIN: TimeDelta = TimeDelta::days(7);
-/// A controller tells of each worker at least every hour.
-const HEARD_WITHIN: TimeDelta = TimeDelta::minutes(75);
 /// Most that are named of one kind.
 const MOST_NAMED: usize = 5;
 
@@ -353,19 +347,24 @@ async fn relay(store: &Store) -> anyhow::Result<Vec<Check>> {
     let holder = if leads { relay.holder.as_deref().unwrap_or("somebody") } else { "nobody" };
     let found =
         format!("{behind} events behind the log, for {} s; held by {holder}; {} losses", age.as_secs(), relay.losses);
-    Ok(vec![if let Some(hindrance) = relay.hindrance {
-        let since = moment(relay.hindered_since);
-        Check::error(
-            "relay",
-            format!("nothing can be published since {since}: {hindrance}; {found}"),
-            "make room on the bus: nats stream report",
-        )
-    } else if !leads {
-        Check::error("relay", format!("no relay runs; {found}"), "lablet relay (or lablet up)")
-    } else if age > TOLERATED_LAG {
-        Check::warning("relay", found, "see its log: journalctl -u lablet-relay, or docker compose logs relay")
-    } else {
-        Check::ok("relay", found)
+    let trouble = judgement::relay(relay.hindrance.is_some(), relay.leased_until, age, log.clock().now());
+    Ok(vec![match trouble {
+        Some(RelayTrouble::Hindered) => {
+            let since = moment(relay.hindered_since);
+            let hindrance = relay.hindrance.unwrap_or_default();
+            Check::error(
+                "relay",
+                format!("nothing can be published since {since}: {hindrance}; {found}"),
+                "make room on the bus: nats stream report",
+            )
+        }
+        Some(RelayTrouble::Absent) => {
+            Check::error("relay", format!("no relay runs; {found}"), "lablet relay (or lablet up)")
+        }
+        Some(RelayTrouble::Late) => {
+            Check::warning("relay", found, "see its log: journalctl -u lablet-relay, or docker compose logs relay")
+        }
+        None => Check::ok("relay", found),
     }])
 }
 
@@ -432,26 +431,21 @@ async fn last_verify(store: &Store) -> anyhow::Result<Vec<Check>> {
     const NAME: &str = "last verify";
     let now = store.log().clock().now();
     let first = store.log().age_after(app::log::Position::START).await?.unwrap_or_default();
-    Ok(vec![match store.projections().last_verification().await? {
-        None if first > VERIFIED_WITHIN.to_std().unwrap_or_default() => {
+    let last = store.projections().last_verification().await?;
+    let found = last.as_ref().map(|last| {
+        let verdict = if last.held { "held" } else { "something differed" };
+        format!("{} by {}: {verdict}", moment(Some(last.verified_at)), last.verified_by)
+    });
+    Ok(vec![match (judgement::verification(last.as_ref(), first, now), found) {
+        (Some(VerificationTrouble::Differs), found) => {
+            Check::error(NAME, found.unwrap_or_default(), "lablet verify, and what it names")
+        }
+        (Some(VerificationTrouble::Old), found) => Check::warning(NAME, found.unwrap_or_default(), "lablet verify"),
+        (Some(VerificationTrouble::Never), _) => {
             Check::warning(NAME, format!("never, in {} days", first.as_secs() / 86_400), "lablet verify")
         }
-        None => Check::ok(NAME, "never; the log is younger than a week"),
-        Some(last) => {
-            let found = format!(
-                "{} by {}: {}",
-                moment(Some(last.verified_at)),
-                last.verified_by,
-                if last.held { "held" } else { "something differed" }
-            );
-            if !last.held {
-                Check::error(NAME, found, "lablet verify, and what it names")
-            } else if now - last.verified_at > VERIFIED_WITHIN {
-                Check::warning(NAME, found, "lablet verify")
-            } else {
-                Check::ok(NAME, found)
-            }
-        }
+        (None, Some(found)) => Check::ok(NAME, found),
+        (None, None) => Check::ok(NAME, "never; the log is younger than a week"),
     }])
 }
 

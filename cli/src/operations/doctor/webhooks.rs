@@ -1,14 +1,10 @@
 //! Targets of webhooks, as the database has them.
 
-use std::time::Duration;
-
-use app::webhook_targets::{TargetState, TargetStatus, WebhookTargets};
+use app::webhook_targets::{TargetStatus, WebhookTargets};
+use gateway::judgement::{self, TargetTrouble};
 
 use super::check::Check;
 use crate::roles::Store;
-
-/// Oldest event that may wait for a target that takes what it is sent.
-const TOLERATED_LAG: Duration = Duration::from_secs(120);
 
 /// Whether every configured target gets what it wants; nothing where there is none.
 pub(super) async fn look(store: &Store) -> anyhow::Result<Vec<Check>> {
@@ -29,34 +25,34 @@ pub(super) async fn look(store: &Store) -> anyhow::Result<Vec<Check>> {
 fn trouble(target: &TargetStatus) -> Option<Check> {
     let name = &target.name;
     let said = target.last_answer.as_deref().unwrap_or("nothing");
-    match target.state {
-        TargetState::Gone => Some(Check::error(
+    Some(match judgement::target(target)? {
+        TargetTrouble::Gone => Check::error(
             "webhooks",
             format!("{name} answered that it is gone (410): nothing is delivered to it"),
             format!("lablet webhooks resume {name}, or take it out of LABLET_WEBHOOKS"),
-        )),
-        TargetState::Paused => Some(Check::warning(
+        ),
+        TargetTrouble::Paused => Check::warning(
             "webhooks",
             format!("{name} is paused: {}", target.state_reason.as_deref().unwrap_or("nobody said why")),
             format!("lablet webhooks resume {name}"),
-        )),
-        TargetState::Active if target.failing_event.is_some() => Some(Check::error(
+        ),
+        TargetTrouble::Failing => Check::error(
             "webhooks",
             format!("{name} did not take an event, tried {} times; its last answer: {said}", target.failed_attempts),
             format!("lablet webhooks test {name}"),
-        )),
-        TargetState::Active if target.lag_seconds > TOLERATED_LAG.as_secs_f64() => Some(Check::error(
+        ),
+        TargetTrouble::Late => Check::error(
             "webhooks",
             format!("{name} is {:.0} s behind the log, and nothing fails", target.lag_seconds),
             "lablet deliver (or lablet up with LABLET_WEBHOOKS)",
-        )),
-        TargetState::Active => None,
-    }
+        ),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use app::log::Position;
+    use app::webhook_targets::TargetState;
     use chrono::DateTime;
 
     use super::super::check::Severity;

@@ -1,25 +1,20 @@
 //! What the cards of operations say of the bus, the database and the last comparison, in words.
 
 use app::watcher::{EndedSession, WatchedSession, WatcherState};
-use app::webhook_targets::{TargetState, TargetStatus};
+use app::webhook_targets::TargetStatus;
 use bus::ConsumerState;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use projections::freshness::{Freshness, MOST_COUNTED};
 use projections::verifications::Verification;
 
+use crate::judgement::{self, TargetTrouble};
 use crate::operations::consumers::StreamConsumers;
 use crate::operations::{Operations, Relay};
 use crate::pages::parts::{Badge, Tone, counted, number};
 use crate::pages::table::{Column, cell, time};
 
-/// A visibility lag above this holds up everybody who reads the log.
-const LONGEST_LAG: f64 = 5.0;
-
-/// An event may take so many seconds to a target of webhooks before that is late.
-const TOLERATED_DELIVERY_LAG: f64 = 10.0;
-
-/// A comparison that is older than this says little about today.
-const OLD: TimeDelta = TimeDelta::days(7);
+/// An event that takes no longer than so many seconds to a target of webhooks is on its way.
+const USUAL_DELIVERY: f64 = 10.0;
 
 /// A consumer of a stream; none where they are not known.
 pub(super) struct ConsumerRow {
@@ -91,16 +86,17 @@ pub(super) fn webhook(target: &TargetStatus) -> Badge {
     if !target.configured {
         return Badge::new(Tone::Calm, "…", "not configured any more");
     }
-    match (target.state, target.failing_event, target.lag_seconds) {
-        (TargetState::Paused, ..) => Badge::new(Tone::Warn, "◷", reason("paused")),
-        (TargetState::Gone, ..) => Badge::new(Tone::Bad, "✕", reason("stopped")),
-        (TargetState::Active, Some(_), _) => {
+    match judgement::target(target) {
+        Some(TargetTrouble::Paused) => Badge::new(Tone::Warn, "◷", reason("paused")),
+        Some(TargetTrouble::Gone) => Badge::new(Tone::Bad, "✕", reason("stopped")),
+        Some(TargetTrouble::Failing) => {
             Badge::new(Tone::Bad, "!", format!("fails, tried {}", times(&target.failed_attempts)))
         }
-        (TargetState::Active, None, lag) if lag > TOLERATED_DELIVERY_LAG => {
-            Badge::new(Tone::Warn, "◷", format!("{lag:.0} s behind"))
+        Some(TargetTrouble::Late) => Badge::new(Tone::Bad, "◷", format!("{:.0} s behind", target.lag_seconds)),
+        None if target.lag_seconds > USUAL_DELIVERY => {
+            Badge::new(Tone::Calm, "…", format!("{:.0} s behind", target.lag_seconds))
         }
-        (TargetState::Active, None, _) => Badge::new(Tone::Good, "✓", "up to date"),
+        None => Badge::new(Tone::Good, "✓", "up to date"),
     }
 }
 
@@ -166,7 +162,7 @@ pub(super) fn visibility_lag(operations: &Operations) -> Badge {
     if events == 0 {
         return Badge::new(Tone::Good, "✓", "none");
     }
-    let tone = if seconds > LONGEST_LAG { Tone::Bad } else { Tone::Calm };
+    let tone = if seconds > app::log::TOLERATED_LAG.as_secs_f64() { Tone::Bad } else { Tone::Calm };
     let words = format!("{}, the oldest for {} s, wait for an open transaction", many(&events), number(&seconds));
     Badge::new(tone, "◷", words)
 }
@@ -209,7 +205,7 @@ pub(super) fn verdict(verification: &Verification) -> Badge {
 
 /// Whether the last comparison is too old to say much.
 pub(super) fn is_old(verification: &Verification, now: &DateTime<Utc>) -> bool {
-    *now - verification.verified_at > OLD
+    *now - verification.verified_at > judgement::VERIFIED_WITHIN
 }
 
 /// What was compared, and where it differs.
@@ -269,6 +265,7 @@ fn many(events: &u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
     use serde_json::json;
 
     use super::*;
