@@ -22,6 +22,7 @@ use crate::own_past::PastScore;
 use crate::persistence::Recent;
 use crate::ratios::LogDemand;
 use crate::scores::{Bucket, Score, Scores};
+use crate::sizing::SizingFacts;
 use crate::topology::{AssumedKind, NodeKind, ResolvedTopology, Topology};
 use domain::advice_policy::{Policy, Promise};
 use domain::resource::Resource;
@@ -182,6 +183,15 @@ impl Fleet {
     ) -> Option<Estimate> {
         let Wanted { promise, half_life_days } = wanted.into();
         self.view(definition, resource).with_basis(topology, half_life_days, |basis| basis.estimate(promise))
+    }
+
+    /// What is known of the sessions of a definition, and of those that had this topology.
+    pub fn sizing_facts(&self, definition: &DefinitionId, topology: &Topology, resource: Resource) -> SizingFacts {
+        let view = self.view(definition, resource);
+        SizingFacts {
+            ended_sessions: view.definition.ended,
+            largest_use: view.with_basis(topology, None, |basis| basis.largest),
+        }
     }
 
     /// The amount that keeps a promise for a lab of this topology, of whose definition nothing is known.

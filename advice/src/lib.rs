@@ -10,8 +10,8 @@
 //! [`estimate`] holds each of these steps. A [`fleet`] takes up one session after the other.
 //!
 //! A [`requirement`] is what a definition can state of it, within a [`Policy`](domain::advice_policy::Policy); a [`recommendation`] is the answer with its
-//! reasons. A [`back_test`] tries a size on the past, an [`advice_score`] says whether advice held, and a [`mixture`] in what
-//! the evidence differs. The [`rules`] of other recommenders stand beside it.
+//! reasons. A [`back_test`] tries a size on the past, an [`advice_score`] says whether advice held, a [`sizing`] whether a
+//! size fits, and a [`mixture`] in what the evidence differs. The [`rules`] of other recommenders stand beside it.
 
 pub mod advice_score;
 pub mod back_test;
@@ -40,5 +40,6 @@ pub mod requirement;
 pub mod rules;
 pub mod savings;
 pub mod scores;
+pub mod sizing;
 mod student;
 pub mod topology;

@@ -12,6 +12,7 @@ use crate::estimate::Estimate;
 use crate::left_out::LeftOut;
 use crate::mixture::Mixture;
 use crate::requirement::{Bound, Requirement};
+use crate::sizing::{RecommendedSize, Sizing, SizingFacts, compared};
 use crate::topology::{AssumedKind, NodeKind, ResolvedTopology};
 use domain::advice_policy::Policy;
 use domain::resource::Resource;
@@ -168,6 +169,9 @@ pub struct Recommendation {
     pub finding: Option<Finding>,
     /// Each resource.
     pub resources: ByResource<ResourceRecommendation>,
+    /// Whether what is configured is too small, fits or is too large; null: there is no definition.
+    #[serde(default)]
+    pub sizing: Option<ByResource<Sizing>>,
     /// The topology that it is for.
     pub topology: AskedTopology,
     /// In what the evidence differs.
@@ -272,6 +276,12 @@ impl ResourceRecommendation {
 }
 
 impl ResourceRecommendation {
+    /// Whether what is configured is too small, fits or is too large.
+    pub fn sizing(&self, resource: Resource, facts: SizingFacts, policy: &Policy) -> Sizing {
+        let Self { configured, requirement, finding, sessions, .. } = *self;
+        Sizing::new(resource, RecommendedSize { configured, requirement, finding, sessions }, facts, policy)
+    }
+
     /// Whether it covers what is needed while booting.
     pub fn includes_boot(&self) -> bool {
         self.reasons.iter().any(|reason| reason.code == ReasonCode::BootIncluded)
@@ -313,20 +323,16 @@ fn finding(
     if estimate.prediction.sessions < u64::from(policy.minimum_sessions) {
         return Some(Finding::InsufficientEvidence);
     }
-    let change = f64::from(requirement.value.abs_diff(configured));
-    if change == 0.0 {
-        return Some(Finding::RightSized);
-    }
-    if change < policy.minimum_change.get() * f64::from(configured) {
+    let found = compared(configured, requirement.value, policy);
+    if found == Finding::RightSized && requirement.value != configured {
         let text = format!(
             "{} {} instead of {configured} would be less than the smallest change that the policy proposes.",
             requirement.value,
             resource.unit_name()
         );
         reasons.push(Reason { code: ReasonCode::SmallChange, text });
-        return Some(Finding::RightSized);
     }
-    Some(if requirement.value > configured { Finding::UnderProvisioned } else { Finding::OverProvisioned })
+    Some(found)
 }
 
 fn reasons(resource: Resource, explanation: &Explanation, facts: &ResourceFacts, policy: &Policy) -> Vec<Reason> {

@@ -8,3 +8,4 @@ pub(crate) mod revise;
 pub(crate) mod revisions;
 pub(crate) mod shape;
 pub(crate) mod show;
+pub(crate) mod sizing_gaps;

@@ -27,8 +27,10 @@ pub(crate) mod session;
 pub(crate) mod sessions;
 pub(crate) mod shell;
 pub(crate) mod short_position;
+pub(crate) mod sizing;
 pub(crate) mod table;
 pub(crate) mod usage_bars;
+pub(crate) mod verdict;
 pub(crate) mod visit;
 pub(crate) mod worker;
 pub(crate) mod workers;
@@ -77,6 +79,7 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route("/operations/sign-ins", get(operations::sign_ins::list))
         .route("/operations/sign-ins/{id}/end", post(operations::sign_ins::end))
         .route("/search", get(search::show))
+        .route("/sizing", get(sizing::show))
         .route("/sessions", get(sessions::list))
         .route("/sessions/{id}", get(session::show))
         .route("/sessions/{id}/nodes/{node_id}", get(session::show_node))

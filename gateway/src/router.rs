@@ -134,7 +134,7 @@ fn sessions() -> ApiRouter<GatewayState> {
 }
 
 fn definitions_and_workers() -> ApiRouter<GatewayState> {
-    use lablet_definitions::{create, deviations, list, observations, revise, revisions, show};
+    use lablet_definitions::{create, deviations, list, observations, revise, revisions, show, sizing_gaps};
     use workers::{
         change, list as list_workers, load, port_map, pressure, record_pressure, register, shortage,
         show as show_worker,
@@ -154,6 +154,7 @@ fn definitions_and_workers() -> ApiRouter<GatewayState> {
             get_with(observations::observations, observations::describe),
         )
         .api_route("/api/definition-deviations", get_with(deviations::deviations, deviations::describe))
+        .api_route("/api/sizing-gaps", get_with(sizing_gaps::list, sizing_gaps::describe))
         .api_route(
             "/api/workers",
             get_with(list_workers::list, list_workers::describe).post_with(register::register, register::describe),

@@ -76,6 +76,8 @@ pub(crate) enum DefinitionCommand {
         #[command(flatten)]
         since: Since,
     },
+    /// Sizes that are too small or too large, by what that costs.
+    SizingGaps(SizingGapArguments),
     /// How large a definition must be to keep its promise.
     Recommend(AdviceArguments),
     /// How a recommendation came about, with the readings that set it.
@@ -107,6 +109,76 @@ struct DefinitionFilters {
     /// In this order; newest first unless stated.
     #[arg(long, value_enum)]
     sort: Option<DefinitionOrder>,
+}
+
+/// Which sizes, in which order.
+#[derive(Debug, Args)]
+pub(crate) struct SizingGapArguments {
+    #[command(flatten)]
+    filters: SizingGapFilters,
+    #[command(flatten)]
+    since: Since,
+}
+
+#[derive(Debug, Args, Serialize)]
+struct SizingGapFilters {
+    /// With this verdict; those that are too small or too large unless stated.
+    #[arg(long, value_enum)]
+    verdict: Option<SizeVerdict>,
+    /// Of this resource.
+    #[arg(long, value_enum)]
+    resource: Option<GapResource>,
+    /// Of definitions whose id, name, version or description contains this, in whatever case.
+    #[arg(long)]
+    text: Option<String>,
+    /// In this order, what is too small first.
+    #[arg(long, value_enum)]
+    sort: Option<GapOrder>,
+    /// Most gaps, 1 to 200.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+    limit: u32,
+}
+
+/// How a size compares with what sessions used.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+enum SizeVerdict {
+    /// Sessions use more than is configured, or soon will.
+    TooSmall,
+    /// More is configured than sessions use.
+    TooLarge,
+    /// It is what sessions use, or near enough.
+    Fits,
+    /// What sessions use is unknown.
+    Unknown,
+}
+
+/// A resource that a definition states.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+enum GapResource {
+    /// CPU, in cores.
+    CpuCores,
+    /// Memory, in MB.
+    MemoryMb,
+    /// Disk, in MB.
+    StorageMb,
+}
+
+/// The order of sizing gaps.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum GapOrder {
+    /// The costliest first.
+    Cost,
+    /// CPU, memory, storage.
+    Resource,
+    /// The one with most sessions first.
+    Sessions,
+    /// By the definition's name.
+    Name,
 }
 
 /// The order of a list of definitions.
@@ -164,6 +236,9 @@ pub(super) async fn run(client: &Client, command: DefinitionCommand) -> anyhow::
             let asked = Parameters::new(&since)?.and(&[("limit", limit)])?;
             client.items(DEVIATION_COLUMNS, "/api/definition-deviations", &asked).await
         }
+        DefinitionCommand::SizingGaps(SizingGapArguments { filters, since }) => {
+            client.items(GAP_COLUMNS, "/api/sizing-gaps", &Parameters::new(&since)?.and(&filters)?).await
+        }
         DefinitionCommand::Recommend(arguments) => advice::recommend(client, arguments).await,
         DefinitionCommand::Explain(arguments) => advice::explain(client, arguments).await,
         DefinitionCommand::BackTest(arguments) => advice::back_test(client, arguments).await,
@@ -204,6 +279,7 @@ pub(super) const COLUMNS: &[Column] = &[
     column("CORES", "/resource_requirements/cpu_cores"),
     column("MEMORY GB", "/resource_requirements/memory_gb"),
     column("STORAGE GB", "/resource_requirements/storage_gb"),
+    column("VERDICT", "/verdict"),
     column("OBSERVATIONS", "/observations/observation_count"),
     column("DRIFTED SESSIONS", "/observations/drift_sessions"),
     wide_column("NODES", "/node_count"),
@@ -248,17 +324,35 @@ pub(super) const EVIDENCE_COLUMNS: &[Column] = &[
     wide_column("WORKER SHORT", "/worker_short"),
     wide_column("EVENT ID", "/ended_event_id"),
 ];
+pub(super) const GAP_COLUMNS: &[Column] = &[
+    column("DEFINITION", "/definition_name"),
+    column("RESOURCE", "/resource"),
+    column("VERDICT", "/sizing/verdict"),
+    column("CONFIGURED", "/sizing/configured"),
+    column("ENOUGH", "/sizing/sufficient"),
+    column("LARGEST USE", "/largest_use/value"),
+    column("SESSIONS A WEEK", "/sessions_a_week"),
+    column("GAP A WEEK", "/weekly_gap"),
+    column("SHARE", "/share"),
+    wide_column("ID", "/definition_id"),
+    wide_column("REVISION", "/revision"),
+    wide_column("DIFFERENCE", "/sizing/difference"),
+    wide_column("BASIS", "/sizing/basis"),
+    wide_column("UNKNOWN BECAUSE", "/sizing/unknown_because"),
+    wide_column("KNOWN SESSIONS", "/sizing/known_sessions"),
+    wide_column("EVENT ID", "/largest_use/event_id"),
+];
 pub(super) const DEVIATION_COLUMNS: &[Column] = &[
     column("DEFINITION", "/definition_id"),
     column("RESOURCE", "/resource"),
     column("RATIO", "/ratio"),
     column("SESSIONS", "/sessions"),
     column("CORES", "/cpu_cores/configured"),
-    column("CORES NEEDED", "/cpu_cores/needed"),
+    column("CORES NOMINAL", "/cpu_cores/needed"),
     column("MEMORY GB", "/memory_gb/configured"),
-    column("MEMORY GB NEEDED", "/memory_gb/needed"),
+    column("MEMORY GB NOMINAL", "/memory_gb/needed"),
     column("STORAGE GB", "/storage_gb/configured"),
-    column("STORAGE GB NEEDED", "/storage_gb/needed"),
+    column("STORAGE GB MEASURED", "/storage_gb/needed"),
     wide_column("NAME", "/name"),
     wide_column("REVISION", "/revision"),
 ];

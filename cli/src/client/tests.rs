@@ -18,6 +18,7 @@ const READS: &[(&str, &str, &[Column])] = &[
     ("definition observations", "/api/lablet-definitions/{id}/resource-observations", &[]),
     ("definition evidence", "/api/lablet-definitions/{id}/evidence", definition::EVIDENCE_COLUMNS),
     ("definition deviations", "/api/definition-deviations", definition::DEVIATION_COLUMNS),
+    ("definition sizing-gaps", "/api/sizing-gaps", definition::GAP_COLUMNS),
     ("definition recommend", "/api/lablet-definitions/{id}/recommendation", &[]),
     ("definition explain", "/api/lablet-definitions/{id}/recommendation/explanation", &[]),
     ("definition back-test", "/api/lablet-definitions/{id}/back-test", &[]),

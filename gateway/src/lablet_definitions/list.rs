@@ -46,7 +46,7 @@ pub(crate) async fn list(
     let filter =
         DefinitionFilter { text, observed: query.observed, drift: query.drift, sort: query.sort.unwrap_or_default() };
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
-    since.reached(&queries, &[ReadModel::Definitions]).await?;
+    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
     Ok(Json(queries.definitions(&filter, &request).await?.into()))
 }
 

@@ -20,7 +20,7 @@ pub(crate) async fn show(
     since: Since,
     Id(id): Id<DefinitionId>,
 ) -> Result<Found<DefinitionRow>, Problem> {
-    since.reached(&queries, &[ReadModel::Definitions]).await?;
+    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
     let row = row(&queries, &id).await?;
     let etag = row.etag.clone();
     // One that is parked has no version that a change could rest on.

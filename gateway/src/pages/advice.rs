@@ -99,6 +99,7 @@ pub(crate) mod tests {
                 memory_mb: memory,
                 storage_mb: nothing(Resource::StorageMb),
             },
+            sizing: None,
             topology: AskedTopology {
                 source: TopologySource::Unknown,
                 nodes: Vec::new(),

@@ -13,12 +13,14 @@ pub(crate) mod suggestion;
 
 use std::collections::BTreeMap;
 
+use advice::recommendation::Recommendation;
+use advice::sizing::{SizeVerdict, Sizing, verdict_of_definition};
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::TimeDelta;
 use domain::advice_policy::Promise;
-use domain::demand::Demand;
+use domain::demand::{ByResource, Demand};
 use domain::lablet_definition::ProposalStatus;
 use domain::{DefinitionId, Invalid, SessionId};
 use projections::read_models::advice::proposals::{ProposalFilter, ProposalRow};
@@ -32,7 +34,7 @@ use uuid::Uuid;
 use self::change::{beginning, changes};
 use self::draft::Draft;
 use self::observed::{Observed, SourcedNumber, UsedAmount};
-use self::suggestion::Source;
+use self::suggestion::{Source, Suggestions};
 use super::advice::evidence::excluded_sessions;
 use super::advice::proposal::ProposalCard;
 use super::advice::section::AdviceSection;
@@ -41,6 +43,7 @@ use super::parts::{self, Badge, CopyId, NamedLink, SessionLink, When};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, csv_without, time};
+use super::verdict;
 use super::visit::{Permit, Visit};
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
@@ -117,6 +120,8 @@ pub(crate) struct Basis {
     pub(crate) observed: DefinitionObservations,
     /// What these are called.
     pub(crate) titles: SessionTitles,
+    /// What is recommended by the policy; `None`: it cannot be read, or advice does not know the definition yet.
+    pub(crate) recommended: Option<Recommendation>,
     /// Sessions that are no evidence, with who says so and why.
     pub(crate) excluded: BTreeMap<SessionId, String>,
     /// Rows of these that cannot be read.
@@ -134,8 +139,17 @@ impl Basis {
         let titles = queries
             .session_titles(observed.sessions.iter().map(|session| session.session_id.clone()).collect())
             .await?;
-        let (excluded, unreadable) = readable(excluded_sessions(queries, id).await.map(Some))?;
-        Ok(Self { now, observed, titles, excluded: excluded.unwrap_or_default(), unreadable })
+        let (excluded, mut unreadable) = readable(excluded_sessions(queries, id).await.map(Some))?;
+        let (recommended, without) = readable(queries.recommendation(id, None, None).await)?;
+        unreadable.extend(without);
+        Ok(Self { now, observed, titles, recommended, excluded: excluded.unwrap_or_default(), unreadable })
+    }
+}
+
+impl Basis {
+    /// What this source makes of it.
+    pub(crate) fn suggestions(&self, source: Source) -> Suggestions {
+        Suggestions::new(source, &self.now.resource_requirements, &self.observed, self.recommended.as_ref())
     }
 }
 
@@ -190,6 +204,8 @@ struct DefinitionPage {
     proposals: Vec<ProposalCard>,
     /// What is recommended; `None`: it cannot be read.
     advice: Option<AdviceSection>,
+    /// Whether its sizes fit, by the policy; `None`: it cannot be read.
+    sizing: Option<ByResource<Sizing>>,
     /// Sessions that do not count, with who says so and why.
     excluded: BTreeMap<SessionId, String>,
     /// How many sessions were asked for.
@@ -226,7 +242,7 @@ pub(crate) async fn show(
     since
         .reached(&queries, &[ReadModel::Definitions, ReadModel::Observations, ReadModel::Demands, ReadModel::Advice])
         .await?;
-    let Basis { now, observed, titles, excluded, unreadable } = Basis::read(&queries, &id, window).await?;
+    let Basis { now, observed, titles, recommended, excluded, unreadable } = Basis::read(&queries, &id, window).await?;
     if query.format == Some(Format::Csv) {
         return match query.table.unwrap_or(Table::Sessions) {
             Table::Sessions => {
@@ -251,11 +267,11 @@ pub(crate) async fn show(
     let shown = (observed.sessions.len() - passed).min(ROWS);
     let as_csv =
         |table| address(&path, &DefinitionQuery { table: Some(table), format: Some(Format::Csv), ..at_rest.clone() });
-    let apply = apply(&visit, &now, window, &observed);
+    let apply = apply(&visit, &now, window, &observed, recommended.as_ref());
     // What is recommended is one part of the page: where it cannot be read the others are shown.
     let hidden = query.sessions.map(|sessions| ("sessions", sessions.to_string())).into_iter().collect();
     let (advice, without_advice) =
-        readable(AdviceSection::read(&queries, visit.now, &id, query.promise, hidden).await)?;
+        readable(AdviceSection::read(&queries, visit.now, &id, query.promise, recommended.as_ref(), hidden).await)?;
     let (proposals, without_proposals) = readable(current_proposals(&queries, &visit, &id).await.map(Some))?;
     page(&DefinitionPage {
         shell: Shell::new(&visit, Section::Definitions)
@@ -270,6 +286,7 @@ pub(crate) async fn show(
             .without(unreadable),
         proposals: proposals.unwrap_or_default(),
         advice,
+        sizing: recommended.and_then(|recommended| recommended.sizing),
         excluded,
         visitor: visit.principal.to_string(),
         choices: CHOICES
@@ -333,7 +350,13 @@ fn readable<T>(found: Result<Option<T>, ReadError>) -> Result<(Option<T>, Vec<Un
 }
 
 /// The buttons. Where nothing is known, nothing can be applied.
-fn apply(visit: &Visit, now: &DefinitionRow, window: u32, observed: &DefinitionObservations) -> Vec<Apply> {
+fn apply(
+    visit: &Visit,
+    now: &DefinitionRow,
+    window: u32,
+    observed: &DefinitionObservations,
+    recommended: Option<&Recommendation>,
+) -> Vec<Apply> {
     let all = &observed.aggregate;
     let nothing = all.cpu_cores.max.is_none() && all.memory_mb.max.is_none() && all.storage_mb.max.is_none();
     let known = || {
@@ -343,12 +366,27 @@ fn apply(visit: &Visit, now: &DefinitionRow, window: u32, observed: &DefinitionO
             Permit::granted()
         }
     };
-    [Source::Max, Source::Latest, Source::Custom]
+    let off = || match recommended.and_then(|recommended| recommended.sizing.as_ref()).map(verdict_of_definition) {
+        Some(SizeVerdict::TooSmall | SizeVerdict::TooLarge) => Permit::granted(),
+        Some(SizeVerdict::Fits) => Permit::refused("The size fits, so there is nothing to apply."),
+        Some(SizeVerdict::Unknown) | None => {
+            Permit::refused("What the sessions use is unknown, so no size is recommended.")
+        }
+    };
+    [Source::Recommended, Source::Max, Source::Latest, Source::Custom]
         .into_iter()
         .map(|source| Apply {
             title: source.title(),
-            path: Draft::new(source, window).edit_address(&now.id),
-            permit: if source == Source::Custom { may_revise(visit, now) } else { may_revise(visit, now).and(known()) },
+            // The recommended size goes to its review: every number of it has its reason.
+            path: match source {
+                Source::Recommended => Draft::of_recommended_size().review_address(&now.id),
+                Source::Max | Source::Latest | Source::Custom => Draft::new(source, window).edit_address(&now.id),
+            },
+            permit: match source {
+                Source::Recommended => may_revise(visit, now).and(off()),
+                Source::Max | Source::Latest => may_revise(visit, now).and(known()),
+                Source::Custom => may_revise(visit, now),
+            },
         })
         .collect()
 }

@@ -5,6 +5,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use domain::Invalid;
+use domain::resource::Resource;
 use projections::ReadModel;
 use projections::read_models::definitions::{DefinitionFilter, DefinitionRow, DefinitionSort, ObservationIndicator};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,7 @@ use super::parts::{self, Badge, Tone, When};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
+use super::verdict;
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
 use crate::paging::{ListPage, Paging, check_text};
@@ -82,7 +84,7 @@ pub(crate) async fn list(
     PageQuery(query): PageQuery<DefinitionsQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter()?;
-    since.reached(&queries, &[ReadModel::Definitions]).await?;
+    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
     if query.format == Some(Format::Csv) {
         let (reads, filter) = (&queries, &filter);
         return csv("definitions", &COLUMNS, |request| async move { reads.definitions(filter, &request).await }).await;
@@ -119,8 +121,12 @@ pub(super) fn indicator(observations: &ObservationIndicator) -> Badge {
     }
 }
 
+fn verdict_of(row: &DefinitionRow, resource: Resource) -> String {
+    row.sizing.as_ref().map_or("unknown", |sizing| resource.part(sizing).verdict.as_str()).to_owned()
+}
+
 /// The columns of the list as CSV. Amounts carry their unit; what is unknown is empty.
-const COLUMNS: [Column<DefinitionRow>; 15] = [
+const COLUMNS: [Column<DefinitionRow>; 19] = [
     ("definition_id", |row| row.id.to_string()),
     ("name", |row| row.name.clone()),
     ("version", |row| row.version.as_str().to_owned()),
@@ -129,6 +135,10 @@ const COLUMNS: [Column<DefinitionRow>; 15] = [
     ("configured_memory_gb", |row| row.resource_requirements.memory_gb.to_string()),
     ("configured_storage_gb", |row| row.resource_requirements.storage_gb.to_string()),
     ("configured_node_count", |row| cell(row.node_count.as_ref())),
+    ("verdict", |row| row.verdict.as_str().to_owned()),
+    ("cpu_cores_verdict", |row| verdict_of(row, Resource::CpuCores)),
+    ("memory_verdict", |row| verdict_of(row, Resource::MemoryMb)),
+    ("storage_verdict", |row| verdict_of(row, Resource::StorageMb)),
     ("observation_count", |row| row.observations.observation_count.to_string()),
     ("observed_sessions", |row| row.observations.observed_sessions.to_string()),
     ("drift_sessions", |row| row.observations.drift_sessions.to_string()),

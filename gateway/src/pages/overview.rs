@@ -7,25 +7,27 @@ use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::demand::ByResource;
 use domain::lablet_definition::{Finding, ProposalStatus};
-use domain::resource as advised;
+use domain::resource::Resource;
 use domain::{DefinitionId, ProposalId};
 use projections::freshness::Freshness;
 use projections::overview::{Overview, RequestCounts};
 use projections::read_models::advice::proposals::{ProposalFilter, ProposalRow};
+use projections::read_models::advice::sizing_gaps::SizingGapFilter;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
-use projections::read_models::observations::deviations::{DefinitionDeviation, Deviation, Resource};
 use projections::read_models::sessions::{SessionCount, SessionFilter, SessionRow, SessionTitles};
 use projections::{PageRequest, ReadError, ReadModel, UnreadableRow};
 use serde::Deserialize;
 
 use super::advice::amounts;
 use super::advice::proposal::{SizeChange, size_changes, status};
-use super::parts::{self, Badge, NamedLink, SessionLink, Tone, When};
+use super::parts::{self, Badge, NamedLink, SessionLink, When};
 use super::query::PageQuery;
 use super::session::REQUESTS;
 use super::sessions::UP;
 use super::shell::{Section, Shell, page};
+use super::sizing::GapRow;
 use super::table::{Column, Format, cell, csv, csv_of, csv_without, time};
+use super::verdict;
 use super::visit::Visit;
 use crate::answer_cache::AnswerCache;
 use crate::attention::items::{AttentionItem, Severity};
@@ -41,11 +43,8 @@ const ROWS: u32 = 10;
 /// Proposals of each state that are weighed, the newest.
 const PROPOSALS: u32 = 100;
 
-/// Definitions that are off.
-const OFF: u32 = 5;
-
-/// Definitions that are off, of those that are downloaded.
-const MOST_OFF: u32 = 100;
+/// Sizing gaps that are shown, the costliest.
+const GAPS: u32 = 5;
 
 /// One of the page's tables, to be downloaded.
 #[derive(Debug, Default, Deserialize)]
@@ -60,7 +59,6 @@ pub(crate) struct OverviewQuery {
 enum Table {
     Attention,
     Requests,
-    Deviations,
     Freshness,
 }
 
@@ -88,7 +86,7 @@ struct OverviewMain<'a> {
     failed: &'a [ObservationRequestRow],
     /// Of the requests' sessions.
     titles: &'a SessionTitles,
-    off: &'a [DefinitionDeviation],
+    gaps: &'a [GapRow],
     proposals: &'a [WeightedProposal],
     fresh: &'a [Freshness],
     requests: &'a RequestCounts,
@@ -121,7 +119,7 @@ impl OverviewContent {
         let failed = reads.observation_requests(&with(RequestOutcome::Failed), &request).await?;
         let requested = open.items.iter().chain(&failed.items).map(|request| request.session_id.clone());
         let titles = reads.session_titles(requested.collect()).await?;
-        let off = reads.definitions_off(OFF).await?;
+        let gaps = reads.sizing_gaps(&SizingGapFilter::default(), now, GAPS).await?;
         let (proposals, without_proposals) = proposals(reads, now).await?;
         let attention = attention.look().await?;
         let over_those_up = |count: fn(&SessionCount) -> u64| {
@@ -139,7 +137,7 @@ impl OverviewContent {
             open: &open.items,
             failed: &failed.items,
             titles: &titles,
-            off: &off.items,
+            gaps: &gaps.items.iter().map(GapRow::new).collect::<Vec<_>>(),
             proposals: &proposals,
             fresh: &overview.read_models,
             requests: &overview.requests,
@@ -151,7 +149,7 @@ impl OverviewContent {
             &drifts.unreadable,
             &open.unreadable,
             &failed.unreadable,
-            &off.unreadable,
+            &gaps.unreadable,
             &without_proposals,
         ];
         Ok(Self { main, attention: attention.badge(), unreadable: parts.into_iter().flatten().cloned().collect() })
@@ -241,12 +239,10 @@ async fn proposals(
         .map(|row| {
             let sessions = sessions.get(&row.definition_id).copied().unwrap_or_default();
             let saved = weekly_savings(&row.proposal.before, &row.proposal.after, sessions);
-            let units: f64 = advised::Resource::ALL
-                .into_iter()
-                .map(|resource| (resource.part::<f64>(&saved) / resource.unit()).abs())
-                .sum();
+            let units: f64 =
+                Resource::ALL.into_iter().map(|resource| (resource.part::<f64>(&saved) / resource.unit()).abs()).sum();
             WeightedProposal {
-                finding: amounts::finding(row.proposal.finding),
+                finding: verdict::named(row.proposal.finding.into()),
                 status: status(row.status),
                 changes: size_changes(&row.proposal.before, &row.proposal.after),
                 saves: saves(&saved, sessions),
@@ -267,7 +263,7 @@ fn saves(saved: &ByResource<f64>, sessions: u64) -> String {
     if sessions == 0 {
         return "no session ended in the last four weeks".to_owned();
     }
-    let part = |resource: advised::Resource| {
+    let part = |resource: Resource| {
         let saved = *resource.part(saved);
         let amount = amounts::amount(resource, Some(saved.abs()));
         match saved {
@@ -276,7 +272,7 @@ fn saves(saved: &ByResource<f64>, sessions: u64) -> String {
             _ => None,
         }
     };
-    let told: Vec<String> = advised::Resource::ALL.into_iter().filter_map(part).collect();
+    let told: Vec<String> = Resource::ALL.into_iter().filter_map(part).collect();
     format!("{} a week", told.join(", "))
 }
 
@@ -289,59 +285,7 @@ fn differences(session: &SessionRow) -> String {
     said.join(", ")
 }
 
-/// The resource with the largest gap.
-fn largest(deviation: &DefinitionDeviation) -> &Deviation {
-    match deviation.resource {
-        Resource::CpuCores => &deviation.cpu_cores,
-        Resource::MemoryGb => &deviation.memory_gb,
-        Resource::StorageGb => &deviation.storage_gb,
-    }
-}
-
-/// How much of what is configured is needed.
-fn gap(deviation: &DefinitionDeviation) -> Badge {
-    let what = match deviation.resource {
-        Resource::CpuCores => "CPU",
-        Resource::MemoryGb => "memory",
-        Resource::StorageGb => "storage",
-    };
-    match deviation.ratio {
-        ratio if ratio > 1.0 => {
-            Badge::new(Tone::Warn, "▲", format!("{what} {}× over", parts::number(&deviation.ratio)))
-        }
-        ratio if ratio < 1.0 => {
-            Badge::new(Tone::Calm, "▽", format!("{what} {} % used", parts::number(&(deviation.ratio * 100.0))))
-        }
-        _ => Badge::new(Tone::Good, "✓", "as configured"),
-    }
-}
-
-fn configured(deviation: &DefinitionDeviation) -> String {
-    let configured = f64::from(largest(deviation).configured);
-    match deviation.resource {
-        Resource::CpuCores => parts::known_cores(&Some(configured)),
-        Resource::MemoryGb | Resource::StorageGb => format!("{} GB", parts::number(&configured)),
-    }
-}
-
-fn observed(deviation: &DefinitionDeviation) -> String {
-    let observed = &largest(deviation).observed_max;
-    match deviation.resource {
-        Resource::CpuCores => parts::known_cores(observed),
-        Resource::MemoryGb | Resource::StorageGb => parts::known_gb(observed),
-    }
-}
-
 async fn as_csv(reads: &Queries, attention: &AttentionWatch, table: Table) -> Result<Response, Problem> {
-    const DEVIATIONS: [Column<DefinitionDeviation>; 7] = [
-        ("definition_id", |row| row.definition_id.to_string()),
-        ("name", |row| row.name.clone()),
-        ("largest_gap", |row| gap(row).words),
-        ("ratio", |row| row.ratio.to_string()),
-        ("configured", |row| configured(row)),
-        ("observed_max", |row| observed(row)),
-        ("sessions", |row| row.sessions.to_string()),
-    ];
     const FRESHNESS: [Column<Freshness>; 5] = [
         ("read_model", |row| row.read_model.name().to_owned()),
         ("events_behind", |row| row.events_behind.to_string()),
@@ -364,10 +308,6 @@ async fn as_csv(reads: &Queries, attention: &AttentionWatch, table: Table) -> Re
             let filter = &RequestFilter::default();
             csv("requests", &REQUESTS, |request| async move { reads.observation_requests(filter, &request).await })
                 .await
-        }
-        Table::Deviations => {
-            let off = reads.definitions_off(MOST_OFF).await?;
-            csv_without("deviations", &DEVIATIONS, &off.items, &off.unreadable)
         }
         Table::Freshness => {
             let fresh = reads.freshness().await?;

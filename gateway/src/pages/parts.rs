@@ -337,6 +337,25 @@ pub(crate) fn gigabytes(megabytes: f64) -> f64 {
     megabytes / 1024.0
 }
 
+/// The same with its thousands apart, e.g. `1,330`.
+pub(crate) fn grouped(value: &f64) -> String {
+    let text = number(value);
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text.as_str()), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_once('.').map_or((digits, ""), |(whole, fraction)| (whole, fraction));
+    let mut grouped = String::from(sign);
+    for (index, digit) in whole.chars().enumerate() {
+        if index > 0 && (whole.len() - index) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    if !fraction.is_empty() {
+        grouped.push('.');
+        grouped.push_str(fraction);
+    }
+    grouped
+}
+
 /// Cores, or that they are unknown.
 pub(crate) fn known_cores(cores: &Option<f64>) -> String {
     match cores {
@@ -385,6 +404,12 @@ mod tests {
         );
         assert_eq!(known_gb(&Some(8448.0)), "8.25 GB");
         assert_eq!(known_cores(&Some(1.0)), "1 core");
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        let told = [0.0, 999.0, 1_330.0, -1_234_567.5, 12_345.678].map(|value| grouped(&value));
+        assert_eq!(told, ["0", "999", "1,330", "-1,234,567.5", "12,345.68"]);
     }
 
     #[test]

@@ -108,7 +108,7 @@ async fn a_definition_shows_what_is_recommended_and_two_clicks_lead_to_the_readi
     let shown = page(&world, VIEWER, "/definitions/d1").await;
     for text in [
         "keeps 95 of 100 sessions within their memory; seen 4 sessions; the largest used 0.88 GB.",
-        "over-provisioned",
+        "too large by",
         "as its newest observed session showed it",
         "Size against promise",
         "none short",
@@ -265,7 +265,7 @@ async fn a_proposal_is_claimed_reviewed_and_applied_and_waits_for_the_sessions_t
     let proposal = propose(&world, 3).await;
     world.settle().await;
     let shown = page(&world, ADMIN, "/definitions/d1").await;
-    for text in ["5 sessions used less", "<span class=\"before\">8 GB</span>", "over-provisioned"] {
+    for text in ["5 sessions used less", "<span class=\"before\">8 GB</span>", "too large"] {
         assert!(shown.contains(text), "{text}: {shown}");
     }
     let overview = page(&world, VIEWER, "/").await;

@@ -18,6 +18,7 @@ pub mod recommendation;
 mod rows;
 pub mod score;
 mod session;
+pub mod sizing_gaps;
 mod stored;
 
 use advice::advice_score::ScoredAdvice;
@@ -58,7 +59,7 @@ impl SessionAdvice {
 pub(crate) static PROJECTOR: Projector = Projector {
     name: "advice",
     schema: SCHEMA,
-    revision: 3,
+    revision: 4,
     follows: &[AggregateKind::Session, AggregateKind::Definition, AggregateKind::AdvicePolicy],
     keyed_by: None,
     rows: || Box::new(Rows::default()),

@@ -1,8 +1,10 @@
 //! Definitions, their revisions, and a sign of what was observed of them.
 
+use advice::sizing::{SizeVerdict, Sizing, verdict_of_definition};
 use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::DefinitionId;
+use domain::demand::ByResource;
 use domain::evidence::Evidence;
 use domain::lab_topology::LabTopology;
 use domain::lablet_definition::{
@@ -48,6 +50,12 @@ pub struct DefinitionRow {
     pub topology: Option<LabTopology>,
     /// What was observed of it.
     pub observations: ObservationIndicator,
+    /// The worst verdict on its resources.
+    #[serde(default)]
+    pub verdict: SizeVerdict,
+    /// Whether each resource is too small, fits or is too large, by what its sessions used; null: not known yet.
+    #[serde(default)]
+    pub sizing: Option<ByResource<Sizing>>,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it was last revised or created.
@@ -145,9 +153,11 @@ const SELECT: &str = "
                              'drift_sessions', coalesce(i.drift_sessions, 0),
                              'last_observed_at', i.last_observed_at,
                              'last_event_id', i.last_event_id) AS observations,
+           z.sizing,
            d.created_at, d.updated_at, d.position, '\"' || d.content_sequence || '\"' AS etag
       FROM read_definitions.definitions d
       LEFT JOIN read_definitions.indicators i ON i.definition_id = d.id
+      LEFT JOIN read_advice.definition_sums z ON z.definition_id = d.id
      WHERE true";
 
 fn select(cursor: &str) -> QueryBuilder<Postgres> {
@@ -155,8 +165,10 @@ fn select(cursor: &str) -> QueryBuilder<Postgres> {
     QueryBuilder::new(page::select_with_parked("id", cursor, &parked) + SELECT)
 }
 
-/// No change can rest on the version of a definition that is parked.
-fn withhold_version(row: &mut DefinitionRow) {
+/// What follows from the columns: the verdict on the whole, and that no change can rest on the version of a definition that
+/// is parked.
+fn complete(row: &mut DefinitionRow) {
+    row.verdict = row.sizing.as_ref().map(verdict_of_definition).unwrap_or_default();
     if !row.parked.is_empty() {
         row.etag.clear();
     }
@@ -207,7 +219,7 @@ impl Projections {
         };
         query.push(" ORDER BY ").push(order).push(" LIMIT ").push_bind(request.fetch()).push(") r");
         let mut page: Page<DefinitionRow> = self.page_of(LIST, query, request).await?;
-        page.items.iter_mut().for_each(withhold_version);
+        page.items.iter_mut().for_each(complete);
         Ok(page)
     }
 
@@ -219,7 +231,7 @@ impl Projections {
         let mut query = select(BY_AGE);
         query.push(" AND d.id = ").push_bind(id.as_str().to_owned()).push(") r");
         let mut row: Option<DefinitionRow> = self.row_of(LIST, query).await?;
-        row.iter_mut().for_each(withhold_version);
+        row.iter_mut().for_each(complete);
         Ok(row)
     }
 

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::given::{World, seen};
 
-const VIEWS: [&str; 25] = [
+const VIEWS: [&str; 26] = [
     "advice_misses",
     "advice_scores",
     "definition_deviations",
@@ -31,6 +31,7 @@ const VIEWS: [&str; 25] = [
     "session_evidence",
     "session_steps",
     "sessions",
+    "sizing_gaps",
     "worker_pressure",
     "worker_pressure_spells",
     "workers",

@@ -18,6 +18,7 @@ mod parking;
 mod queries;
 mod rebuilding;
 mod running;
+mod sizing;
 mod speed;
 mod transaction_ids;
 mod unreadable;

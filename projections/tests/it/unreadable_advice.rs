@@ -7,6 +7,7 @@ use domain::{DefinitionId, ProposalId, SessionId};
 use projections::read_models::advice::evidence::EvidenceFilter;
 use projections::read_models::advice::proposals::ProposalFilter;
 use projections::read_models::advice::score::AdviceScoreFilter;
+use projections::read_models::advice::sizing_gaps::SizingGapFilter;
 use projections::{PageRequest, ReadModel};
 use serde_json::json;
 
@@ -70,7 +71,9 @@ async fn ask_for_advice(world: &World, earlier: Position, spoilt: &str) {
     assert_eq!(proposals.items.len() + proposals.unreadable.len(), 2, "{spoilt}");
     let listed = check(spoilt, reads.definition_recommendations(&request).await).unwrap();
     assert_eq!(listed.items.len() + listed.unreadable.len(), 2, "{spoilt}");
-    assert!(check(spoilt, reads.definitions_by_finding().await).is_some(), "{spoilt}");
+    assert!(check(spoilt, reads.definitions_by_verdict().await).is_some(), "{spoilt}");
+    assert!(check(spoilt, reads.sizing_gaps(&SizingGapFilter::default(), start(), 10).await).is_some(), "{spoilt}");
+    assert!(check(spoilt, reads.sizing_totals(start()).await).is_some(), "{spoilt}");
     let ids = ["ospf", "bgp"].map(|id| DefinitionId::parse(id).unwrap());
     assert!(check(spoilt, reads.sessions_ended_since(&ids, start()).await).is_some(), "{spoilt}");
 }

@@ -2,10 +2,9 @@
 
 use advice::recommendation::{RecommendationKind, ResourceRecommendation};
 use domain::advice_policy::Promise;
-use domain::lablet_definition::Finding;
 use domain::resource::Resource;
 
-use crate::pages::parts::{self, Badge, Tone};
+use crate::pages::parts;
 
 /// What a resource is called.
 pub(crate) fn name(resource: Resource) -> &'static str {
@@ -56,16 +55,6 @@ pub(crate) fn of_a_hundred(promise: Promise) -> String {
 /// A ratio of which the logarithm is known, e.g. `× 1.04`.
 pub(crate) fn factor(logarithm: f64) -> String {
     format!("× {}", parts::number(&logarithm.exp()))
-}
-
-/// What is found of what is configured.
-pub(crate) fn finding(finding: Finding) -> Badge {
-    match finding {
-        Finding::UnderProvisioned => Badge::new(Tone::Bad, "▲", "under-provisioned"),
-        Finding::OverProvisioned => Badge::new(Tone::Warn, "▽", "over-provisioned"),
-        Finding::RightSized => Badge::new(Tone::Good, "✓", "right-sized"),
-        Finding::InsufficientEvidence => Badge::new(Tone::Calm, "?", "insufficient evidence"),
-    }
 }
 
 /// What a recommendation rests on.

@@ -24,6 +24,7 @@ use crate::lablet_definitions::show::row;
 use crate::pages::parts::{self, Badge, SessionLink, When};
 use crate::pages::query::{PageQuery, address};
 use crate::pages::shell::{Section, Shell, page};
+use crate::pages::verdict;
 use crate::pages::visit::Visit;
 use crate::path::Id;
 use crate::position::Since;
@@ -84,7 +85,7 @@ struct ExplanationPage {
     found: RecommendationExplanation,
     choices: Vec<Choice>,
     size: String,
-    finding: Option<Badge>,
+    verdict: Option<Badge>,
     steps: Vec<Step>,
     readings: Vec<Reading>,
     as_of: Option<AsOf>,
@@ -157,7 +158,7 @@ pub(crate) async fn show(
             .without(newest.unreadable),
         choices: Resource::ALL.map(choice).into(),
         size: stated_if_known(resource, explained.steps.requirement.map(|requirement| requirement.value)),
-        finding: found.finding.map(amounts::finding),
+        verdict: found.sizing.as_ref().map(|sizing| verdict::sized(resource, resource.part(sizing))),
         steps: steps(resource, &explained.steps),
         readings: explained.readings.iter().map(reading).collect(),
         as_of: slider(&query, (&ended, &titles), found.as_of, &visit),

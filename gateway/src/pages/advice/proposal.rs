@@ -199,7 +199,7 @@ impl ProposalCard {
         let when = |at: &chrono::DateTime<chrono::Utc>| When::new(at, &visit.now);
         Ok(Self {
             status: status(row.status),
-            finding: amounts::finding(row.proposal.finding),
+            finding: crate::pages::verdict::named(row.proposal.finding.into()),
             promise: of_a_hundred(row.proposal.promise),
             changes: size_changes(&row.proposal.before, &row.proposal.after),
             claim: current().and(unclaimed()).and(visit.may(Role::Operator)),

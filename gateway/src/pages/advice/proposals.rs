@@ -9,7 +9,6 @@ use projections::ReadModel;
 use projections::read_models::advice::proposals::{ProposalFilter, ProposalRow};
 use serde::{Deserialize, Serialize};
 
-use super::amounts;
 use super::proposal::{SizeChange, size_changes, status};
 use crate::caller::{Caller, Viewing};
 use crate::pages::parts::{Badge, Tone, When};
@@ -66,7 +65,7 @@ pub(crate) async fn list(
     let found = ListPage::from(queries.proposals(&filter, &request).await?);
     let listed = |row: ProposalRow| ListedProposal {
         status: status(row.status),
-        finding: amounts::finding(row.proposal.finding),
+        finding: crate::pages::verdict::named(row.proposal.finding.into()),
         verified: row.verification.as_ref().map(|found| {
             if found.held {
                 Badge::new(Tone::Good, "✓", "held")

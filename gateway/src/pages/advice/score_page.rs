@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::response::Response;
 use domain::lablet_definition::ProposalStatus;
 use domain::resource::Resource;
-use projections::read_models::advice::counts::FindingCount;
+use projections::read_models::advice::counts::VerdictCount;
 use projections::read_models::advice::proposals::ProposalFilter;
 use projections::read_models::advice::score::{AdviceMiss, AdviceScoreFilter, AdviceScoreReport};
 use projections::read_models::sessions::SessionTitles;
@@ -21,6 +21,7 @@ use super::score_chart::ScoreChart;
 use crate::caller::{Caller, Viewing};
 use crate::pages::parts::{Badge, SessionLink, Tone, When};
 use crate::pages::shell::{Section, Shell, page};
+use crate::pages::verdict;
 use crate::pages::visit::Visit;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -66,7 +67,7 @@ struct AdvicePage {
     totals: Vec<ScoreRow>,
     charts: Vec<ScoreChart>,
     by_sessions: Vec<(Resource, Vec<ScoreRow>)>,
-    findings: Vec<(Badge, u64)>,
+    verdicts: Vec<(Badge, u64)>,
     misses: Vec<MissRow>,
     more_misses: usize,
     policy: PolicyNow,
@@ -84,7 +85,7 @@ pub(crate) async fn show(
     since.reached(&queries, &[ReadModel::Advice]).await?;
     let report = queries.advice_score(&AdviceScoreFilter::default()).await?;
     let policy = PolicyNow::of_all(&queries).await?;
-    let findings = queries.definitions_by_finding().await?;
+    let verdicts = queries.definitions_by_verdict().await?;
     let open = ProposalFilter { definition_id: None, status: Some(ProposalStatus::Open) };
     let open = queries.proposals(&open, &PageRequest::first(MOST_COUNTED)).await?;
     let count = match open.next {
@@ -100,7 +101,7 @@ pub(crate) async fn show(
         totals: report.totals.iter().map(|total| score_row(amounts::name(total.resource), &total.score)).collect(),
         charts: Resource::ALL.into_iter().filter_map(|resource| chart(resource, &report)).collect(),
         by_sessions: by_sessions(&report),
-        findings: findings.iter().map(finding_row).collect(),
+        verdicts: verdicts.iter().map(verdict_row).collect(),
         misses: misses.iter().map(|miss| miss_row(miss, &titles, &visit)).collect(),
         more_misses: report.misses.len() - misses.len(),
         members: policy_draft::members(&policy.applies()),
@@ -167,9 +168,8 @@ fn score_row(name: &str, score: &AdviceScore) -> ScoreRow {
     }
 }
 
-fn finding_row(count: &FindingCount) -> (Badge, u64) {
-    let badge = count.finding.map_or_else(|| Badge::new(Tone::Calm, "?", "unknown"), amounts::finding);
-    (badge, count.definitions)
+fn verdict_row(count: &VerdictCount) -> (Badge, u64) {
+    (verdict::named(count.verdict), count.definitions)
 }
 
 fn miss_row(miss: &AdviceMiss, titles: &SessionTitles, visit: &Visit) -> MissRow {
@@ -187,7 +187,7 @@ fn miss_row(miss: &AdviceMiss, titles: &SessionTitles, visit: &Visit) -> MissRow
 
 #[cfg(test)]
 mod tests {
-    use domain::lablet_definition::Finding;
+    use advice::sizing::SizeVerdict;
 
     use super::*;
 
@@ -214,8 +214,8 @@ mod tests {
     }
 
     #[test]
-    fn definitions_are_counted_by_what_is_found_of_them() {
-        let count = FindingCount { finding: Some(Finding::UnderProvisioned), definitions: 2 };
-        assert_eq!(finding_row(&count).0.words, "under-provisioned");
+    fn definitions_are_counted_by_their_verdict() {
+        let count = VerdictCount { verdict: SizeVerdict::TooSmall, definitions: 2 };
+        assert_eq!(verdict_row(&count).0.words, "too small");
     }
 }

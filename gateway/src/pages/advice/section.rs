@@ -3,6 +3,7 @@
 use advice::left_out::LeftOut;
 use advice::mixture::Mixture;
 use advice::recommendation::{AskedTopology, Recommendation, ResourceRecommendation, TopologySource};
+use advice::sizing::Sizing;
 use askama::Template;
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, Utc};
@@ -21,6 +22,7 @@ use super::promise_curve::{DRAWN, PromiseCurve, PromisedSize};
 use super::size_bars::SizeBars;
 use super::topology_view::{TopologyView, kind_row};
 use crate::pages::parts::{self, Badge, SessionLink, When};
+use crate::pages::verdict;
 use crate::queries::Queries;
 
 /// Readings that are named of one number.
@@ -36,7 +38,7 @@ pub(crate) const GREATEST_PROMISE: f64 = 0.99;
 pub(crate) struct AdviceSection {
     id: DefinitionId,
     as_of: String,
-    finding: Option<Badge>,
+    verdict: Badge,
     /// The share that is asked about, and the policy's own.
     promise: Promise,
     of_policy: Promise,
@@ -108,7 +110,8 @@ struct SizeRow {
     recommended: String,
     /// What keeps the promise before it is rounded.
     value: String,
-    finding: Option<Badge>,
+    /// Whether what is configured fits, and what decided.
+    verdict: Option<(Badge, String)>,
     kind: &'static str,
     sentence: String,
     reasons: Vec<String>,
@@ -142,12 +145,14 @@ impl AdviceSection {
         let Advised { recommendation, of_policy, sizes, back_test, changed, hidden } = advised;
         let promise = recommendation.policy.promise;
         let row = |resource: Resource| {
-            row(id, resource, promise, resource.part(&recommendation.resources), resource.part::<Vec<_>>(sizes))
+            let sizing = recommendation.sizing.as_ref().map(|sizing| resource.part(sizing));
+            let recommended = resource.part(&recommendation.resources);
+            row(id, (resource, promise), recommended, sizing, resource.part::<Vec<_>>(sizes))
         };
         Self {
             id: id.clone(),
             as_of: recommendation.as_of.clone(),
-            finding: recommendation.finding.map(amounts::finding),
+            verdict: verdict::of_definition(&recommendation.sizing),
             promise,
             of_policy,
             rows: Resource::ALL.map(row).into(),
@@ -159,7 +164,8 @@ impl AdviceSection {
         }
     }
 
-    /// What is recommended now, for this promise, or the policy's own. `None`: the read model does not know the definition yet.
+    /// What is recommended now, for this promise, or as the policy says. `None`: the read model does not know the definition
+    /// yet, or what is recommended by the policy cannot be read.
     ///
     /// # Errors
     /// The database does not answer.
@@ -168,9 +174,15 @@ impl AdviceSection {
         now: DateTime<Utc>,
         id: &DefinitionId,
         promise: Option<Promise>,
+        by_policy: Option<&Recommendation>,
         hidden: Vec<(&'static str, String)>,
     ) -> Result<Option<Self>, ReadError> {
-        let Some(recommendation) = queries.recommendation(id, promise, None).await? else { return Ok(None) };
+        let Some(by_policy) = by_policy else { return Ok(None) };
+        let recommendation = match promise {
+            None => Some(by_policy.clone()),
+            Some(_) => queries.recommendation(id, promise, None).await?,
+        };
+        let Some(recommendation) = recommendation else { return Ok(None) };
         let drawn: Vec<Policy> = DRAWN
             .into_iter()
             .filter_map(|share| Some(Policy { promise: Promise::new(share).ok()?, ..recommendation.policy }))
@@ -194,10 +206,7 @@ impl AdviceSection {
             session: SessionLink::by_start(&titles, &change.session_id, ""),
             event_id: change.event_id,
         });
-        let of_policy = match promise {
-            None => recommendation.policy.promise,
-            Some(_) => queries.policy_in_force(id).await?.unwrap_or_default().promise,
-        };
+        let of_policy = by_policy.policy.promise;
         let back_test = match tested {
             Some(report) => Some(BackTestTable::of_report(queries, &report).await?),
             None => None,
@@ -254,9 +263,9 @@ fn is_cut(mixture: &Mixture) -> bool {
 
 fn row(
     id: &DefinitionId,
-    resource: Resource,
-    promise: Promise,
+    (resource, promise): (Resource, Promise),
     found: &ResourceRecommendation,
+    sizing: Option<&Sizing>,
     sizes: &[PromisedSize],
 ) -> SizeRow {
     let asked = found.value.map(|size| PromisedSize { promise, size });
@@ -270,7 +279,7 @@ fn row(
         latest: amount(resource, found.demand.latest),
         recommended: stated_if_known(resource, found.requirement),
         value: amount(resource, found.value),
-        finding: found.finding.map(amounts::finding),
+        verdict: sizing.map(|sizing| (verdict::sized(resource, sizing), verdict::because(resource, sizing))),
         kind: kind(found.kind),
         sentence: sentence(resource, promise, found),
         reasons: found.reasons.iter().map(|reason| reason.text.clone()).collect(),
@@ -306,7 +315,6 @@ mod tests {
         let id = DefinitionId::parse("asked").unwrap();
         let html = AdviceSection::new(&id, advised).render().unwrap();
         for text in [
-            "over-provisioned",
             "4 GB keeps 95 of 100 sessions within their memory; seen 5 sessions",
             "/definitions/asked/advice?promise=0.95&#38;resource=memory_mb",
             "1 session excluded by somebody, with a reason.",

@@ -2,6 +2,7 @@
 //! address, so that going back, signing in again or sending the review to a colleague loses nothing. What is too long for
 //! an address is kept on the server, for its author, and the address names it.
 
+use advice::recommendation::Recommendation;
 use domain::lablet_definition::{
     DefinitionContent, DefinitionRevision, LabletDefinition, LabletDefinitionCommand, LabletDefinitionError,
     PresentDefinition, Proposals, ResourceRequirements,
@@ -118,6 +119,37 @@ impl Draft {
     /// A form for this source, with nothing filled in.
     pub(crate) fn new(from: Source, sessions: u32) -> Self {
         Self { from: Some(from), sessions: Some(sessions), ..Self::default() }
+    }
+
+    /// A review of the size that would do, which fills itself in.
+    pub(crate) fn of_recommended_size() -> Self {
+        Self { from: Some(Source::Recommended), ..Self::default() }
+    }
+
+    /// The same, filled in with what is suggested, and with a reason that says why.
+    #[must_use]
+    pub(crate) fn filled_in(&self, now: &DefinitionRow, suggested: &Suggestions) -> Self {
+        let stated = &now.resource_requirements;
+        let changed = [
+            ("CPU", stated.cpu_cores.get(), &suggested.cpu_cores, "cores"),
+            ("memory", stated.memory_gb.get(), &suggested.memory_gb, "GB"),
+            ("storage", stated.storage_gb.get(), &suggested.storage_gb, "GB"),
+        ]
+        .into_iter()
+        .filter(|(_, stated, suggestion, _)| *stated != suggestion.value);
+        let reasons: Vec<String> = changed
+            .map(|(name, stated, suggestion, unit)| {
+                format!("{name} {stated} → {} {unit}, as {}", suggestion.value, suggestion.words)
+            })
+            .collect();
+        Self {
+            cpu_cores: Some(suggested.cpu_cores.value.to_string()),
+            memory_gb: Some(suggested.memory_gb.value.to_string()),
+            storage_gb: Some(suggested.storage_gb.value.to_string()),
+            description: now.description.clone(),
+            reason: Some(reasons.join("; ")).filter(|reason| !reason.is_empty()),
+            ..self.on(now)
+        }
     }
 
     /// Whether somebody filled it in. A form always names the version that it rests on.
@@ -240,14 +272,15 @@ impl Draft {
         &self,
         now: &DefinitionRow,
         observed: &DefinitionObservations,
+        recommended: Option<&Recommendation>,
     ) -> Result<Vec<EventId>, Invalid> {
         let named = |text: &str| EventId::parse(text).map_err(|invalid| invalid.within("evidence"));
         if let Some(reviewed) = &self.evidence {
             return reviewed.split(',').map(named).collect();
         }
         let ids = match self.source() {
-            source @ (Source::Max | Source::Latest) => {
-                Suggestions::new(source, &now.resource_requirements, observed).event_ids()
+            source @ (Source::Max | Source::Latest | Source::Recommended) => {
+                Suggestions::new(source, &now.resource_requirements, observed, recommended).event_ids()
             }
             Source::Custom => observed.sessions.iter().map(|session| session.observed_event_id).collect(),
         };

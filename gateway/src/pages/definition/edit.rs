@@ -72,7 +72,7 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     let draft = draft.came_with(saved.as_deref());
     let window = window(draft.sessions)?;
-    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations]).await?;
+    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations, ReadModel::Advice]).await?;
     let basis = Basis::read(&queries, &id, window).await?;
     let wrong = if draft.is_filled() { draft.parse(&basis.now).err().unwrap_or_default() } else { Vec::new() };
     form(&visit, basis, &draft, &wrong)
@@ -83,9 +83,9 @@ pub(crate) async fn show(
 /// # Errors
 /// 500 when it cannot be rendered.
 pub(crate) fn form(visit: &Visit, basis: Basis, draft: &Draft, wrong: &[Invalid]) -> Result<Response, Problem> {
-    let Basis { now, observed, .. } = basis;
+    let Basis { now, observed, recommended, .. } = basis;
     let source = draft.source();
-    let suggestions = Suggestions::new(source, &now.resource_requirements, &observed);
+    let suggestions = Suggestions::new(source, &now.resource_requirements, &observed, recommended.as_ref());
     let complaint = |name: &str| {
         wrong.iter().find(|invalid| invalid.field.rsplit('.').next().is_some_and(|field| field == name)).cloned()
     };
@@ -98,7 +98,12 @@ pub(crate) fn form(visit: &Visit, basis: Basis, draft: &Draft, wrong: &[Invalid]
     };
     let renewed = (draft.is_filled() && !draft.rests_on(&now)).then(|| draft.on(&now).edit_address(&now.id));
     let resting = if draft.is_filled() { draft.clone() } else { draft.on(&now) };
-    let starts = [(Source::Max, "max"), (Source::Latest, "latest"), (Source::Custom, "what is configured")];
+    let starts = [
+        (Source::Recommended, "recommended"),
+        (Source::Max, "max"),
+        (Source::Latest, "latest"),
+        (Source::Custom, "what is configured"),
+    ];
     let starts = starts.map(|(start, title)| Start {
         title,
         path: Draft { sessions: draft.sessions, ..Draft::new(start, super::DEFAULT_SESSIONS) }.edit_address(&now.id),

@@ -19,7 +19,7 @@ use super::change::{changes, content_of};
 use super::draft::{Draft, ParsedDraft};
 use super::observed::{SourcedNumber, UsedAmount};
 use super::stale::stale;
-use super::suggestion::{Source, Suggestions};
+use super::suggestion::Source;
 use super::{Basis, ROWS, edit, may_revise, window};
 use crate::caller::{Caller, Viewing};
 use crate::pages::advice::back_test::BackTestTable;
@@ -92,12 +92,13 @@ pub(crate) async fn show(
     saved: Option<Extension<SavedForm>>,
 ) -> Result<Response, Problem> {
     let draft = draft.came_with(saved.as_deref());
-    if !draft.is_filled() {
+    if !draft.is_filled() && draft.source() != Source::Recommended {
         return Ok(Redirect::to(&draft.edit_address(&id)).into_response());
     }
     let window = window(draft.sessions)?;
-    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations]).await?;
+    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations, ReadModel::Advice]).await?;
     let basis = Basis::read(&queries, &id, window).await?;
+    let draft = if draft.is_filled() { draft } else { draft.filled_in(&basis.now, &basis.suggestions(draft.source())) };
     match draft.parse(&basis.now) {
         Err(wrong) => edit::form(&visit, basis, &draft, &wrong),
         Ok(parsed) if !draft.rests_on(&basis.now) => stale(&queries, &visit, basis.now, &draft, &parsed).await,
@@ -134,14 +135,14 @@ pub(crate) async fn review(
 ) -> Result<Response, Problem> {
     let Reviewed { draft, parsed, reason_wrong, proposal, permit } = reviewed;
     let back_test = tried(queries, &basis.now.id, parsed.resource_requirements).await?;
-    let evidence = draft.evidence(&basis.now, &basis.observed)?;
+    let evidence = draft.evidence(&basis.now, &basis.observed, basis.recommended.as_ref())?;
     let carried = Draft {
         evidence: Some(evidence.iter().map(EventId::as_str).collect::<Vec<_>>().join(","))
             .filter(|ids| !ids.is_empty()),
         ..draft.clone()
     };
     let evidence: Vec<Evidence> = evidence.into_iter().map(|id| explained(id, draft.source(), &basis)).collect();
-    let Basis { now, observed, titles, excluded, unreadable } = basis;
+    let Basis { now, observed, titles, recommended: _, excluded, unreadable } = basis;
     let failed = reason_wrong.is_some();
     let edit = draft.edit_address(&now.id);
     let (action, form_page, hidden) = match proposal {
@@ -194,7 +195,7 @@ pub(crate) async fn review(
 
 /// What an event says, and of which session.
 fn explained(id: EventId, source: Source, basis: &Basis) -> Evidence {
-    let suggestions = Suggestions::new(source, &basis.now.resource_requirements, &basis.observed);
+    let suggestions = basis.suggestions(source);
     let is = |event: Option<uuid::Uuid>| event.is_some_and(|event| event.to_string() == id.as_str());
     let numbers =
         [("CPU", suggestions.cpu_cores), ("memory", suggestions.memory_gb), ("storage", suggestions.storage_gb)];

@@ -46,7 +46,7 @@ pub(crate) async fn revise(
     // What was reviewed is what is recorded: the form names it. A form without it comes from a review that had none.
     let evidence = match &draft.evidence {
         None => Vec::new(),
-        Some(_) => draft.evidence(&now, &queries.definition_observations(&id, 1).await?)?,
+        Some(_) => draft.evidence(&now, &queries.definition_observations(&id, 1).await?, None)?,
     };
     let revision = match parsed.revision(&now, &draft.reason(), evidence) {
         Ok(revision) => revision,

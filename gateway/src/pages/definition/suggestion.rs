@@ -1,11 +1,14 @@
 //! What a definition's number would be after what was observed: rounded up to what a definition allows, and said so.
 
+use advice::recommendation::Recommendation;
+use advice::sizing::SizeVerdict;
 use domain::lablet_definition::ResourceRequirements;
+use domain::resource::Resource;
 use projections::read_models::observations::{DefinitionObservations, Spread};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::pages::parts;
+use crate::pages::{parts, verdict};
 
 /// Where the numbers of a form come from.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +18,8 @@ pub(crate) enum Source {
     Max,
     /// Of the most recently observed session that knows it.
     Latest,
+    /// What would do, by the verdict on each resource; what fits stays.
+    Recommended,
     /// What is configured now, to be changed by hand.
     #[default]
     Custom,
@@ -26,6 +31,7 @@ impl Source {
         match self {
             Self::Max => "Apply max",
             Self::Latest => "Apply latest",
+            Self::Recommended => "Apply recommended",
             Self::Custom => "Custom",
         }
     }
@@ -34,7 +40,7 @@ impl Source {
         match self {
             Self::Max => spread.max.map(|value| (value, spread.max_event_id)),
             Self::Latest => spread.latest.map(|value| (value, spread.latest_event_id)),
-            Self::Custom => None,
+            Self::Recommended | Self::Custom => None,
         }
     }
 }
@@ -63,16 +69,25 @@ pub(crate) struct Suggestions {
 
 impl Suggestions {
     /// What `source` makes of the observations, for a definition that is configured like this.
-    pub(crate) fn new(source: Source, configured: &ResourceRequirements, observed: &DefinitionObservations) -> Self {
+    pub(crate) fn new(
+        source: Source,
+        configured: &ResourceRequirements,
+        observed: &DefinitionObservations,
+        recommended: Option<&Recommendation>,
+    ) -> Self {
         let aggregate = &observed.aggregate;
-        let suggest = |spread: &Spread<f64>, unit: Unit, configured: u32| match source {
-            Source::Max | Source::Latest => from_observed(source.select(spread), unit, configured),
-            Source::Custom => by_hand(spread, unit, configured),
+        let suggest = |resource: Resource, spread: &Spread<f64>| {
+            let (unit, configured) = (Unit::from(resource), resource.configured(configured));
+            match source {
+                Source::Max | Source::Latest => from_observed(source.select(spread), unit, configured),
+                Source::Recommended => from_recommended(resource, recommended, configured),
+                Source::Custom => by_hand(spread, unit, configured),
+            }
         };
         Self {
-            cpu_cores: suggest(&aggregate.cpu_cores, Unit::Cores, configured.cpu_cores.get()),
-            memory_gb: suggest(&aggregate.memory_mb, Unit::Gigabytes, configured.memory_gb.get()),
-            storage_gb: suggest(&aggregate.storage_mb, Unit::Gigabytes, configured.storage_gb.get()),
+            cpu_cores: suggest(Resource::CpuCores, &aggregate.cpu_cores),
+            memory_gb: suggest(Resource::MemoryMb, &aggregate.memory_mb),
+            storage_gb: suggest(Resource::StorageMb, &aggregate.storage_mb),
         }
     }
 
@@ -93,6 +108,15 @@ enum Unit {
     Cores,
     /// GB; observed in MB.
     Gigabytes,
+}
+
+impl From<Resource> for Unit {
+    fn from(resource: Resource) -> Self {
+        match resource {
+            Resource::CpuCores => Self::Cores,
+            Resource::MemoryMb | Resource::StorageMb => Self::Gigabytes,
+        }
+    }
 }
 
 impl Unit {
@@ -150,6 +174,33 @@ fn from_observed(observed: Option<(f64, Option<Uuid>)>, unit: Unit, configured: 
         said
     };
     Suggestion { value, words, event_id }
+}
+
+/// What would do, where the size does not fit; else it stays, and it is said why.
+fn from_recommended(resource: Resource, recommended: Option<&Recommendation>, configured: u32) -> Suggestion {
+    let unit = Unit::from(resource);
+    let stays = |why: String| Suggestion {
+        value: configured,
+        words: format!("{why}: stays {}", unit.whole(configured)),
+        event_id: None,
+    };
+    let Some((recommended, sizing)) = recommended.and_then(|found| Some((found, found.sizing.as_ref()?))) else {
+        return stays("unknown".to_owned());
+    };
+    let sizing = resource.part(sizing);
+    match (sizing.verdict, sizing.sufficient) {
+        (SizeVerdict::TooSmall | SizeVerdict::TooLarge, Some(sufficient)) => Suggestion {
+            value: resource.rounded_up(sufficient),
+            words: verdict::because(resource, sizing),
+            event_id: resource
+                .part(&recommended.resources)
+                .evidence
+                .first()
+                .and_then(|event| event.as_str().parse().ok()),
+        },
+        (SizeVerdict::Fits, _) => stays("it fits".to_owned()),
+        _ => stays(verdict::because(resource, sizing)),
+    }
 }
 
 fn by_hand(spread: &Spread<f64>, unit: Unit, configured: u32) -> Suggestion {

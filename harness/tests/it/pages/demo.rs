@@ -70,6 +70,7 @@ async fn look_at_every_page(browser: &Browser, session: &str) {
         ("sessions", "/sessions".to_owned(), "Sessions"),
         ("session", format!("/sessions/{session}"), "Lifecycle"),
         ("definitions", "/definitions".to_owned(), "Definitions"),
+        ("sizing", "/sizing".to_owned(), "Too large"),
         ("definition", format!("/definitions/{MOVING}"), "Revisions"),
         ("edit", format!("/definitions/{MOVING}/edit?from=latest"), "Revise Moving ports"),
         ("advice", "/advice".to_owned(), "Default policy"),

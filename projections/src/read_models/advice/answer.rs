@@ -2,6 +2,7 @@
 
 use advice::fleet::Fleet;
 use advice::recommendation::{Explanation, ResourceFacts, ResourceRecommendation, TopologySource};
+use advice::sizing::Sizing;
 use advice::topology::{ResolvedTopology, Topology};
 use domain::DefinitionId;
 use domain::advice_policy::Policy;
@@ -65,6 +66,21 @@ impl Question<'_> {
             let facts = ResourceFacts { configured: self.configured(resource), nominal, ..known(resource) };
             ResourceRecommendation::new(resource, resource.part(explanations), facts, policy)
         })
+    }
+
+    /// Whether what is configured is too small, fits or is too large. `None`: there is no definition.
+    pub(super) fn sizing(
+        &self,
+        fleet: &Fleet,
+        policy: &Policy,
+        recommended: &ByResource<ResourceRecommendation>,
+    ) -> Option<ByResource<Sizing>> {
+        let id = self.id?;
+        let topology = &self.topology.resolved.topology;
+        Some(Resource::each(|resource| {
+            let facts = fleet.sizing_facts(id, topology, resource);
+            resource.part(recommended).sizing(resource, facts, policy)
+        }))
     }
 
     fn configured(&self, resource: Resource) -> Option<u32> {

@@ -1,10 +1,10 @@
-//! How many definitions and sessions there are, by what advice finds of them.
+//! How many definitions and sessions there are, by the verdict on their sizes.
 
 use std::collections::BTreeMap;
 
+use advice::sizing::SizeVerdict;
 use chrono::{DateTime, Utc};
 use domain::DefinitionId;
-use domain::lablet_definition::Finding;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -14,31 +14,35 @@ use crate::{Projections, ReadError};
 /// Sessions of a definition that are looked at: the newest that ended.
 const NEWEST: i64 = 5_000;
 
-/// Definitions of which the same is found.
+/// Definitions of which the same is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct FindingCount {
-    /// What is found; null: only sessions of them are known.
-    pub finding: Option<Finding>,
+pub struct VerdictCount {
+    /// The worst verdict on their resources.
+    pub verdict: SizeVerdict,
     /// How many definitions.
     pub definitions: u64,
 }
 
 impl Projections {
-    /// How many definitions there are by what is found of them.
+    /// How many definitions there are by the worst verdict on their resources, worst first.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn definitions_by_finding(&self) -> Result<Vec<FindingCount>, ReadError> {
-        let rows: Vec<(Option<String>, i64)> = sqlx::query_as(
-            "SELECT finding #>> '{}' AS finding, count(*) FROM read_advice.definition_sums GROUP BY 1 ORDER BY 1",
+    pub async fn definitions_by_verdict(&self) -> Result<Vec<VerdictCount>, ReadError> {
+        let rows: Vec<(Vec<String>, i64)> = sqlx::query_as(
+            "SELECT ARRAY(SELECT DISTINCT coalesce(v.value ->> 'verdict', '')
+                            FROM jsonb_each(CASE jsonb_typeof(s.sizing) WHEN 'object' THEN s.sizing ELSE '{}' END) v
+                           ORDER BY 1) AS verdicts, count(*)
+               FROM read_advice.definition_sums s GROUP BY 1",
         )
         .fetch_all(&self.reads)
         .await?;
-        let count = |(finding, definitions): (Option<String>, i64)| FindingCount {
-            finding: finding.and_then(|finding| serde_json::from_value(Value::String(finding)).ok()),
-            definitions: definitions.unsigned_abs(),
-        };
-        Ok(rows.into_iter().map(count).collect())
+        let mut counts: BTreeMap<SizeVerdict, u64> = BTreeMap::new();
+        for (verdicts, definitions) in rows {
+            let known = verdicts.into_iter().filter_map(|verdict| serde_json::from_value(Value::String(verdict)).ok());
+            *counts.entry(known.min().unwrap_or_default()).or_default() += definitions.unsigned_abs();
+        }
+        Ok(counts.into_iter().map(|(verdict, definitions)| VerdictCount { verdict, definitions }).collect())
     }
 
     /// How many sessions of each of these definitions have ended since a time, at most 5,000.

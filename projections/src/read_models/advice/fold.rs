@@ -425,6 +425,7 @@ impl Rows {
         };
         let explanations = question.explanations(fleet, &policy);
         let resources = question.recommendations(&explanations, &policy, |_| ResourceFacts::default());
+        sums.sizing = question.sizing(fleet, &policy, &resources).map(Json);
         sums.finding = finding_of_definition(&resources).map(Json);
         sums.requirement = Json(Resource::each(|resource| resource.part(&resources).requirement));
         sums.value = Json(Resource::each(|resource| resource.part(&resources).value));

@@ -8,6 +8,7 @@ use advice::mixture::{Conditions, mixtures};
 use advice::recommendation::{
     AskedTopology, DemandSummary, Explanation, Recommendation, ResourceFacts, TopologySource, finding_of_definition,
 };
+use advice::sizing::Sizing;
 use advice::topology::Topology;
 use app::log::Position;
 use chrono::{DateTime, Utc};
@@ -71,6 +72,9 @@ pub struct RecommendationExplanation {
     pub policy: Policy,
     /// What is found of the whole definition.
     pub finding: Option<Finding>,
+    /// Whether what is configured is too small, fits or is too large.
+    #[serde(default)]
+    pub sizing: Option<ByResource<Sizing>>,
     /// The topology that it is for.
     pub topology: AskedTopology,
     /// Each resource.
@@ -206,6 +210,7 @@ impl Projections {
             policy,
             finding: None,
             resources,
+            sizing: None,
             topology: AskedTopology::new(TopologySource::Question, &question.topology.resolved),
             mixed: Vec::new(),
             left_out: Vec::new(),
@@ -571,6 +576,7 @@ impl Basis {
             promise: policy.promise.share(),
             policy,
             finding: finding_of_definition(&resources),
+            sizing: question.sizing(&self.fleet, &policy, &resources),
             resources,
             topology: AskedTopology::new(question.topology.source, &question.topology.resolved),
             mixed: mixtures(conditions.iter()),
@@ -590,6 +596,7 @@ impl Basis {
             promise: policy.promise,
             policy,
             finding: finding_of_definition(&resources),
+            sizing: question.sizing(&self.fleet, &policy, &resources),
             topology: AskedTopology::new(question.topology.source, &question.topology.resolved),
             resources: Resource::each(|resource| ExplainedResource {
                 steps: resource.part(&explanations).clone(),

@@ -377,6 +377,7 @@ impl Rows {
             finding: None,
             requirement: Json::default(),
             value: Json::default(),
+            sizing: None,
             position,
         }))
     }

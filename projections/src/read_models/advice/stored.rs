@@ -6,6 +6,7 @@ use advice::fleet::{Exclusion, SessionSteps};
 use advice::fleet_rows::{DefinitionSums, OwnDemands, WholeFleet};
 use advice::node_pools::NodePools;
 use advice::scores::Score;
+use advice::sizing::Sizing;
 use advice::topology::{NodeKind, Topology};
 use app::log::Position;
 use chrono::{DateTime, Utc};
@@ -114,6 +115,8 @@ rows! {
         /// Whole cores and GB.
         requirement: Json<ByResource<Option<u32>>>,
         value: Json<ByResource<Option<f64>>>,
+        /// Whether what is configured fits; null: of a row that is older than that.
+        sizing: Option<Json<ByResource<Sizing>>>,
         position: Position,
     }
 
