@@ -3,7 +3,10 @@
 //! Three kinds: commands that arrived by NATS and could not be handled, events that the target of a webhook did not take, and
 //! events that a read model could not apply (with those of the same aggregate behind them).
 
+pub(crate) mod cause;
 pub(crate) mod discard;
+pub(crate) mod discarded;
+pub(crate) mod groups;
 pub(crate) mod letter_id;
 pub(crate) mod list;
 pub(crate) mod retry;

@@ -3,7 +3,8 @@
 use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
-use domain::SessionId;
+use chrono::{DateTime, Utc};
+use domain::{DefinitionId, SessionId, WorkerId};
 use projections::ReadModel;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
 use schemars::JsonSchema;
@@ -24,6 +25,14 @@ pub(crate) struct RequestQuery {
     status: Option<RequestOutcome>,
     /// Of this session.
     session_id: Option<SessionId>,
+    /// Of sessions of this definition.
+    definition_id: Option<DefinitionId>,
+    /// Of sessions on this worker.
+    worker_id: Option<WorkerId>,
+    /// Made then or later.
+    from: Option<DateTime<Utc>>,
+    /// Made before.
+    before: Option<DateTime<Utc>>,
     /// Most rows of the page, 1 to 200; 50 unless stated.
     #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     limit: Option<u32>,
@@ -38,7 +47,14 @@ pub(crate) async fn list(
     since: Since,
     Query(query): Query<RequestQuery>,
 ) -> Result<Json<ListPage<ObservationRequestRow>>, Problem> {
-    let filter = RequestFilter { session_id: query.session_id, outcome: query.status };
+    let filter = RequestFilter {
+        session_id: query.session_id,
+        outcome: query.status,
+        definition_id: query.definition_id,
+        worker_id: query.worker_id,
+        requested_from: query.from,
+        requested_before: query.before,
+    };
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
     since.reached(&queries, &[ReadModel::ObservationRequests]).await?;
     Ok(Json(queries.observation_requests(&filter, &request).await?.into()))

@@ -22,6 +22,7 @@ pub(crate) mod overview;
 pub(crate) mod parts;
 pub(crate) mod pressure;
 pub(crate) mod query;
+pub(crate) mod requests;
 pub(crate) mod search;
 pub(crate) mod session;
 pub(crate) mod sessions;
@@ -73,6 +74,11 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route("/definitions/{id}/policy/review", get(advice::policy::review_own))
         .route("/events/{id}", get(event::show))
         .route("/operations", get(operations::show))
+        .route("/operations/dead-letters", get(operations::letter_groups::list))
+        .route("/operations/dead-letters/groups/{id}", get(operations::letter_groups::show))
+        .route("/operations/dead-letters/groups/{id}/discard", post(operations::letter_groups::discard))
+        .route("/operations/dead-letters/groups/{id}/retry", post(operations::letter_groups::retry))
+        .route("/requests", get(requests::list))
         .route("/operations/dead-letters/{id}", get(operations::dead_letters::show))
         .route("/operations/dead-letters/{id}/discard", post(operations::dead_letters::discard))
         .route("/operations/dead-letters/{id}/retry", post(operations::dead_letters::retry))

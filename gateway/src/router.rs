@@ -232,7 +232,7 @@ fn proposing() -> ApiRouter<GatewayState> {
 }
 
 fn operators() -> ApiRouter<GatewayState> {
-    use dead_letters::{discard, list, retry, show};
+    use dead_letters::{discard, discarded, groups, list, retry, show};
     ApiRouter::new()
         .api_route("/api/events", get_with(events::list::list, events::list::describe))
         .api_route("/api/events/{id}/data", get_with(events::data::show, events::data::describe))
@@ -246,6 +246,10 @@ fn operators() -> ApiRouter<GatewayState> {
         .api_route("/api/sign-ins", get_with(sign_ins::list::list, sign_ins::list::describe))
         .api_route("/api/sign-ins/{id}", delete_with(sign_ins::end::end, sign_ins::end::describe))
         .api_route("/api/dead-letters", get_with(list::list, list::describe))
+        .api_route("/api/dead-letter-groups", get_with(groups::list, groups::describe))
+        .api_route("/api/dead-letter-groups/{id}/retry", post_with(groups::retry, groups::describe_retry))
+        .api_route("/api/dead-letter-groups/{id}/discard", post_with(groups::discard, groups::describe_discard))
+        .api_route("/api/discarded-letters", get_with(discarded::list, discarded::describe))
         .api_route("/api/dead-letters/{id}", get_with(show::show, show::describe))
         .api_route("/api/dead-letters/{id}/retry", post_with(retry::retry, retry::describe))
         .api_route("/api/dead-letters/{id}/discard", post_with(discard::discard, discard::describe))

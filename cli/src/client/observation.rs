@@ -44,6 +44,18 @@ struct RequestFilters {
     /// Of this session.
     #[arg(long = "session")]
     session_id: Option<String>,
+    /// Of sessions of this definition.
+    #[arg(long = "definition")]
+    definition_id: Option<String>,
+    /// Of sessions on this worker.
+    #[arg(long = "worker")]
+    worker_id: Option<String>,
+    /// Made then or later, e.g. 2026-03-01T10:00:00Z.
+    #[arg(long)]
+    from: Option<String>,
+    /// Made before.
+    #[arg(long)]
+    before: Option<String>,
 }
 
 /// How a request stands.

@@ -54,6 +54,8 @@ const READS: &[(&str, &str, &[Column])] = &[
     ("proposal show", "/api/proposals/{id}", advice::PROPOSAL_COLUMNS),
     ("proposal export", "/api/proposals/{id}/export", &[]),
     ("dead-letters list", "/api/dead-letters", dead_letters::COLUMNS),
+    ("dead-letters groups", "/api/dead-letter-groups", dead_letters::GROUP_COLUMNS),
+    ("dead-letters discarded", "/api/discarded-letters", dead_letters::DISCARDED_COLUMNS),
     ("dead-letters show", "/api/dead-letters/{id}", &[]),
     ("sign-in list", "/api/sign-ins", super::sign_in::COLUMNS),
     ("search", "/api/search", &[]),

@@ -42,6 +42,45 @@ pub(crate) enum DeadLettersCommand {
         #[command(flatten)]
         connection: ConnectionArguments,
     },
+    /// List dead letters by their cause, the largest group first.
+    Groups {
+        #[command(flatten)]
+        connection: ConnectionArguments,
+        /// Of this kind; of all unless stated.
+        #[arg(long, value_enum)]
+        kind: Option<LetterKind>,
+        /// How to print them.
+        #[arg(long, short, value_enum, default_value_t = OutputFormat::Table)]
+        output: OutputFormat,
+    },
+    /// Handle every letter of a group again, at most 100 at once.
+    RetryGroup {
+        /// Which, as `groups` shows it.
+        id: String,
+        #[command(flatten)]
+        connection: ConnectionArguments,
+    },
+    /// Do without every letter of a group, for one reason, at most 100 at once.
+    DiscardGroup {
+        /// Which, as `groups` shows it.
+        id: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
+        #[command(flatten)]
+        connection: ConnectionArguments,
+    },
+    /// List the commands and deliveries that were done without: by whom, when and why.
+    Discarded {
+        #[command(flatten)]
+        connection: ConnectionArguments,
+        /// Most of them, the newest, 1 to 200.
+        #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
+        limit: u32,
+        /// How to print them.
+        #[arg(long, short, value_enum, default_value_t = OutputFormat::Table)]
+        output: OutputFormat,
+    },
     /// Do without what a dead letter says.
     Discard {
         /// Which, as `list` shows it.
@@ -76,6 +115,24 @@ pub(crate) const COLUMNS: &[Column] = &[
     column("SINCE", "/since"),
 ];
 
+pub(crate) const GROUP_COLUMNS: &[Column] = &[
+    column("ID", "/id"),
+    column("KIND", "/kind"),
+    column("SOURCE", "/source"),
+    column("LETTERS", "/count"),
+    column("CAUSE", "/cause"),
+    column("FIRST AT", "/first_at"),
+    column("LAST AT", "/last_at"),
+];
+pub(crate) const DISCARDED_COLUMNS: &[Column] = &[
+    column("ID", "/id"),
+    column("SOURCE", "/source"),
+    column("REASON", "/reason"),
+    column("DISCARDED BY", "/discarded_by"),
+    column("DISCARDED AT", "/discarded_at"),
+    column("BECAUSE", "/discarded_because"),
+];
+
 pub(super) async fn run(command: DeadLettersCommand) -> anyhow::Result<()> {
     match command {
         DeadLettersCommand::List { connection, kind, limit, output } => {
@@ -93,6 +150,24 @@ pub(super) async fn run(command: DeadLettersCommand) -> anyhow::Result<()> {
                     .one(&connection.post(&format!("/api/dead-letters/{id}/retry"), &json!({})).await?)?;
             }
             Ok(())
+        }
+        DeadLettersCommand::Groups { connection, kind, output } => {
+            let asked = Parameters::new(&[("kind", kind)])?;
+            let groups = Connection::open(&connection)?.get_with("/api/dead-letter-groups", &asked).await?;
+            output.rows(GROUP_COLUMNS, groups["items"].as_array().context("the answer has no items")?)
+        }
+        DeadLettersCommand::RetryGroup { id, connection } => {
+            let path = format!("/api/dead-letter-groups/{id}/retry");
+            OutputFormat::Json.one(&Connection::open(&connection)?.post(&path, &json!({})).await?)
+        }
+        DeadLettersCommand::DiscardGroup { id, reason, connection } => {
+            let path = format!("/api/dead-letter-groups/{id}/discard");
+            OutputFormat::Json.one(&Connection::open(&connection)?.post(&path, &json!({ "reason": reason })).await?)
+        }
+        DeadLettersCommand::Discarded { connection, limit, output } => {
+            let asked = Parameters::new(&[("limit", limit)])?;
+            let letters = Connection::open(&connection)?.get_with("/api/discarded-letters", &asked).await?;
+            output.rows(DISCARDED_COLUMNS, letters["items"].as_array().context("the answer has no items")?)
         }
         DeadLettersCommand::Discard { id, reason, connection } => {
             let path = format!("/api/dead-letters/{id}/discard");

@@ -28,6 +28,12 @@ pub(crate) struct Discard {
     reason: Line<1, 500>,
 }
 
+impl Discard {
+    pub(super) fn reason(self) -> String {
+        self.reason.into()
+    }
+}
+
 impl RequestBody for Discard {
     const COMMAND: Option<CommandName> = None;
 }

@@ -41,6 +41,17 @@ pub(crate) enum LetterKind {
     Event,
 }
 
+impl LetterKind {
+    /// In its wire form.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Webhook => "webhook",
+            Self::Event => "event",
+        }
+    }
+}
+
 /// What got stuck, and why.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct Letter {

@@ -51,7 +51,7 @@ pub(crate) async fn show_internally(
     since.reached(&queries, &[ReadModel::Sessions, ReadModel::ObservationRequests]).await?;
     let session = detail(&queries, &id).await?;
     let etag = session.session.etag.clone();
-    let filter = RequestFilter { session_id: Some(id), outcome: None };
+    let filter = RequestFilter { session_id: Some(id), ..RequestFilter::default() };
     let requests = queries.observation_requests(&filter, &PageRequest::first(MOST_REQUESTS)).await?;
     Ok(Found::new(SessionForControllers { session, observation_requests: requests.items }).at_etag(&etag))
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod dead_letters;
 mod health;
+pub(crate) mod letter_groups;
 pub(crate) mod sign_ins;
 
 use askama::Template;

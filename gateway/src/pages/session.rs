@@ -147,7 +147,7 @@ pub(crate) async fn show(
     let cursor = |limit, cursor: &Option<String>| Paging { limit: Some(limit), cursor: cursor.clone() }.request();
     let observations =
         ListPage::from(reads.observations(&of_session, &cursor(OBSERVATIONS, &query.observations)?).await?);
-    let requests = RequestFilter { session_id: Some(id.clone()), outcome: None };
+    let requests = RequestFilter { session_id: Some(id.clone()), ..RequestFilter::default() };
     let requests = reads.observation_requests(&requests, &PageRequest::first(NEWEST_REQUESTS)).await?;
     let nodes = reads.session_nodes(&id, &NodeFilter::default(), &cursor(NODES, &query.nodes)?).await?;
     let events = ListPage::from(reads.session_events(&id, HEADLINES, &cursor(EVENTS, &query.events)?).await?);

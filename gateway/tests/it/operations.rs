@@ -121,6 +121,45 @@ async fn a_dead_command_is_shown_retried_and_discarded() {
 }
 
 #[tokio::test]
+async fn letters_of_one_cause_are_a_group_that_is_settled_with_one_reason() {
+    let world = World::start().await;
+    for (index, reason) in
+        ["there is no session s-1", "there is no session s-2", "there is no worker w-1"].iter().enumerate()
+    {
+        let payload = format!("{{\"no\": {index}}}");
+        let letter = Undeliverable {
+            kind: DeadLetterKind::Command,
+            source: "lablet.commands.grading.transition_lablet_session",
+            reason: (*reason).to_owned(),
+            aggregate: None,
+            event: None,
+            headers: std::collections::BTreeMap::new(),
+            raw_headers: None,
+            payload: payload.as_bytes(),
+        };
+        world.dead_letters.keep(&letter).await.unwrap();
+    }
+    let ask = |method, path: &str| world.request(method, path).bearer_auth(OPERATOR);
+    let groups = world.send(ask(Method::GET, "/api/dead-letter-groups")).await.expect(200).body;
+    assert_eq!(groups["items"].as_array().unwrap().len(), 2, "{groups}");
+    let first = &groups["items"][0];
+    assert_eq!((&first["count"], &first["cause"]), (&json!(2), &json!("there is no session …")));
+    let group = format!("/api/dead-letter-groups/{}", first["id"].as_str().unwrap());
+    let retried = world.send(ask(Method::POST, &format!("{group}/retry"))).await.expect(200).body;
+    assert_eq!((&retried["retried"], &retried["refused"][0]["count"]), (&json!(0), &json!(2)), "{retried}");
+    let groups = world.send(ask(Method::GET, "/api/dead-letter-groups")).await.expect(200).body;
+    let group = groups["items"].as_array().unwrap().iter().find(|group| group["count"] == 2).unwrap()["id"].clone();
+    let discard = format!("/api/dead-letter-groups/{}/discard", group.as_str().unwrap());
+    world.send(ask(Method::POST, &discard).json(&json!({}))).await.problem(400, "invalid-input", Some("reason"));
+    let discarded = world.send(ask(Method::POST, &discard).json(&json!({"reason": "a test"}))).await.expect(200).body;
+    assert_eq!((&discarded["discarded"], &discarded["left"]), (&json!(2), &json!(0)));
+    world.send(ask(Method::POST, &discard).json(&json!({"reason": "a test"}))).await.problem(404, "not-found", None);
+    let listed = world.send(ask(Method::GET, "/api/discarded-letters")).await.expect(200).body;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 2);
+    assert_eq!(listed["items"][0]["discarded_because"], "a test");
+}
+
+#[tokio::test]
 async fn a_letter_whose_message_was_not_kept_whole_says_so_and_is_not_tried_again() {
     let world = World::start().await;
     let letter = Undeliverable {

@@ -8,7 +8,7 @@ mod description;
 mod faults;
 mod generated_clients;
 mod notices;
-mod operations;
+pub(crate) mod operations;
 pub(crate) mod outcomes;
 mod pressure;
 mod proposals;

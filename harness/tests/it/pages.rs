@@ -1,6 +1,7 @@
 //! The admin's pages, as people meet them in a browser.
 
 mod advice;
+mod attention;
 mod crowd;
 mod dead_letters;
 mod demo;

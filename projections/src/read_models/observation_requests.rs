@@ -81,6 +81,18 @@ pub struct RequestFilter {
     /// Standing like this.
     #[serde(default)]
     pub outcome: Option<RequestOutcome>,
+    /// Of sessions of this definition.
+    #[serde(default)]
+    pub definition_id: Option<DefinitionId>,
+    /// Of sessions on this worker.
+    #[serde(default)]
+    pub worker_id: Option<WorkerId>,
+    /// Made then or later.
+    #[serde(default)]
+    pub requested_from: Option<DateTime<Utc>>,
+    /// Made before.
+    #[serde(default)]
+    pub requested_before: Option<DateTime<Utc>>,
 }
 
 /// What the rows are called in an alarm.
@@ -112,6 +124,18 @@ impl Projections {
         }
         if let Some(outcome) = filter.outcome {
             query.push(" AND outcome = ").push_bind(outcome.as_str());
+        }
+        if let Some(definition) = &filter.definition_id {
+            query.push(" AND definition_id = ").push_bind(definition.as_str().to_owned());
+        }
+        if let Some(worker) = &filter.worker_id {
+            query.push(" AND worker_id = ").push_bind(worker.as_str().to_owned());
+        }
+        if let Some(from) = filter.requested_from {
+            query.push(" AND requested_at >= ").push_bind(from);
+        }
+        if let Some(before) = filter.requested_before {
+            query.push(" AND requested_at < ").push_bind(before);
         }
         if let Some(after) = after {
             query.push(" AND created_position < ").push_bind(after);

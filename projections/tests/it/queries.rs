@@ -175,7 +175,7 @@ async fn every_request_shows_its_outcome() {
     world.fail("s-1", "r-2", "failed").await;
     world.fail("s-1", "r-3", "skipped").await;
     world.settle().await;
-    let filter = RequestFilter { session_id: Some(session("s-1")), outcome: None };
+    let filter = RequestFilter { session_id: Some(session("s-1")), ..RequestFilter::default() };
     let page = world.projections.observation_requests(&filter, &PageRequest::default()).await.unwrap();
     let outcomes: Vec<_> = page.items.iter().map(|row| (row.request_id.as_str(), row.outcome)).collect();
     assert_eq!(

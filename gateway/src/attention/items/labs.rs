@@ -174,7 +174,7 @@ fn requests(facts: &Facts) -> Vec<AttentionItem> {
             count: failed,
             words: format!("{} failed in the last 24 h", counted(failed, "observation request")),
             since: None,
-            next_step: NextStep::page("See why", "/#requests-title"),
+            next_step: NextStep::page("See why", "/requests?status=failed"),
         });
     }
     if let Some(oldest) = requests.oldest_open_at.filter(|oldest| facts.now - *oldest > LONGEST_OPEN) {
@@ -189,7 +189,7 @@ fn requests(facts: &Facts) -> Vec<AttentionItem> {
                 LONGEST_OPEN.num_minutes()
             ),
             since: Some(oldest),
-            next_step: NextStep::page("See which", "/#requests-title"),
+            next_step: NextStep::page("See which", "/requests?status=open"),
         });
     }
     items

@@ -129,7 +129,7 @@ fn parked(facts: &Facts) -> Vec<AttentionItem> {
                 counted(model.parked_aggregates, "aggregate"),
                 counted(model.dead_letters, "event"),
             );
-            let step = NextStep::page("Retry or discard", "/operations?kind=event#dead-letters");
+            let step = NextStep::page("Retry or discard", format!("/operations/dead-letters?kind=event&source={name}"));
             item(Severity::Bad, AttentionKind::ReadModelParked, words, step)
                 .counting(model.parked_aggregates)
                 .since(since.map(|(_, since)| *since))
@@ -172,7 +172,7 @@ fn dead_letters(operations: &Operations) -> Vec<AttentionItem> {
             let count = count.unsigned_abs();
             let waits = if count == 1 { "waits" } else { "wait" };
             let words = format!("{} {what} and {waits} for a decision", counted(count, noun));
-            let step = NextStep::page("Retry or discard", format!("/operations?kind={name}#dead-letters"));
+            let step = NextStep::page("Retry or discard", format!("/operations/dead-letters?kind={name}"));
             item(Severity::Warn, kind, words, step).counting(count)
         })
         .collect()

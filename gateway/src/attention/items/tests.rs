@@ -243,14 +243,17 @@ fn requests_and_sessions_that_wait_lead_to_their_lists() {
     };
     assert_eq!(
         path(|facts| facts.requests.failed_last_24_hours = 12),
-        ("12 observation requests failed in the last 24 h".to_owned(), "/#requests-title".to_owned())
+        ("12 observation requests failed in the last 24 h".to_owned(), "/requests?status=failed".to_owned())
     );
     assert_eq!(
         path(|facts| {
             facts.requests.open = 1;
             facts.requests.oldest_open_at = Some(ago(TimeDelta::minutes(6)));
         }),
-        ("1 observation request is open, the oldest for more than 5 min".to_owned(), "/#requests-title".to_owned())
+        (
+            "1 observation request is open, the oldest for more than 5 min".to_owned(),
+            "/requests?status=open".to_owned()
+        )
     );
     assert_eq!(
         path(|facts| facts.overdue.count = 1),

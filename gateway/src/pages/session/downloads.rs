@@ -24,7 +24,7 @@ pub(super) async fn csv(queries: &Queries, session: &SessionRow, table: Table) -
     let name = |what: &str| format!("{what}-of-{id}");
     match table {
         Table::Requests => {
-            let filter = &RequestFilter { session_id: Some(id.clone()), outcome: None };
+            let filter = &RequestFilter { session_id: Some(id.clone()), ..RequestFilter::default() };
             let ask = |request| async move { reads.observation_requests(filter, &request).await };
             list_as_csv(&name("requests"), &REQUESTS, ask).await
         }

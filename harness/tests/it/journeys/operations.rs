@@ -128,9 +128,8 @@ async fn what_a_sender_wrote_is_no_line_of_its_own_in_the_log_of_the_process() {
     }
 }
 
-#[tokio::test]
-async fn the_doctor_names_what_is_parked() {
-    let lablet = with_a_running_session().await;
+/// Has the read model of workers park one, whose id is `w-new`; the event that it cannot apply.
+pub(crate) async fn park_a_worker(lablet: &Lablet) -> String {
     let mut connection = PgConnection::connect(&lablet.ready().database_url).await.unwrap();
     // As a newer release would have written it.
     let append =
@@ -139,6 +138,13 @@ async fn the_doctor_names_what_is_parked() {
         RETURNING event_id::text";
     let event: String = sqlx::query_scalar(append).fetch_one(&mut connection).await.unwrap();
     connection.close().await.unwrap();
+    event
+}
+
+#[tokio::test]
+async fn the_doctor_names_what_is_parked() {
+    let lablet = with_a_running_session().await;
+    let event = park_a_worker(&lablet).await;
     let said = eventually("what doctor says", SOON, || async {
         let (_, said) = lablet.run(&["doctor"]).await.unwrap();
         said.contains("parked in").then_some(said)

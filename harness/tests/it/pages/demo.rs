@@ -82,6 +82,8 @@ async fn look_at_every_page(browser: &Browser, session: &str) {
         ("workers", "/workers".to_owned(), "Workers"),
         ("worker", "/workers/demo-cml".to_owned(), "Port map"),
         ("operations", "/operations".to_owned(), "Operations"),
+        ("dead-letters", "/operations/dead-letters".to_owned(), "Dead letters"),
+        ("requests", "/requests".to_owned(), "Observation requests"),
         ("sign-ins", "/operations/sign-ins".to_owned(), "Sign-ins"),
         ("search", "/search?text=demo".to_owned(), "Definitions"),
     ] {
