@@ -3,9 +3,11 @@
 
 pub(crate) mod apply_proposal;
 pub(crate) mod change;
+pub(crate) mod consequence;
 pub(crate) mod draft;
 pub(crate) mod edit;
 pub(crate) mod observed;
+mod return_to;
 pub(crate) mod review;
 pub(crate) mod revise;
 mod stale;
@@ -22,6 +24,7 @@ use chrono::TimeDelta;
 use domain::advice_policy::Promise;
 use domain::demand::{ByResource, Demand};
 use domain::lablet_definition::ProposalStatus;
+use domain::resource::Resource;
 use domain::{DefinitionId, Invalid, SessionId};
 use projections::read_models::advice::proposals::{ProposalFilter, ProposalRow};
 use projections::read_models::definitions::{DefinitionRow, RevisionRow};
@@ -32,6 +35,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::change::{beginning, changes};
+use self::consequence::KnownUse;
 use self::draft::Draft;
 use self::observed::{Observed, SourcedNumber, UsedAmount};
 use self::suggestion::{Source, Suggestions};
@@ -147,6 +151,14 @@ impl Basis {
 }
 
 impl Basis {
+    /// What its sessions used at most, and were given.
+    pub(crate) fn known_use(&self, resource: Resource) -> KnownUse {
+        self.recommended.as_ref().map_or_else(KnownUse::default, |recommended| {
+            let found = resource.part(&recommended.resources);
+            KnownUse { used: found.demand.max, nominal: found.nominal, sessions: found.sessions }
+        })
+    }
+
     /// What this source makes of it.
     pub(crate) fn suggestions(&self, source: Source) -> Suggestions {
         Suggestions::new(source, &self.now.resource_requirements, &self.observed, self.recommended.as_ref())
@@ -286,7 +298,7 @@ pub(crate) async fn show(
             .without(unreadable),
         proposals: proposals.unwrap_or_default(),
         advice,
-        sizing: recommended.and_then(|recommended| recommended.sizing),
+        sizing: recommended.as_ref().and_then(|recommended| recommended.sizing),
         excluded,
         visitor: visit.principal.to_string(),
         choices: CHOICES
@@ -316,7 +328,7 @@ pub(crate) async fn show(
         revisions: revisions.items,
         sessions_csv: as_csv(Table::Sessions),
         revisions_csv: as_csv(Table::Revisions),
-        observed: Observed::new(&now, &observed),
+        observed: Observed::new(&now, &observed, recommended.as_ref()),
         definition: now,
     })
 }

@@ -9,6 +9,7 @@ mod openid;
 mod own_lab;
 mod samples;
 mod sign_in;
+mod sizing;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -321,6 +321,28 @@ impl Projections {
         counts.items.sort_by_key(|count| count.status);
         Ok(counts)
     }
+
+    /// How many sessions of a definition are in one of these states, by the revision that they were created with, the newest
+    /// revision first.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn sessions_by_revision(
+        &self,
+        id: &DefinitionId,
+        status: &[SessionStatus],
+    ) -> Result<Vec<(u32, u64)>, ReadError> {
+        let status: Vec<&str> = status.iter().map(|status| status.as_str()).collect();
+        let rows: Vec<(i32, i64)> = sqlx::query_as(
+            "SELECT definition_revision, count(*) FROM read_sessions.sessions
+              WHERE definition_id = $1 AND status = ANY ($2) GROUP BY 1 ORDER BY 1 DESC",
+        )
+        .bind(id.as_str())
+        .bind(&status)
+        .fetch_all(&self.reads)
+        .await?;
+        Ok(rows.into_iter().map(|(revision, sessions)| (revision.unsigned_abs(), sessions.unsigned_abs())).collect())
+    }
 }
 
 /// Follows the sessions.

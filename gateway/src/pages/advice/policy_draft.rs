@@ -318,7 +318,16 @@ pub(crate) fn members(policy: &Policy) -> Vec<(&'static str, String)> {
 /// What differs between two policies, member by member.
 pub(crate) fn changes(before: &Policy, after: &Policy) -> Vec<Change> {
     let pairs = members(before).into_iter().zip(members(after));
-    pairs.map(|((name, before), (_, after))| Change { name, differs: before != after, before, after }).collect()
+    pairs
+        .map(|((name, before), (_, after))| Change {
+            name,
+            differs: before != after,
+            before,
+            after,
+            difference: None,
+            objections: Vec::new(),
+        })
+        .collect()
 }
 
 /// What is worth saying of a policy before it is set.

@@ -1,7 +1,10 @@
 //! What a revision changes, field by field.
 
-use domain::lablet_definition::{DefinitionContent, PortTemplate};
+use domain::lablet_definition::{DefinitionContent, PortTemplate, ResourceRequirements};
+use domain::resource::Resource;
 use projections::read_models::definitions::DefinitionRow;
+
+use super::consequence::difference;
 
 /// Ports that are named; a template may have thousands.
 const MOST_NAMED: usize = 12;
@@ -17,6 +20,10 @@ pub(crate) struct Change {
     pub(crate) after: String,
     /// Whether they differ.
     pub(crate) differs: bool,
+    /// By how much, with its sign; `None`: it is no number, or the same.
+    pub(crate) difference: Option<String>,
+    /// What speaks against it.
+    pub(crate) objections: Vec<String>,
 }
 
 /// Every field in a fixed order.
@@ -32,8 +39,23 @@ pub(crate) fn changes(before: &DefinitionContent, after: &DefinitionContent) -> 
     old.into_iter()
         .zip(new)
         .zip(differs)
-        .map(|(((name, before), (_, after)), differs)| Change { name, before, after, differs })
+        .zip(differences(&before.resource_requirements, &after.resource_requirements))
+        .map(|((((name, before), (_, after)), differs), difference)| Change {
+            name,
+            before,
+            after,
+            differs,
+            difference,
+            objections: Vec::new(),
+        })
         .collect()
+}
+
+/// Of the sizes, which come first, by how much they differ; of the other fields nothing.
+fn differences(before: &ResourceRequirements, after: &ResourceRequirements) -> [Option<String>; 5] {
+    let [cpu_cores, memory, storage] =
+        Resource::ALL.map(|resource| difference(resource, resource.configured(before), resource.configured(after)));
+    [cpu_cores, memory, storage, None, None]
 }
 
 /// Every field in the same order, as people read it.
@@ -103,6 +125,7 @@ mod tests {
         let differing: Vec<&str> = changes.iter().filter(|change| change.differs).map(|change| change.name).collect();
         assert_eq!(differing, ["Memory"]);
         assert_eq!((changes[1].before.as_str(), changes[1].after.as_str()), ("8 GB", "9 GB"));
+        assert_eq!(changes[1].difference.as_deref(), Some("+1 GB (+13 %)"));
         assert_eq!(changes[3].after, "none");
         assert_eq!(changes[4].before, "PC_serial (serial)");
     }

@@ -9,7 +9,7 @@ use domain::lablet_definition::{
 };
 use domain::text::Prose;
 use domain::{Decide as _, Decision, DefinitionId, EventId, Invalid, Whole};
-use projections::read_models::definitions::DefinitionRow;
+use projections::read_models::definitions::{DefinitionRow, RevisionRow};
 use projections::read_models::observations::DefinitionObservations;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +24,9 @@ use crate::sign_in::saved_forms::SavedForm;
 
 /// Longest address that holds a draft: proxies refuse longer ones.
 const LONGEST_ADDRESS: usize = 2_000;
+
+/// Events of an earlier revision that the way back to it names.
+const MOST_EVIDENCE: usize = 20;
 
 /// Fields as they were typed.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -41,6 +44,9 @@ pub(crate) struct Draft {
     /// The revision of that version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) revision: Option<u32>,
+    /// The revision whose content is to be back, ports and topology included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) return_to: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) cpu_cores: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -66,6 +72,8 @@ pub(crate) struct ParsedDraft {
     pub(crate) resource_requirements: ResourceRequirements,
     /// The description; empty: none.
     pub(crate) description: String,
+    /// The content that is to be back, of which ports and topology are taken; `None`: those stay as they are.
+    pub(crate) restored: Option<DefinitionContent>,
 }
 
 impl ParsedDraft {
@@ -79,8 +87,13 @@ impl ParsedDraft {
         DefinitionContent {
             resource_requirements: self.resource_requirements,
             description,
-            port_template: now.port_template.clone(),
-            topology: now.topology.clone(),
+            port_template: self.restored.as_ref().unwrap_or(&content_of(now)).port_template.clone(),
+            // A topology that is stated cannot be taken back, only replaced.
+            topology: self
+                .restored
+                .as_ref()
+                .and_then(|content| content.topology.clone())
+                .or_else(|| now.topology.clone()),
         }
     }
 
@@ -98,8 +111,8 @@ impl ParsedDraft {
         let description = after.description.map(Prose::parse).transpose();
         Ok(DefinitionRevision {
             resource_requirements: Some(after.resource_requirements),
-            port_template: None,
-            topology: None,
+            port_template: self.restored.as_ref().map(|content| content.port_template.clone()),
+            topology: self.restored.as_ref().and_then(|content| content.topology.clone()),
             description: description.map_err(|invalid| invalid.within("description"))?,
             reason: Prose::parse(reason).map_err(|invalid| invalid.within("reason"))?,
             evidence: evidence.try_into().map_err(|invalid: Invalid| invalid.within("evidence"))?,
@@ -149,6 +162,27 @@ impl Draft {
             description: now.description.clone(),
             reason: Some(reasons.join("; ")).filter(|reason| !reason.is_empty()),
             ..self.on(now)
+        }
+    }
+
+    /// Whether it fills itself in: all that it needs is known.
+    pub(crate) fn fills_itself_in(&self) -> bool {
+        !self.is_filled() && (self.source() == Source::Recommended || self.return_to.is_some())
+    }
+
+    /// The same, filled in with the content of an earlier revision, and with a reason that says so.
+    #[must_use]
+    pub(crate) fn back_to(&self, now: &DefinitionRow, revision: &RevisionRow) -> Self {
+        let size = &revision.after.resource_requirements;
+        let evidence = std::iter::once(revision.event_id.to_string()).chain(revision.evidence.iter().cloned());
+        let evidence: Vec<String> = evidence.take(MOST_EVIDENCE).collect();
+        Self {
+            cpu_cores: Some(size.cpu_cores.to_string()),
+            memory_gb: Some(size.memory_gb.to_string()),
+            storage_gb: Some(size.storage_gb.to_string()),
+            description: revision.after.description.clone(),
+            reason: Some(format!("Back to revision {}, from revision {}", revision.revision, now.revision)),
+            ..Self { evidence: Some(evidence.join(",")), ..self.on(now) }
         }
     }
 
@@ -252,7 +286,7 @@ impl Draft {
         };
         // A browser sends line ends of its own.
         let description = self.description.as_deref().unwrap_or_default().replace("\r\n", "\n");
-        let parsed = ParsedDraft { resource_requirements, description };
+        let parsed = ParsedDraft { resource_requirements, description, restored: None };
         // What the definition itself would refuse, except for the reason, which is asked for later.
         parsed.would_change(now).map_err(|invalid| vec![invalid])?;
         Ok(parsed)

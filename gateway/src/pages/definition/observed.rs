@@ -1,14 +1,18 @@
 //! What the observed sessions of a definition say together, beside what is configured.
 
+use advice::recommendation::Recommendation;
 use askama::Template;
 use askama::filters::HtmlSafe;
 use domain::demand::{Demand, DemandSource};
+use domain::resource::Resource;
 use projections::read_models::definitions::DefinitionRow;
 use projections::read_models::observations::{DefinitionObservations, ObservedSession, Spread};
 use uuid::Uuid;
 
+use crate::pages::advice::amounts::{amount, noun};
 use crate::pages::charts::{Chart, InUse, Measured, Point, spread};
 use crate::pages::parts::{self, Badge, Tone};
+use crate::pages::verdict;
 
 /// The panel *Observed resources*.
 pub(crate) struct Observed {
@@ -16,6 +20,8 @@ pub(crate) struct Observed {
     pub(crate) sessions: u64,
     /// Observations of them.
     pub(crate) observations: u64,
+    /// What more sessions say that these do not.
+    pub(crate) wider: Vec<String>,
     /// CPU, memory, storage, nodes.
     pub(crate) quantities: [Quantity; 4],
     /// Whether ports drifted.
@@ -44,7 +50,7 @@ pub(crate) struct Quantity {
     pub(crate) average: String,
     pub(crate) latest: SourcedNumber,
     pub(crate) unknown: u64,
-    /// How the greatest compares with what is configured.
+    /// Whether it fits, by what sessions used; of nodes, whether there are as many as stated.
     pub(crate) verdict: Badge,
 }
 
@@ -107,7 +113,19 @@ impl UsedAmount {
 
 impl Observed {
     /// Of this definition.
-    pub(crate) fn new(now: &DefinitionRow, observed: &DefinitionObservations) -> Self {
+    pub(crate) fn new(
+        now: &DefinitionRow,
+        observed: &DefinitionObservations,
+        recommended: Option<&Recommendation>,
+    ) -> Self {
+        let sizing = recommended.and_then(|recommended| recommended.sizing.as_ref());
+        // What sessions used decides: a size is not right because its nodes were given less.
+        let sized = |resource: Resource| {
+            sizing.map_or_else(
+                || Badge::new(Tone::Calm, "?", "unknown"),
+                |sizing| verdict::sized(resource, resource.part(sizing)),
+            )
+        };
         let (all, needs) = (&observed.aggregate, &now.resource_requirements);
         let nodes = now.node_count.map(f64::from);
         let (sessions, drifted, unknown) =
@@ -115,29 +133,36 @@ impl Observed {
         Self {
             sessions,
             observations: observed.observation_count,
+            wider: recommended.map(|recommended| wider(observed, recommended)).unwrap_or_default(),
             quantities: [
                 quantity(
                     ("CPU cores", "nominal"),
                     Some(needs.cpu_cores.get().into()),
                     &all.cpu_cores,
-                    |cores| cores,
-                    "",
+                    (|cores| cores, ""),
+                    sized(Resource::CpuCores),
                 ),
                 quantity(
                     ("Memory", "nominal"),
                     Some(needs.memory_gb.get().into()),
                     &all.memory_mb,
-                    parts::gigabytes,
-                    " GB",
+                    (parts::gigabytes, " GB"),
+                    sized(Resource::MemoryMb),
                 ),
                 quantity(
                     ("Storage", "measured"),
                     Some(needs.storage_gb.get().into()),
                     &all.storage_mb,
-                    parts::gigabytes,
-                    " GB",
+                    (parts::gigabytes, " GB"),
+                    sized(Resource::StorageMb),
                 ),
-                quantity(("Node count", "counted"), nodes, &counts(&all.node_count), |count| count, ""),
+                quantity(
+                    ("Node count", "counted"),
+                    nodes,
+                    &counts(&all.node_count),
+                    (|count| count, ""),
+                    compared(nodes, counts(&all.node_count).max),
+                ),
             ],
             drift: drift(sessions, drifted, unknown),
             charts: if observed.sessions.is_empty() { Vec::new() } else { charts(now, &observed.sessions) },
@@ -163,8 +188,8 @@ fn quantity(
     (name, kind): (&'static str, &'static str),
     configured: Option<f64>,
     spread: &Spread<f64>,
-    convert: fn(f64) -> f64,
-    unit: &str,
+    (convert, unit): (fn(f64) -> f64, &str),
+    verdict: Badge,
 ) -> Quantity {
     let told = |value: Option<f64>| {
         value.map_or_else(|| "unknown".to_owned(), |value| format!("{}{unit}", parts::number(&convert(value))))
@@ -178,28 +203,41 @@ fn quantity(
         average: told(spread.avg),
         latest: SourcedNumber::new(told(spread.latest), spread.latest_event_id),
         unknown: spread.unknown_sessions,
-        verdict: verdict(configured, spread.max.map(convert), unit),
+        verdict,
     }
 }
 
-/// How the greatest compares with what is configured.
-fn verdict(configured: Option<f64>, max: Option<f64>, unit: &str) -> Badge {
-    // A difference that two decimals do not show is one all the same.
-    let by = |difference: f64| match parts::number(&difference).as_str() {
-        "0" => "just".to_owned(),
-        shown => format!("{shown}{unit}"),
-    };
-    match (configured, max) {
+/// How the greatest number of nodes compares with the stated one.
+fn compared(stated: Option<f64>, max: Option<f64>) -> Badge {
+    match (stated, max) {
         (_, None) => Badge::new(Tone::Calm, "?", "unknown"),
         (None, Some(_)) => Badge::new(Tone::Calm, "○", "nothing to compare with"),
-        (Some(configured), Some(max)) if max > configured => {
-            Badge::new(Tone::Warn, "▲", format!("max is {} above", by(max - configured)))
+        (Some(stated), Some(max)) if max > stated => {
+            Badge::new(Tone::Warn, "▲", format!("{} more than stated", parts::number(&(max - stated))))
         }
-        (Some(configured), Some(max)) if max < configured => {
-            Badge::new(Tone::Good, "✓", format!("max is {} below", by(configured - max)))
+        (Some(stated), Some(max)) if max < stated => {
+            Badge::new(Tone::Warn, "▽", format!("{} fewer than stated", parts::number(&(stated - max))))
         }
-        (Some(_), Some(_)) => Badge::new(Tone::Good, "✓", "max is as configured"),
+        (Some(_), Some(_)) => Badge::new(Tone::Good, "✓", "as stated"),
     }
+}
+
+/// Where more sessions say otherwise than the ones that are looked at: of what these used at most, and all did.
+fn wider(observed: &DefinitionObservations, recommended: &Recommendation) -> Vec<String> {
+    let otherwise = |resource: Resource| {
+        let used = observed.sessions.iter().filter_map(|one| Some(resource.part(&one.resources).steady?.value));
+        let here = used.reduce(f64::max)?;
+        let found = resource.part(&recommended.resources);
+        let all = found.demand.max.filter(|all| *all > here + resource.smallest())?;
+        Some(format!(
+            "over all {} that ended, up to {} of {} were used, in these up to {}",
+            parts::counted(&found.sessions, "session"),
+            amount(resource, Some(all)),
+            noun(resource),
+            amount(resource, Some(here))
+        ))
+    };
+    Resource::ALL.into_iter().filter_map(otherwise).collect()
 }
 
 /// In how many sessions ports drifted. What is unknown is neither drift nor none.
@@ -284,12 +322,11 @@ mod tests {
     }
 
     #[test]
-    fn the_greatest_is_compared_with_what_is_configured() {
-        let told = |configured, max| verdict(configured, max, " GB").words;
-        assert_eq!(told(Some(8.0), Some(8.25)), "max is 0.25 GB above");
-        assert_eq!(told(Some(8.0), Some(6.0)), "max is 2 GB below");
-        assert_eq!(told(Some(8.0), Some(8.0)), "max is as configured");
-        assert_eq!(told(Some(23.0), Some(22.997)), "max is just below");
+    fn the_number_of_nodes_is_compared_with_the_stated_one() {
+        let told = |stated, max| compared(stated, max).words;
+        assert_eq!(told(Some(8.0), Some(10.0)), "2 more than stated");
+        assert_eq!(told(Some(8.0), Some(6.0)), "2 fewer than stated");
+        assert_eq!(told(Some(8.0), Some(8.0)), "as stated");
         assert_eq!(told(Some(8.0), None), "unknown");
         assert_eq!(told(None, Some(8.0)), "nothing to compare with");
     }

@@ -11,7 +11,7 @@ use projections::{ReadError, ReadModel};
 use super::draft::Draft;
 use super::review::Reviewed;
 use super::stale::stale;
-use super::{Basis, edit, may_revise, review, window};
+use super::{Basis, edit, may_revise, return_to, review, window};
 use crate::caller::{Administering, Caller};
 use crate::command::present;
 use crate::lablet_definitions::show::row;
@@ -39,7 +39,7 @@ pub(crate) async fn revise(
         return Err(Problem::new(ProblemKind::Conflict, refusal));
     }
     let parsed = match draft.parse(&now) {
-        Ok(parsed) => parsed,
+        Ok(parsed) => parsed.restoring(return_to::revision(&queries, &id, &draft).await?.as_ref()),
         Err(wrong) => return edit::form(&visit, Basis::read(&queries, &id, window).await?, &draft, &wrong),
     };
     let expected = draft.expected()?;

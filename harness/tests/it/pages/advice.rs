@@ -28,7 +28,7 @@ async fn ended(lablet: &Lablet, id: &str, memory_mb: f64) {
     }
 }
 
-async fn world() -> Lablet {
+pub(super) async fn world() -> Lablet {
     let lablet = super::start().await;
     lablet.define("ospf").await.unwrap();
     lablet.register_worker("cml-1", "https://cml-1.example.org").await.unwrap();
