@@ -67,7 +67,7 @@ pub struct NotAuthorized {
 }
 
 /// Names of groups of commands, narrow ones first: a refusal proposes the first that holds the command.
-const GROUPS: [(&str, &[CommandName]); 9] = {
+const GROUPS: [(&str, &[CommandName]); 10] = {
     use CommandName as C;
     [
         (
@@ -84,6 +84,8 @@ const GROUPS: [(&str, &[CommandName]); 9] = {
         ("sessions", &[C::CreateLabletSession, C::TransitionLabletSession]),
         ("definitions", &[C::CreateLabletDefinition, C::ReviseLabletDefinition]),
         ("workers", &[C::RegisterWorker, C::ChangeWorker]),
+        // What becomes of ports that drifted.
+        ("ports", &[C::AcknowledgePortDrift, C::CorrectAllocation]),
         (
             // What becomes of what is proposed; within the policies, which say whether a service may apply it.
             "proposals",

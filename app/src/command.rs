@@ -6,7 +6,10 @@ use std::str::FromStr;
 
 use domain::advice_policy::{DEFAULT_POLICY, NewPolicy};
 use domain::lablet_definition::{DefinitionRevision, NewDefinition, NewProposal, NewVerification, ProposalStep};
-use domain::lablet_session::{EvidenceReason, NewSession, ObservationFailure, ObservationReport, Transition};
+use domain::lablet_session::{
+    AllocationCorrection, DriftAcknowledgement, EvidenceReason, NewSession, ObservationFailure, ObservationReport,
+    Transition,
+};
 use domain::worker::{NewWorker, PressureReport, WorkerChange};
 use domain::{ActorName, DefinitionId, Invalid, RequestId, SessionId, WorkerId};
 use schemars::JsonSchema;
@@ -100,6 +103,20 @@ pub enum Command {
         /// Why.
         reason: EvidenceReason,
     },
+    /// Leave a session's drifted ports as they are for a while.
+    AcknowledgePortDrift {
+        /// The session.
+        session_id: SessionId,
+        /// Why, and until when.
+        acknowledgement: DriftAcknowledgement,
+    },
+    /// Allocate other ports to a session, as its lab has others than were allocated.
+    CorrectAllocation {
+        /// The session.
+        session_id: SessionId,
+        /// Which, and why.
+        correction: AllocationCorrection,
+    },
     /// Set the policy of definitions that have none of their own.
     SetDefaultPolicy(NewPolicy),
     /// Set the policy of one definition.
@@ -162,7 +179,7 @@ pub enum Command {
 
 impl Command {
     /// The names of all commands, as they stand in subjects and types.
-    pub const NAMES: [&'static str; 21] = [
+    pub const NAMES: [&'static str; 23] = [
         "create_lablet_definition",
         "revise_lablet_definition",
         "register_worker",
@@ -175,6 +192,8 @@ impl Command {
         "record_observation_failure",
         "exclude_session_evidence",
         "include_session_evidence",
+        "acknowledge_port_drift",
+        "correct_allocation",
         "set_default_policy",
         "set_definition_policy",
         "open_proposal",
@@ -201,6 +220,8 @@ impl Command {
             failure,
             exclude,
             include,
+            acknowledge,
+            correct,
             set_default,
             set_own,
             open,
@@ -224,6 +245,8 @@ impl Command {
             Self::RecordObservationFailure { .. } => failure,
             Self::ExcludeSessionEvidence { .. } => exclude,
             Self::IncludeSessionEvidence { .. } => include,
+            Self::AcknowledgePortDrift { .. } => acknowledge,
+            Self::CorrectAllocation { .. } => correct,
             Self::SetDefaultPolicy(_) => set_default,
             Self::SetDefinitionPolicy { .. } => set_own,
             Self::OpenProposal { .. } => open,
@@ -258,7 +281,9 @@ impl Command {
             | Self::RecordResourceObservation { session_id, .. }
             | Self::RecordObservationFailure { session_id, .. }
             | Self::ExcludeSessionEvidence { session_id, .. }
-            | Self::IncludeSessionEvidence { session_id, .. } => Some(("lablet_session", session_id.as_str())),
+            | Self::IncludeSessionEvidence { session_id, .. }
+            | Self::AcknowledgePortDrift { session_id, .. }
+            | Self::CorrectAllocation { session_id, .. } => Some(("lablet_session", session_id.as_str())),
         }
     }
 
@@ -285,7 +310,9 @@ impl Command {
             | "record_resource_observation"
             | "record_observation_failure"
             | "exclude_session_evidence"
-            | "include_session_evidence" => Some("session_id"),
+            | "include_session_evidence"
+            | "acknowledge_port_drift"
+            | "correct_allocation" => Some("session_id"),
             _ => None,
         }
     }
@@ -325,6 +352,10 @@ impl Command {
             "include_session_evidence" => {
                 Ok(evidence(data)?.map(|(session_id, reason)| Self::IncludeSessionEvidence { session_id, reason }))
             }
+            "acknowledge_port_drift" => Ok(read_about("session_id", subject, data)?
+                .map(|(session_id, acknowledgement)| Self::AcknowledgePortDrift { session_id, acknowledgement })),
+            "correct_allocation" => Ok(read_about("session_id", subject, data)?
+                .map(|(session_id, correction)| Self::CorrectAllocation { session_id, correction })),
             "set_default_policy" => Ok(read(data)?.map(Self::SetDefaultPolicy)),
             "set_definition_policy" => {
                 Ok(read_about("definition_id", subject, data)?.map(|(id, new)| Self::SetDefinitionPolicy { id, new }))
@@ -435,7 +466,7 @@ mod tests {
             refused("create_lablet_definition", None, json!({"name": "x", "surplus": 1})),
         ];
         insta::assert_snapshot!(refusals.join("\n"), @r#"
-        type is "drop_everything"; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure, exclude_session_evidence, include_session_evidence, set_default_policy, set_definition_policy, open_proposal, withdraw_proposal, claim_proposal, apply_proposal, fail_proposal, dismiss_proposal, verify_proposal
+        type is "drop_everything"; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure, exclude_session_evidence, include_session_evidence, acknowledge_port_drift, correct_allocation, set_default_policy, set_definition_policy, open_proposal, withdraw_proposal, claim_proposal, apply_proposal, fail_proposal, dismiss_proposal, verify_proposal
         session_id is another one than the event's subject; expected the same identifier in both, or only one of them
         session_id is absent; expected an identifier, in the data or as the event's subject
         session_id is "a.b"; expected an identifier: 1 to 64 ASCII letters, digits, '_' or '-', starting with a letter or a digit

@@ -288,6 +288,13 @@ impl Commands {
                 let done = self.include_session_evidence(&session_id, reason, Expected::Any, origin).await?;
                 Ok(done.answer())
             }
+            Command::AcknowledgePortDrift { session_id, acknowledgement } => {
+                let done = self.acknowledge_port_drift(&session_id, acknowledgement, Expected::Any, origin).await?;
+                Ok(done.answer())
+            }
+            Command::CorrectAllocation { session_id, correction } => {
+                self.correct_allocation(&session_id, correction, Expected::Any, origin).await.map(|done| done.answer())
+            }
             Command::SetDefaultPolicy(new) => {
                 self.set_default_policy(new, Expected::Any, origin).await.map(|done| done.answer())
             }

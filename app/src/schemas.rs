@@ -6,7 +6,10 @@ mod simple;
 use domain::advice_policy::NewPolicy;
 use domain::ids::ID_PATTERN;
 use domain::lablet_definition::{DefinitionRevision, NewDefinition, NewProposal, NewVerification, ProposalStep};
-use domain::lablet_session::{EvidenceReason, NewSession, ObservationFailure, ObservationReport, Transition};
+use domain::lablet_session::{
+    AllocationCorrection, DriftAcknowledgement, EvidenceReason, NewSession, ObservationFailure, ObservationReport,
+    Transition,
+};
 use domain::worker::{NewWorker, PressureReport, WorkerChange};
 use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
@@ -120,6 +123,14 @@ fn command_schema(command: &str, generator: &mut SchemaGenerator) -> (String, Va
         "include_session_evidence" => {
             ("Count what was measured in a session as evidence again.", schema_of::<EvidenceReason>(generator))
         }
+        "acknowledge_port_drift" => (
+            "Leave a session's drifted ports as they are for a while. Another drift is not acknowledged by it.",
+            schema_of::<DriftAcknowledgement>(generator),
+        ),
+        "correct_allocation" => (
+            "Allocate other ports to a session, as its lab has others than were allocated.",
+            schema_of::<AllocationCorrection>(generator),
+        ),
         "set_default_policy" => {
             ("Set the policy of definitions that have none of their own.", schema_of::<NewPolicy>(generator))
         }

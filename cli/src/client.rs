@@ -7,6 +7,7 @@ pub(crate) mod connection;
 mod context;
 mod controller;
 mod definition;
+mod drift;
 mod event;
 mod example;
 mod observation;
@@ -32,8 +33,9 @@ use self::connection::{Connection, ConnectionArguments, Parameters, Rows};
 use self::context::ContextArguments;
 use self::controller::ControllerCommand;
 use self::definition::DefinitionCommand;
+use self::drift::DriftCommand;
 use self::event::EventCommand;
-use self::observation::{DriftCommand, ObservationCommand};
+use self::observation::ObservationCommand;
 use self::output::{Column, OutputFormat};
 use self::session::SessionCommand;
 use self::sign_in::SignInCommand;
@@ -205,7 +207,7 @@ pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Worker(command) => worker::run(&command.open()?, command.command).await,
         ClientCommand::Controller(command) => controller::run(&command.open()?, command.command).await,
         ClientCommand::Observation(command) => observation::run(&command.open()?, command.command).await,
-        ClientCommand::Drift(command) => observation::drift(&command.open()?, command.command).await,
+        ClientCommand::Drift(command) => drift::run(&command.open()?, command.command).await,
         ClientCommand::Event(command) => event::run(&command.open()?, command.command).await,
         ClientCommand::Topology(command) => advice::topology(&command.open()?, command.command).await,
         ClientCommand::Advice(command) => advice::advice(&command.open()?, command.command).await,

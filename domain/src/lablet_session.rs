@@ -1,6 +1,8 @@
 //! A session: one run of a lab for one learner, with its observations and the requests for them.
 
+pub mod error;
 pub mod event;
+pub mod ports;
 pub mod recent;
 pub mod status;
 pub mod wire;
@@ -12,17 +14,24 @@ use cqrs_es::Aggregate;
 use cqrs_es::event_sink::EventSink;
 use serde::{Deserialize, Serialize};
 
+pub use self::error::LabletSessionError;
+use self::error::MOST_OPEN_REQUESTS;
 pub use self::event::{FailureOutcome, LabletSessionEvent, LifeStep, SessionIds};
+use self::ports::SessionPorts;
+pub use self::ports::{LONGEST_ACKNOWLEDGEMENT, PortsRefused};
 pub use self::recent::{AnsweredRequests, RecentObservations};
 pub use self::status::SessionStatus;
-pub use self::wire::{EvidenceReason, NewSession, ObservationFailure, ObservationReport, Transition};
+pub use self::wire::{
+    AllocationCorrection, DriftAcknowledgement, EvidenceReason, NewSession, ObservationFailure, ObservationReport,
+    Transition,
+};
 use crate::actor::Actor;
 use crate::decision::{self, Decide, Decision};
 use crate::evidence::{made_at, replaces};
 use crate::ids::{LabId, RequestId, WorkerId};
 use crate::invalid::Invalid;
 use crate::observation_summary::{LatestDrift, ObservationSummary};
-use crate::port_drift::DriftVerdict;
+use crate::port_drift::{AcknowledgedDrift, DriftVerdict};
 use crate::ports::PortMap;
 use crate::text::{Line, Prose};
 use crate::time::{self, BoundedTime};
@@ -85,101 +94,24 @@ pub enum LabletSessionCommand {
         /// The time.
         now: DateTime<Utc>,
     },
-}
-
-/// Why a session refused a command.
-#[derive(Debug, Clone, PartialEq, thiserror::Error)]
-pub enum LabletSessionError {
-    /// The input is not valid.
-    #[error("{0}")]
-    Invalid(Invalid),
-    /// There is no such session.
-    #[error("the session does not exist")]
-    Absent,
-    /// Another session has this id.
-    #[error("a session with this id exists already with another definition, owner or timeslot")]
-    Exists,
-    /// The life cycle has no such step.
-    #[error("a session that is {from} cannot become {to}; from {from} it may become: {allowed}", allowed = next_of(*.from))]
-    TransitionNotAllowed {
-        /// Where the session is.
-        from: SessionStatus,
-        /// Where it was to go.
-        to: SessionStatus,
+    /// Leave the drifted ports as they are for a while.
+    AcknowledgeDrift {
+        /// Why, and until when.
+        acknowledgement: DriftAcknowledgement,
+        /// Who says so.
+        by: String,
+        /// The time.
+        now: DateTime<Utc>,
     },
-    /// The session is bound to another worker or lab.
-    #[error("the session is bound to {what} {bound}, not to {refused}")]
-    BoundElsewhere {
-        /// `worker` or `lab`.
-        what: &'static str,
-        /// What it is bound to.
-        bound: String,
-        /// What the command named.
-        refused: String,
+    /// Allocate other ports, as the lab has others than were allocated.
+    CorrectAllocation {
+        /// Which, and why.
+        correction: AllocationCorrection,
+        /// Who says so.
+        by: String,
+        /// The time.
+        now: DateTime<Utc>,
     },
-    /// An observation of a session that is neither running nor collecting.
-    #[error("a session that is {status} cannot be observed; it must be one of: {allowed}", allowed = status::list(.allowed))]
-    NotObservable {
-        /// Where the session is.
-        status: SessionStatus,
-        /// Where it would have to be.
-        allowed: &'static [SessionStatus],
-    },
-    /// An observation was asked for where there is no lab or no worker.
-    #[error("the session has no {missing}, so there is nothing to observe")]
-    NothingToObserve {
-        /// `worker` or `lab`.
-        missing: &'static str,
-    },
-    /// An outcome for a request that the session never got, or whose outcome it recorded long ago.
-    #[error("the session has no observation request {request_id}")]
-    UnknownRequest {
-        /// The request that the command named.
-        request_id: RequestId,
-    },
-    /// An observation was asked for while too many requests have no outcome.
-    #[error("the session has {open} observation requests without an outcome; it may have at most {MOST_OPEN_REQUESTS}")]
-    TooManyRequests {
-        /// How many it has.
-        open: usize,
-    },
-}
-
-impl LabletSessionError {
-    /// The field of the command that is wrong, where it is one field.
-    pub fn invalid(&self) -> Option<Invalid> {
-        match self {
-            Self::Invalid(invalid) => Some(invalid.clone()),
-            Self::TransitionNotAllowed { from, to } => {
-                let problem = format!("is {to}, while the session is {from}");
-                Some(Invalid::new("new_status", problem, format!("one of: {}", next_of(*from))))
-            }
-            Self::BoundElsewhere { what, bound, refused } => {
-                let field = if *what == "worker" { "worker_id" } else { "cml_lab_id" };
-                let problem = format!("is {refused}, while the session is bound to {what} {bound}");
-                Some(Invalid::new(field, problem, format!("{bound}, or nothing")))
-            }
-            Self::UnknownRequest { request_id } => {
-                let expected = "an open observation request of this session, or nothing";
-                Some(Invalid::new("request_id", format!("is {request_id}"), expected))
-            }
-            Self::Absent
-            | Self::Exists
-            | Self::NotObservable { .. }
-            | Self::NothingToObserve { .. }
-            | Self::TooManyRequests { .. } => None,
-        }
-    }
-}
-
-impl From<Invalid> for LabletSessionError {
-    fn from(invalid: Invalid) -> Self {
-        Self::Invalid(invalid)
-    }
-}
-
-fn next_of(status: SessionStatus) -> String {
-    if status.next().is_empty() { "nothing".to_owned() } else { status::list(status.next()) }
 }
 
 /// State of a session.
@@ -259,8 +191,6 @@ impl Assignment {
     }
 }
 
-/// Most requests for an observation that have no outcome yet. Each is served once a controller runs.
-pub(crate) const MOST_OPEN_REQUESTS: usize = 64;
 /// The states in which an observation may be recorded.
 const OBSERVABLE: &[SessionStatus] = &[SessionStatus::Running, SessionStatus::Collecting];
 /// The states in which an observation may be asked for.
@@ -501,6 +431,16 @@ impl PresentSession {
         }
     }
 
+    fn ports(&self) -> SessionPorts<'_> {
+        SessionPorts {
+            ids: &self.ids,
+            status: self.status,
+            worker_id: self.assignment.worker(),
+            allocated: self.allocated_ports.as_ref(),
+            drift: self.observations.drift.as_ref(),
+        }
+    }
+
     /// Takes a step in its life. A step to the status that the session has adds facts, and keeps the reason unless it
     /// gives another one.
     fn take(&mut self, status: SessionStatus, step: &LifeStep) {
@@ -532,7 +472,7 @@ fn bound_elsewhere(what: &'static str, bound: &impl ToString, refused: &impl ToS
 }
 
 impl Decide for LabletSession {
-    const SNAPSHOT_SHAPE: i32 = 4;
+    const SNAPSHOT_SHAPE: i32 = 5;
 
     fn decide(&self, command: LabletSessionCommand) -> Result<Decision<LabletSessionEvent>, LabletSessionError> {
         if let LabletSessionCommand::Create { ids, owner_id, timeslot, now } = command {
@@ -560,6 +500,12 @@ impl Decide for LabletSession {
             LabletSessionCommand::RecordObservationFailure { failure, now } => present.record_failure(failure, now),
             LabletSessionCommand::ChangeEvidence { counts, reason, by, now } => {
                 Ok(present.change_evidence(counts, reason, by, now))
+            }
+            LabletSessionCommand::AcknowledgeDrift { acknowledgement, by, now } => {
+                Ok(present.ports().acknowledge(acknowledgement, by, now)??)
+            }
+            LabletSessionCommand::CorrectAllocation { correction, by, now } => {
+                Ok(present.ports().correct(correction, by, now)?)
             }
         }
     }
@@ -634,6 +580,18 @@ impl Aggregate for LabletSession {
             LabletSessionEvent::ObservationFailed { request_id, .. } => session.answer(request_id),
             LabletSessionEvent::EvidenceExcluded { .. } => session.evidence_excluded = true,
             LabletSessionEvent::EvidenceIncluded { .. } => session.evidence_excluded = false,
+            LabletSessionEvent::PortDriftAcknowledged {
+                drift_details: details,
+                reason,
+                until,
+                acknowledged_by: by,
+                acknowledged_at: at,
+                ..
+            } => session.observations.acknowledge(AcknowledgedDrift { details, reason, until, by, at, event: () }),
+            LabletSessionEvent::AllocationCorrected { after, drift_details, corrected_at, .. } => {
+                session.observations.correct(&after, &drift_details, corrected_at);
+                session.allocated_ports = Some(after);
+            }
             LabletSessionEvent::Created { .. }
             | LabletSessionEvent::Scheduled(_)
             | LabletSessionEvent::Instantiating(_)

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::evidence::{Contradiction, Evidence, NoEvidence, made_at, replaces};
 use crate::observation::ResourceObservation;
-use crate::port_drift::{PortDrift, RenamedPort};
+use crate::port_drift::{AcknowledgedDrift, PortDrift, RenamedPort};
 use crate::ports::{PortMap, PortName};
 
 /// What one observation contributes.
@@ -137,6 +137,8 @@ pub struct LatestDrift<Id> {
     pub unallocated: Option<PortMap>,
     /// What differs.
     pub details: PortDrift,
+    /// That somebody knows of this very drift. Another one, or one that ended and came again, is open.
+    pub acknowledgement: Option<AcknowledgedDrift<Id>>,
     /// Whether the verdict is of the observation that was recorded last, to which the next `port_drift_detected` belongs.
     pub is_recorded_last: bool,
 }
@@ -144,9 +146,12 @@ pub struct LatestDrift<Id> {
 impl<Id> LatestDrift<Id> {
     /// How many ports it holds.
     pub fn ports(&self) -> usize {
-        let PortDrift { added, removed, changed, renamed } = &self.details;
-        let maps = [self.observed_ports.as_ref(), self.unallocated.as_ref(), Some(added), Some(removed)];
-        maps.into_iter().flatten().map(PortMap::len).sum::<usize>() + changed.len() + renamed.len()
+        let of = |PortDrift { added, removed, changed, renamed }: &PortDrift| {
+            added.len() + removed.len() + changed.len() + renamed.len()
+        };
+        let maps = [self.observed_ports.as_ref(), self.unallocated.as_ref()];
+        let acknowledged = self.acknowledgement.as_ref().map_or(0, |acknowledged| of(&acknowledged.details));
+        maps.into_iter().flatten().map(PortMap::len).sum::<usize>() + of(&self.details) + acknowledged
     }
 }
 
@@ -182,10 +187,34 @@ impl<Id> ObservationSummary<Id> {
 
     /// Adds the details of the drift that the observation recorded last has detected. Where that observation was not the
     /// newest one, they are history.
-    pub(crate) fn record_drift(&mut self, details: &PortDrift) {
+    pub fn record_drift(&mut self, details: &PortDrift) {
         if let Some(drift) = self.drift.as_mut().filter(|drift| drift.is_recorded_last) {
-            drift.details.clone_from(details);
+            drift.take_details(details);
         }
+    }
+
+    /// Acknowledges the newest drift.
+    pub fn acknowledge(&mut self, acknowledged: AcknowledgedDrift<Id>) {
+        if let Some(drift) = self.drift.as_mut().filter(|drift| drift.detected) {
+            drift.acknowledgement = Some(acknowledged);
+        }
+    }
+
+    /// Takes the verdict that a corrected allocation gives on what was observed last: the observation stays the same.
+    pub fn correct(&mut self, allocated: &PortMap, details: &PortDrift, at: DateTime<Utc>) {
+        if let Some(drift) = &mut self.drift {
+            drift.detected = !details.is_none();
+            drift.since = drift.since.or(Some(at)).filter(|_| drift.detected);
+            drift.unallocated = drift.observed_ports.clone().filter(|_| allocated.is_empty());
+            drift.take_details(details);
+        }
+    }
+}
+
+impl<Id> LatestDrift<Id> {
+    fn take_details(&mut self, details: &PortDrift) {
+        self.details.clone_from(details);
+        self.acknowledgement.take_if(|acknowledged| !self.detected || !acknowledged.details.is_same_drift(details));
     }
 }
 
@@ -230,7 +259,9 @@ impl<Id: Clone> ObservationSummary<Id> {
             }
             return;
         };
-        let since = held.and_then(|held| held.since).or(Some(next.made_at)).filter(|_| detected);
+        // Whether it is the same drift, its details say, which come with the event that follows.
+        let (since, acknowledgement) = held.map(|held| (held.since, held.acknowledgement.take())).unwrap_or_default();
+        let since = since.or(Some(next.made_at)).filter(|_| detected);
         self.drift = Some(LatestDrift {
             detected,
             event,
@@ -239,6 +270,7 @@ impl<Id: Clone> ObservationSummary<Id> {
             observed_ports: next.observed_ports.cloned(),
             unallocated: next.unallocated.cloned(),
             details: PortDrift { renamed: next.renamed_ports.clone(), ..PortDrift::default() },
+            acknowledgement: acknowledgement.filter(|_| detected),
             is_recorded_last: true,
         });
     }
@@ -347,6 +379,49 @@ mod tests {
         assert_eq!((known.drift.clone().unwrap().since, known.drift_detected()), (None, Some(false)));
         known.record(4, &seen(5, json!({}), Some(true)));
         assert_eq!(known.drift.unwrap().since, Some(at(5)), "it drifted again");
+    }
+
+    #[test]
+    fn an_acknowledgement_stays_with_its_drift_and_goes_with_it() {
+        let (first, other) = (drift(json!({"removed": {"PC_vnc": 5042}})), drift(json!({"removed": {"PC_vnc": 5043}})));
+        let acknowledged = |known: &mut ObservationSummary<usize>| {
+            let (reason, by) = ("known".to_owned(), "admin:ada".to_owned());
+            let details = known.drift.clone().unwrap().details;
+            known.acknowledge(AcknowledgedDrift { details, reason, until: at(99), by, at: at(2), event: 9 });
+        };
+        let is_acknowledged = |known: &ObservationSummary<usize>| {
+            known.drift.as_ref().is_some_and(|drift| drift.acknowledgement.is_some())
+        };
+        let mut known = summary(&[seen(1, json!({}), Some(true))]);
+        known.record_drift(&first);
+        acknowledged(&mut known);
+        known.record(1, &seen(2, json!({}), Some(true)));
+        known.record_drift(&first);
+        known.record(2, &seen(3, json!({}), None));
+        assert!(is_acknowledged(&known), "seen again as it was, and not seen at all");
+        let mut changed = known.clone();
+        changed.record(3, &seen(4, json!({}), Some(true)));
+        changed.record_drift(&other);
+        assert!(!is_acknowledged(&changed), "another drift is open");
+        known.record(3, &seen(4, json!({}), Some(false)));
+        known.record(4, &seen(5, json!({}), Some(true)));
+        known.record_drift(&first);
+        assert!(!is_acknowledged(&known), "one that ended and came again is open");
+    }
+
+    #[test]
+    fn a_corrected_allocation_gives_another_verdict_on_the_same_observation() {
+        let observed = ports(json!({"PC_vnc": 5142}));
+        let next = Contribution { observed_ports: Some(&observed), ..seen(1, json!({}), Some(true)) };
+        let mut known = summary(&[next]);
+        known.record_drift(&drift(json!({"changed": {"PC_vnc": {"allocated": 5042, "observed": 5142}}})));
+        let mut empty = known.clone();
+        known.correct(&observed, &PortDrift::default(), at(5));
+        let latest = known.drift.unwrap();
+        assert_eq!((latest.detected, latest.since, latest.made_at), (false, None, at(1)));
+        assert_eq!((latest.details, latest.unallocated), (PortDrift::default(), None));
+        empty.correct(&PortMap::default(), &PortDrift::default(), at(5));
+        assert_eq!(empty.drift.unwrap().unallocated, Some(observed), "nothing is allocated any more");
     }
 
     #[test]

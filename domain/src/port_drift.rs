@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use chrono::{DateTime, Utc};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -93,6 +94,65 @@ impl PortDrift {
     pub fn is_none(&self) -> bool {
         self.added.is_empty() && self.removed.is_empty() && self.changed.is_empty()
     }
+
+    /// Whether the same ports drifted in the same way. What is named otherwise did not drift, and does not count.
+    pub fn is_same_drift(&self, other: &Self) -> bool {
+        self.added == other.added && self.removed == other.removed && self.changed == other.changed
+    }
+}
+
+/// A drift that somebody knows of and leaves as it is for a while. `Id` names the event that says so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AcknowledgedDrift<Id> {
+    /// The drift as it was acknowledged: another one is not.
+    pub details: PortDrift,
+    /// Why it is left as it is.
+    pub reason: String,
+    /// Until when.
+    pub until: DateTime<Utc>,
+    /// Who says so.
+    pub by: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The event.
+    pub event: Id,
+}
+
+/// How a session's ports stand now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftState {
+    /// They drifted, and nobody has said that it may stay so.
+    Open,
+    /// They drifted, and somebody knows of it.
+    Acknowledged,
+    /// They did not drift.
+    None,
+    /// No observation could read the tags yet.
+    Unknown,
+}
+
+impl DriftState {
+    /// How ports with this verdict stand at `now`. `acknowledged_until`: until when the drift is acknowledged, which is
+    /// kept only while the drift is the acknowledged one. The moment itself no longer belongs to it.
+    pub fn at(now: DateTime<Utc>, detected: Option<bool>, acknowledged_until: Option<DateTime<Utc>>) -> Self {
+        match detected {
+            Some(true) if acknowledged_until.is_some_and(|until| now < until) => Self::Acknowledged,
+            Some(true) => Self::Open,
+            Some(false) => Self::None,
+            None => Self::Unknown,
+        }
+    }
+
+    /// In its wire form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Acknowledged => "acknowledged",
+            Self::None => "none",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// What an observation says about a session's ports.
@@ -116,6 +176,14 @@ impl DriftVerdict {
                 Self::Compared(PortDrift::between(allocated, observed, details))
             }
             (_, Some(observed)) => Self::Unallocated(observed.clone()),
+        }
+    }
+
+    /// What differs; nothing where there was nothing to compare.
+    pub(crate) fn into_drift(self) -> PortDrift {
+        match self {
+            Self::Unknown | Self::Unallocated(_) => PortDrift::default(),
+            Self::Compared(drift) => drift,
         }
     }
 
@@ -195,6 +263,16 @@ mod tests {
     fn all_allocated_ports_gone_is_drift() {
         let verdict = DriftVerdict::between(Some(&ports(&[("a_ssh", 2001)])), Some(&PortMap::default()), &[]);
         assert_eq!(verdict.detected(), Some(true));
+    }
+
+    #[test]
+    fn a_drift_is_acknowledged_until_its_time_is_over() {
+        let at = |second| DateTime::from_timestamp(1_772_000_000 + second, 0);
+        let state = |detected, until: Option<i64>| DriftState::at(at(10).unwrap(), detected, until.and_then(at));
+        assert_eq!(state(Some(true), None), DriftState::Open);
+        assert_eq!(state(Some(true), Some(11)), DriftState::Acknowledged);
+        assert_eq!(state(Some(true), Some(10)), DriftState::Open);
+        assert_eq!((state(Some(false), None), state(None, None)), (DriftState::None, DriftState::Unknown));
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub(crate) mod node;
 pub(crate) mod node_profile;
 pub(crate) mod nodes;
 pub(crate) mod observations;
+pub(crate) mod port_drift;
 pub(crate) mod profile;
 pub(crate) mod record_observation;
 pub(crate) mod request_observation;

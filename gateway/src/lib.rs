@@ -39,6 +39,7 @@ mod pages;
 pub mod paging;
 mod path;
 mod permits;
+mod port_drift;
 mod position;
 mod preferences;
 pub mod problem;

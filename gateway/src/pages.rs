@@ -20,6 +20,7 @@ pub(crate) mod meter;
 pub(crate) mod operations;
 pub(crate) mod overview;
 pub(crate) mod parts;
+pub(crate) mod port_drift;
 pub(crate) mod pressure;
 pub(crate) mod query;
 pub(crate) mod requests;
@@ -72,6 +73,7 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route("/sessions/{id}/evidence", post(advice::evidence::change))
         .route("/definitions/{id}/policy", get(advice::policy::show_own).post(advice::policy::set_own))
         .route("/definitions/{id}/policy/review", get(advice::policy::review_own))
+        .route("/drift", get(port_drift::list))
         .route("/events/{id}", get(event::show))
         .route("/operations", get(operations::show))
         .route("/operations/dead-letters", get(operations::letter_groups::list))
@@ -91,6 +93,8 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route("/sessions/{id}/nodes/{node_id}", get(session::show_node))
         .route("/sessions/{id}/usage", get(session::show_usage))
         .route("/sessions/{id}/observe", post(session::observe))
+        .route("/sessions/{id}/port-drift", post(session::acknowledge_drift))
+        .route("/sessions/{id}/allocation", get(session::review_allocation).post(session::correct_allocation))
         .route("/definitions", get(definitions::list))
         .route("/definitions/{id}", get(definition::show))
         .route("/definitions/{id}/edit", get(definition::edit::show))

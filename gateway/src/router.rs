@@ -85,8 +85,8 @@ fn api() -> (Router<GatewayState>, OpenApi) {
 
 fn sessions() -> ApiRouter<GatewayState> {
     use lablet_sessions::{
-        create, events, evidence, life, list, node, node_profile, nodes, observations, profile, record_observation,
-        request_observation, samples, show, transition,
+        create, events, evidence, life, list, node, node_profile, nodes, observations, port_drift, profile,
+        record_observation, request_observation, samples, show, transition,
     };
     ApiRouter::new()
         .api_route(
@@ -129,6 +129,15 @@ fn sessions() -> ApiRouter<GatewayState> {
             "/api/lablet-sessions/{id}/evidence-inclusion",
             post_with(evidence::include, evidence::describe_inclusion),
         )
+        .api_route(
+            "/api/lablet-sessions/{id}/port-drift/acknowledge",
+            post_with(port_drift::acknowledge, port_drift::describe_acknowledgement),
+        )
+        .api_route(
+            "/api/lablet-sessions/{id}/allocation",
+            post_with(port_drift::correct, port_drift::describe_correction),
+        )
+        .api_route("/api/port-drift", get_with(crate::port_drift::list, crate::port_drift::describe))
         .api_route("/api/lablet-sessions/{id}/samples", get_with(samples::samples, samples::describe))
         .api_route("/api/observation-requests", get_with(observation_requests::list, observation_requests::describe))
 }

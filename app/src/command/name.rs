@@ -39,6 +39,8 @@ command_names! {
     RecordObservationFailure = "record_observation_failure": "Record that a session could not be observed.",
     ExcludeSessionEvidence = "exclude_session_evidence": "Count what was measured in a session no longer as evidence.",
     IncludeSessionEvidence = "include_session_evidence": "Count what was measured in a session as evidence again.",
+    AcknowledgePortDrift = "acknowledge_port_drift": "Leave a session's drifted ports as they are for a while.",
+    CorrectAllocation = "correct_allocation": "Allocate other ports to a session, as its lab has others than were allocated.",
     SetDefaultPolicy = "set_default_policy": "Set the policy of definitions that have none of their own.",
     SetDefinitionPolicy = "set_definition_policy": "Set a definition's policy of advice.",
     OpenProposal = "open_proposal": "Propose another size.",

@@ -161,7 +161,8 @@ impl CommandError {
                 LabletSessionError::TransitionNotAllowed { .. }
                 | LabletSessionError::NotObservable { .. }
                 | LabletSessionError::NothingToObserve { .. }
-                | LabletSessionError::TooManyRequests { .. } => ErrorCode::Refused,
+                | LabletSessionError::TooManyRequests { .. }
+                | LabletSessionError::Ports(_) => ErrorCode::Refused,
                 LabletSessionError::BoundElsewhere { .. } => ErrorCode::BoundElsewhere,
                 LabletSessionError::Exists => ErrorCode::Exists,
                 LabletSessionError::Absent => ErrorCode::NotFound,

@@ -1,8 +1,8 @@
 //! Commands about sessions.
 
 use domain::lablet_session::{
-    EvidenceReason, LabletSession, LabletSessionCommand, LabletSessionError, NewSession, ObservationFailure,
-    ObservationReport, SessionIds, SessionStatus, Transition,
+    AllocationCorrection, DriftAcknowledgement, EvidenceReason, LabletSession, LabletSessionCommand,
+    LabletSessionError, NewSession, ObservationFailure, ObservationReport, SessionIds, SessionStatus, Transition,
 };
 use domain::{RequestId, SessionId};
 
@@ -213,6 +213,53 @@ impl Commands {
         self.on_session(session_id, command, expected, origin).await
     }
 
+    /// Leaves a session's drifted ports as they are for a while.
+    ///
+    /// # Errors
+    /// `NotAuthorized`, `Invalid` (until when), `NotFound`, `Refused` (no drift is known), `Stale`, `KeyReused`,
+    /// `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_session.acknowledge_port_drift", level = "debug", skip_all,
+        fields(session.id = session_id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
+    pub async fn acknowledge_port_drift(
+        &self,
+        session_id: &SessionId,
+        acknowledgement: DriftAcknowledgement,
+        expected: impl Into<Expected>,
+        origin: &Origin,
+    ) -> Result<CompletedCommand<LabletSession>, CommandError> {
+        let origin = self.permit(CommandName::AcknowledgePortDrift, origin)?;
+        let (by, now) = (origin.actor.clone(), self.clock.now());
+        let command = LabletSessionCommand::AcknowledgeDrift { acknowledgement, by, now };
+        self.on_session(session_id, command, expected, origin).await
+    }
+
+    /// Allocates other ports to a session, as its lab has others than were allocated. Warns of ports that another session
+    /// holds at the same time.
+    ///
+    /// # Errors
+    /// `NotAuthorized`, `NotFound`, `Refused` (it holds no ports, or none were observed), `Stale`, `KeyReused`,
+    /// `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_session.correct_allocation", level = "debug", skip_all,
+        fields(session.id = session_id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
+    pub async fn correct_allocation(
+        &self,
+        session_id: &SessionId,
+        correction: AllocationCorrection,
+        expected: impl Into<Expected>,
+        origin: &Origin,
+    ) -> Result<CompletedCommand<LabletSession>, CommandError> {
+        let origin = self.permit(CommandName::CorrectAllocation, origin)?;
+        let (by, now) = (origin.actor.clone(), self.clock.now());
+        let command = LabletSessionCommand::CorrectAllocation { correction, by, now };
+        let mut done = self.on_session(session_id, command, expected, origin).await?;
+        done.warnings.extend(self.advice(&done).await);
+        Ok(done)
+    }
+
     async fn on_session(
         &self,
         session_id: &SessionId,
@@ -236,7 +283,8 @@ fn from_session_error(error: LabletSessionError, id: &SessionId) -> CommandError
         | LabletSessionError::NotObservable { .. }
         | LabletSessionError::NothingToObserve { .. }
         | LabletSessionError::TooManyRequests { .. }
-        | LabletSessionError::UnknownRequest { .. }) => CommandError::Refused(refused),
+        | LabletSessionError::UnknownRequest { .. }
+        | LabletSessionError::Ports(_)) => CommandError::Refused(refused),
     }
 }
 

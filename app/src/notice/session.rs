@@ -13,7 +13,7 @@ use domain::ports::{MOST_PORTS, PortMap, PortName};
 use domain::text::{Label, Name};
 use domain::time::BoundedTime;
 use domain::timeslot::Timeslot;
-use domain::{Actor, Amount, LabId, List, RequestId, WorkerId};
+use domain::{Actor, Amount, EventId, LabId, List, RequestId, WorkerId};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -237,6 +237,52 @@ pub(crate) struct EvidenceChanged {
     pub at: DateTime<Utc>,
 }
 
+/// Somebody knows of drifted ports and leaves them as they are for a while.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct PortDriftAcknowledged {
+    /// Session and definition.
+    #[serde(flatten)]
+    pub ids: SessionIds,
+    /// The worker on which the ports are.
+    pub worker_id: Option<WorkerId>,
+    /// What differs, as it was acknowledged. Another drift is not acknowledged by this.
+    pub drift_details: PortDrift,
+    /// Why it is left as it is.
+    pub reason: String,
+    /// Until when.
+    pub until: DateTime<Utc>,
+    /// Who says so.
+    pub acknowledged_by: String,
+    /// When.
+    pub acknowledged_at: DateTime<Utc>,
+}
+
+/// Other ports are allocated, as the lab has others than were allocated.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct AllocationCorrected {
+    /// Session and definition.
+    #[serde(flatten)]
+    pub ids: SessionIds,
+    /// The worker on which the ports are.
+    pub worker_id: Option<WorkerId>,
+    /// What was allocated before; null: nothing.
+    pub before: Option<PortMap>,
+    /// What is allocated now.
+    pub after: PortMap,
+    /// Whether the ports that were observed last differ from it; null: none were observed yet.
+    pub port_drift_detected: Option<bool>,
+    /// What differs.
+    pub drift_details: PortDrift,
+    /// Why.
+    pub reason: String,
+    /// The event of the observation on which it rests; null where none was named.
+    pub evidence: Option<EventId>,
+    /// Who says so.
+    pub corrected_by: String,
+    /// When.
+    pub corrected_at: DateTime<Utc>,
+}
+
 pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<Notice, NoticeError> {
     let at = event.at();
     match event {
@@ -335,6 +381,52 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
             let changed = EvidenceChanged { ids, counts: true, reason, by, at };
             draft.notice(at, &changed)
         }
+        LabletSessionEvent::PortDriftAcknowledged {
+            ids,
+            worker_id,
+            drift_details,
+            reason,
+            until,
+            acknowledged_by,
+            acknowledged_at,
+        } => {
+            let acknowledged = PortDriftAcknowledged {
+                ids,
+                worker_id,
+                drift_details,
+                reason,
+                until,
+                acknowledged_by,
+                acknowledged_at,
+            };
+            draft.notice(at, &acknowledged)
+        }
+        LabletSessionEvent::AllocationCorrected {
+            ids,
+            worker_id,
+            before,
+            after,
+            port_drift_detected,
+            drift_details,
+            reason,
+            evidence,
+            corrected_by,
+            corrected_at,
+        } => {
+            let corrected = AllocationCorrected {
+                ids,
+                worker_id,
+                before,
+                after,
+                port_drift_detected,
+                drift_details,
+                reason,
+                evidence,
+                corrected_by,
+                corrected_at,
+            };
+            draft.notice(at, &corrected)
+        }
     }
 }
 
@@ -367,5 +459,13 @@ pub(super) fn schemas() -> Vec<NoticeSchema> {
         schema::<ObservationFailed>("lablet_session.observation_failed", "An observation failed or was skipped."),
         schema::<EvidenceChanged>("lablet_session.evidence_excluded", "A session is no evidence of advice."),
         schema::<EvidenceChanged>("lablet_session.evidence_included", "A session is evidence of advice again."),
+        schema::<PortDriftAcknowledged>(
+            "lablet_session.port_drift_acknowledged",
+            "Somebody knows of drifted ports and leaves them as they are for a while.",
+        ),
+        schema::<AllocationCorrected>(
+            "lablet_session.allocation_corrected",
+            "Other ports are allocated, as the lab has others than were allocated.",
+        ),
     ]
 }

@@ -132,7 +132,11 @@ async fn of_every_command_a_team_sends_those_that_it_was_given() {
                 CommandName::ExcludeSessionEvidence
                 | CommandName::IncludeSessionEvidence
                 | CommandName::SetDefaultPolicy
+                | CommandName::CorrectAllocation
                 | CommandName::SetDefinitionPolicy => json!({"reason": "because"}),
+                CommandName::AcknowledgePortDrift => {
+                    json!({"reason": "because", "until": "2026-03-02T10:00:00Z"})
+                }
                 CommandName::OpenProposal => json!({
                     "kind": "size", "after": {"cpu_cores": 1, "memory_gb": 1, "storage_gb": 1},
                     "finding": "over_provisioned", "promise": 0.95, "as_of": "0000000001-00000000000000000007-0000000000000000007", "sessions": 3, "reason": "because"

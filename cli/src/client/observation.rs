@@ -1,12 +1,11 @@
-//! `lablet observation` and `lablet drift`.
+//! `lablet observation`.
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
-use serde_json::Value;
 
 use super::connection::Parameters;
 use super::output::{Column, column, wide_column};
-use super::{Client, Paging, Since};
+use super::{Client, Paging};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ObservationCommand {
@@ -72,19 +71,6 @@ enum Outcome {
     Skipped,
 }
 
-#[derive(Debug, Subcommand)]
-pub(crate) enum DriftCommand {
-    /// List sessions with drifted ports, newest first.
-    List(Paging),
-    /// Show what differs for one session.
-    Show {
-        /// The session.
-        id: String,
-        #[command(flatten)]
-        since: Since,
-    },
-}
-
 pub(super) async fn run(client: &Client, command: ObservationCommand) -> anyhow::Result<()> {
     match command {
         ObservationCommand::List { session, paging } => {
@@ -99,25 +85,6 @@ pub(super) async fn run(client: &Client, command: ObservationCommand) -> anyhow:
         }
     }
 }
-
-pub(super) async fn drift(client: &Client, command: DriftCommand) -> anyhow::Result<()> {
-    match command {
-        DriftCommand::List(paging) => {
-            let drifted = paging.with(&[("drift", true)])?;
-            client.list(DRIFT_COLUMNS, "/api/lablet-sessions", &drifted, &paging.limit).await
-        }
-        DriftCommand::Show { id, since } => {
-            let path = format!("/api/lablet-sessions/{id}");
-            let session = client.connection.get_with(&path, &Parameters::new(&since)?).await?;
-            let part = DRIFT_MEMBERS.iter().map(|name| ((*name).to_owned(), session[name].clone()));
-            client.output.one(&Value::Object(part.collect()))
-        }
-    }
-}
-
-/// What of a session says which ports differ.
-const DRIFT_MEMBERS: [&str; 7] =
-    ["id", "status", "port_drift_detected", "allocated_ports", "observed_ports", "port_drift", "observed_at"];
 
 pub(super) const COLUMNS: &[Column] = &[
     column("EVENT ID", "/event_id"),
@@ -136,18 +103,6 @@ pub(super) const COLUMNS: &[Column] = &[
     wide_column("LAB", "/cml_lab_id"),
     wide_column("CML VERSION", "/cml_version"),
     wide_column("REPORTED BY", "/reported_by"),
-];
-pub(super) const DRIFT_COLUMNS: &[Column] = &[
-    column("ID", "/id"),
-    column("DEFINITION", "/definition_id"),
-    column("STATUS", "/status"),
-    column("ADDED", "/port_drift/added"),
-    column("REMOVED", "/port_drift/removed"),
-    column("CHANGED", "/port_drift/changed"),
-    column("OBSERVED AT", "/observed_at"),
-    wide_column("WORKER", "/worker_id"),
-    wide_column("DRIFT SINCE", "/port_drift_since"),
-    wide_column("EVENT ID", "/port_drift_event_id"),
 ];
 pub(super) const REQUEST_COLUMNS: &[Column] = &[
     column("REQUEST", "/request_id"),

@@ -130,9 +130,9 @@ struct SessionFilters {
     /// On this worker.
     #[arg(long = "worker")]
     worker_id: Option<String>,
-    /// True: drifted. False: known not to have drifted.
-    #[arg(long, num_args = 0..=1, default_missing_value = "true")]
-    drift: Option<bool>,
+    /// Whose ports stand so.
+    #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "true")]
+    drift: Option<PortsDrifted>,
     /// Whose id, definition, owner, worker or lab contains this, in whatever case.
     #[arg(long)]
     text: Option<String>,
@@ -142,6 +142,22 @@ struct SessionFilters {
     /// In this order; newest first unless stated.
     #[arg(long, value_enum)]
     sort: Option<SessionOrder>,
+}
+
+/// How the ports of sessions stand.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum PortsDrifted {
+    /// They drifted.
+    True,
+    /// They are known not to have drifted.
+    False,
+    /// They drifted, and nobody has said that it may stay so.
+    Open,
+    /// They drifted, and somebody knows of it.
+    Acknowledged,
+    /// No observation could read the ports yet.
+    Unknown,
 }
 
 /// The order of a list of sessions.
@@ -277,6 +293,7 @@ pub(super) const COLUMNS: &[Column] = &[
     wide_column("TIMESLOT END", "/timeslot/end"),
     wide_column("OPEN REQUESTS", "/open_requests"),
     wide_column("CREATED AT", "/created_at"),
+    wide_column("DRIFT ACKNOWLEDGED UNTIL", "/port_drift_acknowledgement/until"),
 ];
 pub(super) const HISTORY_COLUMNS: &[Column] = &[
     column("SEQUENCE", "/sequence"),

@@ -6,7 +6,7 @@ use clap::CommandFactory as _;
 use serde_json::Value;
 
 use super::output::Column;
-use super::{advice, definition, event, observation, session, worker};
+use super::{advice, definition, drift, event, observation, session, worker};
 use crate::arguments::Arguments;
 use crate::operations::dead_letters;
 
@@ -39,7 +39,8 @@ const READS: &[(&str, &str, &[Column])] = &[
     ("worker pressure", "/api/workers/{id}/pressure", worker::PRESSURE_COLUMNS),
     ("controller list", "/api/controllers", super::controller::COLUMNS),
     ("observation requests", "/api/observation-requests", observation::REQUEST_COLUMNS),
-    ("drift show", "/api/lablet-sessions/{id}", observation::DRIFT_COLUMNS),
+    ("drift show", "/api/lablet-sessions/{id}", drift::COLUMNS),
+    ("drift ports", "/api/port-drift", drift::PORT_COLUMNS),
     ("event list", "/api/events", event::COLUMNS),
     ("event show", "/api/events/{id}", &[]),
     ("event data", "/api/events/{id}/data", &[]),

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::status::SessionStatus;
-use crate::ids::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
+use crate::ids::{DefinitionId, EventId, LabId, RequestId, SessionId, WorkerId};
 use crate::lablet_definition::DefinitionVersion;
 use crate::observation::ResourceObservation;
 use crate::observation_summary::Contribution;
@@ -230,6 +230,54 @@ pub enum LabletSessionEvent {
         /// When.
         included_at: DateTime<Utc>,
     },
+    /// Somebody knows of its drifted ports and leaves them as they are for a while.
+    #[serde(rename = "lablet_session.port_drift_acknowledged.v1")]
+    PortDriftAcknowledged {
+        /// Session and definition.
+        #[serde(flatten)]
+        ids: SessionIds,
+        /// The worker on which the ports are.
+        #[serde(default)]
+        worker_id: Option<WorkerId>,
+        /// What differs, as it was acknowledged. Another drift is not acknowledged by this.
+        drift_details: PortDrift,
+        /// Why it is left as it is.
+        reason: String,
+        /// Until when.
+        until: DateTime<Utc>,
+        /// Who says so.
+        acknowledged_by: String,
+        /// When.
+        acknowledged_at: DateTime<Utc>,
+    },
+    /// Other ports are allocated to it, as its lab has others than were allocated.
+    #[serde(rename = "lablet_session.allocation_corrected.v1")]
+    AllocationCorrected {
+        /// Session and definition.
+        #[serde(flatten)]
+        ids: SessionIds,
+        /// The worker on which the ports are.
+        #[serde(default)]
+        worker_id: Option<WorkerId>,
+        /// What was allocated before; null: nothing.
+        before: Option<PortMap>,
+        /// What is allocated now.
+        after: PortMap,
+        /// Whether the ports that were observed last differ from it; null: none were observed yet.
+        port_drift_detected: Option<bool>,
+        /// What differs.
+        #[serde(default)]
+        drift_details: PortDrift,
+        /// Why.
+        reason: String,
+        /// The event of the observation on which the correction rests, where it was named.
+        #[serde(default)]
+        evidence: Option<EventId>,
+        /// Who says so.
+        corrected_by: String,
+        /// When.
+        corrected_at: DateTime<Utc>,
+    },
 }
 
 impl LabletSessionEvent {
@@ -271,7 +319,9 @@ impl LabletSessionEvent {
             | Self::PortDriftDetected { .. }
             | Self::ObservationFailed { .. }
             | Self::EvidenceExcluded { .. }
-            | Self::EvidenceIncluded { .. } => return None,
+            | Self::EvidenceIncluded { .. }
+            | Self::PortDriftAcknowledged { .. }
+            | Self::AllocationCorrected { .. } => return None,
         })
     }
 
@@ -284,7 +334,9 @@ impl LabletSessionEvent {
             | Self::PortDriftDetected { ids, .. }
             | Self::ObservationFailed { ids, .. }
             | Self::EvidenceExcluded { ids, .. }
-            | Self::EvidenceIncluded { ids, .. } => ids,
+            | Self::EvidenceIncluded { ids, .. }
+            | Self::PortDriftAcknowledged { ids, .. }
+            | Self::AllocationCorrected { ids, .. } => ids,
             Self::Scheduled(step)
             | Self::Instantiating(step)
             | Self::Ready(step)
@@ -309,6 +361,8 @@ impl LabletSessionEvent {
             Self::ObservationFailed { failed_at, .. } => *failed_at,
             Self::EvidenceExcluded { excluded_at, .. } => *excluded_at,
             Self::EvidenceIncluded { included_at, .. } => *included_at,
+            Self::PortDriftAcknowledged { acknowledged_at, .. } => *acknowledged_at,
+            Self::AllocationCorrected { corrected_at, .. } => *corrected_at,
             Self::Scheduled(step)
             | Self::Instantiating(step)
             | Self::Ready(step)
@@ -426,6 +480,8 @@ impl DomainEvent for LabletSessionEvent {
             Self::ObservationFailed { .. } => "lablet_session.observation_failed",
             Self::EvidenceExcluded { .. } => "lablet_session.evidence_excluded",
             Self::EvidenceIncluded { .. } => "lablet_session.evidence_included",
+            Self::PortDriftAcknowledged { .. } => "lablet_session.port_drift_acknowledged",
+            Self::AllocationCorrected { .. } => "lablet_session.allocation_corrected",
         }
         .to_owned()
     }

@@ -97,6 +97,9 @@ impl SessionStatus {
         self.next().contains(&to)
     }
 
+    /// Where the ports that are allocated to a session are held for it: from the worker's choice until its lab is stopped.
+    pub const HOLDING_PORTS: [Self; 7] = [Scheduled, Instantiating, Ready, Running, Collecting, Grading, Stopping];
+
     /// Whether an observation may be recorded: while the lab is running or evidence is collected.
     pub fn is_observable(self) -> bool {
         matches!(self, Running | Collecting)

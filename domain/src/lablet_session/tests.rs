@@ -5,6 +5,8 @@ use super::*;
 use crate::ids::{DefinitionId, SessionId};
 use crate::lablet_definition::DefinitionVersion;
 
+mod ports;
+
 type Given = TestFramework<LabletSession>;
 
 fn now() -> DateTime<Utc> {

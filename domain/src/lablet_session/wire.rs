@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::event::FailureOutcome;
 use super::status::SessionStatus;
-use crate::ids::{DefinitionId, LabId, RequestId, SessionId, WorkerId};
+use crate::ids::{DefinitionId, EventId, LabId, RequestId, SessionId, WorkerId};
 use crate::observation::ResourceObservation;
 use crate::ports::PortMap;
 use crate::text::{Line, Prose};
+use crate::time::BoundedTime;
 use crate::timeslot::Booking;
 
 /// A new session.
@@ -61,6 +62,28 @@ impl Transition {
 pub struct EvidenceReason {
     /// Why.
     pub reason: Prose<1, 2_000>,
+}
+
+/// That somebody knows of a session's drifted ports and leaves them as they are. It holds for the drift as it is now.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DriftAcknowledgement {
+    /// Why they are left as they are.
+    pub reason: Prose<1, 2_000>,
+    /// Until when: in the future, and at most 90 days ahead.
+    pub until: BoundedTime,
+}
+
+/// Another allocation than the one that was made, as the lab has other ports.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AllocationCorrection {
+    /// Ports by name. Absent: those that were observed last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocated_ports: Option<PortMap>,
+    /// Why.
+    pub reason: Prose<1, 2_000>,
+    /// The event of the observation on which the correction rests, where it rests on one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<EventId>,
 }
 
 /// What was seen of a session's lab.

@@ -7,7 +7,7 @@ use domain::lablet_session::SessionStatus;
 use domain::time::BoundedTime;
 use domain::{DefinitionId, Invalid, WorkerId};
 use projections::ReadModel;
-use projections::read_models::sessions::{SessionFilter, SessionRow, SessionSort};
+use projections::read_models::sessions::{DriftFilter, SessionFilter, SessionRow, SessionSort};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -29,8 +29,9 @@ pub(crate) struct SessionQuery {
     definition_id: Option<DefinitionId>,
     /// On this worker.
     worker_id: Option<WorkerId>,
-    /// True: drifted. False: known not to have drifted.
-    drift: Option<bool>,
+    /// `true`: drifted. `false`: known not to have drifted. `open`: drifted, and nobody acknowledged it. `acknowledged`: drifted,
+    /// and somebody did. `unknown`: no observation could read the ports yet.
+    drift: Option<DriftFilter>,
     /// Whose id, definition, owner, worker or lab contains this, in whatever case.
     #[schemars(length(max = crate::paging::LONGEST_TEXT))]
     text: Option<String>,

@@ -14,7 +14,7 @@ use projections::overview::{Overview, RequestCounts};
 use projections::read_models::advice::proposals::{ProposalFilter, ProposalRow};
 use projections::read_models::advice::sizing_gaps::SizingGapFilter;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
-use projections::read_models::sessions::{SessionCount, SessionFilter, SessionRow, SessionTitles};
+use projections::read_models::sessions::{DriftFilter, SessionCount, SessionFilter, SessionRow, SessionTitles};
 use projections::{PageRequest, ReadError, ReadModel, UnreadableRow};
 use serde::Deserialize;
 
@@ -77,7 +77,9 @@ struct OverviewMain<'a> {
     now: DateTime<Utc>,
     attention: &'a Attention,
     up: u64,
+    /// Of which nobody knows.
     drifted: u64,
+    drift_acknowledged: u64,
     drift_unknown: u64,
     in_all: u64,
     running: &'a [SessionRow],
@@ -110,7 +112,7 @@ impl OverviewContent {
     ) -> Result<Self, Problem> {
         let request = PageRequest::first(ROWS);
         let up = SessionFilter { status: UP.to_vec(), ..SessionFilter::default() };
-        let drifted = SessionFilter { drift: Some(true), ..up.clone() };
+        let drifted = SessionFilter { drift: Some(DriftFilter::Open), ..up.clone() };
         let with = |outcome| RequestFilter { outcome: Some(outcome), ..RequestFilter::default() };
         let overview = overview.get(reached.0, reads.overview()).await?;
         let running = reads.sessions(&up, &request).await?;
@@ -129,7 +131,8 @@ impl OverviewContent {
             now,
             attention: &attention,
             up: over_those_up(|count| count.sessions),
-            drifted: over_those_up(|count| count.drifted),
+            drifted: over_those_up(|count| count.drifted.saturating_sub(count.drift_acknowledged)),
+            drift_acknowledged: over_those_up(|count| count.drift_acknowledged),
             drift_unknown: over_those_up(|count| count.drift_unknown),
             in_all: overview.sessions.iter().map(|count| count.sessions).sum(),
             running: &running.items,

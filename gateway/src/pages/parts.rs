@@ -6,6 +6,7 @@ use askama::filters::HtmlSafe;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use domain::evidence::{Contradiction, NoEvidence};
 use domain::lablet_session::SessionStatus;
+use domain::port_drift::DriftState;
 use domain::{DefinitionId, SessionId, WorkerId};
 use projections::read_models::observation_requests::RequestOutcome;
 use projections::read_models::sessions::{PortComparison, SessionRow, SessionTitles};
@@ -249,10 +250,25 @@ impl Badge {
 
     /// Whether ports drifted; `None`: unknown.
     pub(crate) fn drift(drifted: &Option<bool>) -> Self {
-        match drifted {
-            Some(true) => Self::new(Tone::Warn, "▲", "ports drifted"),
-            Some(false) => Self::new(Tone::Good, "✓", "ports as planned"),
-            None => Self::new(Tone::Calm, "?", "ports unknown"),
+        Self::drift_state(&match drifted {
+            Some(true) => DriftState::Open,
+            Some(false) => DriftState::None,
+            None => DriftState::Unknown,
+        })
+    }
+
+    /// How a session's ports stand at a time.
+    pub(crate) fn ports(session: &SessionRow, now: &DateTime<Utc>) -> Self {
+        Self::drift_state(&session.drift_state(*now))
+    }
+
+    /// How ports stand.
+    pub(crate) fn drift_state(state: &DriftState) -> Self {
+        match state {
+            DriftState::Open => Self::new(Tone::Warn, "▲", "ports drifted"),
+            DriftState::Acknowledged => Self::new(Tone::Calm, "✓", "drift acknowledged"),
+            DriftState::None => Self::new(Tone::Good, "✓", "ports as planned"),
+            DriftState::Unknown => Self::new(Tone::Calm, "?", "ports unknown"),
         }
     }
 

@@ -1,11 +1,15 @@
 //! `GET /sessions/{id}`: everything about one session, and the button that asks for an observation of it.
 
+mod allocation;
 mod downloads;
+mod drift;
 mod node;
 mod observe;
 mod usage;
 
+pub(crate) use self::allocation::{correct as correct_allocation, show as review_allocation};
 pub(super) use self::downloads::REQUESTS;
+pub(crate) use self::drift::acknowledge as acknowledge_drift;
 pub(crate) use self::node::show as show_node;
 pub(crate) use self::observe::observe;
 pub(crate) use self::usage::show as show_usage;
@@ -27,6 +31,7 @@ use projections::{PageRequest, ReadError, ReadModel};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use self::drift::{AcknowledgementForm, DriftPanel, Span};
 use self::usage::Usage;
 use super::advice::evidence::SessionEvidence;
 use super::charts::{Chart, InUse, Measured, Point};
@@ -69,6 +74,20 @@ pub(crate) struct SessionQuery {
     /// One of the tables, to be downloaded.
     table: Option<Table>,
     format: Option<Format>,
+    /// What the form to acknowledge a drift was filled in with, by somebody who had to sign in again.
+    reason: Option<String>,
+    span: Option<Span>,
+    date: Option<String>,
+}
+
+impl SessionQuery {
+    fn acknowledgement(&self) -> AcknowledgementForm {
+        AcknowledgementForm {
+            reason: self.reason.clone().unwrap_or_default(),
+            span: self.span.unwrap_or_default(),
+            date: self.date.clone().unwrap_or_default(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +117,8 @@ struct SessionPage {
     verdict_is_old: Option<DateTime<Utc>>,
     is_old: bool,
     ports: Vec<PortRow>,
+    /// What drifted; `None`: nothing that is known.
+    drift: Option<DriftPanel>,
     focus: Option<String>,
     requests: Vec<ObservationRequestRow>,
     life: SessionLife,
@@ -169,6 +190,9 @@ pub(crate) async fn show(
         _ => None,
     };
     let newest = observations.items.first().map(|observation| observation.observed_at);
+    let ports =
+        compare_ports(session.allocated_ports.as_ref(), session.observed_ports.as_ref(), session.port_drift.as_ref());
+    let drift = DriftPanel::read(reads, &visit, &session, &ports, query.acknowledgement()).await?;
     page(&SessionPage {
         shell: Shell::new(&visit, Section::Sessions)
             .twin(format!("/api/lablet-sessions/{id}"))
@@ -189,11 +213,8 @@ pub(crate) async fn show(
             .port_drift_observed_at
             .filter(|at| session.observed_at.is_some_and(|newest| newest > *at)),
         is_old: session.status == SessionStatus::Running && newest.is_some_and(|at| visit.now - at > OLD),
-        ports: compare_ports(
-            session.allocated_ports.as_ref(),
-            session.observed_ports.as_ref(),
-            session.port_drift.as_ref(),
-        ),
+        ports,
+        drift,
         focus: query.request.clone(),
         requests: requests.items,
         life: reads.session_life(&id).await?,

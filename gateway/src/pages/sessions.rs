@@ -6,7 +6,7 @@ use axum::response::Response;
 use domain::lablet_session::SessionStatus;
 use domain::{DefinitionId, Invalid, WorkerId};
 use projections::ReadModel;
-use projections::read_models::sessions::{SessionFilter, SessionRow, SessionSort};
+use projections::read_models::sessions::{DriftFilter, SessionFilter, SessionRow, SessionSort};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{self, Badge, NamedLink, SessionLink, When};
@@ -42,7 +42,7 @@ pub(crate) struct SessionsQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     worker_id: Option<WorkerId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    drift: Option<bool>,
+    drift: Option<DriftFilter>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -141,6 +141,15 @@ const SORTS: [(&str, &str); 6] = [
     ("observed", "Last observed first"),
 ];
 
+const DRIFTS: [(&str, &str); 6] = [
+    ("", "Any"),
+    ("open", "Drifted, open"),
+    ("acknowledged", "Drifted, acknowledged"),
+    ("true", "Drifted"),
+    ("false", "As planned"),
+    ("unknown", "Unknown"),
+];
+
 pub(crate) async fn list(
     State(queries): State<Queries>,
     _: Caller<Viewing>,
@@ -162,7 +171,6 @@ pub(crate) async fn list(
         found.next_cursor.map(|cursor| address("/sessions", &SessionsQuery { cursor: Some(cursor), ..start.clone() }));
     let statuses = SessionStatus::ALL.map(|status| (status.as_str(), status.as_str()));
     let status_choices = [("", "Any"), ("up", "Running (instantiating to stopping)")].into_iter().chain(statuses);
-    let drift = query.drift.map(|drift| drift.to_string());
     let sort = query.sort.unwrap_or_default().as_str();
     page(&SessionsPage {
         shell: Shell::new(&visit, Section::Sessions)
@@ -172,7 +180,7 @@ pub(crate) async fn list(
             .parked(found.items.iter().flat_map(|row| &row.parked)),
         text: query.text.clone().unwrap_or_default(),
         statuses: choices(query.status.as_deref(), status_choices),
-        drifts: choices(drift.as_deref(), [("", "Any"), ("true", "Drifted"), ("false", "As planned")]),
+        drifts: choices(query.drift.map(DriftFilter::as_str), DRIFTS),
         sorts: choices(Some(sort), SORTS),
         is_filtered: query.is_filtered(),
         first: address("/sessions", &start),
@@ -185,7 +193,7 @@ pub(crate) async fn list(
 }
 
 /// The columns of the list as CSV.
-const COLUMNS: [Column<SessionRow>; 19] = [
+const COLUMNS: [Column<SessionRow>; 21] = [
     ("session_id", |row| row.id.to_string()),
     ("status", |row| row.status.to_string()),
     ("status_since", |row| time(&row.status_since)),
@@ -205,6 +213,10 @@ const COLUMNS: [Column<SessionRow>; 19] = [
     ("nominal_memory_mb", |row| cell(row.nominal_memory_mb.as_ref())),
     ("timeslot_end", |row| cell(row.timeslot.as_ref().map(|slot| time(&slot.end())).as_ref())),
     ("created_at", |row| time(&row.created_at)),
+    ("port_drift_acknowledged_until", |row| {
+        cell(row.port_drift_acknowledgement.as_ref().map(|said| time(&said.until)).as_ref())
+    }),
+    ("port_drift_acknowledgement_reason", |row| cell(row.port_drift_acknowledgement.as_ref().map(|said| &said.reason))),
 ];
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod pages_advice;
 mod pages_definitions;
 mod pages_more;
 mod pages_sessions;
+mod port_drift;
 mod proposals;
 mod provider;
 mod public_path;

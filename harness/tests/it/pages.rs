@@ -7,6 +7,7 @@ mod dead_letters;
 mod demo;
 mod openid;
 mod own_lab;
+mod port_drift;
 mod samples;
 mod sign_in;
 mod sizing;

@@ -349,7 +349,9 @@ impl Fold for Rows {
                 self.definitions.want((id,));
             }
             Event::Session(event) => {
-                if let LabletSessionEvent::ResourcesObserved { ids, .. } = event.as_ref() {
+                if let LabletSessionEvent::ResourcesObserved { ids, .. }
+                | LabletSessionEvent::AllocationCorrected { ids, .. } = event.as_ref()
+                {
                     self.verdicts.want((id,));
                     self.indicators.want((ids.definition_id.to_string(),));
                 }
@@ -363,6 +365,21 @@ impl Fold for Rows {
             Event::Definition(event) => self.fold_definition(event, recorded),
             Event::Session(event) => match event.as_ref() {
                 LabletSessionEvent::ResourcesObserved { ids, .. } => self.count(recorded, &ids.definition_id),
+                LabletSessionEvent::AllocationCorrected { ids, after, drift_details, corrected_at, .. } => {
+                    let (session, definition) = (recorded.log.aggregate_id.clone(), ids.definition_id.to_string());
+                    let Some(verdict) = self.verdicts.get(&(session.clone(),))?.cloned() else {
+                        return Ok(Applied::Ignored);
+                    };
+                    let mut summary = verdict.summary();
+                    let had_drifted = summary.drift_detected() == Some(true);
+                    summary.correct(after, drift_details, *corrected_at);
+                    let has_drifted = summary.drift_detected() == Some(true);
+                    let indicator = self.indicators.change(&(definition,), "an allocation is corrected")?;
+                    indicator.drift_sessions += i64::from(has_drifted) - i64::from(had_drifted);
+                    indicator.position = recorded.position();
+                    self.verdicts.put(StoredVerdict { port_drift_detected: summary.drift_detected(), ..verdict })?;
+                    Ok(Applied::Changed)
+                }
                 LabletSessionEvent::Created { .. }
                 | LabletSessionEvent::Scheduled(_)
                 | LabletSessionEvent::Instantiating(_)
@@ -379,7 +396,8 @@ impl Fold for Rows {
                 | LabletSessionEvent::PortDriftDetected { .. }
                 | LabletSessionEvent::ObservationFailed { .. }
                 | LabletSessionEvent::EvidenceExcluded { .. }
-                | LabletSessionEvent::EvidenceIncluded { .. } => Ok(Applied::Ignored),
+                | LabletSessionEvent::EvidenceIncluded { .. }
+                | LabletSessionEvent::PortDriftAcknowledged { .. } => Ok(Applied::Ignored),
             },
             Event::Worker(_) | Event::AdvicePolicy(_) | Event::Foreign => Ok(Applied::Ignored),
         }
@@ -563,6 +581,7 @@ impl StoredVerdict {
             observed_ports: None,
             unallocated: None,
             details: PortDrift::default(),
+            acknowledgement: None,
             is_recorded_last: false,
         });
         ObservationSummary { drift, ..ObservationSummary::default() }

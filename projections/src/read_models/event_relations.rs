@@ -148,6 +148,10 @@ impl Projections {
                 let observation = self.neighbour(event, true, "lablet_session.resources_observed").await?;
                 causes.extend(observation.map(|id| (Relation::Observation, id)));
             }
+            LabletSessionEvent::AllocationCorrected { evidence, .. } => {
+                let observation = evidence.as_ref().and_then(|id| id.as_str().parse().ok());
+                causes.extend(observation.map(|id| (Relation::Evidence, id)));
+            }
             LabletSessionEvent::Created { .. }
             | LabletSessionEvent::Scheduled(_)
             | LabletSessionEvent::Instantiating(_)
@@ -161,7 +165,8 @@ impl Projections {
             | LabletSessionEvent::Terminated(_)
             | LabletSessionEvent::Expired(_)
             | LabletSessionEvent::EvidenceExcluded { .. }
-            | LabletSessionEvent::EvidenceIncluded { .. } => {}
+            | LabletSessionEvent::EvidenceIncluded { .. }
+            | LabletSessionEvent::PortDriftAcknowledged { .. } => {}
         }
         let revisions = sqlx::query_scalar!(
             "SELECT event_id FROM read_definitions.revisions

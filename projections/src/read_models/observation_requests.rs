@@ -279,7 +279,9 @@ impl Fold for Rows {
             | LabletSessionEvent::Expired(_)
             | LabletSessionEvent::PortDriftDetected { .. }
             | LabletSessionEvent::EvidenceExcluded { .. }
-            | LabletSessionEvent::EvidenceIncluded { .. } => Ok(Applied::Ignored),
+            | LabletSessionEvent::EvidenceIncluded { .. }
+            | LabletSessionEvent::PortDriftAcknowledged { .. }
+            | LabletSessionEvent::AllocationCorrected { .. } => Ok(Applied::Ignored),
         }
     }
 }
@@ -321,7 +323,9 @@ fn request_of(event: &LabletSessionEvent) -> Option<&RequestId> {
         | LabletSessionEvent::Expired(_)
         | LabletSessionEvent::PortDriftDetected { .. }
         | LabletSessionEvent::EvidenceExcluded { .. }
-        | LabletSessionEvent::EvidenceIncluded { .. } => None,
+        | LabletSessionEvent::EvidenceIncluded { .. }
+        | LabletSessionEvent::PortDriftAcknowledged { .. }
+        | LabletSessionEvent::AllocationCorrected { .. } => None,
     }
 }
 

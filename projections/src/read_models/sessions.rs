@@ -11,7 +11,7 @@ use chrono::{DateTime, Utc};
 use domain::lablet_definition::DefinitionVersion;
 use domain::lablet_session::SessionStatus;
 use domain::observation::ResourceObservation;
-use domain::port_drift::PortDrift;
+use domain::port_drift::{DriftState, PortDrift};
 use domain::ports::{PortMap, PortName, PortNumber};
 use domain::timeslot::Timeslot;
 use domain::{DefinitionId, LabId, SessionId, WorkerId, stored};
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-pub use list::{SessionFilter, SessionSort};
+pub use list::{DriftFilter, SessionFilter, SessionSort};
 pub use port_map::{HeldPort, PortHolder, WorkerPorts};
 pub use titles::{SessionTitle, SessionTitles};
 pub use worker_load::{Load, WorkerLoad};
@@ -77,6 +77,9 @@ pub struct SessionRow {
     pub port_drift_event_id: Option<Uuid>,
     /// Since when the verdicts have been saying that the ports drifted; null: they do not.
     pub port_drift_since: Option<DateTime<Utc>>,
+    /// That somebody knows of this very drift and leaves it as it is; null: nobody does. Over when its time is.
+    #[serde(default)]
+    pub port_drift_acknowledgement: Option<PortDriftAcknowledgement>,
     /// How many observations were recorded.
     pub observation_count: u64,
     /// When the newest one was made, and no later than it was recorded.
@@ -106,10 +109,31 @@ pub struct SessionRow {
     pub parked: Vec<Parked>,
 }
 
+/// That somebody knows of a drift and leaves it as it is for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PortDriftAcknowledgement {
+    /// Why.
+    pub reason: String,
+    /// Until when.
+    pub until: DateTime<Utc>,
+    /// Who says so.
+    pub by: String,
+    /// When.
+    pub at: DateTime<Utc>,
+    /// The event.
+    pub event_id: Uuid,
+}
+
 impl SessionRow {
     /// When its timeslot starts; of one without, when it was created.
     pub fn starts_at(&self) -> DateTime<Utc> {
         self.timeslot.as_ref().map_or(self.created_at, Timeslot::start)
+    }
+
+    /// How its ports stand at `now`.
+    pub fn drift_state(&self, now: DateTime<Utc>) -> DriftState {
+        let until = self.port_drift_acknowledgement.as_ref().map(|acknowledgement| acknowledgement.until);
+        DriftState::at(now, self.port_drift_detected, until)
     }
 }
 
@@ -223,6 +247,9 @@ pub struct SessionCount {
     pub sessions: u64,
     /// Of them, those whose ports drifted.
     pub drifted: u64,
+    /// Of those that drifted, those of which somebody knows, for a while.
+    #[serde(default)]
+    pub drift_acknowledged: u64,
     /// Of them, those of whose ports nothing is known.
     pub drift_unknown: u64,
 }
@@ -233,7 +260,11 @@ const LIST: &str = "sessions";
 const COLUMNS: &str = "id, definition_id, definition_version, definition_revision, owner_id, status, status_reason,
     status_since, worker_id, cml_lab_id, allocated_ports, observed_ports, port_drift_detected, port_drift, unallocated,
     verdict_observed_at AS port_drift_observed_at, verdict_event_id AS port_drift_event_id,
-    drift_since AS port_drift_since, observation_count, observed_at, observed_event_id, observation_complete,
+    drift_since AS port_drift_since,
+    CASE WHEN acknowledged_until IS NOT NULL
+         THEN json_build_object('reason', acknowledgement_reason, 'until', acknowledged_until, 'by', acknowledged_by,
+                                'at', acknowledged_at, 'event_id', acknowledgement_event_id)
+         END AS port_drift_acknowledgement, observation_count, observed_at, observed_event_id, observation_complete,
     nominal_cpu_cores, nominal_memory_mb, open_requests,
     CASE WHEN timeslot_end IS NULL THEN NULL
          ELSE json_build_object('start', timeslot_start, 'end', timeslot_end) END AS timeslot,
@@ -314,6 +345,11 @@ impl Projections {
         query.push(
             "
                  SELECT status, count(*) AS sessions, count(*) FILTER (WHERE port_drift_detected) AS drifted,
+                        count(*) FILTER (WHERE port_drift_detected AND acknowledged_until > ",
+        );
+        query.push_bind(self.log.clock().now());
+        query.push(
+            ") AS drift_acknowledged,
                         count(*) FILTER (WHERE port_drift_detected IS NULL) AS drift_unknown
                    FROM read_sessions.sessions GROUP BY status) r",
         );

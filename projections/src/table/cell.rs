@@ -208,7 +208,7 @@ impl std::io::Write for Counted {
     }
 }
 
-/// A `jsonb` as its text: no fold looks into one that is stored.
+/// A `jsonb` as its text: hardly a fold looks into one that is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Jsonb(Box<str>);
 
@@ -221,6 +221,11 @@ impl Jsonb {
     /// The empty array.
     pub(crate) fn empty_array() -> Self {
         Self("[]".into())
+    }
+
+    /// What it holds, as a type.
+    pub(crate) fn parse<T: DeserializeOwned>(&self) -> serde_json::Result<T> {
+        serde_json::from_str(&self.0)
     }
 
     /// What it holds.

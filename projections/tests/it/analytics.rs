@@ -16,6 +16,7 @@ const VIEWS: [&str; 26] = [
     "definition_recommendations",
     "definition_revisions",
     "definitions",
+    "drifted_ports",
     "events",
     "freshness",
     "node_demands",

@@ -176,6 +176,22 @@ impl World {
         self.tell(id, command).await
     }
 
+    /// Leaves a session's drift as it is for a day.
+    pub(crate) async fn acknowledge_drift(&self, id: &str) -> Position {
+        let now = self.now();
+        let acknowledgement = json!({"reason": "the guide names it", "until": now + TimeDelta::days(1)});
+        let acknowledgement = serde_json::from_value(acknowledgement).unwrap();
+        self.tell(id, LabletSessionCommand::AcknowledgeDrift { acknowledgement, by: "admin:ada".to_owned(), now }).await
+    }
+
+    /// Allocates to a session what was observed of it.
+    pub(crate) async fn correct_allocation(&self, id: &str) -> Position {
+        let correction = serde_json::from_value(json!({"reason": "imported so"})).unwrap();
+        let command =
+            LabletSessionCommand::CorrectAllocation { correction, by: "admin:ada".to_owned(), now: self.now() };
+        self.tell(id, command).await
+    }
+
     /// Revises a definition so that it states its topology.
     pub(crate) async fn state(&self, id: &str, topology: Value) -> Position {
         let revision = serde_json::from_value(json!({

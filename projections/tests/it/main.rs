@@ -15,6 +15,7 @@ mod of_a_worker;
 mod of_an_event;
 mod of_everything;
 mod parking;
+mod port_drift;
 mod queries;
 mod rebuilding;
 mod running;

@@ -8,7 +8,7 @@ use domain::{DefinitionId, SessionId, WorkerId};
 use projections::read_models::definitions::{DefinitionFilter, DefinitionSort};
 use projections::read_models::observation_requests::{RequestFilter, RequestOutcome};
 use projections::read_models::observations::ObservationFilter;
-use projections::read_models::sessions::{PortComparison, SessionFilter, SessionSort};
+use projections::read_models::sessions::{DriftFilter, PortComparison, SessionFilter, SessionSort};
 use projections::{Behind, PageRequest, ReadModel};
 use serde_json::{Value, json};
 
@@ -215,7 +215,7 @@ async fn the_board_is_filtered_and_paged() {
         SessionFilter { status: vec![SessionStatus::Running], ..SessionFilter::default() },
         SessionFilter { status: vec![SessionStatus::Running, SessionStatus::Ready], ..SessionFilter::default() },
         SessionFilter { worker_id: Some(WorkerId::parse("cml-1").unwrap()), ..SessionFilter::default() },
-        SessionFilter { drift: Some(true), ..SessionFilter::default() },
+        SessionFilter { drift: Some(DriftFilter::True), ..SessionFilter::default() },
         SessionFilter { text: Some("S_R".to_owned()), ..SessionFilter::default() },
     ] {
         let page = world.projections.sessions(&filter, &PageRequest::default()).await.unwrap();

@@ -174,6 +174,17 @@ fn session(event: &LabletSessionEvent) -> Words {
             Words::new(format!("What was measured in it was included again as evidence by {included_by}."))
                 .with("Reason", reason)
         }
+        LabletSessionEvent::PortDriftAcknowledged { drift_details, reason, until, acknowledged_by, .. } => {
+            Words::new(format!("Its drifted ports were acknowledged by {acknowledged_by}."))
+                .with("Differences", differences(drift_details))
+                .with("Reason", reason)
+                .with("Until", until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
+        }
+        LabletSessionEvent::AllocationCorrected { after, reason, corrected_by, .. } => {
+            Words::new(format!("Its allocated ports were corrected by {corrected_by}."))
+                .with("Allocated ports", after.len().to_string())
+                .with("Reason", reason)
+        }
     };
     words.with("Definition", format!("{} {}", ids.definition_id, ids.definition_version.as_str()))
 }

@@ -158,6 +158,34 @@ fn of_session(event: &LabletSessionEvent) -> EventDescription {
             "What was measured in the session was included again by {included_by}: it is evidence of what its definition needs."
         ))
         .with("Why", reason),
+        LabletSessionEvent::PortDriftAcknowledged {
+            drift_details, reason, until, acknowledged_by, worker_id, ..
+        } => {
+            let EventDescription { facts, .. } = of_drift(drift_details);
+            let sentence = format!("The session's drifted ports were acknowledged by {acknowledged_by}.");
+            EventDescription { sentence, facts }
+                .with("Why", reason)
+                .with("Until", until.format("%Y-%m-%d %H:%M UTC").to_string())
+                .on_worker(worker_id.as_ref())
+        }
+        LabletSessionEvent::AllocationCorrected {
+            before, after, reason, evidence, corrected_by, worker_id, port_drift_detected, ..
+        } => {
+            let told = EventDescription::new(format!("The session's allocated ports were corrected by {corrected_by}."))
+                .with("Allocated before", before.as_ref().map_or_else(|| "nothing".to_owned(), ports))
+                .with("Allocated now", ports(after))
+                .with("Why", reason);
+            let told = match evidence {
+                Some(evidence) => told.with_page("Rests on", evidence.as_str(), format!("/events/{evidence}")),
+                None => told,
+            };
+            let verdict = match port_drift_detected {
+                Some(true) => "they still differ from what was observed",
+                Some(false) => "as observed",
+                None => "unknown: no ports were observed yet",
+            };
+            told.with("Ports", verdict).on_worker(worker_id.as_ref())
+        }
     };
     told.of_the_session(event.ids())
 }

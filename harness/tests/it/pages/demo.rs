@@ -69,6 +69,7 @@ async fn look_at_every_page(browser: &Browser, session: &str) {
         ("overview", "/".to_owned(), "Overview"),
         ("sessions", "/sessions".to_owned(), "Sessions"),
         ("session", format!("/sessions/{session}"), "Lifecycle"),
+        ("port-drift", "/drift".to_owned(), "Ports that are not as allocated"),
         ("definitions", "/definitions".to_owned(), "Definitions"),
         ("sizing", "/sizing".to_owned(), "Too large"),
         ("definition", format!("/definitions/{MOVING}"), "Revisions"),

@@ -10,14 +10,14 @@ use crate::journeys::outcomes::{credentials, simulator};
 use crate::journeys::verify;
 
 /// A Lablet with the definition `ospf`, and a session `s1` of it whose lab runs and can be observed.
-struct World {
-    lablet: Lablet,
-    simulator: Simulator,
-    lab: String,
+pub(super) struct World {
+    pub(super) lablet: Lablet,
+    pub(super) simulator: Simulator,
+    pub(super) lab: String,
     _folder: tempfile::TempDir,
 }
 
-async fn world() -> World {
+pub(super) async fn world() -> World {
     let folder = tempfile::tempdir().unwrap();
     let (simulator, lab) = simulator().await;
     let environment = credentials(&simulator, folder.path());

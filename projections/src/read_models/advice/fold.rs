@@ -73,6 +73,8 @@ fn session_fact(event: &LabletSessionEvent) -> Option<SessionFact<'_>> {
         | LabletSessionEvent::Ready(_)
         | LabletSessionEvent::ObserveResourcesRequested { .. }
         | LabletSessionEvent::PortDriftDetected { .. }
+        | LabletSessionEvent::PortDriftAcknowledged { .. }
+        | LabletSessionEvent::AllocationCorrected { .. }
         | LabletSessionEvent::ObservationFailed { .. } => return None,
     })
 }

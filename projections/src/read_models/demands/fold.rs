@@ -56,7 +56,9 @@ fn observation(event: &Event) -> Option<Observation<'_>> {
         | LabletSessionEvent::PortDriftDetected { .. }
         | LabletSessionEvent::ObservationFailed { .. }
         | LabletSessionEvent::EvidenceExcluded { .. }
-        | LabletSessionEvent::EvidenceIncluded { .. } => None,
+        | LabletSessionEvent::EvidenceIncluded { .. }
+        | LabletSessionEvent::PortDriftAcknowledged { .. }
+        | LabletSessionEvent::AllocationCorrected { .. } => None,
     }
 }
 

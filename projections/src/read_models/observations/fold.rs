@@ -144,6 +144,7 @@ impl Fold for Rows {
             LabletSessionEvent::PortDriftDetected { .. } => {
                 self.observations.want((session(), recorded.sequence() - 1));
             }
+            LabletSessionEvent::AllocationCorrected { .. } => self.sessions.want((session(),)),
             LabletSessionEvent::Created { .. }
             | LabletSessionEvent::Scheduled(_)
             | LabletSessionEvent::Instantiating(_)
@@ -159,7 +160,8 @@ impl Fold for Rows {
             | LabletSessionEvent::ObserveResourcesRequested { .. }
             | LabletSessionEvent::ObservationFailed { .. }
             | LabletSessionEvent::EvidenceExcluded { .. }
-            | LabletSessionEvent::EvidenceIncluded { .. } => {}
+            | LabletSessionEvent::EvidenceIncluded { .. }
+            | LabletSessionEvent::PortDriftAcknowledged { .. } => {}
         }
     }
 
@@ -220,6 +222,18 @@ impl Fold for Rows {
                 row.port_drift_event_id = Some(recorded.event_id());
                 Ok(Applied::Changed)
             }
+            LabletSessionEvent::AllocationCorrected { after, drift_details, corrected_at, .. } => {
+                // The observations stay what they were; the verdict on the session is another one from now on.
+                let key = (recorded.log.aggregate_id.clone(),);
+                let Some(mut summary) = self.sessions.get(&key)?.map(StoredObservedSession::summary) else {
+                    return Ok(Applied::Ignored);
+                };
+                summary.correct(after, drift_details, *corrected_at);
+                let row = self.sessions.change(&key, "an allocation is corrected")?;
+                row.port_drift_detected = summary.drift_detected();
+                row.position = recorded.position();
+                Ok(Applied::Changed)
+            }
             LabletSessionEvent::Created { .. }
             | LabletSessionEvent::Scheduled(_)
             | LabletSessionEvent::Instantiating(_)
@@ -235,7 +249,8 @@ impl Fold for Rows {
             | LabletSessionEvent::ObserveResourcesRequested { .. }
             | LabletSessionEvent::ObservationFailed { .. }
             | LabletSessionEvent::EvidenceExcluded { .. }
-            | LabletSessionEvent::EvidenceIncluded { .. } => Ok(Applied::Ignored),
+            | LabletSessionEvent::EvidenceIncluded { .. }
+            | LabletSessionEvent::PortDriftAcknowledged { .. } => Ok(Applied::Ignored),
         }
     }
 }
@@ -403,6 +418,7 @@ impl StoredObservedSession {
             observed_ports: None,
             unallocated: None,
             details: PortDrift::default(),
+            acknowledgement: None,
             is_recorded_last: false,
         });
         let nodes = self.node_count.and_then(|count| u32::try_from(count).ok());

@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use domain::evidence::Evidence;
 use domain::lablet_session::{LabletSessionEvent, LifeStep, SessionStatus};
 use domain::observation_summary::{Contribution, LatestDrift, NewestObservation, ObservationSummary};
-use domain::port_drift::PortDrift;
+use domain::port_drift::{AcknowledgedDrift, PortDrift};
 use domain::time::shown;
 use uuid::Uuid;
 
@@ -51,12 +51,19 @@ rows! {
         created_position: Position,
         position: Position,
         sequence: i64,
+        /// The drift as it was acknowledged, as are the columns after it of the same event.
+        acknowledged_drift: Option<Jsonb>,
+        acknowledgement_reason: Option<String>,
+        acknowledged_until: Option<DateTime<Utc>>,
+        acknowledged_by: Option<String>,
+        acknowledged_at: Option<DateTime<Utc>>,
+        acknowledgement_event_id: Option<Uuid>,
     }
 }
 
 impl StoredSession {
     /// What the row knows of observations; what it keeps as JSON is left out. `last` is the event before the next one.
-    fn summary(&self, last: i64) -> ObservationSummary<Uuid> {
+    fn summary(&self, last: i64) -> Result<ObservationSummary<Uuid>, Refused> {
         let newest = self.observed_at.zip(self.observed_event_id).map(|(made_at, event)| NewestObservation {
             event,
             made_at,
@@ -66,6 +73,7 @@ impl StoredSession {
             no_evidence: None,
         });
         let verdict = self.port_drift_detected.zip(self.verdict_event_id).zip(self.verdict_observed_at);
+        let acknowledgement = self.acknowledgement()?;
         let drift = verdict.map(|((detected, event), made_at)| LatestDrift {
             detected,
             event,
@@ -74,14 +82,38 @@ impl StoredSession {
             observed_ports: None,
             unallocated: None,
             details: PortDrift::default(),
+            acknowledgement,
             is_recorded_last: self.verdict_sequence == Some(last),
         });
-        ObservationSummary {
+        Ok(ObservationSummary {
             count: self.observation_count.unsigned_abs(),
             newest,
             drift,
             ..ObservationSummary::default()
-        }
+        })
+    }
+
+    fn acknowledgement(&self) -> Result<Option<AcknowledgedDrift<Uuid>>, Refused> {
+        let (Some(details), Some(until), Some(at), Some(event)) =
+            (&self.acknowledged_drift, self.acknowledged_until, self.acknowledged_at, self.acknowledgement_event_id)
+        else {
+            return Ok(None);
+        };
+        let details = details.parse().map_err(|error| Refused::new(format!("acknowledged_drift: {error}")))?;
+        let reason = self.acknowledgement_reason.clone().unwrap_or_default();
+        let by = self.acknowledged_by.clone().unwrap_or_default();
+        Ok(Some(AcknowledgedDrift { details, reason, until, by, at, event }))
+    }
+
+    /// Keeps an acknowledgement, or lets it go.
+    fn acknowledge(&mut self, acknowledgement: Option<AcknowledgedDrift<Uuid>>) -> Result<(), Refused> {
+        self.acknowledged_drift = acknowledgement.as_ref().map(|kept| jsonb(&kept.details)).transpose()?;
+        self.acknowledged_until = acknowledgement.as_ref().map(|kept| shown(kept.until));
+        self.acknowledged_at = acknowledgement.as_ref().map(|kept| kept.at);
+        self.acknowledgement_event_id = acknowledgement.as_ref().map(|kept| kept.event);
+        let (reason, by) = acknowledgement.map(|kept| (kept.reason, kept.by)).unzip();
+        (self.acknowledgement_reason, self.acknowledged_by) = (reason, by);
+        Ok(())
     }
 }
 
@@ -168,6 +200,12 @@ impl Fold for Rows {
                     created_position: recorded.position(),
                     position: recorded.position(),
                     sequence: recorded.sequence(),
+                    acknowledged_drift: None,
+                    acknowledgement_reason: None,
+                    acknowledged_until: None,
+                    acknowledged_by: None,
+                    acknowledged_at: None,
+                    acknowledgement_event_id: None,
                 };
                 self.sessions.insert(row, "a session is created")?;
                 Ok(Applied::Changed)
@@ -194,9 +232,9 @@ impl Fold for Rows {
                 };
                 let verdict = StoredPorts::from_contribution(&contribution)?;
                 let ports = Some(&observed_resources.ports).filter(|ports| !ports.is_empty()).map(jsonb).transpose()?;
+                let mut summary = self.summary(recorded)?;
                 let row = self.touch(recorded, *recorded_at, "a session is observed")?;
                 row.open_requests -= i64::from(request_id.is_some());
-                let mut summary = row.summary(recorded.sequence() - 1);
                 summary.record(recorded.event_id(), &contribution);
                 row.observation_count += 1;
                 if let Some(newest) = summary.newest.filter(|newest| newest.event == recorded.event_id()) {
@@ -216,15 +254,18 @@ impl Fold for Rows {
                     row.drift_since = drift.since;
                     row.port_drift_detected = Some(drift.detected);
                     row.verdict_observed_at = Some(drift.made_at);
+                    row.acknowledge(drift.acknowledgement)?;
                 }
                 Ok(Applied::Changed)
             }
             LabletSessionEvent::PortDriftDetected { drift_details, detected_at, .. } => {
                 let drift = jsonb(drift_details)?;
+                let mut summary = self.summary(recorded)?;
                 let row = self.touch(recorded, *detected_at, "ports drift")?;
-                let summary = row.summary(recorded.sequence() - 1);
-                if summary.drift.is_some_and(|drift| drift.is_recorded_last) {
+                summary.record_drift(drift_details);
+                if let Some(latest) = summary.drift.filter(|drift| drift.is_recorded_last) {
                     row.port_drift = Some(drift);
+                    row.acknowledge(latest.acknowledgement)?;
                 }
                 Ok(Applied::Changed)
             }
@@ -238,11 +279,51 @@ impl Fold for Rows {
                 self.touch(recorded, *at, "what a session says counts otherwise")?;
                 Ok(Applied::Changed)
             }
+            LabletSessionEvent::PortDriftAcknowledged {
+                drift_details,
+                reason,
+                until,
+                acknowledged_by,
+                acknowledged_at,
+                ..
+            } => {
+                let row = self.touch(recorded, *acknowledged_at, "a drift is acknowledged")?;
+                row.acknowledge(Some(AcknowledgedDrift {
+                    details: drift_details.clone(),
+                    reason: reason.clone(),
+                    until: *until,
+                    by: acknowledged_by.clone(),
+                    at: *acknowledged_at,
+                    event: recorded.event_id(),
+                }))?;
+                Ok(Applied::Changed)
+            }
+            LabletSessionEvent::AllocationCorrected { after, drift_details, corrected_at, .. } => {
+                let (allocated, details) = (jsonb(after)?, jsonb(drift_details)?);
+                let mut summary = self.summary(recorded)?;
+                let row = self.touch(recorded, *corrected_at, "an allocation is corrected")?;
+                row.allocated_ports = Some(allocated);
+                summary.correct(after, drift_details, *corrected_at);
+                if let Some(drift) = summary.drift {
+                    row.port_drift_detected = Some(drift.detected);
+                    row.drift_since = drift.since;
+                    row.port_drift = Some(details);
+                    row.unallocated = row.observed_ports.clone().filter(|_| after.is_empty());
+                    row.acknowledge(drift.acknowledgement)?;
+                }
+                Ok(Applied::Changed)
+            }
         }
     }
 }
 
 impl Rows {
+    /// What the session's row knows of observations before this event.
+    fn summary(&self, recorded: &Recorded) -> Result<ObservationSummary<Uuid>, Refused> {
+        let row = self.sessions.get(&(recorded.log.aggregate_id.clone(),))?;
+        row.map_or_else(|| Ok(ObservationSummary::default()), |row| row.summary(recorded.sequence() - 1))
+    }
+
     /// The session's row, which is at this event from now on.
     fn touch(&mut self, recorded: &Recorded, at: DateTime<Utc>, fact: &str) -> Result<&mut StoredSession, Refused> {
         let row = self.sessions.change(&(recorded.log.aggregate_id.clone(),), fact)?;
@@ -358,5 +439,47 @@ mod tests {
         let row = rows.sessions.rows()[0];
         assert_eq!((row.port_drift_detected, row.verdict_event_id), (Some(true), Some(event_id(3))));
         assert_eq!(row.observed_event_id, Some(event_id(5)));
+    }
+
+    /// A session whose drift is acknowledged, as the samples say.
+    fn acknowledged() -> Rows {
+        let mut rows = session();
+        given(&mut rows, &observed(2, "2026-03-01T10:10:00Z", json!({"port_drift_detected": true}))).unwrap();
+        given(&mut rows, &recorded("s-1", 3, &sample("lablet_session.port_drift_detected.v1"))).unwrap();
+        given(&mut rows, &recorded("s-1", 4, &sample("lablet_session.port_drift_acknowledged.v1"))).unwrap();
+        rows
+    }
+
+    #[test]
+    fn an_acknowledgement_stays_with_its_drift_and_goes_with_it() {
+        let mut rows = acknowledged();
+        let told = |rows: &Rows| {
+            let row = rows.sessions.rows()[0];
+            (row.acknowledgement_event_id, row.acknowledged_by.clone(), row.acknowledged_until.is_some())
+        };
+        let kept = (Some(event_id(4)), Some("admin:ada".to_owned()), true);
+        assert_eq!(told(&rows), kept);
+        given(&mut rows, &observed(5, "2026-03-01T10:20:00Z", json!({"port_drift_detected": true}))).unwrap();
+        given(&mut rows, &recorded("s-1", 6, &sample("lablet_session.port_drift_detected.v1"))).unwrap();
+        assert_eq!(told(&rows), kept, "seen again as it was");
+        given(&mut rows, &observed(7, "2026-03-01T10:30:00Z", json!({"port_drift_detected": true}))).unwrap();
+        let mut other = sample("lablet_session.port_drift_detected.v1");
+        other["drift_details"]["added"] = json!({"R9_tcp": 2999});
+        given(&mut rows, &recorded("s-1", 8, &other)).unwrap();
+        assert_eq!(told(&rows), (None, None, false), "another drift is open");
+        let mut rows = acknowledged();
+        given(&mut rows, &observed(5, "2026-03-01T10:20:00Z", json!({"port_drift_detected": false}))).unwrap();
+        assert_eq!(told(&rows), (None, None, false), "it ended");
+    }
+
+    #[test]
+    fn a_corrected_allocation_gives_another_verdict_at_once() {
+        let mut rows = acknowledged();
+        let corrected = sample("lablet_session.allocation_corrected.v1");
+        given(&mut rows, &recorded("s-1", 5, &corrected)).unwrap();
+        let row = rows.sessions.rows()[0];
+        assert_eq!((row.port_drift_detected, row.drift_since, row.acknowledged_until), (Some(false), None, None));
+        assert_eq!(row.allocated_ports.as_ref().unwrap().value(), corrected["after"]);
+        assert_eq!((row.verdict_event_id, row.sequence), (Some(event_id(2)), 5), "of the same observation");
     }
 }

@@ -26,9 +26,9 @@ pub struct SessionFilter {
     /// On this worker.
     #[serde(default)]
     pub worker_id: Option<WorkerId>,
-    /// True: drifted. False: known not to have drifted.
+    /// Whose ports stand so.
     #[serde(default)]
-    pub drift: Option<bool>,
+    pub drift: Option<DriftFilter>,
     /// Whose id, definition, owner, worker or lab contains this, in whatever case.
     #[serde(default)]
     pub text: Option<String>,
@@ -38,6 +38,64 @@ pub struct SessionFilter {
     /// In this order.
     #[serde(default)]
     pub sort: SessionSort,
+}
+
+/// How the ports of the sessions stand that are asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DriftFilter {
+    /// They drifted.
+    True,
+    /// They are known not to have drifted.
+    False,
+    /// They drifted, and nobody has said that it may stay so.
+    Open,
+    /// They drifted, and somebody knows of it.
+    Acknowledged,
+    /// No observation could read the tags yet.
+    Unknown,
+}
+
+impl DriftFilter {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::True, Self::False, Self::Open, Self::Acknowledged, Self::Unknown];
+
+    /// In its wire form.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::True => "true",
+            Self::False => "false",
+            Self::Open => "open",
+            Self::Acknowledged => "acknowledged",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// Restricts a statement over sessions.
+    fn push(self, now: DateTime<Utc>, query: &mut QueryBuilder<Postgres>) {
+        match self {
+            Self::True => query.push(" AND port_drift_detected"),
+            Self::False => query.push(" AND NOT port_drift_detected"),
+            Self::Unknown => query.push(" AND port_drift_detected IS NULL"),
+            Self::Open => {
+                let query =
+                    query.push(" AND port_drift_detected AND (acknowledged_until IS NULL OR acknowledged_until <= ");
+                query.push_bind(now).push(")")
+            }
+            Self::Acknowledged => query.push(" AND port_drift_detected AND acknowledged_until > ").push_bind(now),
+        };
+    }
+}
+
+impl FromStr for DriftFilter {
+    type Err = Invalid;
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|drift| drift.as_str() == text).ok_or_else(|| {
+            let shown: String = text.chars().take(80).collect();
+            let known: Vec<&str> = Self::ALL.iter().map(|drift| drift.as_str()).collect();
+            Invalid::new("", format!("is {shown:?}"), format!("one of {}", known.join(", ")))
+        })
+    }
 }
 
 /// The order of a list of sessions.
@@ -186,7 +244,7 @@ impl Projections {
     /// # Errors
     /// The cursor is none of this list's in this order, or the database does not answer.
     pub async fn sessions(&self, filter: &SessionFilter, request: &PageRequest) -> Result<Page<SessionRow>, ReadError> {
-        let found = self.page_of(LIST, list_query("", filter, request)?, request).await;
+        let found = self.page_of(LIST, list_query("", filter, request, self.log.clock().now())?, request).await;
         found.map_err(refused_time)
     }
 }
@@ -196,6 +254,7 @@ fn list_query(
     prefix: &str,
     filter: &SessionFilter,
     request: &PageRequest,
+    now: DateTime<Utc>,
 ) -> Result<QueryBuilder<Postgres>, ReadError> {
     let mut query = QueryBuilder::new(format!(
         "{prefix}{}SELECT {} AS cursor, {} FROM read_sessions.sessions WHERE true",
@@ -219,14 +278,8 @@ fn list_query(
     if let Some(worker) = &filter.worker_id {
         query.push(" AND worker_id = ").push_bind(worker.as_str().to_owned());
     }
-    match filter.drift {
-        Some(true) => {
-            query.push(" AND port_drift_detected");
-        }
-        Some(false) => {
-            query.push(" AND NOT port_drift_detected");
-        }
-        None => {}
+    if let Some(drift) = filter.drift {
+        drift.push(now, &mut query);
     }
     if let Some(text) = filter.text.as_deref().filter(|text| !text.is_empty()) {
         query.push(" AND search LIKE ").push_bind(page::like(text));
@@ -263,10 +316,12 @@ mod tests {
             SessionFilter { status: vec![SessionStatus::Running], ..SessionFilter::default() },
             SessionFilter { definition_id: Some(DefinitionId::parse("d-7").unwrap()), ..SessionFilter::default() },
             SessionFilter { worker_id: Some(WorkerId::parse("w-7").unwrap()), ..SessionFilter::default() },
-            SessionFilter { drift: Some(true), ..SessionFilter::default() },
+            SessionFilter { drift: Some(DriftFilter::True), ..SessionFilter::default() },
+            SessionFilter { drift: Some(DriftFilter::Open), ..SessionFilter::default() },
+            SessionFilter { drift: Some(DriftFilter::Acknowledged), ..SessionFilter::default() },
         ] {
             let request = PageRequest { limit: 50, cursor: Some(cursor.clone()) };
-            let mut query = list_query("EXPLAIN ", &filter, &request).unwrap();
+            let mut query = list_query("EXPLAIN ", &filter, &request, DateTime::UNIX_EPOCH).unwrap();
             let plan: Vec<String> = query.build_query_scalar().fetch_all(&database.pool()).await.unwrap();
             let plan = plan.join("\n");
             assert!(plan.contains("Index Scan"), "{filter:?}:\n{plan}");
@@ -287,7 +342,8 @@ mod tests {
         ] {
             for cursor in [None, Some(cursor)] {
                 let filter = SessionFilter { sort, ..SessionFilter::default() };
-                let mut query = list_query("EXPLAIN ", &filter, &PageRequest { limit: 50, cursor }).unwrap();
+                let mut query =
+                    list_query("EXPLAIN ", &filter, &PageRequest { limit: 50, cursor }, DateTime::UNIX_EPOCH).unwrap();
                 let plan: Vec<String> = query.build_query_scalar().fetch_all(&database.pool()).await.unwrap();
                 let plan = plan.join("\n");
                 assert!(plan.contains("Index Scan"), "{sort:?}:\n{plan}");

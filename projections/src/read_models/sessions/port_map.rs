@@ -139,6 +139,18 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn port_map(&self, id: &WorkerId) -> Result<WorkerPorts, ReadError> {
+        self.port_map_if(id, None).await
+    }
+
+    /// The port map of a worker as it would be if these ports were allocated to a session.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn port_map_if(
+        &self,
+        id: &WorkerId,
+        allocated: Option<(&SessionId, &PortMap)>,
+    ) -> Result<WorkerPorts, ReadError> {
         // Of a worker whose row cannot be read the range is not known; who holds its ports still is.
         let (port_range, unreadable_worker) = match self.worker(id).await {
             Ok(worker) => (worker.map(|worker| worker.profile.port_range), None),
@@ -162,8 +174,13 @@ impl Projections {
         let mut rows: Vec<ListRow<Holding>> = self.rows("port_holders", query).await?;
         let more_sessions = rows.len() > MOST_SESSIONS;
         rows.truncate(MOST_SESSIONS);
-        let Listed { items: sessions, mut unreadable } = Listed::from_rows(rows);
+        let Listed { items: mut sessions, mut unreadable } = Listed::from_rows(rows);
         unreadable.extend(unreadable_worker);
+        if let Some((id, ports)) = allocated
+            && let Some(session) = sessions.iter_mut().find(|session| session.id == *id)
+        {
+            session.allocated_ports = Some(ports.clone());
+        }
         let mut ports = port_map(port_range, &sessions, self.log.clock().now());
         let more_ports = ports.len() > MOST_ROWS;
         ports.truncate(MOST_ROWS);
