@@ -77,7 +77,7 @@ pub(crate) enum ClientCommand {
     Proposal(ApiCommand<ProposalCommand>),
     /// Browsers that are signed in. Needs the role admin.
     SignIn(ApiCommand<SignInCommand>),
-    /// Definitions, sessions and workers whose ids, names or texts contain something.
+    /// What people hold: ids, ports, names, owners, labels of nodes, correlations, pieces of errors.
     Search(SearchArguments),
     /// What needs somebody, worst first, each with its next step.
     #[command(after_help = attention::EXIT_CODES)]
@@ -105,7 +105,8 @@ pub(crate) struct ApiCommand<C: Subcommand> {
 /// What to search for.
 #[derive(Debug, Args)]
 pub(crate) struct SearchArguments {
-    /// An id, or a part of an id, of a name, an owner, an address or a description, in whatever case.
+    /// An id, a port, or a part of an id, of a name, an owner, an address, a description, a port's name, a node's label or an
+    /// error, in whatever case.
     text: String,
     /// Most hits of each kind, 1 to 50.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=50))]

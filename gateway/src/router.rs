@@ -251,6 +251,7 @@ fn operators() -> ApiRouter<GatewayState> {
         .api_route("/api/attention", get_with(attention::show, attention::describe))
         .api_route("/api/overview", get_with(overview::show, overview::describe))
         .api_route("/api/search", get_with(search::search, search::describe))
+        .api_route("/api/search/suggestions", get_with(search::suggestions::suggest, search::suggestions::describe))
         .api_route("/api/operations", get_with(operations::show, operations::describe))
         .api_route("/api/sign-ins", get_with(sign_ins::list::list, sign_ins::list::describe))
         .api_route("/api/sign-ins/{id}", delete_with(sign_ins::end::end, sign_ins::end::describe))

@@ -1,13 +1,18 @@
 //! `GET /api/search`: what has an id or contains a text.
 
+pub(crate) mod pages_of_hits;
+pub(crate) mod suggestions;
+
+use aide::NoApi;
 use aide::transform::TransformOperation;
-use axum::Json;
 use axum::extract::State;
+use axum::{Extension, Json};
 use domain::Invalid;
-use projections::search::{MOST_HITS, SearchResults};
+use projections::search::{MOST_HITS, SearchDepth, SearchResults};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use crate::authentication::{Principal, Role};
 use crate::caller::{Caller, Viewing};
 use crate::paging::check_text;
 use crate::problem::Problem;
@@ -21,7 +26,8 @@ const DEFAULT_HITS: u32 = 20;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchQuery {
-    /// An id, or a part of an id, of a name, an owner, an address or a description, in whatever case.
+    /// An id, a port, or a part of an id, of a name, an owner, an address, a description, a port's name, a node's label or an
+    /// error, in whatever case.
     #[schemars(required, length(min = 1, max = crate::paging::LONGEST_TEXT))]
     text: Option<String>,
     /// Most hits of each kind, 1 to 50; 20 unless stated.
@@ -32,6 +38,7 @@ pub(crate) struct SearchQuery {
 pub(crate) async fn search(
     State(queries): State<Queries>,
     _: Caller<Viewing>,
+    NoApi(Extension(principal)): NoApi<Extension<Principal>>,
     Query(query): Query<SearchQuery>,
 ) -> Result<Json<SearchResults>, Problem> {
     let text = check_text("text", query.text.map(|text| text.trim().to_owned()))?;
@@ -41,12 +48,13 @@ pub(crate) async fn search(
         let expected = format!("a whole number from 1 to {MOST_HITS}");
         return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
     }
-    Ok(Json(queries.search(&text, limit).await?))
+    let dead_letters = matches!(principal, Principal::Admin { role, .. } if role >= Role::Operator);
+    Ok(Json(queries.search(&text, limit, SearchDepth { dead_letters, history: true }).await?))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {
     operation
         .id("search")
         .tag("operations")
-        .summary("Sessions, definitions, workers and events by id, then by what contains a text")
+        .summary("What people hold: ids, ports, names, owners, labels, correlations and pieces of errors")
 }

@@ -1,4 +1,6 @@
-//! One search over everything that has an id: what it names exactly, then what contains it.
+//! One search over everything that people hold: what it names exactly, then what contains it.
+
+mod held;
 
 use app::log::RecordedEvent;
 use domain::lablet_session::SessionStatus;
@@ -13,8 +15,19 @@ use crate::read_models::sessions::{SessionFilter, SessionRow};
 use crate::read_models::workers::WorkerRow;
 use crate::{Projections, ReadError, UnreadableRow};
 
+pub use self::held::EVENTS_LOOKED_THROUGH;
+
 /// Most hits of each kind.
 pub const MOST_HITS: u32 = 50;
+
+/// What is looked through beside what has an id or a name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SearchDepth {
+    /// Dead letters, which not everybody may see.
+    pub dead_letters: bool,
+    /// The newest events, for those of a correlation, and the newest failed requests, for their reasons.
+    pub history: bool,
+}
 
 /// What a search found.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -41,6 +54,12 @@ pub struct SearchHit {
     pub title: String,
     /// Whose event, of an event; where a session is in its life, of a session.
     pub detail: Option<String>,
+    /// The session that it is of: of a port, a node, a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<SessionId>,
+    /// The worker that it is on: of a port, a node, a request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_id: Option<WorkerId>,
 }
 
 /// What can be found.
@@ -53,28 +72,44 @@ pub enum SearchKind {
     Definition,
     /// A worker.
     Worker,
-    /// An event.
+    /// An event, by its own id, or by the correlation or the message that led to it.
     Event,
+    /// A port that a session holds now; its id is the number.
+    Port,
+    /// A node of a session that holds ports now; its id is CML's.
+    Node,
+    /// Somebody for whom sessions are.
+    Owner,
+    /// A request for an observation.
+    Request,
+    /// A dead letter that waits.
+    DeadLetter,
+}
+
+impl SearchHit {
+    fn new(kind: SearchKind, id: impl Into<String>, title: impl Into<String>, detail: Option<String>) -> Self {
+        Self { kind, id: id.into(), title: title.into(), detail, session_id: None, worker_id: None }
+    }
 }
 
 impl From<SessionRow> for SearchHit {
     fn from(row: SessionRow) -> Self {
         let status: SessionStatus = row.status;
         let detail = Some(status.as_str().to_owned());
-        Self { kind: SearchKind::Session, id: row.id.into(), title: row.definition_id.into(), detail }
+        Self::new(SearchKind::Session, row.id, row.definition_id, detail)
     }
 }
 
 impl From<DefinitionRow> for SearchHit {
     fn from(row: DefinitionRow) -> Self {
         let title = format!("{} {}", row.name, row.version.as_str());
-        Self { kind: SearchKind::Definition, id: row.id.into(), title, detail: None }
+        Self::new(SearchKind::Definition, row.id, title, None)
     }
 }
 
 impl From<WorkerRow> for SearchHit {
     fn from(row: WorkerRow) -> Self {
-        Self { kind: SearchKind::Worker, id: row.id.into(), title: row.profile.name, detail: None }
+        Self::new(SearchKind::Worker, row.id, row.profile.name, None)
     }
 }
 
@@ -82,7 +117,7 @@ impl From<RecordedEvent> for SearchHit {
     fn from(event: RecordedEvent) -> Self {
         let title = event.versioned_type();
         let detail = Some(format!("{} {}", event.aggregate_type, event.aggregate_id));
-        Self { kind: SearchKind::Event, id: event.event_id.to_string(), title, detail }
+        Self::new(SearchKind::Event, event.event_id.to_string(), title, detail)
     }
 }
 
@@ -92,7 +127,7 @@ impl Projections {
     ///
     /// # Errors
     /// The database or the log does not answer.
-    pub async fn search(&self, text: &str, limit: u32) -> Result<SearchResults, ReadError> {
+    pub async fn search(&self, text: &str, limit: u32, depth: SearchDepth) -> Result<SearchResults, ReadError> {
         let text = text.trim();
         let mut results = SearchResults::default();
         if text.is_empty() {
@@ -118,6 +153,7 @@ impl Projections {
         let filter = SessionFilter { text: Some(text.to_owned()), ..SessionFilter::default() };
         let sessions = self.sessions(&filter, &request).await?;
         results.add(SearchKind::Session, sessions);
+        self.search_what_is_held(text, limit.clamp(1, MOST_HITS), depth, &mut results).await?;
         Ok(results)
     }
 

@@ -46,6 +46,13 @@ const CAUSED_BY: &str = concat!(
        WHERE aggregate_type = $1 AND aggregate_id = $2 AND sequence > $3 AND metadata ->> 'causation_id' = $4
        ORDER BY sequence LIMIT $5"
 );
+const NEWEST_NAMING: &str = concat!(
+    "SELECT ",
+    columns_without_payload!(),
+    " FROM (SELECT * FROM events ORDER BY epoch DESC, written_by DESC, position DESC LIMIT $2) AS events
+       WHERE metadata ->> 'correlation_id' = $1 OR metadata ->> 'causation_id' = $1
+       ORDER BY events.epoch DESC, events.written_by DESC, events.position DESC LIMIT $3"
+);
 const BY_IDS: &str = concat!(
     "SELECT ",
     columns_without_payload!(),
@@ -150,6 +157,15 @@ impl Log {
             .fetch_all(&self.pool);
         let rows = in_time(rows).await?;
         Ok(rows.iter().map(RecordedEvent::from_row).collect::<sqlx::Result<_>>()?)
+    }
+
+    /// Those of the newest `among` events that name this correlation or this cause, the newest first, without their payloads.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn newest_naming(&self, id: &str, among: i64, limit: i64) -> Result<Vec<RecordedEvent>, LogError> {
+        let rows = sqlx::query(NEWEST_NAMING).bind(id).bind(among).bind(limit).fetch_all(&self.pool);
+        Ok(in_time(rows).await?.iter().map(RecordedEvent::from_row).collect::<sqlx::Result<_>>()?)
     }
 
     /// Events by their ids, without their payloads, in their global order. Ids that the log does not know are left out.

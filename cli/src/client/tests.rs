@@ -66,7 +66,9 @@ const READS: &[(&str, &str, &[Column])] = &[
 ];
 
 /// Paths that people at a terminal have no use for.
-const NOT_FOR_PEOPLE: [&str; 1] = [
+const NOT_FOR_PEOPLE: [&str; 2] = [
+    // What a text may mean while it is typed; `search` says it of a whole one.
+    "/api/search/suggestions",
     // A stream of what a session uses this second, for a page that draws it.
     "/api/lablet-sessions/{id}/samples",
 ];

@@ -3,18 +3,22 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use projections::search::{SearchHit, SearchKind, SearchResults};
+use domain::SessionId;
+use projections::read_models::sessions::SessionTitles;
+use projections::search::{EVENTS_LOOKED_THROUGH, SearchDepth, SearchHit, SearchKind, SearchResults};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{counted, encoded};
+use super::parts::{SessionLink, counted, encoded, short_id};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv_without};
 use super::visit::Visit;
+use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
 use crate::paging::check_text;
 use crate::problem::Problem;
 use crate::queries::Queries;
+use crate::search::pages_of_hits::{kind as kind_of, page_of};
 
 /// Most hits of each kind.
 const HITS: u32 = 20;
@@ -34,7 +38,10 @@ pub(crate) struct SearchQuery {
 struct SearchPage {
     shell: Shell,
     text: String,
+    events_looked_through: i64,
+    sees_dead_letters: bool,
     groups: Vec<Group>,
+    titles: SessionTitles,
     csv: String,
     json: String,
 }
@@ -44,9 +51,19 @@ struct SearchPage {
 struct Group {
     id: &'static str,
     title: &'static str,
+    /// What the columns are called; an empty one is left out.
+    heads: [&'static str; 3],
     hits: Vec<SearchHit>,
+    /// Whether there are more than are listed.
+    cut: bool,
     /// Where the rest of them is.
     more: Option<String>,
+}
+
+impl Group {
+    fn has_sessions(&self) -> bool {
+        self.hits.iter().any(|hit| hit.session_id.is_some())
+    }
 }
 
 pub(crate) async fn show(
@@ -56,7 +73,8 @@ pub(crate) async fn show(
     PageQuery(query): PageQuery<SearchQuery>,
 ) -> Result<Response, Problem> {
     let text = check_text("text", query.text.map(|text| text.trim().to_owned()))?.unwrap_or_default();
-    let results = queries.search(&text, HITS).await?;
+    let dead_letters = visit.role >= Role::Operator;
+    let results = queries.search(&text, HITS, SearchDepth { dead_letters, history: true }).await?;
     if query.format == Some(Format::Csv) {
         let rows: Vec<SearchHit> = results.exact.into_iter().chain(results.containing).collect();
         return csv_without("search", &COLUMNS, &rows, &results.unreadable);
@@ -64,6 +82,9 @@ pub(crate) async fn show(
     if let [only] = results.exact.as_slice() {
         return Ok(Redirect::to(&page_of(only)).into_response());
     }
+    let shown = results.exact.iter().chain(&results.containing);
+    let ids = shown.filter_map(|hit| session_of(hit).or_else(|| hit.session_id.clone())).collect();
+    let titles = queries.session_titles(ids).await?;
     let asked = SearchQuery { text: (!text.is_empty()).then(|| text.clone()), format: None };
     let json = address("/api/search", &asked);
     let shell = Shell::new(&visit, Section::Elsewhere).without(results.unreadable.clone());
@@ -71,6 +92,9 @@ pub(crate) async fn show(
     page(&SearchPage {
         shell: Shell { sought: text.clone(), ..shell },
         groups: groups(results, &text),
+        titles,
+        events_looked_through: EVENTS_LOOKED_THROUGH,
+        sees_dead_letters: dead_letters,
         csv: address("/search", &SearchQuery { format: Some(Format::Csv), ..asked }),
         json,
         text,
@@ -80,48 +104,66 @@ pub(crate) async fn show(
 /// What was found, by kind: what has exactly this id first, and no kind of which there is nothing.
 fn groups(results: SearchResults, text: &str) -> Vec<Group> {
     let SearchResults { exact, containing, more, unreadable: _ } = results;
-    let of = |kind, id, title, list: Option<&str>| Group {
+    let of = |kind, id, title, heads, list: Option<&str>| Group {
         id,
         title,
+        heads,
         hits: containing.iter().filter(|hit| hit.kind == kind).cloned().collect(),
+        cut: more.contains(&kind),
         more: list.filter(|_| more.contains(&kind)).map(|list| format!("{list}?text={}", encoded(text))),
     };
     let groups = [
-        Group { id: "exact", title: "With exactly this id", hits: exact, more: None },
-        of(SearchKind::Definition, "definitions", "Definitions", Some("/definitions")),
-        of(SearchKind::Worker, "workers", "Workers", None),
-        of(SearchKind::Session, "sessions", "Sessions", Some("/sessions")),
-        of(SearchKind::Event, "events", "Events", None),
+        Group {
+            id: "exact",
+            title: "Exactly this",
+            heads: ["Id", "Name", "More"],
+            hits: exact,
+            cut: more.contains(&SearchKind::Event),
+            more: None,
+        },
+        of(SearchKind::Definition, "definitions", "Definitions", ["Id", "Name", ""], Some("/definitions")),
+        of(SearchKind::Worker, "workers", "Workers", ["Id", "Name", ""], None),
+        of(SearchKind::Session, "sessions", "Sessions", ["Id", "Definition", "Status"], Some("/sessions")),
+        of(SearchKind::Port, "ports", "Ports that are held now", ["Port", "Name", "How"], None),
+        of(SearchKind::Node, "nodes", "Nodes of sessions that hold ports", ["Node", "Label", "Definition"], None),
+        of(SearchKind::Owner, "owners", "Owners", ["Owner", "Sessions", ""], Some("/sessions")),
+        of(SearchKind::Request, "requests", "Failed observation requests", ["Request", "Reason", "Requested by"], None),
+        of(SearchKind::DeadLetter, "letters", "Dead letters that wait", ["Letter", "Reason", "Source"], None),
+        of(SearchKind::Event, "events", "Events", ["Id", "Type", "Of"], None),
     ];
     groups.into_iter().filter(|group| !group.hits.is_empty()).collect()
 }
 
-/// Where a hit's page is.
-fn page_of(hit: &SearchHit) -> String {
-    let folder = match hit.kind {
-        SearchKind::Session => "sessions",
-        SearchKind::Definition => "definitions",
-        SearchKind::Worker => "workers",
-        SearchKind::Event => "events",
-    };
-    format!("/{folder}/{}", encoded(&hit.id))
+fn kind(kind: &SearchKind) -> &'static str {
+    kind_of(*kind)
 }
 
-fn kind(kind: &SearchKind) -> &'static str {
-    match kind {
-        SearchKind::Session => "session",
-        SearchKind::Definition => "definition",
-        SearchKind::Worker => "worker",
-        SearchKind::Event => "event",
+/// The session that a hit is.
+fn session_of(hit: &SearchHit) -> Option<SessionId> {
+    (hit.kind == SearchKind::Session).then(|| SessionId::parse(hit.id.as_str()).ok())?
+}
+
+/// What was chosen by somebody whole, the rest by its end.
+fn shown_id(hit: &SearchHit) -> String {
+    match hit.kind {
+        SearchKind::Session
+        | SearchKind::Event
+        | SearchKind::Definition
+        | SearchKind::Worker
+        | SearchKind::Port
+        | SearchKind::Owner => hit.id.clone(),
+        SearchKind::Node | SearchKind::Request | SearchKind::DeadLetter => short_id(&hit.id),
     }
 }
 
-const COLUMNS: [Column<SearchHit>; 5] = [
+const COLUMNS: [Column<SearchHit>; 7] = [
     ("kind", |hit| kind(&hit.kind).to_owned()),
     ("id", |hit| hit.id.clone()),
     ("title", |hit| hit.title.clone()),
     ("detail", |hit| cell(hit.detail.as_ref())),
     ("page", page_of),
+    ("session_id", |hit| cell(hit.session_id.as_ref())),
+    ("worker_id", |hit| cell(hit.worker_id.as_ref())),
 ];
 
 #[cfg(test)]
@@ -129,7 +171,14 @@ mod tests {
     use super::*;
 
     fn hit(kind: SearchKind, id: &str) -> SearchHit {
-        SearchHit { kind, id: id.to_owned(), title: "a title".to_owned(), detail: None }
+        SearchHit {
+            kind,
+            id: id.to_owned(),
+            title: "a title".to_owned(),
+            detail: None,
+            session_id: None,
+            worker_id: None,
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod openid;
 mod own_lab;
 mod port_drift;
 mod samples;
+mod search;
 mod sign_in;
 mod sizing;
 

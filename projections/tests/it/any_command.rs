@@ -27,7 +27,7 @@ async fn look_at_everything(world: &World, sessions: &[SessionId]) {
     assert!(reads.observations(&ObservationFilter::default(), &page).await.unwrap().unreadable.is_empty());
     assert!(reads.workers(&page).await.unwrap().unreadable.is_empty());
     assert!(reads.definitions_off(200).await.unwrap().unreadable.is_empty());
-    reads.search("a", 10).await.unwrap();
+    reads.search("a", 10, projections::search::SearchDepth { dead_letters: true, history: true }).await.unwrap();
     for definition in ["ospf", "d-2"] {
         let definition = definition.parse().unwrap();
         reads.definition(&definition).await.unwrap();

@@ -4,10 +4,12 @@
 use app::log::Position;
 use domain::lablet_session::SessionStatus;
 use domain::{DefinitionId, RequestId, SessionId, WorkerId};
+use projections::port_drift::DriftedPortFilter;
 use projections::read_models::definitions::{DefinitionFilter, DefinitionSort};
 use projections::read_models::observation_requests::RequestFilter;
 use projections::read_models::observations::{NodeFilter, ObservationFilter};
 use projections::read_models::sessions::{SessionFilter, SessionSort};
+use projections::search::SearchDepth;
 use projections::{PageRequest, ReadError, ReadModel};
 use serde_json::json;
 use sqlx::AssertSqlSafe;
@@ -153,8 +155,12 @@ async fn ask_everything(world: &World, spoilt: &str) {
         assert!(spells.items.len() + spells.unreadable.len() <= 2, "{spoilt}");
         let now = world.clock.now();
         check(spoilt, reads.worker_shortage(&worker, now, now).await);
-        assert!(check(spoilt, reads.search(session.as_str(), 5).await).is_some(), "{spoilt}");
+        let deep = SearchDepth { dead_letters: true, history: true };
+        assert!(check(spoilt, reads.search(session.as_str(), 5, deep).await).is_some(), "{spoilt}");
+        assert!(check(spoilt, reads.search("5042", 5, deep).await).is_some(), "{spoilt}");
     }
+    let ended = DriftedPortFilter { ended: true, ..DriftedPortFilter::default() };
+    assert!(check(spoilt, reads.drifted_ports(&ended).await).is_some(), "{spoilt}");
     let ids = ["cml-1", "cml-2"].map(|id| WorkerId::parse(id).unwrap());
     assert!(check(spoilt, reads.worker_load(&ids).await).is_some(), "{spoilt}");
     assert!(check(spoilt, reads.workers(&request).await).is_some(), "{spoilt}");
@@ -233,7 +239,7 @@ async fn a_row_that_cannot_be_read_is_named_and_a_rebuild_makes_it_anew() {
     assert!(page.unreadable[0].reason.starts_with("updated_at: "), "{:?}", page.unreadable);
     let detail = world.projections.session(&SessionId::parse("s-1").unwrap()).await;
     assert!(matches!(detail, Err(ReadError::Unreadable { row, .. }) if row.id == "s-1"));
-    let found = world.projections.search("s-1", 5).await.unwrap();
+    let found = world.projections.search("s-1", 5, Default::default()).await.unwrap();
     assert_eq!((found.exact.len(), found.unreadable.len()), (0, 1));
     world.projections.rebuild(ReadModel::Sessions, Default::default(), &CancellationToken::new()).await.unwrap();
     let page = world.projections.sessions(&SessionFilter::default(), &PageRequest::default()).await.unwrap();

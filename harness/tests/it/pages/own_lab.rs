@@ -64,7 +64,7 @@ async fn by_keyboard_alone(world: &World, browser: &Browser) {
     browser.press("g s").await.unwrap();
     browser.heading("Sessions").await.unwrap();
     browser.press("/").await.unwrap();
-    assert_eq!(browser.focus().await.unwrap().role, "searchbox");
+    assert_eq!(browser.focus().await.unwrap().role, "combobox");
     browser.reload().await.unwrap();
     browser.tab_to("link", &session).await.unwrap();
     browser.press("Enter").await.unwrap();
