@@ -105,8 +105,7 @@ pub(crate) struct ApiCommand<C: Subcommand> {
 /// What to search for.
 #[derive(Debug, Args)]
 pub(crate) struct SearchArguments {
-    /// An id, a port, or a part of an id, of a name, an owner, an address, a description, a port's name, a node's label or an
-    /// error, in whatever case.
+    /// An id, a port, or a part of an id, a name, an owner, an address, a description, a label or an error, in whatever case.
     text: String,
     /// Most hits of each kind, 1 to 50.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=50))]

@@ -233,7 +233,11 @@ async fn workers(queries: &Queries, controllers: &ControllerWatch) -> Result<Vec
 /// Running sessions whose ports drifted, and whose drift waits for somebody.
 fn drifted(overview: &Overview) -> CountedSince {
     let up = overview.sessions.iter().filter(|counted| UP.contains(&counted.status));
-    CountedSince { count: up.map(|counted| counted.drifted).sum(), or_more: false, since: None }
+    CountedSince {
+        count: up.map(|counted| counted.drifted.saturating_sub(counted.drift_acknowledged)).sum(),
+        or_more: false,
+        since: None,
+    }
 }
 
 /// Running sessions whose timeslot is over.

@@ -26,8 +26,7 @@ const DEFAULT_HITS: u32 = 20;
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SearchQuery {
-    /// An id, a port, or a part of an id, of a name, an owner, an address, a description, a port's name, a node's label or an
-    /// error, in whatever case.
+    /// An id, a port, or a part of an id, a name, an owner, an address, a description, a label or an error, in whatever case.
     #[schemars(required, length(min = 1, max = crate::paging::LONGEST_TEXT))]
     text: Option<String>,
     /// Most hits of each kind, 1 to 50; 20 unless stated.

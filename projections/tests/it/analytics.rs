@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::given::{World, seen};
 
-const VIEWS: [&str; 26] = [
+const VIEWS: [&str; 27] = [
     "advice_misses",
     "advice_scores",
     "definition_deviations",

@@ -159,7 +159,7 @@ fn port_drift(facts: &Facts) -> Option<AttentionItem> {
         count,
         words: format!("Ports of {} are not those that were allocated", counted(count, "running session")),
         since,
-        next_step: NextStep::page("See which", "/sessions?status=up&drift=true"),
+        next_step: NextStep::page("See which", "/drift?state=open"),
     })
 }
 

@@ -235,7 +235,7 @@ fn corrections(session: &SessionRow, after: &PortMap, held: &HeldPorts) -> Vec<C
             Correction {
                 name: name.clone(),
                 before: before.get(name).copied(),
-                after: number.map(|number| held.of(number)),
+                after: number.map(|number| held.holders_of(number)),
                 clash: place.is_some_and(|port| port.clash),
                 in_range: place.and_then(|port| port.in_range),
             }

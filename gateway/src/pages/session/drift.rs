@@ -211,8 +211,8 @@ fn drifted_here(
     };
     Some(DriftedHere {
         comparison: row.comparison,
-        allocated: row.allocated.map(|number| held.of(number)),
-        observed: row.observed.map(|number| held.of(number)),
+        allocated: row.allocated.map(|number| held.holders_of(number)),
+        observed: row.observed.map(|number| held.holders_of(number)),
         sessions: same.map(|port| port.sessions),
         page: address("/drift", &page),
         name: row.name.clone(),
@@ -251,7 +251,7 @@ impl HeldPorts {
     }
 
     /// Who holds a number.
-    pub(super) fn of(&self, number: PortNumber) -> HeldNumber {
+    pub(super) fn holders_of(&self, number: PortNumber) -> HeldNumber {
         let others = self.held.as_ref().map(|held| {
             let ports = held.ports.iter().filter(|port| port.outside == number);
             let mut others: Vec<&PortHolder> =

@@ -38,7 +38,7 @@ async fn sqlalchemy_pandas_polars_and_duckdb_read_every_view_and_the_notebook_an
         assert_eq!(seen["files"][NOTICES][format], json!([events, events, events, events]), "as {format}");
     }
     let by_sqlalchemy = seen["sqlalchemy"].as_object().unwrap();
-    assert_eq!(by_sqlalchemy.len(), 26, "{seen}");
+    assert_eq!(by_sqlalchemy.len(), 27, "{seen}");
     for library in ["pandas", "polars", "duckdb"] {
         assert_eq!(seen[library], seen["sqlalchemy"], "{library}");
     }
