@@ -17,7 +17,7 @@ pub(crate) fn badge(contact: &Option<KnownContact>) -> Badge {
         Some(ContactState::Unreachable) => Badge::new(Tone::Bad, "✕", "cannot be reached"),
         Some(ContactState::NotTrusted) => Badge::new(Tone::Bad, "✕", "certificate not trusted"),
         Some(ContactState::SignInRefused) => Badge::new(Tone::Bad, "✕", "refuses the sign-in"),
-        Some(ContactState::NoCredentials) => Badge::new(Tone::Bad, "✕", "no credentials for it"),
+        Some(ContactState::NoCredentials) => Badge::new(Tone::Bad, "✕", "no credentials"),
         Some(ContactState::Unknown) | None => Badge::new(Tone::Calm, "?", "unknown"),
     }
 }
