@@ -11,6 +11,7 @@ pub(crate) mod confirmation;
 pub(crate) mod contact;
 pub(crate) mod definition;
 pub(crate) mod definitions;
+pub(crate) mod elsewhere;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod excerpt;

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 use projections::freshness::Freshness;
 use projections::{Parked, UnreadableRow};
 
+use super::elsewhere::Elsewhere;
 use super::visit::Visit;
 use crate::attention::AttentionBadge;
 use crate::authentication::Role;
@@ -197,6 +198,11 @@ impl Shell {
             }
         }
         self
+    }
+
+    /// How to get the same by the API, by the command line and by SQL.
+    pub(crate) fn elsewhere(&self) -> Option<Elsewhere> {
+        self.twin.as_deref().map(Elsewhere::new)
     }
 
     /// Those of the parked that are named one by one.

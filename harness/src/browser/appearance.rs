@@ -27,6 +27,9 @@ pub struct Appearance {
 /// A common desktop window, light.
 pub const DESKTOP: Appearance = Appearance { name: "desktop", width: 1280, height: 800, phone: false, dark: false };
 
+/// A wide window, light.
+pub const WIDE: Appearance = Appearance { name: "wide", width: 1440, height: 900, phone: false, dark: false };
+
 /// A common phone, light.
 pub const PHONE: Appearance = Appearance { name: "phone", width: 390, height: 844, phone: true, dark: false };
 
@@ -37,8 +40,8 @@ impl Appearance {
         Self { dark: true, ..self }
     }
 
-    /// The four that every page is looked at in.
-    pub const ALL: [Self; 4] = [DESKTOP, DESKTOP.dark(), PHONE, PHONE.dark()];
+    /// The six that every page is looked at in.
+    pub const ALL: [Self; 6] = [WIDE, WIDE.dark(), DESKTOP, DESKTOP.dark(), PHONE, PHONE.dark()];
 }
 
 impl Browser {

@@ -5,6 +5,7 @@ mod attention;
 mod crowd;
 mod dead_letters;
 mod demo;
+mod elsewhere;
 mod openid;
 mod own_lab;
 mod port_drift;

@@ -2,7 +2,7 @@
 
 use harness::{Browser, Lablet, LabletOptions, sign_in_by_link};
 
-use super::{look_at, options};
+use super::{elsewhere, look_at, options};
 
 /// The definition whose sessions' ports move.
 const MOVING: &str = "demo-moving-ports";
@@ -16,7 +16,7 @@ async fn a_session_is_watched_as_it_appears_and_drifts() {
 
     let session = watch_a_session_appear(&browser).await;
     watch_it_drift(&browser, &session).await;
-    look_at_every_page(&browser, &session).await;
+    look_at_every_page(&lablet, &browser, &session).await;
     browser.finish().await.unwrap();
     lablet.stop().await.unwrap();
 }
@@ -64,8 +64,8 @@ async fn watch_it_drift(browser: &Browser, session: &str) {
     assert_eq!(browser.page_load().await.unwrap(), load, "the page was loaded again");
 }
 
-async fn look_at_every_page(browser: &Browser, session: &str) {
-    for (page, path, heading) in [
+async fn look_at_every_page(lablet: &Lablet, browser: &Browser, session: &str) {
+    let pages = [
         ("overview", "/".to_owned(), "Overview"),
         ("sessions", "/sessions".to_owned(), "Sessions"),
         ("session", format!("/sessions/{session}"), "Lifecycle"),
@@ -87,7 +87,9 @@ async fn look_at_every_page(browser: &Browser, session: &str) {
         ("requests", "/requests".to_owned(), "Observation requests"),
         ("sign-ins", "/operations/sign-ins".to_owned(), "Sign-ins"),
         ("search", "/search?text=demo".to_owned(), "Definitions"),
-    ] {
+    ];
+    elsewhere::follow(lablet, &pages.each_ref().map(|(_, path, _)| path.clone())).await;
+    for (page, path, heading) in pages {
         browser.goto(&path).await.unwrap();
         browser.heading(heading).await.unwrap();
         look_at(browser, page).await;
