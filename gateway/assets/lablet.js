@@ -1,4 +1,4 @@
-// What the pages can do beyond links and forms: live updates, keys, copying, relative times. Without this file
+// What the pages can do beyond links and forms: live updates, copying, relative times. Without this file
 // everything still works, except that nothing updates by itself.
 "use strict";
 
@@ -79,39 +79,6 @@
     if (!output) return;
     const value = Number(event.target.value) * Number(event.target.dataset.shownTimes || 1);
     output.textContent = event.target.dataset.shownAs.replace("#", String(Math.round(value * 10) / 10));
-  });
-
-  // ---- Keys -----------------------------------------------------------------------------------------------------
-
-  const PLACES = { o: "/", s: "/sessions", d: "/definitions", a: "/advice", w: "/workers", p: "/operations" };
-  let going = 0;
-  document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
-    if (event.target.closest("input, textarea, select, dialog")) return;
-    const goes = Date.now() - going < 1500;
-    going = 0;
-    if (goes && PLACES[event.key]) {
-      event.preventDefault();
-      window.location.assign(base + PLACES[event.key]);
-    } else if (event.key === "g") {
-      going = Date.now();
-    } else if (event.key === "/") {
-      const search = find("#search");
-      if (search) { event.preventDefault(); search.focus(); search.select(); }
-    } else if (event.key === "?") {
-      event.preventDefault();
-      showKeys();
-    } else if (event.key === "p" && live.control) {
-      event.preventDefault();
-      live.toggle();
-    }
-  });
-  function showKeys() {
-    const dialog = find("#keys");
-    if (dialog && !dialog.open) dialog.showModal();
-  }
-  document.addEventListener("click", (event) => {
-    if (event.target.closest("[data-show-keys]")) showKeys();
   });
 
   // ---- Live updates ---------------------------------------------------------------------------------------------
@@ -345,6 +312,7 @@
 
   if (live.stream && live.control) {
     live.control.addEventListener("click", () => live.toggle());
+    document.addEventListener("lablet:pause", () => live.toggle());
     document.addEventListener("visibilitychange", () => {
       clearTimeout(live.hiding);
       if (document.hidden) {

@@ -28,7 +28,7 @@ pub struct Appearance {
 pub const DESKTOP: Appearance = Appearance { name: "desktop", width: 1280, height: 800, phone: false, dark: false };
 
 /// A wide window, light.
-pub const WIDE: Appearance = Appearance { name: "wide", width: 1440, height: 900, phone: false, dark: false };
+const WIDE: Appearance = Appearance { name: "wide", width: 1440, height: 900, phone: false, dark: false };
 
 /// A common phone, light.
 pub const PHONE: Appearance = Appearance { name: "phone", width: 390, height: 844, phone: true, dark: false };

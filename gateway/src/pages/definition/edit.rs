@@ -32,6 +32,13 @@ struct Field {
     wrong: Option<Invalid>,
 }
 
+impl EditPage {
+    /// The field to type in: the first that cannot be taken, else the first.
+    fn focused(&self) -> &'static str {
+        self.fields.iter().find(|field| field.wrong.is_some()).unwrap_or(&self.fields[0]).name
+    }
+}
+
 /// Another way to fill the form in.
 struct Start {
     title: &'static str,
