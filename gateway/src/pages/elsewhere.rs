@@ -13,12 +13,14 @@ struct Read {
     command: &'static str,
     /// The parameter that the command takes after them, without a name.
     positional: Option<&'static str>,
+    /// The option that takes the id, where the command takes none by itself.
+    id_option: Option<&'static str>,
     /// The analysts' view of the same, and the column that has the path's last id.
     view: Option<(&'static str, Option<&'static str>)>,
 }
 
 const fn read(path: &'static str, command: &'static str) -> Read {
-    Read { path, command, positional: None, view: None }
+    Read { path, command, positional: None, id_option: None, view: None }
 }
 
 impl Read {
@@ -48,7 +50,7 @@ const READS: &[Read] = &[
     read("/api/lablet-definitions/{}/recommendation", "definition recommend")
         .row_of("definition_recommendations", "definition_id"),
     read("/api/lablet-definitions/{}/recommendation/explanation", "definition explain"),
-    read("/api/lablet-definitions/{}/advice-policy", "advice policy show"),
+    Read { id_option: Some("definition"), ..read("/api/lablet-definitions/{}/advice-policy", "advice policy show") },
     read("/api/advice-policy", "advice policy show"),
     read("/api/advice-score", "advice score").listed("advice_scores"),
     read("/api/proposals", "proposal list").listed("proposals"),
@@ -114,8 +116,8 @@ fn ids(form: &str, path: &str) -> Option<Vec<String>> {
 fn command(read: &Read, ids: &[String], filters: &[(String, String)]) -> String {
     let mut command = format!("lablet {}", read.command);
     for id in ids {
-        command.push(' ');
-        command.push_str(&quoted(id));
+        let option = read.id_option.map(|option| format!("--{option} ")).unwrap_or_default();
+        command.push_str(&format!(" {option}{}", quoted(id)));
     }
     for (name, value) in filters {
         if read.positional == Some(name) {

@@ -3,6 +3,7 @@
 mod allocation;
 mod downloads;
 mod drift;
+mod life_bars;
 mod node;
 mod observe;
 mod usage;
@@ -32,6 +33,7 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use self::drift::{AcknowledgementForm, DriftPanel, Span};
+use self::life_bars::LifeBars;
 use self::usage::Usage;
 use super::advice::evidence::SessionEvidence;
 use super::charts::{Chart, InUse, Measured, Point};
@@ -122,6 +124,7 @@ struct SessionPage {
     focus: Option<String>,
     requests: Vec<ObservationRequestRow>,
     life: SessionLife,
+    life_bars: Option<LifeBars>,
     observations: Vec<ObservationRow>,
     observations_next: Option<String>,
     history: Chart,
@@ -189,6 +192,8 @@ pub(crate) async fn show(
         Some(worker) if is_sampled(session.status) => pressure_of(reads, worker).await?,
         _ => None,
     };
+    let life = reads.session_life(&id).await?;
+    let observed_times: Vec<DateTime<Utc>> = observations.items.iter().map(|row| row.observed_at).collect();
     let newest = observations.items.first().map(|observation| observation.observed_at);
     let ports =
         compare_ports(session.allocated_ports.as_ref(), session.observed_ports.as_ref(), session.port_drift.as_ref());
@@ -217,7 +222,8 @@ pub(crate) async fn show(
         drift,
         focus: query.request.clone(),
         requests: requests.items,
-        life: reads.session_life(&id).await?,
+        life_bars: LifeBars::new(&life.steps, &observed_times, visit.now),
+        life,
         history: history(&observations.items),
         sampling: is_sampled(session.status),
         short_worker: ShortWorker::from_observations(&observations.items),

@@ -1,6 +1,7 @@
 //! `GET /workers/{id}`: one worker, what its sessions take of it, and which of them holds which port.
 
 mod port_map;
+mod timeline;
 
 use app::log::HistoryPage;
 use askama::Template;
@@ -17,6 +18,7 @@ use projections::{PageRequest, ReadError, ReadModel};
 use serde::{Deserialize, Serialize};
 
 use self::port_map::{PortFilter, PortMapView, ports_as_csv};
+use self::timeline::{LOOKED_AT, Span, Timeline};
 use super::contact::ContactPanel;
 use super::meter::Meter;
 use super::parts::{self, Badge, CopyId, SessionLink, When};
@@ -50,6 +52,9 @@ pub(crate) struct WorkerQuery {
     /// Ports of this number, or whose session, definition or name contains this.
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    /// How much time the timeline shows.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    span: Option<Span>,
     /// Ports after this one.
     #[serde(skip_serializing_if = "Option::is_none")]
     after: Option<String>,
@@ -65,6 +70,9 @@ struct WorkerPage {
     load: Option<WorkerLoad>,
     contact: ContactPanel,
     pressure: PressurePanel,
+    timeline: Timeline,
+    /// Each with its address, and whether it is shown.
+    spans: Vec<(&'static str, String, bool)>,
     ports: PortMapView,
     /// Of the sessions that hold them.
     titles: SessionTitles,
@@ -105,6 +113,15 @@ pub(crate) async fn show(
     let status: Vec<SessionStatus> = UP.into_iter().chain([SessionStatus::Scheduled]).collect();
     let of_worker = SessionFilter { worker_id: Some(id.clone()), status, ..SessionFilter::default() };
     let sessions = reads.sessions(&of_worker, &PageRequest::first(SESSIONS)).await?;
+    let of_worker = SessionFilter { worker_id: Some(id.clone()), ..SessionFilter::default() };
+    let newest_sessions = reads.sessions(&of_worker, &PageRequest::first(LOOKED_AT)).await?;
+    let span = query.span.unwrap_or_default();
+    let at = |span| {
+        format!(
+            "{}#timeline",
+            address(&format!("/workers/{id}"), &WorkerQuery { span: Some(span), ..WorkerQuery::default() })
+        )
+    };
     let newest = HistoryPage { newest_first: true, beyond: None, payloads: false, limit: EVENTS };
     let events = queries
         .log()
@@ -133,6 +150,8 @@ pub(crate) async fn show(
             visit.now,
         ),
         load: loads.items.pop(),
+        timeline: Timeline::new(&newest_sessions.items, worker.profile.capacity.memory_gb.get(), span, visit.now),
+        spans: Span::ALL.map(|(choice, words)| (words, at(choice), choice == span)).into(),
         marks: port_map::marks(query.marked),
         text: query.text.clone().unwrap_or_default(),
         is_filtered: query.marked.is_some() || query.text.is_some(),

@@ -51,32 +51,69 @@ async fn an_observation_is_asked_for_and_a_definition_revised_by_what_it_saw() {
     world.lablet.stop().await.unwrap();
 }
 
-/// From the start page to the outcome of a request, without a mouse.
+/// From the start page to the outcome of a request, and to the review of a revision, without a mouse.
 async fn by_keyboard_alone(world: &World, browser: &Browser) {
-    let session = world.lablet.get("/api/lablet-sessions/s1").await.unwrap();
-    let created = session["created_at"].as_str().unwrap()[..16].replace('T', " ");
-    let session = format!("{}, {created}", session["definition_name"].as_str().unwrap());
     browser.heading("Overview").await.unwrap();
     browser.press("?").await.unwrap();
     browser.part("Keys").await.unwrap();
     browser.press("Escape").await.unwrap();
     browser.wait_until_no_text("Pause or resume live updates").await.unwrap();
-    browser.press("g s").await.unwrap();
-    browser.heading("Sessions").await.unwrap();
     browser.press("/").await.unwrap();
     assert_eq!(browser.focus().await.unwrap().role, "combobox");
     browser.reload().await.unwrap();
-    browser.tab_to("link", &session).await.unwrap();
+
+    let before = browser.keys();
+    browser.press("g s").await.unwrap();
+    browser.heading("Sessions").await.unwrap();
+    browser.press("j").await.unwrap();
+    let session = world.lablet.get("/api/lablet-sessions/s1").await.unwrap();
+    let created = session["created_at"].as_str().unwrap()[..16].replace('T', " ");
+    assert_eq!(
+        browser.focus().await.unwrap().name,
+        format!("{}, {created}", session["definition_name"].as_str().unwrap())
+    );
     browser.press("Enter").await.unwrap();
     browser.part("Resource observations").await.unwrap();
-    browser.tab_to("button", "Observe now").await.unwrap();
-    browser.press("Enter").await.unwrap();
+    browser.press("o").await.unwrap();
     browser.row("yours").await.unwrap();
     let load = browser.page_load().await.unwrap();
     let asked = browser.part("Observation requests").await.unwrap();
     asked.wait_until_text("recorded").await.unwrap();
     browser.wait_until_text("ports as planned").await.unwrap();
     assert_eq!(browser.page_load().await.unwrap(), load, "the outcome came without reloading");
+    let pressed = browser.keys() - before;
+    assert!(pressed <= 5, "from the overview to an observation in {pressed} keys");
+
+    let before = browser.keys();
+    browser.press("g d").await.unwrap();
+    browser.heading("Definitions").await.unwrap();
+    browser.press("j Enter").await.unwrap();
+    browser.heading("Revisions").await.unwrap();
+    browser.press("r").await.unwrap();
+    browser.wait_until_url("/edit").await.unwrap();
+    browser
+        .wait_until("the first field to have the focus", async || {
+            Ok((browser.focus().await?.role == "textbox").then_some(()))
+        })
+        .await
+        .unwrap();
+    browser.press("Control+Enter").await.unwrap();
+    browser.wait_until_url("/review").await.unwrap();
+    let pressed = browser.keys() - before;
+    assert!(pressed <= 8, "from anywhere to the review of a revision in {pressed} keys");
+
+    // Whatever is on the page is to be had by what it is called.
+    browser.press("Control+k").await.unwrap();
+    browser.type_text("go operations").await.unwrap();
+    browser.press("Enter").await.unwrap();
+    browser.heading("Operations").await.unwrap();
+    browser.goto("/sessions/s1").await.unwrap();
+    browser.press(".").await.unwrap();
+    assert_eq!(browser.focus().await.unwrap().role, "combobox");
+    browser.type_text("observe").await.unwrap();
+    browser.wait_until_text("Observe now").await.unwrap();
+    look_at(browser, "actions").await;
+    browser.press("Escape").await.unwrap();
 }
 
 async fn drift_is_seen(world: &World, browser: &Browser) {
