@@ -248,6 +248,24 @@ impl Badge {
         Self::new(tone, sign, status.as_str())
     }
 
+    /// That a session goes on after its timeslot; `None`: it does not.
+    pub(crate) fn overdue(session: &SessionRow, now: &DateTime<Utc>) -> Option<Self> {
+        let is_up = match session.status {
+            SessionStatus::Instantiating | SessionStatus::Ready | SessionStatus::Running => true,
+            SessionStatus::Pending
+            | SessionStatus::Scheduled
+            | SessionStatus::Collecting
+            | SessionStatus::Grading
+            | SessionStatus::Stopping
+            | SessionStatus::Stopped
+            | SessionStatus::Archived
+            | SessionStatus::Terminated
+            | SessionStatus::Expired => false,
+        };
+        let over = session.timeslot.as_ref().is_some_and(|timeslot| timeslot.is_over(*now));
+        (is_up && over).then(|| Self::new(Tone::Warn, "◷", "timeslot is over"))
+    }
+
     /// Whether ports drifted; `None`: unknown.
     pub(crate) fn drift(drifted: &Option<bool>) -> Self {
         Self::drift_state(&match drifted {

@@ -296,7 +296,7 @@ fn unknown_nodes(nominal: &Option<u32>, used: &Option<u32>) -> String {
     let said = |count: &Option<u32>, what: &str| match count {
         Some(0) => None,
         Some(count) => Some(format!("{what} of {}", parts::counted(&u64::from(*count), "node"))),
-        None => Some(format!("{what}: not told")),
+        None => Some(format!("{what} unknown")),
     };
     let said: Vec<String> = [said(nominal, "nominal"), said(used, "used")].into_iter().flatten().collect();
     if said.is_empty() { "nothing".to_owned() } else { said.join(", ") }
@@ -342,6 +342,6 @@ mod tests {
     fn what_is_unknown_of_nodes_is_said_for_both_amounts() {
         assert_eq!(unknown_nodes(&Some(0), &Some(0)), "nothing");
         assert_eq!(unknown_nodes(&Some(2), &Some(0)), "nominal of 2 nodes");
-        assert_eq!(unknown_nodes(&None, &Some(1)), "nominal: not told, used of 1 node");
+        assert_eq!(unknown_nodes(&None, &Some(1)), "nominal unknown, used of 1 node");
     }
 }

@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::csv::harmless;
 use crate::problem::Problem;
 
+/// Begins a file: without it spreadsheets take UTF-8 for the letters of a single language.
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// Most rows of one file.
 const MOST_ROWS: usize = 10_000;
 
@@ -92,7 +95,7 @@ pub(crate) fn csv_without<T>(
 /// 500 when a row cannot be written.
 pub(crate) fn csv_of<T>(name: &str, columns: &[Column<T>], rows: &[T]) -> Result<Response, Problem> {
     let text = written(columns, rows).map_err(|error| Problem::internal("a table cannot be written", &error))?;
-    let mut response = Body::from(text).into_response();
+    let mut response = Body::from([BYTE_ORDER_MARK, &text].concat()).into_response();
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/csv; charset=utf-8; header=present"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("private, no-store"));
