@@ -93,6 +93,7 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route("/sessions/{id}", get(session::show))
         .route("/sessions/{id}/nodes/{node_id}", get(session::show_node))
         .route("/sessions/{id}/usage", get(session::show_usage))
+        .route("/sessions/{id}/compare", get(session::compare::show))
         .route("/sessions/{id}/observe", post(session::observe))
         .route("/sessions/{id}/port-drift", post(session::acknowledge_drift))
         .route("/sessions/{id}/allocation", get(session::review_allocation).post(session::correct_allocation))

@@ -1,6 +1,7 @@
 //! `GET /sessions/{id}`: everything about one session, and the button that asks for an observation of it.
 
 mod allocation;
+pub(crate) mod compare;
 mod downloads;
 mod drift;
 mod life_bars;
