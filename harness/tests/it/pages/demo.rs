@@ -9,7 +9,7 @@ const MOVING: &str = "demo-moving-ports";
 
 #[tokio::test]
 async fn a_session_is_watched_as_it_appears_and_drifts() {
-    let lablet = Lablet::start(LabletOptions { demo: true, ..options() }).await.unwrap();
+    let lablet = Lablet::start(LabletOptions { demo: true, demo_history: 3, ..options() }).await.unwrap();
     // The line of a page may be waited for as long as a session's timeslot takes.
     let browser = lablet.browser().await.unwrap().with_timeout(std::time::Duration::from_secs(90));
     sign_in_by_link(&browser, lablet.ready().sign_in_url.as_deref().unwrap()).await.unwrap();
@@ -17,6 +17,7 @@ async fn a_session_is_watched_as_it_appears_and_drifts() {
     let session = watch_a_session_appear(&browser).await;
     watch_it_drift(&browser, &session).await;
     look_at_every_page(&lablet, &browser, &session).await;
+    compare_two_sessions(&browser).await;
     browser.finish().await.unwrap();
     lablet.stop().await.unwrap();
 }
@@ -64,12 +65,32 @@ async fn watch_it_drift(browser: &Browser, session: &str) {
     assert_eq!(browser.page_load().await.unwrap(), load, "the page was loaded again");
 }
 
+/// Two sessions of the past, chosen from a list.
+async fn compare_two_sessions(browser: &Browser) {
+    browser.goto("/sessions?definition_id=bgp-edge").await.unwrap();
+    let before = browser.clicks();
+    let rows = browser.part("Sessions that match").await.unwrap().links().await.unwrap();
+    rows.iter().find(|link| link.name.starts_with("BGP at the edge")).unwrap().click().await.unwrap();
+    browser.heading("Lifecycle").await.unwrap();
+    browser.follow("Compare").await.unwrap();
+    browser.heading("Compare with which session?").await.unwrap();
+    let choices = browser.part("Other sessions of the definition").await.unwrap().links().await.unwrap();
+    choices[0].click().await.unwrap();
+    browser.heading("Two sessions").await.unwrap();
+    let clicks = browser.clicks() - before;
+    assert!(clicks <= 3, "two sessions are compared after {clicks} clicks");
+    let resources = browser.part("Resources").await.unwrap().text().await.unwrap();
+    assert!(resources.contains("Used memory") && resources.contains("%)"), "{resources}");
+    look_at(browser, "compare").await;
+}
+
 async fn look_at_every_page(lablet: &Lablet, browser: &Browser, session: &str) {
     let pages = [
         ("overview", "/".to_owned(), "Overview"),
         ("sessions", "/sessions".to_owned(), "Sessions"),
         ("session", format!("/sessions/{session}"), "Lifecycle"),
         ("port-drift", "/drift".to_owned(), "Ports that are not as allocated"),
+        ("compare-choice", format!("/sessions/{session}/compare"), "Compare with which session?"),
         ("definitions", "/definitions".to_owned(), "Definitions"),
         ("sizing", "/sizing".to_owned(), "Too large"),
         ("definition", format!("/definitions/{MOVING}"), "Revisions"),
