@@ -158,7 +158,8 @@ pub(super) fn nodes(left: &[NodeRow], right: &[NodeRow]) -> ComparedGroup {
 /// How long they were in each state.
 pub(super) fn life(left: &[LifeRow], right: &[LifeRow], now: DateTime<Utc>) -> ComparedGroup {
     let (left, right) = (in_each_state(left, now), in_each_state(right, now));
-    let seconds = |life: &BTreeMap<SessionStatus, TimeDelta>, status| life.get(&status).map(TimeDelta::as_seconds_f64);
+    let seconds =
+        |life: &BTreeMap<SessionStatus, TimeDelta>, status| life.get(&status).map(|time| time.as_seconds_f64());
     let states: BTreeSet<SessionStatus> = left.keys().chain(right.keys()).copied().collect();
     let row = |status: SessionStatus| {
         ComparedRow::amounts(status.as_str(), seconds(&left, status), seconds(&right, status), minutes)
