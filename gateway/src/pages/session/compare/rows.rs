@@ -89,15 +89,16 @@ pub(super) fn facts(left: &SessionRow, right: &SessionRow) -> ComparedGroup {
 
 /// What they were given and used, by their newest observations.
 pub(super) fn resources(left: Option<&ObservationRow>, right: Option<&ObservationRow>) -> ComparedGroup {
-    let amounts = |observed: Option<&ObservationRow>, of: fn(&ObservationRow) -> &Amounts| observed.map(of).cloned();
+    type Quantity = fn(&ObservationRow) -> &Amounts;
     type Part = fn(&Amounts) -> Option<f64>;
-    let parts: [(&str, Part, fn(&Option<f64>) -> String); 3] = [
+    type Shown = fn(&Option<f64>) -> String;
+    let amounts = |observed: Option<&ObservationRow>, of: Quantity| observed.map(of).cloned();
+    let parts: [(&str, Part, Shown); 3] = [
         ("CPU", |amounts| amounts.cpu_cores, parts::known_cores),
         ("memory", |amounts| amounts.memory_mb, parts::known_gb),
         ("storage", |amounts| amounts.storage_mb, parts::known_gb),
     ];
-    let quantities: [(&str, fn(&ObservationRow) -> &Amounts); 2] =
-        [("Nominal", |row| &row.nominal), ("Used", |row| &row.used)];
+    let quantities: [(&str, Quantity); 2] = [("Nominal", |row| &row.nominal), ("Used", |row| &row.used)];
     let mut rows = Vec::new();
     if left.is_some() || right.is_some() {
         for (quantity, of) in quantities {
