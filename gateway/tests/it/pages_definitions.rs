@@ -87,7 +87,9 @@ async fn the_list_says_what_was_observed_of_each_and_keeps_its_state_in_the_addr
     assert_eq!(csv.header("content-disposition"), "attachment; filename=\"definitions.csv\"");
     let lines: Vec<&str> = html(&csv).lines().collect();
     assert_eq!(lines.len(), 2);
-    assert!(lines[0].starts_with("definition_id,name,version") && lines[1].starts_with("d1,Routing basics,1.0"));
+    assert!(
+        lines[0].starts_with("\u{feff}definition_id,name,version") && lines[1].starts_with("d1,Routing basics,1.0")
+    );
 }
 
 #[tokio::test]

@@ -99,7 +99,7 @@ async fn a_worker_shows_its_capacity_and_who_holds_which_port() {
     let clashes = world.get("/workers/w1?marked=out_of_range&text=pc_vnc").await.expect(200);
     assert!(html(&clashes).contains("9042") && !html(&clashes).contains("p-5041"));
     let csv = world.get("/workers/w1?format=csv").await.expect(200);
-    assert!(csv.body.as_str().unwrap().starts_with("outside_port,protocol,"), "{}", csv.body);
+    assert!(csv.body.as_str().unwrap().starts_with("\u{feff}outside_port,protocol,"), "{}", csv.body);
     assert_eq!(csv.body.as_str().unwrap().lines().count(), 1 + 5);
     let csv = world.get("/workers?format=csv").await.expect(200);
     assert!(csv.body.as_str().unwrap().contains("\r\nw1,CML one,https://cml-1.example.org,2,0,"), "{}", csv.body);
@@ -371,7 +371,7 @@ async fn an_id_leads_straight_to_its_page_and_a_text_to_what_contains_it() {
     let nothing = find("<b>nobody</b>").await.expect(200);
     assert!(html(&nothing).contains("Nothing has this id") && !html(&nothing).contains("<b>nobody"));
     let csv = world.get("/search?text=routing&format=csv").await.expect(200);
-    assert_eq!(csv.body, "kind,id,title,detail,page\r\ndefinition,d1,Routing basics 1.0,,/definitions/d1\r\n");
+    assert_eq!(csv.body, "\u{feff}kind,id,title,detail,page\r\ndefinition,d1,Routing basics 1.0,,/definitions/d1\r\n");
     let empty = world.get("/search?text=").await.expect(200);
     assert!(html(&empty).contains("An exact id leads straight to its page."));
     world.get(&format!("/search?text={}", "x".repeat(501))).await.expect(400);

@@ -72,7 +72,7 @@ async fn a_list_is_to_be_had_as_csv() {
     let answer = page(&world, "/sessions?format=csv").await;
     assert_eq!(answer.header("content-type"), "text/csv; charset=utf-8; header=present");
     let text = answer.body.as_str().unwrap();
-    assert!(text.starts_with("session_id,status,") && text.contains("\r\ns1,running,"), "{text}");
+    assert!(text.starts_with("\u{feff}session_id,status,") && text.contains("\r\ns1,running,"), "{text}");
     let events = page(&world, "/sessions/s1?table=events&format=csv").await;
     assert!(events.body.as_str().unwrap().contains("lablet_session.running.v1"));
 }
