@@ -4,6 +4,7 @@ use app::command_consumer::{CommandConsumer, CommandConsumerOptions, CommandDeco
 use app::dead_letters::{DeadLetter, DeadLetterKind, DeadLetters, Status};
 use app::log::{Origin, Position};
 use async_nats::HeaderMap;
+use async_nats::jetstream::context::PublishErrorKind;
 use bus::clock::{Clock, IdGenerator};
 use bus::{Bus, streams, subjects};
 use domain::lablet_session::{LabletSession, SessionStatus, Transition};
@@ -98,8 +99,17 @@ fn binary(command: &str, id: &str) -> HeaderMap {
     headers
 }
 
+/// Sends, once the stream takes it: the server tells of a new stream a little before it listens to its subjects.
 async fn send(bus: &Bus, subject: String, headers: HeaderMap, payload: Vec<u8>) {
-    bus.jetstream().publish_with_headers(subject, headers, payload.into()).await.unwrap().await.unwrap();
+    until("the stream to take a command", || async {
+        let sent = bus.jetstream().publish_with_headers(subject.clone(), headers.clone(), payload.clone().into());
+        match sent.await.unwrap().await {
+            Ok(_) => Some(()),
+            Err(error) if error.kind() == PublishErrorKind::StreamNotFound => None,
+            Err(error) => panic!("a command is not taken: {error}"),
+        }
+    })
+    .await
 }
 
 async fn waiting(stage: &Stage, count: usize) -> Vec<DeadLetter> {

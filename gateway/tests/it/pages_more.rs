@@ -369,7 +369,7 @@ async fn an_id_leads_straight_to_its_page_and_a_text_to_what_contains_it() {
     }
     assert!(html(&found).contains(r#"href="/api/search?text=1""#));
     let nothing = find("<b>nobody</b>").await.expect(200);
-    assert!(html(&nothing).contains("Nothing has this id") && !html(&nothing).contains("<b>nobody"));
+    assert!(html(&nothing).contains("Nothing is or contains this text") && !html(&nothing).contains("<b>nobody"));
     let csv = world.get("/search?text=routing&format=csv").await.expect(200);
     assert_eq!(csv.body, "\u{feff}kind,id,title,detail,page\r\ndefinition,d1,Routing basics 1.0,,/definitions/d1\r\n");
     let empty = world.get("/search?text=").await.expect(200);
