@@ -12,10 +12,10 @@ use crate::pages::parts;
 /// The newest sessions of the worker that are looked at.
 pub(super) const LOOKED_AT: u32 = 500;
 /// Sessions side by side that are drawn; more are counted.
-const MOST_LANES: usize = 24;
-/// The drawing's own width, and the height of a lane and of the chart of memory.
+const MOST_TRACKS: usize = 24;
+/// The drawing's own width, and the height of a track and of the chart of memory.
 const WIDTH: f64 = 1000.0;
-const LANE: f64 = 16.0;
+const TRACK: f64 = 16.0;
 const CHART: f64 = 70.0;
 /// Narrower is not seen.
 const NARROWEST: f64 = 2.0;
@@ -97,7 +97,7 @@ struct Bar {
 #[template(path = "worker/timeline.html")]
 pub(super) struct Timeline {
     bars: Vec<Bar>,
-    /// Sessions for which there was no lane.
+    /// Sessions for which there was no track.
     more: usize,
     height: f64,
     now_x: f64,
@@ -129,23 +129,24 @@ impl Timeline {
             let share = (at - from).as_seconds_f64() / (to - from).as_seconds_f64();
             share.clamp(0.0, 1.0) * WIDTH
         };
-        let lanes = lanes(&stays);
-        #[expect(clippy::cast_precision_loss, reason = "there are some lanes")]
-        let bar = |(stay, lane): (&Stay, &usize)| Bar {
+        let tracks = tracks(&stays);
+        #[expect(clippy::cast_precision_loss, reason = "there are some tracks")]
+        let bar = |(stay, track): (&Stay, &usize)| Bar {
             x: x(stay.from),
-            y: *lane as f64 * LANE,
+            y: *track as f64 * TRACK,
             width: (x(stay.to) - x(stay.from)).max(NARROWEST),
             class: stay.class,
             words: stay.words.clone(),
         };
-        let drawn = stays.iter().zip(&lanes).filter(|(_, lane)| **lane < MOST_LANES);
+        let drawn = stays.iter().zip(&tracks).filter(|(_, track)| **track < MOST_TRACKS);
         let bars: Vec<Bar> = drawn.map(bar).collect();
         let steps = steps(&stays, from, to);
         let most_gb = parts::gigabytes(steps.iter().map(|step| step.1).fold(0.0, f64::max));
         let top = most_gb.max(f64::from(capacity_gb)).max(1.0);
         let y = |gb: f64| CHART - CHART * 0.92 * gb / top;
-        #[expect(clippy::cast_precision_loss, reason = "there are some lanes")]
-        let height = (lanes.iter().filter(|lane| **lane < MOST_LANES).max().map_or(0, |lane| lane + 1)) as f64 * LANE;
+        #[expect(clippy::cast_precision_loss, reason = "there are some tracks")]
+        let height =
+            (tracks.iter().filter(|track| **track < MOST_TRACKS).max().map_or(0, |track| track + 1)) as f64 * TRACK;
         let description = format!(
             "{} from {} to {}; nominal memory at most {} GB of {capacity_gb} GB",
             parts::counted(&(stays.len() as u64), "session"),
@@ -170,10 +171,10 @@ impl Timeline {
     }
 }
 
-/// The first lane that is free for each, in the order of their beginning.
-fn lanes(stays: &[Stay]) -> Vec<usize> {
+/// The first track that is free for each, in the order of their beginning.
+fn tracks(stays: &[Stay]) -> Vec<usize> {
     let mut free_from: Vec<DateTime<Utc>> = Vec::new();
-    let mut lane_of = |stay: &Stay| {
+    let mut track_of = |stay: &Stay| {
         let free = free_from.iter().position(|free| *free <= stay.from).unwrap_or_else(|| {
             free_from.push(stay.from);
             free_from.len() - 1
@@ -181,7 +182,7 @@ fn lanes(stays: &[Stay]) -> Vec<usize> {
         free_from[free] = stay.to;
         free
     };
-    stays.iter().map(&mut lane_of).collect()
+    stays.iter().map(&mut track_of).collect()
 }
 
 /// The sum of the memory that is known, from each time on.
@@ -236,9 +237,9 @@ mod tests {
     }
 
     #[test]
-    fn those_that_overlap_are_in_lanes_of_their_own_and_a_lane_is_used_again() {
+    fn those_that_overlap_are_in_tracks_of_their_own_and_a_track_is_used_again() {
         let stays = [stay(0, 4, None), stay(1, 2, None), stay(2, 5, None), stay(4, 6, None)];
-        assert_eq!(lanes(&stays), [0, 1, 1, 0]);
+        assert_eq!(tracks(&stays), [0, 1, 1, 0]);
     }
 
     #[test]
