@@ -51,7 +51,7 @@ async fn the_largest_waste_becomes_an_applied_size_and_back_in_three_clicks_each
 }
 
 async fn return_to_the_first(browser: &Browser) {
-    browser.follow("Return to this revision: 1").await.unwrap();
+    browser.follow("Return to this revision 1").await.unwrap();
     let reason = browser.field("Reason").await.unwrap().value().await.unwrap();
     assert_eq!(reason.trim(), "Back to revision 1, from revision 2");
     browser.press_button("Apply this revision").await.unwrap();
