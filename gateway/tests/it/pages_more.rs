@@ -376,7 +376,7 @@ async fn an_id_leads_straight_to_its_page_and_a_text_to_what_contains_it() {
         "\u{feff}kind,id,title,detail,page,session_id,worker_id\r\ndefinition,d1,Routing basics 1.0,,/definitions/d1,,\r\n"
     );
     let empty = world.get("/search?text=").await.expect(200);
-    assert!(html(&empty).contains("An exact id leads straight to its page."));
+    assert!(html(&empty).contains("One thing that is exactly what was typed leads straight to its page."));
     world.get(&format!("/search?text={}", "x".repeat(501))).await.expect(400);
 }
 
