@@ -417,7 +417,9 @@ impl WorkerReader {
         token: Option<&Arc<str>>,
         body: Option<&Value>,
     ) -> Result<Value, CmlError> {
-        let answer = self.bounded(self.call(method, url, token, body)).await;
+        // On the heap: whoever awaits a request, and up to five at once, would have room for all of it on the stack, which
+        // a build without optimisation overflows.
+        let answer = self.bounded(Box::pin(self.call(method, url, token, body))).await;
         self.note(answer.as_ref().map(drop), token.is_some());
         answer
     }

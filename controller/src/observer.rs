@@ -42,7 +42,11 @@ impl Observer {
         let began = tokio::time::Instant::now();
         let reader = self.client.reader(access, self.timeout);
         let outcome = match reader.sign_in().await {
-            Ok(()) => observation::assemble(read(&reader, lab).await, now, self.settling, access.port_range()),
+            Ok(()) => {
+                // On the heap, as a request is: what waits for it is itself awaited by several layers.
+                let reads = Box::pin(read(&reader, lab)).await;
+                observation::assemble(reads, now, self.settling, access.port_range())
+            }
             Err(error) => Err(ObservationImpossible::SignIn(error)),
         };
         let word = match &outcome {
