@@ -42,15 +42,6 @@ const MOST_ROWS: u32 = 200;
 const MOST_PAGES: usize = 5;
 /// A session may run for so long after its timeslot: the controller observes it first.
 const OVERDUE_AFTER: TimeDelta = TimeDelta::minutes(5);
-/// States in which a lab is up and its ports count.
-const UP: [SessionStatus; 6] = [
-    SessionStatus::Instantiating,
-    SessionStatus::Ready,
-    SessionStatus::Running,
-    SessionStatus::Collecting,
-    SessionStatus::Grading,
-    SessionStatus::Stopping,
-];
 
 /// What needs somebody.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -232,7 +223,7 @@ async fn workers(queries: &Queries, controllers: &ControllerWatch) -> Result<Vec
 
 /// Running sessions whose ports drifted, and whose drift waits for somebody.
 fn drifted(overview: &Overview) -> CountedSince {
-    let up = overview.sessions.iter().filter(|counted| UP.contains(&counted.status));
+    let up = overview.sessions.iter().filter(|counted| SessionStatus::UP.contains(&counted.status));
     CountedSince {
         count: up.map(|counted| counted.drifted.saturating_sub(counted.drift_acknowledged)).sum(),
         or_more: false,

@@ -74,12 +74,12 @@ pub(super) async fn write(pool: PgPool, now: DateTime<Utc>, days: u32, workers: 
         let session = |number: usize| sessions.get(number).cloned().context("a session is named before it is booked");
         match what {
             Happening::Registered(worker) => {
-                let id = worker["id"].as_str().unwrap_or_default().to_owned();
+                let id = worker["id"].as_str().context("a worker of the past has no id")?.to_owned();
                 let command = WorkerCommand::Register { id: id.parse()?, new: read(worker)?, now: at };
                 log.execute::<Worker>(&id, command, &origin).await?;
             }
             Happening::Created(definition) => {
-                let id = definition["id"].as_str().unwrap_or_default().to_owned();
+                let id = definition["id"].as_str().context("a definition of the past has no id")?.to_owned();
                 let command = LabletDefinitionCommand::Create { id: id.parse()?, new: read(definition)?, now: at };
                 log.execute::<LabletDefinition>(&id, command, &origin).await?;
             }

@@ -97,6 +97,9 @@ impl SessionStatus {
         self.next().contains(&to)
     }
 
+    /// States in which a session's lab is up.
+    pub const UP: [Self; 6] = [Instantiating, Ready, Running, Collecting, Grading, Stopping];
+
     /// Where the ports that are allocated to a session are held for it: from the worker's choice until its lab is stopped.
     pub const HOLDING_PORTS: [Self; 7] = [Scheduled, Instantiating, Ready, Running, Collecting, Grading, Stopping];
 

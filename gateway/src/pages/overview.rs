@@ -7,6 +7,7 @@ use axum::response::Response;
 use chrono::{DateTime, TimeDelta, Utc};
 use domain::demand::ByResource;
 use domain::lablet_definition::{Finding, ProposalStatus};
+use domain::lablet_session::SessionStatus;
 use domain::resource::Resource;
 use domain::{DefinitionId, ProposalId};
 use projections::freshness::Freshness;
@@ -23,7 +24,6 @@ use super::advice::proposal::{SizeChange, size_changes, status};
 use super::parts::{self, Badge, NamedLink, SessionLink, When};
 use super::query::PageQuery;
 use super::session::REQUESTS;
-use super::sessions::UP;
 use super::shell::{Section, Shell, page};
 use super::sizing::GapRow;
 use super::table::{Column, Format, cell, csv, csv_of, csv_without, time};
@@ -111,7 +111,7 @@ impl OverviewContent {
         (reached, now): (Reached, DateTime<Utc>),
     ) -> Result<Self, Problem> {
         let request = PageRequest::first(ROWS);
-        let up = SessionFilter { status: UP.to_vec(), ..SessionFilter::default() };
+        let up = SessionFilter { status: SessionStatus::UP.to_vec(), ..SessionFilter::default() };
         let drifted = SessionFilter { drift: Some(DriftFilter::Open), ..up.clone() };
         let with = |outcome| RequestFilter { outcome: Some(outcome), ..RequestFilter::default() };
         let overview = overview.get(reached.0, reads.overview()).await?;
@@ -125,7 +125,7 @@ impl OverviewContent {
         let (proposals, without_proposals) = proposals(reads, now).await?;
         let attention = attention.look().await?;
         let over_those_up = |count: fn(&SessionCount) -> u64| {
-            overview.sessions.iter().filter(|counted| UP.contains(&counted.status)).map(count).sum()
+            overview.sessions.iter().filter(|counted| SessionStatus::UP.contains(&counted.status)).map(count).sum()
         };
         let main = OverviewMain {
             now,

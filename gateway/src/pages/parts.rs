@@ -169,18 +169,18 @@ impl SessionLink {
 
 /// A session as people know it, e.g. `First steps, 2026-03-01 10:00`.
 pub(crate) fn session_name(session: &SessionRow) -> String {
-    let name = session.definition_name.as_deref().unwrap_or(session.definition_id.as_str());
-    format!("{name}, {}", to_minute(session.starts_at()))
+    known_as(session.definition_name.as_deref(), &session.definition_id, session.starts_at())
+}
+
+fn known_as(definition_name: Option<&str>, definition_id: &DefinitionId, starts_at: DateTime<Utc>) -> String {
+    format!("{}, {}", definition_name.unwrap_or(definition_id.as_str()), to_minute(starts_at))
 }
 
 /// The same, of a session of which only the id is at hand; its short id where nothing else is known.
 pub(crate) fn session_title(titles: &SessionTitles, id: &SessionId) -> String {
     titles.get(id).map_or_else(
         || short_id(id),
-        |title| {
-            let name = title.definition_name.as_deref().unwrap_or(title.definition_id.as_str());
-            format!("{name}, {}", to_minute(title.starts_at))
-        },
+        |title| known_as(title.definition_name.as_deref(), &title.definition_id, title.starts_at),
     )
 }
 

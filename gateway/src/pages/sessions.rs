@@ -20,16 +20,6 @@ use crate::position::Since;
 use crate::problem::Problem;
 use crate::queries::Queries;
 
-/// States in which a session's lab is up.
-pub(super) const UP: [SessionStatus; 6] = [
-    SessionStatus::Instantiating,
-    SessionStatus::Ready,
-    SessionStatus::Running,
-    SessionStatus::Collecting,
-    SessionStatus::Grading,
-    SessionStatus::Stopping,
-];
-
 /// What the page is asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -61,7 +51,7 @@ impl SessionsQuery {
         let mut status = Vec::new();
         for name in named.filter(|name| !name.is_empty()) {
             match name {
-                "up" => status.extend(UP),
+                "up" => status.extend(SessionStatus::UP),
                 _ => status.push(name.parse::<SessionStatus>().map_err(|invalid| invalid.within("status"))?),
             }
         }
@@ -227,7 +217,7 @@ mod tests {
     fn up_is_every_state_in_which_the_lab_is_up() {
         let query = SessionsQuery { status: Some("up,pending".to_owned()), ..SessionsQuery::default() };
         let filter = query.filter().unwrap();
-        assert_eq!(filter.status.len(), UP.len() + 1);
+        assert_eq!(filter.status.len(), SessionStatus::UP.len() + 1);
         assert_eq!(
             query.twin(&filter),
             "/api/lablet-sessions?status=instantiating%2Cready%2Crunning%2Ccollecting%2Cgrading%2Cstopping%2Cpending"

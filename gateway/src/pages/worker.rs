@@ -24,7 +24,6 @@ use super::meter::Meter;
 use super::parts::{self, Badge, CopyId, SessionLink, When};
 use super::pressure::{self, PressurePanel};
 use super::query::{PageQuery, address};
-use super::sessions::UP;
 use super::shell::{Section, Shell, page};
 use super::table::Format;
 use super::visit::Visit;
@@ -110,7 +109,7 @@ pub(crate) async fn show(
     let titles = reads.session_titles(ports.rows.iter().map(|row| row.holder.session_id.clone()).collect()).await?;
     let here = |query: &WorkerQuery| format!("{}#port-map", address(&format!("/workers/{id}"), query));
     let start = WorkerQuery { after: None, format: None, ..query.clone() };
-    let status: Vec<SessionStatus> = UP.into_iter().chain([SessionStatus::Scheduled]).collect();
+    let status: Vec<SessionStatus> = SessionStatus::UP.into_iter().chain([SessionStatus::Scheduled]).collect();
     let of_worker = SessionFilter { worker_id: Some(id.clone()), status, ..SessionFilter::default() };
     let sessions = reads.sessions(&of_worker, &PageRequest::first(SESSIONS)).await?;
     let of_worker = SessionFilter { worker_id: Some(id.clone()), ..SessionFilter::default() };

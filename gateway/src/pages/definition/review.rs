@@ -8,6 +8,7 @@ use axum::Extension;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::lablet_definition::ResourceRequirements;
+use domain::lablet_session::SessionStatus;
 use domain::resource::Resource;
 use domain::{DefinitionId, EventId, Invalid, ProposalId, SessionId};
 use http::StatusCode;
@@ -32,7 +33,6 @@ use crate::pages::confirmation::{ChangesTable, Confirmation, FormFields, Labels,
 use crate::pages::form::PageForm;
 use crate::pages::parts::{self, Badge, NamedLink, SessionLink, Tone, When};
 use crate::pages::query::PageQuery;
-use crate::pages::sessions::UP;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::{Permit, Visit};
 use crate::path::Id;
@@ -208,7 +208,7 @@ pub(crate) async fn review(
     let suggested = basis.suggestions(draft.source());
     let evidence: Vec<Evidence> =
         evidence.into_iter().map(|id| explained(id, &suggested, &after.resource_requirements, &basis)).collect();
-    let running = running(&queries.sessions_by_revision(&basis.now.id, &UP).await?);
+    let running = running(&queries.sessions_by_revision(&basis.now.id, &SessionStatus::UP).await?);
     let mut fields = changes(&content_of(&basis.now), &after);
     for (change, resource) in fields.iter_mut().zip(Resource::ALL).filter(|(change, _)| change.differs) {
         change.objections =
