@@ -223,11 +223,11 @@ async fn workers(queries: &Queries, controllers: &ControllerWatch) -> Result<Vec
 
 /// Running sessions whose ports drifted, and whose drift waits for somebody.
 fn drifted(overview: &Overview) -> CountedSince {
-    let up = overview.sessions.iter().filter(|counted| SessionStatus::UP.contains(&counted.status));
+    let up = || overview.sessions.iter().filter(|counted| SessionStatus::UP.contains(&counted.status));
     CountedSince {
-        count: up.map(|counted| counted.drifted.saturating_sub(counted.drift_acknowledged)).sum(),
+        count: up().map(|counted| counted.drifted.saturating_sub(counted.drift_acknowledged)).sum(),
         or_more: false,
-        since: None,
+        since: up().filter_map(|counted| counted.drifted_since).min(),
     }
 }
 

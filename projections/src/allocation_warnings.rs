@@ -12,10 +12,10 @@ use futures_util::future::BoxFuture;
 use metrics::{Unit, counter, describe_counter};
 
 use crate::read_models::sessions::port_map::HoldSource;
-use crate::read_models::sessions::{HeldPort, PortHolder, WorkerPorts};
+use crate::read_models::sessions::{Allocation, HeldPort, PortHolder, WorkerPorts};
 use crate::{Projections, ReadError, ReadModel};
 
-/// How long it waits for the read models to show the allocation. What they show then is what is looked at.
+/// How long it waits for the read models to show what was allocated before. What they show then is compared with.
 const SHOWN_WITHIN: Duration = Duration::from_millis(500);
 /// Most warnings about one allocation.
 const MOST_WARNINGS: usize = 20;
@@ -52,13 +52,22 @@ impl Projections {
         session: &PresentSession,
         position: Position,
     ) -> Result<Vec<Warning>, ReadError> {
-        let allocated = session.allocated_ports.as_ref().is_some_and(|ports| !ports.is_empty());
-        let Some(worker) = session.assignment.worker().filter(|_| allocated) else { return Ok(Vec::new()) };
+        let Some(ports) = session.allocated_ports.as_ref().filter(|ports| !ports.is_empty()) else {
+            return Ok(Vec::new());
+        };
+        let Some(worker) = session.assignment.worker() else { return Ok(Vec::new()) };
         // What others allocated just before is shown by then. Of two at the same moment at least the later one hears.
         if let Err(behind) = self.wait_for(&[ReadModel::Workers, ReadModel::Sessions], position, SHOWN_WITHIN).await {
             tracing::debug!(error = &behind as &dyn std::error::Error, "allocation is checked against older rows");
         }
-        let held = self.port_map(worker).await?;
+        let allocation = Allocation {
+            session_id: &session.ids.session_id,
+            definition_id: &session.ids.definition_id,
+            status: session.status,
+            timeslot: session.timeslot,
+            ports,
+        };
+        let held = self.port_map_with(worker, allocation).await?;
         let warnings = warnings(&held, session);
         for warning in &warnings {
             counter!("lablet_allocation_warnings_total", "code" => code(warning.code)).increment(1);

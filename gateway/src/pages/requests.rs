@@ -12,7 +12,7 @@ use projections::read_models::sessions::SessionTitles;
 use projections::{PageRequest, ReadModel};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Badge, SessionLink, When, counted};
+use super::parts::{Badge, NamedLink, SessionLink, When, counted};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
@@ -159,11 +159,13 @@ fn by_reason(failed: Vec<ObservationRequestRow>) -> Vec<FailureGroup> {
 }
 
 /// The columns of the list as CSV.
-const COLUMNS: [Column<ObservationRequestRow>; 9] = [
+const COLUMNS: [Column<ObservationRequestRow>; 11] = [
     ("request_id", |row| row.request_id.to_string()),
     ("session_id", |row| row.session_id.to_string()),
     ("definition_id", |row| row.definition_id.to_string()),
+    ("definition_name", |row| cell(row.definition_name.as_ref())),
     ("worker_id", |row| row.worker_id.to_string()),
+    ("worker_name", |row| cell(row.worker_name.as_ref())),
     ("requested_at", |row| time(&row.requested_at)),
     ("requested_by", |row| row.requested_by.clone()),
     ("outcome", |row| row.outcome.as_str().to_owned()),

@@ -12,8 +12,8 @@ async fn everything_is_counted_and_found() {
     let newest = world.get("/api/lablet-sessions/s1/events?order=newest&data=false&limit=1").await.expect(200);
     let position = newest.body["items"][0]["position"].as_str().unwrap();
     let overview = world.get(&format!("/api/overview?position={position}")).await.expect(200);
-    let running =
-        json!({"status": "running", "sessions": 1, "drifted": 0, "drift_acknowledged": 0, "drift_unknown": 1});
+    let running = json!({"status": "running", "sessions": 1, "drifted": 0, "drift_acknowledged": 0, "drifted_since": null,
+               "drift_unknown": 1});
     assert_eq!(overview.body["sessions"], json!([running]));
     let none = json!({"open": 0, "oldest_open_at": null, "failed_last_24_hours": 0});
     assert_eq!(overview.body["requests"], none);

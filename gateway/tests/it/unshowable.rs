@@ -145,6 +145,8 @@ async fn scheduled(world: &World, id: &str, ports: &Value) -> Value {
 async fn allocations_that_cannot_be_right_are_recorded_and_told() {
     let world = World::start().await;
     world.session("s1", "running").await;
+    // An allocation is compared with what the read models show, for which a command waits only so long.
+    world.settle().await;
     let fine = scheduled(&world, "s2", &json!({"PC_serial": 5043, "PC_vnc": 5044})).await;
     assert!(fine["warnings"].as_array().is_none_or(Vec::is_empty), "{fine}");
     let wrong = scheduled(&world, "s3", &json!({"PC_serial": 5041, "PC_vnc": 9000})).await;

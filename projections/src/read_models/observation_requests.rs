@@ -13,7 +13,7 @@ use crate::page::{self, Page, PageRequest};
 use crate::projector::{AggregateKind, Applied, Event, Fold, Projector, Recorded};
 use crate::refused::Refused;
 use crate::table::{AnyTable, Table, rows};
-use crate::{Projections, ReadError};
+use crate::{Projections, ReadError, names};
 
 /// How a request stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -50,8 +50,14 @@ pub struct ObservationRequestRow {
     pub session_id: SessionId,
     /// Its definition.
     pub definition_id: DefinitionId,
+    /// The definition's name; null: its read model does not show it yet.
+    #[serde(default)]
+    pub definition_name: Option<String>,
     /// The worker on which its lab runs.
     pub worker_id: WorkerId,
+    /// The worker's name; null: its read model does not show it yet.
+    #[serde(default)]
+    pub worker_name: Option<String>,
     /// The lab.
     pub cml_lab_id: LabId,
     /// Who asked.
@@ -98,13 +104,17 @@ pub struct RequestFilter {
 /// What the rows are called in an alarm.
 const LIST: &str = "observation_requests";
 
-const SELECT: &str = "
-    SELECT created_position, request_id, session_id, definition_id, worker_id, cml_lab_id, requested_by, requested_at,
-           requested_event_id, outcome, reason, finished_at, outcome_event_id, position
-      FROM read_observation_requests.observation_requests WHERE true";
+const COLUMNS: &str = "created_position, request_id, session_id, definition_id, worker_id, cml_lab_id, requested_by,
+    requested_at, requested_event_id, outcome, reason, finished_at, outcome_event_id, position";
 
 fn select() -> QueryBuilder<Postgres> {
-    QueryBuilder::new(page::select("request_id", "created_position") + SELECT)
+    QueryBuilder::new(format!(
+        "{}SELECT {COLUMNS}, {} AS definition_name, {} AS worker_name
+           FROM read_observation_requests.observation_requests WHERE true",
+        page::select("request_id", "created_position"),
+        names::definition("definition_id"),
+        names::worker("worker_id"),
+    ))
 }
 
 impl Projections {

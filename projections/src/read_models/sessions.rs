@@ -21,7 +21,7 @@ use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
 pub use list::{DriftFilter, SessionFilter, SessionSort};
-pub use port_map::{HeldPort, PortHolder, WorkerPorts};
+pub use port_map::{Allocation, HeldPort, PortHolder, WorkerPorts};
 pub use titles::{SessionTitle, SessionTitles};
 pub use worker_load::{Load, WorkerLoad};
 
@@ -128,6 +128,17 @@ impl SessionRow {
     /// When its timeslot starts; of one without, when it was created.
     pub fn starts_at(&self) -> DateTime<Utc> {
         self.timeslot.as_ref().map_or(self.created_at, Timeslot::start)
+    }
+
+    /// The same session with these ports allocated.
+    pub fn allocation<'a>(&'a self, ports: &'a PortMap) -> Allocation<'a> {
+        Allocation {
+            session_id: &self.id,
+            definition_id: &self.definition_id,
+            status: self.status,
+            timeslot: self.timeslot,
+            ports,
+        }
     }
 
     /// How its ports stand at `now`.
@@ -250,6 +261,9 @@ pub struct SessionCount {
     /// Of those that drifted, those of which somebody knows, for a while.
     #[serde(default)]
     pub drift_acknowledged: u64,
+    /// Since when the first of those that drifted has, of which nobody knows; null: there is none, or it is not known.
+    #[serde(default)]
+    pub drifted_since: Option<DateTime<Utc>>,
     /// Of them, those of whose ports nothing is known.
     pub drift_unknown: u64,
 }
@@ -341,15 +355,21 @@ impl Projections {
     /// # Errors
     /// The database does not answer.
     pub async fn session_counts(&self) -> Result<Listed<SessionCount>, ReadError> {
+        let now = self.log.clock().now();
         let mut query = QueryBuilder::new(page::select("status", "status"));
         query.push(
             "
                  SELECT status, count(*) AS sessions, count(*) FILTER (WHERE port_drift_detected) AS drifted,
                         count(*) FILTER (WHERE port_drift_detected AND acknowledged_until > ",
         );
-        query.push_bind(self.log.clock().now());
+        query.push_bind(now);
         query.push(
             ") AS drift_acknowledged,
+                        min(drift_since) FILTER (WHERE port_drift_detected AND NOT coalesce(acknowledged_until > ",
+        );
+        query.push_bind(now);
+        query.push(
+            ", false)) AS drifted_since,
                         count(*) FILTER (WHERE port_drift_detected IS NULL) AS drift_unknown
                    FROM read_sessions.sessions GROUP BY status) r",
         );

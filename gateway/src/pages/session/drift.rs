@@ -228,7 +228,10 @@ impl HeldPorts {
         ports: &[PortRow],
     ) -> Result<Self, ReadError> {
         let held = match &session.worker_id {
-            Some(worker) => Some(queries.port_map_if(worker, allocated.map(|ports| (&session.id, ports))).await?),
+            Some(worker) => Some(match allocated {
+                Some(ports) => queries.port_map_with(worker, session.allocation(ports)).await?,
+                None => queries.port_map(worker).await?,
+            }),
             None => None,
         };
         let numbers: BTreeSet<PortNumber> = match allocated {

@@ -133,6 +133,50 @@ struct Holding {
     ports: Option<Vec<ObservedPort>>,
 }
 
+/// Ports that are allocated to a session, or would be.
+#[derive(Debug, Clone, Copy)]
+pub struct Allocation<'a> {
+    /// The session.
+    pub session_id: &'a SessionId,
+    /// Its definition.
+    pub definition_id: &'a DefinitionId,
+    /// Where it is in its life.
+    pub status: SessionStatus,
+    /// When it is meant to run.
+    pub timeslot: Option<Timeslot>,
+    /// The ports.
+    pub ports: &'a PortMap,
+}
+
+impl Allocation<'_> {
+    /// Replaces what the row of its session says, or adds one: the row may be about to be written.
+    fn put_among(&self, sessions: &mut Vec<Holding>) {
+        if !SessionStatus::HOLDING_PORTS.contains(&self.status) {
+            return;
+        }
+        let index = sessions.iter().position(|session| session.id == *self.session_id).unwrap_or_else(|| {
+            sessions.push(Holding {
+                id: self.session_id.clone(),
+                definition_id: self.definition_id.clone(),
+                status: self.status,
+                allocated_ports: None,
+                observed_ports: None,
+                port_drift: None,
+                verdict_observed_at: None,
+                verdict_event_id: None,
+                timeslot: None,
+                ports: None,
+            });
+            sessions.len() - 1
+        });
+        if let Some(session) = sessions.get_mut(index) {
+            session.status = self.status;
+            session.timeslot = self.timeslot;
+            session.allocated_ports = Some(self.ports.clone());
+        }
+    }
+}
+
 impl Projections {
     /// The port map of a worker, from its sessions that are scheduled and not stopped yet.
     ///
@@ -142,15 +186,15 @@ impl Projections {
         self.port_map_if(id, None).await
     }
 
-    /// The port map of a worker as it would be if these ports were allocated to a session.
+    /// The port map of a worker as it would be with this allocation, whatever the rows show of its session.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn port_map_if(
-        &self,
-        id: &WorkerId,
-        allocated: Option<(&SessionId, &PortMap)>,
-    ) -> Result<WorkerPorts, ReadError> {
+    pub async fn port_map_with(&self, id: &WorkerId, allocation: Allocation<'_>) -> Result<WorkerPorts, ReadError> {
+        self.port_map_if(id, Some(allocation)).await
+    }
+
+    async fn port_map_if(&self, id: &WorkerId, allocation: Option<Allocation<'_>>) -> Result<WorkerPorts, ReadError> {
         // Of a worker whose row cannot be read the range is not known; who holds its ports still is.
         let (port_range, unreadable_worker) = match self.worker(id).await {
             Ok(worker) => (worker.map(|worker| worker.profile.port_range), None),
@@ -165,10 +209,10 @@ impl Projections {
                              THEN json_build_object('start', timeslot_start, 'end', timeslot_end) END AS timeslot,
                         verdict_event_id, ports
                    FROM read_sessions.sessions
-                  WHERE status IN ('scheduled', 'instantiating', 'ready', 'running', 'collecting', 'grading', 'stopping')
-                    AND worker_id = ",
+                  WHERE worker_id = ",
         );
         query.push_bind(id.as_str().to_owned());
+        query.push(" AND status = ANY(").push_bind(SessionStatus::HOLDING_PORTS.map(SessionStatus::as_str)).push(")");
         query.push(" ORDER BY created_position LIMIT ").push_bind(i64::try_from(MOST_SESSIONS + 1).unwrap_or(i64::MAX));
         query.push(") r");
         let mut rows: Vec<ListRow<Holding>> = self.rows("port_holders", query).await?;
@@ -176,10 +220,8 @@ impl Projections {
         rows.truncate(MOST_SESSIONS);
         let Listed { items: mut sessions, mut unreadable } = Listed::from_rows(rows);
         unreadable.extend(unreadable_worker);
-        if let Some((id, ports)) = allocated
-            && let Some(session) = sessions.iter_mut().find(|session| session.id == *id)
-        {
-            session.allocated_ports = Some(ports.clone());
+        if let Some(allocation) = allocation {
+            allocation.put_among(&mut sessions);
         }
         let mut ports = port_map(port_range, &sessions, self.log.clock().now());
         let more_ports = ports.len() > MOST_ROWS;
