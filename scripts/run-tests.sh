@@ -14,7 +14,8 @@ whole_system=$($cargo test --workspace --locked --no-run --message-format=json 2
     exit 1
 }
 log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+others=$(mktemp)
+trap 'rm -f "$log" "$others"' EXIT
 
 (cd harness && CARGO_MANIFEST_DIR=$(pwd) exec "$whole_system") >"$log" 2>&1 &
 beside=$!
@@ -22,8 +23,13 @@ beside=$!
 trap 'kill "$beside" 2>/dev/null; exit 1' INT TERM
 
 failed=0
-$cargo test --workspace --exclude harness --locked --no-fail-fast || failed=1
+{ $cargo test --workspace --exclude harness --locked --no-fail-fast 2>&1 || echo "others failed"; } | tee "$others"
+[ "$(tail -n 1 "$others")" != "others failed" ] || failed=1
 wait "$beside" || failed=1
 echo "     Running the tests of the whole system ($whole_system)"
 cat "$log"
+if [ "$failed" -ne 0 ]; then
+    echo "     What failed, without the backtraces"
+    awk '/panicked at/ { left = 40 } /[Ss]tack backtrace:/ { left = 0 } left-- > 0' "$others" "$log" | cut -c 1-1000
+fi
 exit "$failed"

@@ -70,15 +70,22 @@ impl WebhookTargets {
         let listed = async || -> Vec<Value> {
             serde_json::from_str(&run(&["webhooks", "list", "--output", "json"]).await).unwrap()
         };
-        let list = listed().await;
+        // What the receiver has is counted a moment later.
+        let list = eventually("three deliveries that are counted", SOON, || async {
+            Some(listed().await).filter(|list| list.first().is_some_and(|first| first["delivered"] == 3))
+        })
+        .await;
         assert_eq!((list.len(), &list[0]["name"], &list[0]["state"]), (2, &"booking".into(), &"active".into()));
-        assert_eq!(list[0]["delivered"], 3);
 
         let tried = run(&["webhooks", "test", "booking", "--webhooks", &self.file()]).await;
         let tried: Value = serde_json::from_str(&tried).unwrap();
         assert_eq!((&tried["delivered"], &tried["answer"]), (&true.into(), &"204".into()));
-        let test = self.events("booking").pop().unwrap();
-        assert_eq!((&test["type"], &test["id"]), (&"io.lablet.webhook.test.v1".into(), &tried["message_id"]));
+        // The receiver answers before it tells.
+        let test = eventually("the test by webhook", SOON, || async {
+            self.events("booking").into_iter().find(|event| event["id"] == tried["message_id"])
+        })
+        .await;
+        assert_eq!(test["type"], "io.lablet.webhook.test.v1");
         let (worked, said) = lablet.run(&["webhooks", "test", "boking", "--webhooks", &self.file()]).await.unwrap();
         assert!(!worked && said.contains("there is booking, grading"), "{said}");
 
@@ -87,6 +94,8 @@ impl WebhookTargets {
         let start = "0000000000-00000000000000000000-0000000000000000000";
         run(&["webhooks", "replay", "booking", "--after", start]).await;
         eventually("the replay", SOON, || async { (listed().await[0]["delivered"] == 6).then_some(()) }).await;
+        eventually("four events by webhook", SOON, || async { (self.events("booking").len() >= 4).then_some(()) })
+            .await;
         assert_eq!(self.events("booking").len(), 4, "the receiver knows what it got before by its id");
         let (worked, said) = lablet.run(&["webhooks", "pause", "nobody"]).await.unwrap();
         assert!(!worked && said.contains("there is booking, grading"), "{said}");
