@@ -36,6 +36,7 @@ mod recommendations;
 mod sampling;
 mod surroundings;
 mod table;
+mod wide;
 
 use std::process::ExitCode;
 
@@ -45,7 +46,7 @@ use crate::effort::Effort;
 use crate::surroundings::Surroundings;
 
 /// What can be measured, in the order of the table. No name is that of a command of `lablet`.
-const ROWS: [&str; 13] = [
+const ROWS: [&str; 14] = [
     "http",
     "append",
     "burst",
@@ -57,6 +58,7 @@ const ROWS: [&str; 13] = [
     "memory",
     "long-session",
     "pages",
+    "wide",
     "recommendations",
     "large-observations",
 ];
@@ -125,6 +127,7 @@ async fn measure_row(row: &str, effort: Effort, long: u64) -> anyhow::Result<()>
         "flat" => flat::run(&surroundings, effort, long).await,
         "memory" => memory::run(&surroundings, effort).await,
         "pages" => pages::run(&surroundings, effort).await,
+        "wide" => wide::run(&surroundings, effort).await,
         "recommendations" => recommendations::run(&surroundings, effort).await,
         _ => large_observations::run(&surroundings, effort).await,
     };
