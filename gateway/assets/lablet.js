@@ -171,7 +171,7 @@
 
     showPaused() {
       this.show("paused", this.missed ? `Paused, ${this.missed} new` : "Paused");
-      if (this.control) this.control.textContent = "Resume live updates";
+      if (this.control) this.control.firstChild.data = "Resume";
     },
 
     toggle() {
@@ -181,7 +181,7 @@
         this.missed = 0;
         this.showPaused();
       } else {
-        this.control.textContent = "Pause live updates";
+        this.control.firstChild.data = "Pause";
         this.missed = 0;
         this.show("live", "Live");
         this.refresh();

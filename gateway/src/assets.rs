@@ -17,11 +17,12 @@ use crate::problem::Problem;
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Name, media type and content of every asset.
-const SOURCES: [(&str, &str, &[u8]); 8] = [
+const SOURCES: [(&str, &str, &[u8]); 9] = [
     ("lablet.css", "text/css; charset=utf-8", include_bytes!("../assets/lablet.css")),
     ("lablet.js", SCRIPT, include_bytes!("../assets/lablet.js")),
     ("search.js", SCRIPT, include_bytes!("../assets/search.js")),
     ("keys.js", SCRIPT, include_bytes!("../assets/keys.js")),
+    ("phone.js", SCRIPT, include_bytes!("../assets/phone.js")),
     ("usage.js", SCRIPT, include_bytes!("../assets/usage.js")),
     ("htmx.js", SCRIPT, include_bytes!("../assets/vendor/htmx.min.js")),
     ("idiomorph.js", SCRIPT, include_bytes!("../assets/vendor/idiomorph.min.js")),

@@ -196,8 +196,10 @@ pub(crate) async fn show(
     let life = reads.session_life(&id).await?;
     let observed_times: Vec<DateTime<Utc>> = observations.items.iter().map(|row| row.observed_at).collect();
     let newest = observations.items.first().map(|observation| observation.observed_at);
-    let ports =
+    let mut ports =
         compare_ports(session.allocated_ports.as_ref(), session.observed_ports.as_ref(), session.port_drift.as_ref());
+    // What changed comes first, in a list that a phone shows a part of.
+    ports.sort_by_key(|port| !differs(&port.comparison));
     let drift = DriftPanel::read(reads, &visit, &session, &ports, query.acknowledgement()).await?;
     page(&SessionPage {
         shell: Shell::new(&visit, Section::Sessions)

@@ -84,6 +84,14 @@ impl Browser {
         self.run("return document.documentElement.scrollWidth - document.documentElement.clientWidth", vec![]).await
     }
 
+    /// How many windows the page is high.
+    ///
+    /// # Errors
+    /// The browser does not answer.
+    pub async fn screens(&self) -> anyhow::Result<f64> {
+        self.run("return document.documentElement.scrollHeight / window.innerHeight", vec![]).await
+    }
+
     pub(super) async fn scroll_to_top(&self) -> anyhow::Result<()> {
         self.run("window.scrollTo({ top: 0, behavior: 'instant' })", vec![]).await
     }

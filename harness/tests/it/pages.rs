@@ -30,7 +30,11 @@ async fn start() -> Lablet {
     Lablet::start(options()).await.unwrap()
 }
 
-/// The page in all appearances: nothing that axe-core forbids, nothing wider than the window, a picture of each.
+/// Most windows of a phone that a page is long before its "More".
+const MOST_SCREENS: f64 = 5.0;
+
+/// The page in all appearances: nothing that axe-core forbids, nothing wider than the window or too long for a phone, a
+/// picture of each.
 async fn look_at(browser: &Browser, page: &str) {
     let mut faults = BTreeMap::<String, Vec<String>>::new();
     for appearance in Appearance::ALL {
@@ -40,6 +44,10 @@ async fn look_at(browser: &Browser, page: &str) {
         let overflow = browser.overflow().await.unwrap();
         if overflow > 0 {
             found.push(format!("{overflow} pixels wider than the window\n"));
+        }
+        let screens = browser.screens().await.unwrap();
+        if appearance.phone && screens > MOST_SCREENS {
+            found.push(format!("{screens:.1} screens long\n"));
         }
         for fault in found {
             faults.entry(fault).or_default().push(format!("{} {shade}", appearance.name));

@@ -1,6 +1,6 @@
 //! A drift, from the overview to its cause and its acknowledgement, and to the corrected allocation.
 
-use harness::{Browser, eventually};
+use harness::{Browser, DESKTOP, PHONE, eventually};
 use serde_json::{Value, json};
 
 use super::own_lab::{World, world};
@@ -29,6 +29,7 @@ async fn a_drift_leads_to_its_cause_and_is_acknowledged_in_three_clicks() {
     let browser = world.lablet.browser_of("Ada", "admin").await.unwrap();
     from_the_overview_to_the_acknowledgement(&world, &browser).await;
     another_drift_is_open_again(&world, &browser).await;
+    a_phone_leads_to_it_in_four_taps(&browser).await;
     the_allocation_is_corrected(&world, &browser).await;
     browser.finish().await.unwrap();
     verify(&world.lablet).await;
@@ -76,6 +77,23 @@ async fn another_drift_is_open_again(world: &World, browser: &Browser) {
     move_console(world, 5999, 5998).await;
     browser.wait_until_text("ports drifted").await.unwrap();
     assert_eq!(session(world).await["port_drift_acknowledgement"], Value::Null);
+}
+
+async fn a_phone_leads_to_it_in_four_taps(browser: &Browser) {
+    browser.goto("/definitions").await.unwrap();
+    browser.appear(PHONE).await.unwrap();
+    let before = browser.clicks();
+    browser.press_button("Menu").await.unwrap();
+    browser.follow("Overview").await.unwrap();
+    browser.follow("1 with drifted ports").await.unwrap();
+    look_at_session(browser).await;
+    let changed = browser.row("PC_serial").await.unwrap();
+    for words in ["5041", "5998", "changed"] {
+        changed.wait_until_text(words).await.unwrap();
+    }
+    assert!(browser.clicks() - before <= 4, "{} taps", browser.clicks() - before);
+    assert_eq!(browser.overflow().await.unwrap(), 0);
+    browser.appear(DESKTOP).await.unwrap();
 }
 
 async fn the_allocation_is_corrected(world: &World, browser: &Browser) {
