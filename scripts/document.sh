@@ -12,6 +12,8 @@ while read -r picture taken; do
     cp "target/screenshots/$taken.png" "docs/$picture.png"
 done <<END
 overview overview-desktop-dark
+overview-phone overview-phone-light
+sizing sizing-desktop-light
 session session-usage-desktop-light
 definition definition-advice-desktop-light
 review definition-review-desktop-light

@@ -231,7 +231,12 @@ async fn signed_out_in_the_middle_of_a_form(world: &World, browser: &Browser) {
 
 async fn a_viewer_is_refused(world: &World, browser: &Browser) {
     world.lablet.sign_in(browser, "Vera", "viewer").await.unwrap();
-    browser.goto("/sessions/s1").await.unwrap();
+    browser.goto("/").await.unwrap();
+    let clicks = browser.clicks();
+    let running = browser.part("Running sessions").await.unwrap().links().await.unwrap();
+    running.iter().find(|link| link.description == "s1").unwrap().click().await.unwrap();
+    browser.heading("Lifecycle").await.unwrap();
+    assert_eq!(browser.clicks() - clicks, 1, "from the overview to what a viewer may not do, and why");
     let observe = browser.button("Observe now").await.unwrap();
     assert!(!observe.enabled && observe.description.contains("operator"), "{}", observe.description);
     look_at(browser, "session-viewer").await;
