@@ -7,6 +7,7 @@
 
 pub mod actor;
 pub mod advice_policy;
+pub mod cml_lab;
 pub mod controller_report;
 pub mod decision;
 pub mod demand;

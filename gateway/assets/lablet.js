@@ -62,6 +62,17 @@
     if (button) window.print();
   });
 
+  // A file that is chosen is put into the text beside it, which is what is sent.
+  document.addEventListener("change", async (event) => {
+    const { into, most } = event.target.dataset;
+    const [file] = (into && event.target.files) || [];
+    if (!file) return;
+    const wrong = document.getElementById(`${event.target.id}-wrong`);
+    const fits = file.size <= Number(most);
+    wrong.textContent = fits ? "" : `${file.name} has ${file.size} bytes; expected at most ${most}`;
+    if (fits) document.getElementById(into).value = await file.text();
+  });
+
   // One press, one request. The server takes a repeated one for the same, too.
   document.addEventListener("submit", (event) => {
     if (event.target.method !== "post" || event.defaultPrevented) return;

@@ -145,7 +145,7 @@ pub(crate) async fn authenticate_page(
         && is_change
     {
         sign_in.site.check(request.headers())?;
-        let (form, read) = FormFields::from_request(request).await?;
+        let (form, read) = FormFields::from_signed_in(request).await?;
         request = read;
         let in_header = request.headers().get(CSRF_HEADER).and_then(|value| value.to_str().ok());
         let presented = in_header.or(form.get(CSRF_TOKEN));

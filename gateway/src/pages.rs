@@ -15,9 +15,12 @@ pub(crate) mod elsewhere;
 pub(crate) mod error;
 pub(crate) mod event;
 pub(crate) mod excerpt;
+pub(crate) mod first_steps;
 pub(crate) mod form;
 pub(crate) mod freshness;
 pub(crate) mod meter;
+pub(crate) mod new_definition;
+pub(crate) mod new_worker;
 pub(crate) mod operations;
 pub(crate) mod overview;
 pub(crate) mod parts;
@@ -32,23 +35,25 @@ pub(crate) mod shell;
 pub(crate) mod short_position;
 pub(crate) mod sizing;
 pub(crate) mod table;
+pub(crate) mod text_field;
 pub(crate) mod usage_bars;
 pub(crate) mod verdict;
 pub(crate) mod visit;
 pub(crate) mod worker;
 pub(crate) mod workers;
 
-use axum::Router;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{get, post};
+use axum::{Extension, Router};
 use http::header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY};
 use http::{HeaderName, HeaderValue};
 
 use crate::caller::authenticate_page;
 use crate::permits::{self, Permits};
 use crate::sign_in;
+use crate::sign_in::form::LongestForm;
 use crate::state::GatewayState;
 
 /// Nothing from elsewhere, nothing inline, no frame around it.
@@ -57,6 +62,13 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; i
 
 /// Every page that needs somebody who is signed in.
 pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayState> {
+    let long_forms = Router::new()
+        .route("/definitions", get(definitions::list).post(new_definition::create))
+        .route("/definitions/import", post(new_definition::import))
+        .route_layer(from_fn_with_state(permits.clone(), permits::queue))
+        .route_layer(from_fn_with_state(state.clone(), authenticate_page))
+        // Outermost, so that whoever reads the form knows of it.
+        .route_layer(Extension(LongestForm(new_definition::LONGEST_FORM)));
     Router::new()
         .route("/", get(overview::show))
         .route("/advice", get(advice::score_page::show))
@@ -97,15 +109,18 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route("/sessions/{id}/observe", post(session::observe))
         .route("/sessions/{id}/port-drift", post(session::acknowledge_drift))
         .route("/sessions/{id}/allocation", get(session::review_allocation).post(session::correct_allocation))
-        .route("/definitions", get(definitions::list))
+        .route("/definitions/new", get(new_definition::show))
         .route("/definitions/{id}", get(definition::show))
         .route("/definitions/{id}/edit", get(definition::edit::show))
         .route("/definitions/{id}/review", get(definition::review::show).post(definition::review::fill_in))
         .route("/definitions/{id}/revise", post(definition::revise::revise))
-        .route("/workers", get(workers::list))
+        .route("/first-steps", get(first_steps::show))
+        .route("/workers", get(workers::list).post(new_worker::register))
+        .route("/workers/new", get(new_worker::show))
         .route("/workers/{id}", get(worker::show))
         .route_layer(from_fn_with_state(permits.clone(), permits::queue))
         .route_layer(from_fn_with_state(state.clone(), authenticate_page))
+        .merge(long_forms)
 }
 
 /// The pages on which one signs in and out. All are open, as those who use them are not signed in yet; signing out is a

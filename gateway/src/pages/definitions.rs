@@ -15,7 +15,8 @@ use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
 use super::verdict;
-use super::visit::Visit;
+use super::visit::{Permit, Visit};
+use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
 use crate::paging::{ListPage, Paging, check_text};
 use crate::position::Since;
@@ -69,6 +70,8 @@ struct DefinitionsPage {
     query: DefinitionsQuery,
     text: String,
     definitions: Vec<DefinitionRow>,
+    /// Whether the visitor may make a new one.
+    create: Permit,
     is_filtered: bool,
     first: String,
     next: Option<String>,
@@ -107,6 +110,7 @@ pub(crate) async fn list(
         csv: address("/definitions", &DefinitionsQuery { format: Some(Format::Csv), ..start }),
         json,
         definitions: found.items,
+        create: visit.may(Role::Admin),
         query,
     })
 }

@@ -28,7 +28,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for PageForm<T> {
         // `authenticate_page` has read it already where a browser's session sends it.
         let (form, request) = match request.extensions().get::<sign_in::FormFields>().cloned() {
             Some(form) => (form, request),
-            None => sign_in::FormFields::from_request(request).await?,
+            None => sign_in::FormFields::from_signed_in(request).await?,
         };
         let (parts, _) = request.into_parts();
         // Whoever sends a key or a token did not get here by following somebody's link.

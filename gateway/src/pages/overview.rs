@@ -21,6 +21,8 @@ use serde::Deserialize;
 
 use super::advice::amounts;
 use super::advice::proposal::{SizeChange, size_changes, status};
+use super::first_steps::steps::Beginnings;
+use super::first_steps::{self, FirstSteps};
 use super::parts::{self, Badge, NamedLink, SessionLink, When};
 use super::query::PageQuery;
 use super::session::REQUESTS;
@@ -33,9 +35,11 @@ use crate::answer_cache::AnswerCache;
 use crate::attention::items::{AttentionItem, Severity};
 use crate::attention::{Attention, AttentionBadge, AttentionWatch};
 use crate::caller::{Caller, Viewing};
+use crate::controllers::ControllerWatch;
 use crate::position::{Reached, Since};
 use crate::problem::Problem;
 use crate::queries::Queries;
+use crate::sign_in::Site;
 
 /// Rows of each of the page's lists.
 const ROWS: u32 = 10;
@@ -66,6 +70,8 @@ enum Table {
 #[template(path = "overview.html")]
 struct OverviewPage<'a> {
     shell: Shell,
+    /// Until a session was observed.
+    first_steps: Option<FirstSteps>,
     /// [`OverviewMain`], rendered.
     main: &'a str,
 }
@@ -99,6 +105,8 @@ struct OverviewMain<'a> {
 pub(crate) struct OverviewContent {
     main: String,
     attention: Option<AttentionBadge>,
+    /// What is there, until a session was observed.
+    beginnings: Option<Beginnings>,
     /// Rows that belong on the page and cannot be read.
     unreadable: Vec<UnreadableRow>,
 }
@@ -123,6 +131,10 @@ impl OverviewContent {
         let titles = reads.session_titles(requested.collect()).await?;
         let gaps = reads.sizing_gaps(&SizingGapFilter::default(), now, GAPS).await?;
         let (proposals, without_proposals) = proposals(reads, now).await?;
+        let beginnings = match first_steps::is_observed(reads, &overview).await? {
+            true => None,
+            false => Some(first_steps::beginnings(reads, &overview).await?),
+        };
         let attention = attention.look().await?;
         let over_those_up = |count: fn(&SessionCount) -> u64| {
             overview.sessions.iter().filter(|counted| SessionStatus::UP.contains(&counted.status)).map(count).sum()
@@ -155,14 +167,15 @@ impl OverviewContent {
             &gaps.unreadable,
             &without_proposals,
         ];
-        Ok(Self { main, attention: attention.badge(), unreadable: parts.into_iter().flatten().cloned().collect() })
+        let unreadable = parts.into_iter().flatten().cloned().collect();
+        Ok(Self { main, attention: attention.badge(), beginnings, unreadable })
     }
 }
 
 pub(crate) async fn show(
     State(queries): State<Queries>,
-    (State(overview), State(attention)): (State<AnswerCache<Overview>>, State<AttentionWatch>),
-    State(cache): State<AnswerCache<OverviewContent>>,
+    (State(overview), State(cache)): (State<AnswerCache<Overview>>, State<AnswerCache<OverviewContent>>),
+    (State(attention), State(controllers), State(site)): (State<AttentionWatch>, State<ControllerWatch>, State<Site>),
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
@@ -176,7 +189,10 @@ pub(crate) async fn show(
         cache.get(reached.0, OverviewContent::read(&queries, &overview, &attention, (reached, visit.now))).await?;
     let mut shell = Shell::new(&visit, Section::Overview).twin("/api/overview").live("/api/stream").refreshed();
     shell.attention = content.attention;
-    page(&OverviewPage { shell: shell.without(content.unreadable.iter().cloned()), main: &content.main })
+    let first_steps =
+        content.beginnings.as_ref().map(|beginnings| FirstSteps::new(beginnings, &controllers, &site, &visit));
+    let shell = shell.without(content.unreadable.iter().cloned());
+    page(&OverviewPage { shell, first_steps, main: &content.main })
 }
 
 /// How many things need somebody, in words.

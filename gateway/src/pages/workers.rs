@@ -20,7 +20,8 @@ use super::pressure;
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
-use super::visit::Visit;
+use super::visit::{Permit, Visit};
+use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
 use crate::controllers::ControllerWatch;
 use crate::controllers::heard::KnownContact;
@@ -62,6 +63,8 @@ struct WorkersPage {
     shell: Shell,
     query: WorkersQuery,
     workers: Vec<LoadedWorker>,
+    /// Whether the visitor may make a new one.
+    create: Permit,
     first: String,
     next: Option<String>,
     csv: String,
@@ -97,6 +100,7 @@ pub(crate) async fn list(
         csv: address("/workers", &WorkersQuery { format: Some(Format::Csv), ..WorkersQuery::default() }),
         json: address("/api/workers", &query),
         workers: found.items,
+        create: visit.may(Role::Admin),
         query,
     })
 }

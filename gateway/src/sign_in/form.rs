@@ -21,6 +21,11 @@ pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency_key";
 /// Field that names the page of the form, to which one comes back to fill it in again.
 pub(crate) const FORM_PAGE: &str = "form_page";
 
+/// Most bytes of a form where that is more than usual, in the extensions of its request. It counts for those only who are
+/// signed in.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LongestForm(pub(crate) usize);
+
 /// Fields in the order of the form.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct FormFields(Vec<(String, String)>);
@@ -31,9 +36,22 @@ impl FormFields {
     /// # Errors
     /// 413 when it is longer than 96 KiB, 415 when it is no form, 400 when it breaks off or has too many fields.
     pub(crate) async fn from_request(request: Request) -> Result<(Self, Request), Problem> {
+        Self::read(request, LONGEST_FORM).await
+    }
+
+    /// The same of somebody who is signed in, whose forms may be longer where the route says so.
+    ///
+    /// # Errors
+    /// The same.
+    pub(crate) async fn from_signed_in(request: Request) -> Result<(Self, Request), Problem> {
+        let longest = request.extensions().get::<LongestForm>().map_or(LONGEST_FORM, |longest| longest.0);
+        Self::read(request, longest).await
+    }
+
+    async fn read(request: Request, longest: usize) -> Result<(Self, Request), Problem> {
         let (parts, body) = request.into_parts();
-        let bytes = axum::body::to_bytes(body, LONGEST_FORM).await.map_err(|_| {
-            Problem::new(ProblemKind::TooLarge, format!("The form broke off, or is larger than {LONGEST_FORM} bytes."))
+        let bytes = axum::body::to_bytes(body, longest).await.map_err(|_| {
+            Problem::new(ProblemKind::TooLarge, format!("The form broke off, or is larger than {longest} bytes."))
         })?;
         let form = Self::parse(&parts.headers, &bytes)?;
         Ok((form, Request::from_parts(parts, Body::from(bytes))))

@@ -12,6 +12,7 @@ mod documents;
 mod events;
 mod everything;
 mod fairness;
+mod first_steps;
 mod operations;
 mod page_forms;
 mod pages_advice;

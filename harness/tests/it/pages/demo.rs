@@ -101,6 +101,7 @@ async fn look_at_every_page(lablet: &Lablet, browser: &Browser, session: &str) {
         ("evidence", format!("/definitions/{MOVING}/evidence"), "Sessions that ended"),
         ("back-test", format!("/definitions/{MOVING}/back-test"), "The size on past sessions"),
         ("policy", format!("/definitions/{MOVING}/policy"), "The policy now"),
+        ("first-steps-done", "/first-steps".to_owned(), "First steps"),
         ("workers", "/workers".to_owned(), "Workers"),
         ("worker", "/workers/demo-cml".to_owned(), "Port map"),
         ("operations", "/operations".to_owned(), "Operations"),
