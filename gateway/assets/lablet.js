@@ -61,6 +61,9 @@
     const button = event.target.closest("[data-print]");
     if (button) window.print();
   });
+  window.addEventListener("beforeprint", () => {
+    for (const printed of all("[data-printed-at]")) printed.textContent = new Date(Date.now() - (skew || 0)).toISOString();
+  });
 
   // A file that is chosen is put into the text beside it, which is what is sent.
   document.addEventListener("change", async (event) => {

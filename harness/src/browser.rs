@@ -11,6 +11,7 @@ mod element;
 mod keyboard;
 mod line;
 mod network;
+mod paper;
 mod webdriver;
 
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use self::axe::Violation;
 pub use self::element::Element;
 pub use self::keyboard::Focus;
 pub use self::network::Weight;
+pub use self::paper::Paper;
 
 use self::chromium::Chromium;
 use self::console::Console;

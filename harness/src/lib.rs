@@ -19,7 +19,7 @@ mod waiting;
 pub mod walk;
 mod webhook_receiver;
 
-pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Violation, Weight};
+pub use self::browser::{Appearance, Browser, DESKTOP, Element, Focus, PHONE, Paper, Violation, Weight};
 pub use self::crowd::Crowd;
 pub use self::generators::{ClientAccess, Generators};
 pub use self::lablet::people::sign_in_by_link;

@@ -43,6 +43,7 @@ use super::advice::evidence::excluded_sessions;
 use super::advice::proposal::ProposalCard;
 use super::advice::section::AdviceSection;
 use super::definitions::indicator;
+use super::named_row::NamedRow;
 use super::parts::{self, Badge, CopyId, NamedLink, SessionLink, When};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
@@ -259,7 +260,8 @@ pub(crate) async fn show(
         return match query.table.unwrap_or(Table::Sessions) {
             Table::Sessions => {
                 let name = format!("definition-{id}-sessions");
-                csv_without(&name, &SESSION_COLUMNS, &observed.sessions, &observed.unreadable)
+                let rows = NamedRow::all(&queries, observed.sessions, |session| &session.session_id).await?;
+                csv_without(&name, &SESSION_COLUMNS, &rows, &observed.unreadable)
             }
             Table::Revisions => {
                 let (reads, id) = (&queries, &id);
@@ -438,31 +440,33 @@ fn peak_event(demand: &Demand<Uuid>) -> String {
 }
 
 /// The sessions as CSV. Amounts carry their unit; what is unknown is empty. Used is the peak of the steady phase.
-const SESSION_COLUMNS: [Column<ObservedSession>; 24] = [
-    ("session_id", |row| row.session_id.to_string()),
-    ("definition_version", |row| row.definition_version.as_str().to_owned()),
-    ("definition_revision", |row| row.definition_revision.to_string()),
-    ("worker_id", |row| cell(row.worker_id.as_ref())),
-    ("observation_count", |row| row.observation_count.to_string()),
-    ("observed_at", |row| time(&row.observed_at)),
-    ("observed_event_id", |row| row.observed_event_id.to_string()),
-    ("complete", |row| cell(row.complete.as_ref())),
-    ("nominal_cpu_cores", |row| cell(row.cpu_cores.as_ref())),
-    ("nominal_cpu_cores_event_id", |row| cell(row.cpu_cores_event_id.as_ref())),
-    ("nominal_memory_mb", |row| cell(row.memory_mb.as_ref())),
-    ("nominal_memory_mb_event_id", |row| cell(row.memory_mb_event_id.as_ref())),
-    ("used_cpu_cores", |row| peak(&row.resources.cpu_cores)),
-    ("used_cpu_cores_source", |row| source(&row.resources.cpu_cores)),
-    ("used_cpu_cores_event_id", |row| peak_event(&row.resources.cpu_cores)),
-    ("used_memory_mb", |row| peak(&row.resources.memory_mb)),
-    ("used_memory_mb_source", |row| source(&row.resources.memory_mb)),
-    ("used_memory_mb_event_id", |row| peak_event(&row.resources.memory_mb)),
-    ("used_storage_mb", |row| peak(&row.resources.storage_mb)),
-    ("used_storage_mb_source", |row| source(&row.resources.storage_mb)),
-    ("used_storage_mb_event_id", |row| peak_event(&row.resources.storage_mb)),
-    ("node_count", |row| cell(row.node_count.as_ref())),
-    ("port_drift_detected", |row| cell(row.port_drift_detected.as_ref())),
-    ("port_drift_event_id", |row| cell(row.port_drift_event_id.as_ref())),
+const SESSION_COLUMNS: [Column<NamedRow<ObservedSession>>; 26] = [
+    ("session_id", |named| named.row.session_id.to_string()),
+    ("session_starts_at", NamedRow::starts_at),
+    ("definition_version", |named| named.row.definition_version.as_str().to_owned()),
+    ("definition_revision", |named| named.row.definition_revision.to_string()),
+    ("worker_id", |named| cell(named.row.worker_id.as_ref())),
+    ("worker_name", NamedRow::worker_name),
+    ("observation_count", |named| named.row.observation_count.to_string()),
+    ("observed_at", |named| time(&named.row.observed_at)),
+    ("observed_event_id", |named| named.row.observed_event_id.to_string()),
+    ("complete", |named| cell(named.row.complete.as_ref())),
+    ("nominal_cpu_cores", |named| cell(named.row.cpu_cores.as_ref())),
+    ("nominal_cpu_cores_event_id", |named| cell(named.row.cpu_cores_event_id.as_ref())),
+    ("nominal_memory_mb", |named| cell(named.row.memory_mb.as_ref())),
+    ("nominal_memory_mb_event_id", |named| cell(named.row.memory_mb_event_id.as_ref())),
+    ("used_cpu_cores", |named| peak(&named.row.resources.cpu_cores)),
+    ("used_cpu_cores_source", |named| source(&named.row.resources.cpu_cores)),
+    ("used_cpu_cores_event_id", |named| peak_event(&named.row.resources.cpu_cores)),
+    ("used_memory_mb", |named| peak(&named.row.resources.memory_mb)),
+    ("used_memory_mb_source", |named| source(&named.row.resources.memory_mb)),
+    ("used_memory_mb_event_id", |named| peak_event(&named.row.resources.memory_mb)),
+    ("used_storage_mb", |named| peak(&named.row.resources.storage_mb)),
+    ("used_storage_mb_source", |named| source(&named.row.resources.storage_mb)),
+    ("used_storage_mb_event_id", |named| peak_event(&named.row.resources.storage_mb)),
+    ("node_count", |named| cell(named.row.node_count.as_ref())),
+    ("port_drift_detected", |named| cell(named.row.port_drift_detected.as_ref())),
+    ("port_drift_event_id", |named| cell(named.row.port_drift_event_id.as_ref())),
 ];
 
 /// The revisions as CSV.

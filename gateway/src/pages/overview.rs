@@ -25,10 +25,10 @@ use super::first_steps::steps::Beginnings;
 use super::first_steps::{self, FirstSteps};
 use super::parts::{self, Badge, NamedLink, SessionLink, When};
 use super::query::PageQuery;
-use super::session::REQUESTS;
+use super::request_file::csv_of_requests;
 use super::shell::{Section, Shell, page};
 use super::sizing::GapRow;
-use super::table::{Column, Format, cell, csv, csv_of, csv_without, time};
+use super::table::{Column, Format, cell, csv_of, csv_without, time};
 use super::verdict;
 use super::visit::Visit;
 use crate::answer_cache::AnswerCache;
@@ -323,11 +323,7 @@ async fn as_csv(reads: &Queries, attention: &AttentionWatch, table: Table) -> Re
     ];
     match table {
         Table::Attention => csv_of("attention", &ATTENTION, &attention.look().await?.items),
-        Table::Requests => {
-            let filter = &RequestFilter::default();
-            csv("requests", &REQUESTS, |request| async move { reads.observation_requests(filter, &request).await })
-                .await
-        }
+        Table::Requests => csv_of_requests(reads, "requests", &RequestFilter::default()).await,
         Table::Freshness => {
             let fresh = reads.freshness().await?;
             csv_without("freshness", &FRESHNESS, &fresh.items, &fresh.unreadable)

@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::{Badge, NamedLink, SessionLink, When, counted};
 use super::query::{PageQuery, address};
+use super::request_file::csv_of_requests;
 use super::shell::{Section, Shell, page};
-use super::table::{Column, Format, cell, csv, time};
+use super::table::Format;
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
 use crate::dead_letters::cause::cause;
@@ -107,9 +108,7 @@ pub(crate) async fn list(
     let filter = query.filter();
     since.reached(&queries, &[ReadModel::ObservationRequests]).await?;
     if query.format == Some(Format::Csv) {
-        let (reads, filter) = (&queries, &filter);
-        let ask = |request| async move { reads.observation_requests(filter, &request).await };
-        return csv("requests", &COLUMNS, ask).await;
+        return csv_of_requests(&queries, "requests", &filter).await;
     }
     let request = Paging { limit: query.limit, cursor: query.cursor.clone() }.request()?;
     let found = ListPage::from(queries.observation_requests(&filter, &request).await?);
@@ -157,18 +156,3 @@ fn by_reason(failed: Vec<ObservationRequestRow>) -> Vec<FailureGroup> {
     groups.truncate(MOST_REASONS);
     groups
 }
-
-/// The columns of the list as CSV.
-const COLUMNS: [Column<ObservationRequestRow>; 11] = [
-    ("request_id", |row| row.request_id.to_string()),
-    ("session_id", |row| row.session_id.to_string()),
-    ("definition_id", |row| row.definition_id.to_string()),
-    ("definition_name", |row| cell(row.definition_name.as_ref())),
-    ("worker_id", |row| row.worker_id.to_string()),
-    ("worker_name", |row| cell(row.worker_name.as_ref())),
-    ("requested_at", |row| time(&row.requested_at)),
-    ("requested_by", |row| row.requested_by.clone()),
-    ("outcome", |row| row.outcome.as_str().to_owned()),
-    ("reason", |row| cell(row.reason.as_ref())),
-    ("finished_at", |row| cell(row.finished_at.as_ref().map(time).as_ref())),
-];

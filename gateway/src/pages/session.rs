@@ -10,7 +10,6 @@ mod observe;
 mod usage;
 
 pub(crate) use self::allocation::{correct as correct_allocation, show as review_allocation};
-pub(super) use self::downloads::REQUESTS;
 pub(crate) use self::drift::acknowledge as acknowledge_drift;
 pub(crate) use self::node::show as show_node;
 pub(crate) use self::observe::observe;
@@ -52,6 +51,7 @@ use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::queries::Queries;
+use crate::sign_in::Site;
 
 /// Nodes, observations and events of a page. A session may have thousands.
 const NODES: u32 = 25;
@@ -116,6 +116,8 @@ struct SessionPage {
     obstacle: Option<String>,
     /// The definition's name and when the session starts.
     title: String,
+    /// Where what is printed comes from.
+    address: String,
     session: SessionRow,
     verdict_is_old: Option<DateTime<Utc>>,
     is_old: bool,
@@ -147,7 +149,7 @@ struct SessionPage {
 
 pub(crate) async fn show(
     State(queries): State<Queries>,
-    State(controllers): State<ControllerWatch>,
+    (State(controllers), State(site)): (State<ControllerWatch>, State<Site>),
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
@@ -212,6 +214,7 @@ pub(crate) async fn show(
             .without(unreadable_evidence)
             .without(nodes.page.unreadable.clone()),
         title: format!("{} UTC", parts::session_name(&session)),
+        address: format!("{}/sessions/{id}", site.address()),
         obstacle: match (observable(&session).refusal, &session.worker_id) {
             (None, Some(worker)) => controllers.obstacle(worker),
             (Some(_), _) | (_, None) => None,

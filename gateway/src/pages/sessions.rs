@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::{self, Badge, NamedLink, SessionLink, When};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};
-use super::table::{Column, Format, cell, csv, time};
+use super::table::{Column, Format, cell, csv, ports, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
 use crate::paging::{ListPage, Paging, check_text};
@@ -183,7 +183,7 @@ pub(crate) async fn list(
 }
 
 /// The columns of the list as CSV.
-const COLUMNS: [Column<SessionRow>; 21] = [
+const COLUMNS: [Column<SessionRow>; 23] = [
     ("session_id", |row| row.id.to_string()),
     ("status", |row| row.status.to_string()),
     ("status_since", |row| time(&row.status_since)),
@@ -195,6 +195,8 @@ const COLUMNS: [Column<SessionRow>; 21] = [
     ("worker_id", |row| cell(row.worker_id.as_ref())),
     ("worker_name", |row| cell(row.worker_name.as_ref())),
     ("cml_lab_id", |row| cell(row.cml_lab_id.as_ref())),
+    ("allocated_ports", |row| ports(row.allocated_ports.as_ref())),
+    ("observed_ports", |row| ports(row.observed_ports.as_ref())),
     ("port_drift_detected", |row| cell(row.port_drift_detected.as_ref())),
     ("port_drift_since", |row| cell(row.port_drift_since.as_ref().map(time).as_ref())),
     ("observation_count", |row| row.observation_count.to_string()),

@@ -6,6 +6,7 @@
 use axum::body::Body;
 use axum::response::{IntoResponse as _, Response};
 use chrono::{DateTime, SecondsFormat, Utc};
+use domain::ports::PortMap;
 use http::header::{CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_TYPE};
 use http::{HeaderName, HeaderValue};
 use projections::{Page, PageRequest, ReadError, UnreadableRow};
@@ -110,6 +111,13 @@ pub(crate) fn csv_of<T>(name: &str, columns: &[Column<T>], rows: &[T]) -> Result
 /// A cell that may be unknown.
 pub(crate) fn cell(value: Option<&impl ToString>) -> String {
     value.map(|value| value.to_string()).unwrap_or_default()
+}
+
+/// A cell with ports, e.g. `PC_serial=5041 PC_vnc=5042`; empty: unknown, or none.
+pub(crate) fn ports(ports: Option<&PortMap>) -> String {
+    let named: Vec<String> =
+        ports.into_iter().flat_map(|ports| ports.iter()).map(|(name, number)| format!("{name}={number}")).collect();
+    named.join(" ")
 }
 
 /// A cell with a time.

@@ -103,7 +103,7 @@ pub(crate) async fn show(
     let worker = queries.row::<Worker, _, _>(ReadModel::Workers, ("worker", id.as_str()), ask).await?;
     let held = reads.port_map(&id).await?;
     if query.format == Some(Format::Csv) {
-        return ports_as_csv(&id, &held, &filter);
+        return ports_as_csv(&queries, &id, &held, &filter).await;
     }
     let ports = PortMapView::new(&held, &filter);
     let titles = reads.session_titles(ports.rows.iter().map(|row| row.holder.session_id.clone()).collect()).await?;

@@ -7,6 +7,7 @@ mod attention;
 mod bad_input;
 mod bodies;
 mod connections;
+mod csv_files;
 mod definitions;
 mod documents;
 mod events;

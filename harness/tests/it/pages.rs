@@ -6,6 +6,7 @@ mod crowd;
 mod dead_letters;
 mod demo;
 mod elsewhere;
+mod export;
 mod first_steps;
 mod openid;
 mod own_lab;

@@ -2,7 +2,7 @@
 
 use axum::response::Response;
 use domain::evidence::NoEvidence;
-use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter};
+use projections::read_models::observation_requests::RequestFilter;
 use projections::read_models::observations::nodes::{NodeFilter, NodeRow};
 use projections::read_models::observations::{ObservationFilter, ObservationRow};
 use projections::read_models::session_history::{EventRow, LifeRow};
@@ -11,6 +11,7 @@ use projections::read_models::sessions::{PortRow, SessionRow, compare_ports};
 use super::usage::{USAGE, Usage};
 use super::{HEADLINES, Table};
 use crate::pages::parts::{Badge, contradiction};
+use crate::pages::request_file::csv_of_requests;
 use crate::pages::table::{Column, cell, csv as list_as_csv, csv_of, time};
 use crate::problem::Problem;
 use crate::queries::Queries;
@@ -25,8 +26,7 @@ pub(super) async fn csv(queries: &Queries, session: &SessionRow, table: Table) -
     match table {
         Table::Requests => {
             let filter = &RequestFilter { session_id: Some(id.clone()), ..RequestFilter::default() };
-            let ask = |request| async move { reads.observation_requests(filter, &request).await };
-            list_as_csv(&name("requests"), &REQUESTS, ask).await
+            csv_of_requests(queries, &name("requests"), filter).await
         }
         Table::Ports => {
             let (allocated, observed) = (session.allocated_ports.as_ref(), session.observed_ports.as_ref());
@@ -54,17 +54,6 @@ pub(super) async fn csv(queries: &Queries, session: &SessionRow, table: Table) -
         }
     }
 }
-
-/// Requests, here of one session, on the overview of all.
-pub(in crate::pages) const REQUESTS: [Column<ObservationRequestRow>; 7] = [
-    ("session_id", |row| row.session_id.to_string()),
-    ("request_id", |row| row.request_id.to_string()),
-    ("requested_at", |row| time(&row.requested_at)),
-    ("requested_by", |row| row.requested_by.clone()),
-    ("outcome", |row| row.outcome.as_str().to_owned()),
-    ("reason", |row| cell(row.reason.as_ref())),
-    ("finished_at", |row| cell(row.finished_at.as_ref().map(time).as_ref())),
-];
 
 const PORTS: [Column<PortRow>; 5] = [
     ("port", |row| row.name.to_string()),

@@ -55,6 +55,13 @@ impl Resource {
         }
     }
 
+    fn unit_in_files(self) -> &'static str {
+        match self {
+            Self::CpuCores => "cores",
+            Self::MemoryMb | Self::StorageMb => "MB",
+        }
+    }
+
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::CpuCores => "CPU",
@@ -203,8 +210,9 @@ fn reason(reason: GapReason) -> &'static str {
 }
 
 /// What a session used as CSV, in the API's units.
-pub(super) const USAGE: [Column<UsageRow>; 5] = [
+pub(super) const USAGE: [Column<UsageRow>; 6] = [
     ("resource", |row| row.resource.field().to_owned()),
+    ("unit", |row| row.resource.unit_in_files().to_owned()),
     ("phase", |row| row.phase.to_owned()),
     ("peak", |row| cell(row.peak.as_ref())),
     ("p95", |row| cell(row.p95.as_ref())),

@@ -13,10 +13,12 @@ use projections::read_models::sessions::{HeldPort, PortComparison, PortHolder, W
 use serde::{Deserialize, Serialize};
 
 use super::WorkerQuery;
+use crate::pages::named_row::NamedRow;
 use crate::pages::parts::{Badge, Tone, counted};
 use crate::pages::table::{Column, cell, csv_of, time};
 use crate::paging::check_text;
 use crate::problem::Problem;
+use crate::queries::Queries;
 
 /// Rows of a page. A port that several sessions hold has as many rows.
 const MOST_ROWS: usize = 50;
@@ -297,27 +299,35 @@ pub(super) fn out_of_range() -> Badge {
 /// The ports that are asked for, all of them, as CSV.
 ///
 /// # Errors
-/// 500 when a row cannot be written.
-pub(super) fn ports_as_csv(id: &WorkerId, held: &WorkerPorts, filter: &PortFilter) -> Result<Response, Problem> {
+/// The database does not answer.
+pub(super) async fn ports_as_csv(
+    queries: &Queries,
+    id: &WorkerId,
+    held: &WorkerPorts,
+    filter: &PortFilter,
+) -> Result<Response, Problem> {
     let wanted = held.ports.iter().filter(|port| filter.wants(port));
     let rows: Vec<Row> = wanted.flat_map(|port| port.holders.iter().map(move |holder| row(port, holder))).collect();
+    let rows = NamedRow::all(queries, rows, |row| &row.holder.session_id).await?;
     csv_of(&format!("port-map-{id}"), &COLUMNS, &rows)
 }
 
-const COLUMNS: [Column<Row>; 13] = [
-    ("outside_port", |row| row.outside.to_string()),
-    ("protocol", |row| row.protocol.to_owned()),
-    ("protocol_assumed", |row| is_assumed(&row.holder).to_string()),
-    ("in_range", |row| cell(row.in_range.as_ref())),
-    ("clash", |row| row.clash.to_string()),
-    ("session_id", |row| row.holder.session_id.to_string()),
-    ("definition_id", |row| row.holder.definition_id.to_string()),
-    ("status", |row| row.holder.status.to_string()),
-    ("name", |row| row.holder.name.as_str().to_owned()),
-    ("allocated", |row| allocated(&row.holder).to_owned()),
-    ("comparison", |row| Badge::comparison(&row.holder.comparison).words),
-    ("observed_at", |row| observed(&row.holder).map(|at| time(&at)).unwrap_or_default()),
-    ("target", |row| cell(target(&row.holder).as_ref())),
+const COLUMNS: [Column<NamedRow<Row>>; 15] = [
+    ("outside_port", |named| named.row.outside.to_string()),
+    ("protocol", |named| named.row.protocol.to_owned()),
+    ("protocol_assumed", |named| is_assumed(&named.row.holder).to_string()),
+    ("in_range", |named| cell(named.row.in_range.as_ref())),
+    ("clash", |named| named.row.clash.to_string()),
+    ("session_id", |named| named.row.holder.session_id.to_string()),
+    ("session_starts_at", NamedRow::starts_at),
+    ("definition_id", |named| named.row.holder.definition_id.to_string()),
+    ("definition_name", NamedRow::definition_name),
+    ("status", |named| named.row.holder.status.to_string()),
+    ("name", |named| named.row.holder.name.as_str().to_owned()),
+    ("allocated", |named| allocated(&named.row.holder).to_owned()),
+    ("comparison", |named| Badge::comparison(&named.row.holder.comparison).words),
+    ("observed_at", |named| observed(&named.row.holder).map(|at| time(&at)).unwrap_or_default()),
+    ("target", |named| cell(target(&named.row.holder).as_ref())),
 ];
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use harness::{Browser, Lablet, LabletOptions, sign_in_by_link};
 
-use super::{elsewhere, look_at, options};
+use super::{elsewhere, export, look_at, options};
 
 /// The definition whose sessions' ports move.
 const MOVING: &str = "demo-moving-ports";
@@ -18,6 +18,7 @@ async fn a_session_is_watched_as_it_appears_and_drifts() {
     watch_it_drift(&browser, &session).await;
     look_at_every_page(&lablet, &browser, &session).await;
     compare_two_sessions(&browser).await;
+    export::printed_and_exported(&lablet, &browser).await;
     browser.finish().await.unwrap();
     lablet.stop().await.unwrap();
 }
