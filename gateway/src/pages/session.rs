@@ -214,7 +214,8 @@ pub(crate) async fn show(
             .without(unreadable_evidence)
             .without(nodes.page.unreadable.clone()),
         title: format!("{} UTC", parts::session_name(&session)),
-        address: format!("{}/sessions/{id}", site.address()),
+        // Without its scheme it is no link, and pages have none to elsewhere.
+        address: format!("{}/sessions/{id}", site.address().split_once("://").map_or("", |(_, address)| address)),
         obstacle: match (observable(&session).refusal, &session.worker_id) {
             (None, Some(worker)) => controllers.obstacle(worker),
             (Some(_), _) | (_, None) => None,

@@ -21,7 +21,7 @@ const PAGES: [&str; 14] = [
     "/workers",
     "/workers/w1",
     "/requests",
-    "/search?text=s1",
+    "/search?text=1",
     "/operations",
     "/operations/dead-letters",
 ];
