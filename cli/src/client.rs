@@ -17,6 +17,7 @@ mod sign_in;
 mod stream;
 #[cfg(test)]
 mod tests;
+mod view;
 mod watch;
 mod worker;
 
@@ -39,6 +40,7 @@ use self::observation::ObservationCommand;
 use self::output::{Column, OutputFormat};
 use self::session::SessionCommand;
 use self::sign_in::SignInCommand;
+use self::view::ViewCommand;
 use self::worker::WorkerCommand;
 use crate::terminal::remark;
 
@@ -77,6 +79,8 @@ pub(crate) enum ClientCommand {
     Proposal(ApiCommand<ProposalCommand>),
     /// Browsers that are signed in. Needs the role admin.
     SignIn(ApiCommand<SignInCommand>),
+    /// Filters of the console's lists under a name.
+    View(ApiCommand<ViewCommand>),
     /// What people hold: ids, ports, names, owners, labels of nodes, correlations, pieces of errors.
     Search(SearchArguments),
     /// What needs somebody, worst first, each with its next step.
@@ -212,6 +216,7 @@ pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Topology(command) => advice::topology(&command.open()?, command.command).await,
         ClientCommand::Advice(command) => advice::advice(&command.open()?, command.command).await,
         ClientCommand::Proposal(command) => advice::proposal(&command.open()?, command.command).await,
+        ClientCommand::View(command) => view::run(&command.open()?, command.command).await,
         ClientCommand::SignIn(command) => sign_in::run(&command.open()?, command.command).await,
         ClientCommand::Search(SearchArguments { text, limit, arguments }) => {
             let asked = Parameters::new(&[("text", text), ("limit", limit.to_string())])?;

@@ -56,6 +56,8 @@ pub(crate) struct Viewing;
 pub(crate) struct Asking;
 /// Whoever may handle dead letters.
 pub(crate) struct Operating;
+/// Whoever signs in as a person, in whatever role.
+pub(crate) struct Personal;
 /// Whoever may see and end others' sessions: admins.
 pub(crate) struct Governing;
 /// Whoever may create and revise definitions and workers: admins, and services.
@@ -72,6 +74,9 @@ impl Needs for Asking {
 }
 impl Needs for Operating {
     const AUTHORITY: Authority = Authority::Role(Role::Operator);
+}
+impl Needs for Personal {
+    const AUTHORITY: Authority = Authority::Role(Role::Viewer);
 }
 impl Needs for Governing {
     const AUTHORITY: Authority = Authority::Role(Role::Admin);
@@ -268,6 +273,37 @@ impl<S: Send + Sync, N: Needs> FromRequestParts<S> for Caller<N> {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         N::AUTHORITY.check(&principal(parts)?)?;
         Ok(Self(PhantomData))
+    }
+}
+
+/// A caller who is a person, and no service: somebody who may have preferences.
+pub(crate) struct Person {
+    /// Their name, as it appears as `admin:<name>` in events.
+    pub(crate) name: String,
+    /// How far their authority reaches.
+    pub(crate) role: Role,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Person {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let principal = principal(parts)?;
+        Personal::AUTHORITY.check(&principal)?;
+        match principal {
+            Principal::Admin { name, role } => Ok(Self { name, role }),
+            Principal::Service { .. } => Err(Problem::new(ProblemKind::Forbidden, "This is for people.")),
+        }
+    }
+}
+
+impl OperationInput for Person {
+    fn operation_input(context: &mut GenContext, operation: &mut Operation) {
+        Caller::<Personal>::operation_input(context, operation);
+    }
+
+    fn inferred_early_responses(context: &mut GenContext, operation: &mut Operation) -> Vec<(Option<u16>, Described)> {
+        Caller::<Personal>::inferred_early_responses(context, operation)
     }
 }
 

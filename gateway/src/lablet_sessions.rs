@@ -3,6 +3,7 @@
 pub(crate) mod create;
 pub(crate) mod events;
 pub(crate) mod evidence;
+pub(crate) mod filter;
 pub(crate) mod life;
 pub(crate) mod list;
 pub(crate) mod node;
@@ -16,4 +17,5 @@ pub(crate) mod request_observation;
 pub(crate) mod samples;
 pub(crate) mod shape;
 pub(crate) mod show;
+pub(crate) mod status_counts;
 pub(crate) mod transition;

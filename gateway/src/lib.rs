@@ -47,8 +47,10 @@ mod proposals;
 mod public_path;
 mod queries;
 mod query;
+mod recent;
 mod request_metrics;
 mod router;
+mod saved_views;
 mod search;
 mod server;
 pub mod sign_in;
@@ -89,6 +91,7 @@ use crate::operations::OperationsReader;
 use crate::pages::freshness::FreshnessWatch;
 use crate::permits::Permits;
 use crate::queries::Queries;
+use crate::saved_views::store::SavedViews;
 use crate::sign_in::provider::Provider;
 use crate::sign_in::sessions::{SessionLimits, Sessions};
 use crate::sign_in::{Cookies, Keys, ProviderOptions, SignIn, Site, Tokens};
@@ -258,6 +261,7 @@ impl Gateway {
         let dead_letters = DeadLetterStores { messages: parts.dead_letters, queries: queries.clone() };
         let exchange =
             Exchange::new(options.longest_request, options.trusted_proxies.clone(), log.id_generator().clone());
+        let saved_views = SavedViews::new(pool.clone(), clock.clone(), log.id_generator().clone());
         let sign_in = SignIn::new(site, keys, sessions, provider, (pool, clock.clone()));
         let controllers = ControllerWatch::new(parts.bus.clone(), clock.clone());
         let streams = Streams::new(log, public_url, options.streams, stop.clone());
@@ -271,7 +275,7 @@ impl Gateway {
                 overview_page: AnswerCache::new(&parts.projections, &clock),
                 freshness: FreshnessWatch::new(parts.projections.clone()),
             },
-            access: Access { authenticator, sign_in: sign_in.clone() },
+            access: Access { authenticator, sign_in: sign_in.clone(), saved_views },
             metrics: MetricsPage::new(parts.metrics, options.metrics_readers.clone()),
             commands: parts.commands,
             streams: streams.clone(),

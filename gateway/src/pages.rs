@@ -30,6 +30,7 @@ pub(crate) mod pressure;
 pub(crate) mod query;
 pub(crate) mod request_file;
 pub(crate) mod requests;
+pub(crate) mod saved_views;
 pub(crate) mod search;
 pub(crate) mod session;
 pub(crate) mod sessions;
@@ -101,6 +102,8 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route("/operations/dead-letters/{id}/retry", post(operations::dead_letters::retry))
         .route("/operations/sign-ins", get(operations::sign_ins::list))
         .route("/operations/sign-ins/{id}/end", post(operations::sign_ins::end))
+        .route("/saved-views", post(saved_views::save))
+        .route("/saved-views/{id}/remove", post(saved_views::remove))
         .route("/search", get(search::show))
         .route("/sizing", get(sizing::show))
         .route("/sessions", get(sessions::list))

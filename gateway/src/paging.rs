@@ -82,12 +82,13 @@ impl Paging {
 
 impl<T> From<projections::Page<T>> for ListPage<T> {
     fn from(page: projections::Page<T>) -> Self {
-        Self {
-            items: page.items,
-            next_cursor: page.next.map(|key| URL_SAFE_NO_PAD.encode(key)),
-            unreadable: page.unreadable,
-        }
+        Self { items: page.items, next_cursor: page.next.map(opaque), unreadable: page.unreadable }
     }
+}
+
+/// The cursor that stands for a key.
+pub(crate) fn opaque(key: String) -> String {
+    URL_SAFE_NO_PAD.encode(key)
 }
 
 /// The key in a cursor. What it looks like is of no concern to callers and may change.

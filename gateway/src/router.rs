@@ -27,7 +27,7 @@ use crate::state::GatewayState;
 use crate::{
     advice, advice_policies, assets, attention, controllers, dead_letters, description, events, exchange, health,
     lablet_definitions, lablet_sessions, observation_requests, operations, overview, pages, proposals, public_path,
-    search, sign_ins, stream, workers,
+    saved_views, search, sign_ins, stream, workers,
 };
 
 /// The whole API, ready to be served.
@@ -86,7 +86,7 @@ fn api() -> (Router<GatewayState>, OpenApi) {
 fn sessions() -> ApiRouter<GatewayState> {
     use lablet_sessions::{
         create, events, evidence, life, list, node, node_profile, nodes, observations, port_drift, profile,
-        record_observation, request_observation, samples, show, transition,
+        record_observation, request_observation, samples, show, status_counts, transition,
     };
     ApiRouter::new()
         .api_route(
@@ -103,6 +103,7 @@ fn sessions() -> ApiRouter<GatewayState> {
             post_with(record_observation::record_observation, record_observation::describe),
         )
         .api_route("/api/lablet-sessions", get_with(list::list, list::describe))
+        .api_route("/api/lablet-session-counts", get_with(status_counts::count, status_counts::describe))
         .api_route("/api/lablet-sessions/{id}", get_with(show::show, show::describe))
         .api_route("/api/lablet-sessions/{id}/events", get_with(events::events, events::describe))
         .api_route("/api/lablet-sessions/{id}/life", get_with(life::life, life::describe))
@@ -255,6 +256,12 @@ fn operators() -> ApiRouter<GatewayState> {
         .api_route("/api/operations", get_with(operations::show, operations::describe))
         .api_route("/api/sign-ins", get_with(sign_ins::list::list, sign_ins::list::describe))
         .api_route("/api/sign-ins/{id}", delete_with(sign_ins::end::end, sign_ins::end::describe))
+        .api_route(
+            "/api/saved-views",
+            get_with(saved_views::list::list, saved_views::list::describe)
+                .post_with(saved_views::save::save, saved_views::save::describe),
+        )
+        .api_route("/api/saved-views/{id}", delete_with(saved_views::remove::remove, saved_views::remove::describe))
         .api_route("/api/dead-letters", get_with(list::list, list::describe))
         .api_route("/api/dead-letter-groups", get_with(groups::list, groups::describe))
         .api_route("/api/dead-letter-groups/{id}/retry", post_with(groups::retry, groups::describe_retry))

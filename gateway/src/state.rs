@@ -20,6 +20,7 @@ use crate::operations::OperationsReader;
 use crate::pages::freshness::FreshnessWatch;
 use crate::pages::overview::OverviewContent;
 use crate::queries::Queries;
+use crate::saved_views::store::SavedViews;
 use crate::sign_in::{SignIn, Site};
 use crate::stream::Streams;
 
@@ -46,6 +47,8 @@ pub(crate) struct Parts {
 pub(crate) struct Access {
     pub(crate) authenticator: Authenticator,
     pub(crate) sign_in: SignIn,
+    /// What people prefer to look at.
+    pub(crate) saved_views: SavedViews,
 }
 
 /// Answers that are the same for everybody.
@@ -80,6 +83,7 @@ taken_from! {
     Commands: commands;
     Authenticator: access.authenticator;
     SignIn: access.sign_in;
+    SavedViews: access.saved_views;
     Site: access.sign_in.site;
     AnswerCache<Overview>: caches.overview;
     AnswerCache<OverviewContent>: caches.overview_page;

@@ -10,7 +10,7 @@ mod checkpoint;
 pub mod dead_letters;
 pub mod feed;
 pub mod freshness;
-mod names;
+pub mod names;
 pub mod overview;
 pub mod page;
 pub mod parked;

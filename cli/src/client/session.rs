@@ -15,6 +15,13 @@ use crate::exit::{ExitStatus, Failure};
 pub(crate) enum SessionCommand {
     /// List sessions, newest first.
     List(SessionList),
+    /// Count sessions by their states, exactly up to 10,000 of a state.
+    Counts {
+        #[command(flatten)]
+        filters: CountFilters,
+        #[command(flatten)]
+        since: Since,
+    },
     /// Show one session.
     Show {
         /// The session.
@@ -124,24 +131,82 @@ struct SessionFilters {
     /// In one of these states, separated by commas, e.g. `running,collecting`.
     #[arg(long)]
     status: Option<String>,
-    /// Of this definition.
-    #[arg(long = "definition")]
+    #[command(flatten)]
+    #[serde(flatten)]
+    others: CountFilters,
+    /// In this order; newest first unless stated.
+    #[arg(long, value_enum)]
+    sort: Option<SessionOrder>,
+}
+
+/// Which sessions, whatever their state.
+#[derive(Debug, Args, Serialize)]
+pub(crate) struct CountFilters {
+    /// Of this definition, by its name or its id.
+    #[arg(long)]
+    definition: Option<String>,
+    /// Of the definition with this id alone.
+    #[arg(long)]
     definition_id: Option<String>,
-    /// On this worker.
-    #[arg(long = "worker")]
+    /// On this worker, by its name or its id.
+    #[arg(long)]
+    worker: Option<String>,
+    /// On the worker with this id alone.
+    #[arg(long)]
     worker_id: Option<String>,
+    /// For this owner.
+    #[arg(long = "owner")]
+    owner_id: Option<String>,
     /// Whose ports stand so.
     #[arg(long, value_enum, num_args = 0..=1, default_missing_value = "true")]
     drift: Option<PortsDrifted>,
+    /// Of which all of this is unknown, separated by commas: `worker`, `owner`, `timeslot`, `ports`, `observation`.
+    #[arg(long)]
+    unknown: Option<String>,
     /// Whose id, definition, owner, worker or lab contains this, in whatever case.
     #[arg(long)]
     text: Option<String>,
     /// Whose timeslot ended before this time, e.g. `2026-11-27T12:00:00Z`.
     #[arg(long)]
     timeslot_ended_before: Option<String>,
-    /// In this order; newest first unless stated.
+    /// Of which time `--last`, `--from` and `--before` speak.
     #[arg(long, value_enum)]
-    sort: Option<SessionOrder>,
+    time: Option<SessionMoment>,
+    /// So far back.
+    #[arg(long, value_enum, conflicts_with = "from")]
+    last: Option<Recent>,
+    /// From this time on, e.g. `2026-11-27T12:00:00Z`.
+    #[arg(long)]
+    from: Option<String>,
+    /// Before this time.
+    #[arg(long)]
+    before: Option<String>,
+}
+
+/// A time of a session.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum SessionMoment {
+    /// When it was created.
+    Created,
+    /// When its last event happened.
+    Changed,
+    /// Its timeslot, which overlaps the range.
+    Timeslot,
+}
+
+/// How far back.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Recent {
+    /// An hour.
+    Hour,
+    /// 24 hours.
+    Day,
+    /// 7 days.
+    Week,
+    /// 30 days.
+    Month,
 }
 
 /// How the ports of sessions stand.
@@ -215,6 +280,11 @@ pub(super) async fn run(client: &Client, command: SessionCommand) -> anyhow::Res
     match command {
         SessionCommand::List(SessionList { filters, paging }) => {
             client.list(COLUMNS, "/api/lablet-sessions", &paging.with(&filters)?, &paging.limit).await
+        }
+        SessionCommand::Counts { filters, since } => {
+            let asked = Parameters::new(&since)?.and(&filters)?;
+            let answer = client.connection.get_with("/api/lablet-session-counts", &asked).await?;
+            client.output.rows(COUNT_COLUMNS, answer["items"].as_array().context("the answer has no items")?)
         }
         SessionCommand::Show { id, since } => client.show(&of(&id, ""), &Parameters::new(&since)?).await,
         SessionCommand::Watch { id, definition_id, watch } => {
@@ -305,6 +375,8 @@ pub(super) const HISTORY_COLUMNS: &[Column] = &[
     wide_column("CAUSATION", "/metadata/causation_id"),
     wide_column("POSITION", "/position"),
 ];
+pub(super) const COUNT_COLUMNS: &[Column] =
+    &[column("STATUS", "/status"), column("SESSIONS", "/sessions"), column("MORE", "/is_more")];
 const LIFE_COLUMNS: &[Column] = &[
     column("STATUS", "/status"),
     column("AT", "/at"),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::{self, Badge, Tone, When};
 use super::query::{PageQuery, address};
+use super::saved_views::ViewsBar;
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, time};
 use super::verdict;
@@ -67,6 +68,7 @@ impl DefinitionsQuery {
 #[template(path = "definitions.html")]
 struct DefinitionsPage {
     shell: Shell,
+    views: ViewsBar,
     query: DefinitionsQuery,
     text: String,
     definitions: Vec<DefinitionRow>,
@@ -84,6 +86,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
+    views: ViewsBar,
     PageQuery(query): PageQuery<DefinitionsQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter()?;
@@ -98,6 +101,7 @@ pub(crate) async fn list(
     let at = |cursor| address("/definitions", &DefinitionsQuery { cursor: Some(cursor), ..start.clone() });
     let json = address("/api/lablet-definitions", &DefinitionsQuery { format: None, ..query.clone() });
     page(&DefinitionsPage {
+        views,
         shell: Shell::new(&visit, Section::Definitions)
             .twin(json.clone())
             .live("/api/stream")

@@ -75,7 +75,7 @@ const READS: &[Read] = &[
 const PAGING: [&str; 3] = ["cursor", "limit", "position"];
 
 /// Filters by a column of the same name in the analysts' views.
-const COLUMNS: [&str; 4] = ["definition_id", "worker_id", "session_id", "status"];
+const COLUMNS: [&str; 5] = ["definition_id", "worker_id", "session_id", "owner_id", "status"];
 
 /// The same content, by other ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,6 +160,16 @@ fn statement(read: &Read, ids: &[String], filters: &[(String, String)]) -> Optio
                 "false" => "NOT port_drift_detected".to_owned(),
                 _ => return None,
             }),
+            "last" if view == "sessions" && filters.iter().all(|(name, _)| name != "time") => {
+                let interval = match value.as_str() {
+                    "hour" => "1 hour",
+                    "day" => "24 hours",
+                    "week" => "7 days",
+                    "month" => "30 days",
+                    _ => return None,
+                };
+                conditions.push(format!("created_at >= now() - interval '{interval}'"));
+            }
             name if COLUMNS.contains(&name) => {
                 let values: Vec<String> = value.split(',').map(literal).collect();
                 conditions.push(format!("{name} IN ({})", values.join(", ")));
@@ -195,6 +205,11 @@ mod tests {
 
     #[test]
     fn what_sql_cannot_filter_by_is_left_to_the_others() {
+        assert_eq!(
+            told("/api/lablet-sessions?last=day&owner_id=ada").1,
+            "SELECT * FROM analytics_v1.sessions WHERE created_at >= now() - interval '24 hours' AND owner_id IN ('ada');"
+        );
+        assert_eq!(told("/api/lablet-sessions?last=day&time=changed").1, "");
         let (command, sql) = told("/api/lablet-sessions?text=it%27s");
         assert_eq!((command.as_str(), sql.as_str()), ("lablet session list --text 'it'\\''s'", ""));
     }

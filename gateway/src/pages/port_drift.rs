@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::{self, Badge, NamedLink, SessionLink, Tone, When};
 use super::query::{PageQuery, address};
+use super::saved_views::ViewsBar;
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv_without, time};
 use super::visit::Visit;
@@ -56,6 +57,7 @@ type Choice = (&'static str, &'static str, bool);
 #[template(path = "port_drift.html")]
 struct DriftPage {
     shell: Shell,
+    views: ViewsBar,
     query: DriftQuery,
     kinds: Vec<Choice>,
     states: Vec<Choice>,
@@ -73,6 +75,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
+    views: ViewsBar,
     PageQuery(query): PageQuery<DriftQuery>,
 ) -> Result<Response, Problem> {
     let of_api = query.of_api();
@@ -86,6 +89,7 @@ pub(crate) async fn list(
     let chosen = |value: Option<&'static str>, of: &str| value.unwrap_or_default() == of;
     let (kind, state) = (query.kind.map(DriftKind::as_str), query.state.map(KnownDrift::as_str));
     page(&DriftPage {
+        views,
         shell: Shell::new(&visit, Section::Sessions).twin(json.clone()).live("/api/stream").without(found.unreadable),
         kinds: KINDS.map(|(value, words)| (value, words, chosen(kind, value))).to_vec(),
         states: STATES.map(|(value, words)| (value, words, chosen(state, value))).to_vec(),

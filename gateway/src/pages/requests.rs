@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::{Badge, NamedLink, SessionLink, When, counted};
 use super::query::{PageQuery, address};
 use super::request_file::csv_of_requests;
+use super::saved_views::ViewsBar;
 use super::shell::{Section, Shell, page};
 use super::table::Format;
 use super::visit::Visit;
@@ -87,6 +88,7 @@ struct FailureGroup {
 #[template(path = "requests.html")]
 struct RequestsPage {
     shell: Shell,
+    views: ViewsBar,
     query: RequestsQuery,
     is_filtered: bool,
     groups: Vec<FailureGroup>,
@@ -103,6 +105,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
+    views: ViewsBar,
     PageQuery(query): PageQuery<RequestsQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter();
@@ -124,6 +127,7 @@ pub(crate) async fn list(
     let start = RequestsQuery { cursor: None, format: None, ..query.clone() };
     let at = |cursor| address("/requests", &RequestsQuery { cursor: Some(cursor), ..start.clone() });
     page(&RequestsPage {
+        views,
         shell: Shell::new(&visit, Section::Sessions)
             .twin(address("/api/observation-requests", &start))
             .live("/api/stream?aggregate=lablet_session")

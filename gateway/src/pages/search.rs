@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::parts::{SessionLink, counted, encoded, short_id};
 use super::query::{PageQuery, address};
+use super::saved_views::ViewsBar;
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv_without};
 use super::visit::Visit;
@@ -37,6 +38,7 @@ pub(crate) struct SearchQuery {
 #[template(path = "search.html")]
 struct SearchPage {
     shell: Shell,
+    views: ViewsBar,
     text: String,
     events_looked_through: i64,
     sees_dead_letters: bool,
@@ -70,6 +72,7 @@ pub(crate) async fn show(
     State(queries): State<Queries>,
     _: Caller<Viewing>,
     visit: Visit,
+    views: ViewsBar,
     PageQuery(query): PageQuery<SearchQuery>,
 ) -> Result<Response, Problem> {
     let text = check_text("text", query.text.map(|text| text.trim().to_owned()))?.unwrap_or_default();
@@ -90,6 +93,7 @@ pub(crate) async fn show(
     let shell = Shell::new(&visit, Section::Elsewhere).without(results.unreadable.clone());
     let shell = if text.is_empty() { shell } else { shell.twin(json.clone()) };
     page(&SearchPage {
+        views,
         shell: Shell { sought: text.clone(), ..shell },
         groups: groups(results, &text),
         titles,

@@ -1,69 +1,101 @@
-//! `GET /sessions`: sessions with filters, page by page; everything that is chosen is in the address.
+//! `GET /sessions`: sessions with filters, counts by state, orders, page by page; everything that is chosen is in the
+//! address.
+
+mod chips;
 
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use domain::lablet_session::SessionStatus;
+use chrono::{DateTime, Utc};
 use domain::{DefinitionId, Invalid, WorkerId};
 use projections::ReadModel;
-use projections::read_models::sessions::{DriftFilter, SessionFilter, SessionRow, SessionSort};
+use projections::names::NamedThing;
+use projections::read_models::sessions::{
+    DriftFilter, SessionFilter, SessionRow, SessionSort, SessionTime, SessionUnknown,
+};
 use serde::{Deserialize, Serialize};
 
+use self::chips::{Chip, ColumnHead, GROUPS, StatusGroup};
 use super::parts::{self, Badge, NamedLink, SessionLink, When};
 use super::query::{PageQuery, address};
+use super::saved_views::ViewsBar;
 use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, ports, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
-use crate::paging::{ListPage, Paging, check_text};
+use crate::lablet_sessions::filter::SessionQuery;
+use crate::paging::{ListPage, Paging, opaque};
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::queries::Queries;
+use crate::recent::{Recent, typed};
+
+/// Names that a field offers to choose from, the first by name; others are typed.
+const OFFERED: u32 = 200;
 
 /// What the page is asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct SessionsQuery {
-    /// A state, several separated by commas, or `up`.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// A state, several separated by commas, or the name of a group of them.
     status: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     definition_id: Option<DefinitionId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    definition: Option<String>,
     worker_id: Option<WorkerId>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    worker: Option<String>,
+    owner_id: Option<String>,
     drift: Option<DriftFilter>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    unknown: Option<String>,
     text: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    time: Option<SessionTime>,
+    last: Option<Recent>,
+    from: Option<String>,
+    before: Option<String>,
     sort: Option<SessionSort>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     cursor: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<Format>,
 }
 
 impl SessionsQuery {
-    fn filter(&self) -> Result<SessionFilter, Invalid> {
-        let named = self.status.as_deref().unwrap_or_default().split(',').map(str::trim);
-        let mut status = Vec::new();
-        for name in named.filter(|name| !name.is_empty()) {
-            match name {
-                "up" => status.extend(SessionStatus::UP),
-                _ => status.push(name.parse::<SessionStatus>().map_err(|invalid| invalid.within("status"))?),
+    /// The same question to the API.
+    fn asked(&self) -> Result<SessionQuery, Invalid> {
+        let from = typed("from", self.from.as_deref())?;
+        Ok(SessionQuery {
+            status: self.states(),
+            definition_id: self.definition_id.clone(),
+            definition: self.definition.clone(),
+            worker_id: self.worker_id.clone(),
+            worker: self.worker.clone(),
+            owner_id: self.owner_id.clone(),
+            drift: self.drift,
+            unknown: self.unknown.clone(),
+            text: self.text.clone(),
+            timeslot_ended_before: None,
+            time: self.time,
+            // The fields stand beside each other: what was typed says more than what was chosen.
+            last: self.last.filter(|_| from.is_none()),
+            from,
+            before: typed("before", self.before.as_deref())?,
+            sort: self.sort,
+            limit: self.limit,
+            cursor: self.cursor.clone(),
+        })
+    }
+
+    /// The states, each by its own name.
+    fn states(&self) -> Option<String> {
+        let named = self.status.as_deref()?.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let mut states = Vec::new();
+        for name in named {
+            match GROUPS.iter().find(|group| group.name == name) {
+                Some(StatusGroup { states: of_group, .. }) => {
+                    states.extend(of_group.iter().map(|state| state.as_str()))
+                }
+                None => states.push(name),
             }
         }
-        Ok(SessionFilter {
-            status,
-            definition_id: self.definition_id.clone(),
-            worker_id: self.worker_id.clone(),
-            drift: self.drift,
-            text: check_text("text", self.text.clone())?,
-            timeslot_ended_before: None,
-            sort: self.sort.unwrap_or_default(),
-        })
+        (!states.is_empty()).then(|| states.join(","))
     }
 
     /// The same from the first page on.
@@ -72,18 +104,34 @@ impl SessionsQuery {
     }
 
     fn is_filtered(&self) -> bool {
-        self.status.is_some()
-            || self.definition_id.is_some()
-            || self.worker_id.is_some()
-            || self.drift.is_some()
-            || self.text.is_some()
+        let Self { status, definition_id, definition, worker_id, worker, owner_id, text, .. } = self;
+        let texts = [status, definition, worker, owner_id, text];
+        texts.iter().any(|text| text.is_some())
+            || definition_id.is_some()
+            || worker_id.is_some()
+            || self.last.is_some()
+            || self.is_filtered_further()
     }
 
-    /// The same question to the API.
-    fn twin(&self, filter: &SessionFilter) -> String {
-        let names: Vec<&str> = filter.status.iter().map(|status| status.as_str()).collect();
-        let status = (!names.is_empty()).then(|| names.join(","));
-        address("/api/lablet-sessions", &Self { status, format: None, ..self.clone() })
+    /// Whether something is asked for that stands among the further filters.
+    fn is_filtered_further(&self) -> bool {
+        self.drift.is_some()
+            || self.unknown.is_some()
+            || self.owner_id.is_some()
+            || self.time.is_some()
+            || self.from.is_some()
+            || self.before.is_some()
+    }
+
+    /// The same with other states.
+    fn with_status(&self, status: Option<String>) -> String {
+        address("/sessions", &Self { status, ..self.at_the_start() })
+    }
+
+    /// The same in another order.
+    fn with_sort(&self, sort: &SessionSort) -> String {
+        let sort = (*sort != SessionSort::default()).then_some(*sort);
+        address("/sessions", &Self { sort, ..self.at_the_start() })
     }
 }
 
@@ -105,18 +153,76 @@ fn choices<'a>(chosen: Option<&str>, values: impl IntoIterator<Item = (&'a str, 
         .collect()
 }
 
+/// A field for a time, as browsers write it.
+fn field(at: Option<DateTime<Utc>>) -> String {
+    at.map(|at| parts::to_minute(at).replacen(' ', "T", 1)).unwrap_or_default()
+}
+
+/// What the fields of the filter hold, and what they offer.
+struct FilterFields {
+    text: String,
+    definition: String,
+    definitions: Vec<NamedThing>,
+    worker: String,
+    workers: Vec<NamedThing>,
+    owner: String,
+    drifts: Vec<Choice>,
+    unknowns: Vec<Choice>,
+    lasts: Vec<Choice>,
+    times: Vec<Choice>,
+    from: String,
+    before: String,
+    sorts: Vec<Choice>,
+    is_open: bool,
+}
+
+impl FilterFields {
+    async fn read(queries: &Queries, query: &SessionsQuery, asked: &SessionQuery) -> Result<Self, Problem> {
+        // An id was followed from somewhere else; where its name says the same, that is shown.
+        let definition = match (&query.definition, &query.definition_id) {
+            (Some(typed), _) => typed.clone(),
+            (None, Some(id)) => queries.unique_definition_name(id).await?.unwrap_or_else(|| id.to_string()),
+            (None, None) => String::new(),
+        };
+        let worker = match (&query.worker, &query.worker_id) {
+            (Some(typed), _) => typed.clone(),
+            (None, Some(id)) => queries.unique_worker_name(id).await?.unwrap_or_else(|| id.to_string()),
+            (None, None) => String::new(),
+        };
+        let recent = Recent::ALL.map(|recent| (recent.as_str(), recent.words()));
+        Ok(Self {
+            text: query.text.clone().unwrap_or_default(),
+            definition,
+            definitions: queries.definition_names(OFFERED).await?,
+            worker,
+            workers: queries.worker_names(OFFERED).await?,
+            owner: query.owner_id.clone().unwrap_or_default(),
+            drifts: choices(query.drift.map(DriftFilter::as_str), DRIFTS),
+            unknowns: choices(query.unknown.as_deref(), UNKNOWNS),
+            lasts: choices(asked.last.map(Recent::as_str), [("", "Any time")].into_iter().chain(recent)),
+            times: choices(Some(query.time.unwrap_or_default().as_str()), TIMES),
+            from: field(asked.from.map(|at| at.at())),
+            before: field(asked.before.map(|at| at.at())),
+            sorts: choices(Some(query.sort.unwrap_or_default().as_str()), SORTS),
+            is_open: query.is_filtered_further(),
+        })
+    }
+}
+
 #[derive(Template)]
 #[template(path = "sessions.html")]
 struct SessionsPage {
     shell: Shell,
+    views: ViewsBar,
     query: SessionsQuery,
-    text: String,
-    statuses: Vec<Choice>,
-    drifts: Vec<Choice>,
-    sorts: Vec<Choice>,
+    fields: FilterFields,
+    chips: Vec<Chip>,
+    heads: Vec<ColumnHead>,
+    total: String,
     sessions: Vec<SessionRow>,
     is_filtered: bool,
     first: String,
+    previous: Option<String>,
     next: Option<String>,
     csv: String,
     json: String,
@@ -140,42 +246,62 @@ const DRIFTS: [(&str, &str); 6] = [
     ("unknown", "Unknown"),
 ];
 
+const UNKNOWNS: [(&str, &str); 6] = [
+    ("", "Nothing in particular"),
+    (SessionUnknown::Worker.as_str(), "Worker: not assigned"),
+    (SessionUnknown::Owner.as_str(), "Owner: unknown"),
+    (SessionUnknown::Timeslot.as_str(), "Timeslot: none"),
+    (SessionUnknown::Ports.as_str(), "Ports: unknown"),
+    (SessionUnknown::Observation.as_str(), "Usage: never observed"),
+];
+
+const TIMES: [(&str, &str); 3] = [
+    (SessionTime::Created.as_str(), "Created"),
+    (SessionTime::Changed.as_str(), "Last changed"),
+    (SessionTime::Timeslot.as_str(), "Timeslot"),
+];
+
 pub(crate) async fn list(
     State(queries): State<Queries>,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
+    views: ViewsBar,
     PageQuery(query): PageQuery<SessionsQuery>,
 ) -> Result<Response, Problem> {
-    let filter = query.filter()?;
+    let asked = query.asked()?;
+    let filter: SessionFilter = asked.filter(visit.now)?;
     since.reached(&queries, &[ReadModel::Sessions]).await?;
-    let json = query.twin(&filter);
+    let json = address("/api/lablet-sessions", &asked);
     let request = Paging { limit: query.limit, cursor: query.cursor.clone() }.request()?;
     if query.format == Some(Format::Csv) {
         let (reads, filter) = (&queries, &filter);
         return csv("sessions", &COLUMNS, |request| async move { reads.sessions(filter, &request).await }).await;
     }
     let found = ListPage::from(queries.sessions(&filter, &request).await?);
+    let counts = queries.session_status_counts(&filter).await?;
     let start = query.at_the_start();
-    let next =
-        found.next_cursor.map(|cursor| address("/sessions", &SessionsQuery { cursor: Some(cursor), ..start.clone() }));
-    let statuses = SessionStatus::ALL.map(|status| (status.as_str(), status.as_str()));
-    let status_choices = [("", "Any"), ("up", "Running (instantiating to stopping)")].into_iter().chain(statuses);
-    let sort = query.sort.unwrap_or_default().as_str();
+    let at = |cursor: Option<String>| address("/sessions", &SessionsQuery { cursor, ..start.clone() });
+    let previous = match &query.cursor {
+        Some(_) => Some(at(queries.sessions_page_before(&filter, &request).await?.map(opaque))),
+        None => None,
+    };
     page(&SessionsPage {
+        views,
         shell: Shell::new(&visit, Section::Sessions)
             .twin(json.clone())
             .live("/api/stream?aggregate=lablet_session")
             .without(found.unreadable)
             .parked(found.items.iter().flat_map(|row| &row.parked)),
-        text: query.text.clone().unwrap_or_default(),
-        statuses: choices(query.status.as_deref(), status_choices),
-        drifts: choices(query.drift.map(DriftFilter::as_str), DRIFTS),
-        sorts: choices(Some(sort), SORTS),
+        fields: FilterFields::read(&queries, &query, &asked).await?,
+        chips: chips::chips(&counts, query.status.as_deref(), &filter.status),
+        heads: chips::heads(filter.sort),
+        total: chips::total(&counts.total(&filter.status)),
         is_filtered: query.is_filtered(),
-        first: address("/sessions", &start),
-        csv: address("/sessions", &SessionsQuery { format: Some(Format::Csv), ..start }),
-        next,
+        first: at(None),
+        csv: address("/sessions", &SessionsQuery { format: Some(Format::Csv), ..start.clone() }),
+        previous,
+        next: found.next_cursor.map(|cursor| at(Some(cursor))),
         json,
         sessions: found.items,
         query,
@@ -213,18 +339,51 @@ const COLUMNS: [Column<SessionRow>; 23] = [
 
 #[cfg(test)]
 mod tests {
+    use domain::lablet_session::SessionStatus;
+
     use super::*;
 
+    fn twin(query: &SessionsQuery) -> String {
+        address("/api/lablet-sessions", &query.asked().unwrap())
+    }
+
     #[test]
-    fn up_is_every_state_in_which_the_lab_is_up() {
+    fn a_group_is_every_state_that_it_stands_for() {
         let query = SessionsQuery { status: Some("up,pending".to_owned()), ..SessionsQuery::default() };
-        let filter = query.filter().unwrap();
+        let filter = query.asked().unwrap().filter(DateTime::UNIX_EPOCH).unwrap();
         assert_eq!(filter.status.len(), SessionStatus::UP.len() + 1);
         assert_eq!(
-            query.twin(&filter),
+            twin(&query),
             "/api/lablet-sessions?status=instantiating%2Cready%2Crunning%2Ccollecting%2Cgrading%2Cstopping%2Cpending"
         );
+        let failed = SessionsQuery { status: Some("failed".to_owned()), ..SessionsQuery::default() };
+        assert_eq!(twin(&failed), "/api/lablet-sessions?status=terminated%2Cexpired");
         let wrong = SessionsQuery { status: Some("flying".to_owned()), ..SessionsQuery::default() };
-        assert_eq!(wrong.filter().unwrap_err().field, "status");
+        assert_eq!(wrong.asked().unwrap().filter(DateTime::UNIX_EPOCH).unwrap_err().field, "status");
+    }
+
+    #[test]
+    fn a_time_that_was_typed_says_more_than_one_that_was_chosen() {
+        let query = SessionsQuery {
+            last: Some(Recent::Day),
+            from: Some("2026-03-01T10:00".to_owned()),
+            ..SessionsQuery::default()
+        };
+        assert_eq!(twin(&query), "/api/lablet-sessions?from=2026-03-01T10%3A00%3A00Z");
+        let query = SessionsQuery { from: None, ..query };
+        assert_eq!(twin(&query), "/api/lablet-sessions?last=day");
+    }
+
+    #[test]
+    fn another_order_begins_at_its_first_page() {
+        let query = SessionsQuery {
+            cursor: Some("abc".to_owned()),
+            sort: Some(SessionSort::Oldest),
+            text: Some("a".to_owned()),
+            ..SessionsQuery::default()
+        };
+        assert_eq!(query.with_sort(&SessionSort::Changed), "/sessions?sort=changed&text=a");
+        assert_eq!(query.with_sort(&SessionSort::Newest), "/sessions?text=a");
+        assert_eq!(query.with_status(Some("ready".to_owned())), "/sessions?sort=oldest&status=ready&text=a");
     }
 }

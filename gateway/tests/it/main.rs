@@ -14,6 +14,7 @@ mod events;
 mod everything;
 mod fairness;
 mod first_steps;
+mod lists;
 mod operations;
 mod page_forms;
 mod pages_advice;

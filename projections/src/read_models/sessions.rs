@@ -1,8 +1,11 @@
 //! Sessions as a board and in detail, with allocated beside observed ports.
 
+mod filter;
 mod fold;
 mod list;
 pub mod port_map;
+mod sort;
+mod status_counts;
 mod titles;
 mod worker_load;
 
@@ -20,8 +23,10 @@ use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
 use uuid::Uuid;
 
-pub use list::{DriftFilter, SessionFilter, SessionSort};
+pub use filter::{DriftFilter, SessionFilter, SessionTime, SessionUnknown};
 pub use port_map::{Allocation, HeldPort, PortHolder, WorkerPorts};
+pub use sort::SessionSort;
+pub use status_counts::{MOST_COUNTED, StatusCount, StatusCounts};
 pub use titles::{SessionTitle, SessionTitles};
 pub use worker_load::{Load, WorkerLoad};
 

@@ -13,6 +13,7 @@ use super::proposal::{SizeChange, size_changes, status};
 use crate::caller::{Caller, Viewing};
 use crate::pages::parts::{Badge, Tone, When};
 use crate::pages::query::{PageQuery, address};
+use crate::pages::saved_views::ViewsBar;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::visit::Visit;
 use crate::paging::{ListPage, Paging};
@@ -45,6 +46,7 @@ struct ListedProposal {
 #[template(path = "advice/proposals.html")]
 struct ProposalsPage {
     shell: Shell,
+    views: ViewsBar,
     query: ProposalsQuery,
     statuses: Vec<(&'static str, bool)>,
     proposals: Vec<ListedProposal>,
@@ -57,6 +59,7 @@ pub(crate) async fn list(
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
+    views: ViewsBar,
     PageQuery(query): PageQuery<ProposalsQuery>,
 ) -> Result<Response, Problem> {
     since.reached(&queries, &[ReadModel::Advice]).await?;
@@ -78,6 +81,7 @@ pub(crate) async fn list(
     };
     let first = ProposalsQuery { cursor: None, ..query.clone() };
     page(&ProposalsPage {
+        views,
         shell: Shell::new(&visit, Section::Advice)
             .twin(address("/api/proposals", &first))
             .live("/api/stream?aggregate=lablet_definition")

@@ -16,6 +16,7 @@ use crate::dead_letters::list::{Letter, LetterKind};
 use crate::pages::form::PageForm;
 use crate::pages::parts::{When, counted};
 use crate::pages::query::{PageQuery, address};
+use crate::pages::saved_views::ViewsBar;
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::table::{Column, Format, cell, csv_of, time};
 use crate::pages::visit::Visit;
@@ -55,6 +56,7 @@ enum Table {
 #[template(path = "operations/letter_groups.html")]
 struct GroupsPage {
     shell: Shell,
+    views: ViewsBar,
     is_filtered: bool,
     groups: Vec<LetterGroup>,
     more: bool,
@@ -66,6 +68,7 @@ pub(crate) async fn list(
     State(stores): State<DeadLetterStores>,
     _: Caller<Operating>,
     visit: Visit,
+    views: ViewsBar,
     PageQuery(query): PageQuery<GroupsQuery>,
 ) -> Result<Response, Problem> {
     if query.format == Some(Format::Csv) && query.table == Some(Table::Discarded) {
@@ -77,6 +80,7 @@ pub(crate) async fn list(
         return csv_of("dead-letter-groups", &GROUP_COLUMNS, &found.items);
     }
     page(&GroupsPage {
+        views,
         shell: Shell::new(&visit, Section::Operations).twin("/api/dead-letter-groups").live("/api/stream").refreshed(),
         is_filtered: query.kind.is_some() || query.source.is_some(),
         groups: found.items,
