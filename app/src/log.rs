@@ -6,6 +6,7 @@
 mod append;
 mod audit;
 mod cache;
+mod changes;
 mod cqrs;
 mod epoch;
 mod execute;
@@ -28,6 +29,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::audit::{AggregateSummary, fingerprint};
+pub use self::changes::ChangeFilter;
 pub use self::epoch::{EpochBeginning, RestoreState, begin_epoch};
 pub use self::execute::{ExecuteError, ExecutedCommand, Expected, Outcome};
 pub use self::history::HistoryPage;

@@ -1,5 +1,6 @@
 //! A client of the HTTP API: `lablet definition|session|worker|controller|observation|drift|event|topology|advice|proposal …`.
 
+mod activity;
 mod advice;
 mod apply;
 mod attention;
@@ -28,6 +29,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::Value;
 
+use self::activity::ActivityArguments;
 use self::advice::{AdviceCommand, ProposalCommand, TopologyCommand};
 use self::apply::ApplyArguments;
 use self::connection::{Connection, ConnectionArguments, Parameters, Rows};
@@ -69,6 +71,8 @@ pub(crate) enum ClientCommand {
     Observation(ApiCommand<ObservationCommand>),
     /// Sessions whose ports are not the allocated ones.
     Drift(ApiCommand<DriftCommand>),
+    /// Who changed what and when, the newest first.
+    Activity(ActivityArguments),
     /// Events.
     Event(ApiCommand<EventCommand>),
     /// Topologies: how large a lab that never ran must be.
@@ -206,6 +210,7 @@ impl Paging {
 pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
     let done = match command {
         ClientCommand::Attention(arguments) => return attention::run(&arguments).await,
+        ClientCommand::Activity(arguments) => activity::run(arguments).await,
         ClientCommand::Definition(command) => definition::run(&command.open()?, command.command).await,
         ClientCommand::Session(command) => session::run(&command.open()?, command.command).await,
         ClientCommand::Worker(command) => worker::run(&command.open()?, command.command).await,

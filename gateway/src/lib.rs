@@ -5,6 +5,7 @@
 //! lines, and its tests. What every request goes through is in `exchange`, who asks in [`authentication`], how
 //! errors look in [`problem`], how browsers sign in in [`sign_in`].
 
+mod activity;
 mod advice;
 mod advice_policies;
 mod answer;

@@ -5,6 +5,7 @@
 //! changes that come from forms ([`form`]). A page works without its script, which adds live updates: it listens to
 //! `/api/stream` and asks for the page again.
 
+pub(crate) mod activity;
 pub(crate) mod advice;
 pub(crate) mod charts;
 pub(crate) mod confirmation;
@@ -74,6 +75,7 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route_layer(Extension(LongestForm(new_definition::LONGEST_FORM)));
     Router::new()
         .route("/", get(overview::show))
+        .route("/activity", get(activity::list))
         .route("/advice", get(advice::score_page::show))
         .route("/advice/policy", get(advice::policy::show_default).post(advice::policy::set_default))
         .route("/advice/policy/review", get(advice::policy::review_default))

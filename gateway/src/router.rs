@@ -25,9 +25,9 @@ use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::Site;
 use crate::state::GatewayState;
 use crate::{
-    advice, advice_policies, assets, attention, controllers, dead_letters, description, events, exchange, health,
-    lablet_definitions, lablet_sessions, observation_requests, operations, overview, pages, proposals, public_path,
-    saved_views, search, sign_ins, stream, workers,
+    activity, advice, advice_policies, assets, attention, controllers, dead_letters, description, events, exchange,
+    health, lablet_definitions, lablet_sessions, observation_requests, operations, overview, pages, proposals,
+    public_path, saved_views, search, sign_ins, stream, workers,
 };
 
 /// The whole API, ready to be served.
@@ -245,6 +245,7 @@ fn operators() -> ApiRouter<GatewayState> {
     use dead_letters::{discard, discarded, groups, list, retry, show};
     ApiRouter::new()
         .api_route("/api/events", get_with(events::list::list, events::list::describe))
+        .api_route("/api/activity", get_with(activity::list, activity::describe))
         .api_route("/api/events/{id}/data", get_with(events::data::show, events::data::describe))
         .api_route("/api/events/{id}", get_with(events::show, events::describe))
         .api_route("/api/events/{id}/relations", get_with(events::relations::relations, events::relations::describe))

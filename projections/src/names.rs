@@ -1,6 +1,8 @@
 //! Names beside ids, for people: looked up when a row is read, by the key of the other read model's table, so that a name
 //! that changes is new everywhere at once. Null where that read model does not show the thing (yet).
 
+use std::collections::BTreeSet;
+
 use domain::{DefinitionId, WorkerId};
 use sqlx::{Postgres, QueryBuilder};
 
@@ -71,5 +73,32 @@ impl Projections {
             " AND NOT EXISTS (SELECT FROM {table} other WHERE lower(other.name) = lower(one.name) AND other.id <> one.id)"
         ));
         Ok(query.build_query_scalar().fetch_optional(&self.reads).await?)
+    }
+
+    /// The names of these definitions, in one statement; those that no read model shows are left out.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn names_of_definitions(&self, ids: BTreeSet<&str>) -> Result<Vec<NamedThing>, ReadError> {
+        self.names_of("SELECT id, name FROM read_definitions.definitions WHERE id = ANY(", ids).await
+    }
+
+    /// The names of these workers, in one statement; those that no read model shows are left out.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn names_of_workers(&self, ids: BTreeSet<&str>) -> Result<Vec<NamedThing>, ReadError> {
+        self.names_of("SELECT id, name FROM read_workers.workers WHERE id = ANY(", ids).await
+    }
+
+    async fn names_of(&self, statement: &'static str, ids: BTreeSet<&str>) -> Result<Vec<NamedThing>, ReadError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<String> = ids.into_iter().map(str::to_owned).collect();
+        let mut query = QueryBuilder::<Postgres>::new(statement);
+        query.push_bind(ids).push(")");
+        let rows: Vec<(String, String)> = query.build_query_as().fetch_all(&self.reads).await?;
+        Ok(rows.into_iter().map(|(id, name)| NamedThing { id, name }).collect())
     }
 }

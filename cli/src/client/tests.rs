@@ -42,6 +42,7 @@ const READS: &[(&str, &str, &[Column])] = &[
     ("observation requests", "/api/observation-requests", observation::REQUEST_COLUMNS),
     ("drift show", "/api/lablet-sessions/{id}", drift::COLUMNS),
     ("drift ports", "/api/port-drift", drift::PORT_COLUMNS),
+    ("activity", "/api/activity", super::activity::COLUMNS),
     ("event list", "/api/events", event::COLUMNS),
     ("event show", "/api/events/{id}", &[]),
     ("event data", "/api/events/{id}/data", &[]),

@@ -29,7 +29,7 @@ pub(crate) enum ViewCommand {
 pub(crate) struct NewView {
     /// What it is called.
     name: String,
-    /// Of which list: `sessions`, `definitions`, `drift`, `requests`, `proposals`, `dead_letters` or `search`.
+    /// Of which list: `sessions`, `definitions`, `drift`, `requests`, `proposals`, `dead_letters`, `activity` or `search`.
     #[arg(long, default_value = "sessions")]
     list: String,
     /// What it asks for, as the page's address has it after its `?`, e.g. `status=failed&last=day`.

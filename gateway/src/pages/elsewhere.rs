@@ -63,6 +63,7 @@ const READS: &[Read] = &[
     read("/api/proposals/{}", "proposal show").row_of("proposals", "proposal_id"),
     read("/api/workers", "worker list").listed("workers"),
     read("/api/workers/{}", "worker show").row_of("workers", "worker_id"),
+    read("/api/activity", "activity"),
     read("/api/events/{}", "event show").row_of("events", "event_id"),
     read("/api/operations", "operations").listed("freshness"),
     read("/api/dead-letters", "dead-letters list"),

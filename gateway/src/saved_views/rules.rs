@@ -34,19 +34,22 @@ pub(crate) enum ViewedList {
     Proposals,
     /// Groups of dead letters.
     DeadLetters,
+    /// Who changed what.
+    Activity,
     /// Searches.
     Search,
 }
 
 impl ViewedList {
     /// All of them.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Sessions,
         Self::Definitions,
         Self::Drift,
         Self::Requests,
         Self::Proposals,
         Self::DeadLetters,
+        Self::Activity,
         Self::Search,
     ];
 
@@ -59,6 +62,7 @@ impl ViewedList {
             Self::Requests => "requests",
             Self::Proposals => "proposals",
             Self::DeadLetters => "dead_letters",
+            Self::Activity => "activity",
             Self::Search => "search",
         }
     }
@@ -72,6 +76,7 @@ impl ViewedList {
             Self::Requests => "/requests",
             Self::Proposals => "/proposals",
             Self::DeadLetters => "/operations/dead-letters",
+            Self::Activity => "/activity",
             Self::Search => "/search",
         }
     }

@@ -170,3 +170,55 @@ async fn a_view_is_saved_and_removed_on_the_page_of_its_list() {
     submit(&world, ADMIN, action, &fields(&own, action)).await.expect(303);
     assert!(!page(&world, VIEWER, "/sessions").await.contains("today"));
 }
+
+#[tokio::test]
+async fn who_changed_what_is_told_in_words() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let etag = world.get("/api/lablet-definitions/d1").await.expect(200).header("etag").to_owned();
+    let smaller = json!({
+        "resource_requirements": {"cpu_cores": 4, "memory_gb": 6, "storage_gb": 20}, "reason": "it uses less", "evidence": [],
+    });
+    world.patch("/api/lablet-definitions/d1", &etag, &smaller).await.expect(200);
+    world.settle().await;
+    let all = world.get("/api/activity").await.expect(200);
+    let words: Vec<&str> =
+        all.body["items"].as_array().unwrap().iter().map(|row| row["words"].as_str().unwrap()).collect();
+    assert_eq!(words.len(), 3, "{words:?}");
+    assert!(words[0].ends_with("changed memory of Routing basics from 8 GB to 6 GB"), "{words:?}");
+    assert!(words[1].contains("registered CML one at https://cml-1.example.org"), "{words:?}");
+    assert!(words[2].ends_with("created Routing basics with 4 cores, 8 GB of memory, 20 GB of storage"), "{words:?}");
+    let revised = &all.body["items"][0];
+    assert_eq!((revised["reason"].as_str(), revised["aggregate_id"].as_str()), (Some("it uses less"), Some("d1")));
+    // Page by page, and by each filter.
+    let first = world.get("/api/activity?limit=2").await.expect(200).body;
+    let next = first["next_cursor"].as_str().unwrap();
+    let second = world.get(&format!("/api/activity?limit=2&cursor={next}")).await.expect(200).body;
+    assert_eq!((second["items"].as_array().unwrap().len(), &second["next_cursor"]), (1, &Value::Null));
+    let actor = revised["actor"].as_str().unwrap();
+    for (query, count) in [
+        (format!("actor={actor}&kind=definition"), 2),
+        ("actor=admin:nobody".to_owned(), 0),
+        ("kind=worker".to_owned(), 1),
+        ("id=d1".to_owned(), 2),
+        ("last=hour".to_owned(), 3),
+        ("before=2001-01-01T00:00:00Z".to_owned(), 0),
+    ] {
+        let found = world.get(&format!("/api/activity?{query}")).await.expect(200).body;
+        assert_eq!(found["items"].as_array().unwrap().len(), count, "{query}");
+    }
+    let shown = page(&world, VIEWER, "/activity?kind=definition").await;
+    assert!(
+        shown.contains("changed memory of <a href=\"/definitions/d1\">Routing basics</a> from 8 GB to 6 GB"),
+        "{shown}"
+    );
+    assert!(shown.contains("it uses less") && !shown.contains("CML one"));
+    let file = page_csv(&world, "/activity?format=csv").await;
+    assert!(file.contains("from 8 GB to 6 GB,it uses less,lablet_definition.revised.v1"), "{file}");
+}
+
+async fn page_csv(world: &World, path: &str) -> String {
+    let answer = world.get(path).await.expect(200);
+    assert!(answer.header("content-type").starts_with("text/csv"));
+    answer.body.as_str().unwrap().to_owned()
+}

@@ -108,6 +108,7 @@ async fn look_at_every_page(lablet: &Lablet, browser: &Browser, session: &str) {
         ("operations", "/operations".to_owned(), "Operations"),
         ("dead-letters", "/operations/dead-letters".to_owned(), "Dead letters"),
         ("requests", "/requests".to_owned(), "Observation requests"),
+        ("activity", "/activity".to_owned(), "All changes"),
         ("sign-ins", "/operations/sign-ins".to_owned(), "Sign-ins"),
         ("search", "/search?text=demo".to_owned(), "Definitions"),
     ];
