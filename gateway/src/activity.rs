@@ -141,7 +141,7 @@ pub(crate) struct Change {
 impl Change {
     fn new(event: &EventRow, name: Option<String>) -> Self {
         // An event of a later version is shown by its type.
-        let words = ChangeWords::of(event);
+        let words = ChangeWords::from_event(event);
         let ChangeWords { before, after, reason } = words.unwrap_or_else(|| ChangeWords {
             before: format!("{} of", event.short_type()),
             after: String::new(),

@@ -33,6 +33,7 @@ mod lablet_definitions;
 mod lablet_sessions;
 mod live_samples;
 mod networks;
+mod observation_failures;
 mod observation_requests;
 mod operations;
 mod overview;

@@ -26,8 +26,8 @@ use crate::sign_in::Site;
 use crate::state::GatewayState;
 use crate::{
     activity, advice, advice_policies, assets, attention, controllers, dead_letters, description, events, exchange,
-    health, lablet_definitions, lablet_sessions, observation_requests, operations, overview, pages, proposals,
-    public_path, saved_views, search, sign_ins, stream, workers,
+    health, lablet_definitions, lablet_sessions, observation_failures, observation_requests, operations, overview,
+    pages, proposals, public_path, saved_views, search, sign_ins, stream, workers,
 };
 
 /// The whole API, ready to be served.
@@ -140,6 +140,7 @@ fn sessions() -> ApiRouter<GatewayState> {
         )
         .api_route("/api/port-drift", get_with(crate::port_drift::list, crate::port_drift::describe))
         .api_route("/api/lablet-sessions/{id}/samples", get_with(samples::samples, samples::describe))
+        .api_route("/api/observation-failures", get_with(observation_failures::list, observation_failures::describe))
         .api_route("/api/observation-requests", get_with(observation_requests::list, observation_requests::describe))
 }
 

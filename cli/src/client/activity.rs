@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::connection::Parameters;
 use super::output::{Column, column, wide_column};
-use super::session::Recent;
+use super::recent::Recent;
 use super::{Client, ClientArguments, Limit};
 
 /// Which changes.

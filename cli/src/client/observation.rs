@@ -5,7 +5,8 @@ use serde::Serialize;
 
 use super::connection::Parameters;
 use super::output::{Column, column, wide_column};
-use super::{Client, Paging};
+use super::recent::Recent;
+use super::{Client, Paging, Since};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ObservationCommand {
@@ -22,8 +23,35 @@ pub(crate) enum ObservationCommand {
         /// The event, as `list` shows it.
         event_id: String,
     },
+    /// Why observations failed, by what the reasons have in common, the most frequent first.
+    Failures {
+        #[command(flatten)]
+        filters: FailureFilters,
+        #[command(flatten)]
+        since: Since,
+    },
     /// Requests for an observation and their outcomes, newest first.
     Requests(RequestList),
+}
+
+/// Which failures.
+#[derive(Debug, Args, Serialize)]
+pub(crate) struct FailureFilters {
+    /// Of sessions of this definition.
+    #[arg(long = "definition")]
+    definition_id: Option<String>,
+    /// Of sessions on this worker.
+    #[arg(long = "worker")]
+    worker_id: Option<String>,
+    /// Requested so far back.
+    #[arg(long, value_enum, conflicts_with = "from")]
+    last: Option<Recent>,
+    /// Requested then or later, e.g. 2026-03-01T10:00:00Z.
+    #[arg(long)]
+    from: Option<String>,
+    /// Requested before.
+    #[arg(long)]
+    before: Option<String>,
 }
 
 /// Which requests.
@@ -80,6 +108,10 @@ pub(super) async fn run(client: &Client, command: ObservationCommand) -> anyhow:
         ObservationCommand::Show { event_id } => {
             client.show(&format!("/api/events/{event_id}"), &Parameters::default()).await
         }
+        ObservationCommand::Failures { filters, since } => {
+            let asked = Parameters::new(&filters)?.and(&since)?;
+            client.items(FAILURE_COLUMNS, "/api/observation-failures", &asked).await
+        }
         ObservationCommand::Requests(RequestList { filters, paging }) => {
             client.list(REQUEST_COLUMNS, "/api/observation-requests", &paging.with(&filters)?, &paging.limit).await
         }
@@ -105,6 +137,17 @@ pub(super) const COLUMNS: &[Column] = &[
     wide_column("LAB", "/cml_lab_id"),
     wide_column("CML VERSION", "/cml_version"),
     wide_column("REPORTED BY", "/reported_by"),
+];
+pub(super) const FAILURE_COLUMNS: &[Column] = &[
+    column("REQUESTS", "/requests"),
+    column("SESSIONS", "/sessions"),
+    column("WORKERS", "/workers"),
+    column("REASON OF THE NEWEST", "/newest/reason"),
+    column("FIRST AT", "/first_at"),
+    column("LAST AT", "/last_at"),
+    column("NEWEST SESSION", "/newest/session_id"),
+    wide_column("CAUSE", "/cause"),
+    wide_column("NEWEST OUTCOME EVENT ID", "/newest/outcome_event_id"),
 ];
 pub(super) const REQUEST_COLUMNS: &[Column] = &[
     column("REQUEST", "/request_id"),

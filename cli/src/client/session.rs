@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::connection::Parameters;
 use super::output::{Column, column, wide_column};
+use super::recent::Recent;
 use super::watch::{Noun, WatchArguments};
 use super::{Client, Limit, Paging, Since, observation};
 use crate::exit::{ExitStatus, Failure};
@@ -193,20 +194,6 @@ enum SessionMoment {
     Changed,
     /// Its timeslot, which overlaps the range.
     Timeslot,
-}
-
-/// How far back.
-#[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Recent {
-    /// An hour.
-    Hour,
-    /// 24 hours.
-    Day,
-    /// 7 days.
-    Week,
-    /// 30 days.
-    Month,
 }
 
 /// How the ports of sessions stand.

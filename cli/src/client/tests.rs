@@ -39,6 +39,7 @@ const READS: &[(&str, &str, &[Column])] = &[
     ("worker port-map", "/api/workers/{id}/port-map", &[]),
     ("worker pressure", "/api/workers/{id}/pressure", worker::PRESSURE_COLUMNS),
     ("controller list", "/api/controllers", super::controller::COLUMNS),
+    ("observation failures", "/api/observation-failures", observation::FAILURE_COLUMNS),
     ("observation requests", "/api/observation-requests", observation::REQUEST_COLUMNS),
     ("drift show", "/api/lablet-sessions/{id}", drift::COLUMNS),
     ("drift ports", "/api/port-drift", drift::PORT_COLUMNS),

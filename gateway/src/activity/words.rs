@@ -50,7 +50,7 @@ impl ChangeWords {
     }
 
     /// The words of an event; `None`: this build does not understand it, or it is no change.
-    pub(crate) fn of(event: &EventRow) -> Option<Self> {
+    pub(crate) fn from_event(event: &EventRow) -> Option<Self> {
         let text = event.data.text();
         match AggregateKind::from_type(&event.aggregate_type)? {
             AggregateKind::Session => of_session(&stored::read::<LabletSessionEvent>(text).ok()?),

@@ -54,6 +54,7 @@ const READS: &[Read] = &[
     read("/api/advice-policy", "advice policy show"),
     read("/api/sizing-gaps", "definition sizing-gaps").listed("sizing_gaps"),
     read("/api/observation-requests", "observation requests").listed("observation_requests"),
+    read("/api/observation-failures", "observation failures"),
     read("/api/controllers", "controller list"),
     read("/api/port-drift", "drift ports").listed("drifted_ports"),
     read("/api/dead-letter-groups", "dead-letters groups"),

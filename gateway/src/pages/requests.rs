@@ -1,15 +1,14 @@
 //! `GET /requests`: requests for observations with filters, page by page; those that failed are grouped by their reason.
 
-use std::collections::BTreeMap;
-
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
-use domain::{DefinitionId, SessionId, WorkerId};
+use domain::time::BoundedTime;
+use domain::{DefinitionId, Invalid, SessionId, WorkerId};
+use projections::ReadModel;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
 use projections::read_models::sessions::SessionTitles;
-use projections::{PageRequest, ReadModel};
 use serde::{Deserialize, Serialize};
 
 use super::parts::{Badge, NamedLink, SessionLink, When, counted};
@@ -20,14 +19,13 @@ use super::shell::{Section, Shell, page};
 use super::table::Format;
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
-use crate::dead_letters::cause::cause;
+use crate::observation_failures::{FailureGroup, FailureGroups, failures};
 use crate::paging::{ListPage, Paging};
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::queries::Queries;
+use crate::recent::{Recent, typed};
 
-/// Failed requests whose reasons are grouped, the newest.
-const GROUPED: u32 = 200;
 /// Reasons that are shown.
 const MOST_REASONS: usize = 8;
 
@@ -44,9 +42,11 @@ pub(crate) struct RequestsQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     worker_id: Option<WorkerId>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    from: Option<DateTime<Utc>>,
+    last: Option<Recent>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    before: Option<DateTime<Utc>>,
+    from: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    before: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     limit: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -56,32 +56,34 @@ pub(crate) struct RequestsQuery {
 }
 
 impl RequestsQuery {
-    fn filter(&self) -> RequestFilter {
-        RequestFilter {
+    fn filter(&self, now: DateTime<Utc>) -> Result<RequestFilter, Invalid> {
+        let from = typed("from", self.from.as_deref())?;
+        Ok(RequestFilter {
             session_id: self.session_id.clone(),
             outcome: self.status,
             definition_id: self.definition_id.clone(),
             worker_id: self.worker_id.clone(),
-            requested_from: self.from,
-            requested_before: self.before,
-        }
+            // The fields stand beside each other: what was typed says more than what was chosen.
+            requested_from: Recent::begin(self.last.filter(|_| from.is_none()), from, now)?,
+            requested_before: typed("before", self.before.as_deref())?.map(BoundedTime::at),
+        })
+    }
+
+    /// The same question to the API, which takes times with their offset.
+    fn twin(&self, filter: &RequestFilter) -> String {
+        let time = |at: Option<DateTime<Utc>>| at.as_ref().map(time);
+        let (from, before) = (time(filter.requested_from), time(filter.requested_before));
+        address("/api/observation-requests", &Self { last: None, from, before, format: None, ..self.clone() })
     }
 
     fn is_filtered(&self) -> bool {
-        self.filter() != RequestFilter::default()
+        let filters = Self { limit: None, cursor: None, format: None, ..self.clone() };
+        !address("", &filters).is_empty()
     }
 
     fn is_chosen(&self, status: &RequestOutcome) -> bool {
         self.status == Some(*status)
     }
-}
-
-/// Why requests failed, and how often.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct FailureGroup {
-    reason: String,
-    count: u64,
-    newest: ObservationRequestRow,
 }
 
 #[derive(Template)]
@@ -92,6 +94,9 @@ struct RequestsPage {
     query: RequestsQuery,
     is_filtered: bool,
     groups: Vec<FailureGroup>,
+    /// Whether there are older failures than those that were looked through.
+    more_failed: bool,
+    lasts: Vec<(&'static str, &'static str, bool)>,
     requests: Vec<ObservationRequestRow>,
     titles: SessionTitles,
     first: String,
@@ -108,55 +113,43 @@ pub(crate) async fn list(
     views: ViewsBar,
     PageQuery(query): PageQuery<RequestsQuery>,
 ) -> Result<Response, Problem> {
-    let filter = query.filter();
+    let filter = query.filter(visit.now)?;
     since.reached(&queries, &[ReadModel::ObservationRequests]).await?;
     if query.format == Some(Format::Csv) {
         return csv_of_requests(&queries, "requests", &filter).await;
     }
     let request = Paging { limit: query.limit, cursor: query.cursor.clone() }.request()?;
     let found = ListPage::from(queries.observation_requests(&filter, &request).await?);
-    let groups = match query.status {
-        None | Some(RequestOutcome::Failed) if query.cursor.is_none() => {
-            let failed = RequestFilter { outcome: Some(RequestOutcome::Failed), ..filter };
-            by_reason(queries.observation_requests(&failed, &PageRequest::first(GROUPED)).await?.items)
-        }
-        _ => Vec::new(),
+    let mut reasons = match query.status {
+        None | Some(RequestOutcome::Failed) if query.cursor.is_none() => failures(&queries, filter.clone()).await?,
+        _ => FailureGroups { items: Vec::new(), more: false },
     };
-    let named = found.items.iter().chain(groups.iter().map(|group| &group.newest));
+    reasons.items.truncate(MOST_REASONS);
+    let named = found.items.iter().chain(reasons.items.iter().map(|group| &group.newest));
     let titles = queries.session_titles(named.map(|request| request.session_id.clone()).collect()).await?;
     let start = RequestsQuery { cursor: None, format: None, ..query.clone() };
     let at = |cursor| address("/requests", &RequestsQuery { cursor: Some(cursor), ..start.clone() });
     page(&RequestsPage {
         views,
         shell: Shell::new(&visit, Section::Sessions)
-            .twin(address("/api/observation-requests", &start))
+            .twin(query.twin(&filter))
             .live("/api/stream?aggregate=lablet_session")
             .without(found.unreadable),
         is_filtered: query.is_filtered(),
-        groups,
+        groups: reasons.items,
+        more_failed: reasons.more,
+        lasts: Recent::ALL.map(|last| (last.as_str(), last.words(), query.last == Some(last))).to_vec(),
         titles,
         first: address("/requests", &start),
         next: found.next_cursor.map(at),
         csv: address("/requests", &RequestsQuery { format: Some(Format::Csv), ..start.clone() }),
-        json: address("/api/observation-requests", &start),
+        json: query.twin(&filter),
         requests: found.items,
         query,
     })
 }
 
-/// Failed requests, newest first, by what their reasons have in common; the most frequent first.
-fn by_reason(failed: Vec<ObservationRequestRow>) -> Vec<FailureGroup> {
-    let mut groups: BTreeMap<String, FailureGroup> = BTreeMap::new();
-    for request in failed {
-        let reason = request.reason.clone().unwrap_or_else(|| "no reason is known".to_owned());
-        groups.entry(cause(&reason)).and_modify(|group| group.count += 1).or_insert(FailureGroup {
-            reason,
-            count: 1,
-            newest: request,
-        });
-    }
-    let mut groups: Vec<FailureGroup> = groups.into_values().collect();
-    groups.sort_by(|one, other| other.count.cmp(&one.count).then(other.newest.position.cmp(&one.newest.position)));
-    groups.truncate(MOST_REASONS);
-    groups
+/// Why the newest of a group failed.
+fn reason(group: &FailureGroup) -> &str {
+    group.newest.reason.as_deref().unwrap_or("no reason is known")
 }

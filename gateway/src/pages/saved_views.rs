@@ -66,7 +66,7 @@ where
             Principal::Service { name } => (name, Role::Viewer, false),
         };
         let query = canonical(parts.uri.query().unwrap_or_default());
-        let views = SavedViews::from_ref(state).of(&name, Some(list)).await?;
+        let views = SavedViews::from_ref(state).shown_to(&name, Some(list)).await?;
         let shown = |view: SavedView| ShownView {
             is_current: view.query == query,
             is_removable: is_person && view.may_be_removed_by(&name, role),

@@ -269,6 +269,12 @@ pub(crate) async fn list(
     views: ViewsBar,
     PageQuery(query): PageQuery<SessionsQuery>,
 ) -> Result<Response, Problem> {
+    // What a form sends of itself is no choice, and stands in no address.
+    let query = SessionsQuery {
+        time: query.time.filter(|time| *time != SessionTime::default()),
+        sort: query.sort.filter(|sort| *sort != SessionSort::default()),
+        ..query
+    };
     let asked = query.asked()?;
     let filter: SessionFilter = asked.filter(visit.now)?;
     since.reached(&queries, &[ReadModel::Sessions]).await?;

@@ -32,7 +32,7 @@ pub(crate) async fn list(
     person: Person,
     Query(query): Query<ViewsQuery>,
 ) -> Result<Json<ShownViews>, Problem> {
-    Ok(Json(ShownViews { items: views.of(&person.name, query.list).await? }))
+    Ok(Json(ShownViews { items: views.shown_to(&person.name, query.list).await? }))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -57,7 +57,7 @@ impl SavedViews {
     ///
     /// # Errors
     /// The database does not answer.
-    pub(crate) async fn of(&self, person: &str, list: Option<ViewedList>) -> Result<Vec<SavedView>, Problem> {
+    pub(crate) async fn shown_to(&self, person: &str, list: Option<ViewedList>) -> Result<Vec<SavedView>, Problem> {
         let rows = sqlx::query!(
             r#"SELECT id, list, name, query, owner, shared, created_at AS "created_at: StoredTime" FROM saved_views
                 WHERE (owner = $1 OR shared) AND ($2::text IS NULL OR list = $2)
@@ -125,7 +125,7 @@ impl SavedViews {
     /// # Errors
     /// 404 where this person sees no such view, 403 where they may not remove it; the database does not answer.
     pub(crate) async fn remove(&self, id: Uuid, person: &str, role: Role) -> Result<SavedView, Problem> {
-        let views = self.of(person, None).await?;
+        let views = self.shown_to(person, None).await?;
         let view = views.into_iter().find(|view| view.id == id && view.is_shown_to(person));
         let view = view.ok_or_else(|| Problem::not_found("saved view", &id.to_string()))?;
         if !view.may_be_removed_by(person, role) {

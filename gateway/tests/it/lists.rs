@@ -197,7 +197,7 @@ async fn who_changed_what_is_told_in_words() {
     assert_eq!((second["items"].as_array().unwrap().len(), &second["next_cursor"]), (1, &Value::Null));
     let actor = revised["actor"].as_str().unwrap();
     for (query, count) in [
-        (format!("actor={actor}&kind=definition"), 2),
+        (format!("actor={actor}&kind=definition"), 1),
         ("actor=admin:nobody".to_owned(), 0),
         ("kind=worker".to_owned(), 1),
         ("id=d1".to_owned(), 2),

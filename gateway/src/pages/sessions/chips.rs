@@ -80,7 +80,7 @@ pub(super) fn chips(counts: &StatusCounts, asked: Option<&str>, chosen: &[Sessio
     }
     let is_group = GROUPS.iter().any(|group| asked == Some(group.name));
     for state in SessionStatus::ALL {
-        let (found, is_chosen) = (counts.of(state), !is_group && chosen.contains(&state));
+        let (found, is_chosen) = (counts.in_state(state), !is_group && chosen.contains(&state));
         if found.0 > 0 || is_chosen {
             chips.push(Chip {
                 words: state.as_str().to_owned(),

@@ -39,7 +39,7 @@ impl StatusCounts {
     }
 
     /// How many are in a state, and whether there are more.
-    pub fn of(&self, status: SessionStatus) -> (u64, bool) {
+    pub fn in_state(&self, status: SessionStatus) -> (u64, bool) {
         self.total(&[status])
     }
 }
@@ -99,7 +99,7 @@ mod tests {
         assert_eq!(of(4_000, 6_000).total(&[]), (10_000, false));
         assert_eq!(of(4_001, 6_000).total(&[]), (10_000, true));
         assert_eq!(of(4_001, 6_000).total(&[SessionStatus::Ready]), (4_001, false));
-        assert_eq!(of(4_001, 6_000).of(SessionStatus::Expired), (0, false));
+        assert_eq!(of(4_001, 6_000).in_state(SessionStatus::Expired), (0, false));
         let full = StatusCounts { items: vec![count(SessionStatus::Archived, 10_000, true)] };
         assert_eq!(full.total(&[]), (10_000, true));
     }
