@@ -11,7 +11,7 @@
 //!
 //! A [`requirement`] is what a definition can state of it, within a [`Policy`](domain::advice_policy::Policy); a [`recommendation`] is the answer with its
 //! reasons. A [`back_test`] tries a size on the past, an [`advice_score`] says whether advice held, a [`sizing`] whether a
-//! size fits, and a [`mixture`] in what the evidence differs. The [`rules`] of other recommenders stand beside it.
+//! size fits, a [`scope`] which sessions are looked at, and a [`mixture`] in what the evidence differs. The [`rules`] of other recommenders stand beside it.
 
 pub mod advice_score;
 pub mod back_test;
@@ -39,6 +39,7 @@ pub mod recommendation;
 pub mod requirement;
 pub mod rules;
 pub mod savings;
+pub mod scope;
 pub mod scores;
 pub mod sizing;
 mod student;

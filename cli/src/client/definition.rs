@@ -1,5 +1,6 @@
 //! `lablet definition`.
 
+use ::advice::scope::SessionScope;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -49,13 +50,12 @@ pub(crate) enum DefinitionCommand {
         #[command(flatten)]
         paging: Paging,
     },
-    /// What was observed of the newest sessions of a definition, and the aggregate over them.
+    /// What was observed of the sessions of a definition, and the aggregate over those that count.
     Observations {
         /// The definition.
         id: String,
-        /// How many sessions to look at.
-        #[arg(long, default_value_t = 20)]
-        limit: u32,
+        #[command(flatten)]
+        counted: CountedSessions,
         #[command(flatten)]
         since: Since,
     },
@@ -73,6 +73,10 @@ pub(crate) enum DefinitionCommand {
         /// Most definitions, 1 to 200.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
         limit: u32,
+        /// Which sessions of each count: `current` (of its revision and topology), `all`, or `newest-20` and the like, which is
+        /// the default.
+        #[arg(long)]
+        scope: Option<SessionScope>,
         #[command(flatten)]
         since: Since,
     },
@@ -84,6 +88,17 @@ pub(crate) enum DefinitionCommand {
     Explain(AdviceArguments),
     /// What a size would have meant for the sessions of the past.
     BackTest(BackTestArguments),
+}
+
+/// Which sessions of a definition count, and how many are listed.
+#[derive(Debug, Args, Serialize)]
+pub(crate) struct CountedSessions {
+    /// How many of the newest sessions to list, 1 to 200; unless a scope is named, they are those that count.
+    #[arg(long, default_value_t = 20)]
+    limit: u32,
+    /// Which sessions count: `current` (of the definition's revision and topology), `all`, or `newest-20` and the like.
+    #[arg(long)]
+    scope: Option<SessionScope>,
 }
 
 /// Which definitions, in which order.
@@ -227,13 +242,13 @@ pub(super) async fn run(client: &Client, command: DefinitionCommand) -> anyhow::
             let path = format!("/api/lablet-definitions/{id}/revisions");
             client.list(REVISION_COLUMNS, &path, &Parameters::new(&paging.since)?, &paging.limit).await
         }
-        DefinitionCommand::Observations { id, limit, since } => observations(client, &id, limit, &since).await,
+        DefinitionCommand::Observations { id, counted, since } => observations(client, &id, &counted, &since).await,
         DefinitionCommand::Evidence { id, filters, paging } => {
             let path = format!("/api/lablet-definitions/{id}/evidence");
             client.list(EVIDENCE_COLUMNS, &path, &paging.with(&filters)?, &paging.limit).await
         }
-        DefinitionCommand::Deviations { limit, since } => {
-            let asked = Parameters::new(&since)?.and(&[("limit", limit)])?;
+        DefinitionCommand::Deviations { limit, scope, since } => {
+            let asked = Parameters::new(&since)?.and(&[("limit", limit)])?.and(&[("scope", scope)])?;
             client.items(DEVIATION_COLUMNS, "/api/definition-deviations", &asked).await
         }
         DefinitionCommand::SizingGaps(SizingGapArguments { filters, since }) => {
@@ -245,14 +260,16 @@ pub(super) async fn run(client: &Client, command: DefinitionCommand) -> anyhow::
     }
 }
 
-async fn observations(client: &Client, id: &str, limit: u32, since: &Since) -> anyhow::Result<()> {
+async fn observations(client: &Client, id: &str, counted: &CountedSessions, since: &Since) -> anyhow::Result<()> {
     let path = format!("/api/lablet-definitions/{id}/resource-observations");
-    let answer = client.connection.get_with(&path, &Parameters::new(since)?.and(&[("limit", limit)])?).await?;
+    let answer = client.connection.get_with(&path, &Parameters::new(since)?.and(counted)?).await?;
     let output = client.output;
     if output.is_document() {
         return output.one(&answer);
     }
     if output.is_for_people() {
+        let scope = &answer["scope"];
+        output.rows(SCOPE_COLUMNS, std::slice::from_ref(scope))?;
         output.rows(AGGREGATE_COLUMNS, &aggregate_rows(&answer))?;
     }
     output.rows(SESSION_OBSERVATION_COLUMNS, answer["sessions"].as_array().map_or(&[], Vec::as_slice))
@@ -260,13 +277,16 @@ async fn observations(client: &Client, id: &str, limit: u32, since: &Since) -> a
 
 /// The aggregate of a definition as rows: one a quantity.
 fn aggregate_rows(answer: &Value) -> Vec<Value> {
-    ["cpu_cores", "memory_mb", "storage_mb", "node_count"]
-        .iter()
-        .map(|quantity| {
-            let aggregate = &answer["aggregate"][quantity];
-            json!({ "quantity": quantity, "max": aggregate["max"], "avg": aggregate["avg"], "latest": aggregate["latest"] })
-        })
-        .collect()
+    let row = |quantity: String, aggregate: &Value| {
+        json!({ "quantity": quantity, "max": aggregate["max"], "p95": aggregate["p95"], "avg": aggregate["avg"],
+                "latest": aggregate["latest"] })
+    };
+    let aggregate = &answer["aggregate"];
+    let given = ["cpu_cores", "memory_mb", "storage_mb", "node_count"];
+    let given = given.iter().map(|quantity| row((*quantity).to_owned(), &aggregate[quantity]));
+    let used = ["cpu_cores", "memory_mb", "storage_mb"];
+    let used = used.iter().map(|quantity| row(format!("used_{quantity}"), &aggregate["used"][quantity]));
+    given.chain(used).collect()
 }
 
 const NOUN: Noun = Noun { path: "/api/lablet-definitions", aggregate: "lablet_definition", columns: COLUMNS };
@@ -298,8 +318,19 @@ pub(super) const REVISION_COLUMNS: &[Column] = &[
     wide_column("EVENT ID", "/event_id"),
     wide_column("EVIDENCE", "/evidence"),
 ];
-const AGGREGATE_COLUMNS: &[Column] =
-    &[column("QUANTITY", "/quantity"), column("MAX", "/max"), column("AVERAGE", "/avg"), column("LATEST", "/latest")];
+const SCOPE_COLUMNS: &[Column] = &[
+    column("SCOPE", "/scope"),
+    column("SESSIONS", "/sessions"),
+    column("OF", "/of_sessions"),
+    column("THAT IS", "/description"),
+];
+const AGGREGATE_COLUMNS: &[Column] = &[
+    column("QUANTITY", "/quantity"),
+    column("MAX", "/max"),
+    column("P95", "/p95"),
+    column("AVERAGE", "/avg"),
+    column("LATEST", "/latest"),
+];
 const SESSION_OBSERVATION_COLUMNS: &[Column] = &[
     column("SESSION", "/session_id"),
     column("OBSERVED AT", "/observed_at"),
@@ -363,10 +394,9 @@ mod tests {
 
     #[test]
     fn the_aggregate_becomes_a_row_a_quantity() {
-        let answer =
-            json!({"aggregate": {"cpu_cores": {"max": 2.0, "avg": 1.5, "latest": 2.0}, "memory_mb": {"max": null}}});
+        let answer = json!({"aggregate": {"cpu_cores": {"max": 2.0, "p95": 2.0, "avg": 1.5, "latest": 2.0}, "memory_mb": {"max": null}}});
         let rows = aggregate_rows(&answer);
-        assert_eq!(rows[0], json!({"quantity": "cpu_cores", "max": 2.0, "avg": 1.5, "latest": 2.0}));
+        assert_eq!(rows[0], json!({"quantity": "cpu_cores", "max": 2.0, "p95": 2.0, "avg": 1.5, "latest": 2.0}));
         assert_eq!(rows[1]["max"], Value::Null);
     }
 }

@@ -1,9 +1,11 @@
 //! `GET /api/definition-deviations`: which definitions are off by most.
 
+use advice::scope::SessionScope;
 use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
 use projections::read_models::observations::DefinitionDeviation;
+use projections::read_models::observations::deviations::COUNTED;
 use projections::{Listed, ReadModel, UnreadableRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,9 @@ pub(crate) struct DeviationQuery {
     /// Most definitions, 1 to 200; 50 unless stated.
     #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     limit: Option<u32>,
+    /// Which observed sessions of each definition count; `newest-20` unless stated.
+    #[serde(default)]
+    scope: Option<SessionScope>,
 }
 
 /// Definitions that are off.
@@ -42,7 +47,7 @@ pub(crate) async fn deviations(
 ) -> Result<Json<Deviations>, Problem> {
     let limit = paging::limit(query.limit)?;
     since.reached(&queries, &[ReadModel::Observations, ReadModel::Definitions]).await?;
-    let Listed { items, unreadable } = queries.definitions_off(limit).await?;
+    let Listed { items, unreadable } = queries.definitions_off(query.scope.unwrap_or(COUNTED), limit).await?;
     Ok(Json(Deviations { items, unreadable }))
 }
 
@@ -52,7 +57,7 @@ pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<
         .tag("definitions")
         .summary("Definitions that are off by most")
         .description(
-            "Of each definition the 20 most recently observed sessions count, and of them the greatest, rounded up to \
-             what a definition can say. What is unknown is left out and counted.",
+            "Of each definition the 20 most recently observed sessions count, or those that `scope` names, and of them the \
+             greatest, rounded up to what a definition can say. What is unknown is left out and counted.",
         )
 }

@@ -1,5 +1,6 @@
-//! `GET /api/lablet-definitions/{id}/resource-observations`: what the newest observed sessions say together.
+//! `GET /api/lablet-definitions/{id}/resource-observations`: what the observed sessions of a definition say together.
 
+use advice::scope::SessionScope;
 use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
@@ -16,19 +17,23 @@ use crate::problem::Problem;
 use crate::queries::Queries;
 use crate::query::Query;
 
-/// Sessions that count unless the caller says otherwise.
+/// Sessions that are listed unless the caller says otherwise.
 const DEFAULT_SESSIONS: u32 = 20;
 
-/// Most sessions that count.
+/// Most sessions that are listed.
 const MOST_SESSIONS: u32 = 200;
 
-/// How many sessions.
+/// Which sessions count, and how many are listed.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ObservationsQuery {
-    /// The newest observed sessions that count, 1 to 200; 20 unless stated.
+    /// The newest observed sessions that are listed, 1 to 200; 20 unless stated. Where no scope is named, they are those that
+    /// count.
     #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     limit: Option<u32>,
+    /// Which observed sessions count, however many are listed.
+    #[serde(default)]
+    scope: Option<SessionScope>,
 }
 
 pub(crate) async fn observations(
@@ -44,7 +49,8 @@ pub(crate) async fn observations(
         return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
     }
     since.reached(&queries, &[ReadModel::Observations, ReadModel::Definitions, ReadModel::Demands]).await?;
-    let observed = queries.definition_observations(&id, limit).await?;
+    let scope = query.scope.unwrap_or(SessionScope::Newest(limit));
+    let observed = queries.definition_observations(&id, scope, limit).await?;
     // What was observed is of a definition that there is.
     if observed.sessions.is_empty() {
         super::show::row(&queries, &id).await?;
@@ -57,5 +63,8 @@ pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<
         .id("show_lablet_definition_observations")
         .tag("definitions")
         .summary("What was observed of a definition's sessions, one by one and together")
-        .description("What is unknown is left out of max and avg, and counted.")
+        .description(
+            "Unless `scope` names others, the newest `limit` observed sessions count. What is unknown is left out of max, p95 and \
+             avg, and counted. `wider` says where all sessions of the definition say more than those that count.",
+        )
 }

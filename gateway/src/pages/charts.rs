@@ -1,11 +1,10 @@
-//! Charts, drawn here as SVG: what was observed one after the other, against what is configured.
+//! Charts, drawn here as SVG: what was observed one after the other, against what was configured then.
 //!
 //! A chart shows nothing that a table beside it does not say too. What is unknown is a gap with an outline, so that
 //! nobody takes it for zero, and a known zero is a line at the bottom.
 
 use askama::Template;
 use askama::filters::HtmlSafe;
-use chrono::{DateTime, Utc};
 
 use super::parts;
 
@@ -24,12 +23,16 @@ const MOST_TOLD: usize = 50;
 const WIDEST: f64 = 26.0;
 
 /// What was observed once.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Point {
-    /// Of what, e.g. a session's id.
+    /// Of what, e.g. a session by its start.
     pub(crate) name: String,
-    /// When.
-    pub(crate) at: DateTime<Utc>,
+    /// When, in words.
+    pub(crate) when: String,
+    /// The page about it; `None`: there is none.
+    pub(crate) link: Option<String>,
+    /// What was configured then; `None` is unknown.
+    pub(crate) configured: Option<f64>,
     /// How much; `None` is unknown.
     pub(crate) value: Option<f64>,
     /// How much of that was in use; `None` is unknown.
@@ -43,6 +46,13 @@ pub(crate) struct InUse {
     pub(crate) measured: Measured,
 }
 
+impl Point {
+    /// Whether it is more than was configured.
+    fn is_above(&self) -> bool {
+        self.value.zip(self.configured).is_some_and(|(value, configured)| value > configured)
+    }
+}
+
 /// How an amount in use was measured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Measured {
@@ -52,6 +62,8 @@ pub(crate) enum Measured {
     Sampled,
     /// The greatest of several instants; the peak may have been between them.
     BySnapshots,
+    /// What at least 95 % of several sessions did not exceed; the bar around it is the greatest of them.
+    OfMost,
 }
 
 impl Measured {
@@ -59,6 +71,7 @@ impl Measured {
         match self {
             Self::Then | Self::Sampled => "used",
             Self::BySnapshots => "used by-snapshots",
+            Self::OfMost => "to-p95",
         }
     }
 
@@ -67,11 +80,12 @@ impl Measured {
             Self::Then => "in use",
             Self::Sampled => "in use at its peak",
             Self::BySnapshots => "in use at most, by snapshots",
+            Self::OfMost => "held 95 % of them",
         }
     }
 }
 
-/// Bars from the oldest to the newest, with a dashed line at what is configured.
+/// Bars from the oldest to the newest, with a dashed line at what was configured, a step where that changed.
 #[derive(Debug, Clone, Template)]
 #[template(path = "chart.html")]
 pub(crate) struct Chart {
@@ -82,6 +96,8 @@ pub(crate) struct Chart {
     from: String,
     until: String,
     shapes: Vec<Shape>,
+    /// Whether bars lead somewhere: then what is in the drawing is more than a picture.
+    has_links: bool,
     line: Option<Line>,
 }
 
@@ -92,10 +108,15 @@ struct Shape {
     class: &'static str,
     path: String,
     title: Option<String>,
+    link: Option<String>,
+    /// What the link leads to.
+    name: String,
 }
 
 #[derive(Debug, Clone, PartialEq)]
 struct Line {
+    path: String,
+    /// Where it ends, with what is configured there.
     y: f64,
     value: String,
     /// The end of the axis is too near for both to be read.
@@ -104,22 +125,19 @@ struct Line {
 
 impl Chart {
     /// A chart of `points` in the order of their time, each an amount of `unit`. `id` is unique in the page.
-    pub(crate) fn bars(id: &str, title: &str, unit: &str, points: &[Point], configured: Option<f64>) -> Self {
-        let known = || points.iter().flat_map(|point| [point.value, point.used.map(|used| used.amount)]).flatten();
-        let greatest = round_top(known().chain(configured).fold(0.0, f64::max));
+    pub(crate) fn bars(id: &str, title: &str, unit: &str, points: &[Point]) -> Self {
+        let known = points.iter().flat_map(|point| [point.value, point.used.map(|used| used.amount), point.configured]);
+        let greatest = round_top(known.flatten().fold(0.0, f64::max));
         Self {
             id: id.to_owned(),
             title: title.to_owned(),
-            description: described(unit, points, configured),
+            description: described(unit, points),
             greatest,
-            from: points.first().map(|point| day(point.at)).unwrap_or_default(),
-            until: points.last().filter(|_| points.len() > 1).map(|point| day(point.at)).unwrap_or_default(),
-            shapes: shapes(unit, points, configured, greatest),
-            line: configured.map(|value| Line {
-                y: (height(value, greatest) * 10.0).round() / 10.0,
-                value: parts::number(&value),
-                covers_top: height(value, greatest) < TOP + 12.0,
-            }),
+            from: points.first().map(|point| point.when.clone()).unwrap_or_default(),
+            until: points.last().filter(|_| points.len() > 1).map(|point| point.when.clone()).unwrap_or_default(),
+            shapes: shapes(unit, points, greatest),
+            has_links: points.len() <= MOST_TOLD && points.iter().any(|point| point.link.is_some()),
+            line: line(points, greatest),
         }
     }
 
@@ -130,12 +148,32 @@ impl Chart {
     }
 }
 
-fn day(at: DateTime<Utc>) -> String {
-    parts::to_minute(at)
+/// The line of what was configured, from the first point of which it is known to the last.
+fn line(points: &[Point], greatest: f64) -> Option<Line> {
+    let newest = points.iter().rev().find_map(|point| point.configured)?;
+    let slot = (RIGHT - LEFT) / float(points.len().max(1));
+    let (mut path, mut before) = (String::new(), None);
+    for (index, point) in points.iter().enumerate() {
+        let (from, until) = (short(LEFT + slot * float(index)), short(LEFT + slot * float(index + 1)));
+        match (before, point.configured) {
+            (_, None) => {}
+            (Some(before), Some(now)) if before == now => path.push_str(&format!("H{until}")),
+            (Some(_), Some(now)) => path.push_str(&format!("V{}H{until}", short(height(now, greatest)))),
+            (None, Some(now)) => path.push_str(&format!("M{from} {}H{until}", short(height(now, greatest)))),
+        }
+        before = point.configured;
+    }
+    let y = height(newest, greatest);
+    Some(Line { path, y: (y * 10.0).round() / 10.0, value: parts::number(&newest), covers_top: y < TOP + 12.0 })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a chart has at most some thousand points")]
+fn float(count: usize) -> f64 {
+    count as f64
 }
 
 /// The chart in a sentence, for whoever does not see it.
-fn described(unit: &str, points: &[Point], configured: Option<f64>) -> String {
+fn described(unit: &str, points: &[Point]) -> String {
     let known: Vec<f64> = points.iter().filter_map(|point| point.value).collect();
     let unknown = points.len() - known.len();
     let mut text = "From the oldest to the newest. ".to_owned();
@@ -146,10 +184,12 @@ fn described(unit: &str, points: &[Point], configured: Option<f64>) -> String {
         }
         _ => text.push_str("Nothing is known"),
     }
-    if let Some(configured) = configured.filter(|_| !known.is_empty()) {
-        let above = known.iter().filter(|value| **value > configured).count();
-        let line = parts::number(&configured);
-        text.push_str(&format!("; {above} of {} above the {line} configured", known.len()));
+    let mut lines: Vec<f64> = points.iter().filter_map(|point| point.configured).collect();
+    lines.dedup();
+    if !lines.is_empty() && !known.is_empty() {
+        let above = points.iter().filter(|point| point.is_above()).count();
+        let lines: Vec<String> = lines.iter().map(parts::number).collect();
+        text.push_str(&format!("; {above} of {} above the {} configured", known.len(), lines.join(", then ")));
     }
     if unknown > 0 {
         text.push_str(&format!("; {unknown} unknown"));
@@ -166,8 +206,7 @@ pub(super) fn spread(unit: &str, values: impl Iterator<Item = Option<InUse>>) ->
     let values: Vec<Option<InUse>> = values.collect();
     let known: Vec<f64> = values.iter().flatten().map(|used| used.amount).collect();
     let (least, most) = (known.iter().copied().reduce(f64::min)?, known.iter().copied().reduce(f64::max)?);
-    #[expect(clippy::cast_precision_loss, reason = "a chart has at most some thousand points")]
-    let mean = known.iter().sum::<f64>() / known.len() as f64;
+    let mean = known.iter().sum::<f64>() / float(known.len());
     let [least, most, mean] = [least, most, mean].map(|value| parts::number(&value));
     let mut text = if least == most {
         format!("{most} {unit}, of {}", known.len())
@@ -184,9 +223,7 @@ pub(super) fn spread(unit: &str, values: impl Iterator<Item = Option<InUse>>) ->
     Some(text)
 }
 
-fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) -> Vec<Shape> {
-    #[expect(clippy::cast_precision_loss, reason = "a chart has at most some thousand points")]
-    let float = |count: usize| count as f64;
+fn shapes(unit: &str, points: &[Point], greatest: f64) -> Vec<Shape> {
     let slot = (RIGHT - LEFT) / float(points.len().max(1));
     let wide = (slot * 0.72).min(WIDEST);
     let bar = |index: usize, value: f64| {
@@ -195,25 +232,31 @@ fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) 
         let y = height(value, greatest).min(BASE - 1.5);
         format!("M{} {}h{}V{BASE}h-{}z", short(x), short(y), short(wide), short(wide))
     };
-    let class = |value: f64| if configured.is_some_and(|line| value > line) { "bar above" } else { "bar" };
+    let class = |point: &Point| match point.used.map(|used| used.measured) {
+        Some(Measured::OfMost) => "to-peak",
+        _ if point.is_above() => "bar above",
+        _ => "bar",
+    };
     let mut shapes = Vec::new();
     let known = points.iter().enumerate().filter_map(|(index, point)| Some((index, point, point.value?)));
     if points.len() <= MOST_TOLD {
         shapes.extend(known.map(|(index, point, value)| Shape {
-            class: class(value),
+            class: class(point),
             path: bar(index, value),
             title: Some(told(unit, point, value)),
+            link: point.link.clone(),
+            name: point.name.clone(),
         }));
     } else {
-        for wanted in ["bar", "bar above"] {
-            let of_class = known.clone().filter(|(_, _, value)| class(*value) == wanted);
+        for wanted in ["bar", "bar above", "to-peak"] {
+            let of_class = known.clone().filter(|(_, point, _)| class(point) == wanted);
             let path: String = of_class.map(|(index, _, value)| bar(index, value)).collect();
             if !path.is_empty() {
-                shapes.push(Shape { class: wanted, path, title: None });
+                shapes.push(Shape { class: wanted, path, title: None, link: None, name: String::new() });
             }
         }
     }
-    for wanted in [Measured::Sampled, Measured::BySnapshots, Measured::Then] {
+    for wanted in [Measured::Sampled, Measured::BySnapshots, Measured::Then, Measured::OfMost] {
         let of_kind = points.iter().enumerate().filter_map(|(index, point)| {
             let used = point.used.filter(|used| used.measured == wanted)?;
             let (x, across) = (LEFT + slot * float(index) + (slot - wide * 0.5) / 2.0, short(wide * 0.5));
@@ -222,7 +265,7 @@ fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) 
         });
         let path: String = of_kind.collect();
         if !path.is_empty() {
-            shapes.push(Shape { class: wanted.class(), path, title: None });
+            shapes.push(Shape { class: wanted.class(), path, title: None, link: None, name: String::new() });
         }
     }
     let mut index = 0;
@@ -236,7 +279,7 @@ fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) 
                 title.push_str(&format!(" to {}, {run} of them", points[index + run - 1].name));
             }
             let path = format!("M{} {TOP}h{}V{BASE}h-{}z", short(x), short(across), short(across));
-            shapes.push(Shape { class: "unknown", path, title: Some(title) });
+            shapes.push(Shape { class: "unknown", path, title: Some(title), link: None, name: String::new() });
         }
         index += run.max(1);
     }
@@ -244,7 +287,7 @@ fn shapes(unit: &str, points: &[Point], configured: Option<f64>, greatest: f64) 
 }
 
 fn told(unit: &str, point: &Point, value: f64) -> String {
-    let mut text = format!("{}, {}: {} {unit}", point.name, day(point.at), parts::number(&value));
+    let mut text = format!("{}, {}: {} {unit}", point.name, point.when, parts::number(&value));
     if let Some(used) = point.used {
         text.push_str(&format!(", {} {}", parts::number(&used.amount), used.measured.words()));
     }
@@ -273,19 +316,21 @@ pub(super) fn short(value: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    use chrono::TimeDelta;
-
     use super::*;
 
     fn points(values: &[Option<f64>]) -> Vec<Point> {
-        let begin: DateTime<Utc> = "2026-03-01T10:00:00Z".parse().unwrap();
         let point = |(index, value): (i64, &Option<f64>)| Point {
             name: format!("s{index}"),
-            at: begin + TimeDelta::hours(index),
+            when: format!("2026-03-01 {}:00", 10 + index),
             value: *value,
-            used: None,
+            ..Point::default()
         };
         (0..).zip(values).map(point).collect()
+    }
+
+    /// The same, where so much was configured each time.
+    fn against(configured: f64, values: &[Option<f64>]) -> Vec<Point> {
+        points(values).into_iter().map(|point| Point { configured: Some(configured), ..point }).collect()
     }
 
     fn classes(chart: &Chart) -> Vec<&str> {
@@ -294,25 +339,24 @@ mod tests {
 
     #[test]
     fn what_is_unknown_is_a_gap_with_an_outline_and_a_known_zero_is_none() {
-        let chart =
-            Chart::bars("c", "CPU", "cores", &points(&[Some(4.0), None, None, Some(0.0), Some(6.0)]), Some(4.0));
+        let chart = Chart::bars("c", "CPU", "cores", &against(4.0, &[Some(4.0), None, None, Some(0.0), Some(6.0)]));
         assert_eq!(classes(&chart), ["bar", "bar", "bar above", "unknown"]);
         assert_eq!(chart.shapes[3].title.as_deref(), Some("unknown: s1 to s2, 2 of them"));
         assert_eq!(
             chart.description,
             "From the oldest to the newest. 0 to 6 cores; 1 of 3 above the 4 configured; 2 unknown."
         );
-        let nothing = Chart::bars("c", "CPU", "cores", &points(&[None]), None);
+        let nothing = Chart::bars("c", "CPU", "cores", &points(&[None]));
         assert_eq!(classes(&nothing), ["unknown"]);
         assert_eq!(nothing.description, "From the oldest to the newest. Nothing is known; 1 unknown.");
     }
 
     #[test]
     fn what_was_in_use_stands_within_what_was_given_and_its_spread_is_told() {
-        let mut both = points(&[Some(4.0), Some(4.0), None]);
+        let mut both = against(8.0, &[Some(4.0), Some(4.0), None]);
         let used = |amount, measured| Some(InUse { amount, measured });
         (both[0].used, both[1].used) = (used(1.0, Measured::Sampled), used(3.0, Measured::BySnapshots));
-        let chart = Chart::bars("c", "CPU", "cores", &both, Some(8.0));
+        let chart = Chart::bars("c", "CPU", "cores", &both);
         assert_eq!(classes(&chart), ["bar", "bar", "used", "used by-snapshots", "unknown"]);
         let spread_of_all = "In use: 1 to 3 cores, mean 2, of 2; 1 by snapshots; 1 unknown.";
         assert!(chart.description.ends_with(spread_of_all), "{}", chart.description);
@@ -323,7 +367,7 @@ mod tests {
 
     #[test]
     fn bars_stand_from_the_oldest_to_the_newest_and_reach_their_value() {
-        let chart = Chart::bars("c", "CPU", "cores", &points(&[Some(5.0), Some(10.0)]), Some(10.0));
+        let chart = Chart::bars("c", "CPU", "cores", &against(10.0, &[Some(5.0), Some(10.0)]));
         let middle = (BASE + TOP) / 2.0;
         assert!(chart.shapes[0].path.contains(&format!(" {middle}h")), "{}", chart.shapes[0].path);
         assert!(chart.shapes[1].path.contains(&format!(" {TOP}h")), "{}", chart.shapes[1].path);
@@ -332,9 +376,28 @@ mod tests {
     }
 
     #[test]
+    fn what_was_configured_is_a_step_where_a_revision_changed_it_and_bars_lead_to_their_sessions() {
+        let mut all = against(4.0, &[Some(5.0), Some(5.0), Some(5.0)]);
+        all[2].configured = Some(6.0);
+        all[0].link = Some("/sessions/s0".to_owned());
+        let chart = Chart::bars("c", "CPU", "cores", &all);
+        assert_eq!(classes(&chart), ["bar above", "bar above", "bar"], "above what was configured then");
+        let line = chart.line.as_ref().unwrap();
+        assert_eq!(line.path.matches(['V', 'M']).count(), 2, "{}", line.path);
+        assert_eq!(line.value, "6", "what is configured now");
+        assert!(chart.description.contains("2 of 3 above the 4, then 6 configured"), "{}", chart.description);
+        let html = chart.render().unwrap();
+        assert!(html.contains("<a href=\"/sessions/s0\" tabindex=\"-1\"") && html.contains("role=\"group\""), "{html}");
+        all[0].configured = None;
+        all[1].configured = None;
+        let chart = Chart::bars("c", "CPU", "cores", &all);
+        assert!(chart.line.unwrap().path.starts_with("M290"), "it begins where it is known");
+    }
+
+    #[test]
     fn many_points_stay_light() {
         let many: Vec<Option<f64>> = (0..200).map(|index| (index % 3 > 0).then_some(f64::from(index))).collect();
-        let html = Chart::bars("c", "CPU", "cores", &points(&many), Some(100.0)).render().unwrap();
+        let html = Chart::bars("c", "CPU", "cores", &against(100.0, &many)).render().unwrap();
         assert!(html.len() < 16_000, "{}", html.len());
     }
 
@@ -342,7 +405,7 @@ mod tests {
     fn what_others_wrote_is_text() {
         let mut hostile = points(&[Some(1.0)]);
         hostile[0].name = "<script>".to_owned();
-        let html = Chart::bars("c", "CPU", "cores", &hostile, None).render().unwrap();
+        let html = Chart::bars("c", "CPU", "cores", &hostile).render().unwrap();
         assert!(!html.contains("<script>"), "{html}");
     }
 

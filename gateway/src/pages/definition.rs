@@ -12,10 +12,12 @@ pub(crate) mod review;
 pub(crate) mod revise;
 mod stale;
 pub(crate) mod suggestion;
+mod use_charts;
 
 use std::collections::BTreeMap;
 
 use advice::recommendation::Recommendation;
+use advice::scope::SessionScope;
 use advice::sizing::{SizeVerdict, Sizing, verdict_of_definition};
 use askama::Template;
 use axum::extract::State;
@@ -25,9 +27,10 @@ use domain::advice_policy::Promise;
 use domain::demand::{ByResource, Demand};
 use domain::lablet_definition::ProposalStatus;
 use domain::resource::Resource;
-use domain::{DefinitionId, Invalid, SessionId};
+use domain::{DefinitionId, SessionId};
 use projections::read_models::advice::proposals::{ProposalFilter, ProposalRow};
 use projections::read_models::definitions::{DefinitionRow, RevisionRow};
+use projections::read_models::observations::of_definition::MOST_SESSIONS;
 use projections::read_models::observations::{DefinitionObservations, ObservedSession};
 use projections::read_models::sessions::SessionTitles;
 use projections::{PageRequest, ReadError, ReadModel, UnreadableRow};
@@ -42,7 +45,6 @@ use self::suggestion::{Source, Suggestions};
 use super::advice::evidence::excluded_sessions;
 use super::advice::proposal::ProposalCard;
 use super::advice::section::AdviceSection;
-use super::definitions::indicator;
 use super::named_row::NamedRow;
 use super::parts::{self, Badge, CopyId, NamedLink, SessionLink, When};
 use super::query::{PageQuery, address};
@@ -59,13 +61,20 @@ use crate::position::Since;
 use crate::problem::Problem;
 use crate::queries::Queries;
 
-/// How many of the newest observed sessions count: unless stated, and those to choose from.
-const DEFAULT_SESSIONS: u32 = 20;
-const CHOICES: [u32; 3] = [20, 50, 200];
-const MOST_SESSIONS: u32 = 200;
+/// Which sessions may be chosen; any other number of the newest may be asked for too.
+const CHOICES: [SessionScope; 5] = [
+    SessionScope::Current,
+    SessionScope::All,
+    SessionScope::Newest(20),
+    SessionScope::Newest(50),
+    SessionScope::Newest(200),
+];
 
-/// Rows of a page's tables, which may be of 200 sessions and of as many revisions.
-const ROWS: usize = 30;
+/// Sessions that a page lists and draws at most; all that count are added up, and the CSV has them.
+const LISTED: u32 = 200;
+
+/// Rows of a page's tables.
+const ROWS: usize = 20;
 const REVISIONS: u32 = 8;
 
 /// Ports that are listed; a template may have thousands.
@@ -92,9 +101,9 @@ enum Table {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct DefinitionQuery {
-    /// How many of the newest observed sessions count.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sessions: Option<u32>,
+    /// Which sessions count; older addresses say how many of the newest as `sessions`.
+    #[serde(alias = "sessions", skip_serializing_if = "Option::is_none")]
+    scope: Option<SessionScope>,
     /// The promise that is asked about; the policy's own unless stated.
     #[serde(skip_serializing_if = "Option::is_none")]
     promise: Option<Promise>,
@@ -121,7 +130,7 @@ pub(crate) struct DefinitionQuery {
 pub(crate) struct Basis {
     /// The definition as it is now.
     pub(crate) now: DefinitionRow,
-    /// Its newest observed sessions.
+    /// What its observed sessions say, those that count.
     pub(crate) observed: DefinitionObservations,
     /// What these are called.
     pub(crate) titles: SessionTitles,
@@ -138,9 +147,9 @@ impl Basis {
     ///
     /// # Errors
     /// 404, and 503 where they cannot be read.
-    pub(crate) async fn read(queries: &Queries, id: &DefinitionId, sessions: u32) -> Result<Self, Problem> {
+    pub(crate) async fn read(queries: &Queries, id: &DefinitionId, scope: SessionScope) -> Result<Self, Problem> {
         let now = row(queries, id).await?;
-        let observed = queries.definition_observations(id, sessions).await?;
+        let observed = queries.definition_observations(id, scope, LISTED).await?;
         let titles = queries
             .session_titles(observed.sessions.iter().map(|session| session.session_id.clone()).collect())
             .await?;
@@ -166,20 +175,6 @@ impl Basis {
     }
 }
 
-/// The number of sessions that count.
-///
-/// # Errors
-/// [`Invalid`] outside 1 to 200.
-pub(crate) fn window(asked: Option<u32>) -> Result<u32, Invalid> {
-    match asked.unwrap_or(DEFAULT_SESSIONS) {
-        sessions @ 1..=MOST_SESSIONS => Ok(sessions),
-        other => {
-            let expected = format!("a whole number from 1 to {MOST_SESSIONS}");
-            Err(Invalid::new("sessions", format!("is {other}"), expected))
-        }
-    }
-}
-
 /// Whether the visitor may revise.
 pub(crate) fn may_revise(visit: &Visit, now: &DefinitionRow) -> Permit {
     let known = match now.parked.first() {
@@ -192,9 +187,9 @@ pub(crate) fn may_revise(visit: &Visit, now: &DefinitionRow) -> Permit {
     visit.may(Role::Admin).and(known)
 }
 
-/// How many sessions to look at: one of the choices.
+/// Which sessions to look at: one of the choices.
 struct Choice {
-    sessions: u32,
+    title: String,
     path: String,
     chosen: bool,
 }
@@ -221,9 +216,11 @@ struct DefinitionPage {
     sizing: Option<ByResource<Sizing>>,
     /// Sessions that do not count, with who says so and why.
     excluded: BTreeMap<SessionId, String>,
-    /// How many sessions were asked for.
-    window: u32,
     choices: Vec<Choice>,
+    /// The same page over all sessions of the definition; `None`: it is.
+    over_all: Option<String>,
+    /// The same by the API.
+    observed_json: String,
     apply: Vec<Apply>,
     /// Why the buttons that are off are off.
     refusals: Vec<String>,
@@ -251,15 +248,16 @@ pub(crate) async fn show(
     Id(id): Id<DefinitionId>,
     PageQuery(query): PageQuery<DefinitionQuery>,
 ) -> Result<Response, Problem> {
-    let window = window(query.sessions)?;
+    let scope = query.scope.unwrap_or_default();
     since
         .reached(&queries, &[ReadModel::Definitions, ReadModel::Observations, ReadModel::Demands, ReadModel::Advice])
         .await?;
-    let Basis { now, observed, titles, recommended, excluded, unreadable } = Basis::read(&queries, &id, window).await?;
     if query.format == Some(Format::Csv) {
+        row(&queries, &id).await?;
         return match query.table.unwrap_or(Table::Sessions) {
             Table::Sessions => {
                 let name = format!("definition-{id}-sessions");
+                let observed = queries.definition_observations(&id, scope, MOST_SESSIONS).await?;
                 let rows = NamedRow::all(&queries, observed.sessions, |session| &session.session_id).await?;
                 csv_without(&name, &SESSION_COLUMNS, &rows, &observed.unreadable)
             }
@@ -272,21 +270,24 @@ pub(crate) async fn show(
             }
         };
     }
+    let Basis { now, observed, titles, recommended, excluded, unreadable } = Basis::read(&queries, &id, scope).await?;
     let request = Paging { limit: Some(REVISIONS), cursor: query.revisions.clone() }.request()?;
     let revisions = ListPage::from(queries.definition_revisions(&id, &request).await?);
     let path = format!("/definitions/{id}");
-    let at_rest = DefinitionQuery { sessions: query.sessions, promise: query.promise, ..DefinitionQuery::default() };
+    let at_rest = DefinitionQuery { scope: query.scope, promise: query.promise, ..DefinitionQuery::default() };
     let part = |query: DefinitionQuery, part: &str| format!("{}#{part}", address(&path, &query));
     let passed = query.passed.unwrap_or(0).min(observed.sessions.len());
     let shown = (observed.sessions.len() - passed).min(ROWS);
     let as_csv =
         |table| address(&path, &DefinitionQuery { table: Some(table), format: Some(Format::Csv), ..at_rest.clone() });
-    let apply = apply(&visit, &now, window, &observed, recommended.as_ref());
+    let chosen = |scope| DefinitionQuery { scope: Some(scope), ..at_rest.clone() };
+    let apply = apply(&visit, &now, scope, &observed, recommended.as_ref());
     // What is recommended is one part of the page: where it cannot be read the others are shown.
-    let hidden = query.sessions.map(|sessions| ("sessions", sessions.to_string())).into_iter().collect();
+    let hidden = query.scope.map(|scope| ("scope", scope.to_string())).into_iter().collect();
     let (advice, without_advice) =
         readable(AdviceSection::read(&queries, visit.now, &id, query.promise, recommended.as_ref(), hidden).await)?;
     let (proposals, without_proposals) = readable(current_proposals(&queries, &visit, &id).await.map(Some))?;
+    let shown_together = Observed::new(&now, &observed, &titles, recommended.as_ref());
     page(&DefinitionPage {
         shell: Shell::new(&visit, Section::Definitions)
             .twin(format!("/api/lablet-definitions/{id}"))
@@ -305,15 +306,16 @@ pub(crate) async fn show(
         visitor: visit.principal.to_string(),
         choices: CHOICES
             .into_iter()
-            .map(|sessions| Choice {
-                sessions,
-                path: address(&path, &DefinitionQuery { sessions: Some(sessions), ..at_rest.clone() }),
-                chosen: sessions == window,
+            .map(|choice| Choice {
+                title: choice.title(),
+                path: part(chosen(choice), "observed"),
+                chosen: choice == scope,
             })
             .collect(),
+        over_all: (scope != SessionScope::All).then(|| part(chosen(SessionScope::All), "observed")),
+        observed_json: format!("/api/lablet-definitions/{id}/resource-observations?limit={LISTED}&scope={scope}"),
         refusals: refusals(&apply),
         apply,
-        window,
         sessions: observed.sessions[passed..passed + shown].to_vec(),
         titles,
         passed,
@@ -330,7 +332,7 @@ pub(crate) async fn show(
         revisions: revisions.items,
         sessions_csv: as_csv(Table::Sessions),
         revisions_csv: as_csv(Table::Revisions),
-        observed: Observed::new(&now, &observed, recommended.as_ref()),
+        observed: shown_together,
         definition: now,
     })
 }
@@ -367,7 +369,7 @@ fn readable<T>(found: Result<Option<T>, ReadError>) -> Result<(Option<T>, Vec<Un
 fn apply(
     visit: &Visit,
     now: &DefinitionRow,
-    window: u32,
+    scope: SessionScope,
     observed: &DefinitionObservations,
     recommended: Option<&Recommendation>,
 ) -> Vec<Apply> {
@@ -375,7 +377,12 @@ fn apply(
     let nothing = all.cpu_cores.max.is_none() && all.memory_mb.max.is_none() && all.storage_mb.max.is_none();
     let known = || {
         if nothing {
-            Permit::refused("Nothing is known of any session yet, so there is nothing to apply.")
+            Permit::refused(match observed.scope.of_sessions {
+                0 => "Nothing is known of any session yet, so there is nothing to apply.",
+                _ => {
+                    "Nothing is known of the sessions in this scope, so there is nothing to apply: choose others above."
+                }
+            })
         } else {
             Permit::granted()
         }
@@ -394,7 +401,7 @@ fn apply(
             // The recommended size goes to its review: every number of it has its reason.
             path: match source {
                 Source::Recommended => Draft::of_recommended_size().review_address(&now.id),
-                Source::Max | Source::Latest | Source::Custom => Draft::new(source, window).edit_address(&now.id),
+                Source::Max | Source::Latest | Source::Custom => Draft::new(source, scope).edit_address(&now.id),
             },
             permit: match source {
                 Source::Recommended => may_revise(visit, now).and(off()),
@@ -440,7 +447,7 @@ fn peak_event(demand: &Demand<Uuid>) -> String {
 }
 
 /// The sessions as CSV. Amounts carry their unit; what is unknown is empty. Used is the peak of the steady phase.
-const SESSION_COLUMNS: [Column<NamedRow<ObservedSession>>; 26] = [
+const SESSION_COLUMNS: [Column<NamedRow<ObservedSession>>; 29] = [
     ("session_id", |named| named.row.session_id.to_string()),
     ("session_starts_at", NamedRow::starts_at),
     ("definition_version", |named| named.row.definition_version.as_str().to_owned()),
@@ -467,6 +474,9 @@ const SESSION_COLUMNS: [Column<NamedRow<ObservedSession>>; 26] = [
     ("node_count", |named| cell(named.row.node_count.as_ref())),
     ("port_drift_detected", |named| cell(named.row.port_drift_detected.as_ref())),
     ("port_drift_event_id", |named| cell(named.row.port_drift_event_id.as_ref())),
+    ("configured_cpu_cores", |named| cell(named.row.configured.map(|stated| stated.cpu_cores).as_ref())),
+    ("configured_memory_gb", |named| cell(named.row.configured.map(|stated| stated.memory_gb).as_ref())),
+    ("configured_storage_gb", |named| cell(named.row.configured.map(|stated| stated.storage_gb).as_ref())),
 ];
 
 /// The revisions as CSV.
@@ -498,12 +508,5 @@ mod tests {
     #[test]
     fn only_a_uuid_is_an_events_id() {
         assert!(is_event("019b2c1e-5f7a-7c3e-9d4b-00000000abcd") && !is_event("order-7"));
-    }
-
-    #[test]
-    fn a_window_is_bounded() {
-        assert_eq!(window(None), Ok(DEFAULT_SESSIONS));
-        assert_eq!(window(Some(200)), Ok(200));
-        assert!(window(Some(0)).is_err() && window(Some(201)).is_err());
     }
 }

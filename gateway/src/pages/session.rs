@@ -325,15 +325,16 @@ fn history(observations: &[ObservationRow]) -> Chart {
         .rev()
         .map(|observation| Point {
             name: observation.observer.clone().unwrap_or_else(|| "an unnamed observer".to_owned()),
-            at: observation.observed_at,
+            when: parts::to_minute(observation.observed_at),
             value: observation.nominal.memory_mb.map(parts::gigabytes),
             used: observation
                 .used
                 .memory_mb
                 .map(|used| InUse { amount: parts::gigabytes(used), measured: Measured::Then }),
+            ..Point::default()
         })
         .collect();
-    Chart::bars("history-chart", "Nominal and used memory by observation", "GB", &points, None)
+    Chart::bars("history-chart", "Nominal and used memory by observation", "GB", &points)
 }
 
 /// Whether such a row is worth a mark.

@@ -112,7 +112,8 @@ async fn a_definition_shows_what_was_observed_beside_what_is_configured() {
     }
     assert!(shown.contains("Verdict, by use") && shown.contains("size unknown"), "no session has ended: {shown}");
     assert!(shown.contains("1 session</td>"), "the unknown cores are counted: {shown}");
-    assert_eq!(shown.matches("role=\"img\"").count(), 3);
+    assert_eq!(shown.matches("<svg class=\"chart\"").count(), 3);
+    assert!(shown.contains("<a href=\"/sessions/s1\" tabindex=\"-1\" aria-label="), "bars lead on: {shown}");
     assert!(shown.contains("Nothing is known; 2 unknown."), "storage is unknown, not zero: {shown}");
     assert!(shown.contains("/api/stream?definition_id=d1") && shown.contains("data-print"));
     assert!(!shown.contains("style=\"") && !shown.contains("<script>"));
@@ -124,14 +125,49 @@ async fn a_definition_shows_what_was_observed_beside_what_is_configured() {
     }
     assert!(shown.contains("This needs the role admin; you are signed in as viewer."));
     let admin = page(&world, ADMIN, "/definitions/d1?sessions=50").await;
-    assert!(admin.contains("href=\"/definitions/d1/edit?from=max&#38;sessions=50\""), "{admin}");
+    assert!(admin.contains("href=\"/definitions/d1/edit?from=max&#38;scope=newest-50\""), "{admin}");
 
     let sessions = look(&world, VIEWER, "/definitions/d1?format=csv&table=sessions").await.expect(200);
     assert_eq!(sessions.header("content-disposition"), "attachment; filename=\"definition-d1-sessions.csv\"");
     assert_eq!(html(&sessions).lines().count(), 3);
     let nobody = look(&world, VIEWER, "/definitions/nobody").await.expect(404);
     assert!(html(&nobody).contains("role=\"search\""), "{}", html(&nobody));
-    look(&world, VIEWER, "/definitions/d1?sessions=0").await.expect(400);
+    for wrong in ["sessions=0", "scope=newest-0", "scope=mine"] {
+        look(&world, VIEWER, &format!("/definitions/d1?{wrong}")).await.expect(400);
+    }
+}
+
+#[tokio::test]
+async fn everything_on_the_page_rests_on_the_scope_that_it_says() {
+    let world = World::start().await;
+    two_sessions(&world).await;
+    let size = json!({"cpu_cores": 4, "memory_gb": 9, "storage_gb": 20});
+    let revision = json!({"resource_requirements": size, "reason": "more memory"});
+    world.patch("/api/lablet-definitions/d1", "\"1\"", &revision).await.expect(200);
+    world.settle().await;
+    let current = page(&world, ADMIN, "/definitions/d1").await;
+    assert!(current.contains("0 of 2 sessions, this revision and topology"), "{current}");
+    assert!(current.contains("Nothing is known of the sessions in this scope"), "{current}");
+    let all = page(&world, ADMIN, "/definitions/d1?scope=all").await;
+    for words in [
+        "2 of 2 sessions, of any revision",
+        "href=\"/definitions/d1/edit?from=max&#38;scope=all\"",
+        "resource-observations?limit=200&#38;scope=all",
+    ] {
+        assert!(all.contains(words), "{words} is missing: {all}");
+    }
+    let newest = page(&world, ADMIN, "/definitions/d1?scope=newest-1").await;
+    assert!(newest.contains("More sessions say otherwise:"), "{newest}");
+    let edit = page(&world, ADMIN, "/definitions/d1/edit?from=max&scope=all").await;
+    assert!(edit.contains("Apply max, from 2 of 2 sessions, of any revision"), "{edit}");
+    let typed = fields(&edit, "/definitions/d1/review");
+    assert_eq!(typed["scope"], "all");
+    let review = page(&world, ADMIN, &with_query("/definitions/d1/review", &typed)).await;
+    assert!(review.contains("from 2 of 2 sessions, of any revision"), "the review repeats it: {review}");
+    let answer = world.get("/api/lablet-definitions/d1/resource-observations?scope=current").await.expect(200);
+    assert_eq!((&answer.body["scope"]["sessions"], &answer.body["scope"]["of_sessions"]), (&json!(0), &json!(2)));
+    let before = world.get("/api/lablet-definitions/d1/resource-observations").await.expect(200);
+    assert_eq!(before.body["scope"]["scope"], "newest-20", "as ever where no scope is asked for");
 }
 
 #[tokio::test]
@@ -142,7 +178,7 @@ async fn before_anything_is_observed_there_is_nothing_to_apply_but_a_number_by_h
     let shown = page(&world, ADMIN, &format!("/definitions/d1?position={position}")).await;
     assert!(shown.contains("Observed resources (from 0 sessions)") && shown.contains("Nothing was observed yet"));
     assert!(shown.contains("disabled aria-describedby=\"apply-why\">Apply max"), "{shown}");
-    assert!(shown.contains("href=\"/definitions/d1/edit?from=custom&#38;sessions=20\""), "{shown}");
+    assert!(shown.contains("href=\"/definitions/d1/edit?from=custom&#38;scope=current\""), "{shown}");
     assert!(!shown.contains("role=\"img\""));
 }
 
@@ -371,7 +407,7 @@ async fn a_page_of_two_hundred_sessions_is_light() {
     assert!(shown.len() < 100_000, "{}", shown.len());
     let next = attribute(shown.split("rel=\"next\"").nth(1).unwrap(), "href").unwrap();
     let second = page(&world, ADMIN, next.split('#').next().unwrap()).await;
-    assert!(second.contains("31 to 60 of 200"), "{second}");
+    assert!(second.contains("21 to 40 of 200"), "{second}");
     let csv = look(&world, ADMIN, "/definitions/d1?sessions=200&format=csv").await.expect(200);
     assert_eq!(html(&csv).lines().count(), 201);
 

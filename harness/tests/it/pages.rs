@@ -12,6 +12,7 @@ mod openid;
 mod own_lab;
 mod port_drift;
 mod samples;
+mod scope;
 mod search;
 mod sign_in;
 mod sizing;

@@ -2,6 +2,7 @@
 
 pub mod deviations;
 mod fold;
+pub mod in_scope;
 pub mod nodes;
 pub mod of_definition;
 mod part;
@@ -22,8 +23,9 @@ use sqlx::QueryBuilder;
 use uuid::Uuid;
 
 pub use deviations::{DefinitionDeviation, Deviation, Resource, ResourceDeviation};
+pub use in_scope::{Aggregate, Quantity, SessionsInScope, Spread, WeekOfUse, WeeklyUse, WiderScope};
 pub use nodes::{NodeDetail, NodeFilter, NodeRow, NodesSource, SessionNodes};
-pub use of_definition::{Aggregate, DefinitionObservations, ObservedSession, Spread};
+pub use of_definition::{DefinitionObservations, ObservedSession};
 pub use profiles::{ObservedNodeProfile, ObservedProfile};
 
 use crate::page::{self, Page, PageRequest};

@@ -1,5 +1,6 @@
 //! Whatever a command holds: it is refused, or every read model, list, rebuild and verification still works afterwards.
 
+use advice::scope::SessionScope;
 use app::command::Command;
 use app::commands::{CommandError, Commands};
 use app::log::Origin;
@@ -26,12 +27,12 @@ async fn look_at_everything(world: &World, sessions: &[SessionId]) {
     reads.session_counts().await.unwrap();
     assert!(reads.observations(&ObservationFilter::default(), &page).await.unwrap().unreadable.is_empty());
     assert!(reads.workers(&page).await.unwrap().unreadable.is_empty());
-    assert!(reads.definitions_off(200).await.unwrap().unreadable.is_empty());
+    assert!(reads.definitions_off(SessionScope::Newest(20), 200).await.unwrap().unreadable.is_empty());
     reads.search("a", 10, projections::search::SearchDepth { dead_letters: true, history: true }).await.unwrap();
     for definition in ["ospf", "d-2"] {
         let definition = definition.parse().unwrap();
         reads.definition(&definition).await.unwrap();
-        reads.definition_observations(&definition, 200).await.unwrap();
+        reads.definition_observations(&definition, SessionScope::Newest(200), 200).await.unwrap();
         reads.recommendation(&definition, None, None).await.unwrap();
         reads.explanation(&definition, None, None).await.unwrap();
     }

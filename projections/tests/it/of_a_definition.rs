@@ -1,7 +1,10 @@
 //! What pages ask of definitions.
 
+use advice::scope::SessionScope;
+use domain::lablet_definition::ResourceRequirements;
+use domain::lablet_session::SessionStatus;
 use projections::PageRequest;
-use projections::read_models::observations::{ObservationFilter, Resource};
+use projections::read_models::observations::{ObservationFilter, Quantity, Resource};
 use serde_json::{Value, json};
 
 use crate::given::{World, nodes, seen};
@@ -28,7 +31,7 @@ async fn the_definition_that_is_off_by_most_comes_first() {
     world.observe("s-more", seen(as_configured)).await;
     world.settle().await;
 
-    let off = world.projections.definitions_off(10).await.unwrap().items;
+    let off = world.projections.definitions_off(SessionScope::Newest(20), 10).await.unwrap().items;
     let found: Vec<_> = off.iter().map(|row| (row.definition_id.as_str(), row.resource, row.ratio)).collect();
     assert_eq!(found, [("a_tenth", Resource::StorageGb, 0.1), ("twice", Resource::CpuCores, 2.0)]);
     let twice = &off[1];
@@ -43,7 +46,7 @@ async fn the_definition_that_is_off_by_most_comes_first() {
     assert_eq!(storage.observed_max_event_id, None);
     let event = world.projections.event(twice.cpu_cores.observed_max_event_id.unwrap()).await.unwrap().unwrap();
     assert_eq!(event.data.read::<Value>().unwrap()["observed_resources"]["total_cpu_cores"], Value::from(3.2));
-    assert_eq!(world.projections.definitions_off(1).await.unwrap().items.len(), 1);
+    assert_eq!(world.projections.definitions_off(SessionScope::Newest(20), 1).await.unwrap().items.len(), 1);
 }
 
 #[tokio::test]
@@ -57,8 +60,67 @@ async fn only_the_newest_observed_sessions_count() {
         world.observe(&id, seen(json!({"total_cpu_cores": cores, "total_memory_mb": 4096}))).await;
     }
     world.settle().await;
-    let off = world.projections.definitions_off(10).await.unwrap().items;
+    let off = world.projections.definitions_off(SessionScope::Newest(20), 10).await.unwrap().items;
     assert_eq!((off[0].sessions, off[0].ratio), (20, 0.5), "the 40 cores are of an older session");
+}
+
+/// A session of a revision that was seen to use of its cores what it used of its memory.
+async fn session_of(world: &World, id: &str, revision: u32, cores: f64, fingerprint: &str) {
+    world.session_of_revision(id, "ospf", revision).await;
+    for status in [SessionStatus::Scheduled, SessionStatus::Instantiating, SessionStatus::Ready, SessionStatus::Running]
+    {
+        world.go(id, status).await;
+    }
+    let mut seen =
+        seen(json!({"total_cpu_cores": cores, "total_memory_mb": 4096, "topology_fingerprint": fingerprint}));
+    seen["usage"] = json!({"cpu_cores": cores / 2.0});
+    world.observe(id, seen).await;
+}
+
+#[tokio::test]
+async fn one_scope_decides_what_counts_and_where_all_sessions_say_more_it_is_told() {
+    let world = World::new().await;
+    world.definition("ospf").await;
+    session_of(&world, "s-old", 1, 9.0, "sha256:a").await;
+    world.revise("ospf", 6, &[]).await;
+    session_of(&world, "s-other", 2, 7.0, "sha256:a").await;
+    for number in 0..20 {
+        session_of(&world, &format!("s-{number}"), 2, 4.0 + f64::from(number % 2), "sha256:b").await;
+    }
+    world.settle().await;
+    let said = async |scope, limit| {
+        world.projections.definition_observations(&"ospf".parse().unwrap(), scope, limit).await.unwrap()
+    };
+    let current = said(SessionScope::Current, 5).await;
+    assert_eq!(
+        (current.scope.sessions, current.scope.of_sessions, current.sessions.len(), current.observation_count),
+        (20, 22, 5, 20),
+        "neither another revision nor another topology counts, and no more are listed than asked for"
+    );
+    let cores = &current.aggregate.cpu_cores;
+    assert_eq!((cores.max, cores.p95, cores.avg, cores.latest), (Some(5.0), Some(5.0), Some(4.5), Some(5.0)));
+    let used = &current.aggregate.used.cpu_cores;
+    assert_eq!((used.max, used.known_sessions), (Some(2.5), 20));
+    let event = world.projections.event(used.max_event_id.unwrap()).await.unwrap().unwrap();
+    assert_eq!(event.data.read::<Value>().unwrap()["observed_resources"]["usage"]["cpu_cores"], json!(2.5));
+    let wider: Vec<_> = current.wider.iter().map(|one| (one.quantity, one.max_in_scope, one.max_of_all)).collect();
+    assert_eq!(wider, [(Quantity::Nominal, Some(5.0), 9.0), (Quantity::Used, Some(2.5), 4.5)]);
+    assert_eq!(current.weeks.iter().map(|week| week.sessions).sum::<u64>(), 20);
+    assert_eq!(current.weeks[0].used.cpu_cores.max, Some(2.5));
+    let stated = |configured: Option<ResourceRequirements>| configured.map(|configured| configured.cpu_cores.get());
+    assert_eq!((stated(current.weeks[0].configured), stated(current.sessions[0].configured)), (Some(6), Some(6)));
+
+    let all = said(SessionScope::All, 200).await;
+    assert_eq!((all.scope.sessions, all.sessions.len(), all.aggregate.cpu_cores.max), (22, 22, Some(9.0)));
+    assert_eq!(all.aggregate.cpu_cores.p95, Some(7.0));
+    assert_eq!((all.wider.len(), stated(all.sessions[21].configured)), (0, Some(2)), "as it was then");
+    let newest = said(SessionScope::Newest(1), 200).await;
+    assert_eq!((newest.scope.sessions, newest.scope.of_sessions, newest.sessions.len()), (1, 22, 1));
+
+    let off = async |scope| world.projections.definitions_off(scope, 10).await.unwrap().items;
+    assert_eq!(off(SessionScope::All).await[0].cpu_cores.observed_max, Some(9.0));
+    let current = off(SessionScope::Current).await;
+    assert_eq!((current[0].sessions, current[0].cpu_cores.observed_max), (20, Some(5.0)));
 }
 
 /// What a definition's sessions say: max of cores and memory, and how many do not know the cores.
@@ -66,7 +128,11 @@ async fn said(
     world: &World,
 ) -> (Option<f64>, Option<f64>, u64, projections::read_models::observations::ObservedSession) {
     world.settle().await;
-    let observed = world.projections.definition_observations(&"ospf".parse().unwrap(), 20).await.unwrap();
+    let observed = world
+        .projections
+        .definition_observations(&"ospf".parse().unwrap(), SessionScope::Newest(20), 20)
+        .await
+        .unwrap();
     let (cores, memory) = (&observed.aggregate.cpu_cores, &observed.aggregate.memory_mb);
     (cores.max, memory.max, cores.unknown_sessions, observed.sessions[0].clone())
 }
@@ -91,7 +157,7 @@ async fn a_total_that_contradicts_its_nodes_is_recorded_marked_and_no_evidence()
     assert!(
         world
             .projections
-            .definitions_off(10)
+            .definitions_off(SessionScope::Newest(20), 10)
             .await
             .unwrap()
             .items

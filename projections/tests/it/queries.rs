@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use advice::scope::SessionScope;
 use chrono::TimeDelta;
 use domain::lablet_session::SessionStatus;
 use domain::{DefinitionId, SessionId, WorkerId};
@@ -83,7 +84,8 @@ async fn a_reading_recorded_late_does_not_replace_a_newer_one() {
     assert_eq!(detail.observed_resources.unwrap().total_cpu_cores.map(domain::Amount::get), Some(4.0));
     assert_eq!((detail.session.port_drift_detected, detail.session.observation_count), (Some(false), 2));
     assert!(detail.session.port_drift.unwrap().is_none());
-    let together = world.projections.definition_observations(&definition("ospf"), 20).await.unwrap();
+    let together =
+        world.projections.definition_observations(&definition("ospf"), SessionScope::Newest(20), 20).await.unwrap();
     assert_eq!(together.aggregate.cpu_cores.latest, Some(4.0));
     assert_eq!(together.observation_count, 2);
 }
@@ -98,7 +100,8 @@ async fn the_sessions_of_a_definition_add_up_and_unknown_is_not_zero() {
     }
     world.observe("s-1", seen(json!({"total_cpu_cores": null, "observed_ports": {}}))).await;
     world.settle().await;
-    let together = world.projections.definition_observations(&definition("ospf"), 20).await.unwrap();
+    let together =
+        world.projections.definition_observations(&definition("ospf"), SessionScope::Newest(20), 20).await.unwrap();
     let order: Vec<&str> = together.sessions.iter().map(|session| session.session_id.as_str()).collect();
     assert_eq!(order, ["s-1", "s-3", "s-2"], "the most recently observed first");
     let cpu = &together.aggregate.cpu_cores;
@@ -114,9 +117,11 @@ async fn the_sessions_of_a_definition_add_up_and_unknown_is_not_zero() {
     let event = world.projections.event(cpu.max_event_id.unwrap()).await.unwrap().unwrap();
     assert_eq!(event.data.read::<Value>().unwrap()["observed_resources"]["total_cpu_cores"], json!(4.0));
 
-    let newest = world.projections.definition_observations(&definition("ospf"), 1).await.unwrap();
+    let newest =
+        world.projections.definition_observations(&definition("ospf"), SessionScope::Newest(1), 1).await.unwrap();
     assert_eq!((newest.sessions.len(), newest.observation_count), (1, 2));
-    let none = world.projections.definition_observations(&definition("other"), 20).await.unwrap();
+    let none =
+        world.projections.definition_observations(&definition("other"), SessionScope::Newest(20), 20).await.unwrap();
     assert_eq!((none.observation_count, none.aggregate.cpu_cores.avg), (0, None));
 
     let row = world.projections.definition(&definition("ospf")).await.unwrap().unwrap();

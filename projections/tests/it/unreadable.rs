@@ -1,6 +1,7 @@
 //! One row that cannot be read takes no other with it: whatever Postgres can hold in whichever column, every question is
 //! answered, with what can be read and with a name for what cannot.
 
+use advice::scope::SessionScope;
 use app::log::Position;
 use domain::lablet_session::SessionStatus;
 use domain::{DefinitionId, RequestId, SessionId, WorkerId};
@@ -147,7 +148,10 @@ async fn ask_everything(world: &World, spoilt: &str) {
         check(spoilt, reads.observation_request(&session, &RequestId::parse(format!("r-{session}")).unwrap()).await);
         check(spoilt, reads.definition(&definition).await);
         assert!(check(spoilt, reads.definition_revisions(&definition, &request).await).is_some(), "{spoilt}");
-        assert!(check(spoilt, reads.definition_observations(&definition, 20).await).is_some(), "{spoilt}");
+        assert!(
+            check(spoilt, reads.definition_observations(&definition, SessionScope::Newest(20), 20).await).is_some(),
+            "{spoilt}"
+        );
         check(spoilt, reads.worker(&worker).await);
         assert!(check(spoilt, reads.port_map(&worker).await).is_some(), "{spoilt}");
         let spells = check(spoilt, reads.pressure_spells(&worker, &request).await).unwrap();
@@ -169,7 +173,7 @@ async fn ask_everything(world: &World, spoilt: &str) {
         let page = check(spoilt, reads.definitions(&filter, &request).await).unwrap();
         assert_eq!(page.items.len() + page.unreadable.len(), 2, "{spoilt}");
     }
-    assert!(check(spoilt, reads.definitions_off(20).await).is_some(), "{spoilt}");
+    assert!(check(spoilt, reads.definitions_off(SessionScope::Newest(20), 20).await).is_some(), "{spoilt}");
     assert!(check(spoilt, reads.observation_requests(&RequestFilter::default(), &request).await).is_some(), "{spoilt}");
     assert!(check(spoilt, reads.overview().await).is_some(), "{spoilt}");
     assert!(check(spoilt, reads.freshness().await).is_some(), "{spoilt}");
@@ -253,7 +257,11 @@ async fn a_demand_that_cannot_be_read_is_named_beside_the_sessions_that_can() {
     world.observe("s-5", seen(json!({}))).await;
     world.settle().await;
     execute(&world, "UPDATE read_demands.sessions SET cpu_cores = 'NaN' WHERE session_id = 's-1'".to_owned()).await;
-    let observed = world.projections.definition_observations(&DefinitionId::parse("ospf").unwrap(), 20).await.unwrap();
+    let observed = world
+        .projections
+        .definition_observations(&DefinitionId::parse("ospf").unwrap(), SessionScope::Newest(20), 20)
+        .await
+        .unwrap();
     assert_eq!(observed.sessions.iter().map(|row| row.session_id.as_str()).collect::<Vec<_>>(), ["s-5"]);
     assert_eq!(observed.unreadable[0].id, "s-1");
     let reason = &observed.unreadable[0].reason;

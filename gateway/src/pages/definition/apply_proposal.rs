@@ -1,6 +1,7 @@
 //! `GET /proposals/{id}/apply`: the review of the revision that a proposal becomes, with the proposal as its evidence; and
 //! `POST`, by which it does.
 
+use advice::scope::SessionScope;
 use app::commands::Commands;
 use app::log::Expected;
 use axum::extract::State;
@@ -11,10 +12,10 @@ use projections::ReadModel;
 use projections::read_models::advice::proposals::ProposalRow;
 use projections::read_models::definitions::DefinitionRow;
 
+use super::Basis;
 use super::draft::Draft;
 use super::review::{Reviewed, review};
 use super::suggestion::Source;
-use super::{Basis, DEFAULT_SESSIONS};
 use crate::authentication::Role;
 use crate::caller::{Asking, Caller, Viewing};
 use crate::command::present;
@@ -35,7 +36,7 @@ pub(crate) async fn show(
 ) -> Result<Response, Problem> {
     since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations, ReadModel::Advice]).await?;
     let row = proposal(&queries, &id).await?;
-    let basis = Basis::read(&queries, &row.definition_id, DEFAULT_SESSIONS).await?;
+    let basis = Basis::read(&queries, &row.definition_id, SessionScope::All).await?;
     let policy = queries.policy_in_force(&row.definition_id).await?.unwrap_or_default();
     let draft = from_proposal(&row, &basis.now);
     let parsed = draft.parse(&basis.now).map_err(|mut wrong| {
@@ -63,7 +64,7 @@ fn from_proposal(row: &ProposalRow, now: &DefinitionRow) -> Draft {
         description: now.description.clone(),
         reason: Some(row.proposal.reason.clone()),
         evidence: Some(evidence.join(",")).filter(|ids| !ids.is_empty()),
-        ..Draft::new(Source::Custom, DEFAULT_SESSIONS).on(now)
+        ..Draft::new(Source::Custom, SessionScope::All).on(now)
     }
 }
 

@@ -3,6 +3,7 @@
 //! an address is kept on the server, for its author, and the address names it.
 
 use advice::recommendation::Recommendation;
+use advice::scope::SessionScope;
 use domain::lablet_definition::{
     DefinitionContent, DefinitionRevision, LabletDefinition, LabletDefinitionCommand, LabletDefinitionError,
     PresentDefinition, Proposals, ResourceRequirements,
@@ -35,9 +36,9 @@ pub(crate) struct Draft {
     /// Where the numbers came from.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) from: Option<Source>,
-    /// Sessions that counted.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) sessions: Option<u32>,
+    /// Which sessions count; older addresses say how many of the newest as `sessions`.
+    #[serde(alias = "sessions", skip_serializing_if = "Option::is_none")]
+    pub(crate) scope: Option<SessionScope>,
     /// The version of the definition that it rests on. Absent: nothing was filled in yet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) etag: Option<String>,
@@ -130,8 +131,8 @@ impl ParsedDraft {
 
 impl Draft {
     /// A form for this source, with nothing filled in.
-    pub(crate) fn new(from: Source, sessions: u32) -> Self {
-        Self { from: Some(from), sessions: Some(sessions), ..Self::default() }
+    pub(crate) fn new(from: Source, scope: SessionScope) -> Self {
+        Self { from: Some(from), scope: Some(scope), ..Self::default() }
     }
 
     /// A review of the size that would do, which fills itself in.
@@ -194,6 +195,11 @@ impl Draft {
     /// Where the numbers came from.
     pub(crate) fn source(&self) -> Source {
         self.from.unwrap_or_default()
+    }
+
+    /// Which sessions count.
+    pub(crate) fn scope(&self) -> SessionScope {
+        self.scope.unwrap_or_default()
     }
 
     /// The same, resting on the definition as it is now, with everything else kept.

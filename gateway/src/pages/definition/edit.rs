@@ -11,7 +11,7 @@ use projections::read_models::definitions::DefinitionRow;
 
 use super::draft::Draft;
 use super::suggestion::{Source, Suggestion, Suggestions};
-use super::{Basis, may_revise, window};
+use super::{Basis, may_revise};
 use crate::caller::{Caller, Viewing};
 use crate::pages::parts;
 use crate::pages::query::PageQuery;
@@ -52,7 +52,8 @@ struct EditPage {
     shell: Shell,
     definition: DefinitionRow,
     source: Source,
-    sessions: usize,
+    /// Which sessions count, in words.
+    scope: String,
     permit: Permit,
     /// Where the same goes on, resting on the definition as it is now; `None`: it does.
     renewed: Option<String>,
@@ -78,9 +79,8 @@ pub(crate) async fn show(
     saved: Option<Extension<SavedForm>>,
 ) -> Result<Response, Problem> {
     let draft = draft.came_with(saved.as_deref());
-    let window = window(draft.sessions)?;
     since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations, ReadModel::Advice]).await?;
-    let basis = Basis::read(&queries, &id, window).await?;
+    let basis = Basis::read(&queries, &id, draft.scope()).await?;
     let wrong = if draft.is_filled() { draft.parse(&basis.now).err().unwrap_or_default() } else { Vec::new() };
     form(&visit, basis, &draft, &wrong)
 }
@@ -113,7 +113,7 @@ pub(crate) fn form(visit: &Visit, basis: Basis, draft: &Draft, wrong: &[Invalid]
     ];
     let starts = starts.map(|(start, title)| Start {
         title,
-        path: Draft { sessions: draft.sessions, ..Draft::new(start, super::DEFAULT_SESSIONS) }.edit_address(&now.id),
+        path: Draft::new(start, draft.scope()).edit_address(&now.id),
         chosen: start == source,
     });
     let mut response = page(&EditPage {
@@ -121,7 +121,7 @@ pub(crate) fn form(visit: &Visit, basis: Basis, draft: &Draft, wrong: &[Invalid]
             .twin(format!("/api/lablet-definitions/{}", now.id))
             .parked(&now.parked),
         source,
-        sessions: observed.sessions.len(),
+        scope: observed.scope.description,
         permit: may_revise(visit, &now),
         renewed,
         base: draft.revision,

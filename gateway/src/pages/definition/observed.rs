@@ -1,16 +1,21 @@
 //! What the observed sessions of a definition say together, beside what is configured.
 
 use advice::recommendation::Recommendation;
+use advice::sizing::{RecommendedSize, Sizing, SizingFacts};
 use askama::Template;
 use askama::filters::HtmlSafe;
 use domain::demand::{Demand, DemandSource};
+use domain::lablet_definition::ResourceRequirements;
 use domain::resource::Resource;
 use projections::read_models::definitions::DefinitionRow;
-use projections::read_models::observations::{DefinitionObservations, ObservedSession, Spread};
+use projections::read_models::observations::{
+    DefinitionObservations, ObservedSession, Quantity as Measure, Spread, WiderScope,
+};
+use projections::read_models::sessions::SessionTitles;
 use uuid::Uuid;
 
+use super::use_charts::UseCharts;
 use crate::pages::advice::amounts::{amount, noun};
-use crate::pages::charts::{Chart, InUse, Measured, Point, spread};
 use crate::pages::parts::{self, Badge, Tone};
 use crate::pages::verdict;
 
@@ -20,38 +25,37 @@ pub(crate) struct Observed {
     pub(crate) sessions: u64,
     /// Observations of them.
     pub(crate) observations: u64,
+    /// Which sessions count, in words.
+    pub(crate) scope: String,
+    /// Observed sessions of the definition.
+    pub(crate) of_sessions: u64,
     /// What more sessions say that these do not.
     pub(crate) wider: Vec<String>,
-    /// CPU, memory, storage, nodes.
-    pub(crate) quantities: [Quantity; 4],
+    /// What was used and what was allocated of each resource, and the nodes.
+    pub(crate) quantities: Vec<Quantity>,
     /// Whether ports drifted.
     pub(crate) drift: Badge,
-    /// A chart for each quantity that can be revised, with what is configured. Empty where nothing was observed.
-    pub(crate) charts: Vec<ObservedChart>,
-}
-
-/// One quantity, session by session.
-pub(crate) struct ObservedChart {
-    /// The quantity, and what kind of number its bars are.
-    pub(crate) name: &'static str,
-    pub(crate) configured: String,
-    /// How what the sessions used at their peaks is spread.
-    pub(crate) used: String,
-    pub(crate) chart: Chart,
+    /// What was used, session by session and week by week; `None`: nothing was observed.
+    pub(crate) charts: Option<UseCharts>,
 }
 
 /// One quantity over the sessions, in the definition's unit.
 pub(crate) struct Quantity {
     pub(crate) name: &'static str,
-    /// Nominal or measured, which are never mixed.
+    /// Used, allocated or measured, which are never mixed.
     pub(crate) kind: &'static str,
     pub(crate) configured: String,
     pub(crate) max: SourcedNumber,
+    /// What at least 95 % of the sessions did not exceed.
+    pub(crate) p95: String,
     pub(crate) average: String,
     pub(crate) latest: SourcedNumber,
     pub(crate) unknown: u64,
-    /// Whether it fits, by what sessions used; of nodes, whether there are as many as stated.
-    pub(crate) verdict: Badge,
+    /// Whether it fits, by what sessions used; of nodes, whether there are as many as stated. `None`: of this nothing is
+    /// judged.
+    pub(crate) verdict: Option<Badge>,
+    /// What the sessions in scope alone would say, where that is another verdict.
+    pub(crate) alone: Option<String>,
 }
 
 /// A number with the event that it comes from.
@@ -116,56 +120,42 @@ impl Observed {
     pub(crate) fn new(
         now: &DefinitionRow,
         observed: &DefinitionObservations,
+        titles: &SessionTitles,
         recommended: Option<&Recommendation>,
     ) -> Self {
-        let sizing = recommended.and_then(|recommended| recommended.sizing.as_ref());
-        // What sessions used decides: a size is not right because its nodes were given less.
-        let sized = |resource: Resource| {
-            sizing.map_or_else(
-                || Badge::new(Tone::Calm, "?", "unknown"),
-                |sizing| verdict::sized(resource, resource.part(sizing)),
-            )
-        };
         let (all, needs) = (&observed.aggregate, &now.resource_requirements);
         let nodes = now.node_count.map(f64::from);
+        let node_counts = counts(&all.node_count);
+        let stated = |resource: Resource| Some(f64::from(resource.configured(needs)));
+        // What sessions used decides: a size is not right because its nodes were given less.
+        let used = |resource: Resource| Quantity {
+            verdict: Some(sized(resource, recommended)),
+            alone: recommended.and_then(|found| alone(resource, needs, resource.part(&all.used), found)),
+            ..quantity(resource, "used at peak", stated(resource), resource.part(&all.used))
+        };
+        let given = |resource, kind, spread| quantity(resource, kind, stated(resource), spread);
         let (sessions, drifted, unknown) =
-            (observed.sessions.len() as u64, all.port_drift_sessions, all.port_drift_unknown_sessions);
+            (observed.scope.sessions, all.port_drift_sessions, all.port_drift_unknown_sessions);
         Self {
             sessions,
             observations: observed.observation_count,
-            wider: recommended.map(|recommended| wider(observed, recommended)).unwrap_or_default(),
-            quantities: [
-                quantity(
-                    ("CPU cores", "nominal"),
-                    Some(needs.cpu_cores.get().into()),
-                    &all.cpu_cores,
-                    (|cores| cores, ""),
-                    sized(Resource::CpuCores),
-                ),
-                quantity(
-                    ("Memory", "nominal"),
-                    Some(needs.memory_gb.get().into()),
-                    &all.memory_mb,
-                    (parts::gigabytes, " GB"),
-                    sized(Resource::MemoryMb),
-                ),
-                quantity(
-                    ("Storage", "measured"),
-                    Some(needs.storage_gb.get().into()),
-                    &all.storage_mb,
-                    (parts::gigabytes, " GB"),
-                    sized(Resource::StorageMb),
-                ),
-                quantity(
-                    ("Node count", "counted"),
-                    nodes,
-                    &counts(&all.node_count),
-                    (|count| count, ""),
-                    compared(nodes, counts(&all.node_count).max),
-                ),
+            scope: observed.scope.description.clone(),
+            of_sessions: observed.scope.of_sessions,
+            wider: observed.wider.iter().map(|one| wider(one, observed.scope.of_sessions)).collect(),
+            quantities: vec![
+                used(Resource::CpuCores),
+                given(Resource::CpuCores, "allocated", &all.cpu_cores),
+                used(Resource::MemoryMb),
+                given(Resource::MemoryMb, "allocated", &all.memory_mb),
+                used(Resource::StorageMb),
+                given(Resource::StorageMb, "measured last", &all.storage_mb),
+                Quantity {
+                    verdict: Some(compared(nodes, node_counts.max)),
+                    ..told(("Nodes", "counted"), nodes, &node_counts, |count| count, "")
+                },
             ],
             drift: drift(sessions, drifted, unknown),
-            charts: if observed.sessions.is_empty() { Vec::new() } else { charts(now, &observed.sessions) },
+            charts: UseCharts::new(&observed.sessions, &observed.weeks, titles),
         }
     }
 }
@@ -176,6 +166,7 @@ fn counts(spread: &Spread<u64>) -> Spread<f64> {
     Spread {
         max: spread.max.map(float),
         max_event_id: spread.max_event_id,
+        p95: spread.p95.map(float),
         avg: spread.avg,
         latest: spread.latest.map(float),
         latest_event_id: spread.latest_event_id,
@@ -184,14 +175,45 @@ fn counts(spread: &Spread<u64>) -> Spread<f64> {
     }
 }
 
-fn quantity(
+/// The verdict on a resource.
+fn sized(resource: Resource, recommended: Option<&Recommendation>) -> Badge {
+    recommended.and_then(|recommended| recommended.sizing.as_ref()).map_or_else(
+        || Badge::new(Tone::Calm, "?", "unknown"),
+        |sizing| verdict::sized(resource, resource.part(sizing)),
+    )
+}
+
+/// What the sessions in scope alone would say of a size, by the same rule, where that is another verdict.
+fn alone(
+    resource: Resource,
+    stated: &ResourceRequirements,
+    used: &Spread<f64>,
+    recommended: &Recommendation,
+) -> Option<String> {
+    let whole = resource.part(recommended.sizing.as_ref()?);
+    let configured = Some(f64::from(resource.configured(stated)) * resource.unit());
+    let unadvised = RecommendedSize { configured, requirement: None, finding: None, sessions: used.known_sessions };
+    let facts = SizingFacts { ended_sessions: used.known_sessions, largest_use: Some(used.max?) };
+    let of_scope = Sizing::new(resource, unadvised, facts, &recommended.policy);
+    (of_scope.verdict != whole.verdict).then(|| format!("these alone: {}", verdict::sized(resource, &of_scope).words))
+}
+
+fn quantity(resource: Resource, kind: &'static str, configured: Option<f64>, spread: &Spread<f64>) -> Quantity {
+    match resource {
+        Resource::CpuCores => told(("CPU cores", kind), configured, spread, |cores| cores, ""),
+        Resource::MemoryMb => told(("Memory", kind), configured, spread, parts::gigabytes, " GB"),
+        Resource::StorageMb => told(("Storage", kind), configured, spread, parts::gigabytes, " GB"),
+    }
+}
+
+fn told(
     (name, kind): (&'static str, &'static str),
     configured: Option<f64>,
     spread: &Spread<f64>,
-    (convert, unit): (fn(f64) -> f64, &str),
-    verdict: Badge,
+    convert: fn(f64) -> f64,
+    unit: &str,
 ) -> Quantity {
-    let told = |value: Option<f64>| {
+    let words = |value: Option<f64>| {
         value.map_or_else(|| "unknown".to_owned(), |value| format!("{}{unit}", parts::number(&convert(value))))
     };
     Quantity {
@@ -199,11 +221,13 @@ fn quantity(
         kind,
         configured: configured
             .map_or_else(|| "not stated".to_owned(), |value| format!("{}{unit}", parts::number(&value))),
-        max: SourcedNumber::new(told(spread.max), spread.max_event_id),
-        average: told(spread.avg),
-        latest: SourcedNumber::new(told(spread.latest), spread.latest_event_id),
+        max: SourcedNumber::new(words(spread.max), spread.max_event_id),
+        p95: words(spread.p95),
+        average: words(spread.avg),
+        latest: SourcedNumber::new(words(spread.latest), spread.latest_event_id),
         unknown: spread.unknown_sessions,
-        verdict,
+        verdict: None,
+        alone: None,
     }
 }
 
@@ -222,22 +246,20 @@ fn compared(stated: Option<f64>, max: Option<f64>) -> Badge {
     }
 }
 
-/// Where more sessions say otherwise than the ones that are looked at: of what these used at most, and all did.
-fn wider(observed: &DefinitionObservations, recommended: &Recommendation) -> Vec<String> {
-    let otherwise = |resource: Resource| {
-        let used = observed.sessions.iter().filter_map(|one| Some(resource.part(&one.resources).steady?.value));
-        let here = used.reduce(f64::max)?;
-        let found = resource.part(&recommended.resources);
-        let all = found.demand.max.filter(|all| *all > here + resource.smallest())?;
-        Some(format!(
-            "over all {} that ended, up to {} of {} were used, in these up to {}",
-            parts::counted(&found.sessions, "session"),
-            amount(resource, Some(all)),
-            noun(resource),
-            amount(resource, Some(here))
-        ))
+/// What all sessions say that those in scope do not.
+fn wider(more: &WiderScope, of_sessions: u64) -> String {
+    let WiderScope { resource, quantity, max_in_scope, max_of_all } = more;
+    let was = match quantity {
+        Measure::Nominal => "allocated",
+        Measure::Used => "used",
     };
-    Resource::ALL.into_iter().filter_map(otherwise).collect()
+    format!(
+        "over all {} at most {} of {} were {was}, in this scope {}",
+        parts::counted(&of_sessions, "session"),
+        amount(*resource, Some(*max_of_all)),
+        noun(*resource),
+        amount(*resource, *max_in_scope)
+    )
 }
 
 /// In how many sessions ports drifted. What is unknown is neither drift nor none.
@@ -254,55 +276,6 @@ fn drift(sessions: u64, drifted: u64, unknown: u64) -> Badge {
         (0, 0) => Badge::new(Tone::Good, "✓", words),
         (0, _) => Badge::new(Tone::Calm, "?", words),
     }
-}
-
-fn charts(now: &DefinitionRow, sessions: &[ObservedSession]) -> Vec<ObservedChart> {
-    type Amount = fn(&ObservedSession) -> Option<f64>;
-    type Used = fn(&ObservedSession) -> Option<InUse>;
-    let needs = &now.resource_requirements;
-    let chart = |id, name, unit, configured: u32, value: Amount, used: Used| {
-        let oldest_first = sessions.iter().rev();
-        let point = |session: &ObservedSession| Point {
-            name: session.session_id.to_string(),
-            at: session.observed_at,
-            value: value(session),
-            used: used(session),
-        };
-        let points: Vec<Point> = oldest_first.map(point).collect();
-        let title = format!("{name} of {} against what is configured", counted(points.len()));
-        ObservedChart {
-            name,
-            configured: configured.to_string(),
-            used: spread(unit, sessions.iter().map(used)).unwrap_or_else(|| "unknown".to_owned()),
-            chart: Chart::bars(id, &title, unit, &points, Some(configured.into())),
-        }
-    };
-    let cores_used: Used = |session| peak(&session.resources.cpu_cores, |cores| cores);
-    let memory_used: Used = |session| peak(&session.resources.memory_mb, parts::gigabytes);
-    let storage_used: Used = |session| peak(&session.resources.storage_mb, parts::gigabytes);
-    let memory: Amount = |session| session.memory_mb.map(parts::gigabytes);
-    // Of storage nothing is nominal: its bars are what was used.
-    let storage: Amount = |session| session.resources.storage_mb.steady.map(|peak| parts::gigabytes(peak.value));
-    let [cores, memory_gb, storage_gb] = [needs.cpu_cores.get(), needs.memory_gb.get(), needs.storage_gb.get()];
-    vec![
-        chart("chart-cpu", "CPU cores, nominal", "cores", cores, |session| session.cpu_cores, cores_used),
-        chart("chart-memory", "Memory GB, nominal", "GB", memory_gb, memory, memory_used),
-        chart("chart-storage", "Storage GB, measured", "GB", storage_gb, storage, storage_used),
-    ]
-}
-
-/// The peak of the steady phase, as it is drawn.
-fn peak(demand: &Demand<Uuid>, shown: fn(f64) -> f64) -> Option<InUse> {
-    let peak = demand.steady?;
-    let measured = match peak.source {
-        DemandSource::Profile => Measured::Sampled,
-        DemandSource::Snapshot => Measured::BySnapshots,
-    };
-    Some(InUse { amount: shown(peak.value), measured })
-}
-
-fn counted(sessions: usize) -> String {
-    parts::counted(&(sessions as u64), "session")
 }
 
 #[cfg(test)]

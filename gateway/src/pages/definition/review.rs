@@ -25,7 +25,7 @@ use super::draft::{Draft, ParsedDraft};
 use super::observed::{SourcedNumber, UsedAmount};
 use super::stale::stale;
 use super::suggestion::{Source, Suggestion, Suggestions};
-use super::{Basis, ROWS, edit, may_revise, return_to, window};
+use super::{Basis, ROWS, edit, may_revise, return_to};
 use crate::caller::{Caller, Viewing};
 use crate::pages::advice::back_test::BackTestTable;
 use crate::pages::advice::back_test_page::tried;
@@ -118,7 +118,9 @@ struct ReviewPage {
     running: String,
     sessions: Vec<ObservedSession>,
     titles: SessionTitles,
-    sessions_in_all: usize,
+    /// Which sessions count, in words, and how many they are.
+    scope: String,
+    sessions_in_all: u64,
     excluded: BTreeMap<SessionId, String>,
     /// Leads to a revision, or to a proposal that becomes one.
     confirmation: Confirmation,
@@ -152,9 +154,8 @@ pub(crate) async fn show(
     if !draft.is_filled() && !draft.fills_itself_in() {
         return Ok(Redirect::to(&draft.edit_address(&id)).into_response());
     }
-    let window = window(draft.sessions)?;
     since.reached(&queries, &[ReadModel::Definitions, ReadModel::Observations, ReadModel::Advice]).await?;
-    let basis = Basis::read(&queries, &id, window).await?;
+    let basis = Basis::read(&queries, &id, draft.scope()).await?;
     let back_to = return_to::revision(&queries, &id, &draft).await?;
     let draft = match &back_to {
         _ if draft.is_filled() => draft,
@@ -251,7 +252,8 @@ pub(crate) async fn review(
         evidence_count: evidence.len() as u64,
         evidence: groups(evidence),
         running,
-        sessions_in_all: observed.sessions.len(),
+        scope: observed.scope.description,
+        sessions_in_all: observed.scope.sessions,
         sessions: observed.sessions.into_iter().take(ROWS).collect(),
         titles,
         confirmation: Confirmation::new(visit, permit, form, labels, ways_out),

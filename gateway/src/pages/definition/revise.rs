@@ -11,7 +11,7 @@ use projections::{ReadError, ReadModel};
 use super::draft::Draft;
 use super::review::Reviewed;
 use super::stale::stale;
-use super::{Basis, edit, may_revise, return_to, review, window};
+use super::{Basis, edit, may_revise, return_to, review};
 use crate::caller::{Administering, Caller};
 use crate::command::present;
 use crate::lablet_definitions::show::row;
@@ -33,26 +33,25 @@ pub(crate) async fn revise(
 ) -> Result<Response, Problem> {
     let PageForm { fields: draft, origin } = form;
     let draft = draft.fit_for_addresses(&sign_in, &visit, &id).await?;
-    let window = window(draft.sessions)?;
     let now = row(&queries, &id).await?;
     if let Some(refusal) = may_revise(&visit, &now).refusal {
         return Err(Problem::new(ProblemKind::Conflict, refusal));
     }
     let parsed = match draft.parse(&now) {
         Ok(parsed) => parsed.restoring(return_to::revision(&queries, &id, &draft).await?.as_ref()),
-        Err(wrong) => return edit::form(&visit, Basis::read(&queries, &id, window).await?, &draft, &wrong),
+        Err(wrong) => return edit::form(&visit, Basis::read(&queries, &id, draft.scope()).await?, &draft, &wrong),
     };
     let expected = draft.expected()?;
     // What was reviewed is what is recorded: the form names it. A form without it comes from a review that had none.
     let evidence = match &draft.evidence {
         None => Vec::new(),
-        Some(_) => draft.evidence(&now, &queries.definition_observations(&id, 1).await?, None)?,
+        Some(_) => draft.evidence(&now, &queries.definition_observations(&id, draft.scope(), 1).await?, None)?,
     };
     let revision = match parsed.revision(&now, &draft.reason(), evidence) {
         Ok(revision) => revision,
         Err(invalid) if invalid.field == "reason" => {
             let permit = may_revise(&visit, &now);
-            let basis = Basis::read(&queries, &id, window).await?;
+            let basis = Basis::read(&queries, &id, draft.scope()).await?;
             let (reason_wrong, proposal) = (Some(invalid), None);
             let reviewed = Reviewed { draft: &draft, parsed: &parsed, reason_wrong, proposal, permit };
             return review::review(&queries, &visit, basis, reviewed).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use harness::{Browser, Crowd, Lablet};
 
+use super::scope::one_scope_holds_from_the_page_to_the_applied_size;
 use super::{look_at, start};
 
 /// Most bytes of a first visit, and of a page's HTML.
@@ -18,7 +19,9 @@ async fn ten_thousand_sessions_are_paged_through() {
     page_through(&browser).await;
     filter(&browser).await;
     browser.finish().await.unwrap();
-    first_visit(&lablet, "/definitions/crowd-000").await.finish().await.unwrap();
+    let browser = first_visit(&lablet, "/definitions/crowd-000").await;
+    one_scope_holds_from_the_page_to_the_applied_size(&lablet, &browser).await;
+    browser.finish().await.unwrap();
     let browser = first_visit(&lablet, &format!("/sessions/{}", Crowd::GIANT)).await;
     browser.wait_until_text("300 nodes in the newest observation").await.unwrap();
     browser.follow("Next nodes").await.unwrap();

@@ -1,8 +1,9 @@
-//! Definitions that are off by most: what the newest observed sessions needed, beside what is configured.
+//! Definitions that are off by most: what their observed sessions had, beside what is configured.
 //!
 //! A definition asks for whole cores and whole GB, so what was observed is rounded up to what a definition can say before
 //! the two are compared: one that cannot be put better is not off.
 
+use advice::scope::SessionScope;
 use domain::DefinitionId;
 use domain::demand::ByResource;
 use domain::lablet_definition::DefinitionVersion;
@@ -11,19 +12,20 @@ use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
+use super::in_scope;
 use crate::page::{self, Listed};
 use crate::parked;
 use crate::projector::AggregateKind;
 use crate::{Parked, Projections, ReadError};
 
-/// How many of a definition's most recently observed sessions count.
-pub const SESSIONS_COUNTED: u32 = 20;
+/// The sessions of a definition that count unless somebody asks for others.
+pub const COUNTED: SessionScope = SessionScope::Newest(20);
 /// Most definitions of one answer.
 pub const MOST_DEVIATIONS: u32 = 200;
 /// MB of a GB: CML's MB are binary.
 pub const MB_PER_GB: f64 = 1024.0;
 
-/// A definition whose newest observed sessions needed something else than it says.
+/// A definition whose observed sessions had something else than it says.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DefinitionDeviation {
     /// The definition.
@@ -34,7 +36,7 @@ pub struct DefinitionDeviation {
     pub version: DefinitionVersion,
     /// Counted from 1, raised by each revision.
     pub revision: u32,
-    /// How many observed sessions count: the most recently observed, at most 20.
+    /// How many observed sessions count.
     pub sessions: u64,
     /// The resource that is off by most.
     pub resource: Resource,
@@ -107,12 +109,16 @@ const MOST_OF_A_RESOURCE: f64 = 1e9;
 
 /// The statement, one lateral range of an index for each definition. What is returned in full is added up again with the
 /// events that the numbers come from, which would be wasted on all others.
-fn statement(limit: u32) -> String {
-    let newest = |columns: &str| {
-        format!(
+fn statement(scope: SessionScope, limit: u32) -> String {
+    let counted = |columns: &str| match scope {
+        // The end of a range of an index.
+        SessionScope::Newest(sessions) => format!(
             "SELECT {columns} FROM read_observations.observed_sessions
-              WHERE definition_id = d.id ORDER BY observed_at DESC, position DESC LIMIT {SESSIONS_COUNTED}"
-        )
+              WHERE definition_id = d.id ORDER BY observed_at DESC, position DESC LIMIT {sessions}"
+        ),
+        SessionScope::Current | SessionScope::All => {
+            format!("SELECT {columns} FROM ({}) m WHERE counts", in_scope::marked(scope, "d.id", "d.revision"))
+        }
     };
     // A sum of floating-point numbers may lie a hair above a whole one. Of what is unknown nothing is needed: `greatest`
     // alone would make 1 of it.
@@ -166,19 +172,23 @@ fn statement(limit: u32) -> String {
         greatest = greatest.join(", "),
         ratios = ratios.join(", "),
         sums = sums.join(", "),
-        values = newest("cpu_cores, memory_mb, storage_mb"),
-        all = newest("*"),
+        values = counted("cpu_cores, memory_mb, storage_mb"),
+        all = counted("*"),
     )
 }
 
 impl Projections {
-    /// Definitions whose newest observed sessions needed something else than configured, the one that is off by most
+    /// Definitions whose observed sessions, those that count, had something else than configured, the one that is off by most
     /// first: twice as much and half as much are equally far off. Of what is unknown nothing is said.
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn definitions_off(&self, limit: u32) -> Result<Listed<DefinitionDeviation>, ReadError> {
-        let query = QueryBuilder::new(statement(limit.clamp(1, MOST_DEVIATIONS)));
+    pub async fn definitions_off(
+        &self,
+        scope: SessionScope,
+        limit: u32,
+    ) -> Result<Listed<DefinitionDeviation>, ReadError> {
+        let query = QueryBuilder::new(statement(scope, limit.clamp(1, MOST_DEVIATIONS)));
         self.list_of("definition_deviations", query).await
     }
 }

@@ -1,36 +1,44 @@
-//! What the newest observed sessions of a definition say together.
+//! What the observed sessions of a definition say, one by one and together.
 
+use advice::scope::SessionScope;
 use app::log::Position;
 use chrono::{DateTime, Utc};
 use domain::demand::{ByResource, Demand};
 use domain::evidence::{Contradiction, NoEvidence};
-use domain::lablet_definition::DefinitionVersion;
+use domain::lablet_definition::{DefinitionVersion, ResourceRequirements};
 use domain::{DefinitionId, SessionId, WorkerId};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::QueryBuilder;
 use uuid::Uuid;
 
+use super::in_scope::{self, Aggregate, ScopeTotals, SessionsInScope, WeekOfUse, WiderScope};
 use crate::page::{self, Listed};
 use crate::parked;
 use crate::read_models::demands;
 use crate::{Parked, Projections, ReadError, ReadModel, UnreadableRow};
 
-/// Most sessions that are added up.
-pub const MOST_SESSIONS: u32 = 1_000;
+/// Most sessions that are listed one by one; all that count are added up.
+pub const MOST_SESSIONS: u32 = 10_000;
 
-/// The newest observed sessions of a definition, and what they say together.
+/// The observed sessions of a definition that count, and what they say together.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct DefinitionObservations {
     /// The definition.
     pub definition_id: DefinitionId,
-    /// Observations of these sessions.
+    /// Observations of the sessions that count.
     pub observation_count: u64,
-    /// The sessions, the most recently observed first.
+    /// Which sessions count.
+    pub scope: SessionsInScope,
+    /// The newest of them, the most recently observed first.
     pub sessions: Vec<ObservedSession>,
-    /// What they say together.
+    /// What all that count say together.
     pub aggregate: Aggregate,
-    /// Sessions that are among them and whose rows cannot be read: they are not counted.
+    /// Of which quantities all sessions of the definition say more than these. Empty: of none.
+    pub wider: Vec<WiderScope>,
+    /// What they used week by week, the newest first.
+    pub weeks: Vec<WeekOfUse>,
+    /// Sessions that are to be listed and whose rows cannot be read. What is no number counts as unknown.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub unreadable: Vec<UnreadableRow>,
     /// Sessions of the definition of which later observations could not be taken in: they are not counted.
@@ -87,168 +95,76 @@ pub struct ObservedSession {
     /// Why the newest one as a whole counts nowhere here; null: it does.
     #[serde(default)]
     pub no_evidence: Option<NoEvidence>,
+    /// What the definition stated when the session was created; null: not known.
+    #[serde(default)]
+    pub configured: Option<ResourceRequirements>,
 }
 
-/// What several sessions say together. Each counts once.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Aggregate {
-    /// Nominal cores.
-    pub cpu_cores: Spread<f64>,
-    /// Nominal MB of memory.
-    pub memory_mb: Spread<f64>,
-    /// Measured MB on disk.
-    pub storage_mb: Spread<f64>,
-    /// Number of nodes.
-    pub node_count: Spread<u64>,
-    /// Sessions whose ports drifted.
-    pub port_drift_sessions: u64,
-    /// Sessions of whose ports nothing is known.
-    pub port_drift_unknown_sessions: u64,
-}
+/// The definition that is asked about, once for the whole statement, and its revision.
+const ASKED_ID: &str = "(SELECT id FROM asked)";
+const ASKED_REVISION: &str = "(SELECT d.revision FROM read_definitions.definitions d JOIN asked ON asked.id = d.id)";
 
-/// One quantity over several sessions. Sessions that do not know it are left out, and counted.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Spread<T> {
-    /// The greatest; null: no session knows it.
-    pub max: Option<T>,
-    /// The event that the greatest comes from.
-    pub max_event_id: Option<Uuid>,
-    /// The mean; null: no session knows it.
-    pub avg: Option<f64>,
-    /// Of the most recently observed session that knows it.
-    pub latest: Option<T>,
-    /// The event that the latest comes from.
-    pub latest_event_id: Option<Uuid>,
-    /// Sessions that know it.
-    pub known_sessions: u64,
-    /// Sessions that do not.
-    pub unknown_sessions: u64,
-}
-
-impl<T: Copy + PartialOrd> Spread<T> {
-    /// Over sessions from the newest to the oldest.
-    fn over(values: impl Iterator<Item = (Option<T>, Option<Uuid>)>, as_float: impl Fn(T) -> f64) -> Self {
-        let mut spread = Self {
-            max: None,
-            max_event_id: None,
-            avg: None,
-            latest: None,
-            latest_event_id: None,
-            known_sessions: 0,
-            unknown_sessions: 0,
-        };
-        let mut sum = 0.0;
-        let mut known = 0.0;
-        for (value, event_id) in values {
-            let Some(value) = value else {
-                spread.unknown_sessions += 1;
-                continue;
-            };
-            spread.known_sessions += 1;
-            known += 1.0;
-            sum += as_float(value);
-            if spread.latest.is_none() {
-                spread.latest = Some(value);
-                spread.latest_event_id = event_id;
-            }
-            if spread.max.is_none_or(|max| value > max) {
-                spread.max = Some(value);
-                spread.max_event_id = event_id;
-            }
-        }
-        spread.avg = (spread.known_sessions > 0).then(|| sum / known);
-        spread
-    }
-}
-
-impl Aggregate {
-    /// Over sessions from the newest to the oldest.
-    pub fn over(sessions: &[ObservedSession]) -> Self {
-        #[expect(clippy::cast_precision_loss, reason = "a lab has at most some thousand nodes")]
-        let float = |count: u64| count as f64;
-        let count = |wanted: Option<bool>| {
-            sessions.iter().filter(|session| session.port_drift_detected == wanted).map(|_| 1).sum()
-        };
-        Self {
-            cpu_cores: Spread::over(sessions.iter().map(|s| (s.cpu_cores, s.cpu_cores_event_id)), |value| value),
-            memory_mb: Spread::over(sessions.iter().map(|s| (s.memory_mb, s.memory_mb_event_id)), |value| value),
-            storage_mb: Spread::over(sessions.iter().map(|s| (s.storage_mb, s.storage_mb_event_id)), |value| value),
-            node_count: Spread::over(sessions.iter().map(|s| (s.node_count, s.node_count_event_id)), float),
-            port_drift_sessions: count(Some(true)),
-            port_drift_unknown_sessions: count(None),
-        }
-    }
-}
+/// What the rows are called in an alarm.
+const LIST: &str = "observed_sessions";
+const TOGETHER: &str = "definition_observations";
+const WEEKS: &str = "weeks of use";
 
 impl Projections {
-    /// The most recently observed sessions of a definition, at most `limit` of them (1 to [`MOST_SESSIONS`]), and what
-    /// they say together. Of a definition that does not exist: none.
+    /// What the observed sessions of a definition that count say together, and the newest of them, at most `limit` (1 to
+    /// [`MOST_SESSIONS`]). Of a definition that does not exist: none.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn definition_observations(
         &self,
         id: &DefinitionId,
+        scope: SessionScope,
         limit: u32,
     ) -> Result<DefinitionObservations, ReadError> {
-        let mut query = QueryBuilder::new(page::select_with_parked(
-            "session_id",
-            "position",
-            &parked::anything_column(ReadModel::Observations),
-        ));
-        query.push(format!(
-            "
-                 SELECT o.session_id, o.definition_version, o.definition_revision, o.worker_id, o.observation_count,
-                        o.observed_at, o.observed_event_id, o.complete, o.cpu_cores, o.cpu_cores_event_id, o.memory_mb,
-                        o.memory_mb_event_id, o.storage_mb, o.storage_mb_event_id, o.node_count, o.node_count_event_id,
-                        o.port_drift_detected, o.port_drift_event_id, o.position, o.contradictions, o.no_evidence, {}
-                   FROM (SELECT * FROM read_observations.observed_sessions WHERE definition_id = ",
-            demands::resources("d")
-        ));
-        query.push_bind(id.as_str().to_owned());
-        query.push(" ORDER BY observed_at DESC, position DESC LIMIT ");
-        query.push_bind(i64::from(limit.clamp(1, MOST_SESSIONS)));
-        query.push(
-            ") o LEFT JOIN read_demands.sessions d ON d.session_id = o.session_id
-               ORDER BY o.observed_at DESC, o.position DESC) r",
+        let marked = in_scope::marked(scope, ASKED_ID, ASKED_REVISION);
+        let asked = |select: String, statement: &str| {
+            let mut query = QueryBuilder::new(select);
+            query.push("WITH asked AS (SELECT ").push_bind(id.as_str().to_owned()).push("::text AS id) ");
+            query.push(statement).push(") r");
+            query
+        };
+        let sessions = format!(
+            "SELECT o.session_id, o.definition_version, o.definition_revision, o.worker_id, o.observation_count,
+                    o.observed_at, o.observed_event_id, o.complete, o.cpu_cores, o.cpu_cores_event_id, o.memory_mb,
+                    o.memory_mb_event_id, o.storage_mb, o.storage_mb_event_id, o.node_count, o.node_count_event_id,
+                    o.port_drift_detected, o.port_drift_event_id, o.position, o.contradictions, o.no_evidence, {},
+                    v.after -> 'resource_requirements' AS configured
+               FROM (SELECT session_id, place FROM ({marked}) m WHERE counts ORDER BY place LIMIT {}) m
+               JOIN read_observations.observed_sessions o ON o.session_id = m.session_id
+               LEFT JOIN read_demands.sessions d ON d.session_id = o.session_id
+               LEFT JOIN read_definitions.revisions v
+                 ON v.definition_id = o.definition_id AND v.revision = o.definition_revision
+              ORDER BY m.place",
+            demands::resources("d"),
+            limit.clamp(1, MOST_SESSIONS)
         );
-        let rows = self.rows("observed_sessions", query).await?;
+        let select =
+            page::select_with_parked("session_id", "position", &parked::anything_column(ReadModel::Observations));
+        let rows = self.rows(LIST, asked(select, &sessions)).await?;
         // Where rows say that nothing is parked, nothing has to be asked.
         let parked = match rows.first() {
             Some(row) if !row.is_something_parked => Vec::new(),
             Some(_) | None => self.parked_sessions_of(id).await?,
         };
         let Listed { items: sessions, unreadable }: Listed<ObservedSession> = Listed::from_rows(rows);
+        let one_row = asked(page::select("sessions", "sessions"), &in_scope::together(&marked));
+        let together: ScopeTotals = self.row_of(TOGETHER, one_row).await?.unwrap_or_default();
+        let weeks = self.list_of(WEEKS, asked(page::select("week", "week"), &in_scope::weeks(&marked))).await?;
         Ok(DefinitionObservations {
             definition_id: id.clone(),
-            observation_count: sessions.iter().map(|session| session.observation_count).sum(),
-            aggregate: Aggregate::over(&sessions),
+            observation_count: together.observation_count,
+            scope: together.in_scope(scope),
+            wider: together.wider(),
+            aggregate: together.aggregate,
+            weeks: weeks.items,
             sessions,
-            unreadable,
+            unreadable: unreadable.into_iter().chain(weeks.unreadable).collect(),
             parked,
         })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn values(values: &[Option<f64>]) -> Spread<f64> {
-        Spread::over(values.iter().map(|value| (*value, value.map(|_| Uuid::nil()))), |value| value)
-    }
-
-    #[test]
-    fn what_is_unknown_is_left_out_and_counted() {
-        let spread = values(&[None, Some(2.0), Some(4.0), None]);
-        assert_eq!((spread.max, spread.avg, spread.latest), (Some(4.0), Some(3.0), Some(2.0)));
-        assert_eq!((spread.known_sessions, spread.unknown_sessions), (2, 2));
-    }
-
-    #[test]
-    fn where_nothing_is_known_nothing_is_zero() {
-        let spread = values(&[None]);
-        assert_eq!((spread.max, spread.avg, spread.latest), (None, None, None));
-        assert_eq!(values(&[]).avg, None);
     }
 }
