@@ -351,6 +351,10 @@ pub(super) const COLUMNS: &[Column] = &[
     wide_column("OPEN REQUESTS", "/open_requests"),
     wide_column("CREATED AT", "/created_at"),
     wide_column("DRIFT ACKNOWLEDGED UNTIL", "/port_drift_acknowledgement/until"),
+    wide_column("CORES ALLOCATED", "/nominal_cpu_cores"),
+    wide_column("CORES USED", "/used/cpu_cores"),
+    wide_column("MEMORY MB ALLOCATED", "/nominal_memory_mb"),
+    wide_column("MEMORY MB USED", "/used/memory_mb"),
 ];
 pub(super) const HISTORY_COLUMNS: &[Column] = &[
     column("SEQUENCE", "/sequence"),

@@ -117,6 +117,10 @@ pub(super) const LOAD_COLUMNS: &[Column] = &[
     column("MEMORY MB", "/memory_mb/known"),
     column("STORAGE MB", "/storage_mb/known"),
     column("NODES", "/nodes/known"),
+    column("CORES USED", "/used_cpu_cores/known"),
+    column("MEMORY MB USED", "/used_memory_mb/known"),
+    wide_column("CORES AT PEAKS", "/peak_cpu_cores/known"),
+    wide_column("MEMORY MB AT PEAKS", "/peak_memory_mb/known"),
 ];
 pub(super) const PRESSURE_COLUMNS: &[Column] = &[
     column("CONDITION", "/condition"),

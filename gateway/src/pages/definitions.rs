@@ -2,6 +2,7 @@
 //! address.
 
 use askama::Template;
+use askama::filters::HtmlSafe;
 use axum::extract::State;
 use axum::response::Response;
 use domain::Invalid;
@@ -129,12 +130,33 @@ pub(super) fn indicator(observations: &ObservationIndicator) -> Badge {
     }
 }
 
+/// The most that a session used of a resource, in cores or GB, with what 95 % of them did not exceed at hand.
+fn used(row: &DefinitionRow, resource: Resource) -> MostUsed {
+    let used = resource.part(&row.used);
+    let told = |amount: Option<f64>| parts::known(&amount.map(|amount| amount / resource.unit()));
+    let sessions = parts::counted(&used.known_sessions, "session");
+    MostUsed {
+        words: format!("used {}", told(used.max)),
+        spread: format!("the most of {sessions}; 95 % used no more than {}", told(used.p95)),
+    }
+}
+
+/// What sessions used of a resource.
+#[derive(Debug, Template)]
+#[template(source = r#"<span class="quiet" title="{{ spread }}">{{ words }}</span>"#, ext = "html")]
+struct MostUsed {
+    words: String,
+    spread: String,
+}
+
+impl HtmlSafe for MostUsed {}
+
 fn verdict_of(row: &DefinitionRow, resource: Resource) -> String {
     row.sizing.as_ref().map_or("unknown", |sizing| resource.part(sizing).verdict.as_str()).to_owned()
 }
 
 /// The columns of the list as CSV. Amounts carry their unit; what is unknown is empty.
-const COLUMNS: [Column<DefinitionRow>; 19] = [
+const COLUMNS: [Column<DefinitionRow>; 25] = [
     ("definition_id", |row| row.id.to_string()),
     ("name", |row| row.name.clone()),
     ("version", |row| row.version.as_str().to_owned()),
@@ -154,6 +176,12 @@ const COLUMNS: [Column<DefinitionRow>; 19] = [
     ("last_event_id", |row| cell(row.observations.last_event_id.as_ref())),
     ("created_at", |row| time(&row.created_at)),
     ("updated_at", |row| time(&row.updated_at)),
+    ("max_used_cpu_cores", |row| cell(row.used.cpu_cores.max.as_ref())),
+    ("p95_used_cpu_cores", |row| cell(row.used.cpu_cores.p95.as_ref())),
+    ("max_used_memory_mb", |row| cell(row.used.memory_mb.max.as_ref())),
+    ("p95_used_memory_mb", |row| cell(row.used.memory_mb.p95.as_ref())),
+    ("max_used_storage_mb", |row| cell(row.used.storage_mb.max.as_ref())),
+    ("p95_used_storage_mb", |row| cell(row.used.storage_mb.p95.as_ref())),
 ];
 
 #[cfg(test)]

@@ -17,6 +17,8 @@ pub(crate) struct Meter {
     unknown_sessions: u64,
     whole: f64,
     unit: &'static str,
+    /// What is in use of it, in words; `None`: it is not told apart.
+    used: Option<String>,
 }
 
 impl HtmlSafe for Meter {}
@@ -24,12 +26,24 @@ impl HtmlSafe for Meter {}
 impl Meter {
     /// Of a load on so much of this unit, e.g. `cores`.
     pub(crate) fn new(load: &Load, whole: u32, unit: &'static str) -> Self {
-        Self { known: load.known, unknown_sessions: load.unknown_sessions, whole: f64::from(whole), unit }
+        Self { known: load.known, unknown_sessions: load.unknown_sessions, whole: f64::from(whole), unit, used: None }
     }
 
     /// Of a load in MB on so many GB.
     pub(crate) fn in_gb(load: &Load, whole: u32) -> Self {
         Self { known: load.known.map(gigabytes), ..Self::new(load, whole, "GB") }
+    }
+
+    /// The same, beside what is in use now: what is allocated is not what is used.
+    #[must_use]
+    pub(crate) fn beside_use(self, now: &Load) -> Self {
+        let in_unit = |amount: f64| if self.unit == "GB" { gigabytes(amount) } else { amount };
+        let told = |load: &Load| match load.known {
+            None => "unknown".to_owned(),
+            Some(known) if load.unknown_sessions > 0 => format!("at least {}", number(&in_unit(known))),
+            Some(known) => number(&in_unit(known)),
+        };
+        Self { used: Some(format!("used now: {}", told(now))), ..self }
     }
 
     /// Width of the bar, of 100.
@@ -44,12 +58,13 @@ impl Meter {
 
     fn words(&self) -> String {
         let whole = number(&self.whole);
+        let kind = if self.used.is_some() { " allocated" } else { "" };
         match self.known {
-            None => format!("unknown of {whole} {}", self.unit),
+            None => format!("unknown of {whole} {}{kind}", self.unit),
             Some(known) if self.unknown_sessions > 0 => {
-                format!("at least {} of {whole} {}", number(&known), self.unit)
+                format!("at least {} of {whole} {}{kind}", number(&known), self.unit)
             }
-            Some(known) => format!("{} of {whole} {}", number(&known), self.unit),
+            Some(known) => format!("{} of {whole} {}{kind}", number(&known), self.unit),
         }
     }
 
@@ -84,6 +99,14 @@ mod tests {
         assert_eq!(told(meter(None, 1)), ("unknown of 64 cores".to_owned(), Some("1 session unknown".to_owned())));
         assert_eq!(told(meter(Some(0.0), 0)).0, "0 of 64 cores");
         assert!(!meter(None, 1).render().unwrap().contains("<rect class=\"fill\""));
+    }
+
+    #[test]
+    fn what_is_used_stands_beside_what_is_allocated() {
+        let load = |known, unknown_sessions| Load { known, unknown_sessions };
+        let both = Meter::in_gb(&load(Some(8192.0), 0), 256).beside_use(&load(Some(1024.0), 2));
+        assert_eq!(both.words(), "8 of 256 GB allocated");
+        assert_eq!(both.used.as_deref(), Some("used now: at least 1"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use askama::Template;
 use askama::filters::HtmlSafe;
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
+use domain::demand::ByResource;
 use domain::evidence::{Contradiction, NoEvidence};
 use domain::lablet_session::SessionStatus;
 use domain::port_drift::DriftState;
@@ -398,6 +399,26 @@ pub(crate) fn known_cores(cores: &Option<f64>) -> String {
     }
 }
 
+/// What was used of CPU and memory, e.g. `0.5 cores, 1.2 GB`; that nothing is known is said once.
+pub(crate) fn used(of_each: &ByResource<Option<f64>>) -> String {
+    match (of_each.cpu_cores, of_each.memory_mb) {
+        (None, None) => "unknown".to_owned(),
+        (cores, memory) => format!("{}, {}", known_cores(&cores), known_gb(&memory)),
+    }
+}
+
+/// What a session used of what it was given, e.g. `0.5 / 3 cores, 1.2 / 4 GB`.
+pub(crate) fn used_of_allocated(session: &SessionRow) -> String {
+    let in_gb = |megabytes: Option<f64>| known(&megabytes.map(gigabytes));
+    format!(
+        "{} / {}, {} / {}",
+        known(&session.used.cpu_cores),
+        known_cores(&session.nominal_cpu_cores),
+        in_gb(session.used.memory_mb),
+        known_gb(&session.nominal_memory_mb)
+    )
+}
+
 /// `1 session`, `2 sessions`.
 pub(crate) fn counted(count: &u64, singular: &str) -> String {
     let count = *count;
@@ -453,6 +474,8 @@ mod tests {
             ("unknown".into(), "unknown".into(), "unknown".into())
         );
         assert_eq!(Badge::drift(&None).words, "ports unknown");
+        let half = ByResource { cpu_cores: Some(0.5), ..ByResource::default() };
+        assert_eq!((used(&ByResource::default()), used(&half)), ("unknown".into(), "0.5 cores, unknown".into()));
     }
 
     #[test]

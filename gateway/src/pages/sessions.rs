@@ -315,7 +315,7 @@ pub(crate) async fn list(
 }
 
 /// The columns of the list as CSV.
-const COLUMNS: [Column<SessionRow>; 23] = [
+const COLUMNS: [Column<SessionRow>; 26] = [
     ("session_id", |row| row.id.to_string()),
     ("status", |row| row.status.to_string()),
     ("status_since", |row| time(&row.status_since)),
@@ -341,6 +341,9 @@ const COLUMNS: [Column<SessionRow>; 23] = [
         cell(row.port_drift_acknowledgement.as_ref().map(|said| time(&said.until)).as_ref())
     }),
     ("port_drift_acknowledgement_reason", |row| cell(row.port_drift_acknowledgement.as_ref().map(|said| &said.reason))),
+    ("used_cpu_cores", |row| cell(row.used.cpu_cores.as_ref())),
+    ("used_memory_mb", |row| cell(row.used.memory_mb.as_ref())),
+    ("used_storage_mb", |row| cell(row.used.storage_mb.as_ref())),
 ];
 
 #[cfg(test)]

@@ -127,7 +127,7 @@ async fn loaded(
 }
 
 /// The columns of the list as CSV. Amounts carry their unit; what is unknown is empty.
-const COLUMNS: [Column<LoadedWorker>; 37] = [
+const COLUMNS: [Column<LoadedWorker>; 41] = [
     ("worker_id", |row| row.worker.id.to_string()),
     ("name", |row| row.worker.profile.name.clone()),
     ("address", |row| String::from(row.worker.profile.address.clone())),
@@ -167,6 +167,10 @@ const COLUMNS: [Column<LoadedWorker>; 37] = [
     ("last_error", |row| cell(last_error(row).map(|error| &error.words))),
     ("last_error_at", |row| cell(last_error(row).map(|error| time(&error.at)).as_ref())),
     ("contact_told_at", |row| cell(row.contact.as_ref().map(|known| time(&known.told_at)).as_ref())),
+    ("used_cpu_cores", |row| cell(row.load.used_cpu_cores.known.as_ref())),
+    ("used_memory_mb", |row| cell(row.load.used_memory_mb.known.as_ref())),
+    ("peak_cpu_cores", |row| cell(row.load.peak_cpu_cores.known.as_ref())),
+    ("peak_memory_mb", |row| cell(row.load.peak_memory_mb.known.as_ref())),
 ];
 
 fn last_error(row: &LoadedWorker) -> Option<&ContactFailure> {

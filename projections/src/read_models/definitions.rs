@@ -13,6 +13,7 @@ use domain::lablet_definition::{
 use domain::lablet_session::LabletSessionEvent;
 use domain::observation_summary::{LatestDrift, NewestObservation, ObservationSummary};
 use domain::port_drift::PortDrift;
+use domain::resource::Resource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sqlx::{Postgres, QueryBuilder};
@@ -50,6 +51,9 @@ pub struct DefinitionRow {
     pub topology: Option<LabTopology>,
     /// What was observed of it.
     pub observations: ObservationIndicator,
+    /// What all its sessions, of any revision, used at the peaks of their steady phases.
+    #[serde(default)]
+    pub used: ByResource<UsedBySessions>,
     /// The worst verdict on its resources.
     #[serde(default)]
     pub verdict: SizeVerdict,
@@ -68,6 +72,17 @@ pub struct DefinitionRow {
     /// Read models that do not show it as it is; left out where all do.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub parked: Vec<Parked>,
+}
+
+/// What the sessions of a definition used of a resource: cores or MB. Null: unknown.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UsedBySessions {
+    /// The greatest.
+    pub max: Option<f64>,
+    /// The least that at least 95 % of the sessions that know it did not exceed.
+    pub p95: Option<f64>,
+    /// Sessions that know it.
+    pub known_sessions: u64,
 }
 
 /// Whether anything was observed of a definition.
@@ -153,16 +168,32 @@ const SELECT: &str = "
                              'drift_sessions', coalesce(i.drift_sessions, 0),
                              'last_observed_at', i.last_observed_at,
                              'last_event_id', i.last_event_id) AS observations,
-           z.sizing,
+           z.sizing, {used},
            d.created_at, d.updated_at, d.position, '\"' || d.content_sequence || '\"' AS etag
       FROM read_definitions.definitions d
       LEFT JOIN read_definitions.indicators i ON i.definition_id = d.id
       LEFT JOIN read_advice.definition_sums z ON z.definition_id = d.id
      WHERE true";
 
+/// What the sessions of a definition used, by the index of their demands: for the rows of a page only.
+fn used() -> String {
+    let of_each = Resource::ALL.map(|resource| {
+        let name = resource.as_str();
+        let known = format!("CASE WHEN t.{name} BETWEEN 0 AND 1e12 THEN t.{name} END");
+        format!(
+            "'{name}', json_build_object('max', max({known}),
+                 'p95', percentile_disc(0.95) WITHIN GROUP (ORDER BY {known}), 'known_sessions', count({known}))"
+        )
+    });
+    format!(
+        "(SELECT json_build_object({}) FROM read_demands.sessions t WHERE t.definition_id = d.id) AS used",
+        of_each.join(", ")
+    )
+}
+
 fn select(cursor: &str) -> QueryBuilder<Postgres> {
     let parked = parked::column(AggregateKind::Definition, "r.id");
-    QueryBuilder::new(page::select_with_parked("id", cursor, &parked) + SELECT)
+    QueryBuilder::new(page::select_with_parked("id", cursor, &parked) + &SELECT.replace("{used}", &used()))
 }
 
 /// What follows from the columns: the verdict on the whole, and that no change can rest on the version of a definition that

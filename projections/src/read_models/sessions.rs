@@ -11,6 +11,7 @@ mod worker_load;
 
 use app::log::{Position, RecordedEvent};
 use chrono::{DateTime, Utc};
+use domain::demand::ByResource;
 use domain::lablet_definition::DefinitionVersion;
 use domain::lablet_session::SessionStatus;
 use domain::observation::ResourceObservation;
@@ -97,6 +98,9 @@ pub struct SessionRow {
     pub nominal_cpu_cores: Option<f64>,
     /// Nominal MB of memory by the newest one; null: unknown, or no evidence.
     pub nominal_memory_mb: Option<f64>,
+    /// What it used at the peak of its steady phase: cores or MB. Null: unknown.
+    #[serde(default)]
+    pub used: ByResource<Option<f64>>,
     /// Requests for an observation that have no outcome yet.
     pub open_requests: u64,
     /// When it is booked.
@@ -289,10 +293,16 @@ const COLUMNS: &str = "id, definition_id, definition_version, definition_revisio
          ELSE json_build_object('start', timeslot_start, 'end', timeslot_end) END AS timeslot,
     created_at, updated_at, position, '\"' || sequence || '\"' AS etag";
 
-/// What a session is read from, with its names.
+/// The peaks of a session, by the key of its demands.
+const USED: &str = "coalesce(
+    (SELECT json_build_object('cpu_cores', t.cpu_cores, 'memory_mb', t.memory_mb, 'storage_mb', t.storage_mb)
+       FROM read_demands.sessions t WHERE t.session_id = sessions.id),
+    json_build_object('cpu_cores', NULL, 'memory_mb', NULL, 'storage_mb', NULL))";
+
+/// What a session is read from, with its names and what it used.
 fn columns() -> String {
     format!(
-        "{COLUMNS}, {} AS definition_name, {} AS worker_name",
+        "{COLUMNS}, {} AS definition_name, {} AS worker_name, {USED} AS used",
         names::definition("definition_id"),
         names::worker("worker_id")
     )

@@ -100,6 +100,8 @@ pub(super) fn chips(counts: &StatusCounts, asked: Option<&str>, chosen: &[Sessio
 pub(crate) struct ColumnHead {
     /// Its name.
     pub(crate) title: &'static str,
+    /// What it means, where the name is short.
+    pub(crate) meaning: Option<&'static str>,
     /// Whether numbers stand below it.
     pub(crate) is_number: bool,
     /// The order that it stands for, as the address has it; `None`: the list cannot be in its order.
@@ -110,14 +112,14 @@ pub(crate) struct ColumnHead {
 
 impl ColumnHead {
     fn plain(title: &'static str) -> Self {
-        Self { title, is_number: false, sort: None, sorted: None }
+        Self { title, meaning: None, is_number: false, sort: None, sorted: None }
     }
 
     /// One that sorts; where the list is in its order already, it leads back to the newest.
     fn sorting(title: &'static str, sort: SessionSort, direction: &'static str, now: SessionSort) -> Self {
         let is_now = sort == now;
         let leads_to = if is_now { SessionSort::Newest } else { sort };
-        Self { title, is_number: false, sort: Some(leads_to), sorted: is_now.then_some(direction) }
+        Self { title, meaning: None, is_number: false, sort: Some(leads_to), sorted: is_now.then_some(direction) }
     }
 
     /// The sign beside the name.
@@ -139,7 +141,11 @@ pub(super) fn heads(now: SessionSort) -> Vec<ColumnHead> {
         ColumnHead::plain("Worker"),
         ColumnHead::plain("Ports"),
         ColumnHead::sorting("Observations", SessionSort::Observed, "descending", now),
-        ColumnHead { is_number: true, ..ColumnHead::plain("Nominal") },
+        ColumnHead {
+            meaning: Some("Used at the peak of the steady phase, of what was allocated"),
+            is_number: true,
+            ..ColumnHead::plain("Used / allocated")
+        },
         ColumnHead::sorting("Timeslot ends", SessionSort::TimeslotEnd, "ascending", now),
     ]
 }

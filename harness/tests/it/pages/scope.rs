@@ -23,15 +23,15 @@ pub(super) async fn one_scope_holds_from_the_page_to_the_applied_size(lablet: &L
     assert_eq!(told(&newest), (json!(5.0), json!(NEWEST)));
     assert_eq!(
         (&newest["wider"][0]["resource"], &newest["wider"][0]["max_of_all"]),
-        (&json!("cpu_cores"), &json!(10.0))
+        (&json!("cpu_cores"), &json!(8.0))
     );
     let all = said(lablet, "all", &position).await;
-    assert_eq!(told(&all), (json!(10.0), json!(of_all)));
+    assert_eq!(told(&all), (json!(8.0), json!(of_all)));
     assert_eq!(all["wider"], json!([]));
 
     browser.goto(&format!("/definitions/{MANY}?scope=newest-20")).await.unwrap();
     browser.wait_until_text(&format!("20 of {of_all} sessions, the newest, of any revision")).await.unwrap();
-    browser.wait_until_text("at most 10 cores of CPU were allocated, in this scope 5 cores").await.unwrap();
+    browser.wait_until_text("at most 8 cores of CPU were allocated, in this scope 5 cores").await.unwrap();
     look_at(browser, "definition-scope").await;
     browser.follow("Apply max").await.unwrap();
     browser.wait_until_text(&format!("Apply max, from 20 of {of_all} sessions")).await.unwrap();
@@ -44,7 +44,7 @@ pub(super) async fn one_scope_holds_from_the_page_to_the_applied_size(lablet: &L
     browser.wait_until_text(&over_all).await.unwrap();
     browser.wait_until_no_text("More sessions say otherwise").await.unwrap();
     browser.follow("Apply max").await.unwrap();
-    assert_eq!(browser.field("CPU cores").await.unwrap().value().await.unwrap(), "10");
+    assert_eq!(browser.field("CPU cores").await.unwrap().value().await.unwrap(), "8");
     browser.press_button("Review").await.unwrap();
     browser.wait_until_text(&format!("Apply max, from {over_all}")).await.unwrap();
     browser.fill("Reason", "the largest of all sessions").await.unwrap();
@@ -52,7 +52,7 @@ pub(super) async fn one_scope_holds_from_the_page_to_the_applied_size(lablet: &L
     browser.notice("Revision 2 is recorded").await.unwrap();
     assert!(browser.clicks() - before <= 4, "{} clicks", browser.clicks() - before);
     let applied = lablet.get(&format!("/api/lablet-definitions/{MANY}")).await.unwrap();
-    assert_eq!(applied["resource_requirements"]["cpu_cores"], 10);
+    assert_eq!(applied["resource_requirements"]["cpu_cores"], 8);
     // No session had this size yet, and nothing pretends that one did.
     browser.goto(&format!("/definitions/{MANY}")).await.unwrap();
     browser.wait_until_text(&format!("0 of {of_all} sessions, this revision and topology")).await.unwrap();

@@ -8,7 +8,7 @@ use chrono::NaiveDate;
 use domain::demand::ByResource;
 use domain::lablet_definition::ResourceRequirements;
 use domain::resource::Resource;
-use schemars::JsonSchema;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -70,6 +70,8 @@ pub struct SessionsInScope {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct WiderScope {
     /// The resource; amounts are cores or MB.
+    // Written out, as the schema of another answer has the name already.
+    #[schemars(schema_with = "written_out")]
     pub resource: Resource,
     /// Whether it was given or used.
     pub quantity: Quantity,
@@ -77,6 +79,10 @@ pub struct WiderScope {
     pub max_in_scope: Option<f64>,
     /// The greatest over all sessions.
     pub max_of_all: f64,
+}
+
+fn written_out(generator: &mut SchemaGenerator) -> Schema {
+    Resource::json_schema(generator)
 }
 
 /// What a number of a resource tells.

@@ -23,6 +23,14 @@ pub struct WorkerLoad {
     pub cpu_cores: Load,
     /// Nominal MB of memory.
     pub memory_mb: Load,
+    /// Cores in use, by the newest observation of each.
+    pub used_cpu_cores: Load,
+    /// MB of memory in use, by the newest observation of each.
+    pub used_memory_mb: Load,
+    /// Cores that they used at their peaks, which need not have been at the same time.
+    pub peak_cpu_cores: Load,
+    /// MB of memory that they used at their peaks.
+    pub peak_memory_mb: Load,
     /// Measured MB on disk.
     pub storage_mb: Load,
     /// Nodes.
@@ -41,9 +49,13 @@ pub struct Load {
 
 /// The resources: name, column, and the most that is taken for an amount. What lies beyond, below zero or is no number is
 /// unknown: a sum of it would be none, or could not be had at all.
-const RESOURCES: [(&str, &str, f64); 4] = [
+const RESOURCES: [(&str, &str, f64); 8] = [
     ("cpu_cores", "s.nominal_cpu_cores", 1e9),
     ("memory_mb", "s.nominal_memory_mb", 1e12),
+    ("used_cpu_cores", "o.used_cpu_cores", 1e9),
+    ("used_memory_mb", "o.used_memory_mb", 1e12),
+    ("peak_cpu_cores", "t.cpu_cores", 1e9),
+    ("peak_memory_mb", "t.memory_mb", 1e12),
     ("storage_mb", "o.used_storage_mb", 1e12),
     ("nodes", "o.node_count", 1e9),
 ];
@@ -78,6 +90,7 @@ impl Projections {
               LEFT JOIN read_sessions.sessions s ON s.worker_id = w.id AND s.status IN
                    ('scheduled', 'instantiating', 'ready', 'running', 'collecting', 'grading', 'stopping')
               LEFT JOIN read_observations.observations o ON o.event_id = s.observed_event_id
+              LEFT JOIN read_demands.sessions t ON t.session_id = s.id
              GROUP BY w.id, w.place ORDER BY w.place) r",
         );
         self.list_of("worker_load", query).await
