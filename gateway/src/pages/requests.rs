@@ -16,7 +16,7 @@ use super::query::{PageQuery, address};
 use super::request_file::csv_of_requests;
 use super::saved_views::ViewsBar;
 use super::shell::{Section, Shell, page};
-use super::table::Format;
+use super::table::{Format, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
 use crate::observation_failures::{FailureGroup, FailureGroups, failures};
