@@ -267,6 +267,7 @@ async fn a_lease_whose_times_cannot_be_read_is_an_error_of_its_reader_alone() {
     let relay = Running::start(&stage.log, &stage.bus);
     stage.register_workers(0..1).await;
     // A lease that ended ever so long ago is taken over, and so its time is one again.
+    until("a lease that can be read", || async { progress(stage.log.pool()).await.ok() }).await;
     settled(&stage, "the event of a relay that took over").await;
     relay.stop().await;
 }
