@@ -73,10 +73,9 @@ pub(crate) enum DefinitionCommand {
         /// Most definitions, 1 to 200.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
         limit: u32,
-        /// Which sessions of each count: `current` (of its revision and topology), `all`, or `newest-20` and the like, which is
-        /// the default.
-        #[arg(long)]
-        scope: Option<SessionScope>,
+        /// Which sessions of each count: `current` (of its revision and topology), `all`, or `newest-20` and the like.
+        #[arg(long, default_value_t)]
+        scope: SessionScope,
         #[command(flatten)]
         since: Since,
     },
@@ -93,12 +92,12 @@ pub(crate) enum DefinitionCommand {
 /// Which sessions of a definition count, and how many are listed.
 #[derive(Debug, Args, Serialize)]
 pub(crate) struct CountedSessions {
-    /// How many of the newest sessions to list, 1 to 200; unless a scope is named, they are those that count.
+    /// How many of the newest sessions in scope to list, 1 to 200.
     #[arg(long, default_value_t = 20)]
     limit: u32,
     /// Which sessions count: `current` (of the definition's revision and topology), `all`, or `newest-20` and the like.
-    #[arg(long)]
-    scope: Option<SessionScope>,
+    #[arg(long, default_value_t)]
+    scope: SessionScope,
 }
 
 /// Which definitions, in which order.
