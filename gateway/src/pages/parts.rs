@@ -407,16 +407,14 @@ pub(crate) fn used(of_each: &ByResource<Option<f64>>) -> String {
     }
 }
 
-/// What a session used of what it was given, e.g. `0.5 / 3 cores, 1.2 / 4 GB`.
+/// What a session used of what it was given, e.g. `0.5 / 3 cores, 1.2 / 4 GB`; that nothing is known is said once.
 pub(crate) fn used_of_allocated(session: &SessionRow) -> String {
-    let in_gb = |megabytes: Option<f64>| known(&megabytes.map(gigabytes));
-    format!(
-        "{} / {}, {} / {}",
-        known(&session.used.cpu_cores),
-        known_cores(&session.nominal_cpu_cores),
-        in_gb(session.used.memory_mb),
-        known_gb(&session.nominal_memory_mb)
-    )
+    let (cores, memory) = (known_cores(&session.nominal_cpu_cores), known_gb(&session.nominal_memory_mb));
+    if session.used.cpu_cores.is_none() && session.used.memory_mb.is_none() {
+        return format!("unknown / {cores}, {memory}");
+    }
+    let used_gb = known(&session.used.memory_mb.map(gigabytes));
+    format!("{} / {cores}, {used_gb} / {memory}", known(&session.used.cpu_cores))
 }
 
 /// `1 session`, `2 sessions`.
