@@ -48,7 +48,7 @@
     const parts = all(":scope > *", main).flatMap((part) => part.matches(".columns") ? [...part.children] : [part])
       .filter((part) => part.id !== "more-of-page");
     for (const part of parts) delete part.dataset.beyond;
-    const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.querySelector(":target");
     const limit = SCREENS * window.innerHeight;
     let last = null;
     const beyond = [];
@@ -96,7 +96,7 @@
   document.addEventListener("lablet:refreshed", layOut);
   window.addEventListener("hashchange", () => {
     layOut();
-    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    const target = document.querySelector(":target");
     if (target) target.scrollIntoView();
   });
   layOut();
