@@ -274,6 +274,7 @@ impl Gateway {
             operations,
             caches: Caches {
                 overview,
+                sizing: AnswerCache::new(&parts.projections, &clock),
                 overview_page: AnswerCache::new(&parts.projections, &clock),
                 freshness: FreshnessWatch::new(parts.projections.clone()),
             },

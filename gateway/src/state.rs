@@ -8,6 +8,7 @@ use axum::extract::FromRef;
 use bus::Bus;
 use bus::clock::Clock;
 use projections::overview::Overview;
+use projections::read_models::advice::sizing_ranking::SizingRanking;
 
 use crate::answer_cache::AnswerCache;
 use crate::attention::AttentionWatch;
@@ -55,6 +56,8 @@ pub(crate) struct Access {
 pub(crate) struct Caches {
     /// The numbers of everything at once, for the API and for the start page.
     pub(crate) overview: AnswerCache<Overview>,
+    /// Every size by what its gap costs, for its page, the API and the start page.
+    pub(crate) sizing: AnswerCache<SizingRanking>,
     /// What the start page shows.
     pub(crate) overview_page: AnswerCache<OverviewContent>,
     /// How far the read models are, for every page.
@@ -86,6 +89,7 @@ taken_from! {
     SavedViews: access.saved_views;
     Site: access.sign_in.site;
     AnswerCache<Overview>: caches.overview;
+    AnswerCache<SizingRanking>: caches.sizing;
     AnswerCache<OverviewContent>: caches.overview_page;
     FreshnessWatch: caches.freshness;
     Streams: streams;

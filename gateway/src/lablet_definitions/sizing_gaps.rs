@@ -8,10 +8,12 @@ use bus::clock::Clock;
 use domain::resource::Resource;
 use projections::ReadModel;
 use projections::read_models::advice::sizing_gaps::{SizingGap, SizingGapFilter, SizingGapSort, SizingTotal};
+use projections::read_models::advice::sizing_ranking::SizingRanking;
 use projections::{Listed, UnreadableRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::answer_cache::AnswerCache;
 use crate::caller::{Caller, Viewing};
 use crate::paging::{self, check_text};
 use crate::position::Since;
@@ -51,7 +53,7 @@ pub(crate) struct SizingGaps {
 
 pub(crate) async fn list(
     State(queries): State<Queries>,
-    State(clock): State<Clock>,
+    (State(cache), State(clock)): (State<AnswerCache<SizingRanking>>, State<Clock>),
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<SizingGapQuery>,
@@ -63,11 +65,11 @@ pub(crate) async fn list(
         text: check_text("text", query.text)?,
         sort: query.sort.unwrap_or_default(),
     };
-    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
-    let Listed { items, unreadable } = queries.sizing_gaps(&filter, clock.now(), limit).await?;
-    let totals = queries.sizing_totals(clock.now()).await?;
-    let unreadable = unreadable.into_iter().chain(totals.unreadable).collect();
-    Ok(Json(SizingGaps { items, totals: totals.items, unreadable }))
+    let reached = since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
+    let ranking = cache.get(reached.0, queries.sizing_ranking(clock.now())).await?;
+    let Listed { items, unreadable } = queries.sizing_gaps(&ranking, &filter, limit).await?;
+    let unreadable = ranking.unreadable().iter().cloned().chain(unreadable).collect();
+    Ok(Json(SizingGaps { items, totals: ranking.totals().to_vec(), unreadable }))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -14,6 +14,7 @@ use projections::freshness::Freshness;
 use projections::overview::{Overview, RequestCounts};
 use projections::read_models::advice::proposals::{ProposalFilter, ProposalRow};
 use projections::read_models::advice::sizing_gaps::SizingGapFilter;
+use projections::read_models::advice::sizing_ranking::SizingRanking;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter, RequestOutcome};
 use projections::read_models::sessions::{DriftFilter, SessionCount, SessionFilter, SessionRow, SessionTitles};
 use projections::{PageRequest, ReadError, ReadModel, UnreadableRow};
@@ -114,7 +115,7 @@ pub(crate) struct OverviewContent {
 impl OverviewContent {
     async fn read(
         reads: &Queries,
-        overview: &AnswerCache<Overview>,
+        (overview, ranking): (&AnswerCache<Overview>, &AnswerCache<SizingRanking>),
         attention: &AttentionWatch,
         (reached, now): (Reached, DateTime<Utc>),
     ) -> Result<Self, Problem> {
@@ -129,7 +130,8 @@ impl OverviewContent {
         let failed = reads.observation_requests(&with(RequestOutcome::Failed), &request).await?;
         let requested = open.items.iter().chain(&failed.items).map(|request| request.session_id.clone());
         let titles = reads.session_titles(requested.collect()).await?;
-        let gaps = reads.sizing_gaps(&SizingGapFilter::default(), now, GAPS).await?;
+        let ranking = ranking.get(reached.0, reads.sizing_ranking(now)).await?;
+        let gaps = reads.sizing_gaps(&ranking, &SizingGapFilter::default(), GAPS).await?;
         let (proposals, without_proposals) = proposals(reads, now).await?;
         let beginnings = match first_steps::is_observed(reads, &overview).await? {
             true => None,
@@ -164,6 +166,7 @@ impl OverviewContent {
             &drifts.unreadable,
             &open.unreadable,
             &failed.unreadable,
+            ranking.unreadable(),
             &gaps.unreadable,
             &without_proposals,
         ];
@@ -173,8 +176,8 @@ impl OverviewContent {
 }
 
 pub(crate) async fn show(
-    State(queries): State<Queries>,
-    (State(overview), State(cache)): (State<AnswerCache<Overview>>, State<AnswerCache<OverviewContent>>),
+    (State(queries), State(cache)): (State<Queries>, State<AnswerCache<OverviewContent>>),
+    (State(overview), State(ranking)): (State<AnswerCache<Overview>>, State<AnswerCache<SizingRanking>>),
     (State(attention), State(controllers), State(site)): (State<AttentionWatch>, State<ControllerWatch>, State<Site>),
     _: Caller<Viewing>,
     since: Since,
@@ -185,8 +188,8 @@ pub(crate) async fn show(
     if query.format == Some(Format::Csv) {
         return as_csv(&queries, &attention, query.table.unwrap_or(Table::Requests)).await;
     }
-    let content =
-        cache.get(reached.0, OverviewContent::read(&queries, &overview, &attention, (reached, visit.now))).await?;
+    let read = OverviewContent::read(&queries, (&overview, &ranking), &attention, (reached, visit.now));
+    let content = cache.get(reached.0, read).await?;
     let mut shell = Shell::new(&visit, Section::Overview).twin("/api/overview").live("/api/stream").refreshed();
     shell.attention = content.attention;
     let first_steps =

@@ -9,6 +9,7 @@ use domain::resource::Resource;
 use projections::read_models::advice::sizing_gaps::{
     MOST_GAPS, SizingGap, SizingGapFilter, SizingGapSort, SizingTotal,
 };
+use projections::read_models::advice::sizing_ranking::SizingRanking;
 use projections::{Listed, ReadModel};
 use serde::{Deserialize, Serialize};
 
@@ -20,6 +21,7 @@ use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv_without};
 use super::verdict;
 use super::visit::Visit;
+use crate::answer_cache::AnswerCache;
 use crate::caller::{Caller, Viewing};
 use crate::paging::check_text;
 use crate::position::Since;
@@ -143,33 +145,35 @@ struct SizingPage {
 }
 
 pub(crate) async fn show(
-    State(queries): State<Queries>,
+    (State(queries), State(cache)): (State<Queries>, State<AnswerCache<SizingRanking>>),
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
     PageQuery(query): PageQuery<SizingQuery>,
 ) -> Result<Response, Problem> {
     let filter = query.filter()?;
-    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
+    let reached = since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
+    let ranking = cache.get(reached.0, queries.sizing_ranking(visit.now)).await?;
+    let mut unreadable = ranking.unreadable().to_vec();
     if query.format == Some(Format::Csv) {
-        let found = queries.sizing_gaps(&filter, visit.now, MOST_GAPS).await?;
-        return csv_without("sizing-gaps", &COLUMNS, &found.items, &found.unreadable);
+        let found = queries.sizing_gaps(&ranking, &filter, MOST_GAPS).await?;
+        unreadable.extend(found.unreadable);
+        return csv_without("sizing-gaps", &COLUMNS, &found.items, &unreadable);
     }
-    let totals = queries.sizing_totals(visit.now).await?;
     let shown = query.verdict.map_or_else(|| vec![SizeVerdict::TooSmall, SizeVerdict::TooLarge], |one| vec![one]);
-    let (mut tables, mut unreadable) = (Vec::new(), totals.unreadable);
+    let mut tables = Vec::new();
     for verdict in shown {
         let of_verdict = SizingGapFilter { verdict: Some(verdict), ..filter.clone() };
-        let Listed { items, unreadable: without } = queries.sizing_gaps(&of_verdict, visit.now, ROWS).await?;
+        let Listed { items, unreadable: without } = queries.sizing_gaps(&ranking, &of_verdict, ROWS).await?;
         unreadable.extend(without);
-        tables.push(table(verdict, &query, &totals.items, &items));
+        tables.push(table(verdict, &query, ranking.totals(), &items));
     }
     let at_rest = SizingQuery { format: None, ..query.clone() };
     let json = address("/api/sizing-gaps", &at_rest);
     page(&SizingPage {
         shell: Shell::new(&visit, Section::Definitions).twin(json.clone()).without(unreadable),
         text: query.text.clone().unwrap_or_default(),
-        tiles: SizeVerdict::ALL.map(|verdict| tile(verdict, &at_rest, &totals.items)).into(),
+        tiles: SizeVerdict::ALL.map(|verdict| tile(verdict, &at_rest, ranking.totals())).into(),
         tables,
         is_filtered: query.is_filtered(),
         csv: address("/sizing", &SizingQuery { format: Some(Format::Csv), ..at_rest.clone() }),

@@ -19,6 +19,7 @@ mod rows;
 pub mod score;
 mod session;
 pub mod sizing_gaps;
+pub mod sizing_ranking;
 mod stored;
 
 use advice::advice_score::ScoredAdvice;

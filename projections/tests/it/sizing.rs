@@ -27,8 +27,9 @@ async fn world() -> World {
 }
 
 async fn gaps(world: &World, filter: SizingGapFilter) -> Vec<SizingGap> {
-    let found = world.projections.sizing_gaps(&filter, world.clock.now(), 50).await.unwrap();
-    assert_eq!(found.unreadable, []);
+    let ranking = world.projections.sizing_ranking(world.clock.now()).await.unwrap();
+    let found = world.projections.sizing_gaps(&ranking, &filter, 50).await.unwrap();
+    assert_eq!((ranking.unreadable(), found.unreadable), (&[][..], Vec::new()));
     found.items
 }
 
@@ -93,8 +94,10 @@ async fn the_same_verdict_is_told_of_a_definition_in_lists_totals_and_by_its_rec
     let counted = world.projections.definitions_by_verdict().await.unwrap();
     let one = |verdict| VerdictCount { verdict, definitions: 1 };
     assert_eq!(counted, [SizeVerdict::TooSmall, SizeVerdict::TooLarge, SizeVerdict::Unknown].map(one));
-    let totals = world.projections.sizing_totals(world.clock.now()).await.unwrap().items;
-    let large =
-        totals.iter().find(|total| (total.verdict, total.resource) == (SizeVerdict::TooLarge, Resource::MemoryMb));
+    let ranking = world.projections.sizing_ranking(world.clock.now()).await.unwrap();
+    let large = ranking
+        .totals()
+        .iter()
+        .find(|total| (total.verdict, total.resource) == (SizeVerdict::TooLarge, Resource::MemoryMb));
     assert_eq!(large.map(|total| (total.definitions, total.weekly_gap)), Some((1, Some(2560.0))));
 }

@@ -72,8 +72,9 @@ async fn ask_for_advice(world: &World, earlier: Position, spoilt: &str) {
     let listed = check(spoilt, reads.definition_recommendations(&request).await).unwrap();
     assert_eq!(listed.items.len() + listed.unreadable.len(), 2, "{spoilt}");
     assert!(check(spoilt, reads.definitions_by_verdict().await).is_some(), "{spoilt}");
-    assert!(check(spoilt, reads.sizing_gaps(&SizingGapFilter::default(), start(), 10).await).is_some(), "{spoilt}");
-    assert!(check(spoilt, reads.sizing_totals(start()).await).is_some(), "{spoilt}");
+    let ranking = check(spoilt, reads.sizing_ranking(start()).await).unwrap();
+    let gaps = reads.sizing_gaps(&ranking, &SizingGapFilter::default(), 10).await;
+    assert!(check(spoilt, gaps).is_some(), "{spoilt}");
     let ids = ["ospf", "bgp"].map(|id| DefinitionId::parse(id).unwrap());
     assert!(check(spoilt, reads.sessions_ended_since(&ids, start()).await).is_some(), "{spoilt}");
 }
