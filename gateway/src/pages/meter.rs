@@ -7,7 +7,7 @@ use askama::Template;
 use askama::filters::HtmlSafe;
 use projections::read_models::sessions::Load;
 
-use super::parts::{counted, gigabytes, number};
+use super::parts::{counted, gigabytes, grouped, number};
 
 /// A bar with its words.
 #[derive(Debug, Clone, PartialEq, Template)]
@@ -57,14 +57,14 @@ impl Meter {
     }
 
     fn words(&self) -> String {
-        let whole = number(&self.whole);
+        let whole = grouped(&self.whole);
         let kind = if self.used.is_some() { " allocated" } else { "" };
         match self.known {
             None => format!("unknown of {whole} {}{kind}", self.unit),
             Some(known) if self.unknown_sessions > 0 => {
-                format!("at least {} of {whole} {}{kind}", number(&known), self.unit)
+                format!("at least {} of {whole} {}{kind}", grouped(&known), self.unit)
             }
-            Some(known) => format!("{} of {whole} {}{kind}", number(&known), self.unit),
+            Some(known) => format!("{} of {whole} {}{kind}", grouped(&known), self.unit),
         }
     }
 

@@ -364,7 +364,7 @@ pub(crate) fn known(value: &Option<f64>) -> String {
 
 /// MB as GB, at 1024 MB to a GB as CML counts, or that it is unknown.
 pub(crate) fn known_gb(megabytes: &Option<f64>) -> String {
-    megabytes.map_or_else(|| "unknown".to_owned(), |megabytes| format!("{} GB", number(&gigabytes(megabytes))))
+    megabytes.map_or_else(|| "unknown".to_owned(), |megabytes| format!("{} GB", grouped(&gigabytes(megabytes))))
 }
 
 /// MB as GB, at 1024 MB to a GB as CML counts.
@@ -395,7 +395,7 @@ pub(crate) fn grouped(value: &f64) -> String {
 pub(crate) fn known_cores(cores: &Option<f64>) -> String {
     match cores {
         None => "unknown".to_owned(),
-        Some(cores) => format!("{} {}", number(cores), if number(cores) == "1" { "core" } else { "cores" }),
+        Some(cores) => format!("{} {}", grouped(cores), if number(cores) == "1" { "core" } else { "cores" }),
     }
 }
 

@@ -197,11 +197,11 @@ fn table(verdict: SizeVerdict, query: &SizingQuery, totals: &[SizingTotal], gaps
         let share = total
             .share
             .map(rounded)
-            .map_or_else(String::new, |share| format!(" ({} of what is configured)", percent(Some(share))));
+            .map_or_else(String::new, |share| format!(" ({} of what is configured)", unbroken(&percent(Some(share)))));
         format!(
             "{}: {} a week{share}",
             amounts::name(total.resource),
-            verdict::weekly(total.resource, total.weekly_gap)
+            unbroken(&verdict::weekly(total.resource, total.weekly_gap))
         )
     });
     let together: Vec<String> = together.collect();
@@ -218,6 +218,11 @@ fn table(verdict: SizeVerdict, query: &SizingQuery, totals: &[SizingTotal], gaps
         rows: gaps.iter().map(GapRow::new).collect(),
         in_all,
     }
+}
+
+/// A number and its unit on one line.
+fn unbroken(amount: &str) -> String {
+    amount.replace(' ', "\u{a0}")
 }
 
 fn tile(verdict: SizeVerdict, query: &SizingQuery, totals: &[SizingTotal]) -> VerdictTile {
@@ -284,7 +289,7 @@ mod tests {
             total("unknown", "cpu_cores", 3, None),
         ];
         let found = table(SizeVerdict::TooLarge, &SizingQuery::default(), &totals, &[]);
-        assert_eq!(found.together, "Storage: 1,330 GB·sessions a week (61.2 % of what is configured)");
+        assert_eq!(found.together, "Storage: 1,330\u{a0}GB·sessions a week (61.2\u{a0}% of what is configured)");
         assert_eq!(found.in_all, 3);
         let tiles = SizeVerdict::ALL.map(|verdict| tile(verdict, &SizingQuery::default(), &totals));
         assert_eq!(tiles.map(|tile| tile.count), [0, 3, 0, 3]);

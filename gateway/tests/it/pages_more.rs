@@ -75,7 +75,7 @@ async fn a_worker_shows_its_capacity_and_who_holds_which_port() {
 
     let list = world.get(&format!("/workers?position={position}")).await.expect(200);
     for words in
-        ["at least 2 of 64 cores", "at least 1.5 of 256 GB", "unknown of 2000 GB", "1 session unknown", "2 running"]
+        ["at least 2 of 64 cores", "at least 1.5 of 256 GB", "unknown of 2,000 GB", "1 session unknown", "2 running"]
     {
         assert!(html(&list).contains(words), "{words} is missing: {}", html(&list));
     }
