@@ -9,6 +9,7 @@ pub mod cloud_event;
 pub mod connect;
 pub mod consumers;
 pub mod deviation;
+pub mod rights;
 pub mod streams;
 pub mod subjects;
 

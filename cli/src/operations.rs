@@ -2,6 +2,7 @@
 
 pub(crate) mod analysts;
 mod backup;
+mod bus_config;
 pub(crate) mod dead_letters;
 mod doctor;
 mod manifest;
@@ -68,6 +69,9 @@ pub(crate) enum OperationCommand {
     /// The bus itself.
     #[command(subcommand)]
     Bus(streams::BusCommand),
+    /// Write the configuration of a nats-server: a user for each process and each team, with the rights that it needs, their
+    /// keys, and TLS. Run it again to add teams, to make keys anew, or for a new certificate.
+    BusConfig(bus_config::BusConfigArguments),
     /// Bearer tokens, and links that sign a browser in.
     #[command(subcommand)]
     Token(tokens::TokenCommand),
@@ -133,6 +137,7 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
         OperationCommand::Doctor(arguments) => return doctor::run(*arguments).await,
         OperationCommand::DeadLetters(command) => dead_letters::run(command).await?,
         OperationCommand::Bus(command) => streams::run(command).await?,
+        OperationCommand::BusConfig(arguments) => bus_config::run(&arguments)?,
         OperationCommand::Token(command) => tokens::run(command).await?,
         OperationCommand::Analyst(command) => analysts::run(command).await?,
         OperationCommand::Webhooks(command) => return webhooks::run(command).await,

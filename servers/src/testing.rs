@@ -23,7 +23,7 @@ use tokio::sync::OnceCell;
 use crate::{NatsAccounts, NatsOptions, NatsServer, PostgresOptions, PostgresServer, ServerError};
 
 use self::caretaker::Caretaker;
-pub use self::configured::{ConfiguredNats, configured_nats};
+pub use self::configured::{ConfiguredNats, configured_nats, nats_of_file};
 pub use self::database::{TestDatabase, database};
 
 /// URL of the run's Postgres, as superuser, database `postgres`.

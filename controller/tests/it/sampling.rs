@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bus::rights::{BusUser, authorization};
 use bus::{Bus, BusOptions, streams, subjects};
 use controller::ControllerOptions;
 use domain::SessionId;
@@ -347,11 +348,10 @@ async fn while_the_bus_is_away_sampling_goes_on_in_memory() {
 
 #[tokio::test]
 async fn the_documented_rights_on_the_bus_are_enough_and_the_server_refuses_none() {
-    let document = include_str!("../../../docs/nats-permissions.md");
-    let rights = document.split("```").nth(1).unwrap().to_owned();
+    let users = BusUser::OF_PROCESSES;
+    let by_password = users.iter().map(|user| (user, format!("user: {}, password: s3cret", user.name())));
+    let rights = authorization(by_password);
     let server = servers::testing::configured_nats(|folder| {
-        let users = ["OPERATOR", "RELAY", "PROJECTOR", "COMMANDS", "CONTROLLER", "GRADING"];
-        let rights = users.iter().fold(rights, |rights, user| rights.replace(&format!("${user}"), "s3cret"));
         let everything = "users = [\n { user: world, password: s3cret }";
         format!(
             "jetstream {{ store_dir: {:?} }}\n{}",

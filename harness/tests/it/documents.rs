@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use bus::rights::{BusUser, authorization};
+
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
 }
@@ -37,6 +39,18 @@ fn the_catalogue_of_errors_is_the_one_table_of_the_code() {
 #[test]
 fn the_page_of_the_http_api_is_the_one_that_its_description_gives() {
     is_made("http.md", &harness::http_catalogue::operations(repository()).unwrap());
+}
+
+#[test]
+fn the_rights_on_the_bus_are_those_that_a_server_is_configured_with() {
+    let page = std::fs::read_to_string(repository().join("docs/nats-permissions.md")).unwrap();
+    let (begin, end) = ("<!-- rights -->\n```\n", "```\n<!-- end of rights -->");
+    let (before, rest) = page.split_once(begin).unwrap();
+    let (_, after) = rest.split_once(end).unwrap();
+    let team = BusUser::Team("grading".parse().unwrap());
+    let users: Vec<BusUser> = BusUser::OF_PROCESSES.into_iter().chain([team]).collect();
+    let rights = authorization(users.iter().map(|user| (user, format!("nkey: ${}", user.name().to_uppercase()))));
+    is_made("nats-permissions.md", &format!("{before}{begin}{rights}{end}{after}"));
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ pub(crate) mod outcomes;
 mod pressure;
 mod proposals;
 mod recovery;
+mod rights;
 mod sampling;
 mod service_programs;
 pub(crate) mod services;

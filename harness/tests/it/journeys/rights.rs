@@ -1,0 +1,331 @@
+//! Each role as a process of its own, on a bus whose server is configured by `lablet bus-config`: the rights are enough, and
+//! one step beyond them is refused.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use async_nats::{ConnectOptions, Event, ServerError};
+use bus::rights::{BusUser, TeamName};
+use harness::eventually;
+use reqwest::Method;
+use serde_json::{Value, json};
+use servers::testing::{ConfiguredNats, nats_of_file};
+use tokio::process::{Child, Command};
+use tokio::sync::mpsc;
+
+use super::SOON;
+use super::outcomes::{credentials, simulator};
+use super::webhooks::WebhookTargets;
+
+/// Internal key and admin token, with their SHA-256.
+const KEY: &str = "rights-internal-key";
+const KEY_HASH: &str = "rights:3f8959ffaac392c2a0f867a796745a0a577ef99c09d93bf0b4bc9066c2843d96";
+const TOKEN: &str = "rights-admin-token";
+const TOKEN_HASH: &str = "ada:admin:005ba3d225bec48b9b868fa70f8876efaa0589c03ebab0c380af494524425eb8";
+
+fn program() -> PathBuf {
+    env!("CARGO_BIN_EXE_lablet-under-test").into()
+}
+
+/// Runs a command to its end, which has to be good.
+async fn run(arguments: &[&str], environment: &[(String, String)]) -> String {
+    let done = Command::new(program())
+        .args(arguments)
+        .envs(environment.iter().cloned())
+        .stdin(Stdio::null())
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(done.status.success(), "{arguments:?}: {said}{}", String::from_utf8_lossy(&done.stderr));
+    said
+}
+
+/// `lablet bus-config` below this folder.
+fn write_configuration(folder: &Path, arguments: &[&str]) {
+    let done = std::process::Command::new(program())
+        .args(["bus-config", "--server-name", "127.0.0.1"])
+        .args(arguments)
+        .arg("--to")
+        .arg(folder.join("bus"))
+        .arg("--store")
+        .arg(folder.join("jetstream"))
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+/// The settings that `lablet bus-config` wrote for a user, at the port that the server has here.
+fn settings(server: &ConfiguredNats, user: &str) -> Vec<(String, String)> {
+    let text = std::fs::read_to_string(server.folder().join("bus/users").join(format!("{user}.env"))).unwrap();
+    let here = format!("127.0.0.1:{}", server.port());
+    let setting = |line: &str| {
+        let (name, value) = line.split_once('=').unwrap();
+        (name.to_owned(), value.replace("127.0.0.1:4222", &here))
+    };
+    text.lines().map(setting).collect()
+}
+
+/// A role as a process. Ends with the value.
+struct Role {
+    name: &'static str,
+    process: Child,
+    log: PathBuf,
+}
+
+impl Role {
+    fn start(folder: &Path, name: &'static str, arguments: &[&str], environment: Vec<(String, String)>) -> Self {
+        let log = folder.join(format!("{name}.log"));
+        let process = Command::new(program())
+            .arg(name)
+            .args(arguments)
+            .env("LABLET_DATA_DIR", folder.join("data"))
+            .envs(environment)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(&log).unwrap())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        Self { name, process, log }
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    async fn stop(mut self) {
+        let id = self.process.id().unwrap().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().await.unwrap().success());
+        let ended = tokio::time::timeout(SOON, self.process.wait()).await.unwrap().unwrap();
+        assert!(ended.success(), "{}: {}", self.name, self.log());
+    }
+}
+
+/// The gateway, asked with a token that may everything.
+struct Gateway {
+    url: String,
+    http: reqwest::Client,
+}
+
+impl Gateway {
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Option<Value> {
+        let bearer = if path.starts_with("/api/internal/") { KEY } else { TOKEN };
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        request = match bearer {
+            KEY => request.header("x-api-key", KEY),
+            _ => request.bearer_auth(TOKEN),
+        };
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.ok()?;
+        let (status, text) = (answer.status(), answer.text().await.ok()?);
+        assert!(status.is_success(), "{path}: {status} {text}");
+        serde_json::from_str(&text).ok()
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Value {
+        self.ask(Method::POST, path, Some(body)).await.unwrap_or_else(|| panic!("{path} has no answer"))
+    }
+
+    async fn get(&self, path: &str) -> Option<Value> {
+        self.ask(Method::GET, path, None).await
+    }
+}
+
+/// The seed of a user's key.
+fn key_of(server: &ConfiguredNats, user: &str) -> String {
+    std::fs::read_to_string(server.folder().join(format!("bus/users/{user}.nk"))).unwrap().trim().to_owned()
+}
+
+fn access(server: &ConfiguredNats, seed: &str) -> ConnectOptions {
+    ConnectOptions::with_nkey(seed.to_owned()).add_root_certificates(server.folder().join("bus/tls/ca.pem"))
+}
+
+fn address(server: &ConfiguredNats) -> String {
+    format!("tls://127.0.0.1:{}", server.port())
+}
+
+/// Somebody who signs in to the bus with what was written for a user, and hears what the server refuses.
+struct Client {
+    client: async_nats::Client,
+    refused: mpsc::UnboundedReceiver<String>,
+}
+
+impl Client {
+    async fn of(server: &ConfiguredNats, user: &BusUser) -> Self {
+        let (sender, refused) = mpsc::unbounded_channel();
+        let options = access(server, &key_of(server, user.name()))
+            .custom_inbox_prefix(user.inbox_prefix())
+            .event_callback(move |event| {
+                let sender = sender.clone();
+                async move {
+                    if let Event::ServerError(ServerError::Other(text)) = event {
+                        let _ = sender.send(text);
+                    }
+                }
+            });
+        let client = options.connect(address(server)).await.unwrap();
+        Self { client, refused }
+    }
+
+    /// The refusal of what was just done, which the server tells of by name.
+    async fn is_refused(&mut self, kind: &str, subject: &str) {
+        self.client.flush().await.unwrap();
+        let refused = tokio::time::timeout(SOON, self.refused.recv()).await;
+        let text = refused.unwrap_or_else(|_| panic!("{kind} {subject} is allowed")).unwrap().to_lowercase();
+        assert!(text.contains("permissions violation") && text.contains(&subject.to_lowercase()), "{subject}: {text}");
+    }
+}
+
+/// A subject that a right is for.
+fn example(right: &str) -> String {
+    right.replace(">", "any.thing").replace('*', "any")
+}
+
+/// Whether a right is for a subject.
+fn covers(right: &str, subject: &str) -> bool {
+    let (mut right, mut subject) = (right.split('.'), subject.split('.'));
+    loop {
+        match (right.next(), subject.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some(one), Some(other)) if one == "*" || one == other => {}
+            _ => return false,
+        }
+    }
+}
+
+/// What others may, and this user may not.
+fn beyond(
+    user: &BusUser,
+    users: &[BusUser],
+    teams: &[TeamName],
+    part: fn(&BusUser, &[TeamName]) -> Vec<String>,
+) -> Vec<String> {
+    let own = part(user, teams);
+    let others = users.iter().flat_map(|other| part(other, teams)).map(|right| example(&right));
+    let mut beyond: Vec<String> = others.filter(|subject| !own.iter().any(|right| covers(right, subject))).collect();
+    beyond.sort();
+    beyond.dedup();
+    beyond
+}
+
+#[tokio::test]
+async fn the_roles_work_with_the_rights_that_were_written_for_them_and_are_refused_one_step_beyond() {
+    let (simulator, lab) = simulator().await;
+    let database = servers::testing::database(&app::log::MIGRATOR).await;
+    let (as_owner, as_app) = (database.url().to_owned(), database.url_as("lablet_app"));
+    let scratch = tempfile::tempdir().unwrap();
+    let teams: Vec<TeamName> = ["grading", "booking"].map(|name| name.parse().unwrap()).into();
+    let server = nats_of_file(|folder| {
+        write_configuration(folder, &["--team", "grading", "--team", "booking"]);
+        folder.join("bus/nats.conf")
+    })
+    .await;
+    let of = |user: &str, database: Option<&str>| {
+        let mut settings = settings(&server, user);
+        settings.extend(database.map(|url| ("LABLET_DATABASE_URL".to_owned(), url.to_owned())));
+        settings
+    };
+
+    run(&["migrate"], &of("operator", Some(&as_owner))).await;
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let http = free.local_addr().unwrap().to_string();
+    drop(free);
+    let mut environment = of("commands", Some(&as_app));
+    environment.push(("LABLET_INTERNAL_API_KEY_HASHES".to_owned(), KEY_HASH.to_owned()));
+    environment.push(("LABLET_ADMIN_TOKEN_HASHES".to_owned(), TOKEN_HASH.to_owned()));
+    let serve = Role::start(scratch.path(), "serve", &["--http", &http], environment);
+    let mut environment = of("controller", None);
+    environment.extend(credentials(&simulator, scratch.path()));
+    environment.push(("LABLET_INTERNAL_API_KEY".to_owned(), KEY.to_owned()));
+    environment.push(("LABLET_GATEWAY_URL".to_owned(), format!("http://{http}")));
+    let webhooks = WebhookTargets::start().await;
+    let roles = [
+        Role::start(scratch.path(), "project", &[], of("projector", Some(&as_app))),
+        Role::start(scratch.path(), "relay", &[], of("relay", Some(&as_app))),
+        Role::start(scratch.path(), "deliver", &["--webhooks", &webhooks.file()], of("webhooks", Some(&as_app))),
+        Role::start(scratch.path(), "control", &[], environment),
+        serve,
+    ];
+
+    // The whole loop, by HTTP and by a team's command.
+    let gateway = Gateway { url: format!("http://{http}"), http: reqwest::Client::new() };
+    eventually("the gateway", SOON, || gateway.get("/api/overview")).await;
+    let definition = json!({"id": "ospf", "name": "ospf", "version": "1.0",
+        "resource_requirements": {"cpu_cores": 2, "memory_gb": 4, "storage_gb": 10},
+        "port_template": {"ports": [{"name": "PC_serial", "protocol": "serial"}]}});
+    gateway.post("/api/lablet-definitions", definition).await;
+    let worker = json!({"id": "w1", "name": "w1", "address": simulator.url(),
+        "capacity": {"cpu_cores": 64, "memory_gb": 256, "storage_gb": 1000, "max_nodes": 320}});
+    gateway.post("/api/workers", worker).await;
+    let command = json!({"specversion": "1.0", "id": "c1", "source": "grading", "type": "io.lablet.command.create_lablet_session.v1",
+        "datacontenttype": "application/json", "data": {"id": "s1", "definition_id": "ospf"}});
+    let team = Client::of(&server, &BusUser::Team(teams[0].clone())).await;
+    let request = team.client.request("lablet.requests.grading.create_lablet_session", command.to_string().into());
+    let answer = tokio::time::timeout(SOON, request).await.unwrap().unwrap();
+    let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
+    for step in [
+        json!({"new_status": "scheduled", "worker_id": "w1", "allocated_ports": {"PC_serial": 5041}}),
+        json!({"new_status": "instantiating"}),
+        json!({"new_status": "ready"}),
+        json!({"new_status": "running", "cml_lab_id": lab}),
+    ] {
+        gateway.post("/api/internal/lablet-sessions/s1/transition", step).await;
+    }
+    gateway.post("/api/lablet-sessions/s1/observe-resources", json!({})).await;
+    eventually("an observation in the read models", SOON, || async {
+        let session = gateway.get("/api/lablet-sessions/s1").await?;
+        session["observation_count"].as_u64().filter(|count| *count > 0)
+    })
+    .await;
+    eventually(
+        "a relay that has caught up, a controller that is seen, and a webhook that is delivered",
+        SOON,
+        || async {
+            let operations = gateway.get("/api/operations").await?;
+            let controllers = gateway.get("/api/controllers").await?;
+            let is_seen = controllers["items"].as_array().is_some_and(|controllers| !controllers.is_empty());
+            let delivered = operations["webhooks"][0]["delivered"].as_u64();
+            (operations["relay"]["caught_up"] == true && is_seen && delivered > Some(0)).then_some(())
+        },
+    )
+    .await;
+    let refused: Vec<String> =
+        server.log().lines().filter(|line| line.to_lowercase().contains("violation")).map(str::to_owned).collect();
+    assert_eq!(refused, [""; 0], "{answer}");
+
+    // One step beyond.
+    let users: Vec<BusUser> =
+        BusUser::OF_PROCESSES.into_iter().chain(teams.iter().cloned().map(BusUser::Team)).collect();
+    let mut tried = 0;
+    for user in &users {
+        let mut client = Client::of(&server, user).await;
+        for subject in beyond(user, &users, &teams, |user, teams| user.rights(teams).publish) {
+            client.client.publish(subject.clone(), "{}".into()).await.unwrap();
+            client.is_refused("publishing", &subject).await;
+            tried += 1;
+        }
+        for subject in beyond(user, &users, &teams, |user, teams| user.rights(teams).subscribe) {
+            let _subscription = client.client.subscribe(subject.clone()).await.unwrap();
+            client.is_refused("subscribing to", &subject).await;
+            tried += 1;
+        }
+    }
+    assert!(tried > 200, "{tried}");
+    for role in roles {
+        role.stop().await;
+    }
+
+    // Written again: keys stay but for one that is made anew and one that is taken away.
+    let before = ["relay", "grading", "booking"].map(|user| key_of(&server, user));
+    let changes = ["--rotate", "grading", "--remove", "booking", "--team", "labs"];
+    write_configuration(&server.folder(), &changes);
+    server.reload();
+    let comes_in = async |seed: &str| access(&server, seed).connect(address(&server)).await.is_ok();
+    eventually("the new configuration", SOON, async || comes_in(&key_of(&server, "labs")).await.then_some(())).await;
+    assert_eq!(key_of(&server, "relay"), before[0]);
+    assert!(comes_in(&before[0]).await && comes_in(&key_of(&server, "grading")).await);
+    assert!(!comes_in(&before[1]).await && !comes_in(&before[2]).await);
+}
