@@ -146,7 +146,9 @@ impl Demo {
         let timeslot = json!({ "start": now, "end": now + lab.timeslot });
         let simulator = self.simulators.get(lab.worker).context("a sample lab names a worker that is not there")?;
         let session = self.services.create_session(json!({ "definition_id": lab.id, "timeslot": timeslot })).await?;
-        let lab_id = simulator.import_as(lab.topology, Some(&format!("{} {session}", lab.name)))?;
+        // By the end of the session's id, as pages show it.
+        let title = format!("{} {}", lab.name, session.get(session.len().saturating_sub(8)..).unwrap_or(&session));
+        let lab_id = simulator.import_as(lab.topology, Some(&title))?;
         let lived = self.live(lab, (simulator, &lab_id), &session).await;
         // Whatever became of the session, its lab must not be left behind.
         simulator.stop_lab(&lab_id)?;

@@ -16,7 +16,7 @@ use domain::observation::{
 };
 use domain::port_tags::LabPorts;
 use domain::ports::PortRange;
-use domain::text::{Label, Name, Token};
+use domain::text::{LabTitle, Label, Name, Token};
 use domain::time::BoundedTime;
 use domain::{Actor, Amount, Invalid, List, RawJson, Whole};
 
@@ -191,6 +191,7 @@ fn observation(
     });
     let observed_ports = ports.as_ref().map(LabPorts::by_name).transpose();
     let LabPorts { ports, unreadable } = ports.unwrap_or_default();
+    let lab_title = reads.topology.as_ref().ok().and_then(|read| LabTitle::cleaned(read.value.title.as_deref()?).ok());
     let topology = reads.topology.as_ref().ok().filter(|read| read.unreadable.is_empty());
     let definitions = nodes.iter().map(|node| Label::clean(&node.node.node_definition));
     let definitions: BTreeSet<Label> = definitions.filter(|definition| !definition.is_empty()).collect();
@@ -217,6 +218,7 @@ fn observation(
         unreadable_tags: list("unreadable_tags", unreadable)?,
         cml_version: text("cml_version", reads.version.as_ref().ok().cloned(), Name::parse)?,
         topology_fingerprint: topology.map(|read| Name::parse(fingerprint::from_topology(&read.value))).transpose()?,
+        lab_title,
         nodes: list("nodes", nodes)?,
     })
 }

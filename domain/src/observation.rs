@@ -24,7 +24,7 @@ use crate::number::{Amount, Whole};
 use crate::port_tags::{ObservedPort, UnreadableTag};
 use crate::ports::{MOST_PORTS, PortMap};
 use crate::raw_json::RawJson;
-use crate::text::{Label, Name};
+use crate::text::{LabTitle, Label, Name};
 use crate::time::BoundedTime;
 
 /// Most nodes of one observation.
@@ -99,6 +99,9 @@ pub struct ResourceObservation {
     /// Hash over node definitions, labels and links: equal for equal topologies, across imports.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub topology_fingerprint: Option<Name>,
+    /// What the lab is called in CML. Null or absent is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lab_title: Option<LabTitle>,
 }
 
 impl ResourceObservation {
@@ -123,11 +126,12 @@ impl ResourceObservation {
             unreadable_tags: List::default(),
             cml_version: None,
             topology_fingerprint: None,
+            lab_title: None,
         }
     }
 
-    /// Whether nothing is known by it. Who observed and when, with which version of the controller, and what could not be
-    /// read, say nothing of the lab; that it has no ports, or no nodes, does.
+    /// Whether nothing is known by it. Who observed and when, with which version of the controller, what the lab is called
+    /// and what could not be read, say nothing of it; that it has no ports, or no nodes, does.
     pub(crate) fn says_nothing(&self) -> bool {
         let Self {
             observed_at: _,
@@ -148,6 +152,7 @@ impl ResourceObservation {
             unreadable_tags,
             cml_version: _,
             topology_fingerprint,
+            lab_title: _,
         } = self;
         [total_cpu_cores, total_memory_mb, total_storage_mb].into_iter().all(Option::is_none)
             && nominal.is_none_or(|nominal| nominal.says_nothing())
@@ -317,7 +322,7 @@ mod tests {
         let says_nothing = |value: Value| serde_json::from_value::<ResourceObservation>(value).unwrap().says_nothing();
         for nothing in [
             json!({}),
-            json!({"observed_at": "2026-03-01T10:00:00Z", "observer": "grading", "cml_version": "2.9"}),
+            json!({"observed_at": "2026-03-01T10:00:00Z", "observer": "grading", "cml_version": "2.9", "lab_title": "OSPF"}),
             json!({"total_cpu_cores": null, "nodes": [], "ports": [], "observed_ports": null}),
             json!({"usage": {}, "nominal": {"unknown_cpu_nodes": 3}, "coverage": {"failed_reads": [{"read": "nodes", "reason": "?"}]}}),
         ] {

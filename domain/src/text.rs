@@ -28,6 +28,8 @@ pub type Label = Line<0, 256>;
 pub type Token = Line<1, 64>;
 /// The name of a version, or a hash.
 pub type Name = Line<1, 128>;
+/// What a lab is called in CML.
+pub type LabTitle = Line<1, 256>;
 /// Why something could not be read.
 pub(crate) type Explanation = Prose<0, 512>;
 

@@ -50,10 +50,14 @@ pub struct SearchHit {
     pub kind: SearchKind,
     /// Its id.
     pub id: String,
-    /// What else tells it: a definition's name and version, a worker's name, a session's definition, an event's type.
+    /// What it is called: a definition's name and version, a worker's name, the name of a session's definition, an event's
+    /// type.
     pub title: String,
-    /// Whose event, of an event; where a session is in its life, of a session.
+    /// What else tells it: a definition's description, a worker's address, where a session is in its life, whose event it is.
     pub detail: Option<String>,
+    /// What its lab is called in CML, of a session.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lab_title: Option<String>,
     /// The session that it is of: of a port, a node, a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
@@ -88,7 +92,8 @@ pub enum SearchKind {
 
 impl SearchHit {
     fn new(kind: SearchKind, id: impl Into<String>, title: impl Into<String>, detail: Option<String>) -> Self {
-        Self { kind, id: id.into(), title: title.into(), detail, session_id: None, worker_id: None }
+        let (id, title) = (id.into(), title.into());
+        Self { kind, id, title, detail, lab_title: None, session_id: None, worker_id: None }
     }
 }
 
@@ -96,20 +101,21 @@ impl From<SessionRow> for SearchHit {
     fn from(row: SessionRow) -> Self {
         let status: SessionStatus = row.status;
         let detail = Some(status.as_str().to_owned());
-        Self::new(SearchKind::Session, row.id, row.definition_id, detail)
+        let title = row.definition_name.unwrap_or_else(|| row.definition_id.into());
+        Self { lab_title: row.lab_title, ..Self::new(SearchKind::Session, row.id, title, detail) }
     }
 }
 
 impl From<DefinitionRow> for SearchHit {
     fn from(row: DefinitionRow) -> Self {
         let title = format!("{} {}", row.name, row.version.as_str());
-        Self::new(SearchKind::Definition, row.id, title, None)
+        Self::new(SearchKind::Definition, row.id, title, row.description)
     }
 }
 
 impl From<WorkerRow> for SearchHit {
     fn from(row: WorkerRow) -> Self {
-        Self::new(SearchKind::Worker, row.id, row.profile.name, None)
+        Self::new(SearchKind::Worker, row.id, row.profile.name, Some(row.profile.address.into()))
     }
 }
 

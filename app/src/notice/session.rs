@@ -10,7 +10,7 @@ use domain::observation::{
 use domain::port_drift::{PortDrift, RenamedPort};
 use domain::port_tags::{ObservedPort, UnreadableTag};
 use domain::ports::{MOST_PORTS, PortMap, PortName};
-use domain::text::{Label, Name};
+use domain::text::{LabTitle, Label, Name};
 use domain::time::BoundedTime;
 use domain::timeslot::Timeslot;
 use domain::{Actor, Amount, EventId, LabId, List, RequestId, WorkerId};
@@ -151,6 +151,9 @@ pub(crate) struct ObservedResources {
     /// Hash over the topology.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topology_fingerprint: Option<Name>,
+    /// What the lab is called in CML.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lab_title: Option<LabTitle>,
     /// The nodes.
     pub nodes: List<NodeObservation, MOST_NODES>,
     /// CML's `simulation_stats` as it answered.
@@ -177,6 +180,7 @@ impl From<ResourceObservation> for ObservedResources {
             ports: seen.ports,
             cml_version: seen.cml_version,
             topology_fingerprint: seen.topology_fingerprint,
+            lab_title: seen.lab_title,
             nodes: seen.nodes,
             simulation_stats: seen.simulation_stats,
             unreadable_tags: seen.unreadable_tags,

@@ -346,7 +346,7 @@ impl Use {
                     "nodes_total": node_count(lab), "nodes_booted": node_count(lab), "phase": "steady",
                     "sampled_share": 1.0,
                 },
-                "cml_version": "2.10.0+build.1",
+                "cml_version": "2.10.0+build.1", "lab_title": format!("{} {:03}", lab.name, session.number),
             },
             "observed_ports": { port_name(lab): port },
         })

@@ -75,6 +75,8 @@ pub struct Topology {
     pub nodes: Vec<Node>,
     /// Pairs of interface ids.
     pub links: Vec<(String, String)>,
+    /// What the lab is called. `None`: not told, or no text.
+    pub title: Option<String>,
 }
 
 /// States of the lab's elements by id.
@@ -172,7 +174,14 @@ pub fn topology(answer: &Value) -> Result<Reading<Topology>, CmlError> {
             _ => notes.add(place, "does not name both interfaces".to_owned()),
         }
     }
-    Ok(notes.with(Topology { nodes, links }))
+    let title = lab_title(answer);
+    Ok(notes.with(Topology { nodes, links, title }))
+}
+
+/// In `lab`, or as `lab_title` in topologies of old schemas. One that is no text is not told: nothing else depends on it.
+fn lab_title(topology: &Value) -> Option<String> {
+    let told = topology.pointer("/lab/title").or_else(|| topology.get("lab_title"))?;
+    told.as_str().map(|title| clean(title, LONGEST_TEXT))
 }
 
 /// `GET /labs/{id}/lab_element_state`.

@@ -73,11 +73,12 @@ mod tests {
         Topology {
             nodes: vec![node("a", labels[0]), node("b", labels[1])],
             links: vec![(format!("{prefix}ai"), format!("{prefix}bi"))],
+            title: Some(format!("The lab of {prefix}")),
         }
     }
 
     #[test]
-    fn ids_and_order_do_not_count_and_labels_and_links_do() {
+    fn ids_title_and_order_do_not_count_and_labels_and_links_do() {
         let first = from_topology(&lab("x", ["R1", "R2"]));
         let mut turned = lab("y", ["R1", "R2"]);
         turned.nodes.reverse();

@@ -161,6 +161,34 @@ fn without_the_topology_the_fingerprint_is_unknown_and_addresses_still_count() {
 }
 
 #[test]
+fn a_lab_is_called_what_its_topology_says_and_a_title_that_is_none_is_unknown() {
+    let title = |told: Value| {
+        let mut topology = json!({"nodes": [], "links": []});
+        topology.as_object_mut().unwrap().extend(told.as_object().unwrap().clone());
+        let seen = seen(LabReads { topology: answers::topology(&topology), ..lab() });
+        assert!(seen.topology_fingerprint.is_some(), "nothing else depends on it: {told}");
+        seen.lab_title.map(String::from)
+    };
+    assert_eq!(title(json!({"lab": {"title": "OSPF of Ada"}})).as_deref(), Some("OSPF of Ada"));
+    assert_eq!(title(json!({"lab_title": "OSPF of old"})).as_deref(), Some("OSPF of old"));
+    assert_eq!(
+        title(json!({"lab": {"title": "a\u{1b}[2J\nb\u{202e}"}})).as_deref(),
+        Some("a\u{fffd}[2J\u{fffd}b\u{fffd}")
+    );
+    assert_eq!(title(json!({"lab": {"title": "x".repeat(5_000)}})).map(|title| title.len()), Some(256));
+    for none in [
+        json!({}),
+        json!({"lab": null}),
+        json!({"lab": {"title": null}}),
+        json!({"lab": {"title": 7}}),
+        json!({"lab": {"title": "  "}}),
+    ] {
+        assert_eq!(title(none.clone()), None, "{none}");
+    }
+    assert_eq!(seen(LabReads { topology: lost(), ..lab() }).lab_title, None);
+}
+
+#[test]
 fn unknown_sizes_stay_unknown() {
     let seen = seen(LabReads { defaults: Some(lost()), ..lab() });
     assert_eq!((seen.total_cpu_cores, seen.total_memory_mb), (None, known(1792.0)));

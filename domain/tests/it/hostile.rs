@@ -33,6 +33,7 @@ pub(crate) fn samples() -> Vec<(&'static str, Value)> {
         "total_storage_mb": 10, "nodes": [node], "actual_node_count": 1, "node_definitions_used": ["desktop"],
         "observed_ports": {"PC_serial": 5041}, "simulation_stats": {"nodes": {"n-1": {"cpu_usage": 1.5}}},
         "nominal": amounts, "usage": amounts, "profile": profile, "cml_version": "2.9.1", "topology_fingerprint": "f",
+        "lab_title": "OSPF in one area",
         "coverage": {"nodes_total": 1, "nodes_booted": 1, "phase": "steady", "failed_reads": read, "unreadable_entries": read,
                      "sampled_share": 0.8, "worker_short": true, "worker_short_of": ["cpu", "launch_queue"]},
         "ports": [{"name": "PC_serial", "node_id": "n-1", "node_label": "PC", "outside": 5041, "kind": "named",

@@ -8,7 +8,7 @@ use domain::demand::ByResource;
 use domain::evidence::{Contradiction, NoEvidence};
 use domain::lablet_session::SessionStatus;
 use domain::port_drift::DriftState;
-use domain::{DefinitionId, SessionId, WorkerId};
+use domain::{DefinitionId, LabId, SessionId, WorkerId};
 use projections::read_models::observation_requests::RequestOutcome;
 use projections::read_models::sessions::{PortComparison, SessionRow, SessionTitles};
 
@@ -116,6 +116,30 @@ impl CopyId {
     }
 }
 
+/// A lab by what it is called in CML, and its short id to be copied; where that is unknown, by its id.
+#[derive(Debug, Clone, Template)]
+#[template(
+    source = r#"{% match title %}{% when Some with (title) %}<span title="{{ id }}">{{ title }}</span> <button type="button" class="copy id" data-copy aria-label="Copy id {{ self.short() }}">{{ self.short() }}</button>{% when None %}{{ CopyId::new(id) }}{% endmatch %}"#,
+    ext = "html"
+)]
+pub(crate) struct LabName {
+    id: String,
+    title: Option<String>,
+}
+
+impl HtmlSafe for LabName {}
+
+impl LabName {
+    /// Of this lab.
+    pub(crate) fn new(id: &LabId, title: Option<&String>) -> Self {
+        Self { id: id.to_string(), title: title.cloned() }
+    }
+
+    fn short(&self) -> String {
+        short_id(&self.id)
+    }
+}
+
 /// A UUID by its last eight characters, which tell it apart at a glance. Other ids were chosen by somebody and stay whole.
 pub(crate) fn short_id(id: &impl ToString) -> String {
     let id = id.to_string();
@@ -192,11 +216,15 @@ pub(crate) fn session_start(titles: &SessionTitles, id: &SessionId) -> String {
 
 /// A thing with a name that links to its page, by its id where it has none.
 #[derive(Debug, Clone, Template)]
-#[template(source = r#"<a href="{{ path }}{{ id }}" title="{{ id }}">{{ name }}</a>"#, ext = "html")]
+#[template(
+    source = r#"<a href="{{ path }}{{ id }}" title="{{ id }}">{{ name }}</a>{% if has_id %} <button type="button" class="copy id" data-copy aria-label="Copy id {{ self.short() }}">{{ self.short() }}</button>{% endif %}"#,
+    ext = "html"
+)]
 pub(crate) struct NamedLink {
     path: &'static str,
     id: String,
     name: String,
+    has_id: bool,
 }
 
 impl HtmlSafe for NamedLink {}
@@ -204,12 +232,25 @@ impl HtmlSafe for NamedLink {}
 impl NamedLink {
     /// To a definition's page.
     pub(crate) fn definition(id: &DefinitionId, name: Option<&String>) -> Self {
-        Self { path: "/definitions/", id: id.to_string(), name: name.cloned().unwrap_or_else(|| id.to_string()) }
+        Self::new("/definitions/", id.to_string(), name)
     }
 
     /// To a worker's page.
     pub(crate) fn worker(id: &WorkerId, name: Option<&String>) -> Self {
-        Self { path: "/workers/", id: id.to_string(), name: name.cloned().unwrap_or_else(|| id.to_string()) }
+        Self::new("/workers/", id.to_string(), name)
+    }
+
+    fn new(path: &'static str, id: String, name: Option<&String>) -> Self {
+        Self { path, name: name.unwrap_or(&id).clone(), id, has_id: false }
+    }
+
+    /// With its short id beside it, to be copied.
+    pub(crate) fn with_id(self) -> Self {
+        Self { has_id: true, ..self }
+    }
+
+    fn short(&self) -> String {
+        short_id(&self.id)
     }
 }
 

@@ -3,12 +3,12 @@
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
-use domain::SessionId;
+use domain::{DefinitionId, SessionId, WorkerId};
 use projections::read_models::sessions::SessionTitles;
 use projections::search::{EVENTS_LOOKED_THROUGH, SearchDepth, SearchHit, SearchKind, SearchResults};
 use serde::{Deserialize, Serialize};
 
-use super::parts::{SessionLink, counted, encoded, short_id};
+use super::parts::{NamedLink, SessionLink, counted, encoded, short_id};
 use super::query::{PageQuery, address};
 use super::saved_views::ViewsBar;
 use super::shell::{Section, Shell, page};
@@ -23,6 +23,8 @@ use crate::search::pages_of_hits::{kind as kind_of, page_of};
 
 /// Most hits of each kind.
 const HITS: u32 = 20;
+/// Most characters of what else tells a hit.
+const LONGEST_DETAIL: usize = 120;
 
 /// What the page is asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -120,14 +122,20 @@ fn groups(results: SearchResults, text: &str) -> Vec<Group> {
         Group {
             id: "exact",
             title: "Exactly this",
-            heads: ["Id", "Name", "More"],
+            heads: ["What", "About", "More"],
             hits: exact,
             cut: more.contains(&SearchKind::Event),
             more: None,
         },
-        of(SearchKind::Definition, "definitions", "Definitions", ["Id", "Name", ""], Some("/definitions")),
-        of(SearchKind::Worker, "workers", "Workers", ["Id", "Name", ""], None),
-        of(SearchKind::Session, "sessions", "Sessions", ["Id", "Definition", "Status"], Some("/sessions")),
+        of(
+            SearchKind::Definition,
+            "definitions",
+            "Definitions",
+            ["Definition", "", "Description"],
+            Some("/definitions"),
+        ),
+        of(SearchKind::Worker, "workers", "Workers", ["Worker", "", "Address"], None),
+        of(SearchKind::Session, "sessions", "Sessions", ["Session", "Lab", "Status"], Some("/sessions")),
         of(SearchKind::Port, "ports", "Ports that are held now", ["Port", "Name", "How"], None),
         of(SearchKind::Node, "nodes", "Nodes of sessions that hold ports", ["Node", "Label", "Definition"], None),
         of(SearchKind::Owner, "owners", "Owners", ["Owner", "Sessions", ""], Some("/sessions")),
@@ -147,6 +155,51 @@ fn session_of(hit: &SearchHit) -> Option<SessionId> {
     (hit.kind == SearchKind::Session).then(|| SessionId::parse(hit.id.as_str()).ok())?
 }
 
+/// The definition or the worker that a hit is, by name.
+fn named(hit: &SearchHit) -> Option<NamedLink> {
+    let name = Some(&hit.title);
+    match hit.kind {
+        SearchKind::Definition => {
+            Some(NamedLink::definition(&DefinitionId::parse(hit.id.as_str()).ok()?, name).with_id())
+        }
+        SearchKind::Worker => Some(NamedLink::worker(&WorkerId::parse(hit.id.as_str()).ok()?, name).with_id()),
+        SearchKind::Session
+        | SearchKind::Event
+        | SearchKind::Port
+        | SearchKind::Node
+        | SearchKind::Owner
+        | SearchKind::Request
+        | SearchKind::DeadLetter => None,
+    }
+}
+
+/// What the first column does not say of a hit: the title, of what is called by it the id, of a session its lab.
+fn about(hit: &SearchHit) -> &str {
+    match hit.kind {
+        SearchKind::Session => hit.lab_title.as_deref().unwrap_or("unknown"),
+        SearchKind::Definition | SearchKind::Worker => &hit.id,
+        SearchKind::Event
+        | SearchKind::Port
+        | SearchKind::Node
+        | SearchKind::Owner
+        | SearchKind::Request
+        | SearchKind::DeadLetter => &hit.title,
+    }
+}
+
+/// What else tells it, on one line; that a definition has no description is said.
+fn detail(hit: &SearchHit) -> String {
+    match (hit.kind, &hit.detail) {
+        (SearchKind::Definition, None) => "none".to_owned(),
+        (_, None) => String::new(),
+        (_, Some(text)) => {
+            let line = text.lines().next().unwrap_or_default();
+            let cut: String = line.chars().take(LONGEST_DETAIL).collect();
+            if cut.len() < text.len() { format!("{cut}…") } else { cut }
+        }
+    }
+}
+
 /// What was chosen by somebody whole, the rest by its end.
 fn shown_id(hit: &SearchHit) -> String {
     match hit.kind {
@@ -160,7 +213,7 @@ fn shown_id(hit: &SearchHit) -> String {
     }
 }
 
-const COLUMNS: [Column<SearchHit>; 7] = [
+const COLUMNS: [Column<SearchHit>; 8] = [
     ("kind", |hit| kind(&hit.kind).to_owned()),
     ("id", |hit| hit.id.clone()),
     ("title", |hit| hit.title.clone()),
@@ -168,6 +221,7 @@ const COLUMNS: [Column<SearchHit>; 7] = [
     ("page", page_of),
     ("session_id", |hit| cell(hit.session_id.as_ref())),
     ("worker_id", |hit| cell(hit.worker_id.as_ref())),
+    ("lab_title", |hit| cell(hit.lab_title.as_ref())),
 ];
 
 #[cfg(test)]
@@ -180,6 +234,7 @@ mod tests {
             id: id.to_owned(),
             title: "a title".to_owned(),
             detail: None,
+            lab_title: None,
             session_id: None,
             worker_id: None,
         }
@@ -194,6 +249,10 @@ mod tests {
             unreadable: Vec::new(),
         };
         let found: Vec<_> = groups(results, "a&b").into_iter().map(|group| (group.title, group.more)).collect();
+        let mut definition = hit(SearchKind::Definition, "d1");
+        assert_eq!(detail(&definition), "none");
+        definition.detail = Some(format!("Three routers.\n{}", "x".repeat(2_000)));
+        assert_eq!(detail(&definition), "Three routers.…");
         assert_eq!(found, [("Workers", None), ("Sessions", Some("/sessions?text=a%26b".to_owned()))]);
     }
 }

@@ -37,7 +37,7 @@ use self::life_bars::LifeBars;
 use self::usage::Usage;
 use super::advice::evidence::SessionEvidence;
 use super::charts::{Chart, InUse, Measured, Point};
-use super::parts::{self, Badge, CopyId, NamedLink, When};
+use super::parts::{self, Badge, CopyId, LabName, NamedLink, When};
 use super::pressure::{self, ShortWorker};
 use super::query::{PageQuery, address};
 use super::shell::{Section, Shell, page};

@@ -315,7 +315,7 @@ pub(crate) async fn list(
 }
 
 /// The columns of the list as CSV.
-const COLUMNS: [Column<SessionRow>; 26] = [
+const COLUMNS: [Column<SessionRow>; 27] = [
     ("session_id", |row| row.id.to_string()),
     ("status", |row| row.status.to_string()),
     ("status_since", |row| time(&row.status_since)),
@@ -327,6 +327,7 @@ const COLUMNS: [Column<SessionRow>; 26] = [
     ("worker_id", |row| cell(row.worker_id.as_ref())),
     ("worker_name", |row| cell(row.worker_name.as_ref())),
     ("cml_lab_id", |row| cell(row.cml_lab_id.as_ref())),
+    ("lab_title", |row| cell(row.lab_title.as_ref())),
     ("allocated_ports", |row| ports(row.allocated_ports.as_ref())),
     ("observed_ports", |row| ports(row.observed_ports.as_ref())),
     ("port_drift_detected", |row| cell(row.port_drift_detected.as_ref())),

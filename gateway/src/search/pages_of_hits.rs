@@ -50,6 +50,7 @@ mod tests {
             id: "5041".to_owned(),
             title: "PC_serial".to_owned(),
             detail: None,
+            lab_title: None,
             session_id: SessionId::parse("s1").ok(),
             worker_id: worker.and_then(|id| WorkerId::parse(id).ok()),
         };

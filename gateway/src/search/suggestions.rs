@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::pages_of_hits::page_of;
 use crate::caller::{Caller, Viewing};
+use crate::pages::parts::short_id;
 use crate::paging::check_text;
 use crate::problem::Problem;
 use crate::queries::Queries;
@@ -56,9 +57,12 @@ impl From<SearchHit> for Suggestion {
                 (hit.title, hit.detail.unwrap_or_default())
             }
             SearchKind::Port => (format!("{} {}", hit.id, hit.title), hit.detail.unwrap_or_default()),
-            SearchKind::Session | SearchKind::Definition | SearchKind::Worker | SearchKind::Owner => {
-                (hit.id, hit.title)
+            SearchKind::Session => {
+                let known = [Some(short_id(&hit.id)), hit.lab_title, hit.detail];
+                (hit.title, known.into_iter().flatten().collect::<Vec<_>>().join(", "))
             }
+            SearchKind::Definition | SearchKind::Worker => (hit.title, short_id(&hit.id)),
+            SearchKind::Owner => (hit.id, hit.title),
         };
         Self { kind: hit.kind, label, detail, page }
     }

@@ -20,7 +20,7 @@ async fn everything_is_counted_and_found() {
     assert_eq!(overview.body["read_models"].as_array().unwrap().len(), 7);
 
     let found = world.get("/api/search?text=s1").await.expect(200);
-    let exact = json!([{"kind": "session", "id": "s1", "title": "d1", "detail": "running"}]);
+    let exact = json!([{"kind": "session", "id": "s1", "title": "Routing basics", "detail": "running"}]);
     assert_eq!(found.body, json!({"exact": exact, "containing": [], "more": []}));
     let event = newest.body["items"][0]["event_id"].as_str().unwrap();
     let found = world.get(&format!("/api/search?text={event}")).await.expect(200);

@@ -367,13 +367,24 @@ async fn an_id_leads_straight_to_its_page_and_a_text_to_what_contains_it() {
     for words in ["Definitions", "Workers", "Sessions", r#"href="/sessions/s1""#, r#"value="1""#, "Routing basics"] {
         assert!(html(&found).contains(words), "{words} is missing: {}", html(&found));
     }
+    // Names first, the short id beside them.
+    for (path, name, id) in [("definitions", "Routing basics 1.0", "d1"), ("workers", "CML one", "w1")] {
+        let named = format!(
+            r#"<a href="/{path}/{id}" title="{id}">{name}</a> <button type="button" class="copy id" data-copy aria-label="Copy id {id}">{id}</button>"#
+        );
+        assert!(html(&found).contains(&named), "{named} is missing: {}", html(&found));
+    }
+    let suggested = world.get("/api/search/suggestions?text=routing").await.expect(200);
+    let definition =
+        json!({"kind": "definition", "label": "Routing basics 1.0", "detail": "d1", "page": "/definitions/d1"});
+    assert_eq!(suggested.body["items"], json!([definition]));
     assert!(html(&found).contains(r#"href="/api/search?text=1""#));
     let nothing = find("<b>nobody</b>").await.expect(200);
     assert!(html(&nothing).contains("Nothing is or contains this text") && !html(&nothing).contains("<b>nobody"));
     let csv = world.get("/search?text=routing&format=csv").await.expect(200);
     assert_eq!(
         csv.body,
-        "\u{feff}kind,id,title,detail,page,session_id,worker_id\r\ndefinition,d1,Routing basics 1.0,,/definitions/d1,,\r\n"
+        "\u{feff}kind,id,title,detail,page,session_id,worker_id,lab_title\r\ndefinition,d1,Routing basics 1.0,,/definitions/d1,,,\r\n"
     );
     let empty = world.get("/search?text=").await.expect(200);
     assert!(html(&empty).contains("One thing that is exactly what was typed leads straight to its page."));

@@ -100,6 +100,30 @@ async fn a_session_shows_allocated_beside_observed_ports_and_what_is_unknown() {
 }
 
 #[tokio::test]
+async fn a_lab_is_called_by_its_title_with_the_short_id_to_copy_and_found_by_it() {
+    let world = World::start().await;
+    world.session("s1", "running").await;
+    let lab = world.get("/api/lablet-sessions/s1").await.body["cml_lab_id"].as_str().unwrap().to_owned();
+    let unnamed = format!(r#"<span>Lab <span class="id">{lab}</span>"#);
+    let before = page(&world, "/sessions/s1").await;
+    assert!(html(&before).contains(&unnamed), "{}", html(&before));
+    let mut seen = observation(1, &json!({}));
+    seen["observed_resources"]["lab_title"] = "<b>OSPF</b> of Ada".into();
+    let path = "/api/internal/lablet-sessions/s1/resource-observations";
+    world.post(path, &seen).await.expect(200);
+    let shown = page(&world, "/sessions/s1").await;
+    let named = format!(r#"<span>Lab <span title="{lab}">&#60;b&#62;OSPF&#60;/b&#62; of Ada</span> <button"#);
+    assert!(html(&shown).contains(&named), "{}", html(&shown));
+    assert!(html(&shown).contains(&format!("of Ada (<span class=\"id\">{lab}</span>)")), "on paper: {}", html(&shown));
+    let csv = page(&world, "/sessions?format=csv&text=OSPF%3C/B").await;
+    assert!(csv.body.as_str().unwrap().contains(&format!(",{lab},<b>OSPF</b> of Ada,")), "{}", csv.body);
+    let found = world.get("/api/search?text=of+ada").await.expect(200);
+    assert_eq!(found.body["containing"][0]["lab_title"], "<b>OSPF</b> of Ada");
+    let found = page(&world, "/search?text=of+ada").await;
+    assert!(html(&found).contains("&#60;b&#62;OSPF&#60;/b&#62; of Ada</td>"), "{}", html(&found));
+}
+
+#[tokio::test]
 async fn what_others_wrote_is_shown_as_text() {
     let world = World::start().await;
     world.session("s1", "running").await;

@@ -83,7 +83,8 @@ async fn a_text_that_cannot_be_stored_is_refused_by_its_field_wherever_it_stands
     let world = World::start().await;
     world.session("s1", "running").await;
     let resources = json!({
-        "observer": "x", "cml_version": "2.9", "topology_fingerprint": "f", "node_definitions_used": ["iosv"],
+        "observer": "x", "cml_version": "2.9", "topology_fingerprint": "f", "lab_title": "OSPF",
+        "node_definitions_used": ["iosv"],
         "unreadable_tags": [{"node_id": "n", "tag": "pat:", "reason": "r"}],
         "ports": [{"name": "a_ssh", "node_id": "n", "node_label": "a", "outside": 22, "kind": "named", "intent": "ssh",
                    "l4_protocol": "tcp", "honoured": false}],
@@ -99,6 +100,7 @@ async fn a_text_that_cannot_be_stored_is_refused_by_its_field_wherever_it_stands
         ("/observer", "observer"),
         ("/cml_version", "cml_version"),
         ("/topology_fingerprint", "topology_fingerprint"),
+        ("/lab_title", "lab_title"),
         ("/unreadable_tags/0/node_id", "unreadable_tags[0].node_id"),
         ("/unreadable_tags/0/tag", "unreadable_tags[0].tag"),
         ("/unreadable_tags/0/reason", "unreadable_tags[0].reason"),

@@ -66,6 +66,9 @@ pub struct SessionRow {
     pub worker_name: Option<String>,
     /// Its lab on the worker.
     pub cml_lab_id: Option<LabId>,
+    /// What that lab is called in CML, by the newest observation that could tell; null: unknown.
+    #[serde(default)]
+    pub lab_title: Option<String>,
     /// Ports allocated to it; null: nothing was allocated.
     pub allocated_ports: Option<PortMap>,
     /// Ports of the newest observation that could read the tags; null: none could yet.
@@ -281,7 +284,7 @@ pub struct SessionCount {
 const LIST: &str = "sessions";
 
 const COLUMNS: &str = "id, definition_id, definition_version, definition_revision, owner_id, status, status_reason,
-    status_since, worker_id, cml_lab_id, allocated_ports, observed_ports, port_drift_detected, port_drift, unallocated,
+    status_since, worker_id, cml_lab_id, lab_title, allocated_ports, observed_ports, port_drift_detected, port_drift, unallocated,
     verdict_observed_at AS port_drift_observed_at, verdict_event_id AS port_drift_event_id,
     drift_since AS port_drift_since,
     CASE WHEN acknowledged_until IS NOT NULL
@@ -420,7 +423,7 @@ impl Projections {
 pub(crate) static PROJECTOR: Projector = Projector {
     name: "sessions",
     schema: "read_sessions",
-    revision: 3,
+    revision: 4,
     follows: &[AggregateKind::Session],
     keyed_by: Some((AggregateKind::Session, "sessions")),
     rows: || Box::new(fold::Rows::default()),

@@ -79,7 +79,7 @@ impl Projections {
             results.more.push(kind);
         }
         for Found { id, title, detail, session_id, worker_id, exact } in found.items.into_iter().take(limit as usize) {
-            let hit = SearchHit { kind, id, title, detail, session_id, worker_id };
+            let hit = SearchHit { session_id, worker_id, ..SearchHit::new(kind, id, title, detail) };
             if exact { results.exact.push(hit) } else { results.containing.push(hit) }
         }
         Ok(())

@@ -78,7 +78,11 @@ async fn what_people_hold_is_found() {
     world.running("s-2", "ospf").await;
     let nodes = json!([{"node_id": "n-1", "label": "core-R1", "node_definition": "iosv"}]);
     world
-        .report("s-1", seen(json!({"nodes": nodes, "observed_ports": {"PC_serial": 5041, "PC_vnc": 5142}})), None)
+        .report(
+            "s-1",
+            seen(json!({"nodes": nodes, "observed_ports": {"PC_serial": 5041, "PC_vnc": 5142}, "lab_title": "Exam 7"})),
+            None,
+        )
         .await;
     world.ask("s-1", "r-1").await;
     world.fail("s-1", "r-1", "failed").await;
@@ -119,6 +123,7 @@ async fn what_people_hold_is_found() {
     assert_eq!(search("core-R1").await.0, ["Node n-1 core-R1 (iosv) of s-1"]);
     assert_eq!(search("CORE").await.1, ["Node n-1 core-R1 (iosv) of s-1"]);
     assert_eq!(search("Ada").await.0, ["Owner Ada sessions: 2 () of "]);
+    assert_eq!(search("exam 7").await.1, ["Session s-1 OSPF (running) of "]);
     assert_eq!(search("DID not answer").await.1.len(), 1);
     let request = search("r-1").await.0;
     assert!(request[0].starts_with("Request r-1 failed: the controller did not answer"), "{request:?}");

@@ -223,6 +223,7 @@ fn of_observation(seen: &ResourceObservation) -> EventDescription {
         .with("Nominal memory", parts::known_gb(&seen.total_memory_mb.map(Amount::get)))
         .with("Disk in use", parts::known_gb(&seen.total_storage_mb.map(Amount::get)))
         .with("Complete coverage", complete)
+        .with_some("Lab title", seen.lab_title.as_ref().map(ToString::to_string))
         .with_some("Worker", worker_in(seen))
 }
 

@@ -58,6 +58,7 @@ rows! {
         acknowledged_by: Option<String>,
         acknowledged_at: Option<DateTime<Utc>>,
         acknowledgement_event_id: Option<Uuid>,
+        lab_title: Option<String>,
     }
 }
 
@@ -206,6 +207,7 @@ impl Fold for Rows {
                     acknowledged_by: None,
                     acknowledged_at: None,
                     acknowledgement_event_id: None,
+                    lab_title: None,
                 };
                 self.sessions.insert(row, "a session is created")?;
                 Ok(Applied::Changed)
@@ -244,6 +246,9 @@ impl Fold for Rows {
                     row.nominal_cpu_cores = newest.evidence.cpu_cores;
                     row.nominal_memory_mb = newest.evidence.memory_mb;
                     row.ports = ports;
+                    if let Some(title) = &observed_resources.lab_title {
+                        row.lab_title = Some(title.to_string());
+                    }
                 }
                 if let Some(drift) = summary.drift.filter(|drift| drift.event == recorded.event_id()) {
                     row.observed_ports = verdict.observed_ports;
@@ -419,6 +424,25 @@ mod tests {
         assert_eq!((row.observation_count, row.observed_event_id, row.sequence), (2, Some(event_id(2)), 4));
         assert_eq!((row.port_drift_detected, row.drift_since), (Some(false), None));
         assert_eq!(row.port_drift.as_ref().unwrap().value()["removed"], json!({}), "its details are history too");
+    }
+
+    #[test]
+    fn a_lab_is_called_what_the_newest_observation_that_told_it_says() {
+        let mut rows = session();
+        let resources = |title: Option<&str>| {
+            let mut resources = sample("lablet_session.resources_observed.v1")["observed_resources"].clone();
+            if let Some(title) = title {
+                resources["lab_title"] = title.into();
+            }
+            json!({ "observed_resources": resources })
+        };
+        let title = |rows: &Rows| rows.sessions.rows()[0].lab_title.clone();
+        given(&mut rows, &observed(2, "2026-03-01T10:10:00Z", resources(None))).unwrap();
+        assert_eq!(title(&rows), None);
+        given(&mut rows, &observed(3, "2026-03-01T10:20:00Z", resources(Some("OSPF of Ada")))).unwrap();
+        given(&mut rows, &observed(4, "2026-03-01T10:30:00Z", resources(None))).unwrap();
+        given(&mut rows, &observed(5, "2026-03-01T10:15:00Z", resources(Some("OSPF")))).unwrap();
+        assert_eq!(title(&rows).as_deref(), Some("OSPF of Ada"));
     }
 
     #[test]
