@@ -43,6 +43,14 @@ pub(crate) struct ConnectionArguments {
     data_dir: Option<PathBuf>,
 }
 
+/// The key of a service, for what services alone may do.
+#[derive(Debug, Args)]
+pub(crate) struct ServiceKey {
+    /// An internal API key. Unless given: that of the folder of `lablet up`, for its own gateway and no other.
+    #[arg(long, env = "LABLET_INTERNAL_API_KEY", hide_env_values = true)]
+    internal_api_key: Option<Secret>,
+}
+
 /// A gateway with the token for it.
 enum KnownGateway {
     Context(Context),
@@ -74,19 +82,39 @@ impl KnownGateway {
         }
     }
 
-    fn token(self) -> anyhow::Result<Secret> {
+    fn token(&self) -> anyhow::Result<Secret> {
         match self {
             Self::Context(context) => context.token(),
-            Self::Folder(ready) => Ok(ready.admin_token),
+            Self::Folder(ready) => Ok(ready.admin_token.clone()),
         }
     }
+
+    /// The key of a service. Contexts have none.
+    fn internal_api_key(&self) -> Option<Secret> {
+        match self {
+            Self::Context(_) => None,
+            Self::Folder(ready) => Some(ready.internal_api_key.clone()),
+        }
+    }
+}
+
+/// By what somebody is known to the gateway.
+#[derive(Debug, Clone)]
+enum Credential {
+    /// A bearer token.
+    Token(Secret),
+    /// A key of a service.
+    Key(Secret),
 }
 
 /// A connection to the API.
 pub(crate) struct Connection {
     client: reqwest::Client,
     url: Url,
-    token: Secret,
+    /// Or why there is none: whoever comes with a key needs no token.
+    credential: Result<Credential, String>,
+    /// The key that is known for this gateway.
+    known_key: Option<Secret>,
 }
 
 impl Connection {
@@ -111,12 +139,16 @@ impl Connection {
                  up` in this folder"
             ),
         };
-        let of_folder = arguments.token.is_none() && matches!(known, Some(KnownGateway::Folder(_)));
-        let token = match (&arguments.token, known) {
-            (Some(token), _) => token.clone(),
-            (None, Some(known)) => token_for(&url, known)?,
-            (None, None) => bail!("no token is known: set LABLET_TOKEN"),
+        let own = known.as_ref().map(KnownGateway::url).transpose()?;
+        let is_own = own.is_some_and(|own| own.origin() == url.origin());
+        let of_folder = arguments.token.is_none() && is_own && matches!(known, Some(KnownGateway::Folder(_)));
+        let token = match (&arguments.token, &known) {
+            (Some(token), _) => Ok(token.clone()),
+            (None, Some(known)) if is_own => Ok(known.token()?),
+            (None, Some(known)) => Err(of_another(&url, &known.url()?)),
+            (None, None) => Err("no token is known: set LABLET_TOKEN".to_owned()),
         };
+        let known_key = known.filter(|_| is_own).and_then(|known| known.internal_api_key());
         let mut client = reqwest::Client::builder()
             .connect_timeout(Duration::from_secs(5))
             // Wherever a redirect points, the token was not given for it.
@@ -125,14 +157,39 @@ impl Connection {
             // Nor for a proxy: `lablet up` runs on this machine.
             client = client.no_proxy();
         }
-        Ok(Self { client: client.build()?, url, token })
+        Ok(Self { client: client.build()?, url, credential: token.map(Credential::Token), known_key })
+    }
+
+    /// The same connection for what a service does, by its key instead of a token.
+    ///
+    /// # Errors
+    /// No key is given, and none is known.
+    pub(crate) fn of_service(&self, given: &ServiceKey) -> anyhow::Result<Self> {
+        let key = given.internal_api_key.as_ref().or(self.known_key.as_ref()).cloned();
+        let unknown = || {
+            let text = "only services may do this, and no key of one is known: set LABLET_INTERNAL_API_KEY, or name the folder \
+                        of a `lablet up` by LABLET_DATA_DIR";
+            Failure::new(ExitStatus::Refused, text)
+        };
+        let key = key.ok_or_else(unknown)?;
+        Ok(Self {
+            credential: Ok(Credential::Key(key)),
+            known_key: None,
+            client: self.client.clone(),
+            url: self.url.clone(),
+        })
     }
 
     fn request(&self, method: Method, path: &str) -> anyhow::Result<RequestBuilder> {
         // The gateway may be below a path of its own.
         let base = self.url.as_str().trim_end_matches('/');
         let url: Url = format!("{base}{path}").parse().with_context(|| format!("{path} is no path of the API"))?;
-        Ok(self.client.request(method, url).bearer_auth(self.token.reveal()))
+        let request = self.client.request(method, url);
+        Ok(match &self.credential {
+            Ok(Credential::Token(token)) => request.bearer_auth(token.reveal()),
+            Ok(Credential::Key(key)) => request.header("x-api-key", key.reveal()),
+            Err(unknown) => bail!("{unknown}"),
+        })
     }
 
     async fn answer(&self, request: RequestBuilder) -> anyhow::Result<Value> {
@@ -245,6 +302,16 @@ impl Connection {
         self.answer(request.header(CONTENT_TYPE, media_type).body(text)).await
     }
 
+    /// Posts a document, which is refused where the thing is no longer at this etag, if one is given.
+    pub(crate) async fn post_at(&self, path: &str, etag: Option<&str>, body: &Value) -> anyhow::Result<Value> {
+        let request = self.request(Method::POST, path)?.json(body);
+        self.answer(match etag {
+            Some(etag) => request.header(IF_MATCH, etag),
+            None => request,
+        })
+        .await
+    }
+
     /// Takes a step with the newest version of a thing; refused when somebody else takes one meanwhile.
     pub(crate) async fn post_newest(&self, path: &str, step: &str, body: &Value) -> anyhow::Result<Value> {
         let etag = self.etag(path).await?;
@@ -351,13 +418,9 @@ pub(crate) struct Rows {
     pub(crate) has_more: bool,
 }
 
-/// The token of a gateway, which is for it alone: the same scheme, host and port.
-fn token_for(url: &Url, known: KnownGateway) -> anyhow::Result<Secret> {
-    let own = known.url()?;
-    if url.origin() == own.origin() {
-        return known.token();
-    }
-    bail!(
+/// That the token which is known is for its own gateway alone: the same scheme, host and port.
+fn of_another(url: &Url, own: &Url) -> String {
+    format!(
         "no token is known for {}: the one that is known is for {} alone; give --token or LABLET_TOKEN",
         url.origin().ascii_serialization(),
         own.origin().ascii_serialization()
@@ -419,7 +482,7 @@ mod tests {
     #[test]
     fn the_token_of_a_folder_is_for_its_own_address_and_no_other() {
         let folder = folder("http://127.0.0.1:8080");
-        let revealed = |url, token| open(&folder, url, token).unwrap().token.reveal().to_owned();
+        let revealed = |url, token| revealed(&open(&folder, url, token).unwrap()).unwrap();
         for own in [None, Some("http://127.0.0.1:8080"), Some("http://127.0.0.1:8080/"), Some("http://127.1:8080/x")] {
             assert_eq!(revealed(own, None), "token-of-the-folder", "{own:?}");
         }
@@ -434,12 +497,41 @@ mod tests {
             "http://127.0.0.1:8080@elsewhere.example:8080",
             "http://127.0.0.1.elsewhere.example:8080",
         ] {
-            let refused = open(&folder, Some(other), None).err().unwrap().to_string();
+            let unknown = open(&folder, Some(other), None).unwrap();
+            let refused = self::revealed(&unknown).unwrap_err();
             assert!(refused.contains("LABLET_TOKEN") && !refused.contains("token-of-the-folder"), "{refused}");
+            assert!(unknown.of_service(&ServiceKey { internal_api_key: None }).is_err(), "nor is its key for {other}");
             assert_eq!(revealed(Some(other), Some("mine")), "mine");
         }
         let empty = tempfile::tempdir().unwrap();
-        assert!(open(&empty, Some("http://127.0.0.1:8080"), None).is_err());
+        assert!(self::revealed(&open(&empty, Some("http://127.0.0.1:8080"), None).unwrap()).is_err());
+    }
+
+    /// The token that would be sent, or why there is none.
+    fn revealed(connection: &Connection) -> Result<String, String> {
+        match connection.credential.clone()? {
+            Credential::Token(secret) | Credential::Key(secret) => Ok(secret.reveal().to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_service_comes_with_the_key_that_is_given_or_with_that_of_the_folder_and_needs_no_token() {
+        let folder = folder("http://127.0.0.1:8080");
+        let key = |connection: &Connection, given: Option<&str>| {
+            let given = ServiceKey { internal_api_key: given.map(|key| key.parse().unwrap()) };
+            connection.of_service(&given).map(|service| revealed(&service).unwrap())
+        };
+        let own = open(&folder, None, None).unwrap();
+        assert_eq!(key(&own, None).unwrap(), "k");
+        assert_eq!(key(&own, Some("mine")).unwrap(), "mine");
+        let elsewhere = open(&folder, Some("https://lablet.example"), None).unwrap();
+        assert_eq!(key(&elsewhere, Some("mine")).unwrap(), "mine");
+        let refused = key(&elsewhere, None).unwrap_err().to_string();
+        assert!(refused.contains("LABLET_INTERNAL_API_KEY"), "{refused}");
+        let sent = elsewhere.of_service(&ServiceKey { internal_api_key: "mine".parse().ok() }).unwrap();
+        let request = sent.request(Method::POST, "/api/x").unwrap().build().unwrap();
+        assert_eq!(request.headers()["x-api-key"], "mine");
+        assert!(!request.headers().contains_key("authorization"));
     }
 
     /// Answers every connection with this, and gives what was asked.
@@ -475,7 +567,8 @@ mod tests {
                 context: context.map(str::to_owned),
                 data_dir: data_dir.map(Path::to_owned),
             };
-            Connection::open_among(&arguments, contexts).map(|found| found.token.reveal().to_owned())
+            let found = Connection::open_among(&arguments, contexts)?;
+            revealed(&found).map_err(anyhow::Error::msg)
         };
         let here = Some(folder.path());
         assert_eq!(found(Some("prod"), here, None).unwrap(), "of-prod");

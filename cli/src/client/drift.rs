@@ -120,7 +120,7 @@ fn until(text: &str) -> anyhow::Result<DateTime<Utc>> {
     text.parse().context("expected a time such as 2026-11-27T12:00:00Z, or a day such as 2026-11-27")
 }
 
-fn port(text: &str) -> anyhow::Result<(String, u16)> {
+pub(super) fn port(text: &str) -> anyhow::Result<(String, u16)> {
     let (name, number) = text.split_once('=').context("expected a name and a number, such as PC_serial=5041")?;
     Ok((name.to_owned(), number.parse().context("expected a number from 1 to 65535 after the name")?))
 }

@@ -60,6 +60,14 @@ pub(crate) const WORKER_CHANGE: Example = Example {
 }"#,
 };
 
+pub(crate) const OBSERVATION: Example = Example {
+    command: "lablet session record-observation exam-7 -",
+    body: r#"{
+  "observed_resources": { "observer": "grading", "total_cpu_cores": 2, "total_memory_mb": 4096, "lab_title": "OSPF of Ada" },
+  "observed_ports": { "PC_serial": 5041 }
+}"#,
+};
+
 pub(crate) const POLICY: Example = Example {
     command: "lablet advice policy set --definition ospf-basics --reason 'Exams must not be short.' -",
     body: r#"{
@@ -85,6 +93,7 @@ mod tests {
     use domain::advice_policy::Policy;
     use domain::lab_topology::LabTopology;
     use domain::lablet_definition::{DefinitionRevision, NewDefinition};
+    use domain::lablet_session::ObservationReport;
     use domain::worker::{NewWorker, WorkerChange};
     use schemars::JsonSchema;
     use serde::de::DeserializeOwned;
@@ -103,6 +112,7 @@ mod tests {
         fits::<DefinitionRevision>(&REVISION);
         fits::<NewWorker>(&WORKER);
         fits::<WorkerChange>(&WORKER_CHANGE);
+        fits::<ObservationReport>(&OBSERVATION);
         fits::<Policy>(&POLICY);
         fits::<LabTopology>(&TOPOLOGY);
     }

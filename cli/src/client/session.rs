@@ -1,5 +1,7 @@
 //! `lablet session`.
 
+mod service;
+
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -9,7 +11,7 @@ use super::connection::Parameters;
 use super::output::{Column, column, wide_column};
 use super::recent::Recent;
 use super::watch::{Noun, WatchArguments};
-use super::{Client, Limit, Paging, Since, observation};
+use super::{Client, Limit, Paging, Since, example, observation};
 use crate::exit::{ExitStatus, Failure};
 
 #[derive(Debug, Subcommand)]
@@ -92,6 +94,15 @@ pub(crate) enum SessionCommand {
         #[command(flatten)]
         since: Since,
     },
+    /// Create a session, pending, as services do. The same again with the same id changes nothing.
+    #[command(after_long_help = service::CREATE_EXAMPLE)]
+    Create(service::NewSessionArguments),
+    /// Move a session on in its life, as services do, by one step or by several. A step that was taken is no error.
+    #[command(after_long_help = service::TRANSITION_EXAMPLE)]
+    Transition(service::TransitionArguments),
+    /// Record what was seen of a session's lab, as services do.
+    #[command(after_long_help = example::help(&example::OBSERVATION))]
+    RecordObservation(service::ObservationArguments),
     /// Ask for an observation of a running session.
     Observe {
         /// The session.
@@ -300,6 +311,9 @@ pub(super) async fn run(client: &Client, command: SessionCommand) -> anyhow::Res
             let part = node.map_or_else(|| "/profile".to_owned(), |node| format!("/nodes/{node}/profile"));
             client.show(&of(&id, &part), &Parameters::new(&since)?).await
         }
+        SessionCommand::Create(arguments) => service::create(client, arguments).await,
+        SessionCommand::Transition(arguments) => service::transition(client, arguments).await,
+        SessionCommand::RecordObservation(arguments) => service::record_observation(client, arguments).await,
         SessionCommand::ExcludeEvidence { id, reason } => {
             let path = of(&id, "/evidence-exclusion");
             client.output.one(&client.connection.post(&path, &json!({ "reason": reason })).await?)
@@ -345,6 +359,7 @@ pub(super) const COLUMNS: &[Column] = &[
     wide_column("REVISION", "/definition_revision"),
     wide_column("OWNER", "/owner_id"),
     wide_column("LAB", "/cml_lab_id"),
+    wide_column("LAB TITLE", "/lab_title"),
     wide_column("STATUS SINCE", "/status_since"),
     wide_column("STATUS REASON", "/status_reason"),
     wide_column("TIMESLOT END", "/timeslot/end"),

@@ -69,6 +69,39 @@ const READS: &[(&str, &str, &[Column])] = &[
     ("operations", "/api/operations", &[]),
 ];
 
+/// Every command that changes something, and what it asks of the API.
+const WRITES: &[(&str, &str)] = &[
+    ("session create", "post /api/internal/lablet-sessions"),
+    ("session transition", "post /api/internal/lablet-sessions/{id}/transition"),
+    ("session record-observation", "post /api/internal/lablet-sessions/{id}/resource-observations"),
+    ("session observe", "post /api/lablet-sessions/{id}/observe-resources"),
+    ("session exclude-evidence", "post /api/lablet-sessions/{id}/evidence-exclusion"),
+    ("session include-evidence", "post /api/lablet-sessions/{id}/evidence-inclusion"),
+    ("drift acknowledge", "post /api/lablet-sessions/{id}/port-drift/acknowledge"),
+    ("drift correct", "post /api/lablet-sessions/{id}/allocation"),
+    ("definition create", "post /api/lablet-definitions"),
+    ("definition revise", "patch /api/lablet-definitions/{id}"),
+    ("advice policy set", "put /api/lablet-definitions/{id}/advice-policy"),
+    ("advice policy set", "put /api/advice-policy"),
+    ("topology size", "post /api/topology-recommendations"),
+    ("proposal claim", "post /api/proposals/{id}/claim"),
+    ("proposal apply", "post /api/proposals/{id}/apply"),
+    ("proposal fail", "post /api/proposals/{id}/fail"),
+    ("proposal dismiss", "post /api/proposals/{id}/dismiss"),
+    ("worker register", "post /api/workers"),
+    ("worker change", "patch /api/workers/{id}"),
+    ("dead-letters retry", "post /api/dead-letters/{id}/retry"),
+    ("dead-letters discard", "post /api/dead-letters/{id}/discard"),
+    ("dead-letters retry-group", "post /api/dead-letter-groups/{id}/retry"),
+    ("dead-letters discard-group", "post /api/dead-letter-groups/{id}/discard"),
+    ("view save", "post /api/saved-views"),
+    ("view remove", "delete /api/saved-views/{id}"),
+    ("sign-in end", "delete /api/sign-ins/{id}"),
+];
+
+/// What people at a terminal have no reason to change: a controller alone knows how much of a worker is free.
+const NOT_CHANGED_BY_PEOPLE: [&str; 1] = ["post /api/internal/workers/{id}/pressure"];
+
 /// Paths that people at a terminal have no use for.
 const NOT_FOR_PEOPLE: [&str; 2] = [
     // What a text may mean while it is typed; `search` says it of a whole one.
@@ -121,6 +154,25 @@ fn everything_that_the_api_shows_has_a_command() {
         .filter(|path| !path.starts_with("/api/internal/") && !known.contains(path.as_str()))
         .collect();
     assert!(missing.is_empty(), "give these a command and a line in READS, or a reason: {missing:?}");
+}
+
+#[test]
+fn everything_that_the_api_changes_has_a_command() {
+    let description = description();
+    let known: BTreeSet<&str> = WRITES.iter().map(|(_, asked)| *asked).chain(NOT_CHANGED_BY_PEOPLE).collect();
+    let paths = description["paths"].as_object().unwrap();
+    let changes = paths.iter().flat_map(|(path, operations)| {
+        let methods = operations.as_object().unwrap().keys().filter(|method| *method != "get");
+        methods.map(move |method| format!("{method} {path}"))
+    });
+    let changes: BTreeSet<String> = changes.collect();
+    let missing: Vec<&String> = changes.iter().filter(|change| !known.contains(change.as_str())).collect();
+    assert!(missing.is_empty(), "give these a command and a line in WRITES, or a reason: {missing:?}");
+    let gone: Vec<&&str> = known.iter().filter(|change| !changes.contains(**change)).collect();
+    assert!(gone.is_empty(), "the API does not have these: {gone:?}");
+    for (words, _) in WRITES {
+        arguments(words);
+    }
 }
 
 #[test]

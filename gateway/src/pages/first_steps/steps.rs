@@ -122,8 +122,11 @@ pub(crate) fn steps(
                 (Some(_), _) => NextStep::Nothing,
                 (None, None) => NextStep::After("After a definition: a session is of one."),
                 (None, Some(definition)) => NextStep::Commands {
-                    words: "As an internal service does it:",
-                    commands: vec![Command { by: "curl", text: create(address, definition) }],
+                    words: "As an internal service does it, with its key in LABLET_INTERNAL_API_KEY:",
+                    commands: vec![
+                        Command { by: "lablet", text: create_by_command(address, definition) },
+                        Command { by: "curl", text: create(address, definition) },
+                    ],
                 },
             },
         },
@@ -139,8 +142,11 @@ pub(crate) fn steps(
                 (false, None, None, _) => NextStep::After("After a session."),
                 (false, None, Some(_), None) => NextStep::After("After a worker, on which it runs."),
                 (false, None, Some(session), Some(worker)) => NextStep::Commands {
-                    words: "Start a lab in CML; its id is in the address there. Then say that the session runs in it:",
-                    commands: vec![Command { by: "curl", text: begin(address, session, worker) }],
+                    words: "Start a lab in CML; its id, which is in the address there, is CML_LAB_ID. Then say that the session runs in it:",
+                    commands: vec![
+                        Command { by: "lablet", text: begin_by_command(address, session, worker) },
+                        Command { by: "curl", text: begin(address, session, worker) },
+                    ],
                 },
             },
         },
@@ -184,6 +190,17 @@ const CREDENTIALS: &str =
 
 /// The key is in the environment of whoever types it, not on the page.
 const KEY: &str = "-H \"X-API-Key: $LABLET_INTERNAL_API_KEY\" -H 'Content-Type: application/json'";
+
+fn create_by_command(address: &str, definition: &DefinitionId) -> String {
+    format!("lablet session create --url {address} --definition {definition}")
+}
+
+fn begin_by_command(address: &str, session: &SessionId, worker: &WorkerId) -> String {
+    format!(
+        "lablet session transition {session} scheduled instantiating ready running --url {address} --worker {worker} \
+         --lab \"$CML_LAB_ID\""
+    )
+}
 
 fn create(address: &str, definition: &DefinitionId) -> String {
     format!("curl -X POST {address}/api/internal/lablet-sessions {KEY} -d '{{\"definition_id\": \"{definition}\"}}'")
@@ -260,8 +277,9 @@ mod tests {
             ..Beginnings::default()
         };
         let NextStep::Commands { commands, .. } = &told(&beginnings, Some(true))[3].next else { panic!() };
+        assert_eq!(commands[0].text, "lablet session create --url https://lablet.example.org --definition ospf");
         assert_eq!(
-            commands[0].text,
+            commands[1].text,
             "curl -X POST https://lablet.example.org/api/internal/lablet-sessions \
              -H \"X-API-Key: $LABLET_INTERNAL_API_KEY\" -H 'Content-Type: application/json' \
              -d '{\"definition_id\": \"ospf\"}'"
@@ -270,7 +288,12 @@ mod tests {
         let steps = told(&beginnings, Some(true));
         assert!(steps[3].done);
         let NextStep::Commands { commands, .. } = &steps[4].next else { panic!() };
-        assert!(commands[0].text.contains("/lablet-sessions/s1/transition") && commands[0].text.contains("\"cml-1\""));
+        assert_eq!(
+            commands[0].text,
+            "lablet session transition s1 scheduled instantiating ready running --url https://lablet.example.org \
+             --worker cml-1 --lab \"$CML_LAB_ID\""
+        );
+        assert!(commands[1].text.contains("/lablet-sessions/s1/transition") && commands[1].text.contains("\"cml-1\""));
     }
 
     #[test]

@@ -22,6 +22,7 @@ async fn lists_details_and_changes_come_in_every_format_with_exit_codes_that_scr
     actors(&lablet).await;
     exit_codes(&lablet).await;
     closed_output(&lablet).await;
+    services(&lablet).await;
     watching(&lablet).await;
     applying(&lablet).await;
     contexts(&lablet).await;
@@ -130,6 +131,58 @@ async fn closed_output(lablet: &Lablet) {
 }
 
 const START: &str = "0000000000-00000000000000000000-0000000000000000000";
+
+/// What services do to sessions, from a shell: safe to be done again.
+async fn services(lablet: &Lablet) {
+    let done = async |line: &str, input: &str| {
+        let arguments: Vec<&str> = line.split(' ').chain(["-o", "json"]).collect();
+        let answer = lablet.answer(&arguments, input).await.unwrap();
+        assert!(answer.code == 0 && answer.complaint.is_empty(), "{line}: {answer:?}");
+        serde_json::from_str::<Value>(&answer.out).unwrap()
+    };
+    let create = "session create --definition ospf --id s7 --owner ada";
+    let created = done(create, "").await;
+    assert_eq!((&created["status"], &created["owner_id"]), (&json!("pending"), &json!("ada")));
+    assert_eq!(done(create, "").await["position"], created["position"], "the same again changes nothing");
+
+    let steps =
+        "session transition s7 scheduled instantiating ready running --worker cml-1 --port PC_serial=5047 --lab lab-7";
+    let running = done(&format!("{steps} --etag {}", created["etag"].as_str().unwrap()), "").await;
+    assert_eq!((&running["status"], &running["cml_lab_id"]), (&json!("running"), &json!("lab-7")));
+    assert_eq!(running["allocated_ports"], json!({ "PC_serial": 5047 }));
+    let position = running["position"].as_str().unwrap();
+    lablet.get(&format!("/api/lablet-sessions/s7?position={position}")).await.unwrap();
+    assert_eq!(done(steps, "").await["position"], running["position"], "no step is left");
+
+    let seen = json!({
+        "observed_resources": { "observer": "grading", "total_cpu_cores": 2, "lab_title": "OSPF of Ada" },
+        "observed_ports": { "PC_serial": 5047 },
+    });
+    let observed = done("session record-observation s7 -", &seen.to_string()).await;
+    assert_eq!((&observed["observation_count"], &observed["port_drift_detected"]), (&json!(1), &json!(false)));
+    let shown =
+        done(&format!("session list --text of_ada --position {}", observed["position"].as_str().unwrap()), "").await;
+    assert_eq!(shown, json!([]), "no pattern");
+    let listed = lablet.answer(&["session", "list", "--text", "of ada", "-o", "wide"], "").await.unwrap();
+    assert!(listed.out.contains("OSPF of Ada") && listed.out.contains("lab-7"), "{listed:?}");
+
+    let elsewhere = "session create --definition ospf --url http://127.0.0.1:1";
+    for (code, line) in [
+        (3, "session transition nobody terminated"),
+        (4, elsewhere),
+        (5, "session create --definition ospf --id s7 --owner bob"),
+        (5, "session transition s7 collecting --etag \"1\""),
+        (8, "session transition s7 ready"),
+    ] {
+        let mut command = lablet.command(&line.split(' ').collect::<Vec<_>>());
+        command.env_remove("LABLET_INTERNAL_API_KEY");
+        let refused = command.output().await.unwrap();
+        let complaint = String::from_utf8(refused.stderr).unwrap();
+        assert_eq!(refused.status.code(), Some(code), "{line}: {complaint}");
+        assert!(code == 8 || is_told_once(&complaint), "{line}: {complaint}");
+    }
+    done("session transition s7 terminated --reason enough", "").await;
+}
 
 async fn watching(lablet: &Lablet) {
     let mut process = lablet

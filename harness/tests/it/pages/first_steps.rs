@@ -1,10 +1,10 @@
 //! An empty installation leads from the first sign-in to the first observation, with a bound on clicks.
 
-use harness::{Browser, Lablet, LabletOptions, sign_in_by_link};
+use harness::{Browser, Lablet, LabletOptions, eventually, sign_in_by_link};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use super::{look_at, options};
+use super::{SOON, look_at, options};
 use crate::journeys::outcomes::{TOPOLOGY, credentials, simulator};
 
 /// Clicks from the link that signs in to the first observation.
@@ -124,9 +124,20 @@ async fn choose_a_file(browser: &Browser, content: &str) {
 async fn create_a_session_and_observe_it(lablet: &Lablet, browser: &Browser, lab: &str) {
     let load = browser.page_load().await.unwrap();
     look_at(browser, "first-steps").await;
-    type_the_command(lablet, browser, "session", lab).await;
+    let (by_command, by_curl) = commands_of(browser, "session").await;
+    type_into_a_shell(lablet, &by_command, lab).await;
+    type_into_a_shell(lablet, &by_curl, lab).await;
     browser.wait_until_text("4 of 5 done").await.unwrap();
-    type_the_command(lablet, browser, "observation", lab).await;
+    let (by_command, by_curl) = commands_of(browser, "observation").await;
+    let ids = eventually("both sessions", SOON, async || {
+        let sessions = lablet.get("/api/lablet-sessions").await.unwrap();
+        let ids = sessions["items"].as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap().to_owned());
+        <[String; 2]>::try_from(ids.collect::<Vec<_>>()).ok()
+    })
+    .await;
+    let [shown, other] = if by_curl.contains(&ids[0]) { ids } else { [ids[1].clone(), ids[0].clone()] };
+    type_into_a_shell(lablet, &by_curl, lab).await;
+    type_into_a_shell(lablet, &by_command.replace(&shown, &other), lab).await;
     browser.button("Observe now").await.unwrap();
     assert_eq!(browser.page_load().await.unwrap(), load, "the page was loaded again");
     browser.press_button("Observe now").await.unwrap();
@@ -135,21 +146,31 @@ async fn create_a_session_and_observe_it(lablet: &Lablet, browser: &Browser, lab
     browser.wait_until_text("5 of 5 done").await.unwrap();
 }
 
-/// Types what stands at a step into a shell that knows the key and the lab.
-async fn type_the_command(lablet: &Lablet, browser: &Browser, step: &str, lab: &str) {
+/// What stands at a step to be copied: by `lablet`, and by curl.
+async fn commands_of(browser: &Browser, step: &str) -> (String, String) {
     let selector = format!("#step-{step} button[data-copy]");
-    let command: String = browser
-        .wait_until("a command to copy", async || {
-            let find = "return document.querySelector(arguments[0])?.dataset.copy ?? null";
-            browser.run::<Option<String>>(find, vec![json!(selector)]).await
+    let commands: Vec<String> = browser
+        .wait_until("commands to copy", async || {
+            let find = "return [...document.querySelectorAll(arguments[0])].map((button) => button.dataset.copy)";
+            let found = browser.run::<Vec<String>>(find, vec![json!(selector)]).await?;
+            Ok((!found.is_empty()).then_some(found))
         })
         .await
         .unwrap();
+    let [by_command, by_curl] = commands.as_slice() else { panic!("{commands:?}") };
+    assert!(by_command.starts_with("lablet session ") && by_curl.contains("curl -X POST"), "{commands:?}");
+    (by_command.clone(), by_curl.clone())
+}
+
+/// Into one that knows the key and the lab, and nothing else of this installation.
+async fn type_into_a_shell(lablet: &Lablet, command: &str, lab: &str) {
     let key = &lablet.ready().internal_api_key;
     assert!(!command.contains(key), "a secret on the page");
-    let script = format!("curl() {{ python3 -c '{CURL}' \"$@\"; }}; set -e; {command}");
+    let known = format!("curl() {{ python3 -c '{CURL}' \"$@\"; }}; lablet() {{ \"$LABLET\" \"$@\"; }}");
     let done = Command::new("sh")
-        .args(["-c", &script])
+        .args(["-c", &format!("{known}; set -e; {command}")])
+        .env("LABLET", lablet.program())
+        .env("LABLET_DATA_DIR", lablet.data_dir().join("none"))
         .env("LABLET_INTERNAL_API_KEY", key)
         .env("CML_LAB_ID", lab)
         .output()
