@@ -85,7 +85,7 @@ const GROUPS: [(&str, &[CommandName]); 10] = {
         ("definitions", &[C::CreateLabletDefinition, C::ReviseLabletDefinition]),
         ("workers", &[C::RegisterWorker, C::ChangeWorker]),
         // What becomes of ports that drifted.
-        ("ports", &[C::AcknowledgePortDrift, C::CorrectAllocation]),
+        ("ports", &[C::AcknowledgePortDrift, C::WithdrawPortDriftAcknowledgement, C::CorrectAllocation]),
         (
             // What becomes of what is proposed; within the policies, which say whether a service may apply it.
             "proposals",

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use domain::advice_policy::{DEFAULT_POLICY, NewPolicy};
 use domain::lablet_definition::{DefinitionRevision, NewDefinition, NewProposal, NewVerification, ProposalStep};
 use domain::lablet_session::{
-    AllocationCorrection, DriftAcknowledgement, EvidenceReason, NewSession, ObservationFailure, ObservationReport,
-    Transition,
+    AcknowledgementWithdrawal, AllocationCorrection, DriftAcknowledgement, EvidenceReason, NewSession,
+    ObservationFailure, ObservationReport, Transition,
 };
 use domain::worker::{NewWorker, PressureReport, WorkerChange};
 use domain::{ActorName, DefinitionId, Invalid, RequestId, SessionId, WorkerId};
@@ -110,6 +110,13 @@ pub enum Command {
         /// Why, and until when.
         acknowledgement: DriftAcknowledgement,
     },
+    /// Let drifted ports that were acknowledged be open again.
+    WithdrawPortDriftAcknowledgement {
+        /// The session.
+        session_id: SessionId,
+        /// Why.
+        withdrawal: AcknowledgementWithdrawal,
+    },
     /// Allocate other ports to a session, as its lab has others than were allocated.
     CorrectAllocation {
         /// The session.
@@ -179,7 +186,7 @@ pub enum Command {
 
 impl Command {
     /// The names of all commands, as they stand in subjects and types.
-    pub const NAMES: [&'static str; 23] = [
+    pub const NAMES: [&'static str; 24] = [
         "create_lablet_definition",
         "revise_lablet_definition",
         "register_worker",
@@ -193,6 +200,7 @@ impl Command {
         "exclude_session_evidence",
         "include_session_evidence",
         "acknowledge_port_drift",
+        "withdraw_port_drift_acknowledgement",
         "correct_allocation",
         "set_default_policy",
         "set_definition_policy",
@@ -221,6 +229,7 @@ impl Command {
             exclude,
             include,
             acknowledge,
+            withdraw_acknowledgement,
             correct,
             set_default,
             set_own,
@@ -246,6 +255,7 @@ impl Command {
             Self::ExcludeSessionEvidence { .. } => exclude,
             Self::IncludeSessionEvidence { .. } => include,
             Self::AcknowledgePortDrift { .. } => acknowledge,
+            Self::WithdrawPortDriftAcknowledgement { .. } => withdraw_acknowledgement,
             Self::CorrectAllocation { .. } => correct,
             Self::SetDefaultPolicy(_) => set_default,
             Self::SetDefinitionPolicy { .. } => set_own,
@@ -283,6 +293,7 @@ impl Command {
             | Self::ExcludeSessionEvidence { session_id, .. }
             | Self::IncludeSessionEvidence { session_id, .. }
             | Self::AcknowledgePortDrift { session_id, .. }
+            | Self::WithdrawPortDriftAcknowledgement { session_id, .. }
             | Self::CorrectAllocation { session_id, .. } => Some(("lablet_session", session_id.as_str())),
         }
     }
@@ -312,6 +323,7 @@ impl Command {
             | "exclude_session_evidence"
             | "include_session_evidence"
             | "acknowledge_port_drift"
+            | "withdraw_port_drift_acknowledgement"
             | "correct_allocation" => Some("session_id"),
             _ => None,
         }
@@ -354,6 +366,8 @@ impl Command {
             }
             "acknowledge_port_drift" => Ok(read_about("session_id", subject, data)?
                 .map(|(session_id, acknowledgement)| Self::AcknowledgePortDrift { session_id, acknowledgement })),
+            "withdraw_port_drift_acknowledgement" => Ok(read_about("session_id", subject, data)?
+                .map(|(session_id, withdrawal)| Self::WithdrawPortDriftAcknowledgement { session_id, withdrawal })),
             "correct_allocation" => Ok(read_about("session_id", subject, data)?
                 .map(|(session_id, correction)| Self::CorrectAllocation { session_id, correction })),
             "set_default_policy" => Ok(read(data)?.map(Self::SetDefaultPolicy)),
@@ -466,7 +480,7 @@ mod tests {
             refused("create_lablet_definition", None, json!({"name": "x", "surplus": 1})),
         ];
         insta::assert_snapshot!(refusals.join("\n"), @r#"
-        type is "drop_everything"; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure, exclude_session_evidence, include_session_evidence, acknowledge_port_drift, correct_allocation, set_default_policy, set_definition_policy, open_proposal, withdraw_proposal, claim_proposal, apply_proposal, fail_proposal, dismiss_proposal, verify_proposal
+        type is "drop_everything"; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure, exclude_session_evidence, include_session_evidence, acknowledge_port_drift, withdraw_port_drift_acknowledgement, correct_allocation, set_default_policy, set_definition_policy, open_proposal, withdraw_proposal, claim_proposal, apply_proposal, fail_proposal, dismiss_proposal, verify_proposal
         session_id is another one than the event's subject; expected the same identifier in both, or only one of them
         session_id is absent; expected an identifier, in the data or as the event's subject
         session_id is "a.b"; expected an identifier: 1 to 64 ASCII letters, digits, '_' or '-', starting with a letter or a digit

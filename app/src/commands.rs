@@ -292,6 +292,11 @@ impl Commands {
                 let done = self.acknowledge_port_drift(&session_id, acknowledgement, Expected::Any, origin).await?;
                 Ok(done.answer())
             }
+            Command::WithdrawPortDriftAcknowledgement { session_id, withdrawal } => {
+                let expected = Expected::Any;
+                let done = self.withdraw_port_drift_acknowledgement(&session_id, withdrawal, expected, origin).await?;
+                Ok(done.answer())
+            }
             Command::CorrectAllocation { session_id, correction } => {
                 self.correct_allocation(&session_id, correction, Expected::Any, origin).await.map(|done| done.answer())
             }

@@ -7,8 +7,8 @@ use domain::advice_policy::NewPolicy;
 use domain::ids::ID_PATTERN;
 use domain::lablet_definition::{DefinitionRevision, NewDefinition, NewProposal, NewVerification, ProposalStep};
 use domain::lablet_session::{
-    AllocationCorrection, DriftAcknowledgement, EvidenceReason, NewSession, ObservationFailure, ObservationReport,
-    Transition,
+    AcknowledgementWithdrawal, AllocationCorrection, DriftAcknowledgement, EvidenceReason, NewSession,
+    ObservationFailure, ObservationReport, Transition,
 };
 use domain::worker::{NewWorker, PressureReport, WorkerChange};
 use schemars::generate::SchemaSettings;
@@ -126,6 +126,10 @@ fn command_schema(command: &str, generator: &mut SchemaGenerator) -> (String, Va
         "acknowledge_port_drift" => (
             "Leave a session's drifted ports as they are for a while. Another drift is not acknowledged by it.",
             schema_of::<DriftAcknowledgement>(generator),
+        ),
+        "withdraw_port_drift_acknowledgement" => (
+            "Let drifted ports that were acknowledged be open again.",
+            schema_of::<AcknowledgementWithdrawal>(generator),
         ),
         "correct_allocation" => (
             "Allocate other ports to a session, as its lab has others than were allocated.",

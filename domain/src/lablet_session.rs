@@ -22,8 +22,8 @@ pub use self::ports::{LONGEST_ACKNOWLEDGEMENT, PortsRefused};
 pub use self::recent::{AnsweredRequests, RecentObservations};
 pub use self::status::SessionStatus;
 pub use self::wire::{
-    AllocationCorrection, DriftAcknowledgement, EvidenceReason, NewSession, ObservationFailure, ObservationReport,
-    Transition,
+    AcknowledgementWithdrawal, AllocationCorrection, DriftAcknowledgement, EvidenceReason, NewSession,
+    ObservationFailure, ObservationReport, Transition,
 };
 use crate::actor::Actor;
 use crate::decision::{self, Decide, Decision};
@@ -98,6 +98,15 @@ pub enum LabletSessionCommand {
     AcknowledgeDrift {
         /// Why, and until when.
         acknowledgement: DriftAcknowledgement,
+        /// Who says so.
+        by: String,
+        /// The time.
+        now: DateTime<Utc>,
+    },
+    /// Let drifted ports that were acknowledged be open again.
+    WithdrawAcknowledgement {
+        /// Why.
+        withdrawal: AcknowledgementWithdrawal,
         /// Who says so.
         by: String,
         /// The time.
@@ -504,6 +513,9 @@ impl Decide for LabletSession {
             LabletSessionCommand::AcknowledgeDrift { acknowledgement, by, now } => {
                 Ok(present.ports().acknowledge(acknowledgement, by, now)??)
             }
+            LabletSessionCommand::WithdrawAcknowledgement { withdrawal, by, now } => {
+                Ok(present.ports().withdraw_acknowledgement(withdrawal, by, now))
+            }
             LabletSessionCommand::CorrectAllocation { correction, by, now } => {
                 Ok(present.ports().correct(correction, by, now)?)
             }
@@ -588,6 +600,9 @@ impl Aggregate for LabletSession {
                 acknowledged_at: at,
                 ..
             } => session.observations.acknowledge(AcknowledgedDrift { details, reason, until, by, at, event: () }),
+            LabletSessionEvent::PortDriftAcknowledgementWithdrawn { .. } => {
+                session.observations.withdraw_acknowledgement();
+            }
             LabletSessionEvent::AllocationCorrected { after, drift_details, corrected_at, .. } => {
                 session.observations.correct(&after, &drift_details, corrected_at);
                 session.allocated_ports = Some(after);

@@ -200,6 +200,13 @@ impl<Id> ObservationSummary<Id> {
         }
     }
 
+    /// Opens the newest drift again.
+    pub fn withdraw_acknowledgement(&mut self) {
+        if let Some(drift) = &mut self.drift {
+            drift.acknowledgement = None;
+        }
+    }
+
     /// Takes the verdict that a corrected allocation gives on what was observed last: the observation stays the same.
     pub fn correct(&mut self, allocated: &PortMap, details: &PortDrift, at: DateTime<Utc>) {
         if let Some(drift) = &mut self.drift {

@@ -116,6 +116,10 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route("/sessions/{id}/observe", post(session::observe))
         .route("/sessions/{id}/port-drift", post(session::acknowledge_drift))
         .route("/sessions/{id}/allocation", get(session::review_allocation).post(session::correct_allocation))
+        .route(
+            "/sessions/{id}/port-drift/withdraw",
+            get(session::review_withdrawal).post(session::withdraw_acknowledgement),
+        )
         .route("/definitions/new", get(new_definition::show))
         .route("/definitions/{id}", get(definition::show))
         .route("/definitions/{id}/edit", get(definition::edit::show))

@@ -135,6 +135,10 @@ fn sessions() -> ApiRouter<GatewayState> {
             post_with(port_drift::acknowledge, port_drift::describe_acknowledgement),
         )
         .api_route(
+            "/api/lablet-sessions/{id}/port-drift/withdraw",
+            post_with(port_drift::withdraw, port_drift::describe_withdrawal),
+        )
+        .api_route(
             "/api/lablet-sessions/{id}/allocation",
             post_with(port_drift::correct, port_drift::describe_correction),
         )

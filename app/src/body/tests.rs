@@ -389,6 +389,7 @@ fn every_stated_bound_is_the_one_that_is_enforced() {
         states_what_it_enforces::<domain::lablet_definition::NewVerification>(),
         states_what_it_enforces::<domain::lablet_session::EvidenceReason>(),
         states_what_it_enforces::<domain::lablet_session::DriftAcknowledgement>(),
+        states_what_it_enforces::<domain::lablet_session::AcknowledgementWithdrawal>(),
         states_what_it_enforces::<domain::lablet_session::AllocationCorrection>(),
     ];
     assert!(bounds.iter().all(|count| *count >= 4), "{bounds:?}");

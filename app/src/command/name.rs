@@ -40,6 +40,7 @@ command_names! {
     ExcludeSessionEvidence = "exclude_session_evidence": "Count what was measured in a session no longer as evidence.",
     IncludeSessionEvidence = "include_session_evidence": "Count what was measured in a session as evidence again.",
     AcknowledgePortDrift = "acknowledge_port_drift": "Leave a session's drifted ports as they are for a while.",
+    WithdrawPortDriftAcknowledgement = "withdraw_port_drift_acknowledgement": "Let drifted ports that were acknowledged be open again.",
     CorrectAllocation = "correct_allocation": "Allocate other ports to a session, as its lab has others than were allocated.",
     SetDefaultPolicy = "set_default_policy": "Set the policy of definitions that have none of their own.",
     SetDefinitionPolicy = "set_definition_policy": "Set a definition's policy of advice.",

@@ -1,8 +1,9 @@
 //! Commands about sessions.
 
 use domain::lablet_session::{
-    AllocationCorrection, DriftAcknowledgement, EvidenceReason, LabletSession, LabletSessionCommand,
-    LabletSessionError, NewSession, ObservationFailure, ObservationReport, SessionIds, SessionStatus, Transition,
+    AcknowledgementWithdrawal, AllocationCorrection, DriftAcknowledgement, EvidenceReason, LabletSession,
+    LabletSessionCommand, LabletSessionError, NewSession, ObservationFailure, ObservationReport, SessionIds,
+    SessionStatus, Transition,
 };
 use domain::{RequestId, SessionId};
 
@@ -232,6 +233,27 @@ impl Commands {
         let origin = self.permit(CommandName::AcknowledgePortDrift, origin)?;
         let (by, now) = (origin.actor.clone(), self.clock.now());
         let command = LabletSessionCommand::AcknowledgeDrift { acknowledgement, by, now };
+        self.on_session(session_id, command, expected, origin).await
+    }
+
+    /// Lets drifted ports that were acknowledged be open again.
+    ///
+    /// # Errors
+    /// `NotAuthorized`, `NotFound`, `Stale`, `KeyReused`, `Unavailable`.
+    #[tracing::instrument(
+        name = "command.lablet_session.withdraw_port_drift_acknowledgement", level = "debug", skip_all,
+        fields(session.id = session_id.as_str(), correlation.id = origin.correlation_id, traceparent = origin.traceparent)
+    )]
+    pub async fn withdraw_port_drift_acknowledgement(
+        &self,
+        session_id: &SessionId,
+        withdrawal: AcknowledgementWithdrawal,
+        expected: impl Into<Expected>,
+        origin: &Origin,
+    ) -> Result<CompletedCommand<LabletSession>, CommandError> {
+        let origin = self.permit(CommandName::WithdrawPortDriftAcknowledgement, origin)?;
+        let (by, now) = (origin.actor.clone(), self.clock.now());
+        let command = LabletSessionCommand::WithdrawAcknowledgement { withdrawal, by, now };
         self.on_session(session_id, command, expected, origin).await
     }
 

@@ -6,7 +6,7 @@ use chrono::{DateTime, Utc};
 use super::page::{self, EventPage, page_statement};
 use super::{Log, LogError, Position, in_time};
 
-/// The types of these events, as the index over them has them (migration `0033_activity.sql`).
+/// The types of these events, as the index over them has them (migration `0035_withdrawn_acknowledgements.sql`).
 macro_rules! change_types {
     () => {
         "('lablet_definition.created', 'lablet_definition.revised', 'lablet_definition.policy_set', \
@@ -14,7 +14,7 @@ macro_rules! change_types {
           'lablet_definition.proposal_failed', 'lablet_definition.proposal_dismissed', 'advice_policy.set', \
           'worker.registered', 'worker.changed', 'lablet_session.evidence_excluded', \
           'lablet_session.evidence_included', 'lablet_session.port_drift_acknowledged', \
-          'lablet_session.allocation_corrected')"
+          'lablet_session.port_drift_acknowledgement_withdrawn', 'lablet_session.allocation_corrected')"
     };
 }
 

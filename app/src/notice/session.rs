@@ -261,6 +261,24 @@ pub(crate) struct PortDriftAcknowledged {
     pub acknowledged_at: DateTime<Utc>,
 }
 
+/// Drifted ports that were acknowledged may not stay as they are: the drift is open again.
+#[derive(Debug, Clone, Serialize, JsonSchema)]
+pub(crate) struct PortDriftAcknowledgementWithdrawn {
+    /// Session and definition.
+    #[serde(flatten)]
+    pub ids: SessionIds,
+    /// The worker on which the ports are.
+    pub worker_id: Option<WorkerId>,
+    /// What differs, and is open again.
+    pub drift_details: PortDrift,
+    /// Why it may not stay so.
+    pub reason: String,
+    /// Who says so.
+    pub withdrawn_by: String,
+    /// When.
+    pub withdrawn_at: DateTime<Utc>,
+}
+
 /// Other ports are allocated, as the lab has others than were allocated.
 #[derive(Debug, Clone, Serialize, JsonSchema)]
 pub(crate) struct AllocationCorrected {
@@ -405,6 +423,18 @@ pub(super) fn announce(event: LabletSessionEvent, draft: &Draft<'_>) -> Result<N
             };
             draft.notice(at, &acknowledged)
         }
+        LabletSessionEvent::PortDriftAcknowledgementWithdrawn {
+            ids,
+            worker_id,
+            drift_details,
+            reason,
+            withdrawn_by,
+            withdrawn_at,
+        } => {
+            let withdrawn =
+                PortDriftAcknowledgementWithdrawn { ids, worker_id, drift_details, reason, withdrawn_by, withdrawn_at };
+            draft.notice(at, &withdrawn)
+        }
         LabletSessionEvent::AllocationCorrected {
             ids,
             worker_id,
@@ -466,6 +496,10 @@ pub(super) fn schemas() -> Vec<NoticeSchema> {
         schema::<PortDriftAcknowledged>(
             "lablet_session.port_drift_acknowledged",
             "Somebody knows of drifted ports and leaves them as they are for a while.",
+        ),
+        schema::<PortDriftAcknowledgementWithdrawn>(
+            "lablet_session.port_drift_acknowledgement_withdrawn",
+            "Drifted ports that were acknowledged may not stay as they are: the drift is open again.",
         ),
         schema::<AllocationCorrected>(
             "lablet_session.allocation_corrected",

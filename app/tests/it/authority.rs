@@ -133,6 +133,7 @@ async fn of_every_command_a_team_sends_those_that_it_was_given() {
                 | CommandName::IncludeSessionEvidence
                 | CommandName::SetDefaultPolicy
                 | CommandName::CorrectAllocation
+                | CommandName::WithdrawPortDriftAcknowledgement
                 | CommandName::SetDefinitionPolicy => json!({"reason": "because"}),
                 CommandName::AcknowledgePortDrift => {
                     json!({"reason": "because", "until": "2026-03-02T10:00:00Z"})

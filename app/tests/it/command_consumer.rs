@@ -268,7 +268,7 @@ async fn what_can_never_work_goes_to_the_dead_letters_with_its_reason() {
     1x a session that is running cannot become archived; from running it may become: collecting, stopping, terminated, expired
     1x observed_ports.PC_serial is 70000; expected a port from 1 to 65535
     1x the event's type is io.lablet.command.register_worker.v1; expected io.lablet.command.record_resource_observation.v1
-    1x the subject's command is explode; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure, exclude_session_evidence, include_session_evidence, acknowledge_port_drift, correct_allocation, set_default_policy, set_definition_policy, open_proposal, withdraw_proposal, claim_proposal, apply_proposal, fail_proposal, dismiss_proposal, verify_proposal
+    1x the subject's command is explode; expected one of create_lablet_definition, revise_lablet_definition, register_worker, change_worker, record_worker_pressure, create_lablet_session, transition_lablet_session, request_resource_observation, record_resource_observation, record_observation_failure, exclude_session_evidence, include_session_evidence, acknowledge_port_drift, withdraw_port_drift_acknowledgement, correct_allocation, set_default_policy, set_definition_policy, open_proposal, withdraw_proposal, claim_proposal, apply_proposal, fail_proposal, dismiss_proposal, verify_proposal
     1x there is no session s2
     2x the message is no CloudEvent: it has neither the header ce-specversion nor the content type application/cloudevents+json nor a JSON object with specversion
     ");

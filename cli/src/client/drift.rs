@@ -42,6 +42,14 @@ pub(crate) enum DriftCommand {
         #[arg(long, value_parser = until)]
         until: DateTime<Utc>,
     },
+    /// Let the drift of a session that was acknowledged be open again. Needs the role operator.
+    Withdraw {
+        /// The session.
+        id: String,
+        /// Why it may not stay so.
+        #[arg(long)]
+        reason: String,
+    },
     /// Allocate to a session what was observed of it, or the ports that are named. Needs the role admin.
     Correct {
         /// The session.
@@ -150,6 +158,10 @@ pub(super) async fn run(client: &Client, command: DriftCommand) -> anyhow::Resul
         DriftCommand::Acknowledge { id, reason, until } => {
             let body = json!({ "reason": reason, "until": until });
             client.output.one(&client.connection.post(&of(&id, "/port-drift/acknowledge"), &body).await?)
+        }
+        DriftCommand::Withdraw { id, reason } => {
+            let body = json!({ "reason": reason });
+            client.output.one(&client.connection.post(&of(&id, "/port-drift/withdraw"), &body).await?)
         }
         DriftCommand::Correct { id, reason, ports, yes } => correct(client, &id, &reason, ports, yes).await,
     }

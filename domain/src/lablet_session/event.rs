@@ -250,6 +250,24 @@ pub enum LabletSessionEvent {
         /// When.
         acknowledged_at: DateTime<Utc>,
     },
+    /// Its drifted ports may not stay as they are: the drift is open again.
+    #[serde(rename = "lablet_session.port_drift_acknowledgement_withdrawn.v1")]
+    PortDriftAcknowledgementWithdrawn {
+        /// Session and definition.
+        #[serde(flatten)]
+        ids: SessionIds,
+        /// The worker on which the ports are.
+        #[serde(default)]
+        worker_id: Option<WorkerId>,
+        /// What differs, and is open again.
+        drift_details: PortDrift,
+        /// Why it may not stay so.
+        reason: String,
+        /// Who says so.
+        withdrawn_by: String,
+        /// When.
+        withdrawn_at: DateTime<Utc>,
+    },
     /// Other ports are allocated to it, as its lab has others than were allocated.
     #[serde(rename = "lablet_session.allocation_corrected.v1")]
     AllocationCorrected {
@@ -321,6 +339,7 @@ impl LabletSessionEvent {
             | Self::EvidenceExcluded { .. }
             | Self::EvidenceIncluded { .. }
             | Self::PortDriftAcknowledged { .. }
+            | Self::PortDriftAcknowledgementWithdrawn { .. }
             | Self::AllocationCorrected { .. } => return None,
         })
     }
@@ -336,6 +355,7 @@ impl LabletSessionEvent {
             | Self::EvidenceExcluded { ids, .. }
             | Self::EvidenceIncluded { ids, .. }
             | Self::PortDriftAcknowledged { ids, .. }
+            | Self::PortDriftAcknowledgementWithdrawn { ids, .. }
             | Self::AllocationCorrected { ids, .. } => ids,
             Self::Scheduled(step)
             | Self::Instantiating(step)
@@ -362,6 +382,7 @@ impl LabletSessionEvent {
             Self::EvidenceExcluded { excluded_at, .. } => *excluded_at,
             Self::EvidenceIncluded { included_at, .. } => *included_at,
             Self::PortDriftAcknowledged { acknowledged_at, .. } => *acknowledged_at,
+            Self::PortDriftAcknowledgementWithdrawn { withdrawn_at, .. } => *withdrawn_at,
             Self::AllocationCorrected { corrected_at, .. } => *corrected_at,
             Self::Scheduled(step)
             | Self::Instantiating(step)
@@ -481,6 +502,7 @@ impl DomainEvent for LabletSessionEvent {
             Self::EvidenceExcluded { .. } => "lablet_session.evidence_excluded",
             Self::EvidenceIncluded { .. } => "lablet_session.evidence_included",
             Self::PortDriftAcknowledged { .. } => "lablet_session.port_drift_acknowledged",
+            Self::PortDriftAcknowledgementWithdrawn { .. } => "lablet_session.port_drift_acknowledgement_withdrawn",
             Self::AllocationCorrected { .. } => "lablet_session.allocation_corrected",
         }
         .to_owned()

@@ -1,10 +1,11 @@
-//! What is decided about a session's ports: that a drift is known and may stay, and that the allocation was wrong.
+//! What is decided about a session's ports: that a drift is known and may stay or no longer may, and that the allocation
+//! was wrong.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::event::{LabletSessionEvent, SessionIds};
 use super::status::{self, SessionStatus};
-use super::wire::{AllocationCorrection, DriftAcknowledgement};
+use super::wire::{AcknowledgementWithdrawal, AllocationCorrection, DriftAcknowledgement};
 use crate::decision::Decision;
 use crate::ids::WorkerId;
 use crate::invalid::Invalid;
@@ -77,6 +78,25 @@ impl SessionPorts<'_> {
             acknowledged_by: by,
             acknowledged_at: now,
         })))
+    }
+
+    /// Opens a drift again that was acknowledged. One that is open already, or none, is as it should be.
+    pub(super) fn withdraw_acknowledgement(
+        &self,
+        AcknowledgementWithdrawal { reason }: AcknowledgementWithdrawal,
+        by: String,
+        now: DateTime<Utc>,
+    ) -> Decision<LabletSessionEvent> {
+        let is_known = |drift: &&LatestDrift<()>| drift.acknowledgement.as_ref().is_some_and(|said| now < said.until);
+        let Some(drift) = self.drift.filter(is_known) else { return Decision::AlreadyDone };
+        Decision::one(LabletSessionEvent::PortDriftAcknowledgementWithdrawn {
+            ids: self.ids.clone(),
+            worker_id: self.worker_id.cloned(),
+            drift_details: drift.details.clone(),
+            reason: reason.into(),
+            withdrawn_by: by,
+            withdrawn_at: now,
+        })
     }
 
     /// Makes the allocation what was observed, or what is given, and decides again whether the ports drifted.

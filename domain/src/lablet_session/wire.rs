@@ -73,6 +73,13 @@ pub struct DriftAcknowledgement {
     pub until: BoundedTime,
 }
 
+/// That a drift that was acknowledged may not stay so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AcknowledgementWithdrawal {
+    /// Why it may not.
+    pub reason: Prose<1, 2_000>,
+}
+
 /// Another allocation than the one that was made, as the lab has other ports.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct AllocationCorrection {

@@ -77,6 +77,9 @@ fn of_session(event: &LabletSessionEvent) -> Option<ChangeWords> {
             let until = until.format("until %Y-%m-%d %H:%M UTC").to_string();
             Some(ChangeWords::new("acknowledged the port drift of").after(until).because(reason))
         }
+        LabletSessionEvent::PortDriftAcknowledgementWithdrawn { reason, .. } => {
+            Some(ChangeWords::new("withdrew the acknowledgement of the port drift of").because(reason))
+        }
         LabletSessionEvent::AllocationCorrected { reason, .. } => {
             Some(ChangeWords::new("corrected the allocated ports of").because(reason))
         }

@@ -1,4 +1,5 @@
-//! `POST /api/lablet-sessions/{id}/port-drift/acknowledge` and `…/allocation`: what becomes of ports that drifted.
+//! `POST /api/lablet-sessions/{id}/port-drift/acknowledge`, `…/port-drift/withdraw` and `…/allocation`: what becomes of ports
+//! that drifted.
 
 use aide::transform::TransformOperation;
 use app::command::CommandName;
@@ -7,7 +8,7 @@ use app::log::Position;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::SessionId;
-use domain::lablet_session::{AllocationCorrection, DriftAcknowledgement, LabletSession};
+use domain::lablet_session::{AcknowledgementWithdrawal, AllocationCorrection, DriftAcknowledgement, LabletSession};
 use domain::port_drift::PortDrift;
 use domain::ports::PortMap;
 use schemars::JsonSchema;
@@ -24,6 +25,10 @@ use crate::version::{IfMatch, OPTIONAL, etag};
 
 impl RequestBody for DriftAcknowledgement {
     const COMMAND: Option<CommandName> = Some(CommandName::AcknowledgePortDrift);
+}
+
+impl RequestBody for AcknowledgementWithdrawal {
+    const COMMAND: Option<CommandName> = Some(CommandName::WithdrawPortDriftAcknowledgement);
 }
 
 impl RequestBody for AllocationCorrection {
@@ -76,6 +81,18 @@ pub(crate) async fn acknowledge(
     answer(&settled(done, warnings)?)
 }
 
+pub(crate) async fn withdraw(
+    State(commands): State<Commands>,
+    _: Caller<Asking>,
+    Id(session_id): Id<SessionId>,
+    version: IfMatch<OPTIONAL>,
+    submission: Submission<AcknowledgementWithdrawal>,
+) -> Result<Found<Written<WrittenPorts>>, Problem> {
+    let Submission { body, origin, warnings } = submission;
+    let done = commands.withdraw_port_drift_acknowledgement(&session_id, body, version.expected, &origin).await;
+    answer(&settled(done, warnings)?)
+}
+
 pub(crate) async fn correct(
     State(commands): State<Commands>,
     _: Caller<Administering>,
@@ -97,6 +114,14 @@ pub(crate) fn describe_acknowledgement(operation: TransformOperation<'_>) -> Tra
             "Holds for the drift as it is now, and at most 90 days. Another drift, or one that ended and came again, is \
              open again.",
         )
+}
+
+pub(crate) fn describe_withdrawal(operation: TransformOperation<'_>) -> TransformOperation<'_> {
+    operation
+        .id("withdraw_port_drift_acknowledgement")
+        .tag("sessions")
+        .summary("Let a session's drifted ports that were acknowledged be open again")
+        .description("At once. Where nothing is acknowledged, nothing changes, and that is no error.")
 }
 
 pub(crate) fn describe_correction(operation: TransformOperation<'_>) -> TransformOperation<'_> {

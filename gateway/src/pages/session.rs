@@ -8,12 +8,14 @@ mod life_bars;
 mod node;
 mod observe;
 mod usage;
+mod withdrawal;
 
 pub(crate) use self::allocation::{correct as correct_allocation, show as review_allocation};
 pub(crate) use self::drift::acknowledge as acknowledge_drift;
 pub(crate) use self::node::show as show_node;
 pub(crate) use self::observe::observe;
 pub(crate) use self::usage::show as show_usage;
+pub(crate) use self::withdrawal::{show as review_withdrawal, withdraw as withdraw_acknowledgement};
 
 use askama::Template;
 use axum::extract::State;

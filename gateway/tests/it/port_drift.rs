@@ -65,6 +65,52 @@ async fn a_drift_is_acknowledged_by_operators_and_told_apart_until_it_changes() 
 }
 
 #[tokio::test]
+async fn an_acknowledgement_is_withdrawn_by_operators_and_told_with_its_reason() {
+    let world = drifted().await;
+    let path = format!("{HOME}/port-drift/withdraw");
+    let wrong = json!({"reason": "the guide was corrected"});
+    send(&world, VIEWER, &path, wrong.clone()).await.problem(403, "forbidden", None);
+    send(&world, OPERATOR, &path, json!({})).await.problem(400, "invalid-input", Some("reason"));
+    let nothing = send(&world, OPERATOR, &path, wrong.clone()).await.expect(200).body;
+    let known = json!({"reason": "the guide names it", "until": in_days(&world, 1)});
+    send(&world, OPERATOR, &format!("{HOME}/port-drift/acknowledge"), known.clone()).await.expect(200);
+    assert_eq!((listed(&world, "open").await, listed(&world, "acknowledged").await), (0, 1));
+    let done = send(&world, OPERATOR, &path, wrong).await.expect(200).body;
+    assert_eq!((&done["port_drift_detected"], &done["acknowledged_until"]), (&json!(true), &Value::Null), "{done}");
+    assert_ne!(done["etag"], nothing["etag"], "the first one changed nothing");
+    assert_eq!((listed(&world, "open").await, listed(&world, "acknowledged").await), (1, 0));
+    assert!(world.get("/api/attention").await.expect(200).body.to_string().contains("drift"));
+    let told = world.get("/api/activity?kind=session&limit=1").await.expect(200).body["items"][0].clone();
+    assert_eq!(told["type"], "lablet_session.port_drift_acknowledgement_withdrawn.v1", "{told}");
+    assert_eq!((&told["actor"], &told["reason"]), (&json!("admin:oli"), &json!("the guide was corrected")));
+    let event = page(&world, VIEWER, &format!("/events/{}", told["event_id"].as_str().unwrap())).await;
+    assert!(event.contains("was withdrawn by admin:oli") && event.contains("5142"), "{event}");
+    send(&world, OPERATOR, &format!("{HOME}/port-drift/acknowledge"), known).await.expect(200);
+    assert_eq!(listed(&world, "acknowledged").await, 1, "known once more");
+    the_page_reviews_the_withdrawal(&world).await;
+}
+
+async fn the_page_reviews_the_withdrawal(world: &World) {
+    let review = "/sessions/s1/port-drift/withdraw";
+    let shown = page(world, VIEWER, "/sessions/s1").await;
+    assert!(shown.contains("withdraw-why") && !shown.contains(review), "{shown}");
+    assert!(page(world, OPERATOR, "/sessions/s1").await.contains(review));
+    assert!(page(world, VIEWER, review).await.contains("needs the role operator"));
+    let shown = page(world, OPERATOR, review).await;
+    for words in ["acknowledged until", "admin:oli", "the guide names it", "open again at once"] {
+        assert!(shown.contains(words), "{words} is missing in {shown}");
+    }
+    let mut form = fields(&shown, review);
+    let again = submit(world, OPERATOR, review, &form).await.expect(400);
+    assert!(again.body.as_str().unwrap().contains("The reason"), "without a reason the review is shown again");
+    form.insert("reason".to_owned(), "the guide was corrected".to_owned());
+    submit(world, OPERATOR, review, &form).await.expect(303);
+    assert_eq!(listed(world, "open").await, 1);
+    let shown = page(world, OPERATOR, review).await;
+    assert!(shown.contains("No port drift of this session is acknowledged now."), "{shown}");
+}
+
+#[tokio::test]
 async fn what_has_not_drifted_is_not_acknowledged() {
     let world = World::start().await;
     world.session("s1", "running").await;

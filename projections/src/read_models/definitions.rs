@@ -428,7 +428,8 @@ impl Fold for Rows {
                 | LabletSessionEvent::ObservationFailed { .. }
                 | LabletSessionEvent::EvidenceExcluded { .. }
                 | LabletSessionEvent::EvidenceIncluded { .. }
-                | LabletSessionEvent::PortDriftAcknowledged { .. } => Ok(Applied::Ignored),
+                | LabletSessionEvent::PortDriftAcknowledged { .. }
+                | LabletSessionEvent::PortDriftAcknowledgementWithdrawn { .. } => Ok(Applied::Ignored),
             },
             Event::Worker(_) | Event::AdvicePolicy(_) | Event::Foreign => Ok(Applied::Ignored),
         }

@@ -166,7 +166,8 @@ impl Projections {
             | LabletSessionEvent::Expired(_)
             | LabletSessionEvent::EvidenceExcluded { .. }
             | LabletSessionEvent::EvidenceIncluded { .. }
-            | LabletSessionEvent::PortDriftAcknowledged { .. } => {}
+            | LabletSessionEvent::PortDriftAcknowledged { .. }
+            | LabletSessionEvent::PortDriftAcknowledgementWithdrawn { .. } => {}
         }
         let revisions = sqlx::query_scalar!(
             "SELECT event_id FROM read_definitions.revisions

@@ -291,6 +291,7 @@ impl Fold for Rows {
             | LabletSessionEvent::EvidenceExcluded { .. }
             | LabletSessionEvent::EvidenceIncluded { .. }
             | LabletSessionEvent::PortDriftAcknowledged { .. }
+            | LabletSessionEvent::PortDriftAcknowledgementWithdrawn { .. }
             | LabletSessionEvent::AllocationCorrected { .. } => Ok(Applied::Ignored),
         }
     }
@@ -335,6 +336,7 @@ fn request_of(event: &LabletSessionEvent) -> Option<&RequestId> {
         | LabletSessionEvent::EvidenceExcluded { .. }
         | LabletSessionEvent::EvidenceIncluded { .. }
         | LabletSessionEvent::PortDriftAcknowledged { .. }
+        | LabletSessionEvent::PortDriftAcknowledgementWithdrawn { .. }
         | LabletSessionEvent::AllocationCorrected { .. } => None,
     }
 }

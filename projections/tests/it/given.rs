@@ -184,6 +184,13 @@ impl World {
         self.tell(id, LabletSessionCommand::AcknowledgeDrift { acknowledgement, by: "admin:ada".to_owned(), now }).await
     }
 
+    /// Lets the drift be open again.
+    pub(crate) async fn withdraw_acknowledgement(&self, id: &str) -> Position {
+        let withdrawal = serde_json::from_value(json!({"reason": "the guide was corrected"})).unwrap();
+        let (by, now) = ("admin:ada".to_owned(), self.now());
+        self.tell(id, LabletSessionCommand::WithdrawAcknowledgement { withdrawal, by, now }).await
+    }
+
     /// Allocates to a session what was observed of it.
     pub(crate) async fn correct_allocation(&self, id: &str) -> Position {
         let correction = serde_json::from_value(json!({"reason": "imported so"})).unwrap();

@@ -75,6 +75,20 @@ async fn an_acknowledged_drift_is_told_apart_until_its_time_is_over() {
 }
 
 #[tokio::test]
+async fn a_withdrawn_acknowledgement_opens_the_drift_at_once() {
+    let world = drifted().await;
+    world.acknowledge_drift("s-1").await;
+    world.withdraw_acknowledgement("s-1").await;
+    world.settle().await;
+    let opened = row(&world, "s-1").await;
+    assert_eq!((opened.port_drift_acknowledgement.is_none(), opened.port_drift_detected), (true, Some(true)));
+    assert_eq!(with(&world, DriftFilter::Acknowledged).await, [""; 0]);
+    assert_eq!(with(&world, DriftFilter::Open).await.len(), 3);
+    let counts = world.projections.session_counts().await.unwrap().items;
+    assert_eq!((counts[0].drifted, counts[0].drift_acknowledged), (3, 0));
+}
+
+#[tokio::test]
 async fn a_corrected_allocation_ends_the_drift_in_every_read_model() {
     let world = drifted().await;
     world.correct_allocation("s-1").await;

@@ -180,6 +180,11 @@ fn session(event: &LabletSessionEvent) -> Words {
                 .with("Reason", reason)
                 .with("Until", until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true))
         }
+        LabletSessionEvent::PortDriftAcknowledgementWithdrawn { drift_details, reason, withdrawn_by, .. } => {
+            Words::new(format!("Its drifted ports are open again: {withdrawn_by} withdrew their acknowledgement."))
+                .with("Differences", differences(drift_details))
+                .with("Reason", reason)
+        }
         LabletSessionEvent::AllocationCorrected { after, reason, corrected_by, .. } => {
             Words::new(format!("Its allocated ports were corrected by {corrected_by}."))
                 .with("Allocated ports", after.len().to_string())

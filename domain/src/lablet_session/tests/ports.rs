@@ -53,6 +53,35 @@ fn only_a_drift_is_acknowledged_and_not_for_ever() {
 }
 
 #[test]
+fn an_acknowledgement_is_withdrawn_once_and_the_drift_is_open_again() {
+    let withdraw = |now| {
+        let withdrawal = serde_json::from_value(json!({"reason": "the guide was corrected"})).unwrap();
+        LabletSessionCommand::WithdrawAcknowledgement { withdrawal, by: "admin:grace".to_owned(), now }
+    };
+    assert_eq!(decide(drifted(), withdraw(now())).unwrap(), [], "it is open");
+    assert_eq!(decide(running(), withdraw(now())).unwrap(), [], "there is none");
+    let known = acknowledge("the guide names it", "2026-03-08T12:00:00Z");
+    let acknowledged: Vec<_> = drifted().into_iter().chain(decide(drifted(), known.clone()).unwrap()).collect();
+    let over = "2026-03-08T12:00:00Z".parse().unwrap();
+    assert_eq!(decide(acknowledged.clone(), withdraw(over)).unwrap(), [], "its time is over");
+    let events = decide(acknowledged.clone(), withdraw(now())).unwrap();
+    let [LabletSessionEvent::PortDriftAcknowledgementWithdrawn { drift_details, reason, withdrawn_by, .. }] =
+        &events[..]
+    else {
+        panic!("{events:?}");
+    };
+    assert_eq!(
+        (drift_details.changed.len(), reason.as_str(), withdrawn_by.as_str()),
+        (1, "the guide was corrected", "admin:grace")
+    );
+    let history: Vec<_> = acknowledged.into_iter().chain(events).collect();
+    let drift = state_after(history.clone()).observations.drift.unwrap();
+    assert!(drift.detected && drift.acknowledgement.is_none());
+    assert_eq!(decide(history.clone(), withdraw(now())).unwrap(), [], "already done");
+    assert_eq!(types(&decide(history, known).unwrap()), ["lablet_session.port_drift_acknowledged"], "known once more");
+}
+
+#[test]
 fn an_allocation_is_corrected_to_what_was_observed_and_nothing_has_drifted() {
     let events = decide(drifted(), correct(json!({"reason": "imported so"}))).unwrap();
     let [LabletSessionEvent::AllocationCorrected { before, after, port_drift_detected, drift_details, .. }] =

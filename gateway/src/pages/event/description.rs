@@ -168,6 +168,14 @@ fn of_session(event: &LabletSessionEvent) -> EventDescription {
                 .with("Until", until.format("%Y-%m-%d %H:%M UTC").to_string())
                 .on_worker(worker_id.as_ref())
         }
+        LabletSessionEvent::PortDriftAcknowledgementWithdrawn {
+            drift_details, reason, withdrawn_by, worker_id, ..
+        } => {
+            let EventDescription { facts, .. } = of_drift(drift_details);
+            let sentence =
+                format!("The acknowledgement of the session's drifted ports was withdrawn by {withdrawn_by}: they are open again.");
+            EventDescription { sentence, facts }.with("Why", reason).on_worker(worker_id.as_ref())
+        }
         LabletSessionEvent::AllocationCorrected {
             before, after, reason, evidence, corrected_by, worker_id, port_drift_detected, ..
         } => {

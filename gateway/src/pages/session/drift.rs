@@ -37,6 +37,8 @@ pub(super) struct DriftPanel {
     pub(super) state: DriftState,
     pub(super) ports: Vec<DriftedHere>,
     pub(super) acknowledge: Permit,
+    /// Withdrawing an acknowledgement; `None`: nothing is acknowledged now.
+    pub(super) withdraw: Option<Permit>,
     pub(super) correct: Permit,
     pub(super) form: AcknowledgementForm,
     /// Everything of the definition that drifted.
@@ -166,6 +168,7 @@ impl DriftPanel {
             state,
             ports: ports.iter().filter_map(|row| drifted_here(session, row, &elsewhere, &held)).collect(),
             acknowledge: visit.may(Role::Operator),
+            withdraw: (state == DriftState::Acknowledged).then(|| visit.may(Role::Operator)),
             correct: visit.may(Role::Admin).and(correctable(session)),
             form,
             of_definition: address("/drift", &of_definition),

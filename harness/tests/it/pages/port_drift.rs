@@ -28,6 +28,7 @@ async fn a_drift_leads_to_its_cause_and_is_acknowledged_in_three_clicks() {
     move_console(&world, 5041, 5999).await;
     let browser = world.lablet.browser_of("Ada", "admin").await.unwrap();
     from_the_overview_to_the_acknowledgement(&world, &browser).await;
+    the_acknowledgement_is_withdrawn(&world, &browser).await;
     another_drift_is_open_again(&world, &browser).await;
     a_phone_leads_to_it_in_four_taps(&browser).await;
     the_allocation_is_corrected(&world, &browser).await;
@@ -60,6 +61,23 @@ async fn from_the_overview_to_the_acknowledgement(world: &World, browser: &Brows
         (&acknowledgement["by"], &acknowledgement["reason"]),
         (&json!("admin:Ada"), &json!("the guide names this port"))
     );
+}
+
+/// What may not stay so after all is open again, and then acknowledged for good.
+async fn the_acknowledgement_is_withdrawn(world: &World, browser: &Browser) {
+    browser.goto("/sessions/s1").await.unwrap();
+    let before = browser.clicks();
+    browser.follow("Withdraw").await.unwrap();
+    browser.heading("Before and after").await.unwrap();
+    look_at(browser, "drift-withdrawal").await;
+    browser.fill("Reason", "the guide was corrected").await.unwrap();
+    browser.press_button("Withdraw the acknowledgement").await.unwrap();
+    browser.wait_until_text("ports drifted").await.unwrap();
+    assert!(browser.clicks() - before <= 2, "{} clicks", browser.clicks() - before);
+    assert_eq!(session(world).await["port_drift_acknowledgement"], Value::Null);
+    browser.fill("Reason", "the guide names this port").await.unwrap();
+    browser.press_button("Acknowledge").await.unwrap();
+    browser.wait_until_text("drift acknowledged").await.unwrap();
 }
 
 /// Follows the link of the row to the session that is to be looked at.

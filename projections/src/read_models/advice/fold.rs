@@ -74,6 +74,7 @@ fn session_fact(event: &LabletSessionEvent) -> Option<SessionFact<'_>> {
         | LabletSessionEvent::ObserveResourcesRequested { .. }
         | LabletSessionEvent::PortDriftDetected { .. }
         | LabletSessionEvent::PortDriftAcknowledged { .. }
+        | LabletSessionEvent::PortDriftAcknowledgementWithdrawn { .. }
         | LabletSessionEvent::AllocationCorrected { .. }
         | LabletSessionEvent::ObservationFailed { .. } => return None,
     })

@@ -58,6 +58,7 @@ fn observation(event: &Event) -> Option<Observation<'_>> {
         | LabletSessionEvent::EvidenceExcluded { .. }
         | LabletSessionEvent::EvidenceIncluded { .. }
         | LabletSessionEvent::PortDriftAcknowledged { .. }
+        | LabletSessionEvent::PortDriftAcknowledgementWithdrawn { .. }
         | LabletSessionEvent::AllocationCorrected { .. } => None,
     }
 }

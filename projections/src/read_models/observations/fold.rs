@@ -161,7 +161,8 @@ impl Fold for Rows {
             | LabletSessionEvent::ObservationFailed { .. }
             | LabletSessionEvent::EvidenceExcluded { .. }
             | LabletSessionEvent::EvidenceIncluded { .. }
-            | LabletSessionEvent::PortDriftAcknowledged { .. } => {}
+            | LabletSessionEvent::PortDriftAcknowledged { .. }
+            | LabletSessionEvent::PortDriftAcknowledgementWithdrawn { .. } => {}
         }
     }
 
@@ -250,7 +251,8 @@ impl Fold for Rows {
             | LabletSessionEvent::ObservationFailed { .. }
             | LabletSessionEvent::EvidenceExcluded { .. }
             | LabletSessionEvent::EvidenceIncluded { .. }
-            | LabletSessionEvent::PortDriftAcknowledged { .. } => Ok(Applied::Ignored),
+            | LabletSessionEvent::PortDriftAcknowledged { .. }
+            | LabletSessionEvent::PortDriftAcknowledgementWithdrawn { .. } => Ok(Applied::Ignored),
         }
     }
 }

@@ -303,6 +303,10 @@ impl Fold for Rows {
                 }))?;
                 Ok(Applied::Changed)
             }
+            LabletSessionEvent::PortDriftAcknowledgementWithdrawn { withdrawn_at, .. } => {
+                self.touch(recorded, *withdrawn_at, "an acknowledgement is withdrawn")?.acknowledge(None)?;
+                Ok(Applied::Changed)
+            }
             LabletSessionEvent::AllocationCorrected { after, drift_details, corrected_at, .. } => {
                 let (allocated, details) = (jsonb(after)?, jsonb(drift_details)?);
                 let mut summary = self.summary(recorded)?;
@@ -494,6 +498,11 @@ mod tests {
         let mut rows = acknowledged();
         given(&mut rows, &observed(5, "2026-03-01T10:20:00Z", json!({"port_drift_detected": false}))).unwrap();
         assert_eq!(told(&rows), (None, None, false), "it ended");
+        let mut rows = acknowledged();
+        let withdrawn = sample("lablet_session.port_drift_acknowledgement_withdrawn.v1");
+        given(&mut rows, &recorded("s-1", 5, &withdrawn)).unwrap();
+        assert_eq!(told(&rows), (None, None, false), "it was withdrawn");
+        assert_eq!(rows.sessions.rows()[0].port_drift_detected, Some(true));
     }
 
     #[test]
