@@ -1,9 +1,13 @@
 //! How to get by the API, by the command line and by SQL what a page shows. Every page names the path of the API that has
 //! its content ([`Shell::twin`](super::shell::Shell::twin)); the rest follows from that path.
 
+mod view;
+
 use std::borrow::Cow;
 
 use percent_encoding::percent_decode_str;
+
+use self::view::View;
 
 /// A read of the API, by the others' names.
 struct Read {
@@ -15,8 +19,8 @@ struct Read {
     positional: Option<&'static str>,
     /// The option that takes the id, where the command takes none by itself.
     id_option: Option<&'static str>,
-    /// The analysts' view of the same, and the column that has the path's last id.
-    view: Option<(&'static str, Option<&'static str>)>,
+    /// The analysts' view of the same.
+    view: Option<View>,
 }
 
 const fn read(path: &'static str, command: &'static str) -> Read {
@@ -26,46 +30,67 @@ const fn read(path: &'static str, command: &'static str) -> Read {
 impl Read {
     /// The same as a view with a row for each.
     const fn listed(self, view: &'static str) -> Self {
-        Self { view: Some((view, None)), ..self }
+        self.viewed(View::rows_of(view))
     }
 
-    /// The same as the rows of a view that have the id in a column.
-    const fn row_of(self, view: &'static str, key: &'static str) -> Self {
-        Self { view: Some((view, Some(key))), ..self }
+    /// The same as the rows of a view that have the ids in these columns.
+    const fn row_of(self, view: &'static str, keys: &'static [&'static str]) -> Self {
+        self.viewed(View::rows_of(view).keyed(keys))
+    }
+
+    const fn viewed(self, view: View) -> Self {
+        Self { view: Some(view), ..self }
     }
 }
 
-/// The reads that pages show.
+/// The list of requests as a view.
+const REQUESTS: View = View::rows_of("observation_requests").over("requested_at").by(&[
+    ("definition_id", "definition_id"),
+    ("worker_id", "worker_id"),
+    ("session_id", "session_id"),
+    ("status", "outcome"),
+]);
+
+/// The list of changes as a view.
+const CHANGES: View = View::rows_of("changes").over("recorded_at").by(&[
+    ("actor", "actor"),
+    ("kind", "aggregate_type"),
+    ("id", "aggregate_id"),
+]);
+
+/// The reads that pages show. Saved views, sign-ins, dead letters and what controllers tell are for those who run Lablet, and
+/// not for analysts.
 const READS: &[Read] = &[
     read("/api/overview", "overview").listed("freshness"),
-    read("/api/lablet-sessions", "session list").listed("sessions"),
-    read("/api/lablet-sessions/{}", "session show").row_of("sessions", "session_id"),
-    read("/api/lablet-sessions/{}/nodes/{}", "session node"),
-    read("/api/lablet-sessions/{}/profile", "session profile").row_of("session_demands", "session_id"),
-    read("/api/lablet-sessions/{}/nodes/{}/profile", "session profile"),
+    read("/api/lablet-sessions", "session list").viewed(View::rows_of("sessions").over("created_at")),
+    read("/api/lablet-sessions/{}", "session show").row_of("sessions", &["session_id"]),
+    read("/api/lablet-sessions/{}/nodes/{}", "session node").row_of("observation_nodes", &["session_id", "node_id"]),
+    read("/api/lablet-sessions/{}/profile", "session profile").row_of("session_demands", &["session_id"]),
+    read("/api/lablet-sessions/{}/nodes/{}/profile", "session profile")
+        .row_of("node_demands", &["session_id", "node_id"]),
     read("/api/lablet-definitions", "definition list").listed("definitions"),
-    read("/api/lablet-definitions/{}", "definition show").row_of("definitions", "definition_id"),
-    read("/api/lablet-definitions/{}/evidence", "definition evidence").row_of("session_evidence", "definition_id"),
+    read("/api/lablet-definitions/{}", "definition show").row_of("definitions", &["definition_id"]),
+    read("/api/lablet-definitions/{}/evidence", "definition evidence").row_of("session_evidence", &["definition_id"]),
     read("/api/lablet-definitions/{}/back-test", "definition back-test"),
     read("/api/lablet-definitions/{}/recommendation", "definition recommend")
-        .row_of("definition_recommendations", "definition_id"),
+        .row_of("definition_recommendations", &["definition_id"]),
     read("/api/lablet-definitions/{}/recommendation/explanation", "definition explain"),
     Read { id_option: Some("definition"), ..read("/api/lablet-definitions/{}/advice-policy", "advice policy show") },
     read("/api/advice-policy", "advice policy show"),
     read("/api/sizing-gaps", "definition sizing-gaps").listed("sizing_gaps"),
-    read("/api/observation-requests", "observation requests").listed("observation_requests"),
-    read("/api/observation-failures", "observation failures"),
+    read("/api/observation-requests", "observation requests").viewed(REQUESTS),
+    read("/api/observation-failures", "observation failures").viewed(REQUESTS.always("outcome = 'failed'")),
     read("/api/controllers", "controller list"),
     read("/api/port-drift", "drift ports").listed("drifted_ports"),
     read("/api/dead-letter-groups", "dead-letters groups"),
     read("/api/discarded-letters", "dead-letters discarded"),
     read("/api/advice-score", "advice score").listed("advice_scores"),
     read("/api/proposals", "proposal list").listed("proposals"),
-    read("/api/proposals/{}", "proposal show").row_of("proposals", "proposal_id"),
+    read("/api/proposals/{}", "proposal show").row_of("proposals", &["proposal_id"]),
     read("/api/workers", "worker list").listed("workers"),
-    read("/api/workers/{}", "worker show").row_of("workers", "worker_id"),
-    read("/api/activity", "activity"),
-    read("/api/events/{}", "event show").row_of("events", "event_id"),
+    read("/api/workers/{}", "worker show").row_of("workers", &["worker_id"]),
+    read("/api/activity", "activity").viewed(CHANGES),
+    read("/api/events/{}", "event show").row_of("events", &["event_id"]),
     read("/api/operations", "operations").listed("freshness"),
     read("/api/dead-letters", "dead-letters list"),
     read("/api/dead-letters/{}", "dead-letters show"),
@@ -75,9 +100,6 @@ const READS: &[Read] = &[
 
 /// Parameters that say which page is shown, and not what.
 const PAGING: [&str; 3] = ["cursor", "limit", "position"];
-
-/// Filters by a column of the same name in the analysts' views.
-const COLUMNS: [&str; 5] = ["definition_id", "worker_id", "session_id", "owner_id", "status"];
 
 /// The same content, by other ways.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +124,7 @@ impl Elsewhere {
         Self {
             api: format!("curl -H \"Authorization: Bearer $LABLET_TOKEN\" \"$LABLET_URL{twin}\""),
             command: known.as_ref().map(|(read, ids)| command(read, ids, &filters)),
-            sql: known.as_ref().and_then(|(read, ids)| statement(read, ids, &filters)),
+            sql: known.as_ref().and_then(|(read, ids)| read.view?.statement(ids, &filters)),
         }
     }
 }
@@ -148,41 +170,6 @@ fn quoted(text: &str) -> Cow<'_, str> {
     Cow::Owned(format!("'{}'", text.replace('\'', "'\\''")))
 }
 
-fn statement(read: &Read, ids: &[String], filters: &[(String, String)]) -> Option<String> {
-    let (view, key) = read.view?;
-    let literal = |text: &str| format!("'{}'", text.replace('\'', "''"));
-    let mut conditions = Vec::new();
-    if let (Some(key), Some(id)) = (key, ids.last()) {
-        conditions.push(format!("{key} = {}", literal(id)));
-    }
-    for (name, value) in filters.iter().filter(|(name, _)| name != "sort") {
-        match name.as_str() {
-            "drift" if view == "sessions" => conditions.push(match value.as_str() {
-                "true" => "port_drift_detected".to_owned(),
-                "false" => "NOT port_drift_detected".to_owned(),
-                _ => return None,
-            }),
-            "last" if view == "sessions" && filters.iter().all(|(name, _)| name != "time") => {
-                let interval = match value.as_str() {
-                    "hour" => "1 hour",
-                    "day" => "24 hours",
-                    "week" => "7 days",
-                    "month" => "30 days",
-                    _ => return None,
-                };
-                conditions.push(format!("created_at >= now() - interval '{interval}'"));
-            }
-            name if COLUMNS.contains(&name) => {
-                let values: Vec<String> = value.split(',').map(literal).collect();
-                conditions.push(format!("{name} IN ({})", values.join(", ")));
-            }
-            _ => return None,
-        }
-    }
-    let condition = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-    Some(format!("SELECT * FROM analytics_v1.{view}{condition};"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -198,7 +185,7 @@ mod tests {
             told("/api/lablet-sessions?status=running%2Cready&definition_id=ospf&cursor=7&drift=true"),
             (
                 "lablet session list --status running,ready --definition ospf --drift true".to_owned(),
-                "SELECT * FROM analytics_v1.sessions WHERE status IN ('running', 'ready') AND definition_id IN ('ospf') \
+                "SELECT * FROM analytics_v1.sessions WHERE status IN ('running', 'ready') AND definition_id = 'ospf' \
                  AND port_drift_detected;"
                     .to_owned()
             )
@@ -209,9 +196,22 @@ mod tests {
     fn what_sql_cannot_filter_by_is_left_to_the_others() {
         assert_eq!(
             told("/api/lablet-sessions?last=day&owner_id=ada").1,
-            "SELECT * FROM analytics_v1.sessions WHERE created_at >= now() - interval '24 hours' AND owner_id IN ('ada');"
+            "SELECT * FROM analytics_v1.sessions WHERE created_at >= now() - interval '24 hours' AND owner_id = 'ada';"
         );
         assert_eq!(told("/api/lablet-sessions?last=day&time=changed").1, "");
+        assert_eq!(
+            told("/api/activity?actor=admin%3Aada&kind=definition&last=week"),
+            (
+                "lablet activity --actor admin:ada --kind definition --last week".to_owned(),
+                "SELECT * FROM analytics_v1.changes WHERE actor = 'admin:ada' AND aggregate_type = 'lablet_definition' AND \
+                 recorded_at >= now() - interval '7 days';"
+                    .to_owned()
+            )
+        );
+        assert_eq!(
+            told("/api/observation-requests?status=failed&worker_id=w1").1,
+            "SELECT * FROM analytics_v1.observation_requests WHERE outcome = 'failed' AND worker_id = 'w1';"
+        );
         let (command, sql) = told("/api/lablet-sessions?text=it%27s");
         assert_eq!((command.as_str(), sql.as_str()), ("lablet session list --text 'it'\\''s'", ""));
     }
@@ -220,7 +220,10 @@ mod tests {
     fn one_thing_is_named_by_its_ids() {
         assert_eq!(
             told("/api/lablet-sessions/s-1/nodes/n%2F2"),
-            ("lablet session node s-1 n/2".to_owned(), String::new())
+            (
+                "lablet session node s-1 n/2".to_owned(),
+                "SELECT * FROM analytics_v1.observation_nodes WHERE session_id = 's-1' AND node_id = 'n/2';".to_owned()
+            )
         );
         assert_eq!(told("/api/workers/w1").1, "SELECT * FROM analytics_v1.workers WHERE worker_id = 'w1';");
         assert_eq!(told("/api/nothing"), (String::new(), String::new()));

@@ -3,14 +3,15 @@
 use projections::ReadModel;
 use projections::rebuild::RebuildOptions;
 use serde_json::json;
-use sqlx::{AssertSqlSafe, PgPool};
+use sqlx::{AssertSqlSafe, PgPool, Row as _};
 use tokio_util::sync::CancellationToken;
 
 use crate::given::{World, seen};
 
-const VIEWS: [&str; 27] = [
+const VIEWS: [&str; 28] = [
     "advice_misses",
     "advice_scores",
+    "changes",
     "definition_deviations",
     "definition_observation_totals",
     "definition_recommendations",
@@ -282,6 +283,26 @@ async fn the_views_answer_what_analysts_ask() {
     let recorded: i64 =
         sqlx::query_scalar("SELECT count(*) FROM events").fetch_one(&world.database.pool()).await.unwrap();
     assert_eq!(rows(events).await.unwrap(), json!([recorded, recorded, true, 1]));
+    world.count_evidence("s-10", false).await;
+    let changes = "SELECT jsonb_agg(jsonb_build_array(type, actor, aggregate_id, name, definition_id, reason) ORDER BY position)
+        FROM (SELECT DISTINCT ON (aggregate_type) * FROM analytics_v1.changes ORDER BY aggregate_type, position DESC) c";
+    assert_eq!(
+        rows(changes).await.unwrap(),
+        json!([
+            ["worker.registered.v1", "admin:ada", "cml-1", "cml-1", null, null],
+            ["lablet_definition.revised.v1", "admin:ada", "ospf", "OSPF", "ospf", "as observed"],
+            ["lablet_session.evidence_excluded.v1", by, "s-10", "OSPF", "bgp", "a trial"],
+        ]),
+        "the last one of each kind; what sessions live through is not among them"
+    );
+    let plan: Vec<String> = sqlx::raw_sql("SET enable_seqscan = off; EXPLAIN SELECT * FROM analytics_v1.changes")
+        .fetch_all(&world.database.pool())
+        .await
+        .unwrap()
+        .iter()
+        .map(|row| row.get(0))
+        .collect();
+    assert!(plan.join("\n").contains("events_changes"), "{}", plan.join("\n"));
     let ports = "SELECT jsonb_agg(jsonb_build_array(port_name, kind, inside_port, serial_line, observed_port,
         allocated_port, layer4_protocol, honoured, node_label) ORDER BY port_name) FROM analytics_v1.observed_ports";
     assert_eq!(

@@ -38,13 +38,19 @@ async fn sqlalchemy_pandas_polars_and_duckdb_read_every_view_and_the_notebook_an
         assert_eq!(seen["files"][NOTICES][format], json!([events, events, events, events]), "as {format}");
     }
     let by_sqlalchemy = seen["sqlalchemy"].as_object().unwrap();
-    assert_eq!(by_sqlalchemy.len(), 27, "{seen}");
+    assert_eq!(by_sqlalchemy.len(), 28, "{seen}");
     for library in ["pandas", "polars", "duckdb"] {
         assert_eq!(seen[library], seen["sqlalchemy"], "{library}");
     }
-    for view in
-        ["session_steps", "events", "observation_nodes", "session_evidence", "definition_deviations", "proposals"]
-    {
+    for view in [
+        "session_steps",
+        "events",
+        "changes",
+        "observation_nodes",
+        "session_evidence",
+        "definition_deviations",
+        "proposals",
+    ] {
         assert!(by_sqlalchemy[view].as_u64().unwrap() > 0, "{view}: {seen}");
     }
 
