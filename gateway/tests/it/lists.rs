@@ -48,6 +48,10 @@ async fn sessions_are_found_by_names_times_and_what_is_unknown() {
     assert_eq!(counts.body, json!({ "items": [of("pending"), of("running"), of("terminated")] }));
     let counts = world.get("/api/lablet-session-counts?unknown=worker").await.expect(200);
     assert_eq!(counts.body, json!({ "items": [of("pending")] }));
+    for of_the_list in ["status=running", "sort=newest", "limit=5", "cursor=x"] {
+        let name = of_the_list.split('=').next();
+        world.get(&format!("/api/lablet-session-counts?{of_the_list}")).await.problem(400, "invalid-input", name);
+    }
 }
 
 #[tokio::test]
