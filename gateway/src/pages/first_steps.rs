@@ -3,10 +3,11 @@
 
 pub(crate) mod steps;
 
+use app::log::Position;
 use askama::Template;
 use askama::filters::HtmlSafe;
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::lablet_session::SessionStatus;
 use projections::overview::Overview;
 use projections::read_models::definitions::{DefinitionFilter, DefinitionSort};
@@ -76,6 +77,12 @@ impl FirstSteps {
 struct FirstStepsPage {
     shell: Shell,
     steps: FirstSteps,
+}
+
+/// Where a form leads that has saved something: back to the first steps, where it was one of them, else to what it made.
+pub(crate) fn after_saving(is_first_step: Option<bool>, made: &str, position: Position) -> Response {
+    let to = if is_first_step == Some(true) { "/first-steps" } else { made };
+    Redirect::to(&format!("{to}?position={position}")).into_response()
 }
 
 pub(crate) async fn show(

@@ -7,7 +7,7 @@ mod import;
 use app::commands::{CommandError, Commands};
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::Response;
 use domain::Invalid;
 use domain::lab_topology::LONGEST_YAML;
 use http::StatusCode;
@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use self::draft::{DefinitionDraft, NodeLine};
 use self::import::ImportedLab;
+use super::first_steps::after_saving;
 use super::form::PageForm;
 use super::query::PageQuery;
 use super::shell::{Section, Shell, page};
@@ -136,11 +137,7 @@ pub(crate) async fn create(
     match commands.create_definition(new, &origin).await {
         Ok(done) => {
             let id = &present(done.state.present())?.id;
-            let to = match draft.first_steps {
-                Some(true) => "/first-steps".to_owned(),
-                Some(false) | None => format!("/definitions/{id}"),
-            };
-            Ok(Redirect::to(&format!("{to}?position={}", done.position)).into_response())
+            Ok(after_saving(draft.first_steps, &format!("/definitions/{id}"), done.position))
         }
         Err(CommandError::Exists { id, .. }) => {
             let taken = Invalid::new("id", format!("{id:?} is taken"), "another one, or none: one is then made");

@@ -3,12 +3,13 @@
 use app::commands::{CommandError, Commands};
 use askama::Template;
 use axum::extract::State;
-use axum::response::{IntoResponse as _, Redirect, Response};
+use axum::response::Response;
 use domain::Invalid;
 use domain::worker::NewWorker;
 use http::StatusCode;
 use serde::Deserialize;
 
+use super::first_steps::after_saving;
 use super::form::PageForm;
 use super::query::PageQuery;
 use super::shell::{Section, Shell, page};
@@ -94,8 +95,7 @@ pub(crate) async fn register(
         Ok(done) => {
             let worker = WrittenWorker::new(&done.state, done.version(), done.position);
             let id = &present(worker.as_ref())?.id;
-            let to = if draft.first_steps == Some(true) { "/first-steps".to_owned() } else { format!("/workers/{id}") };
-            Ok(Redirect::to(&format!("{to}?position={}", done.position)).into_response())
+            Ok(after_saving(draft.first_steps, &format!("/workers/{id}"), done.position))
         }
         Err(CommandError::Exists { id, .. }) => {
             let taken = Invalid::new("id", format!("{id:?} is taken"), "another one, or none: one is then made");
