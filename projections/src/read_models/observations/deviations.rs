@@ -117,7 +117,7 @@ fn statement(scope: SessionScope, limit: u32) -> String {
               WHERE definition_id = d.id ORDER BY observed_at DESC, position DESC LIMIT {sessions}"
         ),
         SessionScope::Current | SessionScope::All => {
-            format!("SELECT {columns} FROM ({}) m WHERE counts", in_scope::marked(scope, "d.id", "d.revision"))
+            format!("SELECT {columns} FROM ({}) m", in_scope::counted(scope, "d.id", "d.revision"))
         }
     };
     // A sum of floating-point numbers may lie a hair above a whole one. Of what is unknown nothing is needed: `greatest`

@@ -1,7 +1,7 @@
 //! The observed sessions of a definition that count, in SQL, and what they say together.
 //!
-//! Every statement goes once over the sessions of the definition, a range of an index, and marks those in scope: so what a
-//! scope says and what all sessions say come from the same rows.
+//! What a scope says beside what all sessions say goes once over the sessions of the definition, a range of an index, and
+//! marks those in scope. What is asked of those in scope alone goes over no others where the scope is the end of that range.
 
 use advice::scope::{SessionScope, greatest_beyond};
 use chrono::NaiveDate;
@@ -179,12 +179,12 @@ const QUANTITIES: [(&str, &str); 7] = [
     ("used_storage_mb", "t.storage_mb"),
 ];
 
+/// The newest first.
+const NEWEST_FIRST: &str = "o.observed_at DESC, o.position DESC";
+
 /// The observed sessions of the definition that the SQL `id` names, whose revision the SQL `revision` says, each with its place
 /// from the newest on and whether it `counts`.
 pub(super) fn marked(scope: SessionScope, id: &str, revision: &str) -> String {
-    let quantities = QUANTITIES
-        .map(|(name, column)| format!("{} AS {name}, {column}_event_id AS {name}_event_id", known(column)))
-        .join(", ");
     let counts = match scope {
         SessionScope::Current => format!(
             "c.definition_revision = {revision}
@@ -193,16 +193,39 @@ pub(super) fn marked(scope: SessionScope, id: &str, revision: &str) -> String {
         SessionScope::All => "true".to_owned(),
         SessionScope::Newest(sessions) => format!("c.place <= {sessions}"),
     };
-    let newest_first = "o.observed_at DESC, o.position DESC";
+    placed(&counts, "read_observations.observed_sessions", id, revision)
+}
+
+/// Those of [`marked`] that count.
+pub(super) fn counted(scope: SessionScope, id: &str, revision: &str) -> String {
+    match scope {
+        SessionScope::Current | SessionScope::All => {
+            format!("SELECT * FROM ({}) m WHERE counts", marked(scope, id, revision))
+        }
+        SessionScope::Newest(sessions) => {
+            let newest = format!(
+                "(SELECT o.* FROM read_observations.observed_sessions o WHERE o.definition_id = {id}
+                   ORDER BY {NEWEST_FIRST} LIMIT {sessions})"
+            );
+            placed("true", &newest, id, revision)
+        }
+    }
+}
+
+/// These sessions with their places.
+fn placed(counts: &str, sessions: &str, id: &str, revision: &str) -> String {
+    let quantities = QUANTITIES
+        .map(|(name, column)| format!("{} AS {name}, {column}_event_id AS {name}_event_id", known(column)))
+        .join(", ");
     format!(
         "SELECT c.*, {counts} AS counts FROM (
              SELECT o.session_id, o.definition_id, o.definition_revision, o.observation_count, o.observed_at,
                     o.port_drift_detected, t.topology_fingerprint, {quantities},
-                    row_number() OVER (ORDER BY {newest_first}) AS place,
+                    row_number() OVER (ORDER BY {NEWEST_FIRST}) AS place,
                     first_value(t.topology_fingerprint) OVER (ORDER BY
-                        t.topology_fingerprint IS NULL OR o.definition_revision <> {revision}, {newest_first})
+                        t.topology_fingerprint IS NULL OR o.definition_revision <> {revision}, {NEWEST_FIRST})
                         AS newest_topology
-               FROM read_observations.observed_sessions o
+               FROM {sessions} o
                LEFT JOIN read_demands.sessions t ON t.session_id = o.session_id
               WHERE o.definition_id = {id}) c"
     )
@@ -249,8 +272,8 @@ pub(super) fn together(marked: &str) -> String {
 /// Most weeks of an answer: four years.
 const MOST_WEEKS: u32 = 208;
 
-/// A row a week, the newest first.
-pub(super) fn weeks(marked: &str) -> String {
+/// A row a week of these sessions, the newest first.
+pub(super) fn weeks(counted: &str) -> String {
     let used = Resource::ALL
         .map(|resource| {
             let name = resource.as_str();
@@ -264,10 +287,10 @@ pub(super) fn weeks(marked: &str) -> String {
         "SELECT date_trunc('week', m.observed_at AT TIME ZONE 'UTC')::date AS week, count(*) AS sessions,
                 json_build_object({used}) AS used,
                 (array_agg(r.after -> 'resource_requirements' ORDER BY m.place))[1] AS configured
-           FROM ({marked}) m
+           FROM ({counted}) m
            LEFT JOIN read_definitions.revisions r
              ON r.definition_id = m.definition_id AND r.revision = m.definition_revision
-          WHERE m.counts AND m.observed_at BETWEEN '0001-01-01Z' AND '9999-12-31Z'
+          WHERE m.observed_at BETWEEN '0001-01-01Z' AND '9999-12-31Z'
           GROUP BY 1 ORDER BY 1 DESC LIMIT {MOST_WEEKS}"
     )
 }

@@ -122,6 +122,7 @@ impl Projections {
         limit: u32,
     ) -> Result<DefinitionObservations, ReadError> {
         let marked = in_scope::marked(scope, ASKED_ID, ASKED_REVISION);
+        let counted = in_scope::counted(scope, ASKED_ID, ASKED_REVISION);
         let asked = |select: String, statement: &str| {
             let mut query = QueryBuilder::new(select);
             query.push("WITH asked AS (SELECT ").push_bind(id.as_str().to_owned()).push("::text AS id) ");
@@ -134,7 +135,7 @@ impl Projections {
                     o.memory_mb_event_id, o.storage_mb, o.storage_mb_event_id, o.node_count, o.node_count_event_id,
                     o.port_drift_detected, o.port_drift_event_id, o.position, o.contradictions, o.no_evidence, {},
                     v.after -> 'resource_requirements' AS configured
-               FROM (SELECT session_id, place FROM ({marked}) m WHERE counts ORDER BY place LIMIT {}) m
+               FROM (SELECT session_id, place FROM ({counted}) m ORDER BY place LIMIT {}) m
                JOIN read_observations.observed_sessions o ON o.session_id = m.session_id
                LEFT JOIN read_demands.sessions d ON d.session_id = o.session_id
                LEFT JOIN read_definitions.revisions v
@@ -154,7 +155,7 @@ impl Projections {
         let Listed { items: sessions, unreadable }: Listed<ObservedSession> = Listed::from_rows(rows);
         let one_row = asked(page::select("sessions", "sessions"), &in_scope::together(&marked));
         let together: ScopeTotals = self.row_of(TOGETHER, one_row).await?.unwrap_or_default();
-        let weeks = self.list_of(WEEKS, asked(page::select("week", "week"), &in_scope::weeks(&marked))).await?;
+        let weeks = self.list_of(WEEKS, asked(page::select("week", "week"), &in_scope::weeks(&counted))).await?;
         Ok(DefinitionObservations {
             definition_id: id.clone(),
             observation_count: together.observation_count,
