@@ -13,7 +13,7 @@ mod event;
 mod example;
 mod observation;
 pub(crate) mod output;
-mod recent;
+pub(crate) mod recent;
 mod session;
 mod sign_in;
 mod stream;

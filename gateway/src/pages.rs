@@ -95,6 +95,7 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route("/events/{id}", get(event::show))
         .route("/operations", get(operations::show))
         .route("/operations/dead-letters", get(operations::letter_groups::list))
+        .route("/operations/dead-letters/discarded", get(operations::discarded::list))
         .route("/operations/dead-letters/groups/{id}", get(operations::letter_groups::show))
         .route("/operations/dead-letters/groups/{id}/discard", post(operations::letter_groups::discard))
         .route("/operations/dead-letters/groups/{id}/retry", post(operations::letter_groups::retry))
@@ -115,11 +116,11 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
         .route("/sessions/{id}/compare", get(session::compare::show))
         .route("/sessions/{id}/observe", post(session::observe))
         .route("/sessions/{id}/port-drift", post(session::acknowledge_drift))
-        .route("/sessions/{id}/allocation", get(session::review_allocation).post(session::correct_allocation))
         .route(
             "/sessions/{id}/port-drift/withdraw",
             get(session::review_withdrawal).post(session::withdraw_acknowledgement),
         )
+        .route("/sessions/{id}/allocation", get(session::review_allocation).post(session::correct_allocation))
         .route("/definitions/new", get(new_definition::show))
         .route("/definitions/{id}", get(definition::show))
         .route("/definitions/{id}/edit", get(definition::edit::show))

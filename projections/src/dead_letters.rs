@@ -146,8 +146,9 @@ impl Projections {
         reason: &str,
     ) -> Result<Option<RetryOutcome>, ReadError> {
         let statement = format!(
-            "INSERT INTO public.projection_discards (projection, event_id, aggregate_type, aggregate_id, discarded_by, reason)
-             SELECT $1, event_id, aggregate_type, aggregate_id, $3, $4 FROM {}.dead_letters
+            "INSERT INTO public.projection_discards
+                 (projection, event_id, aggregate_type, aggregate_id, discarded_by, reason, refused_because)
+             SELECT $1, event_id, aggregate_type, aggregate_id, $3, $4, reason FROM {}.dead_letters
               WHERE event_id = $2 AND reason IS NOT NULL
                  ON CONFLICT DO NOTHING",
             model.schema()

@@ -8,6 +8,7 @@
 mod allocation_warnings;
 mod checkpoint;
 pub mod dead_letters;
+pub mod discarded_letters;
 pub mod feed;
 pub mod freshness;
 pub mod names;

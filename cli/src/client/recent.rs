@@ -6,7 +6,7 @@ use serde::Serialize;
 /// How far back.
 #[derive(Debug, Clone, Copy, ValueEnum, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Recent {
+pub(crate) enum Recent {
     /// An hour.
     Hour,
     /// 24 hours.

@@ -1,12 +1,13 @@
 //! `lablet dead-letters`: what could not be handled, through the gateway.
 
 use anyhow::Context as _;
-use clap::{Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 use serde_json::json;
 
 use crate::client::connection::{Connection, ConnectionArguments, Parameters};
 use crate::client::output::{Column, OutputFormat, column};
+use crate::client::recent::Recent;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum DeadLettersCommand {
@@ -70,11 +71,13 @@ pub(crate) enum DeadLettersCommand {
         #[command(flatten)]
         connection: ConnectionArguments,
     },
-    /// List the commands and deliveries that were done without: by whom, when and why.
+    /// List what was done without: by whom, when and why, the last decision first.
     Discarded {
         #[command(flatten)]
         connection: ConnectionArguments,
-        /// Most of them, the newest, 1 to 200.
+        #[command(flatten)]
+        filters: DiscardedFilters,
+        /// Most of them, 1 to 200.
         #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=200))]
         limit: u32,
         /// How to print them.
@@ -91,6 +94,29 @@ pub(crate) enum DeadLettersCommand {
         #[command(flatten)]
         connection: ConnectionArguments,
     },
+}
+
+/// Which of what was done without.
+#[derive(Debug, Args, Serialize)]
+pub(crate) struct DiscardedFilters {
+    /// Commands, events of webhooks, or events of read models; all unless stated.
+    #[arg(long, value_enum)]
+    kind: Option<LetterKind>,
+    /// Of this subject, target or read model.
+    #[arg(long)]
+    source: Option<String>,
+    /// By whom, e.g. `admin:ada`; `lablet` for those about which nobody decided in their time.
+    #[arg(long)]
+    discarded_by: Option<String>,
+    /// Discarded so far back.
+    #[arg(long, value_enum, conflicts_with = "from")]
+    last: Option<Recent>,
+    /// Discarded at this time or later, e.g. `2026-11-27T12:00:00Z`.
+    #[arg(long)]
+    from: Option<String>,
+    /// Discarded before this time.
+    #[arg(long)]
+    before: Option<String>,
 }
 
 /// What could not be handled.
@@ -164,8 +190,8 @@ pub(super) async fn run(command: DeadLettersCommand) -> anyhow::Result<()> {
             let path = format!("/api/dead-letter-groups/{id}/discard");
             OutputFormat::Json.one(&Connection::open(&connection)?.post(&path, &json!({ "reason": reason })).await?)
         }
-        DeadLettersCommand::Discarded { connection, limit, output } => {
-            let asked = Parameters::new(&[("limit", limit)])?;
+        DeadLettersCommand::Discarded { connection, filters, limit, output } => {
+            let asked = Parameters::new(&filters)?.and(&[("limit", limit)])?;
             let letters = Connection::open(&connection)?.get_with("/api/discarded-letters", &asked).await?;
             output.rows(DISCARDED_COLUMNS, letters["items"].as_array().context("the answer has no items")?)
         }

@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use chrono::{DateTime, Utc};
 use projections::dead_letters::ParkedEvent;
+pub(crate) use projections::discarded_letters::LetterKind;
 use projections::{PageRequest, ReadModel, UnreadableRow};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,29 +28,6 @@ pub(crate) struct LetterQuery {
     /// Most of each place (commands, webhooks, and each read model), 1 to 200; 50 unless stated.
     #[schemars(range(min = 1, max = crate::paging::GREATEST_LIMIT))]
     limit: Option<u32>,
-}
-
-/// What got stuck.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum LetterKind {
-    /// A command that arrived by NATS.
-    Command,
-    /// An event that the target of a webhook did not take.
-    Webhook,
-    /// An event that a read model could not apply.
-    Event,
-}
-
-impl LetterKind {
-    /// In its wire form.
-    pub(crate) fn as_str(self) -> &'static str {
-        match self {
-            Self::Command => "command",
-            Self::Webhook => "webhook",
-            Self::Event => "event",
-        }
-    }
 }
 
 /// What got stuck, and why.

@@ -1,6 +1,7 @@
 //! `GET /operations`: how far everything is, and what got stuck.
 
 pub(crate) mod dead_letters;
+pub(crate) mod discarded;
 mod health;
 pub(crate) mod letter_groups;
 pub(crate) mod sign_ins;

@@ -4,7 +4,8 @@ use app::dead_letters::{DeadLetterKind, Undeliverable};
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{KEY, OPERATOR, World, until, worker};
+use crate::page_forms::page;
+use crate::world::{KEY, OPERATOR, VIEWER, World, until, worker};
 
 #[tokio::test]
 async fn operators_see_how_far_everything_is() {
@@ -154,9 +155,45 @@ async fn letters_of_one_cause_are_a_group_that_is_settled_with_one_reason() {
     let discarded = world.send(ask(Method::POST, &discard).json(&json!({"reason": "a test"}))).await.expect(200).body;
     assert_eq!((&discarded["discarded"], &discarded["left"]), (&json!(2), &json!(0)));
     world.send(ask(Method::POST, &discard).json(&json!({"reason": "a test"}))).await.problem(404, "not-found", None);
-    let listed = world.send(ask(Method::GET, "/api/discarded-letters")).await.expect(200).body;
+    what_was_discarded_is_a_list(&world).await;
+}
+
+async fn what_was_discarded_is_a_list(world: &World) {
+    let ask = async |asked: &str| {
+        let path = format!("/api/discarded-letters?{asked}");
+        world.send(world.request(Method::GET, &path).bearer_auth(OPERATOR)).await.expect(200).body
+    };
+    let listed = ask("").await;
     assert_eq!(listed["items"].as_array().unwrap().len(), 2);
-    assert_eq!(listed["items"][0]["discarded_because"], "a test");
+    let row = &listed["items"][0];
+    assert_eq!((&row["discarded_because"], &row["kind"]), (&json!("a test"), &json!("command")), "{row}");
+    assert_eq!((&row["discarded_by"], &row["attempts"]), (&json!("admin:oli"), &json!(2)), "{row}");
+    let first = ask("limit=1").await;
+    let second = ask(&format!("limit=1&cursor={}", first["next_cursor"].as_str().unwrap())).await;
+    assert_eq!(second["items"][0]["id"], listed["items"][1]["id"]);
+    assert_eq!(second["next_cursor"], json!(null));
+    for (asked, found) in [
+        ("kind=command&discarded_by=admin:oli&last=hour", 2),
+        ("source=lablet.commands.grading.transition_lablet_session", 2),
+        ("kind=event", 0),
+        ("kind=webhook", 0),
+        ("discarded_by=lablet", 0),
+        ("before=2001-01-01T00:00:00Z", 0),
+    ] {
+        assert_eq!(ask(asked).await["items"].as_array().unwrap().len(), found, "{asked}");
+    }
+    let get = async |path: &str| world.send(world.request(Method::GET, path).bearer_auth(OPERATOR)).await;
+    get("/api/discarded-letters?last=day&from=2026-03-01T10:00:00Z").await.problem(400, "invalid-input", Some("last"));
+    get("/api/discarded-letters?cursor=bm9uZQ").await.problem(400, "invalid-input", Some("cursor"));
+    world.send(world.request(Method::GET, "/api/discarded-letters").bearer_auth(VIEWER)).await.expect(403);
+    let shown = page(world, OPERATOR, "/operations/dead-letters/discarded?discarded_by=admin:oli").await;
+    for words in ["Discarded letters that match", "the message is no CloudEvent", "a test", "admin:oli", "Commands"] {
+        assert!(shown.contains(words), "{words} is missing in {shown}");
+    }
+    let none = page(world, OPERATOR, "/operations/dead-letters/discarded?kind=event").await;
+    assert!(none.contains("No discarded letter matches."), "{none}");
+    let csv = get("/operations/dead-letters/discarded?format=csv").await.expect(200);
+    assert_eq!(csv.body.as_str().unwrap().matches("the message is no CloudEvent").count(), 2, "{}", csv.body);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use app::log::Position;
 use domain::SessionId;
 use domain::lablet_session::SessionStatus;
+use projections::discarded_letters::{DiscardedFilter, LetterKind};
 use projections::rebuild::RebuildOptions;
 use projections::{PageRequest, ReadModel};
 use serde_json::{Value, json};
@@ -124,6 +125,39 @@ async fn what_is_discarded_stays_so_through_a_rebuild() {
         assert!(world.projections.verify(model).await.unwrap().holds());
     }
     assert_eq!(status(&world, "s-1").await, Some(SessionStatus::Instantiating));
+    what_was_discarded_is_listed(&world).await;
+}
+
+/// With who, when and why, also why it was here, page by page; a rebuild changes nothing of it.
+async fn what_was_discarded_is_listed(world: &World) {
+    let list = async |filter: &DiscardedFilter, request: PageRequest| {
+        world.projections.discarded_letters(filter, &request).await.unwrap()
+    };
+    let all = list(&DiscardedFilter::default(), PageRequest::default()).await;
+    let sources: Vec<&str> = all.items.iter().map(|letter| letter.source.as_str()).collect();
+    assert_eq!(sources, ["observations", "sessions"], "the last decision first");
+    let newest = &all.items[0];
+    assert_eq!((newest.kind, newest.discarded_by.as_deref()), (LetterKind::Event, Some("admin:ada")));
+    assert_eq!(newest.discarded_because.as_deref(), Some("a foreign event"));
+    assert!(
+        newest.reason.as_ref().is_some_and(|reason| !reason.is_empty()) && newest.event_type.is_some(),
+        "{newest:?}"
+    );
+    assert!(newest.position.is_some() && newest.attempts.is_none(), "{newest:?}");
+    let first = list(&DiscardedFilter::default(), PageRequest::first(1)).await;
+    let second = list(&DiscardedFilter::default(), PageRequest { limit: 1, cursor: first.next.clone() }).await;
+    assert_eq!([first.items, second.items].concat(), all.items);
+    assert_eq!(second.next, None);
+    for (filter, found) in [
+        (DiscardedFilter { kind: Some(LetterKind::Event), ..DiscardedFilter::default() }, 2),
+        (DiscardedFilter { kind: Some(LetterKind::Command), ..DiscardedFilter::default() }, 0),
+        (DiscardedFilter { source: Some("sessions".to_owned()), ..DiscardedFilter::default() }, 1),
+        (DiscardedFilter { discarded_by: Some("admin:grace".to_owned()), ..DiscardedFilter::default() }, 0),
+        (DiscardedFilter { before: Some(all.items[0].discarded_at), ..DiscardedFilter::default() }, 1),
+        (DiscardedFilter { from: Some(all.items[0].discarded_at), ..DiscardedFilter::default() }, 1),
+    ] {
+        assert_eq!(list(&filter, PageRequest::default()).await.items.len(), found, "{filter:?}");
+    }
 }
 
 #[tokio::test]

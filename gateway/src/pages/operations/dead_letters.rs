@@ -275,9 +275,13 @@ pub(super) fn sender(source: &str) -> &str {
 
 /// A letter's reason, short enough for a table.
 pub(super) fn excuse(reason: &Option<String>) -> String {
-    let Some(reason) = reason else { return "waits behind an earlier event".to_owned() };
+    reason.as_deref().map_or_else(|| "waits behind an earlier event".to_owned(), beginning)
+}
+
+/// As much of a reason as a table has room for.
+pub(super) fn beginning(reason: &str) -> String {
     if reason.chars().count() <= LONGEST_EXCUSE {
-        return reason.clone();
+        return reason.to_owned();
     }
     let shown: String = reason.chars().take(LONGEST_EXCUSE).collect();
     format!("{shown} …")

@@ -4,13 +4,15 @@ use app::commands::Commands;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
+use projections::PageRequest;
+use projections::discarded_letters::{DiscardedFilter, DiscardedLetter};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::dead_letters::{LETTER_COLUMNS, aggregate_page, excuse, kind, sender};
+use super::discarded;
 use crate::caller::{Caller, Operating};
 use crate::dead_letters::DeadLetterStores;
-use crate::dead_letters::discarded::{DiscardedLetter, discarded};
 use crate::dead_letters::groups::{Decision, GroupId, GroupOutcome, LetterGroup, groups, open, settle};
 use crate::dead_letters::list::{Letter, LetterKind};
 use crate::pages::form::PageForm;
@@ -18,16 +20,15 @@ use crate::pages::parts::{When, counted};
 use crate::pages::query::{PageQuery, address};
 use crate::pages::saved_views::ViewsBar;
 use crate::pages::shell::{Section, Shell, page};
-use crate::pages::table::{Column, Format, cell, csv_of, time};
+use crate::pages::table::{Column, Format, csv_of, time};
 use crate::pages::visit::Visit;
 use crate::path::Id;
 use crate::problem::{Problem, ProblemKind};
 
 /// Letters of a group that are shown one by one.
 const MOST_LETTERS: usize = 50;
-/// Discarded letters that are shown, and in a file.
-const DISCARDED: u32 = 20;
-const DISCARDED_IN_A_FILE: u32 = 1_000;
+/// Discarded letters that are shown; the others are on a page of their own.
+const DISCARDED: u32 = 10;
 
 /// What the page is asked for.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -40,16 +41,7 @@ pub(crate) struct GroupsQuery {
     #[serde(skip_serializing_if = "Option::is_none")]
     source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    table: Option<Table>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     format: Option<Format>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Table {
-    Groups,
-    Discarded,
 }
 
 #[derive(Template)]
@@ -71,21 +63,24 @@ pub(crate) async fn list(
     views: ViewsBar,
     PageQuery(query): PageQuery<GroupsQuery>,
 ) -> Result<Response, Problem> {
-    if query.format == Some(Format::Csv) && query.table == Some(Table::Discarded) {
-        return csv_of("discarded-letters", &DISCARDED_COLUMNS, &discarded(&stores, DISCARDED_IN_A_FILE).await?);
-    }
     let mut found = groups(&stores, query.kind).await?;
     found.items.retain(|group| query.source.as_ref().is_none_or(|source| group.source == *source));
     if query.format == Some(Format::Csv) {
         return csv_of("dead-letter-groups", &GROUP_COLUMNS, &found.items);
     }
+    let discarded =
+        stores.queries.discarded_letters(&DiscardedFilter::default(), &PageRequest::first(DISCARDED)).await?;
     page(&GroupsPage {
         views,
-        shell: Shell::new(&visit, Section::Operations).twin("/api/dead-letter-groups").live("/api/stream").refreshed(),
+        shell: Shell::new(&visit, Section::Operations)
+            .twin("/api/dead-letter-groups")
+            .live("/api/stream")
+            .refreshed()
+            .without(discarded.unreadable),
         is_filtered: query.kind.is_some() || query.source.is_some(),
         groups: found.items,
         more: found.more,
-        discarded: discarded(&stores, DISCARDED).await?,
+        discarded: discarded.items,
         csv: address("/operations/dead-letters", &GroupsQuery { format: Some(Format::Csv), ..query }),
     })
 }
@@ -220,14 +215,4 @@ const GROUP_COLUMNS: [Column<LetterGroup>; 8] = [
     ("letters", |group| group.count.to_string()),
     ("first_at", |group| time(&group.first_at)),
     ("last_at", |group| time(&group.last_at)),
-];
-
-const DISCARDED_COLUMNS: [Column<DiscardedLetter>; 7] = [
-    ("id", |row| row.letter.id.clone()),
-    ("kind", |row| kind(&row.letter.kind).words),
-    ("source", |row| row.letter.source.clone()),
-    ("reason", |row| cell(row.letter.reason.as_ref())),
-    ("discarded_by", |row| cell(row.discarded_by.as_ref())),
-    ("discarded_at", |row| cell(row.discarded_at.as_ref().map(time).as_ref())),
-    ("discarded_because", |row| cell(row.discarded_because.as_ref())),
 ];

@@ -107,6 +107,7 @@ async fn look_at_every_page(lablet: &Lablet, browser: &Browser, session: &str) {
         ("worker", "/workers/demo-cml".to_owned(), "Port map"),
         ("operations", "/operations".to_owned(), "Operations"),
         ("dead-letters", "/operations/dead-letters".to_owned(), "Dead letters"),
+        ("discarded-letters", "/operations/dead-letters/discarded".to_owned(), "All that were discarded"),
         ("requests", "/requests".to_owned(), "Observation requests"),
         ("activity", "/activity".to_owned(), "All changes"),
         ("sign-ins", "/operations/sign-ins".to_owned(), "Sign-ins"),
