@@ -24,6 +24,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use domain::lablet_session::{LabletSession, SessionStatus};
 use domain::observation::Phase;
 use domain::{SessionId, WorkerId};
+use projections::page::MOST_ROWS;
 use projections::read_models::observation_requests::{ObservationRequestRow, RequestFilter};
 use projections::read_models::observations::nodes::{NodeFilter, SessionNodes};
 use projections::read_models::observations::{ObservationFilter, ObservationRow};
@@ -72,6 +73,8 @@ const OLD: TimeDelta = TimeDelta::hours(1);
 pub(crate) struct SessionQuery {
     /// The request that the visitor has just made.
     request: Option<String>,
+    /// Every node instead of some, for paper.
+    rows: Option<Rows>,
     /// Cursors of the tables.
     nodes: Option<String>,
     observations: Option<String>,
@@ -93,6 +96,13 @@ impl SessionQuery {
             date: self.date.clone().unwrap_or_default(),
         }
     }
+}
+
+/// How many rows of the nodes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Rows {
+    All,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -144,6 +154,10 @@ struct SessionPage {
     short_now: Option<NewestPressure>,
     nodes: SessionNodes,
     nodes_next: Option<String>,
+    /// Whether all nodes are here, for paper; they stand without what opens only on a screen.
+    has_all_nodes: bool,
+    /// The same page with all nodes, where it has some of them.
+    with_all_nodes: Option<String>,
     events: Vec<EventRow>,
     events_are_older: bool,
     events_next: Option<String>,
@@ -178,7 +192,11 @@ pub(crate) async fn show(
         ListPage::from(reads.observations(&of_session, &cursor(OBSERVATIONS, &query.observations)?).await?);
     let requests = RequestFilter { session_id: Some(id.clone()), ..RequestFilter::default() };
     let requests = reads.observation_requests(&requests, &PageRequest::first(NEWEST_REQUESTS)).await?;
-    let nodes = reads.session_nodes(&id, &NodeFilter::default(), &cursor(NODES, &query.nodes)?).await?;
+    let has_all_nodes = query.rows == Some(Rows::All);
+    let nodes = match query.rows {
+        Some(Rows::All) => all_nodes(reads, &id).await?,
+        None => reads.session_nodes(&id, &NodeFilter::default(), &cursor(NODES, &query.nodes)?).await?,
+    };
     let events = ListPage::from(reads.session_events(&id, HEADLINES, &cursor(EVENTS, &query.events)?).await?);
     // What was used is one part of the page: where it cannot be read the others are shown.
     let (profile, unreadable_profile) = match reads.newest_profile(&id).await {
@@ -205,16 +223,17 @@ pub(crate) async fn show(
     // What changed comes first, in a list that a phone shows a part of.
     ports.sort_by_key(|port| !differs(&port.comparison));
     let drift = DriftPanel::read(reads, &visit, &session, &ports, query.acknowledgement()).await?;
+    let shell = Shell::new(&visit, Section::Sessions)
+        .twin(format!("/api/lablet-sessions/{id}"))
+        .parked(&session.parked)
+        .without(observations.unreadable)
+        .without(requests.unreadable)
+        .without(unreadable_profile)
+        .without(unreadable_evidence)
+        .without(nodes.page.unreadable.clone());
     page(&SessionPage {
-        shell: Shell::new(&visit, Section::Sessions)
-            .twin(format!("/api/lablet-sessions/{id}"))
-            .live(format!("/api/stream?session_id={id}"))
-            .parked(&session.parked)
-            .without(observations.unreadable)
-            .without(requests.unreadable)
-            .without(unreadable_profile)
-            .without(unreadable_evidence)
-            .without(nodes.page.unreadable.clone()),
+        // What is meant for paper stays as it was asked for.
+        shell: if has_all_nodes { shell } else { shell.live(format!("/api/stream?session_id={id}")) },
         title: format!("{} UTC", parts::session_name(&session)),
         // Without its scheme it is no link, and pages have none to elsewhere.
         address: format!("{}/sessions/{id}", site.address().split_once("://").map_or("", |(_, address)| address)),
@@ -243,9 +262,12 @@ pub(crate) async fn show(
             .next_cursor
             .map(|cursor| next(SessionQuery { observations: Some(cursor), ..at_rest.clone() }, "history")),
         observations: observations.items,
+        with_all_nodes: (nodes.matching > nodes.page.items.len() as u64)
+            .then(|| address(&format!("/sessions/{id}"), &SessionQuery { rows: Some(Rows::All), ..at_rest.clone() })),
         nodes_next: ListPage::from(nodes.page.clone())
             .next_cursor
             .map(|cursor| next(SessionQuery { nodes: Some(cursor), ..at_rest.clone() }, "nodes")),
+        has_all_nodes,
         nodes,
         events_are_older: query.events.is_some(),
         events_next: events
@@ -256,6 +278,20 @@ pub(crate) async fn show(
         idempotency_key: visit.idempotency_key,
         session,
     })
+}
+
+/// Every node of the session's newest observation, which has no more than [`MOST_NODES`](domain::observation::MOST_NODES).
+async fn all_nodes(queries: &Queries, id: &SessionId) -> Result<SessionNodes, ReadError> {
+    let mut request = PageRequest::first(MOST_ROWS);
+    let mut all = queries.session_nodes(id, &NodeFilter::default(), &request).await?;
+    while let Some(cursor) = all.page.next.take() {
+        request.cursor = Some(cursor);
+        let more = queries.session_nodes(id, &NodeFilter::default(), &request).await?;
+        all.page.items.extend(more.page.items);
+        all.page.unreadable.extend(more.page.unreadable);
+        all.page.next = more.page.next;
+    }
+    Ok(all)
 }
 
 /// How much of a worker is free; `None`: nobody told, or it cannot be read, which holds up no page about a session.

@@ -3,11 +3,14 @@
 use std::path::Path;
 
 use harness::{Browser, DESKTOP, Lablet};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 
 /// Sessions of the past, of which nothing changes any more.
 const OF_THE_PAST: &str = "definition_id=bgp-edge&status=archived";
+
+/// Nodes of a large lab.
+const NODES: usize = 302;
 
 /// Reads a file as any program does, and gives its rows as JSON.
 const READ: &str = "
@@ -38,6 +41,7 @@ pub(super) async fn printed_and_exported(lablet: &Lablet, browser: &Browser) {
     let id = observed.clone().next().unwrap()["id"].as_str().unwrap();
     tables_of_a_session(lablet, folder.path(), id).await;
     on_paper(browser, id).await;
+    every_node_on_paper(lablet, browser).await;
 }
 
 async fn tables_of_a_session(lablet: &Lablet, folder: &Path, id: &str) {
@@ -87,6 +91,34 @@ async fn rows(lablet: &Lablet, folder: &Path, path: &str) -> Vec<Value> {
     let read = Command::new("python3").args(["-c", READ]).arg(&file).output().await.unwrap();
     assert!(read.status.success(), "{path}: {}", String::from_utf8_lossy(&read.stderr));
     serde_json::from_slice(&read.stdout).unwrap()
+}
+
+/// A lab of more nodes than a page shows has all of them on paper.
+async fn every_node_on_paper(lablet: &Lablet, browser: &Browser) {
+    let workers = lablet.get("/api/workers?limit=1").await.unwrap();
+    lablet.define("many-nodes").await.unwrap();
+    let worker = workers["items"][0]["id"].as_str().unwrap();
+    lablet.running_session("on-paper", "many-nodes", worker, "lab-of-many").await.unwrap();
+    let node = |number: usize| json!({"node_id": format!("n{number}"), "label": format!("router-{number}"), "state": "BOOTED"});
+    let nodes: Vec<Value> = (1..=NODES).map(node).collect();
+    let seen = json!({"observed_resources": {"observer": "grading", "actual_node_count": NODES, "nodes": nodes}});
+    let path = "/api/internal/lablet-sessions/on-paper";
+    lablet.post(&format!("{path}/resource-observations"), seen).await.unwrap();
+    let ended = json!({"new_status": "terminated", "reason": "it is printed only"});
+    let position = lablet.post(&format!("{path}/transition"), ended).await.unwrap()["position"].clone();
+    browser.goto(&format!("/sessions/on-paper?position={}", position.as_str().unwrap())).await.unwrap();
+    let before = browser.clicks();
+    browser.follow(&format!("Print with all {NODES} nodes")).await.unwrap();
+    browser.wait_until_text(&format!("All {NODES} nodes are on this page")).await.unwrap();
+    assert_eq!(browser.clicks() - before, 1);
+    browser.appear_on_paper("session-all-nodes").await.unwrap();
+    let text = browser.text().await.unwrap();
+    for number in 1..=NODES {
+        assert!(text.contains(&format!("router-{number}")), "node {number} is not on paper");
+    }
+    assert!(text.contains(&format!("{NODES} of {NODES} nodes")), "the evidence does not say that these are all");
+    assert_eq!(browser.overflow().await.unwrap(), 0, "it is wider than the paper");
+    browser.appear(DESKTOP).await.unwrap();
 }
 
 async fn on_paper(browser: &Browser, id: &str) {
