@@ -464,6 +464,15 @@ pub(crate) fn counted(count: &u64, singular: &str) -> String {
     if count == 1 { format!("1 {singular}") } else { format!("{count} {singular}s") }
 }
 
+/// `never`, `once`, `2 times`.
+pub(crate) fn times(count: &u64) -> String {
+    match *count {
+        0 => "never".to_owned(),
+        1 => "once".to_owned(),
+        count => format!("{count} times"),
+    }
+}
+
 /// A text as one part of a path or a query.
 pub(crate) fn encoded(text: impl AsRef<str>) -> String {
     url::form_urlencoded::byte_serialize(text.as_ref().as_bytes()).collect()

@@ -140,7 +140,7 @@ pub(super) fn heads(now: SessionSort) -> Vec<ColumnHead> {
         ColumnHead::plain("Owner"),
         ColumnHead::plain("Worker"),
         ColumnHead::plain("Ports"),
-        ColumnHead::sorting("Observations", SessionSort::Observed, "descending", now),
+        ColumnHead::sorting("Observed", SessionSort::Observed, "descending", now),
         ColumnHead {
             meaning: Some("Used at the peak of the steady phase, of what was allocated"),
             is_number: true,
