@@ -12,7 +12,7 @@ use crate::caller::{Caller, Operating};
 use crate::dead_letters::discarded::DiscardedQuery;
 use crate::dead_letters::list::LetterKind;
 use crate::pages::event::aggregate_page;
-use crate::pages::parts::When;
+use crate::pages::parts::{self, When};
 use crate::pages::query::{PageQuery, address};
 use crate::pages::shell::{Section, Shell, page};
 use crate::pages::table::{Column, Format, cell, csv, time};
