@@ -163,6 +163,10 @@ impl CommandConsumer {
             Unit::Count,
             "Dead letters that were discarded, as nobody decided about them in their time"
         );
+        // There from the start: of a counter that begins at 1, nobody sees the increase.
+        counter!("lablet_dead_letters_without_message_total").increment(0);
+        counter!("lablet_dead_letters_overflowed_total").increment(0);
+        counter!("lablet_dead_letters_expired_total").increment(0);
         Self { bus, commands, dead_letters, options }
     }
 

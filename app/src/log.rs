@@ -23,7 +23,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram};
 use sqlx::postgres::{PgConnectOptions, PgExecutor, PgPool, PgPoolOptions};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -168,6 +168,15 @@ impl Log {
         describe_histogram!("lablet_log_append_seconds", Unit::Seconds, "Duration of one appending statement");
         describe_histogram!("lablet_log_append_batch_commands", Unit::Count, "Commands that shared one statement");
         describe_counter!("lablet_log_conflicts_total", Unit::Count, "Commands that met somebody else's events");
+        describe_counter!(
+            "lablet_log_append_failures_total",
+            Unit::Count,
+            "Commands that could not be appended, by the reason: the database was unavailable, or refused the data"
+        );
+        // There from the start: of a counter that begins at 1, nobody sees the increase.
+        for reason in ["unavailable", "refused"] {
+            counter!("lablet_log_append_failures_total", "reason" => reason).increment(0);
+        }
         describe_gauge!(
             "lablet_log_visibility_lag_seconds",
             Unit::Seconds,

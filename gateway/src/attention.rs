@@ -23,7 +23,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use self::items::{AttentionItem, CountedSince, Facts, LostController, Severity, WorkerFacts, items};
+use self::items::{AttentionItem, AttentionKind, CountedSince, Facts, LostController, Severity, WorkerFacts, items};
 use crate::answer_cache::AnswerCache;
 use crate::caller::{Caller, Viewing};
 use crate::controllers::ControllerWatch;
@@ -61,6 +61,14 @@ impl Attention {
         let items = items(facts);
         let count = |severity| items.iter().filter(|item| item.severity == severity).count() as u64;
         Self { at: facts.now, bad: count(Severity::Bad), warn: count(Severity::Warn), items }
+    }
+
+    /// How many things each kind is about; 0: nothing of the kind needs anybody.
+    fn affected(&self) -> impl Iterator<Item = (AttentionKind, u64)> {
+        AttentionKind::ALL.into_iter().map(|kind| {
+            let of_the_kind = self.items.iter().filter(|item| item.kind == kind);
+            (kind, of_the_kind.map(|item| item.count.max(1)).sum())
+        })
     }
 
     /// How many there are, and how bad the worst is; `None`: there is none.
@@ -153,6 +161,9 @@ impl AttentionWatch {
         for severity in Severity::ALL {
             let count = if severity == Severity::Bad { attention.bad } else { attention.warn };
             metrics::gauge!("lablet_attention_items", "severity" => severity.as_str()).set(count as f64);
+        }
+        for (kind, affected) in attention.affected() {
+            metrics::gauge!("lablet_attention_affected", "kind" => kind.as_str()).set(affected as f64);
         }
         *self.0.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some((at, Arc::clone(&attention)));
         Ok(attention)

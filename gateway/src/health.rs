@@ -71,11 +71,12 @@ pub(crate) struct Readiness {
 pub(crate) struct MetricsPage {
     recorder: PrometheusHandle,
     open_to: Networks,
+    bus: Bus,
 }
 
 impl MetricsPage {
-    pub(crate) fn new(recorder: PrometheusHandle, open_to: Networks) -> Self {
-        Self { recorder, open_to }
+    pub(crate) fn new(recorder: PrometheusHandle, open_to: Networks, bus: Bus) -> Self {
+        Self { recorder, open_to, bus }
     }
 
     fn is_open_to(&self, client: ClientAddress) -> bool {
@@ -156,6 +157,7 @@ pub(crate) async fn metrics(
         let signed_in = authenticator.authenticate(&headers, Use::ByPage).await?;
         Authority::RoleOrInternal(Role::Viewer).check(&signed_in.principal)?;
     }
+    metrics::gauge!("lablet_nats_connected").set(f64::from(u8::from(page.bus.is_connected())));
     measure(&stores, &overview, &attention).await;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.recorder.render()).into_response())
 }
@@ -183,9 +185,11 @@ async fn measure(stores: &DeadLetterStores, overview: &AnswerCache<Overview>, at
         WebhookTargets::new(queries.log()).measure().await?;
         Ok::<_, ReadError>(())
     };
-    // It measures what it reads.
+    let mut is_reachable = false;
     let look = async {
         look.await?;
+        is_reachable = true;
+        // It measures what it reads.
         attention.look().await.map(drop).or_else(|problem| {
             tracing::debug!(problem = problem.document().detail, "what needs attention could not be read");
             Ok::<_, ReadError>(())
@@ -198,6 +202,7 @@ async fn measure(stores: &DeadLetterStores, overview: &AnswerCache<Overview>, at
         }
         Err(_) => tracing::debug!(timeout_seconds = LONGEST_PROBE.as_secs(), "database metrics timed out"),
     }
+    metrics::gauge!("lablet_database_reachable").set(f64::from(u8::from(is_reachable)));
 }
 
 #[cfg(test)]

@@ -279,7 +279,7 @@ impl Gateway {
                 freshness: FreshnessWatch::new(parts.projections.clone()),
             },
             access: Access { authenticator, sign_in: sign_in.clone(), saved_views },
-            metrics: MetricsPage::new(parts.metrics, options.metrics_readers.clone()),
+            metrics: MetricsPage::new(parts.metrics, options.metrics_readers.clone(), parts.bus.clone()),
             commands: parts.commands,
             streams: streams.clone(),
             controllers: controllers.clone(),

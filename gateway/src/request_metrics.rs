@@ -36,6 +36,16 @@ pub(crate) fn describe() {
     );
     describe_gauge!("lablet_sessions", Unit::Count, "Sessions by state");
     describe_gauge!("lablet_attention_items", Unit::Count, "Things that need somebody, by severity");
+    describe_gauge!(
+        "lablet_attention_affected",
+        Unit::Count,
+        "What needs somebody: how many of each kind are affected"
+    );
+    describe_gauge!(
+        "lablet_database_reachable",
+        "1 where Postgres answered at this look; 0: what comes from it is what it was before"
+    );
+    describe_gauge!("lablet_nats_connected", "1 where this process has a connection to NATS");
     describe_counter!(
         "lablet_controller_reports_dropped_total",
         Unit::Count,

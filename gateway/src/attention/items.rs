@@ -113,6 +113,44 @@ pub(crate) enum AttentionKind {
 }
 
 impl AttentionKind {
+    /// Each of them.
+    pub(crate) const ALL: [Self; 34] = [
+        Self::SchemaOlder,
+        Self::SchemaNewer,
+        Self::BusDisconnected,
+        Self::RelayHindered,
+        Self::RelayAbsent,
+        Self::RelayLate,
+        Self::VisibilityLag,
+        Self::WatcherAbsent,
+        Self::WatcherProblems,
+        Self::ReadModelParked,
+        Self::ReadModelLate,
+        Self::ReadModelUnreadable,
+        Self::CommandDeadLetters,
+        Self::WebhookDeadLetters,
+        Self::WebhookGone,
+        Self::WebhookFailing,
+        Self::WebhookLate,
+        Self::WebhookPaused,
+        Self::VerificationDiffers,
+        Self::VerificationOld,
+        Self::VerificationNever,
+        Self::ControllerMissing,
+        Self::ControllerWithoutGateway,
+        Self::WorkerSignInRefused,
+        Self::WorkerUnreachable,
+        Self::WorkerNotTrusted,
+        Self::WorkerNoCredentials,
+        Self::WorkerSilent,
+        Self::WorkerShort,
+        Self::PortDrift,
+        Self::RequestsFailed,
+        Self::RequestsOpen,
+        Self::SessionsOverdue,
+        Self::DefinitionsTooSmall,
+    ];
+
     /// In its wire form.
     pub(crate) fn as_str(self) -> &'static str {
         match self {

@@ -98,8 +98,15 @@ impl Writer {
 }
 
 fn answer(queued: QueuedAppend, outcome: Answer) {
-    if matches!(outcome, Err(AppendError::Conflict)) {
-        counter!("lablet_log_conflicts_total").increment(1);
+    match &outcome {
+        Ok(_) | Err(AppendError::Repeated(_)) => {}
+        Err(AppendError::Conflict) => counter!("lablet_log_conflicts_total").increment(1),
+        Err(AppendError::Unavailable(_)) => {
+            counter!("lablet_log_append_failures_total", "reason" => "unavailable").increment(1);
+        }
+        Err(AppendError::Refused(_)) => {
+            counter!("lablet_log_append_failures_total", "reason" => "refused").increment(1);
+        }
     }
     if queued.answer.send(outcome).is_err() {
         tracing::debug!(aggregate.id = queued.append.aggregate_id, "append outcome dropped, its command was given up");

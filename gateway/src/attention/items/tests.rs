@@ -270,3 +270,23 @@ fn requests_and_sessions_that_wait_lead_to_their_lists() {
     (facts.requests.open, facts.requests.oldest_open_at) = (3, Some(ago(TimeDelta::minutes(1))));
     assert_eq!(found(&facts), [], "a request that was just made is being answered");
 }
+
+#[test]
+fn every_kind_has_a_number_whether_or_not_it_needs_somebody() {
+    let mut facts = healthy();
+    facts.workers = vec![
+        worker("w1", ContactState::SignInRefused),
+        worker("w2", ContactState::SignInRefused),
+        worker("w3", ContactState::Answers),
+    ];
+    let attention = crate::attention::Attention::new(&facts);
+    let affected: Vec<(AttentionKind, u64)> = attention.affected().collect();
+    assert_eq!(affected.len(), AttentionKind::ALL.len());
+    let needs_somebody: Vec<&(AttentionKind, u64)> = affected.iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(needs_somebody, [&(AttentionKind::WorkerSignInRefused, 2)]);
+    let schema = schemars::schema_for!(AttentionKind).to_value().to_string();
+    for kind in AttentionKind::ALL {
+        assert!(schema.contains(&format!("\"{}\"", kind.as_str())), "{}", kind.as_str());
+    }
+    assert_eq!(schema.matches("\"const\"").count(), AttentionKind::ALL.len(), "{schema}");
+}
