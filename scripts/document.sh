@@ -1,5 +1,5 @@
 #!/bin/sh
-# document.sh: makes again what documents show of a running Lablet, some twenty minutes: the output of the pages that lead
+# document.sh: makes again what documents show of a running Lablet, some thirty minutes: the output of the pages that lead
 # through it, pictures of pages, and the answers of the notebook. What code and database say of themselves is written by
 # UPDATE_SNAPSHOTS=1 make test.
 set -eu
@@ -19,6 +19,9 @@ definition definition-advice-desktop-light
 review definition-review-desktop-light
 advice advice-desktop-light
 END
+
+echo "document: pictures of the dashboards"
+scripts/dashboards.sh
 
 echo "document: a demonstration runs for a quarter of an hour, for the notebook"
 scripts/site.sh

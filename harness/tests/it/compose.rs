@@ -76,7 +76,7 @@ fn docker_compose_accepts_the_file() {
     fs::write(&filled_in, text).unwrap();
     let with = |env_file: &Path| {
         Command::new("docker")
-            .args(["compose", "--profile", "simulator", "--env-file"])
+            .args(["compose", "--profile", "simulator", "--profile", "monitoring", "--env-file"])
             .arg(env_file)
             .args(["-f", "docker-compose.yml", "config", "--quiet"])
             .current_dir(root())
@@ -94,14 +94,16 @@ fn docker_compose_accepts_the_file() {
 fn there_is_a_service_for_each_role_and_each_server() {
     let found: BTreeSet<String> = services().into_iter().map(|(name, _)| name).collect();
     let expected = ["control", "deliver", "migrate", "nats", "postgres", "project", "relay", "serve", "simulator"];
-    assert_eq!(found, expected.map(str::to_owned).into());
+    let monitoring = ["grafana", "prometheus"];
+    assert_eq!(found, expected.into_iter().chain(monitoring).map(str::to_owned).collect());
     for (name, service) in services() {
         let Some(image) = service["image"].as_str() else {
             panic!("{name} has no image");
         };
         if image != "lablet" {
             let (_, tag) = image.split_once(':').unwrap();
-            assert!(tag.starts_with(|letter: char| letter.is_ascii_digit()), "{name}: {image} names no version");
+            let version = tag.strip_prefix('v').unwrap_or(tag);
+            assert!(version.starts_with(|letter: char| letter.is_ascii_digit()), "{name}: {image} names no version");
             continue;
         }
         assert_eq!(service["read_only"], Value::Bool(true), "{name}");

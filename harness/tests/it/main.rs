@@ -7,6 +7,7 @@ mod circles;
 mod compose;
 mod documents;
 mod journeys;
+mod monitoring;
 mod pages;
 mod sign_in;
 mod tidy;

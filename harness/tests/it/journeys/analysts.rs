@@ -55,6 +55,7 @@ async fn sqlalchemy_pandas_polars_and_duckdb_read_every_view_and_the_notebook_an
     }
 
     is_made("views.md", &views(&url).await);
+    crate::monitoring::every_query_runs_as_an_analyst(&url).await;
 
     let notebook = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/analysis.ipynb");
     let answers = python_of_documents("notebook.py", &[notebook.to_str().unwrap(), &url]).await.unwrap();

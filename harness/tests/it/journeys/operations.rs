@@ -56,11 +56,15 @@ async fn prometheus_finds_nothing_to_mend_in_the_metrics() {
         "lablet_sessions{status=\"archived\"} 0",
         "lablet_dead_letters_open{kind=\"command\"} 0",
         "lablet_projection_lag_seconds{projection=\"sessions\"} 0",
+        "lablet_database_reachable 1",
+        "lablet_nats_connected 1",
+        "lablet_attention_affected{kind=\"command_dead_letters\"} 0",
         "lablet_build_info{version=",
         "process_resident_memory_bytes ",
     ] {
         assert!(metrics.contains(line), "{line} is missing:\n{metrics}");
     }
+    crate::monitoring::metrics_of_processes_are_in(&metrics);
     let mut promtool = Command::new("promtool")
         .args(["check", "metrics"])
         .stdin(Stdio::piped())
