@@ -8,6 +8,7 @@ use async_nats::jetstream::{self, context::ContextBuilder};
 use async_nats::{Client, ConnectOptions, Event, SubscribeError};
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt as _};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 
@@ -143,6 +144,8 @@ impl Bus {
                 ));
             }
         };
+        describe_gauge!("lablet_nats_connected", "1 while this process is connected to NATS");
+        describe_counter!("lablet_nats_disconnects_total", Unit::Count, "Connections to NATS that were lost");
         let (connected, connects) = watch::channel(0_u64);
         let (up, is_up) = watch::channel(false);
         let (failed, last_failure) = watch::channel(None);
@@ -217,6 +220,11 @@ impl Bus {
     /// Whether this is connected now.
     pub fn is_connected(&self) -> bool {
         *self.is_up.borrow()
+    }
+
+    /// Sets the metric of whether this is connected.
+    pub fn measure(&self) {
+        gauge!("lablet_nats_connected").set(if self.is_connected() { 1.0 } else { 0.0 });
     }
 
     /// Waits until this is connected.
@@ -335,7 +343,10 @@ fn note(
             connected.send_modify(|count| *count += 1);
             up.send_replace(true);
         }
-        Event::Disconnected => tracing::warn!(connection = name, "NATS disconnected, reconnecting"),
+        Event::Disconnected => {
+            counter!("lablet_nats_disconnects_total").increment(1);
+            tracing::warn!(connection = name, "NATS disconnected, reconnecting");
+        }
         // A publish or a subscription that permissions forbid shows here and as a timeout only.
         Event::ServerError(error) => tracing::error!(connection = name, %error, "NATS refused an operation"),
         Event::ClientError(error) => {

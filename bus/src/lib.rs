@@ -12,6 +12,7 @@ pub mod deviation;
 pub mod rights;
 pub mod streams;
 pub mod subjects;
+pub mod trace;
 
 pub use access::{BusTls, ClientCertificate, SignIn};
 pub use connect::{Bus, BusError, BusOptions};

@@ -1,9 +1,11 @@
 //! Configuration: read once, here, from the command line and the environment, and passed on as values.
 
 pub(crate) mod bus;
+pub(crate) mod probes;
 pub(crate) mod roles;
 pub(crate) mod secrets;
 pub(crate) mod sign_in;
+pub(crate) mod telemetry;
 pub(crate) mod watcher;
 pub(crate) mod webhooks;
 

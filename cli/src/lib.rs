@@ -25,7 +25,9 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, FromArgMatches as _};
 
 use self::arguments::{Arguments, Command};
+use self::configuration::telemetry::ExportOptions;
 use self::exit::ExitStatus;
+use self::telemetry::Telemetry;
 use self::terminal::{complain, is_closed_output};
 
 /// Of large commands the system's allocator keeps what was freed, spread over an arena a thread: 8 senders of observations of
@@ -58,18 +60,9 @@ pub fn main() -> ExitCode {
         _ => "info,sqlx=warn,async_nats=warn",
     };
     let filter = arguments.log.as_deref().unwrap_or(default_filter);
-    if let Err(error) = telemetry::start_logging(filter, arguments.log_format) {
-        complain(&error);
-        return ExitCode::FAILURE;
-    }
-    for name in shown {
-        tracing::warn!(
-            setting = name,
-            "a secret in the arguments can be read by everybody on this machine; set it in the environment or by a file"
-        );
-    }
     if rustls::crypto::ring::default_provider().install_default().is_err() {
-        tracing::debug!("TLS provider already installed");
+        complain(&anyhow::anyhow!("another TLS provider is installed"));
+        return ExitCode::FAILURE;
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -78,13 +71,49 @@ pub fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(carry_out(arguments.command)) {
+    let telemetry = exported(&arguments.command)
+        .and_then(|export| Telemetry::start(filter, arguments.log_format, export, runtime.handle()));
+    let telemetry = match telemetry {
+        Ok(telemetry) => telemetry,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    for name in shown {
+        tracing::warn!(
+            setting = name,
+            "a secret in the arguments can be read by everybody on this machine; set it in the environment or by a file"
+        );
+    }
+    let code = match runtime.block_on(carry_out(arguments.command, &telemetry)) {
         Ok(code) => code,
         Err(error) if is_closed_output(&error) => ExitCode::SUCCESS,
         Err(error) => {
             complain(&error);
             ExitStatus::from_error(&error).into()
         }
+    };
+    // While the runtime is still there to send.
+    telemetry.end();
+    code
+}
+
+/// What a process sends to a collector; commands that end by themselves send nothing.
+fn exported(command: &Command) -> anyhow::Result<Option<ExportOptions>> {
+    match command {
+        Command::Up(arguments) => arguments.telemetry.export("up"),
+        Command::Serve(arguments) => arguments.telemetry.export("serve"),
+        Command::Project(arguments) => arguments.telemetry.export("project"),
+        Command::Control(arguments) => arguments.telemetry.export("control"),
+        Command::Relay(arguments) => arguments.telemetry.export("relay"),
+        Command::Deliver(arguments) => arguments.telemetry.export("deliver"),
+        Command::SimulateCml(_)
+        | Command::Operation(_)
+        | Command::Client(_)
+        | Command::Export(_)
+        | Command::Completions(_)
+        | Command::Manual(_) => Ok(None),
     }
 }
 
@@ -93,14 +122,14 @@ fn offered() -> anyhow::Result<clap::Command> {
     configuration::secrets::prepare(Arguments::command(), |_| None)
 }
 
-async fn carry_out(command: Command) -> anyhow::Result<ExitCode> {
+async fn carry_out(command: Command, telemetry: &Telemetry) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Up(arguments) => up::run(arguments).await?,
-        Command::Serve(arguments) => roles::serve(arguments).await?,
-        Command::Project(arguments) => roles::project(arguments).await?,
-        Command::Control(arguments) => roles::control(arguments).await?,
-        Command::Relay(arguments) => roles::relay(arguments).await?,
-        Command::Deliver(arguments) => roles::deliver(arguments).await?,
+        Command::Up(arguments) => up::run(arguments, telemetry).await?,
+        Command::Serve(arguments) => roles::serve(arguments, telemetry).await?,
+        Command::Project(arguments) => roles::project(arguments, telemetry).await?,
+        Command::Control(arguments) => roles::control(arguments, telemetry).await?,
+        Command::Relay(arguments) => roles::relay(arguments, telemetry).await?,
+        Command::Deliver(arguments) => roles::deliver(arguments, telemetry).await?,
         Command::SimulateCml(arguments) => simulate::run(arguments).await?,
         Command::Operation(command) => return operations::run(command).await,
         Command::Client(command) => return client::run(command).await,

@@ -1,5 +1,7 @@
 //! The roles of the product: each a task that ends cleanly on request, alone in a process or all in one.
 
+mod readiness;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use app::watcher::Watcher;
 use bus::Bus;
 use bus::clock::{Clock, IdGenerator};
 use controller::{CmlClient, Controller};
+use gateway::probes::{Probes, ProbesParts};
 use gateway::{Gateway, GatewayOptions, GatewayParts};
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::{FeedSource, Projections, Runner, RunnerOptions};
@@ -25,12 +28,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use webhooks::{Deliverer, DelivererOptions, Site, Target};
 
+use self::readiness::Observed;
+use crate::configuration::probes::ProbeArguments;
 use crate::configuration::roles::{
     ControlArguments, DeliverArguments, ProjectArguments, RelayArguments, ServeArguments,
 };
 use crate::configuration::watcher::WatcherArguments;
 use crate::configuration::{Access, BusArguments, ControllerSettings};
 use crate::secret::Secret;
+use crate::telemetry::{MetricExport, MetricsReader, Telemetry};
 use crate::{shutdown, telemetry};
 
 /// Most connections of one process to Postgres.
@@ -42,9 +48,13 @@ const END_WITHIN: Duration = Duration::from_secs(20);
 pub(crate) struct Roles {
     tasks: JoinSet<(&'static str, anyhow::Result<()>)>,
     stop: CancellationToken,
+    metric_export: Option<MetricExport>,
+    /// What is sent to the collector once more at the end.
+    exported: Option<MetricsReader>,
 }
 
 /// What the roles of a process share: the log with everything that hangs on it.
+#[derive(Clone)]
 pub(crate) struct Store {
     log: Log,
     commands: Commands,
@@ -145,8 +155,8 @@ pub(crate) fn site(given: Option<&str>) -> anyhow::Result<Site> {
 
 impl Roles {
     /// No roles yet. All end when `stop` is cancelled, or with [`Roles::end`].
-    pub(crate) fn new(stop: CancellationToken) -> Self {
-        Self { tasks: JoinSet::new(), stop }
+    pub(crate) fn new(stop: CancellationToken, telemetry: &Telemetry) -> Self {
+        Self { tasks: JoinSet::new(), stop, metric_export: telemetry.metric_export(), exported: None }
     }
 
     /// Starts a task, which ends when its token is cancelled.
@@ -156,6 +166,45 @@ impl Roles {
     {
         let running = role(self.stop.clone());
         self.tasks.spawn(async move { (name, running.await) });
+    }
+
+    /// Sends metrics to the collector, where there is one.
+    fn start_metric_export(&mut self, reader: MetricsReader) {
+        let Some(export) = self.metric_export.clone() else { return };
+        self.exported = Some(reader.clone());
+        self.start("metric export", |stop| async move {
+            stop.run_until_cancelled(export.run(&reader)).await;
+            Ok(())
+        });
+    }
+
+    /// Lets a role be asked how it is, and its metrics be read and sent.
+    fn start_probes(
+        &mut self,
+        arguments: &ProbeArguments,
+        observed: Observed,
+        metrics: PrometheusHandle,
+    ) -> anyhow::Result<()> {
+        let reader = MetricsReader::new(metrics, observed.measure);
+        if let Some(address) = arguments.metrics_address {
+            let read = reader.clone();
+            let probes = Probes::bind(
+                address,
+                ProbesParts {
+                    role: observed.role,
+                    checks: observed.look,
+                    metrics: Arc::new(move || {
+                        let reader = read.clone();
+                        Box::pin(async move { reader.read().await })
+                    }),
+                    metrics_readers: arguments.metrics_readers.clone(),
+                },
+            )?;
+            tracing::info!(http = probes.local_url(), "probes and metrics are served");
+            self.start("probes", |stop| async move { Ok(probes.run(stop).await?) });
+        }
+        self.start_metric_export(reader);
+        Ok(())
     }
 
     /// Publishes the log to the bus.
@@ -262,11 +311,19 @@ impl Roles {
             internal_keys: access.internal_keys,
             admin_tokens: access.admin_tokens,
             provider: access.sign_in.provider()?,
-            metrics,
+            metrics: metrics.clone(),
             public_url: public.map(str::to_owned),
         };
         let gateway = Gateway::bind(options, parts).await?;
         let http = gateway.local_url();
+        let system = gateway.system_metrics();
+        self.start_metric_export(MetricsReader::new(
+            metrics,
+            Arc::new(move || {
+                let system = system.clone();
+                Box::pin(async move { system.measure().await })
+            }),
+        ));
         self.start("gateway", |stop| async move { Ok(gateway.run(stop).await?) });
         Ok(http)
     }
@@ -275,12 +332,10 @@ impl Roles {
     pub(crate) fn start_controller(
         &mut self,
         settings: ControllerSettings,
-        gateway_url: &str,
-        internal_api_key: &Secret,
+        gateway: controller::Gateway,
         bus: &Bus,
         clock: &Clock,
     ) -> anyhow::Result<()> {
-        let gateway = controller::Gateway::new(gateway_url, internal_api_key.reveal())?;
         let cml = CmlClient::new(&settings.cml)?;
         let controller =
             Controller::new(settings.options, bus.clone(), gateway, cml, settings.credentials, clock.clone());
@@ -316,9 +371,13 @@ impl Roles {
             }
             first_failure
         };
-        tokio::time::timeout(within, all)
+        let ended = tokio::time::timeout(within, all)
             .await
-            .with_context(|| format!("the roles did not end within {} s", within.as_secs()))?
+            .with_context(|| format!("the roles did not end within {} s", within.as_secs()));
+        if let (Some(export), Some(reader)) = (&self.metric_export, &self.exported) {
+            export.export_last(reader).await;
+        }
+        ended?
     }
 
     /// Runs until the process is asked to end.
@@ -333,7 +392,7 @@ impl Roles {
 }
 
 /// `lablet serve`: the gateway and the command consumer.
-pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
+pub(crate) async fn serve(arguments: ServeArguments, telemetry: &Telemetry) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
     let metrics = telemetry::start_metrics()?;
     let access = arguments.gateway.access()?;
@@ -346,7 +405,7 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
         store.handling_bodies(arguments.bodies.handling()).bounding_dead_letters(arguments.dead_letters.bounds());
     check_log(&store).await?;
     let bus = connect_bus(&arguments.bus, "lablet-serve").await?;
-    let mut roles = Roles::new(cancelled.child_token());
+    let mut roles = Roles::new(cancelled.child_token(), telemetry);
     let public = arguments.gateway.public_url.as_deref();
     let http = roles.start_gateway(arguments.gateway.http, public, &store, &bus, access, metrics).await?;
     roles.start_command_consumer(&store, &bus, public_url(public, &http)?);
@@ -355,12 +414,14 @@ pub(crate) async fn serve(arguments: ServeArguments) -> anyhow::Result<()> {
 }
 
 /// `lablet project`: the projections, and the proposer, which reads them.
-pub(crate) async fn project(arguments: ProjectArguments) -> anyhow::Result<()> {
+pub(crate) async fn project(arguments: ProjectArguments, telemetry: &Telemetry) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
+    let metrics = telemetry::start_metrics()?;
     let store = Store::open(&arguments.database.url()?, &Clock::system())?;
     check_log(&store).await?;
     let bus = connect_bus(&arguments.bus, "lablet-project").await?;
-    let mut roles = Roles::new(cancelled.child_token());
+    let mut roles = Roles::new(cancelled.child_token(), telemetry);
+    roles.start_probes(&arguments.probes, readiness::of_projections(&store, &bus), metrics)?;
     roles.start_projections(&store, &bus, arguments.feed.source());
     roles.start_proposer(&store);
     roles.start_watcher(&store, &arguments.watcher);
@@ -368,39 +429,46 @@ pub(crate) async fn project(arguments: ProjectArguments) -> anyhow::Result<()> {
 }
 
 /// `lablet relay`: the relay.
-pub(crate) async fn relay(arguments: RelayArguments) -> anyhow::Result<()> {
+pub(crate) async fn relay(arguments: RelayArguments, telemetry: &Telemetry) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
+    let metrics = telemetry::start_metrics()?;
     let store = Store::open(&arguments.database.url()?, &Clock::system())?;
     check_log(&store).await?;
     let bus = connect_bus(&arguments.bus, "lablet-relay").await?;
-    let mut roles = Roles::new(cancelled.child_token());
+    let mut roles = Roles::new(cancelled.child_token(), telemetry);
     let public_url = public_url(arguments.public_url.as_deref(), PublicUrl::default().as_str())?;
+    roles.start_probes(&arguments.probes, readiness::of_relay(&store, &bus), metrics)?;
     roles.start_relay(&store, &bus, public_url);
     roles.start_watcher(&store, &arguments.watcher);
     roles.run(cancelled).await
 }
 
 /// `lablet deliver`: webhooks.
-pub(crate) async fn deliver(arguments: DeliverArguments) -> anyhow::Result<()> {
+pub(crate) async fn deliver(arguments: DeliverArguments, telemetry: &Telemetry) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
+    let metrics = telemetry::start_metrics()?;
     let targets = arguments.webhooks.configured_targets()?;
     let store = Store::open(&arguments.database.url()?, &Clock::system())?;
     let store = store.bounding_dead_letters(arguments.dead_letters.bounds());
     check_log(&store).await?;
     let bus = connect_bus(&arguments.bus, "lablet-deliver").await?;
-    let mut roles = Roles::new(cancelled.child_token());
+    let mut roles = Roles::new(cancelled.child_token(), telemetry);
+    roles.start_probes(&arguments.probes, readiness::of_webhooks(&store, &bus), metrics)?;
     roles.start_webhooks(&store, &bus, targets, site(arguments.public_url.as_deref())?)?;
     roles.run(cancelled).await
 }
 
 /// `lablet control`: a controller.
-pub(crate) async fn control(arguments: ControlArguments) -> anyhow::Result<()> {
+pub(crate) async fn control(arguments: ControlArguments, telemetry: &Telemetry) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
+    let metrics = telemetry::start_metrics()?;
     let settings = arguments.controller.settings()?.context(
         "no CML credentials are configured: set LABLET_CML_USERNAME and LABLET_CML_PASSWORD, or LABLET_CML_CREDENTIALS",
     )?;
     let bus = connect_bus(&arguments.bus, "lablet-control").await?;
-    let mut roles = Roles::new(cancelled.child_token());
-    roles.start_controller(settings, &arguments.gateway_url, &arguments.internal_api_key, &bus, &Clock::system())?;
+    let mut roles = Roles::new(cancelled.child_token(), telemetry);
+    let gateway = controller::Gateway::new(&arguments.gateway_url, arguments.internal_api_key.reveal())?;
+    roles.start_probes(&arguments.probes, readiness::of_controller(&gateway, &bus), metrics)?;
+    roles.start_controller(settings, gateway, &bus, &Clock::system())?;
     roles.run(cancelled).await
 }

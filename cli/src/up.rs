@@ -19,6 +19,7 @@ use self::stores::Stores;
 use crate::configuration::bus::BusAccessArguments;
 use crate::configuration::roles::FeedArguments;
 use crate::configuration::sign_in::SignInArguments;
+use crate::configuration::telemetry::TelemetryArguments;
 use crate::configuration::watcher::WatcherArguments;
 use crate::configuration::webhooks::WebhookArguments;
 use crate::configuration::{
@@ -30,6 +31,7 @@ use crate::ready::Ready;
 use crate::roles::{self, Roles, Store};
 use crate::secret::Secret;
 use crate::shutdown;
+use crate::telemetry::Telemetry;
 
 /// How long the roles may take to end.
 const END_WITHIN: Duration = Duration::from_secs(20);
@@ -81,6 +83,8 @@ pub(crate) struct UpArguments {
     watcher: WatcherArguments,
     #[command(flatten)]
     webhooks: WebhookArguments,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArguments,
 }
 
 /// How readiness is reported.
@@ -93,12 +97,16 @@ enum ReadyFormat {
 }
 
 /// Starts everything, reports when it is ready, and runs until a signal ends the process.
-pub(crate) async fn run(arguments: UpArguments) -> anyhow::Result<()> {
+pub(crate) async fn run(arguments: UpArguments, telemetry: &Telemetry) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
-    start_and_run(arguments, cancelled).await
+    start_and_run(arguments, telemetry, cancelled).await
 }
 
-async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> anyhow::Result<()> {
+async fn start_and_run(
+    arguments: UpArguments,
+    telemetry: &Telemetry,
+    cancelled: CancellationToken,
+) -> anyhow::Result<()> {
     let data_dir = &arguments.data_dir;
     std::fs::create_dir_all(data_dir).with_context(|| format!("{} cannot be made", data_dir.display()))?;
     let metrics = crate::telemetry::start_metrics()?;
@@ -112,7 +120,7 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
     let Some(stores) = started else { return Ok(()) };
 
     let simulated = if arguments.demo { Some(demo::start_simulators().await?) } else { None };
-    let mut roles = Roles::new(cancelled.child_token());
+    let mut roles = Roles::new(cancelled.child_token(), telemetry);
     let running = async {
         let clock = Clock::system();
         let access =
@@ -144,7 +152,10 @@ async fn start_and_run(arguments: UpArguments, cancelled: CancellationToken) -> 
             None => arguments.controller.settings()?,
         };
         match settings {
-            Some(settings) => roles.start_controller(settings, &http, &internal_api_key, &bus, &clock)?,
+            Some(settings) => {
+                let gateway = controller::Gateway::new(&http, internal_api_key.reveal())?;
+                roles.start_controller(settings, gateway, &bus, &clock)?;
+            }
             None => {
                 tracing::warn!("controller not started, neither LABLET_CML_USERNAME nor LABLET_CML_CREDENTIALS is set")
             }

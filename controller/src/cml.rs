@@ -510,7 +510,7 @@ impl WorkerReader {
         url
     }
 
-    #[tracing::instrument(name = "cml.read", skip_all, fields(worker.id = %self.connection.access.worker(), read, outcome))]
+    #[tracing::instrument(name = "cml.read", skip_all, fields(worker.id = %self.connection.access.worker(), read = read, outcome))]
     async fn measured<T>(
         &self,
         read: &'static str,

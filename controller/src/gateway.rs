@@ -208,6 +208,22 @@ impl Gateway {
         Ok(Self { http: builder.build().map_err(GatewayOptionsError::Client)?, base, key })
     }
 
+    /// Asks whether the gateway is there.
+    ///
+    /// # Errors
+    /// [`GatewayError`].
+    pub async fn answers(&self) -> Result<(), GatewayError> {
+        let mut url = self.base.clone();
+        if let Ok(mut segments) = url.path_segments_mut() {
+            segments.pop_if_empty().push("livez");
+        }
+        let answer = self.http.get(url).send().await.map_err(unreachable)?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            status => Err(GatewayError::Refused { status: status.as_u16(), detail: String::new() }),
+        }
+    }
+
     /// Every session that is running and whose timeslot ends before `end`, page by page.
     ///
     /// # Errors
@@ -332,15 +348,9 @@ impl Gateway {
     }
 
     async fn call(&self, request: RequestBuilder) -> Result<Value, GatewayError> {
-        let unreachable = |error: reqwest::Error| {
-            let what = if error.is_timeout() {
-                "no answer in time"
-            } else if error.is_connect() {
-                "no connection"
-            } else {
-                "the connection broke"
-            };
-            GatewayError::Unreachable { reason: what.to_owned() }
+        let request = match bus::trace::current() {
+            Some(trace) => request.header(bus::trace::TRACEPARENT, trace),
+            None => request,
         };
         let mut response = request.header(API_KEY, self.key.clone()).send().await.map_err(unreachable)?;
         let status = response.status();
@@ -375,6 +385,18 @@ impl Gateway {
 
 fn parsed<T: DeserializeOwned>(value: Value) -> Result<T, GatewayError> {
     serde_json::from_value(value).map_err(|error| GatewayError::InvalidResponse { reason: error.to_string() })
+}
+
+/// Why there was no answer.
+fn unreachable(error: reqwest::Error) -> GatewayError {
+    let what = if error.is_timeout() {
+        "no answer in time"
+    } else if error.is_connect() {
+        "no connection"
+    } else {
+        "the connection broke"
+    };
+    GatewayError::Unreachable { reason: what.to_owned() }
 }
 
 #[cfg(test)]

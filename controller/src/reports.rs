@@ -203,8 +203,8 @@ impl Sender {
         if let Some(correlation) = &report.correlation {
             builder = builder.extension("correlationid", correlation.clone());
         }
-        if let Some(traceparent) = &report.traceparent {
-            builder = builder.extension("traceparent", traceparent.clone());
+        if let Some(traceparent) = bus::trace::current().or_else(|| report.traceparent.clone()) {
+            builder = builder.extension(bus::trace::TRACEPARENT, traceparent);
         }
         let event = builder.build().map_err(|error| unwritable(error.into()))?;
         let (mut headers, payload) = cloud_event::structured(&event).map_err(|error| unwritable(error.into()))?;

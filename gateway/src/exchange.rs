@@ -13,6 +13,8 @@ use futures_util::FutureExt as _;
 use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 
 use crate::authentication::Principal;
 use crate::client_address::{self, ClientAddress};
@@ -20,7 +22,7 @@ use crate::correlation::{CORRELATION_ID, Correlation};
 use crate::networks::Networks;
 use crate::preferences::Preferences;
 use crate::problem::{Problem, ProblemKind};
-use crate::request_metrics::RequestMetrics;
+use crate::request_metrics::{RequestMetrics, method_label};
 
 /// What every request goes through.
 #[derive(Clone)]
@@ -57,7 +59,9 @@ pub(crate) async fn account(State(Exchange(exchange)): State<Exchange>, mut requ
     request.extensions_mut().insert(correlation.clone());
     request.extensions_mut().insert(preferences.clone());
 
-    let mut response = answer(next.run(request), exchange.longest_request, &route).await;
+    let span = span(&request, &route, &correlation);
+    let handled = answer(next.run(request), exchange.longest_request, &route);
+    let mut response = handled.instrument(span.clone()).await;
     let actor = response.extensions().get::<Principal>().map(ToString::to_string);
     if let Some(problem) = response.extensions_mut().remove::<Problem>() {
         let allow = response.headers_mut().remove(http::header::ALLOW);
@@ -75,8 +79,32 @@ pub(crate) async fn account(State(Exchange(exchange)): State<Exchange>, mut requ
     let status = response.status();
     exchange.metrics.count(&method, &route, status, elapsed);
     let asked = RequestLine { method: &method, path: &path, route: &route, client };
-    log(status, &asked, elapsed, actor.as_deref(), &correlation.id);
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+    span.in_scope(|| log(status, &asked, elapsed, actor.as_deref(), &correlation.id));
     response
+}
+
+/// The span of a request, below the caller's where it named one. Probes and scrapes have none.
+fn span(request: &Request, route: &str, correlation: &Correlation) -> Span {
+    if matches!(route, "/livez" | "/readyz" | "/metrics") {
+        return Span::none();
+    }
+    let method = method_label(request.method());
+    tracing::debug_span!(
+        "http.request",
+        otel.name = %format_args!("{method} {route}"),
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.route = route,
+        http.response.status_code = Empty,
+        url.path = request.uri().path(),
+        correlation.id = correlation.id,
+        traceparent = correlation.traceparent,
+    )
 }
 
 /// The answer, whatever becomes of the handler.

@@ -71,12 +71,12 @@ pub(crate) struct Readiness {
 pub(crate) struct MetricsPage {
     recorder: PrometheusHandle,
     open_to: Networks,
-    bus: Bus,
+    system: SystemMetrics,
 }
 
 impl MetricsPage {
-    pub(crate) fn new(recorder: PrometheusHandle, open_to: Networks, bus: Bus) -> Self {
-        Self { recorder, open_to, bus }
+    pub(crate) fn new(recorder: PrometheusHandle, open_to: Networks, system: SystemMetrics) -> Self {
+        Self { recorder, open_to, system }
     }
 
     fn is_open_to(&self, client: ClientAddress) -> bool {
@@ -85,7 +85,7 @@ impl MetricsPage {
 }
 
 /// A request that a proxy passes on counts as the client's, where the proxy is trusted to say who that is.
-fn is_open_to(client: ClientAddress, readers: &Networks) -> bool {
+pub(crate) fn is_open_to(client: ClientAddress, readers: &Networks) -> bool {
     client.is_certain && readers.contain(client.ip)
 }
 
@@ -146,9 +146,6 @@ pub(crate) async fn ready(State(queries): State<Queries>, State(bus): State<Bus>
 /// said; others need an internal key, or the token of somebody who may see.
 pub(crate) async fn metrics(
     State(page): State<MetricsPage>,
-    State(stores): State<DeadLetterStores>,
-    State(overview): State<AnswerCache<Overview>>,
-    State(attention): State<AttentionWatch>,
     State(authenticator): State<Authenticator>,
     client: ClientAddress,
     headers: HeaderMap,
@@ -157,52 +154,75 @@ pub(crate) async fn metrics(
         let signed_in = authenticator.authenticate(&headers, Use::ByPage).await?;
         Authority::RoleOrInternal(Role::Viewer).check(&signed_in.principal)?;
     }
-    metrics::gauge!("lablet_nats_connected").set(f64::from(u8::from(page.bus.is_connected())));
-    measure(&stores, &overview, &attention).await;
+    page.system.measure().await;
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.recorder.render()).into_response())
 }
 
-/// Updates the metrics of the database, as relay and watcher may run in other processes. They keep their values where the
-/// database does not answer.
-async fn measure(stores: &DeadLetterStores, overview: &AnswerCache<Overview>, attention: &AttentionWatch) {
-    let queries = &stores.queries;
-    let look = async {
-        queries.log().visibility().await?;
-        app::watcher::state(queries.log()).await?;
-        let overview = overview.get(None, queries.overview()).await?;
-        for status in SessionStatus::ALL {
-            let count = overview.sessions.iter().find(|count| count.status == status).map_or(0, |count| count.sessions);
-            metrics::gauge!("lablet_sessions", "status" => status.as_str()).set(count as f64);
-        }
-        queries.measure(&overview.read_models).await?;
-        let parked: u64 = overview.read_models.iter().map(|model| model.dead_letters).sum();
-        let commands = stores.messages.waiting(DeadLetterKind::Command).await?;
-        let webhooks = stores.messages.waiting(DeadLetterKind::Webhook).await?;
-        for (kind, open) in [("command", commands as f64), ("webhook", webhooks as f64), ("projection", parked as f64)]
-        {
-            metrics::gauge!("lablet_dead_letters_open", "kind" => kind).set(open);
-        }
-        WebhookTargets::new(queries.log()).measure().await?;
-        Ok::<_, ReadError>(())
-    };
-    let mut is_reachable = false;
-    let look = async {
-        look.await?;
-        is_reachable = true;
-        // It measures what it reads.
-        attention.look().await.map(drop).or_else(|problem| {
-            tracing::debug!(problem = problem.document().detail, "what needs attention could not be read");
-            Ok::<_, ReadError>(())
-        })
-    };
-    match tokio::time::timeout(LONGEST_PROBE, look).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => {
-            tracing::debug!(error = &error as &dyn std::error::Error, "database metrics not updated");
-        }
-        Err(_) => tracing::debug!(timeout_seconds = LONGEST_PROBE.as_secs(), "database metrics timed out"),
+/// The metrics of what all processes share: the log, the read models, dead letters, webhooks, sessions.
+#[derive(Clone)]
+pub struct SystemMetrics {
+    bus: Bus,
+    stores: DeadLetterStores,
+    overview: AnswerCache<Overview>,
+    attention: AttentionWatch,
+}
+
+impl SystemMetrics {
+    pub(crate) fn new(
+        bus: Bus,
+        stores: DeadLetterStores,
+        overview: AnswerCache<Overview>,
+        attention: AttentionWatch,
+    ) -> Self {
+        Self { bus, stores, overview, attention }
     }
-    metrics::gauge!("lablet_database_reachable").set(f64::from(u8::from(is_reachable)));
+
+    /// Updates them, as relay and watcher may run in other processes. They keep their values where the database does not
+    /// answer in time.
+    pub async fn measure(&self) {
+        let Self { bus, stores, overview, attention } = self;
+        bus.measure();
+        let queries = &stores.queries;
+        let look = async {
+            queries.log().visibility().await?;
+            app::watcher::state(queries.log()).await?;
+            let overview = overview.get(None, queries.overview()).await?;
+            for status in SessionStatus::ALL {
+                let count =
+                    overview.sessions.iter().find(|count| count.status == status).map_or(0, |count| count.sessions);
+                metrics::gauge!("lablet_sessions", "status" => status.as_str()).set(count as f64);
+            }
+            queries.measure(&overview.read_models).await?;
+            let parked: u64 = overview.read_models.iter().map(|model| model.dead_letters).sum();
+            let commands = stores.messages.waiting(DeadLetterKind::Command).await?;
+            let webhooks = stores.messages.waiting(DeadLetterKind::Webhook).await?;
+            for (kind, open) in
+                [("command", commands as f64), ("webhook", webhooks as f64), ("projection", parked as f64)]
+            {
+                metrics::gauge!("lablet_dead_letters_open", "kind" => kind).set(open);
+            }
+            WebhookTargets::new(queries.log()).measure().await?;
+            Ok::<_, ReadError>(())
+        };
+        let mut is_reachable = false;
+        let look = async {
+            look.await?;
+            is_reachable = true;
+            // It measures what it reads.
+            attention.look().await.map(drop).or_else(|problem| {
+                tracing::debug!(problem = problem.document().detail, "what needs attention could not be read");
+                Ok::<_, ReadError>(())
+            })
+        };
+        match tokio::time::timeout(LONGEST_PROBE, look).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, "database metrics not updated");
+            }
+            Err(_) => tracing::debug!(timeout_seconds = LONGEST_PROBE.as_secs(), "database metrics timed out"),
+        }
+        metrics::gauge!("lablet_database_reachable").set(f64::from(u8::from(is_reachable)));
+    }
 }
 
 #[cfg(test)]

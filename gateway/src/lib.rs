@@ -44,6 +44,7 @@ mod permits;
 mod port_drift;
 mod position;
 mod preferences;
+pub mod probes;
 pub mod problem;
 mod proposals;
 mod public_path;
@@ -87,6 +88,7 @@ use crate::dead_letters::DeadLetterStores;
 use crate::exchange::Exchange;
 pub use crate::fair_share::Room;
 use crate::health::MetricsPage;
+pub use crate::health::SystemMetrics;
 use crate::live_samples::LiveSamples;
 pub use crate::networks::Networks;
 use crate::operations::OperationsReader;
@@ -208,6 +210,7 @@ pub struct Gateway {
     address: SocketAddr,
     router: Router,
     options: GatewayOptions,
+    system_metrics: SystemMetrics,
     background: Background,
 }
 
@@ -269,8 +272,11 @@ impl Gateway {
         let streams = Streams::new(log, public_url, options.streams, stop.clone());
         let operations = OperationsReader::new(queries.clone(), dead_letters, parts.bus.clone());
         let overview = AnswerCache::new(&parts.projections, &clock);
+        let attention = AttentionWatch::new(operations.clone(), overview.clone(), controllers.clone());
+        let system_metrics =
+            SystemMetrics::new(parts.bus.clone(), operations.dead_letters.clone(), overview.clone(), attention.clone());
         let state = GatewayState::new(Parts {
-            attention: AttentionWatch::new(operations.clone(), overview.clone(), controllers.clone()),
+            attention,
             operations,
             caches: Caches {
                 overview,
@@ -279,7 +285,7 @@ impl Gateway {
                 freshness: FreshnessWatch::new(parts.projections.clone()),
             },
             access: Access { authenticator, sign_in: sign_in.clone(), saved_views },
-            metrics: MetricsPage::new(parts.metrics, options.metrics_readers.clone(), parts.bus.clone()),
+            metrics: MetricsPage::new(parts.metrics, options.metrics_readers.clone(), system_metrics.clone()),
             commands: parts.commands,
             streams: streams.clone(),
             controllers: controllers.clone(),
@@ -290,7 +296,7 @@ impl Gateway {
         let router = router::router(&state, &exchange, &permits);
         let background =
             Background { streams, projections: parts.projections, bus: parts.bus, sign_in, controllers, stop };
-        Ok(Self { listener, address, router, options, background })
+        Ok(Self { listener, address, router, options, system_metrics, background })
     }
 
     /// Where it listens.
@@ -301,6 +307,11 @@ impl Gateway {
     /// How it is reached on this machine.
     pub fn local_url(&self) -> String {
         local_url(self.address)
+    }
+
+    /// The metrics of what all processes share.
+    pub fn system_metrics(&self) -> SystemMetrics {
+        self.system_metrics.clone()
     }
 
     /// Serves until the token is cancelled; then accepts nothing more, ends the streams and lets what runs finish.

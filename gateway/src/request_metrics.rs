@@ -34,6 +34,11 @@ pub(crate) fn describe() {
         Unit::Count,
         "Samples that a stream left out as its client read too slowly"
     );
+    describe_counter!(
+        "lablet_sign_ins_total",
+        Unit::Count,
+        "Sign-ins of people, by their way (provider, link or token) and by what came of them"
+    );
     describe_gauge!("lablet_sessions", Unit::Count, "Sessions by state");
     describe_gauge!("lablet_attention_items", Unit::Count, "Things that need somebody, by severity");
     describe_gauge!(
@@ -45,7 +50,6 @@ pub(crate) fn describe() {
         "lablet_database_reachable",
         "1 where Postgres answered at this look; 0: what comes from it is what it was before"
     );
-    describe_gauge!("lablet_nats_connected", "1 where this process has a connection to NATS");
     describe_counter!(
         "lablet_controller_reports_dropped_total",
         Unit::Count,
@@ -71,7 +75,7 @@ struct Metrics {
 impl RequestMetrics {
     /// Counts a request. `route` is one of the router's.
     pub(crate) fn count(&self, method: &Method, route: &str, status: StatusCode, elapsed: Duration) {
-        let method = label(method);
+        let method = method_label(method);
         let known = self
             .0
             .read()
@@ -96,8 +100,8 @@ impl RequestMetrics {
     }
 }
 
-/// A method as a label of metrics. Unknown methods share a label, so that nobody creates series by making methods up.
-fn label(method: &Method) -> &'static str {
+/// A method as a label of metrics and spans. Unknown methods share a label, so that nobody creates series by making methods up.
+pub(crate) fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",
         Method::HEAD => "HEAD",
@@ -119,7 +123,7 @@ mod tests {
     #[test]
     fn methods_that_somebody_made_up_are_one_label() {
         let made_up = Method::from_bytes(b"MADEUP17").unwrap();
-        assert_eq!(label(&Method::PATCH), "PATCH");
-        assert_eq!(label(&made_up), "other");
+        assert_eq!(method_label(&Method::PATCH), "PATCH");
+        assert_eq!(method_label(&made_up), "other");
     }
 }

@@ -43,7 +43,7 @@ pub(crate) async fn serve(
         outcome = &mut serving => return outcome,
         () = stop.cancelled() => {}
     }
-    tracing::info!(connections = handle.connection_count(), "gateway stopping, draining connections");
+    tracing::info!(connections = handle.connection_count(), "HTTP server stopping, draining connections");
     handle.graceful_shutdown(Some(options.grace));
     serving.await
 }

@@ -340,11 +340,11 @@ impl Projections {
         batch: &mut Batch,
     ) -> Result<Option<Moved>, BatchError> {
         if writer.is_before_fault() {
-            batch.add(&page, size);
+            batch.add(model, &page, size);
             return writer.apply(&page).await.map(Some);
         }
         loop {
-            batch.add(&page, size);
+            batch.add(model, &page, size);
             if !writer.fold(&page).await? {
                 return Ok(None);
             }
@@ -388,11 +388,16 @@ struct Batch {
     position: Option<Position>,
     /// The trace of its events. `Some(None)`: they have none, or are of several.
     trace: Option<Option<String>>,
+    /// A span for each of its events, in the event's trace; they end with the batch.
+    spans: Vec<tracing::Span>,
 }
+
+/// Most events of a batch that show in their traces: a read model that is far behind does not flood the collector.
+const MOST_TRACED: usize = 256;
 
 impl Batch {
     /// Adds a page of a batch of at most `size` events.
-    fn add(&mut self, page: &[Arc<Recorded>], size: usize) {
+    fn add(&mut self, model: ReadModel, page: &[Arc<Recorded>], size: usize) {
         let bytes: usize = page.iter().map(|event| event.bytes).sum();
         let asked = PAGE.events.min(size.saturating_sub(self.events));
         self.is_full = page.len() >= asked || bytes >= FULL_BYTES;
@@ -408,6 +413,10 @@ impl Batch {
         if let Some(last) = page.last() {
             self.position = Some(last.position());
         }
+        let traced = page.iter().filter(|event| event.log.metadata.traceparent.is_some());
+        let followed = traced.filter(|event| model.projector().follows(event));
+        let spans = followed.take(MOST_TRACED.saturating_sub(self.spans.len())).map(|event| event_span(model, event));
+        self.spans.extend(spans.filter(|span| !span.is_disabled()));
     }
 
     /// Tells a span what was in it. It belongs to the trace of its events where they are all of one.
@@ -419,7 +428,26 @@ impl Batch {
         if let Some(Some(trace)) = &self.trace {
             span.record("traceparent", trace);
         }
+        for span in &self.spans {
+            span.record("outcome", "written");
+        }
     }
+}
+
+/// The span of one event of a batch, from when it was read to when the rows that it changed are written.
+fn event_span(model: ReadModel, event: &Recorded) -> tracing::Span {
+    tracing::debug_span!(
+        "projection.event",
+        otel.name = %format_args!("project {}", model.name()),
+        otel.kind = "consumer",
+        db.system.name = "postgresql",
+        projection = model.name(),
+        event.id = %event.event_id(),
+        event.r#type = event.log.event_type,
+        position = %event.position(),
+        outcome = tracing::field::Empty,
+        traceparent = event.log.metadata.traceparent,
+    )
 }
 
 /// The span of a batch.

@@ -10,6 +10,7 @@ use app::log::{Log, Position};
 use app::webhook_targets::{AdoptError, ConfiguredTarget, LEASE, TargetRecord, WebhookTargets};
 use bus::{Backoff, Bus, subjects};
 use futures_util::{FutureExt as _, StreamExt as _};
+use metrics::{Unit, describe_histogram};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
@@ -97,6 +98,11 @@ impl Deliverer {
         dead_letters: DeadLetters,
         options: DelivererOptions,
     ) -> Result<Self, SenderError> {
+        describe_histogram!(
+            "lablet_webhook_request_seconds",
+            Unit::Seconds,
+            "Duration of one request to a target of webhooks, by target"
+        );
         for target in &targets {
             // At the start, where somebody reads what is wrong.
             Sender::new(target, options.lookup.clone(), log.clock().clone())?;

@@ -106,6 +106,10 @@ impl Sender {
                 };
             }
         }
+        // What the target does with it belongs to the same trace.
+        if let Some(Ok(trace)) = bus::trace::current().map(HeaderValue::try_from) {
+            headers.insert(bus::trace::TRACEPARENT, trace);
+        }
         let response = match self.request(Method::POST, headers, Some(message)).await {
             Ok(response) => response,
             Err(reason) => return Attempt::Unanswered(reason),

@@ -15,9 +15,12 @@ use app::notice;
 use app::webhook_targets::{Agreement, Cursors, Failure, Progress, Saved, TargetRecord, TargetState, WebhookTargets};
 use bus::Backoff;
 use chrono::{DateTime, Utc};
+use metrics::histogram;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
+use tracing::field::Empty;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use crate::answer::{Attempt, Consequence, RetryWaits, after_failure};
@@ -285,7 +288,7 @@ impl Worker {
                 return self.save(Progress { dead_lettered: true, ..Progress::default() }).await;
             }
         };
-        let Some(attempt) = self.attempt(&message).await? else { return Ok(()) };
+        let Some(attempt) = self.attempt(&event, &message).await? else { return Ok(()) };
         let (consequence, answer) = (attempt.consequence(), attempt.describe());
         let attempted = !matches!(attempt, Attempt::NotAgreed(_));
         let progress = Progress { answer: Some(answer.clone()), attempted, ..Progress::default() };
@@ -375,7 +378,7 @@ impl Worker {
                 return Ok(());
             }
         };
-        let Some(attempt) = self.attempt(&message).await? else { return Ok(()) };
+        let Some(attempt) = self.attempt(&event, &message).await? else { return Ok(()) };
         let (consequence, answer) = (attempt.consequence(), attempt.describe());
         if consequence == Consequence::Delivered {
             letters.settle(retry.id, Status::Retried, &retry.requested_by, None).await?;
@@ -394,7 +397,7 @@ impl Worker {
     }
 
     /// One request, after the handshake and not before its turn; `None`: the end came first.
-    async fn attempt(&mut self, message: &Message) -> Result<Option<Attempt>, StepError> {
+    async fn attempt(&mut self, event: &RecordedEvent, message: &Message) -> Result<Option<Attempt>, StepError> {
         let mut rate = self.target.rate_per_minute.map(i64::from);
         if self.target.handshake {
             let origin = self.shared.site.origin();
@@ -420,7 +423,36 @@ impl Worker {
         if let Some(rate) = rate.and_then(|rate| u32::try_from(rate).ok()).filter(|rate| *rate > 0) {
             self.next_send_at = Instant::now() + Duration::from_secs(60) / rate;
         }
-        Ok(Some(self.sender.send(message).await))
+        let span = self.delivery_span(event);
+        let began = Instant::now();
+        let attempt = self.sender.send(message).instrument(span.clone()).await;
+        histogram!("lablet_webhook_request_seconds", "target" => self.target.name.clone())
+            .record(began.elapsed().as_secs_f64());
+        if let Attempt::Answered { status, .. } = &attempt {
+            span.record("http.response.status_code", status.as_u16());
+        }
+        if attempt.consequence() != Consequence::Delivered {
+            span.record("otel.status_code", "ERROR");
+        }
+        Ok(Some(attempt))
+    }
+
+    /// The span of one request, below what made the event.
+    fn delivery_span(&self, event: &RecordedEvent) -> Span {
+        tracing::debug_span!(
+            "webhook.deliver",
+            otel.name = "POST",
+            otel.kind = "client",
+            otel.status_code = Empty,
+            http.request.method = "POST",
+            http.response.status_code = Empty,
+            // The rest of the address may be a secret.
+            server.address = self.target.url.host_str(),
+            webhook = self.target.name,
+            event.id = %event.event_id,
+            event.r#type = event.event_type,
+            traceparent = event.metadata.traceparent,
+        )
     }
 
     /// Goes on behind the event at this position.

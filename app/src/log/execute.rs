@@ -6,6 +6,7 @@ use std::time::Duration;
 use cqrs_es::DomainEvent as _;
 use domain::lablet_session::LabletSessionEvent;
 use domain::{Decide, Decision};
+use tracing::Instrument as _;
 
 use super::append::{Append, AppendError, FirstAnswer, NewEvent, first_answers};
 use super::cache::LoadedAggregate;
@@ -132,6 +133,20 @@ fn stored_form<E: serde::Serialize>(value: &E) -> Result<String, Arc<sqlx::Error
     Ok(json)
 }
 
+/// The span of an append, from the queue to the answer: statements are shared, so that none is of one command alone.
+fn append_span(append: &Append) -> tracing::Span {
+    tracing::debug_span!(
+        "log.append",
+        otel.kind = "client",
+        db.system.name = "postgresql",
+        db.operation.name = "INSERT",
+        db.collection.name = "events",
+        aggregate.type = append.aggregate_type,
+        aggregate.id = append.aggregate_id,
+        events = append.events.len(),
+    )
+}
+
 impl Log {
     /// Executes a command: decides on the aggregate's newest state and appends what was decided, all or nothing.
     ///
@@ -160,7 +175,9 @@ impl Log {
         command: A::Command,
         origin: &Origin,
     ) -> Result<ExecutedCommand<A>, ExecuteError<A::Error>> {
-        let metadata: Arc<str> = stored_form(&origin.metadata()).map_err(ExecuteError::Refused)?.into();
+        let current = bus::trace::current();
+        let metadata = stored_form(&origin.metadata(current.as_deref())).map_err(ExecuteError::Refused)?;
+        let metadata: Arc<str> = metadata.into();
         let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
         let mut known = self.cache.get::<A>(id);
         let mut serialised = None;
@@ -214,7 +231,8 @@ impl Log {
                 metadata: metadata.clone(),
                 dedupe: origin.dedupe.clone(),
             };
-            match self.appender.append(append).await {
+            let span = append_span(&append);
+            match self.appender.append(append).instrument(span).await {
                 Ok(positions) => {
                     let loaded = self.apply_appended(id, loaded, events, &positions);
                     let executed = ExecutedCommand {

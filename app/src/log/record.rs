@@ -171,8 +171,9 @@ impl Origin {
         self
     }
 
-    /// The metadata of the command's events: [`Metadata`] that borrows its texts.
-    pub(crate) fn metadata(&self) -> impl Serialize {
+    /// The metadata of the command's events: [`Metadata`] that borrows its texts. `current` is the trace context of the span
+    /// that executes the command, where there is one: what the events cause belongs below it.
+    pub(crate) fn metadata<'a>(&'a self, current: Option<&'a str>) -> impl Serialize + 'a {
         #[derive(Serialize)]
         struct BorrowedMetadata<'a> {
             actor: &'a str,
@@ -187,7 +188,7 @@ impl Origin {
             actor: &self.actor,
             correlation_id: self.correlation_id.as_deref(),
             causation_id: self.causation_id.as_deref(),
-            traceparent: self.traceparent.as_deref(),
+            traceparent: current.or(self.traceparent.as_deref()),
         }
     }
 }

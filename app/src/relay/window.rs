@@ -12,7 +12,7 @@ use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::publish::PublishAck;
 use futures_util::future::BoxFuture;
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span};
 use uuid::Uuid;
 
 use super::RelayError;
@@ -38,6 +38,27 @@ struct PendingPublish {
     event_id: Uuid,
     bytes: usize,
     acknowledgement: BoxFuture<'static, Result<PublishAck, PublishError>>,
+    /// In the trace of its event; it ends with the acknowledgement.
+    span: Span,
+}
+
+/// The span of one notice, below what made its event. An event without a trace has none.
+fn publish_span(notice: &Notice) -> Span {
+    if notice.traceparent.is_none() {
+        return Span::none();
+    }
+    tracing::debug_span!(
+        "relay.publish_event",
+        otel.name = "send LABLET_EVENTS",
+        otel.kind = "producer",
+        otel.status_code = tracing::field::Empty,
+        messaging.system = "nats",
+        messaging.operation.type = "send",
+        messaging.destination.name = notice.subject,
+        messaging.message.id = %notice.event_id,
+        position = %notice.position,
+        traceparent = notice.traceparent,
+    )
 }
 
 /// The notices in flight, in their order, and how far those before them are acknowledged.
@@ -111,6 +132,7 @@ impl Window {
     }
 
     async fn send(&mut self, bus: &Bus, notice: Notice) -> Result<(), RelayError> {
+        let span = publish_span(&notice);
         let Notice { subject, event_id, position, headers, payload, .. } = notice;
         let bytes = payload.len();
         let message = PublishMessage::build().headers(headers).expected_stream(streams::EVENTS).payload(payload);
@@ -126,7 +148,7 @@ impl Window {
             .into_future();
         self.last = Last::Event(event_id);
         self.bytes += bytes;
-        self.in_flight.push_back(PendingPublish { position, event_id, bytes, acknowledgement });
+        self.in_flight.push_back(PendingPublish { position, event_id, bytes, acknowledgement, span });
         Ok(())
     }
 
@@ -143,6 +165,9 @@ impl Window {
                     Poll::Pending if acknowledgements.events == 0 => return Poll::Pending,
                     Poll::Pending => break,
                     Poll::Ready(outcome) => {
+                        if outcome.is_err() {
+                            oldest.span.record("otel.status_code", "ERROR");
+                        }
                         let (position, event_id, bytes) = (oldest.position, oldest.event_id, oldest.bytes);
                         self.in_flight.pop_front();
                         self.bytes -= bytes;

@@ -4,6 +4,8 @@ use clap::{Args, ValueEnum};
 use projections::FeedSource;
 
 use super::bus::BusArguments;
+use super::probes::ProbeArguments;
+use super::telemetry::TelemetryArguments;
 use super::watcher::WatcherArguments;
 use super::webhooks::WebhookArguments;
 use super::{BodyArguments, ControllerArguments, DatabaseArguments, DeadLetterArguments, GatewayArguments};
@@ -22,6 +24,8 @@ pub(crate) struct ServeArguments {
     pub(crate) bodies: BodyArguments,
     #[command(flatten)]
     pub(crate) dead_letters: DeadLetterArguments,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArguments,
 }
 
 /// How read models follow what happens.
@@ -61,6 +65,10 @@ pub(crate) struct ProjectArguments {
     pub(crate) feed: FeedArguments,
     #[command(flatten)]
     pub(crate) watcher: WatcherArguments,
+    #[command(flatten)]
+    pub(crate) probes: ProbeArguments,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArguments,
 }
 
 /// Relay.
@@ -75,6 +83,10 @@ pub(crate) struct RelayArguments {
     pub(crate) public_url: Option<String>,
     #[command(flatten)]
     pub(crate) watcher: WatcherArguments,
+    #[command(flatten)]
+    pub(crate) probes: ProbeArguments,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArguments,
 }
 
 /// Webhooks.
@@ -91,6 +103,10 @@ pub(crate) struct DeliverArguments {
     pub(crate) public_url: Option<String>,
     #[command(flatten)]
     pub(crate) dead_letters: DeadLetterArguments,
+    #[command(flatten)]
+    pub(crate) probes: ProbeArguments,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArguments,
 }
 
 /// Controller.
@@ -106,4 +122,8 @@ pub(crate) struct ControlArguments {
     pub(crate) internal_api_key: Secret,
     #[command(flatten)]
     pub(crate) controller: ControllerArguments,
+    #[command(flatten)]
+    pub(crate) probes: ProbeArguments,
+    #[command(flatten)]
+    pub(crate) telemetry: TelemetryArguments,
 }

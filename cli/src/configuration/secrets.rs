@@ -10,7 +10,7 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
 /// Variables whose values are secrets, or may hold one.
-const SECRETS: [&str; 9] = [
+const SECRETS: [&str; 10] = [
     "LABLET_ANALYST_DATABASE_URL",
     "LABLET_DATABASE_URL",
     "LABLET_NATS_URL",
@@ -20,6 +20,7 @@ const SECRETS: [&str; 9] = [
     "LABLET_CML_PASSWORD",
     "LABLET_OIDC_CLIENT_SECRET",
     "LABLET_TOKEN",
+    "OTEL_EXPORTER_OTLP_HEADERS",
 ];
 
 /// Addresses: without a secret in them they may stand in the arguments.

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use super::SignIn;
 use super::attempts::Attempt;
 use super::local_path::LocalPath;
-use super::page::{SignInPage, is_only_looked_at, parameter, return_to, signed_in, with_cookies};
+use super::page::{SignInPage, count, is_only_looked_at, parameter, return_to, signed_in, with_cookies};
 use super::provider::{Provider, ProviderError, ProviderFault};
 use super::sessions::{Beginning, Way};
 use crate::authentication::Authenticator;
@@ -68,11 +68,15 @@ pub(crate) async fn come_back(
     };
     let account = match answered {
         Ok(account) => account,
-        Err(error) => return Ok(with_cookies(refused(page, &error)?, over)),
+        Err(error) => {
+            count("provider", "refused");
+            return Ok(with_cookies(refused(page, &error)?, over));
+        }
     };
     let (name, role) = (account.name.as_str(), account.role);
     let begun = Beginning { way: &Way::Provider, address: client.ip, before: sign_in.cookies.session(&headers) };
     let secret = sign_in.sessions.begin(name, role, &begun).await?;
+    count("provider", "signed_in");
     tracing::info!(name, %role, "signed in at the OpenID provider");
     Ok(with_cookies(signed_in(&sign_in, &secret, &return_to), over))
 }

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use super::links::Useless;
 use super::local_path::LocalPath;
-use super::page::{SignInPage, parameter, return_to, shell, signed_in, time};
+use super::page::{SignInPage, count, parameter, return_to, shell, signed_in, time};
 use super::{FormFields, SignIn};
 use crate::authentication::{Authenticator, Role, SecretHash};
 use crate::client_address::ClientAddress;
@@ -56,9 +56,11 @@ pub(crate) async fn sign_in(
     let link = SecretHash::from_secret(form.get("token").unwrap_or_default());
     let before = sign_in.cookies.session(request.headers());
     if let Some(secret) = sign_in.sessions.begin_by_link(&link, client.ip, before).await? {
+        count("link", "signed_in");
         tracing::info!("signed in by link");
         return Ok(signed_in(&sign_in, &secret, &return_to));
     }
+    count("link", "refused");
     let useless = sign_in.links.look(&link).await?.err().unwrap_or(Useless::Unknown);
     refused(&sign_in, &authenticator, request.headers(), return_to, useless).await
 }

@@ -119,6 +119,7 @@ pub(crate) async fn by_token(
     }
     // Before the limit: a right token is never refused for the wrong ones of others behind the same address.
     let Some(holder) = authenticator.holder(token.as_bytes()).await? else {
+        count("token", "refused");
         if let Some(wait) = sign_in.wrong_tokens.wait(client.ip, now) {
             return too_many(page, wait);
         }
@@ -130,8 +131,14 @@ pub(crate) async fn by_token(
     let before = sign_in.cookies.session(request.headers());
     let begun = Beginning { way: &Way::Token(holder.hash), address: client.ip, before };
     let secret = sign_in.sessions.begin(&holder.name, holder.role, &begun).await?;
+    count("token", "signed_in");
     tracing::info!(name = holder.name, role = %holder.role, "signed in by token");
     Ok(signed_in(&sign_in, &secret, &page.return_to))
+}
+
+/// Counts a sign-in, by its way (provider, link or token) and by what came of it.
+pub(super) fn count(way: &'static str, outcome: &'static str) {
+    metrics::counter!("lablet_sign_ins_total", "way" => way, "outcome" => outcome).increment(1);
 }
 
 fn too_many(page: SignInPage, wait: Duration) -> Result<Response, Problem> {

@@ -17,6 +17,7 @@ mod rights;
 mod sampling;
 mod service_programs;
 pub(crate) mod services;
+mod telemetry;
 mod webhooks;
 
 use std::time::Duration;

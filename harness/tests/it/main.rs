@@ -8,6 +8,7 @@ mod compose;
 mod documents;
 mod journeys;
 mod monitoring;
+mod otlp_receiver;
 mod pages;
 mod sign_in;
 mod tidy;
