@@ -78,6 +78,7 @@ const WRITES: &[(&str, &str)] = &[
     ("session exclude-evidence", "post /api/lablet-sessions/{id}/evidence-exclusion"),
     ("session include-evidence", "post /api/lablet-sessions/{id}/evidence-inclusion"),
     ("drift acknowledge", "post /api/lablet-sessions/{id}/port-drift/acknowledge"),
+    ("drift withdraw", "post /api/lablet-sessions/{id}/port-drift/withdraw"),
     ("drift correct", "post /api/lablet-sessions/{id}/allocation"),
     ("definition create", "post /api/lablet-definitions"),
     ("definition revise", "patch /api/lablet-definitions/{id}"),
