@@ -5,6 +5,9 @@
 FROM rust:1.95.0-slim-bookworm AS build
 WORKDIR /source
 COPY . .
+# The image is built without the repository's history: --build-arg COMMIT=$(git rev-parse --short=12 HEAD).
+ARG COMMIT=
+ENV LABLET_COMMIT=$COMMIT
 # The caches are the builder's, not the image's: a second build compiles only what changed.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/source/target \

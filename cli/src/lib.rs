@@ -19,6 +19,7 @@ mod simulate;
 mod telemetry;
 mod terminal;
 mod up;
+mod version;
 
 use std::process::ExitCode;
 
@@ -37,7 +38,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs the executable: parses the command line and carries the command out.
 pub fn main() -> ExitCode {
-    let command = match configuration::secrets::prepare(Arguments::command(), |name| std::env::var(name).ok()) {
+    let command = match configuration::secrets::prepare(Arguments::command().version(version::text()), |name| {
+        std::env::var(name).ok()
+    }) {
         Ok(command) => command,
         Err(error) => {
             complain(&error);

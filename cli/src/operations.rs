@@ -30,6 +30,7 @@ use crate::configuration::{BusArguments, DatabaseArguments, StoresArguments};
 use crate::roles::Store;
 use crate::secret::Secret;
 use crate::terminal::say;
+use crate::version;
 
 /// How long a database that is starting is waited for.
 const WAIT_FOR_DATABASE: Duration = Duration::from_secs(60);
@@ -120,7 +121,7 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
                 ))?;
                 say("what of it is on the bus, lablet republish --remove-unknown takes away")?;
             }
-            let newest = app::log::MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default();
+            let newest = version::schema();
             say(&format!("the database is at schema {newest}, as lablet {} needs it", env!("CARGO_PKG_VERSION")))?;
         }
         OperationCommand::Backup(arguments) => return backup::run(arguments).await,

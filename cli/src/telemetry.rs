@@ -39,6 +39,7 @@ use self::log_lines::{OneLine, WithTraceId};
 use self::otlp_metrics::Interval;
 use self::span_queue::SpanQueue;
 use crate::configuration::telemetry::ExportOptions;
+use crate::version;
 
 /// How long the end of a process waits for the collector, for traces and for metrics each.
 const LAST_EXPORT_WITHIN: Duration = Duration::from_secs(2);
@@ -241,8 +242,8 @@ pub(crate) fn start_metrics() -> anyhow::Result<PrometheusHandle> {
     }
     let metrics = builder.install_recorder().context("metrics cannot be collected")?;
     describe_gauge!("lablet_build_info", "1; the labels say which build this is, and the migration that it wants");
-    let schema = app::log::MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default();
-    gauge!("lablet_build_info", "version" => env!("CARGO_PKG_VERSION"), "schema" => schema.to_string()).set(1.0);
+    let (release, schema) = (env!("CARGO_PKG_VERSION"), version::schema().to_string());
+    gauge!("lablet_build_info", "version" => release, "commit" => version::COMMIT, "schema" => schema).set(1.0);
     span_queue::describe_metrics();
     describe_counter!(
         "lablet_telemetry_metric_exports_total",

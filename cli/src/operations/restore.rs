@@ -28,6 +28,7 @@ use crate::roles::{self, Store};
 use crate::secret::Secret;
 use crate::shutdown;
 use crate::terminal::say;
+use crate::version;
 
 /// How long the bus is waited for, if it is there.
 const BUS_WITHIN: Duration = Duration::from_secs(10);
@@ -97,7 +98,7 @@ async fn restore(
     dump: &Path,
     cancelled: &CancellationToken,
 ) -> anyhow::Result<EpochBeginning> {
-    let known = app::log::MIGRATOR.iter().map(|migration| migration.version).max().unwrap_or_default();
+    let known = version::schema();
     ensure!(
         manifest.schema_version <= known,
         "the backup has schema {}, and this version knows schemas up to {known}; lablet {} made it",
