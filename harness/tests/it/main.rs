@@ -9,6 +9,7 @@ mod documents;
 mod journeys;
 mod monitoring;
 mod otlp_receiver;
+mod packaging;
 mod pages;
 mod sign_in;
 mod tidy;
