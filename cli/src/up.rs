@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bus::clock::Clock;
+use bus::{Bus, StreamBounds, streams};
 use clap::{Args, ValueEnum};
 use gateway::authentication::Role;
 use gateway::sign_in::{AdminName, SignInLinks};
@@ -102,6 +103,24 @@ pub(crate) async fn run(arguments: UpArguments, telemetry: &Telemetry) -> anyhow
     start_and_run(arguments, telemetry, cancelled).await
 }
 
+/// How long the stream of commands is waited for.
+const COMMANDS_WITHIN: Duration = Duration::from_secs(10);
+
+/// Waits until the bus takes commands: whoever reads that all is ready may send one at once, and without a stream it would be
+/// lost. A bus that is away keeps nothing else from starting.
+async fn wait_for_commands(bus: &Bus) {
+    let ensured = async {
+        bus.connected(COMMANDS_WITHIN).await?;
+        streams::ensure_commands(bus, &StreamBounds::default()).await?;
+        anyhow::Ok(())
+    };
+    match tokio::time::timeout(COMMANDS_WITHIN, ensured).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!(error = &*error as &dyn std::error::Error, "the bus takes no commands yet"),
+        Err(_) => tracing::warn!(timeout_seconds = COMMANDS_WITHIN.as_secs(), "the bus takes no commands yet"),
+    }
+}
+
 async fn start_and_run(
     arguments: UpArguments,
     telemetry: &Telemetry,
@@ -168,6 +187,7 @@ async fn start_and_run(
                 Ok(())
             });
         }
+        wait_for_commands(&bus).await;
         let links = SignInLinks::new(store.log().pool().clone(), clock);
         let link = links.create(&site, &AdminName::parse("admin")?, Role::Admin, LINK_VALID_FOR).await?;
         let ready = Ready {

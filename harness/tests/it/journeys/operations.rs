@@ -113,12 +113,11 @@ async fn what_a_sender_wrote_is_no_line_of_its_own_in_the_log_of_the_process() {
             "type": "io.lablet.command.record_resource_observation.v1", "datacontenttype": "application/json",
             "data": { "observed_resources": { "observer": text }, "observed_ports": { text: 1 } }
         });
-        let bus = super::services::jetstream(&lablet).await.client();
+        let bus = super::services::jetstream(&lablet).await;
         let mut headers = async_nats::HeaderMap::new();
         headers.insert("Content-Type", "application/cloudevents+json");
         let subject = "lablet.commands.grading.record_resource_observation";
-        bus.publish_with_headers(subject, headers, command.to_string().into()).await.unwrap();
-        bus.flush().await.unwrap();
+        bus.publish_with_headers(subject, headers, command.to_string().into()).await.unwrap().await.unwrap();
         let log = eventually("the refusal in the log", SOON, || async {
             let log = lablet.log();
             log.contains("command dead-lettered").then_some(log)
