@@ -18,7 +18,8 @@ async fn sqlalchemy_pandas_polars_and_duckdb_read_every_view_and_the_notebook_an
     for (number, memory_mb) in [1500.0, 1600.0, 1700.0, 4000.0].into_iter().enumerate() {
         ended(&lablet, &format!("s{number}"), "ospf", memory_mb).await;
     }
-    proposal(&lablet, "ospf", "a proposal", |_| true).await;
+    // One that rests on fewer is superseded when the proposer looks again.
+    proposal(&lablet, "ospf", "a proposal that rests on all sessions", |proposal| proposal["sessions"] == 4).await;
     // All read models hold all events, so that nothing moves while four libraries count.
     verify(&lablet).await;
     let url = lablet.ready().analyst_database_url.clone().unwrap();
