@@ -23,6 +23,15 @@ END
 echo "document: pictures of the dashboards"
 scripts/dashboards.sh
 
+# With a palette they weigh a third and show the same.
+target/python-pictures/bin/python - docs/overview.png docs/overview-phone.png docs/sizing.png docs/session.png \
+    docs/definition.png docs/review.png docs/advice.png <<'END'
+import sys
+from PIL import Image
+for picture in sys.argv[1:]:
+    Image.open(picture).convert("RGB").quantize(192, dither=Image.Dither.NONE).save(picture, optimize=True)
+END
+
 echo "document: a demonstration runs for a quarter of an hour, for the notebook"
 scripts/site.sh
 $cargo build --locked -p cli --bin lablet
