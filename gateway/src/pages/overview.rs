@@ -287,7 +287,7 @@ fn saves(saved: &ByResource<f64>, sessions: u64) -> String {
     }
     let part = |resource: Resource| {
         let saved = *resource.part(saved);
-        let amount = amounts::amount(resource, Some(saved.abs()));
+        let amount = amounts::unbroken(&amounts::amount(resource, Some(saved.abs())));
         match saved {
             saved if saved > 0.0 => Some(format!("frees {amount} of {}", amounts::noun(resource))),
             saved if saved < 0.0 => Some(format!("protects {amount} of {}", amounts::noun(resource))),

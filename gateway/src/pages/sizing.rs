@@ -13,7 +13,7 @@ use projections::read_models::advice::sizing_ranking::SizingRanking;
 use projections::{Listed, ReadModel};
 use serde::{Deserialize, Serialize};
 
-use super::advice::amounts::{self, amount, percent};
+use super::advice::amounts::{self, amount, percent, unbroken};
 use super::definition::draft::Draft;
 use super::parts::{self, Badge};
 use super::query::{PageQuery, address};
@@ -218,11 +218,6 @@ fn table(verdict: SizeVerdict, query: &SizingQuery, totals: &[SizingTotal], gaps
         rows: gaps.iter().map(GapRow::new).collect(),
         in_all,
     }
-}
-
-/// A number and its unit on one line.
-fn unbroken(amount: &str) -> String {
-    amount.replace(' ', "\u{a0}")
 }
 
 fn tile(verdict: SizeVerdict, query: &SizingQuery, totals: &[SizingTotal]) -> VerdictTile {

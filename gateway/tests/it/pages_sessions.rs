@@ -103,7 +103,7 @@ async fn a_session_shows_allocated_beside_observed_ports_and_what_is_unknown() {
 async fn a_lab_is_called_by_its_title_with_the_short_id_to_copy_and_found_by_it() {
     let world = World::start().await;
     world.session("s1", "running").await;
-    let lab = world.get("/api/lablet-sessions/s1").await.body["cml_lab_id"].as_str().unwrap().to_owned();
+    let lab = page(&world, "/api/lablet-sessions/s1").await.body["cml_lab_id"].as_str().unwrap().to_owned();
     let unnamed = format!(r#"<span>Lab <span class="id">{lab}</span>"#);
     let before = page(&world, "/sessions/s1").await;
     assert!(html(&before).contains(&unnamed), "{}", html(&before));

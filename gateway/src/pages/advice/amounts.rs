@@ -47,6 +47,11 @@ pub(crate) fn percent(share: Option<f64>) -> String {
     share.map_or_else(|| "unknown".to_owned(), |share| format!("{} %", parts::number(&(share * 100.0))))
 }
 
+/// An amount in a sentence: its number and its unit stay on one line.
+pub(crate) fn unbroken(amount: &str) -> String {
+    amount.replace(' ', "\u{a0}")
+}
+
 /// How many of a hundred a promise is of, e.g. `95 of 100`.
 pub(crate) fn of_a_hundred(promise: Promise) -> String {
     format!("{} of 100", parts::number(&(promise.share() * 100.0)))
