@@ -3,8 +3,6 @@
 //! What a user may publish says who it is: the team in `lablet.commands.<team>.<command>` is taken from the subject, never
 //! from the event's `source`. `lablet bus-config` writes these rights for a server, and docs/nats-permissions.md shows them.
 
-use std::fmt::Write as _;
-
 use crate::subjects::{LIVE_CONTROLLERS, LIVE_SAMPLES, NUDGE_LOG, NUDGE_PROJECTIONS, SESSION_RUNNING};
 
 /// Longest name of a team, as in its authority.
@@ -37,6 +35,13 @@ pub struct TeamName(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no name of a team; expected 1 to 128 letters, digits, '-' and '_', and none of {names}", names = BusUser::names())]
 pub struct NoTeamName(String);
+
+impl TeamName {
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 impl std::str::FromStr for TeamName {
     type Err = NoTeamName;
@@ -201,14 +206,13 @@ pub fn authorization<'a>(users: impl IntoIterator<Item = (&'a BusUser, String)>)
             text.push('\n');
         }
         for line in wrapped(&format!("{}: {reason}", user.name())) {
-            let _ = writeln!(text, "    # {line}");
+            text.push_str(&format!("    # {line}\n"));
         }
-        let _ = writeln!(
-            text,
-            "    {{ {sign_in}\n      permissions: {{\n        publish: {}\n        subscribe: {} }} }}",
+        text.push_str(&format!(
+            "    {{ {sign_in}\n      permissions: {{\n        publish: {}\n        subscribe: {} }} }}\n",
             list(&publish),
             list(&subscribe)
-        );
+        ));
     }
     text.push_str("  ]\n}\n");
     text

@@ -155,7 +155,12 @@ pub(crate) async fn metrics(
         Authority::RoleOrInternal(Role::Viewer).check(&signed_in.principal)?;
     }
     page.system.measure().await;
-    Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], page.recorder.render()).into_response())
+    Ok(prometheus_text(page.recorder.render()))
+}
+
+/// Metrics in the form that Prometheus reads.
+pub(crate) fn prometheus_text(metrics: String) -> Response {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], metrics).into_response()
 }
 
 /// The metrics of what all processes share: the log, the read models, dead letters, webhooks, sessions.

@@ -10,7 +10,6 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use futures_util::future::BoxFuture;
-use http::header::CONTENT_TYPE;
 use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
@@ -146,8 +145,7 @@ async fn metrics(
         let detail = format!("LABLET_METRICS_READERS does not name {}.", client.ip);
         return Problem::new(ProblemKind::Forbidden, detail).into_response();
     }
-    let text = (parts.metrics)().await;
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    health::prometheus_text((parts.metrics)().await)
 }
 
 async fn unknown() -> Problem {

@@ -84,7 +84,7 @@ pub(super) fn run(arguments: &BusConfigArguments) -> anyhow::Result<()> {
         folder.write(&format!("users/{}.env", user.name()), &folder.environment(user, address, arguments.port))?;
     }
     for team in &arguments.removed {
-        say(&format!("{} has no user any more", BusUser::Team(team.clone()).name()))?;
+        say(&format!("{} has no user any more", team.as_str()))?;
     }
     say(&format!(
         "{} has the configuration of a server for {} users: nats-server -c {}",
@@ -156,10 +156,10 @@ impl Folder {
         }
         for team in &arguments.removed {
             if !teams.remove(team) {
-                bail!("{} is no team of this bus", BusUser::Team(team.clone()).name());
+                bail!("{} is no team of this bus", team.as_str());
             }
             for kind in ["nk", "env"] {
-                let file = users.join(format!("{}.{kind}", BusUser::Team(team.clone()).name()));
+                let file = users.join(format!("{}.{kind}", team.as_str()));
                 match fs::remove_file(&file) {
                     Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                         return Err(error).with_context(|| format!("{} cannot be removed", file.display()));

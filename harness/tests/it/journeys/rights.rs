@@ -110,11 +110,11 @@ struct Gateway {
 
 impl Gateway {
     async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Option<Value> {
-        let bearer = if path.starts_with("/api/internal/") { KEY } else { TOKEN };
         let mut request = self.http.request(method, format!("{}{path}", self.url));
-        request = match bearer {
-            KEY => request.header("x-api-key", KEY),
-            _ => request.bearer_auth(TOKEN),
+        request = if path.starts_with("/api/internal/") {
+            request.header("x-api-key", KEY)
+        } else {
+            request.bearer_auth(TOKEN)
         };
         if let Some(body) = body {
             request = request.json(&body);
@@ -154,7 +154,7 @@ struct Client {
 }
 
 impl Client {
-    async fn of(server: &ConfiguredNats, user: &BusUser) -> Self {
+    async fn sign_in(server: &ConfiguredNats, user: &BusUser) -> Self {
         let (sender, refused) = mpsc::unbounded_channel();
         let options = access(server, &key_of(server, user.name()))
             .custom_inbox_prefix(user.inbox_prefix())
@@ -262,7 +262,7 @@ async fn the_roles_work_with_the_rights_that_were_written_for_them_and_are_refus
     gateway.post("/api/workers", worker).await;
     let command = json!({"specversion": "1.0", "id": "c1", "source": "grading", "type": "io.lablet.command.create_lablet_session.v1",
         "datacontenttype": "application/json", "data": {"id": "s1", "definition_id": "ospf"}});
-    let team = Client::of(&server, &BusUser::Team(teams[0].clone())).await;
+    let team = Client::sign_in(&server, &BusUser::Team(teams[0].clone())).await;
     let request = team.client.request("lablet.requests.grading.create_lablet_session", command.to_string().into());
     let answer = tokio::time::timeout(SOON, request).await.unwrap().unwrap();
     let answer: Value = serde_json::from_slice(&answer.payload).unwrap();
@@ -301,7 +301,7 @@ async fn the_roles_work_with_the_rights_that_were_written_for_them_and_are_refus
         BusUser::OF_PROCESSES.into_iter().chain(teams.iter().cloned().map(BusUser::Team)).collect();
     let mut tried = 0;
     for user in &users {
-        let mut client = Client::of(&server, user).await;
+        let mut client = Client::sign_in(&server, user).await;
         for subject in beyond(user, &users, &teams, |user, teams| user.rights(teams).publish) {
             client.client.publish(subject.clone(), "{}".into()).await.unwrap();
             client.is_refused("publishing", &subject).await;
