@@ -4,6 +4,7 @@ mod activity;
 mod advice;
 mod apply;
 mod attention;
+mod cell;
 pub(crate) mod connection;
 mod context;
 mod controller;
@@ -33,6 +34,7 @@ use serde_json::Value;
 use self::activity::ActivityArguments;
 use self::advice::{AdviceCommand, ProposalCommand, TopologyCommand};
 use self::apply::ApplyArguments;
+use self::cell::CellCommand;
 use self::connection::{Connection, ConnectionArguments, Parameters, Rows};
 use self::context::ContextArguments;
 use self::controller::ControllerCommand;
@@ -84,6 +86,8 @@ pub(crate) enum ClientCommand {
     Proposal(ApiCommand<ProposalCommand>),
     /// Browsers that are signed in. Needs the role admin.
     SignIn(ApiCommand<SignInCommand>),
+    /// Cells that the gateway knows as their console.
+    Cell(ApiCommand<CellCommand>),
     /// Filters of the console's lists under a name.
     View(ApiCommand<ViewCommand>),
     /// What people hold: ids, ports, names, owners, labels of nodes, correlations, pieces of errors.
@@ -223,6 +227,7 @@ pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::Advice(command) => advice::advice(&command.open()?, command.command).await,
         ClientCommand::Proposal(command) => advice::proposal(&command.open()?, command.command).await,
         ClientCommand::View(command) => view::run(&command.open()?, command.command).await,
+        ClientCommand::Cell(command) => cell::run(&command.open()?, command.command).await,
         ClientCommand::SignIn(command) => sign_in::run(&command.open()?, command.command).await,
         ClientCommand::Search(SearchArguments { text, limit, arguments }) => {
             let asked = Parameters::new(&[("text", text), ("limit", limit.to_string())])?;

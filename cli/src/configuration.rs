@@ -1,6 +1,7 @@
 //! Configuration: read once, here, from the command line and the environment, and passed on as values.
 
 pub(crate) mod bus;
+pub(crate) mod cells;
 pub(crate) mod probes;
 pub(crate) mod roles;
 pub(crate) mod secrets;
@@ -28,6 +29,7 @@ use servers::PostgresServer;
 use simulator::Simulator;
 
 pub(crate) use self::bus::BusArguments;
+use self::cells::CellsArguments;
 use self::sign_in::SignInArguments;
 use crate::ready::Ready;
 use crate::secret::Secret;
@@ -208,6 +210,8 @@ pub(crate) struct GatewayArguments {
     sign_in: SignInArguments,
     #[command(flatten)]
     pub(crate) reach: ReachArguments,
+    #[command(flatten)]
+    cells: CellsArguments,
 }
 
 /// From where the gateway is reached.
@@ -229,6 +233,7 @@ pub(crate) struct Access {
     pub(crate) admin_tokens: Vec<AdminToken>,
     pub(crate) sign_in: SignInArguments,
     pub(crate) reach: ReachArguments,
+    pub(crate) cells: CellsArguments,
 }
 
 impl Access {
@@ -238,6 +243,7 @@ impl Access {
         admin_token: &Secret,
         sign_in: SignInArguments,
         reach: ReachArguments,
+        cells: CellsArguments,
     ) -> Self {
         Self {
             internal_keys: vec![InternalKey {
@@ -251,6 +257,7 @@ impl Access {
             }],
             sign_in,
             reach,
+            cells,
         }
     }
 }
@@ -263,6 +270,7 @@ impl GatewayArguments {
             admin_tokens: Vec::new(),
             sign_in: self.sign_in.clone(),
             reach: self.reach.clone(),
+            cells: self.cells.clone(),
         };
         for entry in self.internal_api_key_hashes.iter().filter(|entry| !entry.is_empty()) {
             let hash = entry.split_once(':').and_then(|(name, hash)| Some((name, SecretHash::from_hex(hash.trim())?)));

@@ -3,10 +3,12 @@
 pub(crate) mod analysts;
 mod backup;
 mod bus_config;
+mod cell_views;
 pub(crate) mod dead_letters;
 mod doctor;
 mod manifest;
 mod postgres_client;
+mod quiet_connection;
 mod rebuild;
 mod republish;
 mod restore;

@@ -304,6 +304,7 @@ impl Roles {
             ..GatewayOptions::default()
         };
         let parts = GatewayParts {
+            cells: access.cells.file()?,
             commands: store.commands.clone(),
             dead_letters: store.dead_letters.clone(),
             projections: store.projections.clone(),

@@ -18,6 +18,7 @@ use webhooks::Site;
 
 use self::stores::Stores;
 use crate::configuration::bus::BusAccessArguments;
+use crate::configuration::cells::CellsArguments;
 use crate::configuration::roles::FeedArguments;
 use crate::configuration::sign_in::SignInArguments;
 use crate::configuration::telemetry::TelemetryArguments;
@@ -78,6 +79,8 @@ pub(crate) struct UpArguments {
     sign_in: SignInArguments,
     #[command(flatten)]
     reach: ReachArguments,
+    #[command(flatten)]
+    cells: CellsArguments,
     #[command(flatten)]
     controller: ControllerArguments,
     #[command(flatten)]
@@ -142,8 +145,13 @@ async fn start_and_run(
     let mut roles = Roles::new(cancelled.child_token(), telemetry);
     let running = async {
         let clock = Clock::system();
-        let access =
-            Access::one_of_each(&internal_api_key, &admin_token, arguments.sign_in.clone(), arguments.reach.clone());
+        let access = Access::one_of_each(
+            &internal_api_key,
+            &admin_token,
+            arguments.sign_in.clone(),
+            arguments.reach.clone(),
+            arguments.cells.clone(),
+        );
         let authorities = arguments.authority.authorities(&access.internal_keys)?;
         let store = Store::open(stores.database_url(), &clock)?.with_authorities(authorities);
         roles::check_log(&store).await?;

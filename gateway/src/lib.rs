@@ -15,6 +15,7 @@ mod attention;
 pub mod authentication;
 mod body;
 mod caller;
+pub mod cells;
 mod client_address;
 mod command;
 mod connections;
@@ -36,6 +37,7 @@ mod networks;
 mod observation_failures;
 mod observation_requests;
 mod operations;
+mod outward;
 mod overview;
 mod pages;
 pub mod paging;
@@ -66,6 +68,7 @@ mod workers;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -83,6 +86,7 @@ use tokio_util::sync::CancellationToken;
 use crate::answer_cache::AnswerCache;
 use crate::attention::AttentionWatch;
 use crate::authentication::{AdminToken, Authenticator, InternalKey};
+use crate::cells::CellWatch;
 use crate::controllers::ControllerWatch;
 use crate::dead_letters::DeadLetterStores;
 use crate::exchange::Exchange;
@@ -175,6 +179,8 @@ pub struct GatewayParts {
     pub admin_tokens: Vec<AdminToken>,
     /// The OpenID provider at which admins sign in, if there is one.
     pub provider: Option<ProviderOptions>,
+    /// The file that names the cells, where this gateway is a console of several.
+    pub cells: Option<PathBuf>,
     /// What `/metrics` shows.
     pub metrics: PrometheusHandle,
     /// How the gateway is reached from outside; the address at which it listens where absent.
@@ -277,6 +283,7 @@ impl Gateway {
             SystemMetrics::new(parts.bus.clone(), operations.dead_letters.clone(), overview.clone(), attention.clone());
         let state = GatewayState::new(Parts {
             attention,
+            cells: CellWatch::new(parts.cells),
             operations,
             caches: Caches {
                 overview,

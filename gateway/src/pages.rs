@@ -7,6 +7,7 @@
 
 pub(crate) mod activity;
 pub(crate) mod advice;
+pub(crate) mod cells;
 pub(crate) mod charts;
 pub(crate) mod confirmation;
 pub(crate) mod contact;
@@ -76,6 +77,7 @@ pub(crate) fn router(state: &GatewayState, permits: &Permits) -> Router<GatewayS
     Router::new()
         .route("/", get(overview::show))
         .route("/activity", get(activity::list))
+        .route("/cells", get(cells::show))
         .route("/advice", get(advice::score_page::show))
         .route("/advice/policy", get(advice::policy::show_default).post(advice::policy::set_default))
         .route("/advice/policy/review", get(advice::policy::review_default))

@@ -25,9 +25,9 @@ use crate::problem::{Problem, ProblemKind};
 use crate::sign_in::Site;
 use crate::state::GatewayState;
 use crate::{
-    activity, advice, advice_policies, assets, attention, controllers, dead_letters, description, events, exchange,
-    health, lablet_definitions, lablet_sessions, observation_failures, observation_requests, operations, overview,
-    pages, proposals, public_path, saved_views, search, sign_ins, stream, workers,
+    activity, advice, advice_policies, assets, attention, cells, controllers, dead_letters, description, events,
+    exchange, health, lablet_definitions, lablet_sessions, observation_failures, observation_requests, operations,
+    overview, pages, proposals, public_path, saved_views, search, sign_ins, stream, workers,
 };
 
 /// The whole API, ready to be served.
@@ -256,6 +256,8 @@ fn operators() -> ApiRouter<GatewayState> {
         .api_route("/api/events/{id}/relations", get_with(events::relations::relations, events::relations::describe))
         .api_route("/api/stream", get_with(stream::open, stream::describe))
         .api_route("/api/attention", get_with(attention::show, attention::describe))
+        .api_route("/api/cells", get_with(cells::list, cells::describe))
+        .api_route("/api/cell-hits", get_with(cells::search, cells::describe_search))
         .api_route("/api/overview", get_with(overview::show, overview::describe))
         .api_route("/api/search", get_with(search::search, search::describe))
         .api_route("/api/search/suggestions", get_with(search::suggestions::suggest, search::suggestions::describe))

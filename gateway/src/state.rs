@@ -13,6 +13,7 @@ use projections::read_models::advice::sizing_ranking::SizingRanking;
 use crate::answer_cache::AnswerCache;
 use crate::attention::AttentionWatch;
 use crate::authentication::Authenticator;
+use crate::cells::CellWatch;
 use crate::controllers::ControllerWatch;
 use crate::dead_letters::DeadLetterStores;
 use crate::health::MetricsPage;
@@ -39,6 +40,7 @@ pub(crate) struct Parts {
     pub(crate) live_samples: LiveSamples,
     pub(crate) controllers: ControllerWatch,
     pub(crate) attention: AttentionWatch,
+    pub(crate) cells: CellWatch,
     pub(crate) operations: OperationsReader,
     pub(crate) metrics: MetricsPage,
     pub(crate) clock: Clock,
@@ -97,6 +99,7 @@ taken_from! {
     ControllerWatch: controllers;
     PublicUrl: streams.public_url;
     AttentionWatch: attention;
+    CellWatch: cells;
     OperationsReader: operations;
     DeadLetterStores: operations.dead_letters;
     Bus: operations.bus;

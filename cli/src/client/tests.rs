@@ -63,6 +63,8 @@ const READS: &[(&str, &str, &[Column])] = &[
     ("dead-letters show", "/api/dead-letters/{id}", &[]),
     ("sign-in list", "/api/sign-ins", super::sign_in::COLUMNS),
     ("view list", "/api/saved-views", super::view::COLUMNS),
+    ("cell list", "/api/cells", super::cell::COLUMNS),
+    ("cell search", "/api/cell-hits", &[]),
     ("search", "/api/search", &[]),
     ("attention", "/api/attention", super::attention::COLUMNS),
     ("overview", "/api/overview", &[]),

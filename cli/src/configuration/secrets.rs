@@ -10,8 +10,9 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
 /// Variables whose values are secrets, or may hold one.
-const SECRETS: [&str; 10] = [
+const SECRETS: [&str; 11] = [
     "LABLET_ANALYST_DATABASE_URL",
+    "LABLET_CONSOLE_DATABASE_URL",
     "LABLET_DATABASE_URL",
     "LABLET_NATS_URL",
     "LABLET_NATS_TOKEN",
@@ -24,7 +25,8 @@ const SECRETS: [&str; 10] = [
 ];
 
 /// Addresses: without a secret in them they may stand in the arguments.
-const ADDRESSES: [&str; 3] = ["LABLET_ANALYST_DATABASE_URL", "LABLET_DATABASE_URL", "LABLET_NATS_URL"];
+const ADDRESSES: [&str; 4] =
+    ["LABLET_ANALYST_DATABASE_URL", "LABLET_CONSOLE_DATABASE_URL", "LABLET_DATABASE_URL", "LABLET_NATS_URL"];
 
 /// The command with what `NAME_FILE` variables hold, and without flags for secrets in its help.
 ///

@@ -3,10 +3,11 @@
 
 use anyhow::{Context as _, bail};
 use clap::{Args, Subcommand};
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _};
+use sqlx::{AssertSqlSafe, Connection as _};
 use url::Url;
 
+use super::cell_views::{self, JoinCellsArguments};
+use super::quiet_connection::connect;
 use crate::configuration::DatabaseArguments;
 use crate::secret::Secret;
 use crate::terminal::say;
@@ -20,6 +21,8 @@ pub(crate) enum AnalystCommand {
     Create(LoginArguments),
     /// Give a login a new password. Its address is printed to standard output, once.
     Password(LoginArguments),
+    /// Make views over the analytics_v1 of all cells, in a database of the console's own.
+    JoinCells(JoinCellsArguments),
     /// List the logins: how many connections each may have, and whether its password is kept.
     List {
         #[command(flatten)]
@@ -61,6 +64,7 @@ pub(super) async fn run(command: AnalystCommand) -> anyhow::Result<()> {
         AnalystCommand::Password(LoginArguments { name, database }) => {
             give_a_new_password(&database.url()?, &name).await
         }
+        AnalystCommand::JoinCells(arguments) => cell_views::run(arguments, ANALYST).await,
         AnalystCommand::List { database } => {
             let mut owner = connect(&database.url()?).await?;
             let logins = sqlx::query!(
@@ -159,18 +163,6 @@ pub(crate) fn password_of_environment() -> anyhow::Result<Option<Secret>> {
         Ok(_) | Err(std::env::VarError::NotPresent) => Ok(None),
         Err(error) => Err(error).context("LABLET_ANALYST_PASSWORD cannot be read"),
     }
-}
-
-/// As the owner. A statement that is slow would be logged, and one of these holds a password.
-async fn connect(url: &Secret) -> anyhow::Result<PgConnection> {
-    let options: PgConnectOptions =
-        url.reveal().parse().map_err(|_| anyhow::anyhow!("the database's address is no URL"))?;
-    options
-        .application_name("lablet")
-        .disable_statement_logging()
-        .connect()
-        .await
-        .context("the database does not answer")
 }
 
 #[cfg(test)]

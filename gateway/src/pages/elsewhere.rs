@@ -96,6 +96,8 @@ const READS: &[Read] = &[
     read("/api/dead-letters/{}", "dead-letters show"),
     read("/api/sign-ins", "sign-in list"),
     Read { positional: Some("text"), ..read("/api/search", "search") },
+    read("/api/cells", "cell list"),
+    Read { positional: Some("text"), ..read("/api/cell-hits", "cell search") },
 ];
 
 /// Parameters that say which page is shown, and not what.

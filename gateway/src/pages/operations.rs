@@ -25,6 +25,7 @@ use super::table::{Column, Format, csv_of, csv_without, time};
 use super::visit::Visit;
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
+use crate::cells::CellWatch;
 use crate::controllers::ControllerWatch;
 use crate::controllers::heard::{Controller, Presence};
 use crate::dead_letters::list::{Letter, LetterKind, Letters, waiting};
@@ -72,6 +73,8 @@ struct OperationsPage {
     may_operate: bool,
     /// Whether the visitor may see who is signed in.
     may_govern: bool,
+    /// Whether there are other cells, which this gateway knows.
+    is_console: bool,
     csrf_token: String,
     idempotency_key: Uuid,
     told: Option<SettledNotice>,
@@ -89,6 +92,7 @@ struct OperationsPage {
 pub(crate) async fn show(
     State(operations): State<OperationsReader>,
     State(controllers): State<ControllerWatch>,
+    State(cells): State<CellWatch>,
     _: Caller<Viewing>,
     visit: Visit,
     PageQuery(query): PageQuery<OperationsQuery>,
@@ -119,6 +123,7 @@ pub(crate) async fn show(
             .without(letters.unreadable),
         may_operate,
         may_govern: visit.role >= Role::Admin,
+        is_console: cells.is_console(),
         csrf_token: visit.csrf_token.clone(),
         idempotency_key: visit.idempotency_key,
         told: match may_operate {

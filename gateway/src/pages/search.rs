@@ -16,6 +16,7 @@ use super::table::{Column, Format, cell, csv_without};
 use super::visit::Visit;
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
+use crate::cells::CellWatch;
 use crate::paging::check_text;
 use crate::problem::Problem;
 use crate::queries::Queries;
@@ -48,6 +49,8 @@ struct SearchPage {
     titles: SessionTitles,
     csv: String,
     json: String,
+    /// The same search in all cells, where this gateway knows of others.
+    in_cells: Option<String>,
 }
 
 /// Hits of one kind.
@@ -72,6 +75,7 @@ impl Group {
 
 pub(crate) async fn show(
     State(queries): State<Queries>,
+    State(cells): State<CellWatch>,
     _: Caller<Viewing>,
     visit: Visit,
     views: ViewsBar,
@@ -103,6 +107,7 @@ pub(crate) async fn show(
         sees_dead_letters: dead_letters,
         csv: address("/search", &SearchQuery { format: Some(Format::Csv), ..asked }),
         json,
+        in_cells: cells.is_console().then(|| format!("/cells?text={}", encoded(&text))),
         text,
     })
 }

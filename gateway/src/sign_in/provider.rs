@@ -6,7 +6,6 @@
 mod claim_path;
 mod claims;
 mod discovery;
-mod http;
 mod redemption;
 mod verification;
 
@@ -25,12 +24,12 @@ use url::Url;
 use self::claims::Mapping;
 use self::discovery::Metadata;
 pub(crate) use self::discovery::ProviderFault;
-use self::http::Http;
 pub(crate) use self::verification::looks_like_one;
 use self::verification::{ApiTokens, Meant, Refusal};
 use super::AdminName;
 use super::attempts::Attempt;
 use crate::authentication::Role;
+use crate::outward::{self, OutwardClient};
 
 /// How long what the provider says about itself is used before it is asked again: a key that it withdrew is good for
 /// as long.
@@ -132,7 +131,7 @@ pub(crate) struct Provider {
     redirect: String,
     api: ApiTokens,
     mapping: Mapping,
-    http: Http,
+    http: OutwardClient,
     clock: Clock,
     known: Mutex<Known>,
 }
@@ -153,7 +152,7 @@ impl Provider {
             .ok()
             .filter(|url| url.has_host() && url.query().is_none() && url.fragment().is_none())
             .ok_or_else(|| Invalid::new("issuer", "is no URL", "e.g. https://login.example.com/realms/labs"))?;
-        if !http::is_safe(&issuer_url) {
+        if !outward::is_safe(&issuer_url) {
             let problem = "would be asked without TLS";
             return Err(Invalid::new("issuer", problem, "an https URL; http on this machine only"));
         }
@@ -176,7 +175,7 @@ impl Provider {
                 roles: options.roles,
                 name_claim: options.name_claim.parse().map_err(named("name_claim"))?,
             },
-            http: Http::new(options.ca_pem.as_deref())?,
+            http: OutwardClient::new(options.ca_pem.as_deref())?,
             issuer: options.issuer,
             issuer_url,
             client_id: options.client_id,

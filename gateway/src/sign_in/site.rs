@@ -4,22 +4,13 @@ use app::notice::PublicUrl;
 use domain::Invalid;
 use http::HeaderMap;
 use http::header::{HOST, ORIGIN};
-use url::{Host, Url};
+use url::Url;
 
+use crate::outward::is_this_machine;
 use crate::problem::{Problem, ProblemKind};
 
 /// What a browser says about where a request comes from. Pages cannot change it.
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
-
-/// Whether an address is of this machine, so that what is said to it goes over no wire.
-pub(super) fn is_this_machine(url: &Url) -> bool {
-    match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    }
-}
 
 /// How this site is reached.
 #[derive(Debug, Clone)]

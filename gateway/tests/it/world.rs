@@ -179,6 +179,7 @@ impl World {
         let token = |name: &str, role, text| AdminToken { name: name.to_owned(), role, hash: secret(text) };
         let keys = Grants::parse(KEY_SETTING, "booking=all").unwrap();
         let parts = GatewayParts {
+            cells: None,
             commands: Commands::new(log.clone(), clock, id_generator)
                 .with_authorities(Authorities::new(Grants::default(), keys))
                 .handling_bodies(handling)

@@ -2,6 +2,7 @@
 
 mod advice;
 mod analysts;
+mod cells;
 mod command;
 mod demo;
 mod description;

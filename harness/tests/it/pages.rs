@@ -38,7 +38,7 @@ const MOST_SCREENS: f64 = 5.0;
 
 /// The page in all appearances: nothing that axe-core forbids, nothing wider than the window or too long for a phone, a
 /// picture of each.
-async fn look_at(browser: &Browser, page: &str) {
+pub(crate) async fn look_at(browser: &Browser, page: &str) {
     let mut faults = BTreeMap::<String, Vec<String>>::new();
     for appearance in Appearance::ALL {
         browser.screenshot(page, appearance).await.unwrap();

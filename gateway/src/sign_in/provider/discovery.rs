@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use url::Url;
 
-use super::http::{Http, HttpError, is_safe};
+use crate::outward::{OutwardClient, OutwardError, is_safe};
 
 /// Where a provider describes itself, below its issuer.
 const DESCRIPTION: &str = "/.well-known/openid-configuration";
@@ -44,17 +44,17 @@ impl ProviderFault {
         Self::Misconfigured(format!("the OpenID provider's {what} at {address} {problem}"))
     }
 
-    pub(super) fn no_answer(what: &str, address: &Url, error: &HttpError) -> Self {
+    pub(super) fn no_answer(what: &str, address: &Url, error: &OutwardError) -> Self {
         match error {
-            HttpError::NoAnswer(error) if chain(error).contains("certificate") => {
+            OutwardError::NoAnswer(error) if chain(error).contains("certificate") => {
                 let problem = format!(
                     "is not trusted: {}; LABLET_OIDC_CA names the PEM file with the certificates to trust",
                     chain(error)
                 );
                 Self::unusable(what, address, problem)
             }
-            HttpError::NoAnswer(error) => Self::Unreachable(format!("{what} at {address}: {}", chain(error))),
-            HttpError::Unsafe | HttpError::TooLarge | HttpError::Malformed(_) => {
+            OutwardError::NoAnswer(error) => Self::Unreachable(format!("{what} at {address}: {}", chain(error))),
+            OutwardError::Unsafe | OutwardError::TooLarge | OutwardError::Malformed(_) => {
                 Self::unusable(what, address, format_args!("cannot be used: {error}"))
             }
         }
@@ -85,7 +85,7 @@ pub(super) fn address(issuer: &Url) -> Url {
 }
 
 /// Asks the provider of this issuer what it is.
-pub(super) async fn discover(http: &Http, issuer: &str, issuer_url: &Url) -> Result<Metadata, ProviderFault> {
+pub(super) async fn discover(http: &OutwardClient, issuer: &str, issuer_url: &Url) -> Result<Metadata, ProviderFault> {
     let address = address(issuer_url);
     let told: Map<String, Value> = http.json("description", &address).await?;
     let unusable = |problem: String| ProviderFault::unusable("description", &address, problem);
@@ -129,7 +129,7 @@ pub(super) async fn discover(http: &Http, issuer: &str, issuer_url: &Url) -> Res
     })
 }
 
-impl Http {
+impl OutwardClient {
     /// JSON that the provider has at this address.
     async fn json<T: DeserializeOwned>(&self, what: &str, address: &Url) -> Result<T, ProviderFault> {
         let request = ::http::Request::builder()

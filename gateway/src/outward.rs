@@ -1,54 +1,63 @@
-//! Asking the provider: over TLS, within seconds, for answers of a bounded size, and nobody else in its place.
+//! Asking another service, an OpenID provider or the gateway of another cell: over TLS, within seconds, for answers of a bounded
+//! size, and nobody else in its place.
 
 use std::time::Duration;
 
 use domain::Invalid;
-use url::Url;
-
-use crate::sign_in::site::is_this_machine;
+use url::{Host, Url};
 
 /// How long one answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// Most bytes of an answer.
 const LARGEST_ANSWER: usize = 1 << 20;
 
+/// Whether an address is of this machine, so that what is said to it goes over no wire.
+pub(crate) fn is_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 /// Whether what is said to this address stays between the two of us: https, or http on this machine.
-pub(super) fn is_safe(url: &Url) -> bool {
+pub(crate) fn is_safe(url: &Url) -> bool {
     url.scheme() == "https" || (url.scheme() == "http" && is_this_machine(url))
 }
 
-/// The provider gave no answer that can be used.
+/// No answer came that can be used.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum HttpError {
-    /// What it names as its address is none that may be asked.
-    #[error("an address of the provider is neither https nor http on this machine")]
+pub(crate) enum OutwardError {
+    /// The address is none that may be asked.
+    #[error("the address is neither https nor http on this machine")]
     Unsafe,
-    /// It did not answer.
-    #[error("the provider did not answer")]
+    /// There was none.
+    #[error("there was no answer")]
     NoAnswer(#[source] reqwest::Error),
     /// It answered with too much.
-    #[error("the provider's answer is larger than {LARGEST_ANSWER} bytes")]
+    #[error("the answer is larger than {LARGEST_ANSWER} bytes")]
     TooLarge,
     /// The answer could not be taken over.
-    #[error("the provider's answer is none")]
+    #[error("the answer is none")]
     Malformed(#[source] http::Error),
 }
 
-/// A client for the provider.
+/// A client for it.
 #[derive(Debug, Clone)]
-pub(super) struct Http {
+pub(crate) struct OutwardClient {
     /// By way of the proxy that the environment names (`HTTPS_PROXY`, `NO_PROXY`), where it names one.
     outward: reqwest::Client,
     /// What is asked of this machine goes through no proxy.
     on_this_machine: reqwest::Client,
 }
 
-impl Http {
+impl OutwardClient {
     /// A client that trusts these certificates, those of the system where there are none.
     ///
     /// # Errors
     /// [`Invalid`] for certificates that are none.
-    pub(super) fn new(ca_pem: Option<&[u8]>) -> Result<Self, Invalid> {
+    pub(crate) fn new(ca_pem: Option<&[u8]>) -> Result<Self, Invalid> {
         let unusable =
             |problem: &str| Invalid::new("ca", problem.to_owned(), "a PEM file with one or more certificates");
         let certificates = match ca_pem {
@@ -62,7 +71,7 @@ impl Http {
             }
             None => None,
         };
-        // A redirect would be followed with what was meant for the provider alone.
+        // A redirect would be followed with what was meant for the one that was asked alone.
         let builder = || reqwest::Client::builder().timeout(ANSWER_WITHIN).redirect(reqwest::redirect::Policy::none());
         let build = |builder: &dyn Fn() -> reqwest::ClientBuilder| match &certificates {
             Some(certificates) => builder().tls_certs_only(certificates.clone()).build(),
@@ -78,18 +87,18 @@ impl Http {
     }
 
     /// The answer to a request, whatever its status.
-    pub(super) async fn ask(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, HttpError> {
-        let request = reqwest::Request::try_from(request).map_err(HttpError::NoAnswer)?;
+    pub(crate) async fn ask(&self, request: http::Request<Vec<u8>>) -> Result<http::Response<Vec<u8>>, OutwardError> {
+        let request = reqwest::Request::try_from(request).map_err(OutwardError::NoAnswer)?;
         if !is_safe(request.url()) {
-            return Err(HttpError::Unsafe);
+            return Err(OutwardError::Unsafe);
         }
         let client = if is_this_machine(request.url()) { &self.on_this_machine } else { &self.outward };
-        let without_url = |error: reqwest::Error| HttpError::NoAnswer(error.without_url());
+        let without_url = |error: reqwest::Error| OutwardError::NoAnswer(error.without_url());
         let mut response = client.execute(request).await.map_err(without_url)?;
         let mut body = Vec::new();
         while let Some(part) = response.chunk().await.map_err(without_url)? {
             if body.len() + part.len() > LARGEST_ANSWER {
-                return Err(HttpError::TooLarge);
+                return Err(OutwardError::TooLarge);
             }
             body.extend_from_slice(&part);
         }
@@ -97,7 +106,7 @@ impl Http {
         if let Some(headers) = answer.headers_mut() {
             headers.extend(response.headers().clone());
         }
-        answer.body(body).map_err(HttpError::Malformed)
+        answer.body(body).map_err(OutwardError::Malformed)
     }
 }
 
