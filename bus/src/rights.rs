@@ -107,7 +107,8 @@ impl BusUser {
             ),
             Self::Relay => (
                 "Publishes the log, and compares the streams with what it remembers of them. Nobody else may publish \
-                 lablet.records.>: read models take what stands there for what stands in the log.",
+                 lablet.records.>: read models take what stands there for what stands in the log. Beside it the proposer runs, \
+                 which hears when read models move.",
                 vec![
                     "lablet.events.>",
                     "$JS.API.STREAM.INFO.LABLET_EVENTS",
@@ -115,7 +116,7 @@ impl BusUser {
                     "lablet.records.>",
                     "$JS.API.STREAM.INFO.LABLET_RECORDS",
                 ],
-                vec![NUDGE_LOG],
+                vec![NUDGE_LOG, NUDGE_PROJECTIONS],
             ),
             Self::Projector => (
                 "Keeps the read models. It follows LABLET_RECORDS by an ordered consumer, which it makes for itself; without \

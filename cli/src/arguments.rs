@@ -34,11 +34,12 @@ pub(crate) enum Command {
     Up(UpArguments),
     /// Run the gateway and the command consumer.
     Serve(ServeArguments),
-    /// Run the projections.
+    /// Run the projections. Signs in to Postgres as lablet_projector, which owns the read models and cannot append; what
+    /// proposes other sizes runs beside the relay.
     Project(ProjectArguments),
     /// Run a controller.
     Control(ControlArguments),
-    /// Run the relay.
+    /// Run the relay, and what proposes other sizes of definitions.
     Relay(RelayArguments),
     /// Deliver webhooks: what happens, sent to the targets of LABLET_WEBHOOKS.
     Deliver(DeliverArguments),

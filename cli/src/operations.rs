@@ -49,14 +49,15 @@ pub(crate) enum OperationCommand {
     Restore(restore::RestoreArguments),
     /// Make the stream of events what the log holds: publish what is missing, or remove what was lost.
     Republish(republish::RepublishArguments),
-    /// Build a read model anew from the log and swap it in.
+    /// Build a read model anew from the log and swap it in. As lablet_projector, or the database's owner.
     Rebuild {
         /// Which, or `all`.
         name: String,
         #[command(flatten)]
         database: DatabaseArguments,
     },
-    /// Prove that log, bus and read models hold the same events. Exit code 1 when they do not.
+    /// Prove that log, bus and read models hold the same events. Exit code 1 when they do not. As lablet_projector, or the
+    /// database's owner: the result is kept, and with --rows read models are made anew beside those that are read.
     Verify {
         #[command(flatten)]
         stores: StoresArguments,

@@ -276,7 +276,16 @@ impl Roles {
         });
     }
 
-    /// Proposes other sizes of definitions, by the read models that this process keeps.
+    /// Hears when read models move that another process keeps.
+    fn start_listening(&mut self, store: &Store, bus: &Bus) {
+        let (projections, bus) = (store.projections.clone(), bus.clone());
+        self.start("signals of read models", |stop| async move {
+            projections.listen(&bus, stop).await;
+            Ok(())
+        });
+    }
+
+    /// Proposes other sizes of definitions, by the read models.
     pub(crate) fn start_proposer(&mut self, store: &Store) {
         let proposer = Proposer::new(store.commands.clone(), store.projections.clone(), ProposerOptions::default());
         self.start("proposer", |stop| async move {
@@ -414,7 +423,7 @@ pub(crate) async fn serve(arguments: ServeArguments, telemetry: &Telemetry) -> a
     roles.run(cancelled).await
 }
 
-/// `lablet project`: the projections, and the proposer, which reads them.
+/// `lablet project`: the projections. They append nothing: what appends by what it reads of them runs beside the relay.
 pub(crate) async fn project(arguments: ProjectArguments, telemetry: &Telemetry) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
     let metrics = telemetry::start_metrics()?;
@@ -424,12 +433,11 @@ pub(crate) async fn project(arguments: ProjectArguments, telemetry: &Telemetry) 
     let mut roles = Roles::new(cancelled.child_token(), telemetry);
     roles.start_probes(&arguments.probes, readiness::of_projections(&store, &bus), metrics)?;
     roles.start_projections(&store, &bus, arguments.feed.source());
-    roles.start_proposer(&store);
     roles.start_watcher(&store, &arguments.watcher);
     roles.run(cancelled).await
 }
 
-/// `lablet relay`: the relay.
+/// `lablet relay`: the relay, and the proposer.
 pub(crate) async fn relay(arguments: RelayArguments, telemetry: &Telemetry) -> anyhow::Result<()> {
     let cancelled = shutdown::on_signal()?;
     let metrics = telemetry::start_metrics()?;
@@ -440,6 +448,8 @@ pub(crate) async fn relay(arguments: RelayArguments, telemetry: &Telemetry) -> a
     let public_url = public_url(arguments.public_url.as_deref(), PublicUrl::default().as_str())?;
     roles.start_probes(&arguments.probes, readiness::of_relay(&store, &bus), metrics)?;
     roles.start_relay(&store, &bus, public_url);
+    roles.start_listening(&store, &bus);
+    roles.start_proposer(&store);
     roles.start_watcher(&store, &arguments.watcher);
     roles.run(cancelled).await
 }

@@ -167,6 +167,12 @@ impl From<ReadError> for Problem {
                 );
                 Self::new(ProblemKind::Unreadable, detail)
             }
+            error @ ReadError::NotCarriedOut { .. } => {
+                let text = error.to_string();
+                let mut characters = text.chars();
+                let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
+                Self::unavailable(format!("{first}{}.", characters.as_str()), Duration::from_secs(1))
+            }
         }
     }
 }

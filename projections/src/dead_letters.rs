@@ -112,11 +112,12 @@ impl Projections {
         self.row_of(LIST, query).await
     }
 
-    /// Applies the parked events of an aggregate in order, as far as that goes, in transactions of some events each.
+    /// Applies the parked events of an aggregate in order, as far as that goes, in transactions of some events each. Needs the
+    /// right to write the read model.
     ///
     /// # Errors
     /// The database does not answer; what was applied before stays so.
-    pub async fn retry_dead_letters(
+    pub(crate) async fn apply_parked(
         &self,
         model: ReadModel,
         aggregate_type: &str,

@@ -20,6 +20,8 @@ pub mod projector;
 pub mod read_models;
 pub mod rebuild;
 pub mod refused;
+mod requested_retries;
+pub mod rights;
 pub mod runner;
 pub mod search;
 mod stored_ports;
@@ -68,6 +70,14 @@ pub enum ReadError {
         list: &'static str,
         /// The row.
         row: UnreadableRow,
+    },
+    /// A retry that a process that keeps the read model was asked for.
+    #[error("the retry was not carried out by a process that keeps the read model {model}: {failure}")]
+    NotCarriedOut {
+        /// Which one.
+        model: ReadModel,
+        /// Why not.
+        failure: String,
     },
 }
 

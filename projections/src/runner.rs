@@ -117,6 +117,7 @@ impl Runner {
                 self.pass_on_nudges(&wake),
                 self.listen(&token),
                 self.feed_from_bus(&is_fed),
+                self.projections.carry_out_retries(&self.options.models),
             );
         };
         if token.run_until_cancelled(work).await.is_none() {

@@ -53,6 +53,15 @@ fn the_rights_on_the_bus_are_those_that_a_server_is_configured_with() {
     is_made("nats-permissions.md", &format!("{before}{begin}{rights}{end}{after}"));
 }
 
+#[test]
+fn the_rights_in_the_database_are_those_of_the_one_table() {
+    let page = std::fs::read_to_string(repository().join("docs/postgres-permissions.md")).unwrap();
+    let (begin, end) = ("<!-- rights -->\n", "<!-- end of rights -->");
+    let (before, rest) = page.split_once(begin).unwrap();
+    let (_, after) = rest.split_once(end).unwrap();
+    is_made("postgres-permissions.md", &format!("{before}{begin}{}{end}{after}", projections::rights::page()));
+}
+
 #[tokio::test]
 async fn the_site_is_built_without_a_warning_and_has_every_document() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,7 @@ mod advice;
 mod analysts;
 mod cells;
 mod command;
+mod database_rights;
 mod demo;
 mod description;
 mod faults;

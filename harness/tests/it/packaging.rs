@@ -38,10 +38,12 @@ fn each_role_has_a_unit_with_its_own_key_for_the_bus_and_no_secret_in_it() {
         ] {
             assert!(unit.lines().any(|found| found == line), "lablet-{role}.service has no line {line}");
         }
-        // The controller reaches no database; nobody but the migrations has the owner's account.
+        // The controller reaches no database; nobody but the migrations has the owner's account, and only what keeps the read
+        // models may write them.
         let database = match role {
             "control" => None,
             "migrate" => Some("owner-database-url"),
+            "project" => Some("projector-database-url"),
             _ => Some("app-database-url"),
         };
         let found = unit.lines().find_map(|line| line.strip_prefix("LoadCredential=database-url:/etc/lablet/secrets/"));

@@ -12,6 +12,7 @@ use super::{DROP_ATTEMPTS, RebuildError, execute, tables};
 use crate::Projections;
 use crate::checkpoint::{Checkpoint, Tables};
 use crate::read_models::ReadModel;
+use crate::rights::DatabaseRole;
 
 /// Who uses the tables now and still does after this time uses them for long. A batch of a runner is over before.
 const SHORT_USE: Duration = Duration::from_millis(400);
@@ -235,7 +236,7 @@ async fn begin_change(connection: &mut PgConnection, model: ReadModel) -> sqlx::
         .bind(model.name())
         .execute(&mut *connection)
         .await?;
-    execute(connection, "SET LOCAL ROLE lablet_app".to_owned()).await?;
+    execute(connection, format!("SET LOCAL ROLE {}", DatabaseRole::Projector.name())).await?;
     // Rows and other changes of structure: nobody who reads waits behind these.
     execute(connection, "SET LOCAL lock_timeout = '5s'".to_owned()).await?;
     execute(connection, "SET LOCAL idle_in_transaction_session_timeout = '60s'".to_owned()).await

@@ -15,7 +15,7 @@ use projections::read_models::observation_requests::{RequestFilter, RequestOutco
 
 use super::check::{Check, Severity};
 use super::room::{Room, fullness};
-use super::{clock, webhooks, within};
+use super::{clock, rights, webhooks, within};
 use crate::roles::Store;
 
 /// A transaction may have an id for this long before it is named.
@@ -47,7 +47,8 @@ pub(super) async fn look(store: &Store, folder: Option<&Path>) -> Looked {
     if !is_as_wanted {
         return Looked { checks, workers: None };
     }
-    let (settings, log, transactions, slots, room) = tokio::join!(
+    let (rights, settings, log, transactions, slots, room) = tokio::join!(
+        within("rights", rights::look(store)),
         within("settings", settings(store)),
         within("log", log(store)),
         within("transactions", transactions(store)),
@@ -65,6 +66,7 @@ pub(super) async fn look(store: &Store, folder: Option<&Path>) -> Looked {
     );
     let (of_workers, workers) = workers;
     for found in [
+        rights,
         settings,
         log,
         transactions,

@@ -140,6 +140,7 @@ async fn everything_that_is_lost_comes_back_from_a_backup() {
         "relay",
         "replication slots",
         "restored log",
+        "rights",
         "schema",
         "settings",
         "transactions",

@@ -1,5 +1,5 @@
-//! Each role as a process of its own, on a bus whose server is configured by `lablet bus-config`: the rights are enough, and
-//! one step beyond them is refused.
+//! Each role as a process of its own, on a bus whose server is configured by `lablet bus-config` and on a Postgres where each
+//! signs in for itself: the rights are enough, and one step beyond them is refused.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,6 +14,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::mpsc;
 
 use super::SOON;
+use super::database_rights::Database;
 use super::outcomes::{credentials, simulator};
 use super::webhooks::WebhookTargets;
 
@@ -211,12 +212,52 @@ fn beyond(
     beyond
 }
 
+/// What a read model did not take is tried again by the process that keeps it, when the gateway is asked to.
+async fn a_read_model_is_written_by_its_projector_alone(gateway: &Gateway, database: &Database) {
+    let superuser = database.superuser().await;
+    let refuse = "ALTER TABLE read_workers.workers ADD CONSTRAINT no_refused CHECK (name <> 'refused')";
+    sqlx::query(refuse).execute(&superuser).await.unwrap();
+    let worker = json!({"id": "w2", "name": "refused", "address": "https://127.0.0.1:1",
+        "capacity": {"cpu_cores": 64, "memory_gb": 256, "storage_gb": 1000, "max_nodes": 320}});
+    gateway.post("/api/workers", worker).await;
+    let letter = eventually("an event that the read model does not take", SOON, || async {
+        let letters = gateway.get("/api/dead-letters?kind=event").await?;
+        letters["items"].as_array()?.iter().find(|letter| letter["source"] == "workers")?["id"]
+            .as_str()
+            .map(str::to_owned)
+    })
+    .await;
+    sqlx::query("ALTER TABLE read_workers.workers DROP CONSTRAINT no_refused").execute(&superuser).await.unwrap();
+    let retried = gateway.post(&format!("/api/dead-letters/{letter}/retry"), json!({})).await;
+    assert_eq!((&retried["outcome"], &retried["applied"]), (&json!("retried"), &json!(1)), "{retried}");
+    superuser.close().await;
+}
+
+/// No process of this machine was told a secret in its arguments, which everybody can read.
+fn stands_in_no_arguments(secrets: &[String]) {
+    for process in std::fs::read_dir("/proc").unwrap() {
+        let path = process.unwrap().path();
+        // Those that have ended meanwhile, and what is no process, have none.
+        let arguments = std::fs::read(path.join("cmdline")).unwrap_or_default();
+        let arguments = String::from_utf8_lossy(&arguments).replace('\0', " ");
+        for secret in secrets {
+            assert!(
+                !arguments.contains(secret.as_str()),
+                "{}: {}",
+                path.display(),
+                arguments.replace(secret.as_str(), "…")
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_roles_work_with_the_rights_that_were_written_for_them_and_are_refused_one_step_beyond() {
     let (simulator, lab) = simulator().await;
-    let database = servers::testing::database(&app::log::MIGRATOR).await;
-    let (as_owner, as_app) = (database.url().to_owned(), database.url_as("lablet_app"));
     let scratch = tempfile::tempdir().unwrap();
+    let database = Database::start(scratch.path()).await;
+    let (as_owner, as_app, as_projector) =
+        (database.owner().await, database.url("lablet_app").await, database.url("lablet_projector").await);
     let teams: Vec<TeamName> = ["grading", "booking"].map(|name| name.parse().unwrap()).into();
     let server = nats_of_file(|folder| {
         write_configuration(folder, &["--team", "grading", "--team", "booking"]);
@@ -243,7 +284,7 @@ async fn the_roles_work_with_the_rights_that_were_written_for_them_and_are_refus
     environment.push(("LABLET_GATEWAY_URL".to_owned(), format!("http://{http}")));
     let webhooks = WebhookTargets::start().await;
     let roles = [
-        Role::start(scratch.path(), "project", &[], of("projector", Some(&as_app))),
+        Role::start(scratch.path(), "project", &[], of("projector", Some(&as_projector))),
         Role::start(scratch.path(), "relay", &[], of("relay", Some(&as_app))),
         Role::start(scratch.path(), "deliver", &["--webhooks", &webhooks.file()], of("webhooks", Some(&as_app))),
         Role::start(scratch.path(), "control", &[], environment),
@@ -292,6 +333,26 @@ async fn the_roles_work_with_the_rights_that_were_written_for_them_and_are_refus
         },
     )
     .await;
+    a_read_model_is_written_by_its_projector_alone(&gateway, &database).await;
+    for (user, database) in [("commands", &as_app), ("relay", &as_app), ("projector", &as_projector)] {
+        // Its exit code is another matter: the server of a test may lose what a crash of the machine takes.
+        let doctor = Command::new(program()).arg("doctor").envs(of(user, Some(database))).output().await.unwrap();
+        let said = String::from_utf8_lossy(&doctor.stdout);
+        let rights = said.lines().find(|line| line.split_whitespace().nth(1) == Some("rights"));
+        assert!(rights.is_some_and(|line| line.starts_with("ok ")), "{user}: {said}");
+        assert!(!said.contains("unknown  ") && !said.contains("permission denied"), "{user}: {said}");
+    }
+    run(&["verify", "--rows"], &of("operator", Some(&as_projector))).await;
+    run(&["rebuild", "workers"], &[("LABLET_DATABASE_URL".to_owned(), as_projector.clone())]).await;
+    eventually("a gateway that reads what was made anew", SOON, || gateway.get("/api/workers")).await;
+    for role in &roles {
+        let log = role.log();
+        assert!(!log.contains("permission denied"), "{}: {log}", role.name);
+    }
+    let passwords =
+        [&as_owner, &as_app, &as_projector].map(|url| url.split(['/', ':', '@']).nth(4).unwrap().to_owned());
+    let secrets = passwords.into_iter().chain([KEY.to_owned(), TOKEN.to_owned(), key_of(&server, "relay")]);
+    stands_in_no_arguments(&secrets.collect::<Vec<_>>());
     let refused: Vec<String> =
         server.log().lines().filter(|line| line.to_lowercase().contains("violation")).map(str::to_owned).collect();
     assert_eq!(refused, [""; 0], "{answer}");
@@ -314,9 +375,11 @@ async fn the_roles_work_with_the_rights_that_were_written_for_them_and_are_refus
         }
     }
     assert!(tried > 200, "{tried}");
+    database.is_exact().await;
     for role in roles {
         role.stop().await;
     }
+    database.stop().await;
 
     // Written again: keys stay but for one that is made anew and one that is taken away.
     let before = ["relay", "grading", "booking"].map(|user| key_of(&server, user));
