@@ -1,12 +1,15 @@
 //! The reference of the command line in docs/command.md, and that it leaves nothing unsaid.
 
+use std::any::TypeId;
 use std::fmt::Write as _;
 use std::path::Path;
 
 use clap::{Arg, Command, CommandFactory as _};
 
 use crate::arguments::Arguments;
+use crate::configuration::secrets::is_secret;
 use crate::exit::ExitStatus;
+use crate::secret::Secret;
 
 /// After this line the page is made from the executable.
 const MADE_FROM_HERE: &str = "<!-- From here on: UPDATE_SNAPSHOTS=1 cargo test -p cli reference -->\n";
@@ -36,7 +39,15 @@ fn shown(command: &Command) -> impl Iterator<Item = &Arg> {
         .filter(|argument| !argument.is_hide_set() && !["help", "version"].contains(&argument.get_id().as_str()))
 }
 
+/// The variable by which a secret is given: in an argument everybody on the machine could read it.
+fn secret_variable(argument: &Arg) -> Option<String> {
+    argument.get_env().map(|name| name.to_string_lossy().into_owned()).filter(|name| is_secret(name))
+}
+
 fn signature(argument: &Arg) -> String {
+    if let Some(variable) = secret_variable(argument) {
+        return format!("{variable}`, or the file `{variable}_FILE");
+    }
     let value = match argument.get_value_names() {
         Some(names) if argument.get_action().takes_values() => format!("<{}>", names.join("> <")),
         _ => String::new(),
@@ -69,7 +80,7 @@ fn reference() -> String {
             if !values.is_empty() && argument.get_action().takes_values() {
                 write!(help, " One of: {}.", values.join(", ")).unwrap();
             }
-            if let Some(variable) = argument.get_env() {
+            if let Some(variable) = argument.get_env().filter(|_| secret_variable(argument).is_none()) {
                 write!(help, " Environment: `{}`.", variable.to_string_lossy()).unwrap();
             }
             let defaults: Vec<_> = argument.get_default_values().iter().map(|value| value.to_string_lossy()).collect();
@@ -110,6 +121,19 @@ fn every_command_and_every_argument_has_help() {
         silent.extend(arguments.map(|argument| format!("{words} {}", argument.get_id())));
     }
     assert!(silent.is_empty(), "without help: {silent:?}");
+}
+
+#[test]
+fn every_secret_may_be_given_by_its_variable_or_its_file() {
+    let addresses = ["LABLET_ANALYST_DATABASE_URL", "LABLET_DATABASE_URL", "LABLET_NATS_URL"];
+    for (words, command) in all(&Arguments::command(), "lablet") {
+        let takes_secret = |argument: &&Arg| argument.get_value_parser().type_id() == TypeId::of::<Secret>();
+        for argument in command.get_arguments().filter(takes_secret) {
+            let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let is_known = is_secret(&variable) || addresses.contains(&variable.as_str());
+            assert!(is_known, "{words} {}: {variable:?}", argument.get_id());
+        }
+    }
 }
 
 #[test]

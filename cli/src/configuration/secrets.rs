@@ -28,6 +28,11 @@ const SECRETS: [&str; 11] = [
 const ADDRESSES: [&str; 4] =
     ["LABLET_ANALYST_DATABASE_URL", "LABLET_CONSOLE_DATABASE_URL", "LABLET_DATABASE_URL", "LABLET_NATS_URL"];
 
+/// Whether a variable's value is a secret whatever it says, so that no argument is offered for it.
+pub(crate) fn is_secret(variable: &str) -> bool {
+    SECRETS.contains(&variable) && !ADDRESSES.contains(&variable)
+}
+
 /// The command with what `NAME_FILE` variables hold, and without flags for secrets in its help.
 ///
 /// # Errors
@@ -35,14 +40,29 @@ const ADDRESSES: [&str; 4] =
 pub(crate) fn prepare(command: Command, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Command> {
     let mut from_files = Vec::new();
     for name in SECRETS {
-        let in_file = format!("{name}_FILE");
-        let Some(file) = variable(&in_file).filter(|file| !file.is_empty()).map(PathBuf::from) else { continue };
-        if variable(name).is_some_and(|value| !value.is_empty()) {
-            bail!("{name} and {in_file} are both set; set only one of them");
+        if let Some(secret) = in_file(name, &variable)? {
+            from_files.push((name, secret));
         }
-        from_files.push((name, read(&in_file, &file)?));
     }
     Ok(amend(command, &from_files))
+}
+
+/// The secret of a variable for which there is no argument, from the environment or from its file.
+///
+/// # Errors
+/// As those of [`prepare`].
+pub(crate) fn of_environment(name: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<String>> {
+    Ok(in_file(name, &variable)?.or_else(|| variable(name).filter(|value| !value.is_empty())))
+}
+
+/// What the file holds that `NAME_FILE` names.
+fn in_file(name: &str, variable: impl Fn(&str) -> Option<String>) -> anyhow::Result<Option<String>> {
+    let in_file = format!("{name}_FILE");
+    let Some(file) = variable(&in_file).filter(|file| !file.is_empty()).map(PathBuf::from) else { return Ok(None) };
+    if variable(name).is_some_and(|value| !value.is_empty()) {
+        bail!("{name} and {in_file} are both set; set only one of them");
+    }
+    Ok(Some(read(&in_file, &file)?))
 }
 
 fn read(name: &str, file: &Path) -> anyhow::Result<String> {
@@ -55,8 +75,6 @@ fn read(name: &str, file: &Path) -> anyhow::Result<String> {
 }
 
 fn amend(command: Command, from_files: &[(&str, String)]) -> Command {
-    // What a simulator takes for a password is none.
-    let is_simulator = command.get_name() == "simulate-cml";
     let command = command.mut_args(|argument| {
         let Some(name) = argument.get_env().and_then(|name| name.to_str()).map(str::to_owned) else { return argument };
         if !SECRETS.contains(&name.as_str()) {
@@ -66,8 +84,7 @@ fn amend(command: Command, from_files: &[(&str, String)]) -> Command {
             Some((_, secret)) => argument.default_value(secret.clone()).hide_default_value(true).required(false),
             None => argument,
         };
-        let is_address = ADDRESSES.contains(&name.as_str());
-        if is_simulator || is_address { argument } else { argument.hide(true) }
+        if is_secret(&name) { argument.hide(true) } else { argument }
     });
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     names.into_iter().fold(command, |command, name| command.mut_subcommand(name, |sub| amend(sub, from_files)))
@@ -81,10 +98,10 @@ pub(crate) fn in_arguments(command: &Command, matches: &ArgMatches) -> Vec<Strin
         let id = argument.get_id().as_str();
         let is_given =
             matches.try_contains_id(id).unwrap_or(false) && matches.value_source(id) == Some(ValueSource::CommandLine);
-        if !SECRETS.contains(&name) || !is_given || command.get_name() == "simulate-cml" {
+        if !SECRETS.contains(&name) || !is_given {
             continue;
         }
-        let holds_one = !ADDRESSES.contains(&name)
+        let holds_one = is_secret(name)
             || matches.get_raw(id).is_some_and(|mut values| values.any(|value| value.to_string_lossy().contains('@')));
         if holds_one {
             found.push(name.to_owned());

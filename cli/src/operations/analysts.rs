@@ -8,7 +8,7 @@ use url::Url;
 
 use super::cell_views::{self, JoinCellsArguments};
 use super::quiet_connection::connect;
-use crate::configuration::DatabaseArguments;
+use crate::configuration::{DatabaseArguments, secrets};
 use crate::secret::Secret;
 use crate::terminal::say;
 
@@ -158,11 +158,8 @@ pub(crate) async fn apply_limits(url: &Secret) -> anyhow::Result<()> {
 /// The password that the login lablet_analyst shall have, where a deployment states one. There is no argument for it: those
 /// are shown to everybody on the machine.
 pub(crate) fn password_of_environment() -> anyhow::Result<Option<Secret>> {
-    match std::env::var("LABLET_ANALYST_PASSWORD") {
-        Ok(password) if !password.is_empty() => Ok(Some(password.parse().map_err(anyhow::Error::msg)?)),
-        Ok(_) | Err(std::env::VarError::NotPresent) => Ok(None),
-        Err(error) => Err(error).context("LABLET_ANALYST_PASSWORD cannot be read"),
-    }
+    let password = secrets::of_environment("LABLET_ANALYST_PASSWORD", |name| std::env::var(name).ok())?;
+    password.map(|password| password.parse().map_err(anyhow::Error::msg)).transpose()
 }
 
 #[cfg(test)]

@@ -152,6 +152,10 @@ fn volumes_are_named_and_declared() {
                 continue;
             }
             let source = volume.split(':').next().unwrap().to_owned();
+            if source.starts_with("./secrets/") {
+                // Made by the script, for what an operator adds.
+                continue;
+            }
             if source.starts_with('.') {
                 assert!(root().join(&source).exists(), "{name} mounts {source}");
             } else {
@@ -163,27 +167,139 @@ fn volumes_are_named_and_declared() {
     assert_eq!(used.len(), declared.len());
 }
 
+/// What stands in a service's file as text: arguments, and what it is told by its environment.
+fn told(service: &Mapping) -> Vec<String> {
+    let mut told = Vec::new();
+    match service.get("command") {
+        Some(Value::Sequence(arguments)) => told.extend(arguments.iter().map(|part| part.as_str().unwrap().to_owned())),
+        other => assert!(other.is_none_or(Value::is_null), "{other:?}"),
+    }
+    let environment = service.get("environment").and_then(Value::as_mapping);
+    told.extend(environment.into_iter().flatten().map(|(name, value)| {
+        let value = value.as_str().map_or_else(|| serde_norway::to_string(value).unwrap(), str::to_owned);
+        format!("{}={value}", name.as_str().unwrap())
+    }));
+    told
+}
+
 #[test]
-fn no_secret_has_a_default() {
-    let text = read("docker-compose.yml");
-    for (name, rest) in interpolations(&text) {
-        if is_secret(&name) {
-            assert!(rest.starts_with(":?"), "${{{name}{rest}}} starts without being set");
+fn no_secret_stands_in_an_argument_or_an_environment() {
+    for (service, settings) in services() {
+        for text in told(&settings) {
+            let name = text.split('=').next().unwrap().trim_start_matches("--").to_uppercase();
+            let is_told_otherwise = ["_FILE", "_HASHES", "_AUTHORITY", "_NKEY"].iter().any(|end| name.ends_with(end));
+            let is_public = ["LABLET_CML_USERNAME", "LABLET_OIDC_API_ID_TOKENS"].contains(&name.as_str());
+            assert!(!is_secret(&name) || is_told_otherwise || is_public, "{service}: {text}");
+            assert!(!name.ends_with("PASS") && !text.contains("://lablet"), "{service}: {text}");
         }
     }
     for (name, value) in example() {
-        if is_secret(&name) {
-            assert_eq!(value, "", "{name} has a value in .env.example");
+        let is_public = ["_FILE", "_AUTHORITY", "_USERNAME", "_TOKENS"].iter().any(|end| name.ends_with(end));
+        assert!(!is_secret(&name) || is_public || value.is_empty(), "{name} has a value in .env.example");
+    }
+    // Nothing starts before the keys' hashes are there.
+    for (name, rest) in interpolations(&read("docker-compose.yml")) {
+        assert!(!name.ends_with("_HASHES") || rest.starts_with(":?"), "${{{name}{rest}}} starts without being set");
+    }
+}
+
+/// The files of secrets, made below this folder.
+fn prepared(folder: &Path) -> Vec<String> {
+    let done = Command::new(root().join("scripts/compose-secrets.sh"))
+        .arg("--to")
+        .arg(folder.join("secrets"))
+        .args(["--", "--team", "booking"])
+        .env("LABLET", env!("CARGO_BIN_EXE_lablet-under-test"))
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn every_file_of_a_secret_is_made_by_one_command_and_each_service_is_given_its_own_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = prepared(folder.path()).join("\n");
+    let compose = compose();
+    let files = compose["secrets"].as_mapping().unwrap();
+    let mut given = BTreeSet::new();
+    for (name, service) in services() {
+        let Some(secrets) = service.get("secrets").and_then(Value::as_sequence) else { continue };
+        for secret in secrets {
+            let source = secret.as_str().or_else(|| secret["source"].as_str()).unwrap();
+            assert!(files.contains_key(source), "{name} is given {source}, which is none");
+            given.insert(source.to_owned());
+        }
+        let environment = service.get("environment");
+        let of_bus = environment.and_then(|told| told.get("LABLET_NATS_INBOX_PREFIX")).and_then(Value::as_str);
+        if let Some(user) = of_bus.and_then(|prefix| prefix.strip_prefix("_INBOX_")) {
+            let key = format!("bus-{user}-key");
+            assert!(secrets.iter().any(|secret| secret["source"].as_str() == Some(&key)), "{name} has no {key}");
         }
     }
-    // Nothing that looks like a password stands in a URL or an argument.
-    for line in text.lines() {
-        for marker in ["--pass=", "--password=", "://lablet_app:", "://lablet_owner:", "://lablet:"] {
-            if let Some((_, rest)) = line.split_once(marker) {
-                assert!(rest.starts_with("${"), "{line}");
-            }
-        }
+    assert_eq!(given.len(), files.len(), "every file is some service's");
+    use std::os::unix::fs::PermissionsExt as _;
+    let mode = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder.path().join("secrets")), 0o700);
+    for (name, file) in files {
+        let path = folder.path().join(file["file"].as_str().unwrap().trim_start_matches("./"));
+        let text = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert!(!text.trim().is_empty() && mode(&path) & 0o044 == 0o044, "{name:?}");
+        assert!(!said.contains(text.trim()), "{name:?} is printed");
     }
+    let hashed = |file: &str| {
+        let sum = Command::new("sha256sum").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(
+            &mut sum.stdin.as_ref().unwrap(),
+            fs::read_to_string(folder.path().join(file)).unwrap().trim().as_bytes(),
+        )
+        .unwrap();
+        let sum = sum.wait_with_output().unwrap();
+        String::from_utf8(sum.stdout).unwrap().split(' ').next().unwrap().to_owned()
+    };
+    let settings = fs::read_to_string(folder.path().join(".env")).unwrap();
+    let key = format!("LABLET_INTERNAL_API_KEY_HASHES=controller:{}\n", hashed("secrets/internal-api-key"));
+    let token = format!("LABLET_ADMIN_TOKEN_HASHES=admin:admin:{}\n", hashed("secrets/admin-token"));
+    assert!(settings.contains(&key) && settings.contains(&token), "{settings}");
+
+    // Again: what is there stays, and what servers of an earlier set-up know is taken over.
+    let before = fs::read_to_string(folder.path().join("secrets/app-password")).unwrap();
+    fs::remove_file(folder.path().join("secrets/analyst-password")).unwrap();
+    fs::write(folder.path().join(".env"), format!("{settings}LABLET_ANALYST_PASSWORD=of-earlier\n")).unwrap();
+    prepared(folder.path());
+    assert_eq!(fs::read_to_string(folder.path().join("secrets/app-password")).unwrap(), before);
+    assert_eq!(fs::read_to_string(folder.path().join("secrets/analyst-password")).unwrap(), "of-earlier\n");
+}
+
+#[tokio::test]
+async fn the_bus_of_the_containers_lets_in_whom_a_service_is_given_the_key_of() {
+    let server = servers::testing::nats_of_file(|folder| {
+        prepared(folder);
+        let bus = folder.join("secrets/bus");
+        // The folders as they are here, not in the container.
+        let text = fs::read_to_string(bus.join("nats.conf")).unwrap();
+        assert!(text.contains("\"/data\"") && text.contains("\"/etc/nats/tls/server.pem\""), "{text}");
+        let store = folder.join("jetstream");
+        let text = text.replace("\"/data\"", &format!("{:?}", store.to_str().unwrap()));
+        fs::write(bus.join("nats.conf"), text.replace("/etc/nats", bus.to_str().unwrap())).unwrap();
+        bus.join("nats.conf")
+    })
+    .await;
+    let bus = server.folder().join("secrets/bus");
+    for (name, service) in services() {
+        let Some(prefix) = service.get("environment").and_then(|told| told.get("LABLET_NATS_INBOX_PREFIX")) else {
+            continue;
+        };
+        let prefix = prefix.as_str().unwrap();
+        let user = prefix.strip_prefix("_INBOX_").unwrap();
+        let seed = fs::read_to_string(bus.join(format!("users/{user}.nk"))).unwrap();
+        let options = async_nats::ConnectOptions::with_nkey(seed.trim().to_owned());
+        let options = options.add_root_certificates(bus.join("tls/ca.pem")).custom_inbox_prefix(prefix);
+        let client = options.connect(format!("tls://localhost:{}", server.port())).await;
+        client.unwrap_or_else(|error| panic!("{name}: {error}")).flush().await.unwrap();
+    }
+    assert!(async_nats::connect(format!("nats://127.0.0.1:{}", server.port())).await.is_err(), "without a key");
 }
 
 #[test]
@@ -207,7 +323,8 @@ fn every_setting_is_explained_and_every_explained_one_is_used() {
 #[test]
 fn the_controller_has_no_way_to_postgres() {
     let (_, control) = services().into_iter().find(|(name, _)| name == "control").unwrap();
-    assert!(control["environment"].get("LABLET_DATABASE_URL").is_none());
+    assert!(control["environment"].get("LABLET_DATABASE_URL_FILE").is_none());
+    assert!(control["secrets"].as_sequence().unwrap().iter().all(|secret| secret["source"] != "app-database-url"));
 }
 
 #[test]

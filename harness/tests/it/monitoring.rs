@@ -398,7 +398,7 @@ fn no_secret_stands_in_what_is_mounted() {
     let sources = yaml("monitoring/grafana/provisioning/datasources/lablet.yml");
     for source in sources["datasources"].as_array().unwrap() {
         let password = source["secureJsonData"]["password"].as_str();
-        assert!(password.is_none_or(|password| password == "$LABLET_ANALYST_PASSWORD"), "{source}");
+        assert!(password.is_none_or(|password| password == "$__file{/run/secrets/analyst-password}"), "{source}");
     }
 }
 
