@@ -12,6 +12,7 @@ mod epoch;
 mod execute;
 mod history;
 mod page;
+pub mod partitions;
 mod position;
 mod record;
 mod snapshot;
@@ -47,10 +48,16 @@ macro_rules! settled {
     };
 }
 
+use settled;
+
 /// What readers see after a position.
 macro_rules! settled_after {
     () => {
-        concat!("(epoch, written_by, position) > ($1, $2::text::xid8, $3) AND ", settled!())
+        concat!(
+            "(epoch, written_by, position) > ($1, $2::text::xid8, $3)
+              AND position >= first_position_after($1, $2::text::xid8, $3) AND ",
+            settled!()
+        )
     };
 }
 

@@ -5,6 +5,7 @@
 //! cargo run --release -p bench -- http append   these rows
 //! cargo run --release -p bench -- --quick       smaller and shorter, to see that everything works
 //! cargo run --release -p bench -- flat --ten-million    reads over ten million events, which take 25 GB of disk
+//! cargo run --release -p bench -- log-partitions --ten-million    the log in partitions, which takes 25 GB of disk
 //! cargo run --release -p bench -- sampling --labs 200 --workers 4 --seconds 120    what sampling costs a controller
 //! ```
 //!
@@ -24,6 +25,7 @@ mod http_client;
 mod large_observations;
 mod latency;
 mod load;
+mod log_partitions;
 mod log_reading;
 mod long_session;
 mod memory;
@@ -46,7 +48,7 @@ use crate::effort::Effort;
 use crate::surroundings::Surroundings;
 
 /// What can be measured, in the order of the table. No name is that of a command of `lablet`.
-const ROWS: [&str; 14] = [
+const ROWS: [&str; 15] = [
     "http",
     "append",
     "burst",
@@ -55,6 +57,7 @@ const ROWS: [&str; 14] = [
     "backlog",
     "reads",
     "flat",
+    "log-partitions",
     "memory",
     "long-session",
     "pages",
@@ -97,7 +100,7 @@ fn main() -> anyhow::Result<ExitCode> {
     runtime()?.block_on(measure(&rows, effort, long))
 }
 
-/// Measures these rows; the long log of `flat` has so many events. One that fails does not keep the others from being measured.
+/// Measures these rows; the long log of `flat` and of `log-partitions` has so many events. One that fails does not keep the others from being measured.
 async fn measure(rows: &[&str], effort: Effort, long: u64) -> anyhow::Result<ExitCode> {
     use std::io::Write as _;
     table::head()?;
@@ -125,6 +128,7 @@ async fn measure_row(row: &str, effort: Effort, long: u64) -> anyhow::Result<()>
         "long-session" => long_session::run(&surroundings, effort).await,
         "reads" => reads::run(&surroundings, effort).await,
         "flat" => flat::run(&surroundings, effort, long).await,
+        "log-partitions" => log_partitions::run(&surroundings, effort, long).await,
         "memory" => memory::run(&surroundings, effort).await,
         "pages" => pages::run(&surroundings, effort).await,
         "wide" => wide::run(&surroundings, effort).await,

@@ -6,6 +6,7 @@ mod bus_config;
 mod cell_views;
 pub(crate) mod dead_letters;
 mod doctor;
+mod log_partitions;
 mod manifest;
 mod postgres_client;
 mod quiet_connection;
@@ -79,6 +80,9 @@ pub(crate) enum OperationCommand {
     /// Bearer tokens, and links that sign a browser in.
     #[command(subcommand)]
     Token(tokens::TokenCommand),
+    /// The log's partitions.
+    #[command(subcommand)]
+    Log(log_partitions::LogCommand),
     /// Logins that read the database with SQL.
     #[command(subcommand)]
     Analyst(analysts::AnalystCommand),
@@ -143,6 +147,7 @@ pub(crate) async fn run(command: OperationCommand) -> anyhow::Result<ExitCode> {
         OperationCommand::Bus(command) => streams::run(command).await?,
         OperationCommand::BusConfig(arguments) => bus_config::run(&arguments)?,
         OperationCommand::Token(command) => tokens::run(command).await?,
+        OperationCommand::Log(command) => return log_partitions::run(command).await,
         OperationCommand::Analyst(command) => analysts::run(command).await?,
         OperationCommand::Webhooks(command) => return webhooks::run(command).await,
     }
@@ -179,6 +184,9 @@ async fn migrate_with(database_url: &Secret, migrator: &Migrator) -> anyhow::Res
         tokio::time::sleep(backoff.next_wait()).await;
     }
     let before = apply_migrations(&pool, migrator).await?;
+    for index in app::log::partitions::indexes::complete(&pool).await.context("an index of the log cannot be built")? {
+        tracing::info!(index, "index of the log built");
+    }
     pool.close().await;
     Ok(migrator.iter().filter(|migration| !before.contains(&migration.version)).cloned().collect())
 }

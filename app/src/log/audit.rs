@@ -73,7 +73,8 @@ impl Log {
     pub async fn count_after(&self, after: Position, most: i64) -> Result<i64, LogError> {
         Ok(sqlx::query_scalar!(
             r#"SELECT count(*) AS "count!" FROM (SELECT 1 FROM events
-              WHERE (epoch, written_by, position) > ($1, $2::text::xid8, $3) LIMIT $4) counted"#,
+              WHERE (epoch, written_by, position) > ($1, $2::text::xid8, $3)
+                AND position >= first_position_after($1, $2::text::xid8, $3) LIMIT $4) counted"#,
             after.epoch,
             after.written_by_text(),
             after.position,
@@ -92,6 +93,7 @@ impl Log {
         let seconds = sqlx::query_scalar!(
             r#"SELECT extract(epoch FROM clock_timestamp() - recorded_at)::float8 AS "seconds!" FROM events
                 WHERE (epoch, written_by, position) > ($1, $2::text::xid8, $3)
+                  AND position >= first_position_after($1, $2::text::xid8, $3)
                 ORDER BY events.epoch, events.written_by, events.position LIMIT 1"#,
             after.epoch,
             after.written_by_text(),

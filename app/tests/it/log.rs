@@ -4,6 +4,7 @@ mod connections;
 mod counter;
 mod faults;
 mod pages;
+mod partitions;
 
 use std::collections::BTreeSet;
 

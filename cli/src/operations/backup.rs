@@ -99,6 +99,8 @@ async fn make(client: &PostgresClient, folder: &Path, cancelled: &CancellationTo
         // What a rebuild that is under way has so far; it begins anew.
         "--exclude-table-data=read_*_next.*",
         "--exclude-table-data=read_*_retired.*",
+        // What a partition's move has copied so far; it is in the partition.
+        "--exclude-table-data=public.events_*_copy",
     ];
     let mut arguments: Vec<_> = arguments.into_iter().map(Into::into).collect();
     arguments.extend(["--snapshot".into(), snapshot.name.clone().into(), "--file".into(), dump.clone().into()]);

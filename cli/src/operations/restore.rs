@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use app::log::EpochBeginning;
+use app::log::{EpochBeginning, partitions};
 use app::relay::{Repair, RepairReport};
 use clap::Args;
 use servers::{PostgresOptions, PostgresServer};
@@ -167,6 +167,10 @@ async fn load(
     cancelled: &CancellationToken,
 ) -> anyhow::Result<()> {
     let listed = client.contents(dump).await?;
+    // A migration makes the first partition only.
+    for number in 2..=newest_partition(&listed) {
+        partitions::make(client.pool(), number).await.context("the log's partitions cannot be made")?;
+    }
     let tables: BTreeSet<String> =
         super::postgres_client::tables(client.pool()).await?.into_iter().map(|table| table.table).collect();
     let (wanted, unknown) = choose(&listed, &tables);
@@ -175,8 +179,7 @@ async fn load(
         tracing::warn!(tables = ?unknown, "tables that are not Lablet's were not restored");
     }
     // What the migrations put there comes from the dump, too. Of the log there is nothing yet.
-    let filled: Vec<&str> =
-        wanted.tables.iter().map(String::as_str).filter(|table| *table != "public.events").collect();
+    let filled: Vec<&str> = wanted.tables.iter().map(String::as_str).filter(|table| !is_of_the_log(table)).collect();
     let truncate = format!("TRUNCATE {}", filled.join(", "));
     sqlx::raw_sql(AssertSqlSafe(truncate)).execute(client.pool()).await.context("the tables cannot be emptied")?;
     let mut list = tempfile::NamedTempFile::new().context("no temporary file can be made")?;
@@ -193,8 +196,31 @@ async fn load(
     ];
     let progress = progress_over("restore", &manifest.tables);
     client.run("pg_restore", arguments, &manifest.tables, progress, cancelled).await?;
+    if manifest.schema_version >= partitions::SCHEMA {
+        partitions::guard_current(client.pool()).await?;
+    }
     sqlx::raw_sql("ANALYZE").execute(client.pool()).await?;
     Ok(())
+}
+
+/// Whether a table is the log, or one of its partitions.
+fn is_of_the_log(table: &str) -> bool {
+    table == "public.events" || partition(table).is_some()
+}
+
+/// The number of the partition that a table is.
+fn partition(table: &str) -> Option<i32> {
+    table.strip_prefix("public.events_")?.parse().ok()
+}
+
+/// The greatest number of a partition in a dump, as `pg_restore --list` has it.
+fn newest_partition(listed: &str) -> i32 {
+    let lines = listed.lines().filter_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, _, _, "TABLE", "DATA", schema, table, ..] = words.as_slice() else { return None };
+        partition(&format!("{schema}.{table}"))
+    });
+    lines.max().unwrap_or(1)
 }
 
 /// What of a dump is restored.
@@ -259,6 +285,16 @@ fn report(cleaned: Option<RepairReport>) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_partitions_of_a_dump_are_counted_by_their_names() {
+        let listed = "210; 1259 1 TABLE public events_7 owner\n3412; 0 1 TABLE DATA public events_1 owner\n\
+                      3413; 0 2 TABLE DATA public events_10 owner\n3414; 0 3 TABLE DATA public events_9_copy owner\n";
+        assert_eq!(newest_partition(listed), 10);
+        assert_eq!(newest_partition("3412; 0 16391 TABLE DATA public events owner"), 1, "of an earlier version");
+        assert!(is_of_the_log("public.events") && is_of_the_log("public.events_2"));
+        assert!(!is_of_the_log("analytics.events_2") && !is_of_the_log("public.events_2_copy"));
+    }
 
     #[test]
     fn rows_of_tables_that_are_there_are_restored_and_others_are_named() {

@@ -66,9 +66,15 @@ RETURNING event_id, epoch, written_by::text AS written_by, position";
 /// Inserts these commands, and says of each what became of it.
 pub(super) async fn insert(connection: &mut PgConnection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
     let inserted = match appends {
-        [append] if append.events.len() == 1 => insert_one(connection, append, &append.events[0]).await?,
-        _ if appends.iter().all(|append| append.events.len() == 1) => insert_single_events(connection, appends).await?,
-        _ => insert_many(connection, appends).await?,
+        [append] if append.events.len() == 1 => insert_one(connection, append, &append.events[0]).await,
+        _ if appends.iter().all(|append| append.events.len() == 1) => insert_single_events(connection, appends).await,
+        _ => insert_many(connection, appends).await,
+    };
+    let inserted = match inserted {
+        // What an old partition holds is refused, and so are later events that meet somebody else's: nothing went in, and
+        // what is there says why.
+        Err(error) if appends.len() == 1 && is_unique_violation(&error) => Vec::new(),
+        inserted => inserted?,
     };
     let mut positions = HashMap::with_capacity(inserted.len());
     for row in &inserted {
@@ -90,6 +96,10 @@ pub(super) async fn insert(connection: &mut PgConnection, appends: &[&Append]) -
             },
         })
         .collect())
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
 async fn insert_one(connection: &mut PgConnection, append: &Append, event: &NewEvent) -> sqlx::Result<Vec<PgRow>> {

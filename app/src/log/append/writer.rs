@@ -79,12 +79,7 @@ impl Writer {
             Err(error) if batch.len() == 1 => {
                 let error = Arc::new(error);
                 for queued in batch {
-                    let outcome = if is_unique_violation(&error) {
-                        AppendError::Conflict
-                    } else {
-                        AppendError::Refused(error.clone())
-                    };
-                    answer(queued, Err(outcome));
+                    answer(queued, Err(AppendError::Refused(error.clone())));
                 }
             }
             // The data of one command failed the statement for all: one by one, it harms only itself.
@@ -151,9 +146,4 @@ async fn insert_persistently(connection: &mut DedicatedConnection, appends: &[&A
 /// Whether these very events can never go in. Of every other failure the outcome may be unknown.
 fn blames_the_data(error: &sqlx::Error) -> bool {
     DatabaseFailure::from_error(error) == DatabaseFailure::Data
-}
-
-/// Whether another event has the sequence of one of the command's later events.
-fn is_unique_violation(error: &sqlx::Error) -> bool {
-    error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }

@@ -112,7 +112,7 @@ async fn nobody_changes_an_event_not_even_who_replicates() {
         "DELETE FROM events",
         "TRUNCATE events",
         "DELETE FROM events WHERE false",
-        "INSERT INTO events SELECT * FROM events ON CONFLICT (event_id) DO UPDATE SET payload = '{}'",
+        "INSERT INTO events_1 SELECT * FROM events_1 ON CONFLICT (event_id) DO UPDATE SET payload = '{}'",
     ] {
         let refused = sqlx::query(change).execute(&mut *owner).await.expect_err(change);
         let refused = refused.as_database_error().unwrap();
