@@ -5,6 +5,7 @@
 mod browser;
 mod circles;
 mod compose;
+mod debian;
 mod documents;
 mod journeys;
 mod monitoring;
