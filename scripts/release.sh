@@ -39,7 +39,7 @@ strip --strip-unneeded "$scratch/$name/lablet"
 for shell in bash zsh fish; do
     "$program" completions $shell >"$scratch/$name/completions/lablet.$shell"
 done
-cp -R packaging/systemd "$scratch/$name/"
+cp -RL packaging/systemd packaging/helm "$scratch/$name/"
 cp README.md CHANGELOG.md LICENSE-MIT LICENSE-APACHE "$scratch/$name/"
 # Two builds of one commit give the same archive.
 tar --create --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$(git log -1 --format=%ct)" \

@@ -90,6 +90,11 @@ venv_is_there() {
     has python3 && python3 -c 'import venv, ensurepip' >/dev/null 2>&1
 }
 
+# The tests bring their own for Linux on x86-64 (harness/src/kubernetes.rs).
+helm_is_there() {
+    [ "$(uname -sm)" = "Linux x86_64" ] || has helm
+}
+
 missing_things() {
     # Rust links with the system's C compiler.
     has cc || echo compiler
@@ -103,6 +108,7 @@ missing_things() {
         chromedriver_is_there || echo chromedriver
         fonts_are_there || echo fonts
         has promtool || echo promtool
+        helm_is_there || echo helm
     fi
 }
 
@@ -126,6 +132,7 @@ setup:             Ubuntu has them as a snap only, which cannot see the folders 
 setup:             from https://googlechromelabs.github.io/chrome-for-testing/ on the PATH as google-chrome, chromedriver
 setup:   fonts     any TrueType font, e.g. DejaVu (for tests)
 setup:   promtool  the promtool of Prometheus (for tests); Debian: in the package prometheus
+setup:   helm      Helm 3.18 or later (for tests): https://helm.sh/docs/intro/install
 setup: or run everything in containers: cp .env.example .env, fill it in, docker compose up
 END
     exit 1
@@ -147,6 +154,7 @@ with_apt() {
         node) packages="$packages nodejs npm" ;;
         ps) packages="$packages procps" ;;
         promtool) packages="$packages prometheus" ;;
+        helm) by_hand ;;
         # Ubuntu's package of this name brings a snap, whose Chromium cannot see the folders of tests.
         chromium | chromedriver)
             case $(. /etc/os-release && echo "$ID") in
@@ -187,6 +195,7 @@ with_homebrew() {
         nats) formula=nats-server ;;
         python) formula=python3 ;;
         promtool) formula=prometheus ;;
+        helm) formula=helm ;;
         node) formula=node ;;
         ps | fonts) by_hand ;;
         # Casks of macOS; elsewhere Homebrew has neither.

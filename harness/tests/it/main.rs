@@ -8,6 +8,7 @@ mod compose;
 mod debian;
 mod documents;
 mod journeys;
+mod kubernetes;
 mod monitoring;
 mod otlp_receiver;
 mod packaging;
