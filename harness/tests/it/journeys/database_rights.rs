@@ -45,7 +45,12 @@ impl Database {
         self.url(OWNER).await
     }
 
-    pub(super) async fn superuser(&self) -> PgPool {
+    /// Runs a statement as the owner, who is a member of the other roles.
+    pub(super) async fn run(&self, statement: &'static str) {
+        PgConnection::connect(&self.owner().await).await.unwrap().execute(statement).await.unwrap();
+    }
+
+    async fn superuser(&self) -> PgPool {
         PgPoolOptions::new().max_connections(2).connect(&self.server.url(DATABASE)).await.unwrap()
     }
 
