@@ -101,7 +101,11 @@ fn fresh_id() -> String {
 }
 
 /// Commands a second, each with a key, by clients that each have an aggregate of their own; and the longest of them.
-async fn append(log: &Log, clients: usize, is_over: impl Fn(Instant) -> bool + Clone + Send + 'static) -> anyhow::Result<(f64, Duration)> {
+async fn append(
+    log: &Log,
+    clients: usize,
+    is_over: impl Fn(Instant) -> bool + Clone + Send + 'static,
+) -> anyhow::Result<(f64, Duration)> {
     let started = Instant::now();
     let mut running = JoinSet::new();
     for _ in 0..clients {
@@ -153,7 +157,10 @@ async fn loads(what: &str, effort: Effort, databases: [&Database; 2], events: i6
             for number in 0..LOADS {
                 let number = (number * 7_919 + u64::try_from(round)?) % u64::try_from(events / OF_EACH)?;
                 let loaded = log.load::<Counter>(&format!("past-{number}")).await?;
-                anyhow::ensure!(loaded.is_some_and(|(_, sequence, _)| sequence == OF_EACH), "past-{number} is not whole");
+                anyhow::ensure!(
+                    loaded.is_some_and(|(_, sequence, _)| sequence == OF_EACH),
+                    "past-{number} is not whole"
+                );
             }
             *figure = started.elapsed().as_secs_f64() * 1_000.0 / f64::from(u32::try_from(LOADS)?);
         }
@@ -274,7 +281,8 @@ async fn moving(database: &Database, current: i32, events: i64) -> anyhow::Resul
     let mut line = Comparison::new(format!("moving a partition of {moved} events"), Unit::Milliseconds, Target::None);
     line.figures.push(took.as_secs_f64() * 1_000.0);
     table::print(&line)?;
-    let mut line = Comparison::new("loads of its aggregates meanwhile, one after another", Unit::PerSecond, Target::None);
+    let mut line =
+        Comparison::new("loads of its aggregates meanwhile, one after another", Unit::PerSecond, Target::None);
     line.figures.push(rate);
     table::print(&line)?;
     let mut line = Comparison::new("the longest of them", Unit::Milliseconds, Target::None);

@@ -124,6 +124,9 @@ const NOTHING: &[&str] = &[];
 const TABLES: &[TableUse] = &[
     TableUse { table: "_sqlx_migrations", app: READ, projector: READ, why: "which version the database is of" },
     TableUse { table: "events", app: INSERT, projector: READ, why: "the log; nobody updates or deletes" },
+    TableUse { table: "log_partitions", app: READ, projector: READ, why: "in which of its partitions a position is" },
+    TableUse { table: "past_aggregates", app: READ, projector: NOTHING, why: "how far aggregates are in the old ones" },
+    TableUse { table: "past_commands", app: READ, projector: NOTHING, why: "keys of commands in the old ones" },
     TableUse { table: "log_epoch", app: READ, projector: READ, why: "where positions begin" },
     TableUse { table: "log_epochs", app: READ, projector: READ, why: "what a restore lost" },
     TableUse { table: "snapshots", app: ALL, projector: NOTHING, why: "aggregates as they were, to load them sooner" },
@@ -174,6 +177,7 @@ const TABLES: &[TableUse] = &[
 const FUNCTIONS: &[(&str, bool, bool)] = &[
     ("confine_analysts(boolean)", true, true),
     ("end_session(integer, timestamp with time zone, text)", true, true),
+    ("first_position_after(integer, xid8, bigint)", true, true),
     ("log_place()", true, true),
     ("log_restore()", true, true),
     ("refuse_to_append_to_a_restored_log()", true, false),
@@ -197,6 +201,7 @@ pub fn grants() -> Vec<Grant> {
         give(DatabaseRole::App, Object::Table(table.table), table.app);
         give(DatabaseRole::Projector, Object::Table(table.table), table.projector);
     }
+    give(DatabaseRole::App, Object::Sequence("events_position_seq"), &["USAGE"]);
     give(DatabaseRole::App, Object::Sequence("sign_in_ends"), &["USAGE", "SELECT"]);
     for (function, app, projector) in FUNCTIONS {
         let roles = [(DatabaseRole::App, *app), (DatabaseRole::Projector, *projector)];

@@ -57,9 +57,10 @@ async fn complete_in(pool: &PgPool, index: &str, definition: &str, table: &str) 
         sqlx::query(AssertSqlSafe(dropped)).execute(&mut connection).await?;
     }
     if is_valid != Some(true) {
-        let (kind, rest) = definition.split_once(&format!(" INDEX {index} ON ONLY public.events ")).ok_or_else(|| {
-            sqlx::Error::Decode(format!("the definition of the index {index} cannot be understood").into())
-        })?;
+        let (kind, rest) =
+            definition.split_once(&format!(" INDEX {index} ON ONLY public.events ")).ok_or_else(|| {
+                sqlx::Error::Decode(format!("the definition of the index {index} cannot be understood").into())
+            })?;
         let built = format!("{kind} INDEX CONCURRENTLY \"{of_table}\" ON public.{table} {rest}");
         sqlx::query(AssertSqlSafe(built)).execute(&mut connection).await?;
     }

@@ -196,7 +196,8 @@ async fn a_partition_is_changed_by_nobody_and_used_alone_by_its_owner_only() {
     }
     let mut snapshot = app::log::begin(log.pool()).await.unwrap();
     sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ").execute(&mut *snapshot).await.unwrap();
-    let insert = "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
+    let insert =
+        "INSERT INTO events (aggregate_type, aggregate_id, sequence, event_type, event_version, payload, metadata)
                   VALUES ('counter', 'x', 1, 'counter.counted', '1', '{}', '{}')";
     let refused = sqlx::query(insert).execute(&mut *snapshot).await.unwrap_err();
     assert!(refused.to_string().contains("read committed"), "{refused}");
@@ -258,7 +259,9 @@ async fn cuts_under_load_lose_nothing_double_nothing_and_keep_the_order() {
         let given_up = partitions::cut(&owner, &noted);
         let _ = tokio::time::timeout(Duration::from_millis(3 * steps), given_up).await;
         let before = partitions::list(&owner).await.unwrap().iter().filter(|part| part.cut_at.is_some()).count();
-        while logs[0].newest().await.unwrap() <= partitions::last_of_the_old(&owner).await.unwrap().unwrap_or(Position::START) {
+        while logs[0].newest().await.unwrap()
+            <= partitions::last_of_the_old(&owner).await.unwrap().unwrap_or(Position::START)
+        {
             tokio::task::yield_now().await;
         }
         if steps % 2 == 1 {
@@ -311,10 +314,11 @@ async fn an_old_partition_is_moved_while_it_is_read_and_goes_on_where_it_was_int
     count(&log, "a", 1, "after").await;
     database.settle().await;
     let before = all(&log).await;
-    let tablespace: String = sqlx::query_scalar("SELECT 'archive_' || oid FROM pg_database WHERE datname = current_database()")
-        .fetch_one(&owner)
-        .await
-        .unwrap();
+    let tablespace: String =
+        sqlx::query_scalar("SELECT 'archive_' || oid FROM pg_database WHERE datname = current_database()")
+            .fetch_one(&owner)
+            .await
+            .unwrap();
     let mut connection = owner.acquire().await.unwrap();
     sqlx::query("SET allow_in_place_tablespaces = on").execute(&mut *connection).await.unwrap();
     let made = format!("CREATE TABLESPACE {tablespace} LOCATION ''");
@@ -349,7 +353,10 @@ async fn an_index_of_the_log_is_built_while_somebody_appends_and_begun_anew_wher
     let owner = database.pool();
     count(&log, "a", 1, "one").await;
     cut(&owner).await;
-    sqlx::query("CREATE INDEX events_of_type ON ONLY events (event_type, epoch) WHERE sequence > 1").execute(&owner).await.unwrap();
+    sqlx::query("CREATE INDEX events_of_type ON ONLY events (event_type, epoch) WHERE sequence > 1")
+        .execute(&owner)
+        .await
+        .unwrap();
     // As an interrupted build leaves it.
     sqlx::raw_sql(
         "CREATE INDEX events_1_events_of_type ON events_1 (event_type, epoch) WHERE sequence > 1;
