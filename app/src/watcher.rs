@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, PgExecutor};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -31,6 +32,8 @@ use bus::Backoff;
 
 /// Timeout of one pass over the sessions.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(10);
+/// Timeout of gathering statistics of the log, which reads a sample of it.
+const ANALYZE_TIMEOUT: Duration = Duration::from_secs(300);
 /// For this long, a role whose session was ended is allowed a shorter delay.
 const REMEMBERED: Duration = Duration::from_secs(600);
 /// Ended sessions kept in the table for operators.
@@ -165,6 +168,8 @@ pub struct Watcher {
     /// By role: sessions ended within [`REMEMBERED`], and when the last one was.
     offences: HashMap<String, (u32, Instant)>,
     confine_at: Instant,
+    /// Gathers statistics of the log; its own task, as that may take longer than a pass.
+    analyzing: Option<JoinHandle<()>>,
     problems: Vec<String>,
 }
 
@@ -193,6 +198,7 @@ impl Watcher {
             seen: HashMap::new(),
             offences: HashMap::new(),
             confine_at: Instant::now(),
+            analyzing: None,
             problems: Vec::new(),
         }
     }
@@ -247,6 +253,7 @@ impl Watcher {
             let mut problems = self.look_at_sessions(&mut connection, &sessions, visibility).await?;
             if Instant::now() >= self.confine_at {
                 self.problems = look_at_analysts(&mut connection).await?;
+                self.analyze_log();
                 self.confine_at = Instant::now() + self.options.confine_every;
             }
             problems.extend(self.problems.iter().cloned());
@@ -256,6 +263,24 @@ impl Watcher {
         }
         self.connection = Some(connection);
         Ok(())
+    }
+
+    /// Has Postgres gather statistics of the whole log where that is due, which its autovacuum does of partitions only.
+    fn analyze_log(&mut self) {
+        if self.analyzing.as_ref().is_none_or(JoinHandle::is_finished) {
+            let pool = self.log.pool().clone();
+            self.analyzing = Some(tokio::spawn(async move {
+                let analyzed = sqlx::query_scalar!(r#"SELECT analyze_log() AS "analyzed!""#).fetch_one(&pool);
+                match tokio::time::timeout(ANALYZE_TIMEOUT, analyzed).await {
+                    Ok(Ok(true)) => tracing::info!("statistics of the log gathered"),
+                    Ok(Ok(false)) => {}
+                    Ok(Err(error)) => {
+                        tracing::warn!(error = &error as &dyn Error, "statistics of the log not gathered, retrying");
+                    }
+                    Err(_) => tracing::warn!("statistics of the log took too long, retrying"),
+                }
+            }));
+        }
     }
 
     /// Takes or keeps the lease.

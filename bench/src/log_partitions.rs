@@ -267,7 +267,7 @@ async fn moving(database: &Database, current: i32, events: i64) -> anyhow::Resul
             let log = Log::new(pool.clone(), Clock::system(), IdGenerator::random(), LogOptions::default());
             let asked = Instant::now();
             let id = format!("past-{}", first / OF_EACH + i64::from(loads) % (moved / OF_EACH));
-            anyhow::ensure!(log.load::<Counter>(&id).await?.is_some(), "{id} is away");
+            anyhow::ensure!(log.load::<Counter>(&id).await?.is_some(), "{id} cannot be loaded");
             longest = longest.max(asked.elapsed());
             loads += 1;
         }

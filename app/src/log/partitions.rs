@@ -227,7 +227,7 @@ async fn try_to_make(pool: &PgPool, number: i32) -> sqlx::Result<()> {
     let (start, next) = (first_position(number), first_position(number + 1));
     let bounded = if is_unbounded {
         format!(
-            "LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+            "LOCK TABLE ONLY events IN ACCESS EXCLUSIVE MODE;
              ALTER TABLE events DETACH PARTITION events_1;
              ALTER TABLE events ATTACH PARTITION events_1 FOR VALUES FROM (MINVALUE) TO ({end});
              ALTER TABLE events_1 DROP CONSTRAINT events_1_end;"
@@ -329,12 +329,12 @@ async fn note(connection: &mut PgConnection, number: i32, which: Noting) -> sqlx
 }
 
 /// Cuts, if little is left to be noted. The lock keeps writers out and lets readers pass; where it is held, nobody has drawn
-/// a position and not committed or given up.
+/// a position and not committed or given up. Of `events` alone, which everybody names: the partitions may be vacuumed meanwhile.
 async fn try_cut(pool: &PgPool, old: i32) -> Result<Option<Cut>, PartitionError> {
     let mut transaction = begin(pool).await?;
     sqlx::query(LOCK_TIMEOUT).execute(&mut *transaction).await?;
     let asked = tokio::time::Instant::now();
-    sqlx::query("LOCK TABLE events IN SHARE ROW EXCLUSIVE MODE").execute(&mut *transaction).await?;
+    sqlx::query("LOCK TABLE ONLY events IN SHARE ROW EXCLUSIVE MODE").execute(&mut *transaction).await?;
     let still = sqlx::query!(
         "SELECT noted_events, noted_position FROM log_partitions WHERE number = $1 AND cut_at IS NULL FOR UPDATE",
         old

@@ -134,7 +134,7 @@ async fn swap(pool: &PgPool, partition: &Partition) -> sqlx::Result<()> {
     };
     let before = first_position(partition.number + 1);
     let swapped = format!(
-        "LOCK TABLE events IN ACCESS EXCLUSIVE MODE;
+        "LOCK TABLE ONLY events IN ACCESS EXCLUSIVE MODE;
          ALTER TABLE events DETACH PARTITION {table};
          DROP TABLE {table};
          ALTER TABLE {copy} RENAME TO {table};

@@ -380,7 +380,7 @@ async fn an_index_of_the_log_is_built_while_somebody_appends_and_begun_anew_wher
     });
     let waits = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
                     AND query LIKE 'CREATE INDEX CONCURRENTLY%'";
-    while sqlx::query_scalar::<_, i64>(waits).fetch_one(log.pool()).await.unwrap() == 0 {
+    while sqlx::query_scalar::<_, i64>(waits).fetch_one(&owner).await.unwrap() == 0 {
         assert!(!building.is_finished(), "it does not wait");
         tokio::task::yield_now().await;
     }

@@ -119,6 +119,9 @@ async fn events(lablet: &Lablet) -> Vec<Notice> {
 async fn everything_that_is_lost_comes_back_from_a_backup() {
     let mut lablet = with_a_running_session().await;
     let mut service = Service::default();
+    // The session goes on in the log's second partition.
+    let (done, said) = lablet.run(&["log", "cut"]).await.unwrap();
+    assert!(done && said.contains("begun       partition 2"), "{said}");
     let kept = observe(&lablet, "before").await;
     service.follow_to(&lablet, &kept).await;
     let looked_at = examine(&lablet).await;
@@ -176,6 +179,8 @@ async fn everything_that_is_lost_comes_back_from_a_backup() {
     assert!(done && said.contains("epoch 2 has begun"), "{said}");
     lablet.start_again().await.unwrap();
     assert_eq!(events(&lablet).await, before, "every event up to the backup, and no other");
+    let (done, partitions) = lablet.run(&["log", "partitions", "--output", "csv"]).await.unwrap();
+    assert!(done && partitions.contains("events_1,") && partitions.contains("events_2,"), "{partitions}");
     let session = lablet.get("/api/lablet-sessions/s1").await.unwrap();
     assert_eq!(session["observation_count"], 1, "the read models are of the same snapshot");
     let after = observe(&lablet, "after").await;
