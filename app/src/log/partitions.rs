@@ -283,17 +283,18 @@ async fn guard(connection: &mut PgConnection, number: i32) -> sqlx::Result<()> {
 /// Which events are noted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Noting {
-    /// A batch of those that everybody has committed: what comes later stands after them.
+    /// Those that everybody has committed: what comes later stands after them.
     Settled,
     /// All: nobody writes.
     Rest,
 }
 
-/// Notes the next events of a partition, and how far it is. Gives how many.
+/// Notes a batch of the next events of a partition, and how far it is. Gives how many. Bounded also where few are left: without
+/// a limit, Postgres would read the whole partition for them.
 async fn note(connection: &mut PgConnection, number: i32, which: Noting) -> sqlx::Result<u64> {
-    let (condition, limit) = match which {
-        Noting::Settled => (super::settled!(), BATCH),
-        Noting::Rest => ("true", i64::MAX),
+    let condition = match which {
+        Noting::Settled => super::settled!(),
+        Noting::Rest => "true",
     };
     let table = name(number);
     let statement = format!(
@@ -324,7 +325,7 @@ async fn note(connection: &mut PgConnection, number: i32, which: Noting) -> sqlx
           WHERE number = $1
          RETURNING last.events"
     );
-    let noted = sqlx::query(AssertSqlSafe(statement)).bind(number).bind(limit).fetch_optional(connection).await?;
+    let noted = sqlx::query(AssertSqlSafe(statement)).bind(number).bind(BATCH).fetch_optional(connection).await?;
     Ok(noted.map(|row| row.try_get::<i64, _>(0)).transpose()?.unwrap_or_default().unsigned_abs())
 }
 
@@ -345,22 +346,10 @@ async fn try_cut(pool: &PgPool, old: i32) -> Result<Option<Cut>, PartitionError>
         let events = events.fetch_one(&mut *transaction).await?;
         return Ok(Some(Cut { old, events, locked_for: Duration::ZERO }));
     }
-    let unnoted: i64 = sqlx::query_scalar(AssertSqlSafe(format!(
-        "SELECT count(*) FROM (SELECT FROM {} AS e, log_partitions p
-          WHERE p.number = $1 AND (e.epoch, e.written_by, e.position)
-                > (coalesce(p.noted_epoch, 0), coalesce(p.noted_written_by, '0'), coalesce(p.noted_position, 0))
-          LIMIT $2) AS unnoted",
-        name(old)
-    )))
-    .bind(old)
-    .bind(BATCH)
-    .fetch_one(&mut *transaction)
-    .await?;
-    if unnoted >= BATCH {
+    if note(&mut transaction, old, Noting::Rest).await? >= BATCH.unsigned_abs() {
         transaction.rollback().await?;
         return Ok(None);
     }
-    note(&mut transaction, old, Noting::Rest).await?;
     let events = sqlx::query_scalar!("SELECT noted_events FROM log_partitions WHERE number = $1", old)
         .fetch_one(&mut *transaction)
         .await?;
