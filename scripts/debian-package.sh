@@ -61,7 +61,7 @@ else
     install -d "$scratch/debian"
     : >"$scratch/debian/control"
     depends=$(cd "$scratch" && dpkg-shlibdeps -O -e "$root/usr/bin/lablet" 2>/dev/null | sed 's/^shlibs:Depends=//')
-    grep -v -e statically -e 'One executable' packaging/debian/lintian-overrides >"$root/usr/share/lintian/overrides/lablet"
+    grep -v -e statically -e lacks-prerequisites -e 'One executable' packaging/debian/lintian-overrides >"$root/usr/share/lintian/overrides/lablet"
 fi
 
 size=$(du -k -s "$root" | cut -f 1)
