@@ -41,7 +41,8 @@ impl Surroundings {
         let folder = tempfile::tempdir()?;
         let data_dir = |name: &str| folder.path().join(name);
         let nats = |name| NatsOptions { data_dir: data_dir(name), port: None, accounts: NatsAccounts::One };
-        let postgres = PostgresOptions { data_dir: data_dir("postgres"), port: None, fsync: true };
+        let postgres =
+            PostgresOptions { data_dir: data_dir("postgres"), port: None, fsync: true, settings: Vec::new() };
         let (postgres, nats, other_nats) = tokio::try_join!(
             PostgresServer::start(postgres),
             NatsServer::start(nats("nats")),

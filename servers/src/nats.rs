@@ -195,7 +195,7 @@ async fn launch(
 }
 
 /// Signs in and asks JetStream for the account's state.
-async fn probe(url: &str) -> Result<(), String> {
+pub(crate) async fn probe(url: &str) -> Result<(), String> {
     let answer = tokio::time::timeout(Duration::from_secs(5), async {
         let client = connect(url).await.map_err(|error| error.to_string())?;
         let answer = client.request("$JS.API.INFO", "".into()).await.map_err(|error| error.to_string())?;

@@ -45,6 +45,8 @@ pub struct PostgresOptions {
     pub port: Option<u16>,
     /// Off, a crash of the machine (not of the server) can destroy the cluster: for tests only.
     pub fsync: bool,
+    /// More of the server's settings, `name=value`; the last one of a name counts.
+    pub settings: Vec<String>,
 }
 
 /// A private Postgres, running. It listens on 127.0.0.1 alone, with passwords (SCRAM), and ends with this
@@ -55,6 +57,7 @@ pub struct PostgresServer {
     folder: DataFolder,
     port: u16,
     password: String,
+    version: u32,
 }
 
 impl PostgresServer {
@@ -71,12 +74,12 @@ impl PostgresServer {
         let mut attempt = 1;
         loop {
             let port = folder.choose_port(options.port)?;
-            let started = Self::launch(&cluster, &folder, port, &password, options.fsync).await;
+            let started = Self::launch(&cluster, &folder, port, &password, &options).await;
             match started {
                 Ok(process) => {
                     folder.store_port(port)?;
                     tracing::info!(port, folder = %folder.path().display(), "Postgres is ready");
-                    return Ok(Self { process, folder, port, password });
+                    return Ok(Self { process, folder, port, password, version: cluster.version() });
                 }
                 Err(ServerError::EndedEarly { tail, .. })
                     if attempt < PORT_ATTEMPTS && options.port.is_none() && taken(port, &tail) =>
@@ -102,11 +105,13 @@ impl PostgresServer {
         folder: &DataFolder,
         port: u16,
         password: &str,
-        fsync: bool,
+        options: &PostgresOptions,
     ) -> Result<ServerProcess, ServerError> {
         let log = folder.join("server.log");
         let mut arguments = vec!["-D".into(), cluster.path_for_server()];
-        for setting in cluster::settings(cluster.version(), port, fsync) {
+        let fsync = options.fsync;
+        let settings = cluster::settings(cluster.version(), port, fsync);
+        for setting in settings.iter().chain(&options.settings) {
             arguments.push("-c".into());
             arguments.push(setting.into());
         }
@@ -121,11 +126,11 @@ impl PostgresServer {
             held_folder: cluster.held_folder(),
         }
         .start()?;
-        let options = connect_options(port, SUPERUSER, password, "postgres");
+        let sign_in = connect_options(port, SUPERUSER, password, "postgres");
         let begun = Instant::now();
         loop {
             let answer = tokio::time::timeout(Duration::from_secs(5), async {
-                let mut connection = PgConnection::connect_with(&options).await?;
+                let mut connection = PgConnection::connect_with(&sign_in).await?;
                 connection.execute("select 1").await?;
                 connection.close().await
             })
@@ -176,6 +181,16 @@ impl PostgresServer {
 
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// The superuser's password.
+    pub(crate) fn password(&self) -> &str {
+        &self.password
+    }
+
+    /// The server's major version.
+    pub(crate) fn version(&self) -> u32 {
+        self.version
     }
 
     /// The server's process.

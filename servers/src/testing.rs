@@ -9,6 +9,8 @@
 mod caretaker;
 mod configured;
 mod database;
+mod nats_cluster;
+mod replicated_postgres;
 
 use std::error::Error;
 use std::path::PathBuf;
@@ -25,6 +27,8 @@ use crate::{NatsAccounts, NatsOptions, NatsServer, PostgresOptions, PostgresServ
 use self::caretaker::Caretaker;
 pub use self::configured::{ConfiguredNats, configured_nats, nats_of_file};
 pub use self::database::{TestDatabase, database};
+pub use self::nats_cluster::{NatsCluster, nats_cluster};
+pub use self::replicated_postgres::{ReplicatedPostgres, replicated_postgres};
 
 /// URL of the run's Postgres, as superuser, database `postgres`.
 pub const DATABASE_VARIABLE: &str = "LABLET_TEST_DATABASE_URL";
@@ -263,7 +267,7 @@ async fn shared_nats() -> SharedNats {
 }
 
 fn postgres_options(folder: &TempDir) -> PostgresOptions {
-    PostgresOptions { data_dir: folder.path().join("postgres"), port: None, fsync: false }
+    PostgresOptions { data_dir: folder.path().join("postgres"), port: None, fsync: false, settings: Vec::new() }
 }
 
 fn nats_options(folder: &TempDir) -> NatsOptions {

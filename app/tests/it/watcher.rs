@@ -28,7 +28,12 @@ struct Cluster {
 impl Cluster {
     async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let options = PostgresOptions { data_dir: folder.path().join("postgres"), port: None, fsync: false };
+        let options = PostgresOptions {
+            data_dir: folder.path().join("postgres"),
+            port: None,
+            fsync: false,
+            settings: Vec::new(),
+        };
         let server = PostgresServer::start(options).await.unwrap();
         server.ensure_database("lablet").await.unwrap();
         let owner = app::log::pool(&server.url("lablet"), 3).unwrap();

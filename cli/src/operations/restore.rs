@@ -79,7 +79,8 @@ pub(super) async fn run(arguments: RestoreArguments) -> anyhow::Result<ExitCode>
 }
 
 async fn start_private(stores: &StoresArguments) -> anyhow::Result<PostgresServer> {
-    let options = PostgresOptions { data_dir: stores.database.private_postgres(), port: None, fsync: true };
+    let options =
+        PostgresOptions { data_dir: stores.database.private_postgres(), port: None, fsync: true, settings: Vec::new() };
     let server = PostgresServer::start(options).await.context("the private Postgres cannot be started")?;
     server.ensure_database(PRIVATE_DATABASE).await?;
     Ok(server)

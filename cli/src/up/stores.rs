@@ -46,7 +46,12 @@ impl Stores {
             }
             None => {
                 tracing::info!("starting Postgres");
-                let options = PostgresOptions { data_dir: private_postgres(data_dir), port: None, fsync: true };
+                let options = PostgresOptions {
+                    data_dir: private_postgres(data_dir),
+                    port: None,
+                    fsync: true,
+                    settings: Vec::new(),
+                };
                 let server = PostgresServer::start(options).await?;
                 server.ensure_database(DATABASE).await?;
                 crate::operations::migrate(&server.url(DATABASE).parse().map_err(anyhow::Error::msg)?).await?;

@@ -13,8 +13,13 @@ async fn main() -> anyhow::Result<()> {
     let Some(folder) = std::env::args_os().nth(1).map(PathBuf::from) else {
         bail!("usage: hold-servers FOLDER");
     };
-    let postgres =
-        PostgresServer::start(PostgresOptions { data_dir: folder.join("postgres"), port: None, fsync: true }).await?;
+    let postgres = PostgresServer::start(PostgresOptions {
+        data_dir: folder.join("postgres"),
+        port: None,
+        fsync: true,
+        settings: Vec::new(),
+    })
+    .await?;
     let nats =
         NatsServer::start(NatsOptions { data_dir: folder.join("nats"), port: None, accounts: NatsAccounts::One })
             .await?;

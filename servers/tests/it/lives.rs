@@ -13,7 +13,7 @@ use crate::processes::{hold, kill, runs, wait_until};
 
 /// Without fsync, which half of these tests' time would go to. `hold-servers` and one test here have it.
 fn postgres_in(folder: &Path) -> PostgresOptions {
-    PostgresOptions { data_dir: folder.join("postgres"), port: None, fsync: false }
+    PostgresOptions { data_dir: folder.join("postgres"), port: None, fsync: false, settings: Vec::new() }
 }
 
 fn nats_in(folder: &Path) -> NatsOptions {
@@ -74,7 +74,8 @@ async fn wrong_and_missing_passwords_are_refused() {
     let folder = TempDir::new().unwrap();
     for fsync in [true, false] {
         let data_dir = folder.path().join(format!("fsync-{fsync}"));
-        let postgres = PostgresServer::start(PostgresOptions { data_dir, port: None, fsync }).await.unwrap();
+        let postgres =
+            PostgresServer::start(PostgresOptions { data_dir, port: None, fsync, settings: Vec::new() }).await.unwrap();
         let port = postgres.port();
         for url in [
             format!("postgres://postgres@127.0.0.1:{port}/postgres"),

@@ -3,4 +3,5 @@
 mod databases;
 mod lives;
 mod processes;
+mod replicas;
 mod with_servers;

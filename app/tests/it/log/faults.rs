@@ -255,7 +255,8 @@ async fn a_statement_whose_answer_was_lost_is_recognised_when_it_is_sent_again()
 #[tokio::test]
 async fn a_restart_of_postgres_in_between_loses_nothing_and_is_waited_for() {
     let folder = tempfile::tempdir().unwrap();
-    let options = |port| PostgresOptions { data_dir: folder.path().join("postgres"), port, fsync: true };
+    let options =
+        |port| PostgresOptions { data_dir: folder.path().join("postgres"), port, fsync: true, settings: Vec::new() };
     let mut server = PostgresServer::start(options(None)).await.unwrap();
     let connect: PgConnectOptions = server.url("postgres").parse().unwrap();
     let port = connect.get_port();
