@@ -38,6 +38,8 @@ pub struct BusOptions {
     pub tls: BusTls,
     /// The domain whose JetStream is used, where that is not the one that the server belongs to.
     pub jetstream_domain: Option<String>,
+    /// Copies of each stream in a cluster of servers. `None`: one where a stream is made, and what an operator made of it.
+    pub replicas: Option<usize>,
 }
 
 impl BusOptions {
@@ -50,6 +52,7 @@ impl BusOptions {
             sign_in: SignIn::default(),
             tls: BusTls::default(),
             jetstream_domain: None,
+            replicas: None,
         }
     }
 }
@@ -205,6 +208,11 @@ impl Bus {
     /// JetStream over the same connection.
     pub fn jetstream(&self) -> &jetstream::Context {
         &self.jetstream
+    }
+
+    /// Copies of each stream, where somebody decided that.
+    pub fn replicas(&self) -> Option<usize> {
+        self.options.replicas
     }
 
     /// Deviations of streams and consumers that were reported.

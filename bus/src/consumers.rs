@@ -179,14 +179,14 @@ impl Bus {
                 (streams::EVENTS, streams::events(&bounds)),
                 (streams::COMMANDS, streams::commands(&bounds)),
                 (streams::RECORDS, streams::records()),
-                (streams::SAMPLING, streams::sampling(&bounds)),
+                (streams::SAMPLING, streams::sampling()),
             ];
             for (stream, wanted) in wanted {
                 let refused = |source| ConsumersUnknown::Refused { stream, source };
                 if let Some(info) =
                     streams::look(self.jetstream(), stream).await.map_err(|error| refused(error.into()))?
                 {
-                    found.extend(streams::deviations(&wanted, &info.config));
+                    found.extend(streams::deviations(self, &wanted, &info.config));
                 }
             }
             for (stream, wanted) in consumers {

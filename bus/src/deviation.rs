@@ -59,8 +59,13 @@ fn show(value: &dyn Debug) -> String {
 }
 
 /// What differs between the wanted and the found configuration of a stream. `keeps_everything`: nothing but an
-/// acknowledgement may remove a message from it.
-pub(super) fn of_stream(wanted: &stream::Config, found: &stream::Config, keeps_everything: bool) -> Vec<Deviation> {
+/// acknowledgement may remove a message from it. `replicas`: how many copies there have to be, where somebody decided that.
+pub(super) fn of_stream(
+    wanted: &stream::Config,
+    found: &stream::Config,
+    keeps_everything: bool,
+    replicas: Option<usize>,
+) -> Vec<Deviation> {
     use Change::{Never, Possible};
     let mut settings = vec![
         ("subjects", show(&wanted.subjects), show(&found.subjects), Possible),
@@ -85,6 +90,9 @@ pub(super) fn of_stream(wanted: &stream::Config, found: &stream::Config, keeps_e
     ];
     if keeps_everything {
         settings.push(("max_age", show(&Duration::ZERO), show(&found.max_age), Possible));
+    }
+    if let Some(replicas) = replicas {
+        settings.push(("num_replicas", show(&replicas), show(&found.num_replicas), Possible));
     }
     let remedy = |field: &str| match field {
         "sealed" | "storage" | "retention" | "mirror" => {
@@ -277,7 +285,10 @@ mod tests {
     fn capacity_is_the_operators_and_what_loses_messages_is_not() {
         let wanted = crate::streams::commands(&crate::StreamBounds::default());
         let capacity = stream::Config { max_messages: 7, max_bytes: 1 << 30, num_replicas: 3, ..wanted.clone() };
-        assert_eq!(of_stream(&wanted, &capacity, true), []);
+        assert_eq!(of_stream(&wanted, &capacity, true, None), []);
+        assert_eq!(of_stream(&wanted, &capacity, true, Some(3)), []);
+        let fewer = of_stream(&wanted, &capacity, true, Some(5));
+        assert_eq!(fields(&fewer), ["num_replicas"], "unless somebody decided it");
         let losing = stream::Config {
             max_age: Duration::from_secs(60),
             no_ack: true,
@@ -286,12 +297,12 @@ mod tests {
             duplicate_window: Duration::ZERO,
             ..wanted.clone()
         };
-        let found = of_stream(&wanted, &losing, true);
+        let found = of_stream(&wanted, &losing, true, None);
         let expected = ["duplicate_window", "max_msgs_per_subject", "no_ack", "allow_rollup_hdrs", "max_age"];
         assert_eq!(fields(&found), expected);
         assert!(found.iter().all(|deviation| deviation.remedy.is_none()));
         let aged = stream::Config { max_age: Duration::from_secs(60), ..wanted.clone() };
-        assert_eq!(of_stream(&wanted, &aged, false), [], "events may leave their stream, never the log");
+        assert_eq!(of_stream(&wanted, &aged, false, None), [], "events may leave their stream, never the log");
     }
 
     #[test]

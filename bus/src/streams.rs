@@ -44,8 +44,6 @@ pub const LARGEST_COMMAND: usize = 8 * 1024 * 1024;
 /// How much the streams may hold. Applied when a stream is created; an operator may change it afterwards.
 #[derive(Debug, Clone, Copy)]
 pub struct StreamBounds {
-    /// Copies in a cluster.
-    pub replicas: usize,
     /// Events older than this leave the stream (never the log).
     pub event_age: Duration,
     /// Most events in the stream; the oldest leave first.
@@ -56,7 +54,7 @@ pub struct StreamBounds {
 
 impl Default for StreamBounds {
     fn default() -> Self {
-        Self { replicas: 1, event_age: Duration::from_secs(30 * 24 * 3600), events: 5_000_000, commands: 200_000 }
+        Self { event_age: Duration::from_secs(30 * 24 * 3600), events: 5_000_000, commands: 200_000 }
     }
 }
 
@@ -86,7 +84,7 @@ pub fn events(bounds: &StreamBounds) -> Config {
         max_messages: bounds.events,
         max_age: bounds.event_age,
         max_message_size: 64 * 1024,
-        ..shared(bounds, "Copy of the log: one CloudEvent per event")
+        ..shared("Copy of the log: one CloudEvent per event")
     }
 }
 
@@ -99,7 +97,7 @@ pub fn commands(bounds: &StreamBounds) -> Config {
         discard: DiscardPolicy::New,
         max_messages: bounds.commands,
         max_message_size: 8 * 1024 * 1024,
-        ..shared(bounds, "Commands that wait to be handled")
+        ..shared("Commands that wait to be handled")
     }
 }
 
@@ -116,14 +114,13 @@ pub fn records() -> Config {
         max_bytes: RECORDS_BYTES,
         max_age: RECORDS_AGE.to_std().unwrap_or(DEDUPE_WINDOW),
         max_message_size: 768 * 1024,
-        num_replicas: 1,
-        ..shared(&StreamBounds::default(), "Internal: full records of the newest events, for read models")
+        ..shared("Internal: full records of the newest events, for read models")
     }
 }
 
 /// The configuration of the stream that holds the bucket, as clients of key-value buckets expect it. Written out here, as
 /// the library asks servers before 2.10 what they do not know when it makes a bucket.
-pub fn sampling(bounds: &StreamBounds) -> Config {
+pub fn sampling() -> Config {
     Config {
         name: SAMPLING.to_owned(),
         subjects: vec![format!("$KV.{SAMPLING_BUCKET}.>")],
@@ -137,14 +134,14 @@ pub fn sampling(bounds: &StreamBounds) -> Config {
         allow_rollup: true,
         deny_delete: true,
         allow_direct: true,
-        ..shared(bounds, "What running sessions used so far")
+        ..shared("What running sessions used so far")
     }
 }
 
-fn shared(bounds: &StreamBounds, description: &str) -> Config {
+fn shared(description: &str) -> Config {
     Config {
         storage: StorageType::File,
-        num_replicas: bounds.replicas,
+        num_replicas: 1,
         duplicate_window: DEDUPE_WINDOW,
         description: Some(description.to_owned()),
         max_bytes: -1,
@@ -175,8 +172,8 @@ pub async fn ensure_commands(bus: &Bus, bounds: &StreamBounds) -> Result<Info, E
 ///
 /// # Errors
 /// As [`ensure_events`].
-pub async fn ensure_sampling(bus: &Bus, bounds: &StreamBounds) -> Result<Info, EnsureError> {
-    ensure(bus, SAMPLING, sampling(bounds)).await
+pub async fn ensure_sampling(bus: &Bus) -> Result<Info, EnsureError> {
+    ensure(bus, SAMPLING, sampling()).await
 }
 
 /// Makes sure that the stream of records is there, as [`ensure_events`]. A server without memory for it is no harm: read
@@ -217,19 +214,20 @@ async fn create(jetstream: &jetstream::Context, stream: &'static str, wanted: &C
 }
 
 /// Deviations from the required configuration.
-pub(super) fn deviations(wanted: &Config, found: &Config) -> Vec<Deviation> {
+pub(super) fn deviations(bus: &Bus, wanted: &Config, found: &Config) -> Vec<Deviation> {
     // The stream holds the only copy of a command.
-    deviation::of_stream(wanted, found, wanted.name == COMMANDS)
+    deviation::of_stream(wanted, found, wanted.name == COMMANDS, bus.replicas())
 }
 
 async fn ensure(bus: &Bus, stream: &'static str, wanted: Config) -> Result<Info, EnsureError> {
     let jetstream = bus.jetstream();
+    let wanted = Config { num_replicas: bus.replicas().unwrap_or(wanted.num_replicas), ..wanted };
     // Reading first: a role whose user may not create streams works with one that is there.
     let mut info = match look(jetstream, stream).await? {
         Some(info) => info,
         None => create(jetstream, stream, &wanted).await?,
     };
-    let mut found = deviations(&wanted, &info.config);
+    let mut found = deviations(bus, &wanted, &info.config);
     if bus.reported().is_worth_changing(stream, None, &found) {
         // Keeps the operator's capacity settings, and those that the server never changes.
         let changed = Config {
@@ -244,13 +242,14 @@ async fn ensure(bus: &Bus, stream: &'static str, wanted: Config) -> Result<Info,
             allow_rollup: wanted.allow_rollup,
             sources: None,
             subject_transform: None,
+            num_replicas: bus.replicas().unwrap_or(info.config.num_replicas),
             ..info.config.clone()
         };
         match jetstream.update_stream(&changed).await {
             Ok(updated) => {
                 info = updated;
-                found = deviations(&wanted, &info.config);
-                tracing::warn!(stream, "stream changed to what it has to be");
+                found = deviations(bus, &wanted, &info.config);
+                tracing::warn!(stream, replicas = info.config.num_replicas, "stream changed to what it has to be");
             }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, stream, "stream could not be changed");
@@ -309,11 +308,11 @@ pub async fn replace(bus: &Bus, stream: &'static str, bounds: &StreamBounds) -> 
     let wanted = match stream {
         COMMANDS => commands(bounds),
         RECORDS => records(),
-        SAMPLING => sampling(bounds),
+        SAMPLING => sampling(),
         _ => events(bounds),
     };
     let jetstream = bus.jetstream();
-    let mut config = wanted;
+    let mut config = Config { num_replicas: bus.replicas().unwrap_or(wanted.num_replicas), ..wanted };
     let mut durables = Vec::new();
     if let Some(info) = look(jetstream, stream).await? {
         durables = durable_consumers(jetstream, stream).await.unwrap_or_else(|error| {
@@ -330,7 +329,7 @@ pub async fn replace(bus: &Bus, stream: &'static str, bounds: &StreamBounds) -> 
             max_bytes: info.config.max_bytes,
             max_messages: info.config.max_messages,
             max_age: if stream == COMMANDS { config.max_age } else { info.config.max_age },
-            num_replicas: info.config.num_replicas,
+            num_replicas: bus.replicas().unwrap_or(info.config.num_replicas),
             placement: info.config.placement,
             ..config
         };

@@ -253,7 +253,7 @@ async fn ensure_streams(arguments: &BusArguments) -> anyhow::Result<()> {
                 // A server without memory for it: read models follow the log.
                 tracing::warn!(error = &error as &dyn std::error::Error, "stream of records not created");
             }
-            if let Err(error) = bus::streams::ensure_sampling(&bus, &bounds).await {
+            if let Err(error) = bus::streams::ensure_sampling(&bus).await {
                 // Controllers keep what sessions used in memory then.
                 tracing::warn!(error = &error as &dyn std::error::Error, "bucket of samples not created");
             }

@@ -117,7 +117,7 @@ impl Sampling {
     /// Sampling, and where what it gathers can be had.
     pub(crate) fn new(options: SamplingOptions, surroundings: Surroundings) -> (Self, Profiles) {
         let (sender, questions) = mpsc::channel(MOST_QUESTIONS);
-        let store = SummaryStore::new(surroundings.bus.clone(), surroundings.bounds);
+        let store = SummaryStore::new(surroundings.bus.clone());
         let is_on = !options.interval.is_zero();
         let profiles = Profiles::new(is_on.then_some(sender), store.clone());
         let sampling = Self {

@@ -55,6 +55,10 @@ pub(crate) struct BusAccessArguments {
     /// The domain whose JetStream is used, where that is not the one that the server belongs to.
     #[arg(long, env = "LABLET_NATS_JETSTREAM_DOMAIN")]
     nats_jetstream_domain: Option<String>,
+    /// Servers of a NATS cluster that keep a copy of each stream: 3 survives the loss of one. Streams that have another number
+    /// are changed. Unless given, streams are made with one copy, and one that was made otherwise stays so.
+    #[arg(long, env = "LABLET_NATS_REPLICAS", value_parser = clap::value_parser!(u8).range(1..=5))]
+    nats_replicas: Option<u8>,
 }
 
 impl BusArguments {
@@ -74,6 +78,7 @@ impl BusArguments {
         options.sign_in = self.access.sign_in()?;
         options.tls = self.access.tls()?;
         options.jetstream_domain = self.access.domain()?;
+        options.replicas = self.access.nats_replicas.map(usize::from);
         let named_in_address = url.reveal().split(',').any(|address| address.contains('@'));
         if named_in_address && options.sign_in != SignIn::AsTheAddressSays {
             bail!("LABLET_NATS_URL names a user or a token, and so does another setting: set only one of them");

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::jetstream::kv::{CreateErrorKind, Entry, Operation, Store as Bucket, UpdateErrorKind};
-use bus::{Bus, StreamBounds, streams};
+use bus::{Bus, streams};
 use domain::SessionId;
 use tokio::sync::Mutex;
 use uuid::Uuid;
@@ -22,7 +22,6 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct SummaryStore {
     bus: Bus,
-    bounds: StreamBounds,
     bucket: Arc<Mutex<Option<Bucket>>>,
 }
 
@@ -57,8 +56,8 @@ fn unavailable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> St
 
 impl SummaryStore {
     /// The store on this bus; its bucket is made where it is missing.
-    pub fn new(bus: Bus, bounds: StreamBounds) -> Self {
-        Self { bus, bounds, bucket: Arc::default() }
+    pub fn new(bus: Bus) -> Self {
+        Self { bus, bucket: Arc::default() }
     }
 
     async fn bucket(&self) -> Result<Bucket, StoreError> {
@@ -70,13 +69,8 @@ impl SummaryStore {
             return Ok(bucket.clone());
         }
         let jetstream = self.bus.jetstream();
-        let bucket = match jetstream.get_key_value(streams::SAMPLING_BUCKET).await {
-            Ok(bucket) => bucket,
-            Err(_) => {
-                streams::ensure_sampling(&self.bus, &self.bounds).await.map_err(unavailable)?;
-                jetstream.get_key_value(streams::SAMPLING_BUCKET).await.map_err(unavailable)?
-            }
-        };
+        streams::ensure_sampling(&self.bus).await.map_err(unavailable)?;
+        let bucket = jetstream.get_key_value(streams::SAMPLING_BUCKET).await.map_err(unavailable)?;
         Ok(known.insert(bucket).clone())
     }
 

@@ -363,7 +363,7 @@ async fn the_documented_rights_on_the_bus_are_enough_and_the_server_refuses_none
     let address = |user: &str| format!("nats://{user}:s3cret@127.0.0.1:{}", server.port());
     let (world, simulator) = world_on(&address("world")).await;
     // As `lablet migrate` does.
-    streams::ensure_sampling(&world.bus, &bus::StreamBounds::default()).await.unwrap();
+    streams::ensure_sampling(&world.bus).await.unwrap();
     controller::requests::ensure_consumer(&world.bus, &bus::StreamBounds::default()).await.unwrap();
     let lab = running_lab(&simulator, SMALL_LAB);
     world.add_session("s1", "w1", lab.as_str(), None);
