@@ -36,8 +36,9 @@ use crate::configuration::roles::{
 use crate::configuration::watcher::WatcherArguments;
 use crate::configuration::{Access, BusArguments, ControllerSettings};
 use crate::secret::Secret;
+use crate::shutdown::{self, Shutdown};
+use crate::telemetry;
 use crate::telemetry::{MetricExport, MetricsReader, Telemetry};
-use crate::{shutdown, telemetry};
 
 /// Most connections of one process to Postgres.
 const CONNECTIONS: u32 = 24;
@@ -51,6 +52,16 @@ pub(crate) struct Roles {
     metric_export: Option<MetricExport>,
     /// What is sent to the collector once more at the end.
     exported: Option<MetricsReader>,
+}
+
+/// Where the gateway is.
+pub(crate) struct Listening<'a> {
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// How it is reached from outside, where that is another address.
+    pub(crate) public: Option<&'a str>,
+    /// Cancelled when requests are to go elsewhere, as this process will end.
+    pub(crate) draining: CancellationToken,
 }
 
 /// What the roles of a process share: the log with everything that hangs on it.
@@ -297,15 +308,15 @@ impl Roles {
     /// Serves HTTP, and gives the address at which it does.
     pub(crate) async fn start_gateway(
         &mut self,
-        listen: SocketAddr,
-        public: Option<&str>,
+        listening: Listening<'_>,
         store: &Store,
         bus: &Bus,
         access: Access,
         metrics: PrometheusHandle,
     ) -> anyhow::Result<String> {
         let options = GatewayOptions {
-            listen,
+            listen: listening.address,
+            draining: listening.draining,
             idle_session: access.sign_in.idle_session(),
             longest_session: access.sign_in.longest_session(),
             trusted_proxies: access.reach.trusted_proxies.clone(),
@@ -322,7 +333,7 @@ impl Roles {
             admin_tokens: access.admin_tokens,
             provider: access.sign_in.provider()?,
             metrics: metrics.clone(),
-            public_url: public.map(str::to_owned),
+            public_url: listening.public.map(str::to_owned),
         };
         let gateway = Gateway::bind(options, parts).await?;
         let http = gateway.local_url();
@@ -403,7 +414,7 @@ impl Roles {
 
 /// `lablet serve`: the gateway and the command consumer.
 pub(crate) async fn serve(arguments: ServeArguments, telemetry: &Telemetry) -> anyhow::Result<()> {
-    let cancelled = shutdown::on_signal()?;
+    let Shutdown { draining, ending: cancelled } = shutdown::on_signal_after(arguments.drain())?;
     let metrics = telemetry::start_metrics()?;
     let access = arguments.gateway.access()?;
     if access.internal_keys.is_empty() {
@@ -417,7 +428,8 @@ pub(crate) async fn serve(arguments: ServeArguments, telemetry: &Telemetry) -> a
     let bus = connect_bus(&arguments.bus, "lablet-serve").await?;
     let mut roles = Roles::new(cancelled.child_token(), telemetry);
     let public = arguments.gateway.public_url.as_deref();
-    let http = roles.start_gateway(arguments.gateway.http, public, &store, &bus, access, metrics).await?;
+    let listening = Listening { address: arguments.gateway.http, public, draining };
+    let http = roles.start_gateway(listening, &store, &bus, access, metrics).await?;
     roles.start_command_consumer(&store, &bus, public_url(public, &http)?);
     tracing::info!(http, "gateway started");
     roles.run(cancelled).await

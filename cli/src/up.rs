@@ -30,7 +30,7 @@ use crate::configuration::{
 use crate::demo::{self, Demo, Services};
 use crate::operations::tokens::LINK_VALID_FOR;
 use crate::ready::Ready;
-use crate::roles::{self, Roles, Store};
+use crate::roles::{self, Listening, Roles, Store};
 use crate::secret::Secret;
 use crate::shutdown;
 use crate::telemetry::Telemetry;
@@ -160,7 +160,8 @@ async fn start_and_run(
         let named = BusArguments::at(stores.nats_url().clone(), arguments.bus_access.clone());
         let bus = roles::connect_bus(&named, "lablet-up").await?;
         let public = arguments.public_url.as_deref();
-        let http = roles.start_gateway(arguments.http, public, &store, &bus, access, metrics).await?;
+        let listening = Listening { address: arguments.http, public, draining: cancelled.clone() };
+        let http = roles.start_gateway(listening, &store, &bus, access, metrics).await?;
         let site = roles::public_url(public, &http)?;
         roles.start_relay(&store, &bus, site.clone());
         roles.start_command_consumer(&store, &bus, site.clone());

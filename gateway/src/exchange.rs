@@ -10,12 +10,14 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use bus::clock::IdGenerator;
 use futures_util::FutureExt as _;
-use http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, CONNECTION, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, StatusCode};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::field::Empty;
 use tracing::{Instrument as _, Span};
 
+use crate::GatewayOptions;
 use crate::authentication::Principal;
 use crate::client_address::{self, ClientAddress};
 use crate::correlation::{CORRELATION_ID, Correlation};
@@ -33,13 +35,20 @@ struct Inner {
     metrics: RequestMetrics,
     trusted_proxies: Networks,
     longest_request: Duration,
+    draining: CancellationToken,
     id_generator: IdGenerator,
 }
 
 impl Exchange {
-    /// An exchange that gives a request up after this time, and lets these proxies say where it comes from.
-    pub(crate) fn new(longest_request: Duration, trusted_proxies: Networks, id_generator: IdGenerator) -> Self {
-        Self(Arc::new(Inner { metrics: RequestMetrics::default(), trusted_proxies, longest_request, id_generator }))
+    /// An exchange that gives a request up after the longest time, and lets trusted proxies say where it comes from.
+    pub(crate) fn new(options: &GatewayOptions, id_generator: IdGenerator) -> Self {
+        Self(Arc::new(Inner {
+            metrics: RequestMetrics::default(),
+            trusted_proxies: options.trusted_proxies.clone(),
+            longest_request: options.longest_request,
+            draining: options.draining.clone(),
+            id_generator,
+        }))
     }
 }
 
@@ -74,6 +83,10 @@ pub(crate) async fn account(State(Exchange(exchange)): State<Exchange>, mut requ
     preferences.tell(headers);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    if exchange.draining.is_cancelled() {
+        // One that stays open would be closed while its client sends the next request.
+        headers.insert(CONNECTION, HeaderValue::from_static("close"));
+    }
 
     let elapsed = started.elapsed();
     let status = response.status();

@@ -16,6 +16,7 @@ use projections::ReadError;
 use projections::overview::Overview;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 
 use crate::answer_cache::AnswerCache;
 use crate::attention::AttentionWatch;
@@ -50,6 +51,9 @@ pub(crate) enum Health {
 pub(crate) struct Readiness {
     /// The worst that a request can notice.
     pub(crate) status: Health,
+    /// Whether this process is about to end: requests are answered, and have to go elsewhere.
+    #[serde(default)]
+    pub(crate) draining: bool,
     /// Postgres. Without it nothing can be served.
     pub(crate) postgres: Health,
     /// NATS. Without it commands over HTTP work, notices wait.
@@ -65,6 +69,10 @@ pub(crate) struct Readiness {
     /// How many events no reader sees, counted up to 10,000; null: unknown.
     pub(crate) visibility_lag_events: Option<u64>,
 }
+
+/// Cancelled when this process is about to end.
+#[derive(Clone)]
+pub(crate) struct Draining(pub(crate) CancellationToken);
 
 /// What `/metrics` shows, and to whom without a key.
 #[derive(Clone)]
@@ -95,7 +103,12 @@ pub(crate) async fn live() -> &'static str {
 }
 
 /// `GET /readyz`: 200 when requests can be served, 503 when not.
-pub(crate) async fn ready(State(queries): State<Queries>, State(bus): State<Bus>) -> Response {
+pub(crate) async fn ready(
+    State(queries): State<Queries>,
+    State(bus): State<Bus>,
+    State(Draining(draining)): State<Draining>,
+) -> Response {
+    let draining = draining.is_cancelled();
     let look = async {
         let visibility = queries.log().visibility().await?;
         Ok::<_, ReadError>((queries.freshness().await?, visibility))
@@ -122,6 +135,7 @@ pub(crate) async fn ready(State(queries): State<Queries>, State(bus): State<Bus>
         }
     };
     let status = match (postgres, nats) {
+        _ if draining => Health::Down,
         (Health::Down, _) => Health::Down,
         (_, Health::Degraded | Health::Down) => Health::Degraded,
         _ if !behind.is_empty() || !parked.is_empty() || visibility.is_some_and(|visibility| visibility.is_late()) => {
@@ -132,6 +146,7 @@ pub(crate) async fn ready(State(queries): State<Queries>, State(bus): State<Bus>
     let code = if status == Health::Down { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK };
     let readiness = Readiness {
         status,
+        draining,
         postgres,
         nats,
         behind,

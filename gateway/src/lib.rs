@@ -91,8 +91,8 @@ use crate::controllers::ControllerWatch;
 use crate::dead_letters::DeadLetterStores;
 use crate::exchange::Exchange;
 pub use crate::fair_share::Room;
-use crate::health::MetricsPage;
 pub use crate::health::SystemMetrics;
+use crate::health::{Draining, MetricsPage};
 use crate::live_samples::LiveSamples;
 pub use crate::networks::Networks;
 use crate::operations::OperationsReader;
@@ -115,6 +115,9 @@ pub struct GatewayOptions {
     pub longest_request: Duration,
     /// How long a read waits for a read model that is behind.
     pub longest_wait: Duration,
+    /// Cancelled when the gateway is about to end, while it goes on to answer: it then says that it is not ready, and closes
+    /// each connection with its next answer, so that clients go elsewhere and none meets a closed one.
+    pub draining: CancellationToken,
     /// How long open requests may go on after the gateway was told to stop.
     pub grace: Duration,
     /// Connections at once.
@@ -147,6 +150,7 @@ impl Default for GatewayOptions {
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             longest_request: Duration::from_secs(30),
             longest_wait: Duration::from_secs(5),
+            draining: CancellationToken::new(),
             grace: Duration::from_secs(10),
             most_connections: 2_048,
             most_connections_of_a_peer: 512,
@@ -270,8 +274,8 @@ impl Gateway {
         let permits = Permits::new(options.requests, options.waits);
         let queries = Queries::new(parts.projections.clone(), log.clone(), permits.clone(), options.longest_wait);
         let dead_letters = DeadLetterStores { messages: parts.dead_letters, queries: queries.clone() };
-        let exchange =
-            Exchange::new(options.longest_request, options.trusted_proxies.clone(), log.id_generator().clone());
+        let draining = Draining(options.draining.clone());
+        let exchange = Exchange::new(&options, log.id_generator().clone());
         let saved_views = SavedViews::new(pool.clone(), clock.clone(), log.id_generator().clone());
         let sign_in = SignIn::new(site, keys, sessions, provider, (pool, clock.clone()));
         let controllers = ControllerWatch::new(parts.bus.clone(), clock.clone());
@@ -291,6 +295,7 @@ impl Gateway {
                 overview_page: AnswerCache::new(&parts.projections, &clock),
                 freshness: FreshnessWatch::new(parts.projections.clone()),
             },
+            draining,
             access: Access { authenticator, sign_in: sign_in.clone(), saved_views },
             metrics: MetricsPage::new(parts.metrics, options.metrics_readers.clone(), system_metrics.clone()),
             commands: parts.commands,

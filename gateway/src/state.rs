@@ -16,7 +16,7 @@ use crate::authentication::Authenticator;
 use crate::cells::CellWatch;
 use crate::controllers::ControllerWatch;
 use crate::dead_letters::DeadLetterStores;
-use crate::health::MetricsPage;
+use crate::health::{Draining, MetricsPage};
 use crate::live_samples::LiveSamples;
 use crate::operations::OperationsReader;
 use crate::pages::freshness::FreshnessWatch;
@@ -43,6 +43,7 @@ pub(crate) struct Parts {
     pub(crate) cells: CellWatch,
     pub(crate) operations: OperationsReader,
     pub(crate) metrics: MetricsPage,
+    pub(crate) draining: Draining,
     pub(crate) clock: Clock,
 }
 
@@ -104,5 +105,6 @@ taken_from! {
     DeadLetterStores: operations.dead_letters;
     Bus: operations.bus;
     MetricsPage: metrics;
+    Draining: draining;
     Clock: clock;
 }

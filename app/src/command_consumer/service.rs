@@ -10,7 +10,7 @@ use async_nats::client::PublishError;
 use async_nats::service::{self, NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, ServiceExt as _};
 use futures_util::StreamExt as _;
 use futures_util::stream::select_all;
-use tokio::sync::Semaphore;
+use tokio::sync::{RwLock, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -59,6 +59,7 @@ async fn offer(
     options: &CommandConsumerOptions,
     stop: &CancellationToken,
 ) -> Result<(), CommandConsumerError> {
+    let lasting = bus.client().clone();
     let bus = bus.another("requests").await?;
     bus.connected(REQUEST_TIMEOUT).await?;
     let mut connects = bus.connects();
@@ -89,21 +90,24 @@ async fn offer(
     let mut requests = select_all(endpoints);
     let permits = Arc::new(Semaphore::new(options.concurrency.max(1)));
     let tasks = TaskTracker::new();
-    let mut is_broken = false;
+    let replies = Arc::new(Replies { taken: bus.client().clone(), lasting, ending: RwLock::default() });
+    let mut is_ending = false;
     loop {
         let request = tokio::select! {
-            () = stop.cancelled() => break,
-            _ = connects.changed() => None,
+            () = stop.cancelled(), if !is_ending => {
+                is_ending = true;
+                // What the server has sent already is still taken.
+                replies.end().await;
+                continue;
+            }
+            _ = connects.changed(), if !is_ending => None,
             request = requests.next() => request,
         };
-        let Some(request) = request else {
-            is_broken = true;
-            break;
-        };
+        let Some(request) = request else { break };
         let Ok(permit) = permits.clone().acquire_owned().await else { break };
-        let (decoder, client) = (decoder.clone(), bus.client().clone());
+        let (decoder, replies) = (decoder.clone(), replies.clone());
         tasks.spawn(async move {
-            answer(&decoder, &client, request).await;
+            answer(&decoder, &replies, request).await;
             drop(permit);
         });
     }
@@ -111,13 +115,57 @@ async fn offer(
     if tokio::time::timeout(TIMEOUT, tasks.wait()).await.is_err() {
         tracing::warn!("requests not answered in time");
     }
-    if is_broken {
+    if !is_ending {
         return Err(CommandConsumerError::Broken { what: "requests" });
+    }
+    if let Err(error) = replies.lasting.flush().await {
+        tracing::warn!(error = &error as &dyn Error, "last replies may not have been sent");
     }
     service.stop().await.map_err(CommandConsumerError::Service)
 }
 
-async fn answer(decoder: &CommandDecoder, client: &Client, request: Request) {
+/// The way of replies: by the connection that brought the request, and where that is ending, by one that lasts longer.
+struct Replies {
+    taken: Client,
+    lasting: Client,
+    /// Held while a reply is handed over, so that none is handed to a connection that has just begun to end.
+    ending: RwLock<bool>,
+}
+
+impl Replies {
+    /// Ends the connection that brings requests, behind the replies that were handed to it.
+    async fn end(&self) {
+        let mut ending = self.ending.write().await;
+        *ending = true;
+        if let Err(error) = self.taken.drain().await {
+            tracing::debug!(error = &error as &dyn Error, "connection for requests was closed already");
+        }
+    }
+
+    /// Sends a reply, and has it counted by the service unless that is ending.
+    async fn send(
+        &self,
+        request: Request,
+        mut reply: Reply,
+        rejection: Option<&Rejection>,
+    ) -> Result<(), PublishError> {
+        if let Some(rejection) = rejection {
+            reply.headers.insert(NATS_SERVICE_ERROR, rejection.code());
+            reply.headers.insert(NATS_SERVICE_ERROR_CODE, rejection.status().to_string());
+        }
+        let ending = self.ending.read().await;
+        match (*ending, rejection) {
+            (true, _) => match request.message.reply {
+                Some(reply_to) => self.lasting.publish_with_headers(reply_to, reply.headers, reply.body).await,
+                None => Ok(()),
+            },
+            (false, None) => request.respond_with_headers(Ok(reply.body), reply.headers).await,
+            (false, Some(rejection)) => refuse(&self.taken, request, reply, rejection).await,
+        }
+    }
+}
+
+async fn answer(decoder: &CommandDecoder, replies: &Replies, request: Request) {
     let message = &request.message;
     let decoded = CommandDecoder::take(&message.subject, message.headers.as_ref(), &message.payload);
     let command_id = match &decoded {
@@ -138,10 +186,7 @@ async fn answer(decoder: &CommandDecoder, client: &Client, request: Request) {
             return;
         }
     };
-    let sent = match &handled {
-        Ok(_) => request.respond_with_headers(Ok(reply.body), reply.headers).await,
-        Err(rejection) => refuse(client, request, reply, rejection).await,
-    };
+    let sent = replies.send(request, reply, handled.as_ref().err()).await;
     if let Err(error) = sent {
         tracing::warn!(error = &error as &dyn Error, "request not answered");
     }
@@ -152,7 +197,7 @@ async fn answer(decoder: &CommandDecoder, client: &Client, request: Request) {
 async fn refuse(
     client: &Client,
     mut request: Request,
-    Reply { mut headers, body }: Reply,
+    Reply { headers, body }: Reply,
     rejection: &Rejection,
 ) -> Result<(), PublishError> {
     let error = service::error::Error { status: rejection.code().to_owned(), code: rejection.status().into() };
@@ -161,8 +206,6 @@ async fn refuse(
         request.message.reply = None;
         return request.respond(Err(error)).await;
     };
-    headers.insert(NATS_SERVICE_ERROR, rejection.code());
-    headers.insert(NATS_SERVICE_ERROR_CODE, rejection.status().to_string());
     client.publish_with_headers(reply_to, headers, body).await?;
     request.respond(Err(error)).await
 }

@@ -1,5 +1,7 @@
 //! What each role is started with.
 
+use std::time::Duration;
+
 use clap::{Args, ValueEnum};
 use projections::FeedSource;
 
@@ -24,8 +26,27 @@ pub(crate) struct ServeArguments {
     pub(crate) bodies: BodyArguments,
     #[command(flatten)]
     pub(crate) dead_letters: DeadLetterArguments,
+    /// Seconds for which requests are still answered after SIGTERM, while /readyz says that this process is not ready: as long
+    /// as whoever spreads the requests takes to notice.
+    #[arg(long, env = "LABLET_DRAIN_SECONDS", default_value_t = 0.0, value_parser = seconds)]
+    drain_seconds: f64,
     #[command(flatten)]
     pub(crate) telemetry: TelemetryArguments,
+}
+
+impl ServeArguments {
+    /// How long requests are still answered after the signal to end.
+    pub(crate) fn drain(&self) -> Duration {
+        Duration::from_secs_f64(self.drain_seconds)
+    }
+}
+
+/// Longest drain.
+const LONGEST_DRAIN: f64 = 600.0;
+
+fn seconds(text: &str) -> Result<f64, String> {
+    let seconds: f64 = text.parse().map_err(|_| "expected a number of seconds".to_owned())?;
+    if (0.0..=LONGEST_DRAIN).contains(&seconds) { Ok(seconds) } else { Err(format!("expected 0 to {LONGEST_DRAIN}")) }
 }
 
 /// How read models follow what happens.

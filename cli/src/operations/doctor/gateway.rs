@@ -18,6 +18,8 @@ struct Readiness {
     postgres: String,
     nats: String,
     behind: Vec<String>,
+    #[serde(default)]
+    draining: bool,
 }
 
 pub(super) async fn look(url: &str) -> Vec<Check> {
@@ -50,10 +52,17 @@ pub(super) async fn look(url: &str) -> Vec<Check> {
 }
 
 fn readiness(url: &str, took: Duration, ready: &Readiness) -> Check {
-    let Readiness { status, postgres, nats, behind } = ready;
+    let Readiness { status, postgres, nats, behind, draining } = ready;
     let mut found = format!("{url} answers in {} ms: {status}, Postgres {postgres}, NATS {nats}", took.as_millis());
     if !behind.is_empty() {
         found.push_str(&format!("; behind: {}", behind.join(", ")));
+    }
+    if *draining {
+        return Check::warning(
+            "gateway",
+            format!("{found}; it is about to end"),
+            "lablet serve, where no other serves",
+        );
     }
     match status.as_str() {
         "ok" => Check::ok("gateway", found),
@@ -75,6 +84,7 @@ mod tests {
                 postgres: "ok".to_owned(),
                 nats: "degraded".to_owned(),
                 behind: vec!["sessions".to_owned()],
+                draining: false,
             };
             readiness("http://h", Duration::from_millis(3), &ready)
         };
