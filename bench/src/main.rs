@@ -36,6 +36,7 @@ mod reads;
 mod rebuilds;
 mod recommendations;
 mod sampling;
+mod sharing;
 mod surroundings;
 mod table;
 mod wide;
@@ -59,6 +60,7 @@ const ROWS: [&str; 15] = [
     "flat",
     "log-partitions",
     "memory",
+    "sharing",
     "long-session",
     "pages",
     "wide",
@@ -130,6 +132,7 @@ async fn measure_row(row: &str, effort: Effort, long: u64) -> anyhow::Result<()>
         "flat" => flat::run(&surroundings, effort, long).await,
         "log-partitions" => log_partitions::run(&surroundings, effort, long).await,
         "memory" => memory::run(&surroundings, effort).await,
+        "sharing" => sharing::run(&surroundings, effort).await,
         "pages" => pages::run(&surroundings, effort).await,
         "wide" => wide::run(&surroundings, effort).await,
         "recommendations" => recommendations::run(&surroundings, effort).await,

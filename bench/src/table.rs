@@ -12,6 +12,8 @@ pub(crate) enum Unit {
     PercentOfACore,
     /// CPU time of the process for one request.
     Microseconds,
+    /// Of a thousand requests.
+    PerThousand,
 }
 
 impl Unit {
@@ -22,6 +24,7 @@ impl Unit {
             Self::Megabytes => format!("{figure:.0} MB"),
             Self::PercentOfACore => format!("{figure:.1} %"),
             Self::Microseconds => format!("{figure:.0} µs"),
+            Self::PerThousand => format!("{figure:.1} ‰"),
         }
     }
 }

@@ -34,6 +34,12 @@ pub struct Freshness {
     pub dead_letters: u64,
     /// How far a rebuild has come; null: none is under way.
     pub rebuilding: Option<Position>,
+    /// The process that keeps it; null: none does at present.
+    #[serde(default)]
+    pub kept_by: Option<String>,
+    /// Since when.
+    #[serde(default)]
+    pub kept_since: Option<DateTime<Utc>>,
 }
 
 /// Events behind are counted no further.
@@ -49,6 +55,8 @@ struct ModelState {
     parked: u64,
     letters: u64,
     rebuilding: bool,
+    kept_by: Option<String>,
+    kept_since: Option<DateTime<Utc>>,
 }
 
 /// Says what the metrics of how far read models have come mean.
@@ -74,6 +82,7 @@ impl Projections {
     pub async fn freshness(&self) -> Result<Listed<Freshness>, ReadError> {
         let head = self.log.newest().await?;
         let mut query = QueryBuilder::new(page::select("read_model", "position"));
+        query.push("SELECT s.*, kept.holder AS kept_by, kept.taken_at AS kept_since FROM (");
         for (place, model) in ReadModel::ALL.into_iter().enumerate() {
             let (schema, union) = (model.schema(), if place == 0 { "" } else { " UNION ALL " });
             query.push(format!(
@@ -84,10 +93,25 @@ impl Projections {
                    FROM {schema}.checkpoint"
             ));
         }
-        query.push(") r ORDER BY r.place");
+        query.push(concat!(
+            ") s LEFT JOIN (SELECT l.read_model, l.holder, l.taken_at",
+            " FROM projection_leases l JOIN present_projection_members USING (holder)",
+            " WHERE l.task = 'follow') kept USING (read_model)) r ORDER BY r.place"
+        ));
         let Listed { items, unreadable } = self.list_of::<ModelState>("checkpoints", query).await?;
         let mut all = Listed { items: Vec::with_capacity(items.len()), unreadable };
-        for ModelState { read_model: model, position, revision, moved_at, parked, letters, rebuilding } in items {
+        for ModelState {
+            read_model: model,
+            position,
+            revision,
+            moved_at,
+            parked,
+            letters,
+            rebuilding,
+            kept_by,
+            kept_since,
+        } in items
+        {
             let events_behind = if position >= head { 0 } else { self.log.count_after(position, MOST_COUNTED).await? };
             let rebuilding = if rebuilding { self.rebuild_position(model).await? } else { None };
             all.items.push(Freshness {
@@ -101,6 +125,8 @@ impl Projections {
                 parked_aggregates: parked,
                 dead_letters: letters,
                 rebuilding,
+                kept_by,
+                kept_since,
             });
         }
         Ok(all)

@@ -24,6 +24,7 @@ mod requested_retries;
 pub mod rights;
 pub mod runner;
 pub mod search;
+mod sharing;
 mod stored_ports;
 mod table;
 pub mod verifications;

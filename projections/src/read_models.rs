@@ -69,6 +69,11 @@ impl ReadModel {
         self.projector().revision
     }
 
+    /// What it costs beside the others.
+    pub(crate) fn weight(self) -> u32 {
+        self.projector().weight
+    }
+
     /// The schema of its tables.
     pub(crate) fn schema(self) -> &'static str {
         self.projector().schema

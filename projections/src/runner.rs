@@ -1,4 +1,5 @@
-//! Follows the log, one task per read model, all of which share one [`Feed`](crate::feed::Feed).
+//! Follows the log, one task per read model, all of which share one [`Feed`](crate::feed::Feed). Which read models a process
+//! keeps it agrees upon with the other processes ([`sharing`](crate::sharing)).
 //!
 //! A wake-up signal (an append of this process, a nudge of another, events that were added to the feed) only says that it
 //! is worth looking; a slow poll looks in any case. What is there is taken in order, after the checkpoint, so a lost signal
@@ -6,14 +7,15 @@
 
 mod records;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use app::log::Position;
 use bus::{Backoff, Bus, subjects};
-use futures_util::future::join_all;
 use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -23,12 +25,13 @@ use crate::feed::Limits;
 use crate::projector::Recorded;
 use crate::read_models::ReadModel;
 use crate::rebuild::RebuildOptions;
+use crate::sharing::Share;
 use crate::writer::{BatchError, BatchSize, Moved, Writer};
 
 /// Settings of the runner.
 #[derive(Debug, Clone)]
 pub struct RunnerOptions {
-    /// Which read models it keeps.
+    /// Which read models it keeps, where no other runner does.
     pub models: Vec<ReadModel>,
     /// Most events of one batch.
     pub batch: usize,
@@ -75,7 +78,8 @@ const PAUSE_WITHOUT_CHANGE: Duration = Duration::from_millis(50);
 /// Records of an event are waited for so long after a signal that it was appended, before the log is read.
 const RECORDS_WITHIN: Duration = Duration::from_millis(100);
 
-/// Keeps read models up to date. Any number of runners may run: a checkpoint is moved by one at a time.
+/// Keeps read models up to date. Any number of runners may run: they divide the read models among themselves, and a
+/// checkpoint is moved by one at a time in any case.
 #[derive(Debug)]
 pub struct Runner {
     projections: Projections,
@@ -108,21 +112,32 @@ impl Runner {
     pub async fn run(self, token: CancellationToken) {
         let wake = watch::Sender::new(0_u64);
         let is_fed = watch::Sender::new(false);
-        let models = self.options.models.iter();
-        let follow = join_all(models.map(|model| self.follow(*model, wake.subscribe(), is_fed.subscribe(), &token)));
+        let mut share = Share::new(&self.projections.pool, &self.projections.log, &self.options.models);
+        let kept = share.kept();
+        let runner = Arc::new(self);
+        // A task each: folding several uses several cores.
+        let mut keepers = JoinSet::new();
+        for model in runner.options.models.iter().copied() {
+            let (runner, wake, is_fed, token) = (runner.clone(), wake.clone(), is_fed.clone(), token.clone());
+            let kept = kept.clone();
+            keepers.spawn(async move { runner.keep(model, &wake, &is_fed, kept, &token).await });
+        }
         let work = async {
             tokio::join!(
-                follow,
-                self.pass_on_appends(&wake),
-                self.pass_on_nudges(&wake),
-                self.listen(&token),
-                self.feed_from_bus(&is_fed),
-                self.projections.carry_out_retries(&self.options.models),
+                share.take_part(),
+                pass_on_panics(&mut keepers),
+                runner.pass_on_appends(&wake),
+                runner.pass_on_nudges(&wake),
+                runner.listen(&token),
+                runner.feed_from_bus(&is_fed, kept.clone()),
+                runner.projections.carry_out_retries(&runner.options.models),
             );
         };
         if token.run_until_cancelled(work).await.is_none() {
             tracing::info!("projections stopped");
         }
+        keepers.shutdown().await;
+        share.leave().await;
     }
 
     async fn pass_on_appends(&self, wake: &watch::Sender<u64>) {
@@ -138,15 +153,41 @@ impl Runner {
         }
     }
 
-    async fn feed_from_bus(&self, is_fed: &watch::Sender<bool>) {
-        if let Some(bus) = self.bus.as_ref().filter(|_| self.options.source == FeedSource::Bus) {
-            self.projections.follow_records(bus, &self.options.models, is_fed).await;
+    /// What nobody here folds is not read from the bus.
+    async fn feed_from_bus(&self, is_fed: &watch::Sender<bool>, mut kept: watch::Receiver<BTreeSet<ReadModel>>) {
+        let Some(bus) = self.bus.as_ref().filter(|_| self.options.source == FeedSource::Bus) else { return };
+        loop {
+            until(&mut kept, |kept| !kept.is_empty()).await;
+            tokio::select! {
+                () = self.projections.follow_records(bus, &self.options.models, is_fed) => {}
+                () = until(&mut kept, BTreeSet::is_empty) => {}
+            }
+            is_fed.send_replace(false);
         }
     }
 
     async fn listen(&self, token: &CancellationToken) {
         if let Some(bus) = &self.bus {
             self.projections.listen(bus, token.clone()).await;
+        }
+    }
+
+    /// Follows the log for a read model while this process is the one that keeps it. A batch that is under way when another
+    /// is to go on is rolled back, or was written whole.
+    async fn keep(
+        &self,
+        model: ReadModel,
+        wake: &watch::Sender<u64>,
+        is_fed: &watch::Sender<bool>,
+        mut kept: watch::Receiver<BTreeSet<ReadModel>>,
+        token: &CancellationToken,
+    ) {
+        loop {
+            until(&mut kept, |kept| kept.contains(&model)).await;
+            tokio::select! {
+                () = self.follow(model, wake.subscribe(), is_fed.subscribe(), token) => {}
+                () = until(&mut kept, |kept| !kept.contains(&model)) => {}
+            }
         }
     }
 
@@ -215,6 +256,24 @@ impl Runner {
                 }
             }
         }
+    }
+}
+
+/// Waits for tasks that end with their runner; one that panics takes the runner with it.
+async fn pass_on_panics(keepers: &mut JoinSet<()>) {
+    while let Some(ended) = keepers.join_next().await {
+        if let Err(error) = ended
+            && error.is_panic()
+        {
+            std::panic::resume_unwind(error.into_panic());
+        }
+    }
+}
+
+/// Waits until the read models that are kept here are such. Without anybody who divides them they stay as they are.
+async fn until(kept: &mut watch::Receiver<BTreeSet<ReadModel>>, such: impl Fn(&BTreeSet<ReadModel>) -> bool) {
+    if kept.wait_for(such).await.is_err() {
+        std::future::pending().await
     }
 }
 

@@ -94,6 +94,7 @@ pub(crate) static PROJECTOR: Projector = Projector {
     revision: 3,
     follows: &[AggregateKind::Worker],
     keyed_by: Some((AggregateKind::Worker, "workers")),
+    weight: 5,
     rows: || Box::new(Rows::default()),
 };
 

@@ -19,6 +19,7 @@ mod port_drift;
 mod queries;
 mod rebuilding;
 mod running;
+mod sharing;
 mod sizing;
 mod speed;
 mod transaction_ids;

@@ -80,6 +80,8 @@ fn fresh(read_model: ReadModel) -> Freshness {
         parked_aggregates: 0,
         dead_letters: 0,
         rebuilding: None,
+        kept_by: Some("7-1".to_owned()),
+        kept_since: Some(NOW),
     }
 }
 
