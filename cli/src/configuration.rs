@@ -3,6 +3,7 @@
 pub(crate) mod bus;
 pub(crate) mod cells;
 pub(crate) mod probes;
+pub(crate) mod replica;
 pub(crate) mod roles;
 pub(crate) mod secrets;
 pub(crate) mod sign_in;

@@ -22,6 +22,7 @@ use controller::{CmlClient, Controller};
 use gateway::probes::{Probes, ProbesParts};
 use gateway::{Gateway, GatewayOptions, GatewayParts};
 use metrics_exporter_prometheus::PrometheusHandle;
+use projections::replica::Replica;
 use projections::{FeedSource, Projections, Runner, RunnerOptions};
 use proposer::{Proposer, ProposerOptions};
 use tokio::task::JoinSet;
@@ -30,6 +31,7 @@ use webhooks::{Deliverer, DelivererOptions, Site, Target};
 
 use self::readiness::Observed;
 use crate::configuration::probes::ProbeArguments;
+use crate::configuration::replica::ReplicaArguments;
 use crate::configuration::roles::{
     ControlArguments, DeliverArguments, ProjectArguments, RelayArguments, ServeArguments,
 };
@@ -71,6 +73,8 @@ pub(crate) struct Store {
     commands: Commands,
     dead_letters: DeadLetters,
     projections: Projections,
+    /// For reads that cost much.
+    replica: Option<Replica>,
 }
 
 impl Store {
@@ -85,8 +89,14 @@ impl Store {
                 .advised_by(Arc::new(projections.clone())),
             dead_letters: DeadLetters::new(pool.clone(), clock.clone(), id_generator),
             projections,
+            replica: None,
             log,
         })
+    }
+
+    /// The same, whose lists, searches and files are read from the replica that these arguments name, if they name one.
+    pub(crate) fn with_replica(self, arguments: &ReplicaArguments) -> anyhow::Result<Self> {
+        Ok(Self { replica: arguments.replica(&self.projections)?, ..self })
     }
 
     /// The same, for senders with these authorities.
@@ -328,6 +338,7 @@ impl Roles {
             commands: store.commands.clone(),
             dead_letters: store.dead_letters.clone(),
             projections: store.projections.clone(),
+            replica: store.replica.clone(),
             bus: bus.clone(),
             internal_keys: access.internal_keys,
             admin_tokens: access.admin_tokens,
@@ -421,7 +432,9 @@ pub(crate) async fn serve(arguments: ServeArguments, telemetry: &Telemetry) -> a
         tracing::warn!("no internal API key is valid, LABLET_INTERNAL_API_KEY_HASHES is not set");
     }
     let authorities = arguments.gateway.authority.authorities(&access.internal_keys)?;
-    let store = Store::open(&arguments.database.url()?, &Clock::system())?.with_authorities(authorities);
+    let store = Store::open(&arguments.database.url()?, &Clock::system())?
+        .with_authorities(authorities)
+        .with_replica(&arguments.replica)?;
     let store =
         store.handling_bodies(arguments.bodies.handling()).bounding_dead_letters(arguments.dead_letters.bounds());
     check_log(&store).await?;

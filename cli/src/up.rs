@@ -19,6 +19,7 @@ use webhooks::Site;
 use self::stores::Stores;
 use crate::configuration::bus::BusAccessArguments;
 use crate::configuration::cells::CellsArguments;
+use crate::configuration::replica::ReplicaArguments;
 use crate::configuration::roles::FeedArguments;
 use crate::configuration::sign_in::SignInArguments;
 use crate::configuration::telemetry::TelemetryArguments;
@@ -62,6 +63,8 @@ pub(crate) struct UpArguments {
     /// Use this NATS instead of a private one.
     #[arg(long, env = "LABLET_NATS_URL", hide_env_values = true)]
     nats_url: Option<Secret>,
+    #[command(flatten)]
+    replica: ReplicaArguments,
     #[command(flatten)]
     bus_access: BusAccessArguments,
     #[command(flatten)]
@@ -154,6 +157,7 @@ async fn start_and_run(
         );
         let authorities = arguments.authority.authorities(&access.internal_keys)?;
         let store = Store::open(stores.database_url(), &clock)?.with_authorities(authorities);
+        let store = store.with_replica(&arguments.replica)?;
         roles::check_log(&store).await?;
         let store = store.handling_bodies(arguments.bodies.handling());
         let store = store.bounding_dead_letters(arguments.dead_letters.bounds());

@@ -25,6 +25,8 @@ const ABOUT: &str = "Sessions of hands-on labs on Cisco Modeling Labs, and what 
 * Errors are problem documents (RFC 9457) that name the field, what is wrong with it and what would be right.
 * A write's answer carries its `position` in the log. A read that names it, as `?position=` or in the header \
   `Lablet-Position`, waits until the read models are there: you read what you wrote.
+* Where a replica is configured, lists and searches are read from it while it is near: `Lablet-Read-From` says `primary`, or \
+  `replica; lag=0.412`, in seconds.
 * Repeat a POST with the same `Idempotency-Key` and body, and the first answer comes again (`Idempotency-Replayed: true`).
 * Lists are keyset pages: `?limit=` rows, then `?cursor=` with the page's `next_cursor`.
 * `X-Correlation-Id` or `traceparent` ties a request to the events that it causes.";

@@ -21,6 +21,7 @@ use crate::GatewayOptions;
 use crate::authentication::Principal;
 use crate::client_address::{self, ClientAddress};
 use crate::correlation::{CORRELATION_ID, Correlation};
+use crate::heavy_reads::ReadFrom;
 use crate::networks::Networks;
 use crate::preferences::Preferences;
 use crate::problem::{Problem, ProblemKind};
@@ -67,6 +68,8 @@ pub(crate) async fn account(State(Exchange(exchange)): State<Exchange>, mut requ
     }
     request.extensions_mut().insert(correlation.clone());
     request.extensions_mut().insert(preferences.clone());
+    let read_from = ReadFrom::default();
+    request.extensions_mut().insert(read_from.clone());
 
     let span = span(&request, &route, &correlation);
     let handled = answer(next.run(request), exchange.longest_request, &route);
@@ -81,6 +84,7 @@ pub(crate) async fn account(State(Exchange(exchange)): State<Exchange>, mut requ
         headers.insert(CORRELATION_ID, id);
     }
     preferences.tell(headers);
+    read_from.tell(headers);
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     if exchange.draining.is_cancelled() {

@@ -29,6 +29,7 @@ mod events;
 mod exchange;
 mod fair_share;
 mod health;
+mod heavy_reads;
 pub mod judgement;
 mod lablet_definitions;
 mod lablet_sessions;
@@ -79,6 +80,7 @@ use axum::Router;
 use bus::Bus;
 use metrics_exporter_prometheus::PrometheusHandle;
 use projections::Projections;
+use projections::replica::Replica;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -93,6 +95,7 @@ use crate::exchange::Exchange;
 pub use crate::fair_share::Room;
 pub use crate::health::SystemMetrics;
 use crate::health::{Draining, MetricsPage};
+use crate::heavy_reads::ConfiguredReplica;
 use crate::live_samples::LiveSamples;
 pub use crate::networks::Networks;
 use crate::operations::OperationsReader;
@@ -175,6 +178,8 @@ pub struct GatewayParts {
     pub dead_letters: DeadLetters,
     /// Where reads come from.
     pub projections: Projections,
+    /// Where reads that cost much come from, if there is one.
+    pub replica: Option<Replica>,
     /// The bus: asked whether it is there, and for the wake-up signals of other processes.
     pub bus: Bus,
     /// Keys of services.
@@ -280,7 +285,7 @@ impl Gateway {
         let sign_in = SignIn::new(site, keys, sessions, provider, (pool, clock.clone()));
         let controllers = ControllerWatch::new(parts.bus.clone(), clock.clone());
         let streams = Streams::new(log, public_url, options.streams, stop.clone());
-        let operations = OperationsReader::new(queries.clone(), dead_letters, parts.bus.clone());
+        let operations = OperationsReader::new(queries.clone(), dead_letters, parts.bus.clone(), parts.replica.clone());
         let overview = AnswerCache::new(&parts.projections, &clock);
         let attention = AttentionWatch::new(operations.clone(), overview.clone(), controllers.clone());
         let system_metrics =
@@ -303,11 +308,19 @@ impl Gateway {
             controllers: controllers.clone(),
             live_samples: LiveSamples::new(parts.bus.clone(), clock.clone(), options.streams, stop.clone()),
             queries,
+            replica: ConfiguredReplica(parts.replica.clone()),
             clock,
         });
         let router = router::router(&state, &exchange, &permits);
-        let background =
-            Background { streams, projections: parts.projections, bus: parts.bus, sign_in, controllers, stop };
+        let background = Background {
+            streams,
+            projections: parts.projections,
+            replica: parts.replica,
+            bus: parts.bus,
+            sign_in,
+            controllers,
+            stop,
+        };
         Ok(Self { listener, address, router, options, system_metrics, background })
     }
 
@@ -358,6 +371,7 @@ impl Gateway {
 struct Background {
     streams: Streams,
     projections: Projections,
+    replica: Option<Replica>,
     bus: Bus,
     sign_in: SignIn,
     controllers: ControllerWatch,
@@ -366,15 +380,20 @@ struct Background {
 }
 
 impl Background {
-    fn start(self) -> [JoinHandle<()>; 4] {
-        let Self { streams, projections, bus, sign_in, controllers, stop } = self;
+    fn start(self) -> Vec<JoinHandle<()>> {
+        let Self { streams, projections, replica, bus, sign_in, controllers, stop } = self;
         let (reads, listening) = (projections.clone(), stop.clone());
-        [
+        let watching = replica.map(|replica| {
+            let stop = stop.clone();
+            tokio::spawn(async move { replica.watch(stop).await })
+        });
+        let tasks = [
             tokio::spawn(streams.run(reads)),
             tokio::spawn(async move { projections.listen(&bus, listening).await }),
             tokio::spawn(controllers.run(stop.clone())),
             tokio::spawn(async move { sign_in.run(stop).await }),
-        ]
+        ];
+        tasks.into_iter().chain(watching).collect()
     }
 }
 

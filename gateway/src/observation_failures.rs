@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use aide::transform::TransformOperation;
 use axum::Json;
-use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::time::BoundedTime;
 use domain::{DefinitionId, Invalid, WorkerId};
@@ -15,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::caller::{Caller, Viewing};
 use crate::dead_letters::cause::cause;
+use crate::heavy_reads::HeavyReads;
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::queries::Queries;
@@ -119,14 +119,15 @@ pub(crate) async fn failures(queries: &Queries, filter: RequestFilter) -> Result
 }
 
 pub(crate) async fn list(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<FailureQuery>,
 ) -> Result<Json<FailureGroups>, Problem> {
-    let filter = query.filter(queries.log().clock().now())?;
-    since.reached(&queries, &[ReadModel::ObservationRequests]).await?;
-    Ok(Json(failures(&queries, filter).await?))
+    let filter = query.filter(reads.log().clock().now())?;
+    let filter = &filter;
+    let ask = |queries: Queries| async move { failures(&queries, filter.clone()).await };
+    Ok(Json(reads.read(since, &[ReadModel::ObservationRequests], ask).await?))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

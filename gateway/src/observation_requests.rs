@@ -2,7 +2,6 @@
 
 use aide::transform::TransformOperation;
 use axum::Json;
-use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::{DefinitionId, SessionId, WorkerId};
 use projections::ReadModel;
@@ -11,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::paging::{ListPage, Paging};
 use crate::position::Since;
 use crate::problem::Problem;
@@ -42,7 +42,7 @@ pub(crate) struct RequestQuery {
 }
 
 pub(crate) async fn list(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<RequestQuery>,
@@ -56,8 +56,9 @@ pub(crate) async fn list(
         requested_before: query.before,
     };
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
-    since.reached(&queries, &[ReadModel::ObservationRequests]).await?;
-    Ok(Json(queries.observation_requests(&filter, &request).await?.into()))
+    let (filter, request) = (&filter, &request);
+    let ask = |queries: Queries| async move { queries.observation_requests(filter, request).await };
+    Ok(Json(reads.read(since, &[ReadModel::ObservationRequests], ask).await?.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -14,6 +14,7 @@ use axum::extract::State;
 use bus::Bus;
 use chrono::{DateTime, Utc};
 use projections::freshness::{Freshness, MOST_COUNTED};
+use projections::replica::{Replica, ReplicaState};
 use projections::verifications::Verification;
 use projections::{Listed, ReadError, UnreadableRow};
 use schemars::JsonSchema;
@@ -34,6 +35,8 @@ pub(crate) struct Operations {
     pub(crate) head: Position,
     /// How far each read model has come.
     pub(crate) read_models: Vec<Freshness>,
+    /// The replica that lists, searches and files are read from; null: none is configured.
+    pub(crate) replica: Option<ReplicaState>,
     /// How far the log is on the bus.
     pub(crate) relay: Relay,
     /// Whether this process has a connection to the bus.
@@ -114,11 +117,12 @@ pub(crate) struct OperationsReader {
     pub(crate) dead_letters: DeadLetterStores,
     pub(crate) bus: Bus,
     consumers: Arc<ConsumerWatch>,
+    replica: Option<Replica>,
 }
 
 impl OperationsReader {
-    pub(crate) fn new(queries: Queries, dead_letters: DeadLetterStores, bus: Bus) -> Self {
-        Self { queries, dead_letters, bus, consumers: Arc::default() }
+    pub(crate) fn new(queries: Queries, dead_letters: DeadLetterStores, bus: Bus, replica: Option<Replica>) -> Self {
+        Self { queries, dead_letters, bus, consumers: Arc::default(), replica }
     }
 
     /// How far everything is.
@@ -142,6 +146,7 @@ impl OperationsReader {
         Ok(Operations {
             version: env!("CARGO_PKG_VERSION"),
             head,
+            replica: self.replica.as_ref().map(Replica::state),
             relay: Relay {
                 position: relay.position,
                 caught_up,

@@ -2,7 +2,6 @@
 
 use aide::transform::TransformOperation;
 use axum::Json;
-use axum::extract::State;
 use domain::{DefinitionId, Invalid, WorkerId};
 use projections::ReadModel;
 use projections::port_drift::{DriftKind, DriftedPortFilter, DriftedPorts, KnownDrift};
@@ -10,6 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::paging::check_text;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -60,14 +60,16 @@ impl PortDriftQuery {
 }
 
 pub(crate) async fn list(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<PortDriftQuery>,
 ) -> Result<Json<DriftedPorts>, Problem> {
     let filter = query.filter()?;
-    since.reached(&queries, &[ReadModel::Sessions, ReadModel::Definitions]).await?;
-    Ok(Json(queries.drifted_ports(&filter).await?))
+    let models = [ReadModel::Sessions, ReadModel::Definitions];
+    let filter = &filter;
+    let ask = |queries: Queries| async move { queries.drifted_ports(filter).await };
+    Ok(Json(reads.read(since, &models, ask).await?))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -39,6 +39,12 @@ impl Queries {
         Self(Arc::new(Inner { projections, log, permits, longest_wait }))
     }
 
+    /// The same of other read models, for which nobody waits longer than this.
+    pub(crate) fn reading(&self, projections: Projections, longest_wait: Duration) -> Self {
+        let Inner { log, permits, .. } = &*self.0;
+        Self::new(projections, log.clone(), permits.clone(), longest_wait)
+    }
+
     /// The log.
     pub(crate) fn log(&self) -> &Log {
         &self.0.log

@@ -5,16 +5,18 @@ pub(crate) mod suggestions;
 
 use aide::NoApi;
 use aide::transform::TransformOperation;
-use axum::extract::State;
 use axum::{Extension, Json};
 use domain::Invalid;
+use projections::ReadModel;
 use projections::search::{MOST_HITS, SearchDepth, SearchResults};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::authentication::{Principal, Role};
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::paging::check_text;
+use crate::position::Since;
 use crate::problem::Problem;
 use crate::queries::Queries;
 use crate::query::Query;
@@ -35,7 +37,8 @@ pub(crate) struct SearchQuery {
 }
 
 pub(crate) async fn search(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
+    since: Since,
     _: Caller<Viewing>,
     NoApi(Extension(principal)): NoApi<Extension<Principal>>,
     Query(query): Query<SearchQuery>,
@@ -48,7 +51,10 @@ pub(crate) async fn search(
         return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
     }
     let dead_letters = matches!(principal, Principal::Admin { role, .. } if role >= Role::Operator);
-    Ok(Json(queries.search(&text, limit, SearchDepth { dead_letters, history: true }).await?))
+    let depth = SearchDepth { dead_letters, history: true };
+    let text = &text;
+    let ask = |queries: Queries| async move { queries.search(text, limit, depth).await };
+    Ok(Json(reads.read(since, &ReadModel::ALL, ask).await?))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

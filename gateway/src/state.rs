@@ -17,6 +17,7 @@ use crate::cells::CellWatch;
 use crate::controllers::ControllerWatch;
 use crate::dead_letters::DeadLetterStores;
 use crate::health::{Draining, MetricsPage};
+use crate::heavy_reads::ConfiguredReplica;
 use crate::live_samples::LiveSamples;
 use crate::operations::OperationsReader;
 use crate::pages::freshness::FreshnessWatch;
@@ -33,6 +34,7 @@ pub(crate) struct GatewayState(Arc<Parts>);
 /// Its content.
 pub(crate) struct Parts {
     pub(crate) queries: Queries,
+    pub(crate) replica: ConfiguredReplica,
     pub(crate) commands: Commands,
     pub(crate) access: Access,
     pub(crate) caches: Caches,
@@ -86,6 +88,7 @@ macro_rules! taken_from {
 
 taken_from! {
     Queries: queries;
+    ConfiguredReplica: replica;
     Commands: commands;
     Authenticator: access.authenticator;
     SignIn: access.sign_in;

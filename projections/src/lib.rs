@@ -20,6 +20,7 @@ pub mod projector;
 pub mod read_models;
 pub mod rebuild;
 pub mod refused;
+pub mod replica;
 mod requested_retries;
 pub mod rights;
 pub mod runner;

@@ -229,8 +229,8 @@ pub(crate) struct Projector {
     pub(crate) follows: &'static [AggregateKind],
     /// The table whose rows carry the `sequence` of their aggregate, with its kind, for `verify`.
     pub(crate) keyed_by: Option<(AggregateKind, &'static str)>,
-    /// What it costs beside the others, by the row `sharing` of the bench: processes that divide the read models among
-    /// themselves go by it.
+    /// What an event costs it, in microseconds beyond reading and decoding, as docs/growing.md says: processes that divide the
+    /// read models among themselves go by it.
     pub(crate) weight: u32,
     /// Makes tables without rows.
     pub(crate) rows: fn() -> Box<dyn Fold>,

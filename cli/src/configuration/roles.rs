@@ -7,6 +7,7 @@ use projections::FeedSource;
 
 use super::bus::BusArguments;
 use super::probes::ProbeArguments;
+use super::replica::ReplicaArguments;
 use super::telemetry::TelemetryArguments;
 use super::watcher::WatcherArguments;
 use super::webhooks::WebhookArguments;
@@ -18,6 +19,8 @@ use crate::secret::Secret;
 pub(crate) struct ServeArguments {
     #[command(flatten)]
     pub(crate) database: DatabaseArguments,
+    #[command(flatten)]
+    pub(crate) replica: ReplicaArguments,
     #[command(flatten)]
     pub(crate) bus: BusArguments,
     #[command(flatten)]

@@ -10,10 +10,11 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
 /// Variables whose values are secrets, or may hold one.
-const SECRETS: [&str; 11] = [
+const SECRETS: [&str; 12] = [
     "LABLET_ANALYST_DATABASE_URL",
     "LABLET_CONSOLE_DATABASE_URL",
     "LABLET_DATABASE_URL",
+    "LABLET_REPLICA_DATABASE_URL",
     "LABLET_NATS_URL",
     "LABLET_NATS_TOKEN",
     "LABLET_NATS_PASSWORD",
@@ -25,8 +26,13 @@ const SECRETS: [&str; 11] = [
 ];
 
 /// Addresses: without a secret in them they may stand in the arguments.
-const ADDRESSES: [&str; 4] =
-    ["LABLET_ANALYST_DATABASE_URL", "LABLET_CONSOLE_DATABASE_URL", "LABLET_DATABASE_URL", "LABLET_NATS_URL"];
+const ADDRESSES: [&str; 5] = [
+    "LABLET_ANALYST_DATABASE_URL",
+    "LABLET_CONSOLE_DATABASE_URL",
+    "LABLET_DATABASE_URL",
+    "LABLET_REPLICA_DATABASE_URL",
+    "LABLET_NATS_URL",
+];
 
 /// Whether a variable's value is a secret whatever it says, so that no argument is offered for it.
 pub(crate) fn is_secret(variable: &str) -> bool {

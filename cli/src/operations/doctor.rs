@@ -13,10 +13,13 @@ use std::time::Duration;
 
 use ::bus::clock::Clock;
 use clap::{Args, ValueEnum};
+use indicatif::BinaryBytes;
+use projections::replica::Replica;
 use serde_json::json;
 
 use self::check::{Check, Severity, worst};
 use crate::configuration::StoresArguments;
+use crate::configuration::replica::ReplicaArguments;
 use crate::configuration::sign_in::SignInArguments;
 use crate::configuration::{ControllerArguments, ControllerSettings};
 use crate::roles::Store;
@@ -41,6 +44,8 @@ pub(crate) struct DoctorArguments {
     gateway_url: Option<String>,
     #[command(flatten)]
     stores: StoresArguments,
+    #[command(flatten)]
+    replica: ReplicaArguments,
     #[command(flatten)]
     sign_in: SignInArguments,
     #[command(flatten)]
@@ -85,7 +90,7 @@ pub(super) async fn run(arguments: DoctorArguments) -> anyhow::Result<ExitCode> 
 }
 
 async fn look(arguments: DoctorArguments) -> anyhow::Result<Vec<Check>> {
-    let DoctorArguments { stores, sign_in, controller, gateway_url, .. } = arguments;
+    let DoctorArguments { stores, replica, sign_in, controller, gateway_url, .. } = arguments;
     let provider = sign_in.provider();
     // A role looks only at what its own configuration names: a controller has no database.
     let database = stores.database.url().ok();
@@ -110,7 +115,11 @@ async fn look(arguments: DoctorArguments) -> anyhow::Result<Vec<Check>> {
             Some(url) => {
                 let store = Store::open(url, &Clock::system())?;
                 let folder = (!stores.database.is_named()).then(|| stores.database.private_postgres());
-                anyhow::Ok(database::look(&store, folder.as_deref()).await)
+                let mut looked = database::look(&store, folder.as_deref()).await;
+                if let Some(replica) = replica.replica(store.projections())? {
+                    looked.checks.extend(within("replica", how_it_replays(&replica)).await);
+                }
+                anyhow::Ok(looked)
             }
             None => Ok(database::Looked::default()),
         }
@@ -155,6 +164,18 @@ async fn look(arguments: DoctorArguments) -> anyhow::Result<Vec<Check>> {
         Err(error) => checks.push(Check::error("OpenID provider", format!("{error:#}"), "set what it names")),
     }
     Ok(checks)
+}
+
+/// Whether the replica can be read, and how much it has not replayed.
+async fn how_it_replays(replica: &Replica) -> anyhow::Result<Vec<Check>> {
+    Ok(vec![match replica.unreplayed_bytes().await {
+        Ok(bytes) => Check::ok("replica", format!("it has not replayed {}", BinaryBytes(bytes))),
+        Err(error) => Check::warning(
+            "replica",
+            format!("{:#}; lists, searches and files are read from the primary", anyhow::Error::from(error)),
+            "see its log, and LABLET_REPLICA_DATABASE_URL",
+        ),
+    }])
 }
 
 /// Whether the credentials of a controller go anywhere. No worker is asked: which there are, the gateway knows.

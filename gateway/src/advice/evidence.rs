@@ -4,7 +4,6 @@ use advice::left_out::LeftOutCode;
 use advice::mixture::Condition;
 use aide::transform::TransformOperation;
 use axum::Json;
-use axum::extract::State;
 use domain::{DefinitionId, Invalid};
 use projections::ReadModel;
 use projections::read_models::advice::evidence::{EvidenceFilter, EvidenceRow};
@@ -12,6 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::lablet_definitions;
 use crate::paging::{ListPage, Paging, check_text};
 use crate::path::Id;
@@ -62,7 +62,7 @@ impl EvidenceQuery {
 }
 
 pub(crate) async fn evidence(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<DefinitionId>,
@@ -70,9 +70,12 @@ pub(crate) async fn evidence(
 ) -> Result<Json<ListPage<EvidenceRow>>, Problem> {
     let filter = query.filter()?;
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
-    since.reached(&queries, &[ReadModel::Advice, ReadModel::Definitions]).await?;
-    lablet_definitions::show::row(&queries, &id).await?;
-    Ok(Json(queries.evidence(&id, &filter, &request).await?.into()))
+    let (id, filter, request) = (&id, &filter, &request);
+    let ask = |queries: Queries| async move {
+        lablet_definitions::show::row(&queries, id).await?;
+        Ok::<_, Problem>(queries.evidence(id, filter, request).await?)
+    };
+    Ok(Json(reads.read(since, &[ReadModel::Advice, ReadModel::Definitions], ask).await?.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -66,6 +66,8 @@ pub(crate) enum AttentionKind {
     ReadModelLate,
     /// How far a read model is cannot be read.
     ReadModelUnreadable,
+    /// A replica is configured, and is not read.
+    ReplicaNotRead,
     /// Commands wait for a decision.
     CommandDeadLetters,
     /// Events for webhooks wait for a decision.
@@ -114,7 +116,7 @@ pub(crate) enum AttentionKind {
 
 impl AttentionKind {
     /// Each of them.
-    pub(crate) const ALL: [Self; 34] = [
+    pub(crate) const ALL: [Self; 35] = [
         Self::SchemaOlder,
         Self::SchemaNewer,
         Self::BusDisconnected,
@@ -127,6 +129,7 @@ impl AttentionKind {
         Self::ReadModelParked,
         Self::ReadModelLate,
         Self::ReadModelUnreadable,
+        Self::ReplicaNotRead,
         Self::CommandDeadLetters,
         Self::WebhookDeadLetters,
         Self::WebhookGone,
@@ -166,6 +169,7 @@ impl AttentionKind {
             Self::ReadModelParked => "read_model_parked",
             Self::ReadModelLate => "read_model_late",
             Self::ReadModelUnreadable => "read_model_unreadable",
+            Self::ReplicaNotRead => "replica_not_read",
             Self::CommandDeadLetters => "command_dead_letters",
             Self::WebhookDeadLetters => "webhook_dead_letters",
             Self::WebhookGone => "webhook_gone",

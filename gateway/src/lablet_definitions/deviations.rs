@@ -3,7 +3,6 @@
 use advice::scope::SessionScope;
 use aide::transform::TransformOperation;
 use axum::Json;
-use axum::extract::State;
 use projections::read_models::observations::DefinitionDeviation;
 use projections::read_models::observations::deviations::COUNTED;
 use projections::{Listed, ReadModel, UnreadableRow};
@@ -11,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::paging;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -40,14 +40,16 @@ pub(crate) struct Deviations {
 }
 
 pub(crate) async fn deviations(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<DeviationQuery>,
 ) -> Result<Json<Deviations>, Problem> {
     let limit = paging::limit(query.limit)?;
-    since.reached(&queries, &[ReadModel::Observations, ReadModel::Definitions]).await?;
-    let Listed { items, unreadable } = queries.definitions_off(query.scope.unwrap_or(COUNTED), limit).await?;
+    let scope = query.scope.unwrap_or(COUNTED);
+    let ask = |queries: Queries| async move { queries.definitions_off(scope, limit).await };
+    let models = [ReadModel::Observations, ReadModel::Definitions];
+    let Listed { items, unreadable } = reads.read(since, &models, ask).await?;
     Ok(Json(Deviations { items, unreadable }))
 }
 

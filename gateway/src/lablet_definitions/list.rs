@@ -2,13 +2,13 @@
 
 use aide::transform::TransformOperation;
 use axum::Json;
-use axum::extract::State;
 use projections::ReadModel;
 use projections::read_models::definitions::{DefinitionFilter, DefinitionRow, DefinitionSort};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::paging::{ListPage, Paging, check_text};
 use crate::position::Since;
 use crate::problem::Problem;
@@ -37,7 +37,7 @@ pub(crate) struct DefinitionQuery {
 }
 
 pub(crate) async fn list(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<DefinitionQuery>,
@@ -46,8 +46,9 @@ pub(crate) async fn list(
     let filter =
         DefinitionFilter { text, observed: query.observed, drift: query.drift, sort: query.sort.unwrap_or_default() };
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
-    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
-    Ok(Json(queries.definitions(&filter, &request).await?.into()))
+    let (filter, request) = (&filter, &request);
+    let ask = |queries: Queries| async move { queries.definitions(filter, request).await };
+    Ok(Json(reads.read(since, &[ReadModel::Definitions, ReadModel::Advice], ask).await?.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

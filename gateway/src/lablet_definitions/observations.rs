@@ -3,7 +3,6 @@
 use advice::scope::SessionScope;
 use aide::transform::TransformOperation;
 use axum::Json;
-use axum::extract::State;
 use domain::{DefinitionId, Invalid};
 use projections::ReadModel;
 use projections::read_models::observations::of_definition::DefinitionObservations;
@@ -11,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::path::Id;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -37,7 +37,7 @@ pub(crate) struct ObservationsQuery {
 }
 
 pub(crate) async fn observations(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<DefinitionId>,
@@ -48,14 +48,18 @@ pub(crate) async fn observations(
         let expected = format!("a whole number from 1 to {MOST_SESSIONS}");
         return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
     }
-    since.reached(&queries, &[ReadModel::Observations, ReadModel::Definitions, ReadModel::Demands]).await?;
     let scope = query.scope.unwrap_or(SessionScope::Newest(limit));
-    let observed = queries.definition_observations(&id, scope, limit).await?;
-    // What was observed is of a definition that there is.
-    if observed.sessions.is_empty() {
-        super::show::row(&queries, &id).await?;
-    }
-    Ok(Json(observed))
+    let id = &id;
+    let ask = |queries: Queries| async move {
+        let observed = queries.definition_observations(id, scope, limit).await?;
+        // What was observed is of a definition that there is.
+        if observed.sessions.is_empty() {
+            super::show::row(&queries, id).await?;
+        }
+        Ok::<_, Problem>(observed)
+    };
+    let models = [ReadModel::Observations, ReadModel::Definitions, ReadModel::Demands];
+    Ok(Json(reads.read(since, &models, ask).await?))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -8,6 +8,7 @@ use projections::read_models::sessions::SessionRow;
 
 use super::filter::SessionQuery;
 use crate::caller::{Caller, Internal, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::paging::{ListPage, Paging};
 use crate::position::Since;
 use crate::problem::Problem;
@@ -15,12 +16,16 @@ use crate::queries::Queries;
 use crate::query::Query;
 
 pub(crate) async fn list(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<SessionQuery>,
 ) -> Result<Json<ListPage<SessionRow>>, Problem> {
-    page(&queries, since, query).await
+    let filter = query.filter(reads.log().clock().now())?;
+    let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
+    let (filter, request) = (&filter, &request);
+    let ask = |queries: Queries| async move { queries.sessions(filter, request).await };
+    Ok(Json(reads.read(since, &[ReadModel::Sessions], ask).await?.into()))
 }
 
 pub(crate) async fn list_internally(
@@ -29,13 +34,9 @@ pub(crate) async fn list_internally(
     since: Since,
     Query(query): Query<SessionQuery>,
 ) -> Result<Json<ListPage<SessionRow>>, Problem> {
-    page(&queries, since, query).await
-}
-
-async fn page(queries: &Queries, since: Since, query: SessionQuery) -> Result<Json<ListPage<SessionRow>>, Problem> {
     let filter = query.filter(queries.log().clock().now())?;
     let request = Paging { limit: query.limit, cursor: query.cursor }.request()?;
-    since.reached(queries, &[ReadModel::Sessions]).await?;
+    since.reached(&queries, &[ReadModel::Sessions]).await?;
     Ok(Json(queries.sessions(&filter, &request).await?.into()))
 }
 

@@ -2,13 +2,13 @@
 
 use aide::transform::TransformOperation;
 use axum::Json;
-use axum::extract::State;
 use domain::SessionId;
 use domain::lablet_session::LabletSession;
 use projections::ReadModel;
 use projections::read_models::observations::{ObservationFilter, ObservationRow};
 
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::paging::{ListPage, Paging};
 use crate::path::Id;
 use crate::position::Since;
@@ -17,20 +17,23 @@ use crate::queries::Queries;
 use crate::query::Query;
 
 pub(crate) async fn observations(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     Id(id): Id<SessionId>,
     Query(paging): Query<Paging>,
 ) -> Result<Json<ListPage<ObservationRow>>, Problem> {
     let request = paging.request()?;
-    since.reached(&queries, &[ReadModel::Observations]).await?;
     let filter = ObservationFilter { session_id: Some(id.clone()), definition_id: None };
-    let page = queries.observations(&filter, &request).await?;
-    if page.items.is_empty() && !queries.knows::<LabletSession>(id.as_str()).await? {
-        return Err(Problem::not_found("session", id.as_str()));
-    }
-    Ok(Json(page.into()))
+    let (id, filter, request) = (&id, &filter, &request);
+    let ask = |queries: Queries| async move {
+        let page = queries.observations(filter, request).await?;
+        if page.items.is_empty() && !queries.knows::<LabletSession>(id.as_str()).await? {
+            return Err(Problem::not_found("session", id.as_str()));
+        }
+        Ok(page)
+    };
+    Ok(Json(reads.read(since, &[ReadModel::Observations], ask).await?.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -4,7 +4,6 @@ use std::borrow::Cow;
 
 use aide::transform::TransformOperation;
 use axum::Json;
-use axum::extract::State;
 use chrono::{DateTime, Utc};
 use domain::Invalid;
 use projections::ReadModel;
@@ -14,6 +13,7 @@ use serde::Deserialize;
 
 use super::filter::SessionQuery;
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::position::Since;
 use crate::problem::Problem;
 use crate::queries::Queries;
@@ -58,14 +58,15 @@ impl JsonSchema for CountQuery {
 }
 
 pub(crate) async fn count(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<CountQuery>,
 ) -> Result<Json<StatusCounts>, Problem> {
-    let filter = query.filter(queries.log().clock().now())?;
-    since.reached(&queries, &[ReadModel::Sessions]).await?;
-    Ok(Json(queries.session_status_counts(&filter).await?))
+    let filter = query.filter(reads.log().clock().now())?;
+    let filter = &filter;
+    let ask = |queries: Queries| async move { queries.session_status_counts(filter).await };
+    Ok(Json(reads.read(since, &[ReadModel::Sessions], ask).await?))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -3,7 +3,6 @@
 
 use askama::Template;
 use askama::filters::HtmlSafe;
-use axum::extract::State;
 use axum::response::Response;
 use domain::Invalid;
 use domain::resource::Resource;
@@ -20,6 +19,7 @@ use super::verdict;
 use super::visit::{Permit, Visit};
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::paging::{ListPage, Paging, check_text};
 use crate::position::Since;
 use crate::problem::Problem;
@@ -83,18 +83,30 @@ struct DefinitionsPage {
 }
 
 pub(crate) async fn list(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
     views: ViewsBar,
     PageQuery(query): PageQuery<DefinitionsQuery>,
 ) -> Result<Response, Problem> {
+    let (visit, views, query) = (&visit, &views, &query);
+    let ask = |queries: Queries| async move { answer(&queries, visit, views.clone(), query.clone()).await };
+    let models = [ReadModel::Definitions, ReadModel::Advice];
+    reads.showing(visit.freshness.position).read(since, &models, ask).await
+}
+
+async fn answer(
+    queries: &Queries,
+    visit: &Visit,
+    views: ViewsBar,
+    query: DefinitionsQuery,
+) -> Result<Response, Problem> {
     let filter = query.filter()?;
-    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
     if query.format == Some(Format::Csv) {
-        let (reads, filter) = (&queries, &filter);
-        return csv("definitions", &COLUMNS, |request| async move { reads.definitions(filter, &request).await }).await;
+        let filter = &filter;
+        return csv("definitions", &COLUMNS, |request| async move { queries.definitions(filter, &request).await })
+            .await;
     }
     let request = Paging { limit: query.limit, cursor: query.cursor.clone() }.request()?;
     let found = ListPage::from(queries.definitions(&filter, &request).await?);
@@ -103,7 +115,7 @@ pub(crate) async fn list(
     let json = address("/api/lablet-definitions", &DefinitionsQuery { format: None, ..query.clone() });
     page(&DefinitionsPage {
         views,
-        shell: Shell::new(&visit, Section::Definitions)
+        shell: Shell::new(visit, Section::Definitions)
             .twin(json.clone())
             .live("/api/stream")
             .without(found.unreadable)

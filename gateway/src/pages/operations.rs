@@ -21,7 +21,7 @@ use super::parts::When;
 use super::query::PageQuery;
 use super::shell::{Section, Shell, page};
 use super::short_position::ShortPosition;
-use super::table::{Column, Format, csv_of, csv_without, time};
+use super::table::{Column, Format, cell, csv_of, csv_without, time};
 use super::visit::Visit;
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
@@ -167,7 +167,7 @@ async fn as_csv(
     }
 }
 
-const READ_MODEL_COLUMNS: [Column<Freshness>; 9] = [
+const READ_MODEL_COLUMNS: [Column<Freshness>; 11] = [
     ("read_model", |model| model.read_model.name().to_owned()),
     ("revision", |model| model.revision.to_string()),
     ("position", |model| model.position.to_string()),
@@ -177,4 +177,6 @@ const READ_MODEL_COLUMNS: [Column<Freshness>; 9] = [
     ("parked_aggregates", |model| model.parked_aggregates.to_string()),
     ("dead_letters", |model| model.dead_letters.to_string()),
     ("rebuilding", |model| model.rebuilding.map(|position| position.to_string()).unwrap_or_default()),
+    ("kept_by", |model| cell(model.kept_by.as_ref())),
+    ("kept_since", |model| cell(model.kept_since.as_ref().map(time).as_ref())),
 ];

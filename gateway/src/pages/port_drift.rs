@@ -1,7 +1,6 @@
 //! `GET /drift`: ports that are not as allocated, by definition, port and how they differ.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use domain::ports::PortNumber;
 use domain::{DefinitionId, WorkerId};
@@ -17,6 +16,7 @@ use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv_without, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::port_drift::PortDriftQuery;
 use crate::position::Since;
 use crate::problem::Problem;
@@ -71,16 +71,22 @@ struct DriftPage {
 }
 
 pub(crate) async fn list(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
     views: ViewsBar,
     PageQuery(query): PageQuery<DriftQuery>,
 ) -> Result<Response, Problem> {
+    let (visit, views, query) = (&visit, &views, &query);
+    let ask = |queries: Queries| async move { answer(&queries, visit, views.clone(), query.clone()).await };
+    let models = [ReadModel::Sessions, ReadModel::Definitions];
+    reads.showing(visit.freshness.position).read(since, &models, ask).await
+}
+
+async fn answer(queries: &Queries, visit: &Visit, views: ViewsBar, query: DriftQuery) -> Result<Response, Problem> {
     let of_api = query.of_api();
     let filter = of_api.filter()?;
-    since.reached(&queries, &[ReadModel::Sessions, ReadModel::Definitions]).await?;
     let found = queries.drifted_ports(&filter).await?;
     if query.format == Some(Format::Csv) {
         return csv_without("port-drift", &COLUMNS, &found.items, &found.unreadable);
@@ -90,7 +96,7 @@ pub(crate) async fn list(
     let (kind, state) = (query.kind.map(DriftKind::as_str), query.state.map(KnownDrift::as_str));
     page(&DriftPage {
         views,
-        shell: Shell::new(&visit, Section::Sessions).twin(json.clone()).live("/api/stream").without(found.unreadable),
+        shell: Shell::new(visit, Section::Sessions).twin(json.clone()).live("/api/stream").without(found.unreadable),
         kinds: KINDS.map(|(value, words)| (value, words, chosen(kind, value))).to_vec(),
         states: STATES.map(|(value, words)| (value, words, chosen(state, value))).to_vec(),
         is_filtered: query.is_filtered(),

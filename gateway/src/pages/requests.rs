@@ -1,7 +1,6 @@
 //! `GET /requests`: requests for observations with filters, page by page; those that failed are grouped by their reason.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::time::BoundedTime;
@@ -19,6 +18,7 @@ use super::shell::{Section, Shell, page};
 use super::table::{Format, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::observation_failures::{FailureGroup, FailureGroups, failures};
 use crate::paging::{ListPage, Paging};
 use crate::position::Since;
@@ -106,22 +106,27 @@ struct RequestsPage {
 }
 
 pub(crate) async fn list(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
     views: ViewsBar,
     PageQuery(query): PageQuery<RequestsQuery>,
 ) -> Result<Response, Problem> {
+    let (visit, views, query) = (&visit, &views, &query);
+    let ask = |queries: Queries| async move { answer(&queries, visit, views.clone(), query.clone()).await };
+    reads.showing(visit.freshness.position).read(since, &[ReadModel::ObservationRequests], ask).await
+}
+
+async fn answer(queries: &Queries, visit: &Visit, views: ViewsBar, query: RequestsQuery) -> Result<Response, Problem> {
     let filter = query.filter(visit.now)?;
-    since.reached(&queries, &[ReadModel::ObservationRequests]).await?;
     if query.format == Some(Format::Csv) {
-        return csv_of_requests(&queries, "requests", &filter).await;
+        return csv_of_requests(queries, "requests", &filter).await;
     }
     let request = Paging { limit: query.limit, cursor: query.cursor.clone() }.request()?;
     let found = ListPage::from(queries.observation_requests(&filter, &request).await?);
     let mut reasons = match query.status {
-        None | Some(RequestOutcome::Failed) if query.cursor.is_none() => failures(&queries, filter.clone()).await?,
+        None | Some(RequestOutcome::Failed) if query.cursor.is_none() => failures(queries, filter.clone()).await?,
         _ => FailureGroups { items: Vec::new(), more: false },
     };
     reasons.items.truncate(MOST_REASONS);
@@ -131,7 +136,7 @@ pub(crate) async fn list(
     let at = |cursor| address("/requests", &RequestsQuery { cursor: Some(cursor), ..start.clone() });
     page(&RequestsPage {
         views,
-        shell: Shell::new(&visit, Section::Sessions)
+        shell: Shell::new(visit, Section::Sessions)
             .twin(query.twin(&filter))
             .live("/api/stream?aggregate=lablet_session")
             .without(found.unreadable),

@@ -1,9 +1,9 @@
 //! `GET /search`: straight to what has the id, else what contains the text, by kind.
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::{DefinitionId, SessionId, WorkerId};
+use projections::ReadModel;
 use projections::read_models::sessions::SessionTitles;
 use projections::search::{EVENTS_LOOKED_THROUGH, SearchDepth, SearchHit, SearchKind, SearchResults};
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,9 @@ use super::visit::Visit;
 use crate::authentication::Role;
 use crate::caller::{Caller, Viewing};
 use crate::cells::CellWatch;
+use crate::heavy_reads::HeavyReads;
 use crate::paging::check_text;
+use crate::position::Since;
 use crate::problem::Problem;
 use crate::queries::Queries;
 use crate::search::pages_of_hits::{kind as kind_of, page_of};
@@ -74,13 +76,20 @@ impl Group {
 }
 
 pub(crate) async fn show(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     State(cells): State<CellWatch>,
+    since: Since,
     _: Caller<Viewing>,
     visit: Visit,
     views: ViewsBar,
     PageQuery(query): PageQuery<SearchQuery>,
 ) -> Result<Response, Problem> {
+    let (visit, views, query) = (&visit, &views, &query);
+    let ask = |queries: Queries| async move { answer(&queries, visit, views.clone(), query.clone()).await };
+    reads.showing(visit.freshness.position).read(since, &ReadModel::ALL, ask).await
+}
+
+async fn answer(queries: &Queries, visit: &Visit, views: ViewsBar, query: SearchQuery) -> Result<Response, Problem> {
     let text = check_text("text", query.text.map(|text| text.trim().to_owned()))?.unwrap_or_default();
     let dead_letters = visit.role >= Role::Operator;
     let results = queries.search(&text, HITS, SearchDepth { dead_letters, history: true }).await?;
@@ -96,7 +105,7 @@ pub(crate) async fn show(
     let titles = queries.session_titles(ids).await?;
     let asked = SearchQuery { text: (!text.is_empty()).then(|| text.clone()), format: None };
     let json = address("/api/search", &asked);
-    let shell = Shell::new(&visit, Section::Elsewhere).without(results.unreadable.clone());
+    let shell = Shell::new(visit, Section::Elsewhere).without(results.unreadable.clone());
     let shell = if text.is_empty() { shell } else { shell.twin(json.clone()) };
     page(&SearchPage {
         views,

@@ -4,7 +4,6 @@
 mod chips;
 
 use askama::Template;
-use axum::extract::State;
 use axum::response::Response;
 use chrono::{DateTime, Utc};
 use domain::{DefinitionId, Invalid, WorkerId};
@@ -23,6 +22,7 @@ use super::shell::{Section, Shell, page};
 use super::table::{Column, Format, cell, csv, ports, time};
 use super::visit::Visit;
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::lablet_sessions::filter::SessionQuery;
 use crate::paging::{ListPage, Paging, opaque};
 use crate::position::Since;
@@ -262,7 +262,7 @@ const TIMES: [(&str, &str); 3] = [
 ];
 
 pub(crate) async fn list(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
@@ -275,14 +275,19 @@ pub(crate) async fn list(
         sort: query.sort.filter(|sort| *sort != SessionSort::default()),
         ..query
     };
+    let (visit, views, query) = (&visit, &views, &query);
+    let ask = |queries: Queries| async move { answer(&queries, visit, views.clone(), query.clone()).await };
+    reads.showing(visit.freshness.position).read(since, &[ReadModel::Sessions], ask).await
+}
+
+async fn answer(queries: &Queries, visit: &Visit, views: ViewsBar, query: SessionsQuery) -> Result<Response, Problem> {
     let asked = query.asked()?;
     let filter: SessionFilter = asked.filter(visit.now)?;
-    since.reached(&queries, &[ReadModel::Sessions]).await?;
     let json = address("/api/lablet-sessions", &asked);
     let request = Paging { limit: query.limit, cursor: query.cursor.clone() }.request()?;
     if query.format == Some(Format::Csv) {
-        let (reads, filter) = (&queries, &filter);
-        return csv("sessions", &COLUMNS, |request| async move { reads.sessions(filter, &request).await }).await;
+        let filter = &filter;
+        return csv("sessions", &COLUMNS, |request| async move { queries.sessions(filter, &request).await }).await;
     }
     let found = ListPage::from(queries.sessions(&filter, &request).await?);
     let counts = queries.session_status_counts(&filter).await?;
@@ -294,12 +299,12 @@ pub(crate) async fn list(
     };
     page(&SessionsPage {
         views,
-        shell: Shell::new(&visit, Section::Sessions)
+        shell: Shell::new(visit, Section::Sessions)
             .twin(json.clone())
             .live("/api/stream?aggregate=lablet_session")
             .without(found.unreadable)
             .parked(found.items.iter().flat_map(|row| &row.parked)),
-        fields: FilterFields::read(&queries, &query, &asked).await?,
+        fields: FilterFields::read(queries, &query, &asked).await?,
         chips: chips::chips(&counts, query.status.as_deref(), &filter.status),
         heads: chips::heads(filter.sort),
         total: chips::total(&counts.total(&filter.status)),

@@ -95,6 +95,8 @@ pub(crate) struct Shell {
     pub(crate) unreadable: Vec<UnreadableRow>,
     /// What was searched for.
     pub(crate) sought: String,
+    /// Where the page was read, in words, where that was a question.
+    pub(crate) read_from: Option<String>,
 }
 
 /// Who visits.
@@ -135,6 +137,7 @@ impl Shell {
             unreadable: Vec::new(),
             parked: Vec::new(),
             sought: String::new(),
+            read_from: visit.read_from.words(),
         }
     }
 
@@ -153,6 +156,7 @@ impl Shell {
             unreadable: Vec::new(),
             parked: Vec::new(),
             sought: String::new(),
+            read_from: None,
         }
     }
 

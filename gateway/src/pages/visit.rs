@@ -9,6 +9,7 @@ use super::freshness::{FreshnessWatch, State};
 use crate::attention::{AttentionBadge, AttentionWatch};
 use crate::authentication::{Principal, Role};
 use crate::caller::principal;
+use crate::heavy_reads::ReadFrom;
 use crate::problem::Problem;
 use crate::queries::Queries;
 use crate::sign_in::BrowserSession;
@@ -28,6 +29,8 @@ pub(crate) struct Visit {
     pub(crate) freshness: State,
     /// How many things need somebody, as far as is known.
     pub(crate) attention: Option<AttentionBadge>,
+    /// Where the page is read, once it is known.
+    pub(crate) read_from: ReadFrom,
     /// For the form of this page, if it has one: sent twice it is one command.
     pub(crate) idempotency_key: Uuid,
 }
@@ -97,6 +100,7 @@ where
             now: queries.log().clock().now(),
             freshness: freshness.look().await?,
             attention: AttentionWatch::from_ref(state).badge(),
+            read_from: parts.extensions.get::<ReadFrom>().cloned().unwrap_or_default(),
             idempotency_key: queries.log().id_generator().uuid(),
             principal,
         })

@@ -2,7 +2,6 @@
 
 use aide::transform::TransformOperation;
 use axum::Json;
-use axum::extract::State;
 use domain::DefinitionId;
 use domain::lablet_definition::ProposalStatus;
 use projections::ReadModel;
@@ -11,6 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use crate::caller::{Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::paging::{ListPage, Paging};
 use crate::position::Since;
 use crate::problem::Problem;
@@ -34,15 +34,17 @@ pub(crate) struct ProposalQuery {
 }
 
 pub(crate) async fn list(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     Query(query): Query<ProposalQuery>,
 ) -> Result<Json<ListPage<ProposalRow>>, Problem> {
     let ProposalQuery { definition_id, status, limit, cursor } = query;
     let request = Paging { limit, cursor }.request()?;
-    since.reached(&queries, &[ReadModel::Advice]).await?;
-    Ok(Json(queries.proposals(&ProposalFilter { definition_id, status }, &request).await?.into()))
+    let filter = ProposalFilter { definition_id, status };
+    let (filter, request) = (&filter, &request);
+    let ask = |queries: Queries| async move { queries.proposals(filter, request).await };
+    Ok(Json(reads.read(since, &[ReadModel::Advice], ask).await?.into()))
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

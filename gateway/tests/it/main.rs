@@ -25,6 +25,7 @@ mod port_drift;
 mod proposals;
 mod provider;
 mod public_path;
+mod replica;
 mod samples;
 mod sessions;
 mod sign_in;

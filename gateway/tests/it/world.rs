@@ -13,6 +13,7 @@ use bus::{Bus, BusOptions};
 use gateway::authentication::{AdminToken, InternalKey, Role, SecretHash};
 use gateway::sign_in::ProviderOptions;
 use gateway::{Gateway, GatewayOptions, GatewayParts};
+use projections::replica::Replica;
 use projections::{Projections, ReadModel, Runner, RunnerOptions};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::{Value, json};
@@ -37,6 +38,8 @@ pub(crate) struct Surroundings {
     pub(crate) provider: Option<ProviderOptions>,
     /// The bus; nobody listens there where absent, as over HTTP nearly everything has to work without it.
     pub(crate) nats_url: Option<String>,
+    /// The replica, and how far it may be behind.
+    pub(crate) replica: Option<(String, Duration)>,
 }
 
 /// A gateway with its database.
@@ -144,6 +147,14 @@ impl World {
         world
     }
 
+    /// A gateway over a database that somebody else looks after, as its owner, in these surroundings.
+    pub(crate) async fn start_over(database_url: &str, surroundings: Surroundings) -> Self {
+        let (clock, options) = (Clock::system(), GatewayOptions::default());
+        let mut world = Self::over(database_url, None, clock, Handling::Lenient, options, surroundings).await;
+        world.project();
+        world
+    }
+
     /// A gateway whose database is away.
     pub(crate) async fn without_database() -> Self {
         let nowhere = "postgres://lablet_app:secret@127.0.0.1:9/lablet";
@@ -186,6 +197,9 @@ impl World {
                 .advised_by(std::sync::Arc::new(projections.clone())),
             dead_letters: dead_letters.clone(),
             projections: projections.clone(),
+            replica: surroundings
+                .replica
+                .map(|(url, longest_lag)| Replica::new(&projections, app::log::pool(&url, 4).unwrap(), longest_lag)),
             bus,
             internal_keys: vec![
                 InternalKey { name: "booking".to_owned(), hash: secret(KEY) },

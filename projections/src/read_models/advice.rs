@@ -63,7 +63,7 @@ pub(crate) static PROJECTOR: Projector = Projector {
     revision: 4,
     follows: &[AggregateKind::Session, AggregateKind::Definition, AggregateKind::AdvicePolicy],
     keyed_by: None,
-    weight: 40,
+    weight: 30,
     rows: || Box::new(Rows::default()),
 };
 

@@ -298,7 +298,7 @@ pub(crate) static PROJECTOR: Projector = Projector {
     revision: 4,
     follows: &[AggregateKind::Definition, AggregateKind::Session],
     keyed_by: Some((AggregateKind::Definition, "definitions")),
-    weight: 15,
+    weight: 10,
     rows: || Box::new(Rows::default()),
 };
 

@@ -190,6 +190,6 @@ pub(crate) static PROJECTOR: Projector = Projector {
     revision: 2,
     follows: &[AggregateKind::Session],
     keyed_by: None,
-    weight: 50,
+    weight: 40,
     rows: || Box::new(fold::Rows::default()),
 };

@@ -177,7 +177,7 @@ pub(crate) static PROJECTOR: Projector = Projector {
     revision: 1,
     follows: &[AggregateKind::Session],
     keyed_by: None,
-    weight: 10,
+    weight: 6,
     rows: || Box::new(Rows::default()),
 };
 

@@ -187,6 +187,6 @@ pub(crate) static PROJECTOR: Projector = Projector {
     revision: 4,
     follows: &[AggregateKind::Session],
     keyed_by: None,
-    weight: 50,
+    weight: 45,
     rows: || Box::new(fold::Rows::default()),
 };

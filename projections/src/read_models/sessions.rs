@@ -426,7 +426,7 @@ pub(crate) static PROJECTOR: Projector = Projector {
     revision: 4,
     follows: &[AggregateKind::Session],
     keyed_by: Some((AggregateKind::Session, "sessions")),
-    weight: 20,
+    weight: 8,
     rows: || Box::new(fold::Rows::default()),
 };
 

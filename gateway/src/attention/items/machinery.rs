@@ -22,6 +22,7 @@ pub(super) fn items(facts: &Facts) -> Vec<AttentionItem> {
     items.extend(parked(facts));
     items.extend(late(facts));
     items.extend(unreadable(operations));
+    items.extend(replica(facts));
     items.extend(dead_letters(operations));
     items.extend(operations.webhooks.iter().filter_map(webhook));
     items.extend(verification(facts));
@@ -160,6 +161,18 @@ fn unreadable(operations: &Operations) -> Vec<AttentionItem> {
         item(Severity::Bad, AttentionKind::ReadModelUnreadable, words, step)
     })
     .collect()
+}
+
+/// A replica that restarts or lags for a moment needs nobody: the primary answers.
+fn replica(facts: &Facts) -> Option<AttentionItem> {
+    let replica = facts.operations.replica.as_ref()?;
+    let reason = replica.not_read_because.as_ref()?;
+    let is_brief = (facts.now - replica.since).to_std().is_ok_and(|time| time <= judgement::TOLERATED_LAG);
+    (!is_brief).then(|| {
+        let words = format!("Lists, searches and files are read from the primary: of the replica, {reason}");
+        let step = NextStep::command("See whether it answers and replays", "lablet doctor");
+        item(Severity::Warn, AttentionKind::ReplicaNotRead, words, step).since(Some(replica.since))
+    })
 }
 
 fn dead_letters(operations: &Operations) -> Vec<AttentionItem> {

@@ -4,6 +4,7 @@ use chrono::TimeDelta;
 use domain::controller_report::{ContactFailure, ContactState};
 use projections::freshness::Freshness;
 use projections::overview::RequestCounts;
+use projections::replica::ReplicaState;
 
 use super::*;
 use crate::operations::{Relay, Waiting};
@@ -20,6 +21,7 @@ fn healthy() -> Facts {
         version: "0.1.0",
         head: Position::START,
         read_models: ReadModel::ALL.into_iter().map(fresh).collect(),
+        replica: None,
         relay: Relay {
             position: Position::START,
             caught_up: true,
@@ -224,6 +226,27 @@ fn what_keeps_lablet_running_is_named_with_the_command_that_mends_it() {
         command(|facts| facts.log_age = Duration::from_secs(30 * 86_400)),
         (Severity::Warn, "lablet verify".to_owned())
     );
+}
+
+#[test]
+fn a_replica_that_is_not_read_needs_somebody_once_it_lasts() {
+    let state = |since: TimeDelta, reason: Option<&str>| ReplicaState {
+        is_read: reason.is_none(),
+        lag_seconds: None,
+        longest_lag_seconds: 30.0,
+        not_read_because: reason.map(str::to_owned),
+        since: ago(since),
+    };
+    let mut facts = healthy();
+    facts.operations.replica = Some(state(TimeDelta::hours(1), None));
+    assert_eq!(found(&facts), []);
+    facts.operations.replica = Some(state(TimeDelta::seconds(59), Some("the replica does not answer")));
+    assert_eq!(found(&facts), []);
+    facts.operations.replica = Some(state(TimeDelta::minutes(2), Some("the replica does not answer")));
+    let item = only(&facts);
+    assert_eq!((item.severity, item.kind), (Severity::Warn, AttentionKind::ReplicaNotRead));
+    assert!(item.words.ends_with("of the replica, the replica does not answer"), "{item:?}");
+    assert_eq!(item.next_step.command.as_deref(), Some("lablet doctor"));
 }
 
 #[test]

@@ -29,6 +29,7 @@ use super::amounts::{self, amount};
 use crate::advice::evidence::EvidenceQuery;
 use crate::authentication::Role;
 use crate::caller::{Asking, Caller, Viewing};
+use crate::heavy_reads::HeavyReads;
 use crate::lablet_definitions::show::row;
 use crate::pages::form::PageForm;
 use crate::pages::parts::{Badge, NamedLink, SessionLink, Tone, When};
@@ -251,30 +252,41 @@ fn filter_words(filter: &EvidenceFilter) -> Option<String> {
 }
 
 pub(crate) async fn list(
-    State(queries): State<Queries>,
+    reads: HeavyReads,
     _: Caller<Viewing>,
     since: Since,
     visit: Visit,
     Id(id): Id<DefinitionId>,
     PageQuery(query): PageQuery<EvidenceQuery>,
 ) -> Result<Response, Problem> {
-    since.reached(&queries, &[ReadModel::Definitions, ReadModel::Advice]).await?;
-    let definition = row(&queries, &id).await?;
+    let (visit, id, query) = (&visit, &id, &query);
+    let ask = |queries: Queries| async move { answer(&queries, visit, id, query.clone()).await };
+    let models = [ReadModel::Definitions, ReadModel::Advice];
+    reads.showing(visit.freshness.position).read(since, &models, ask).await
+}
+
+async fn answer(
+    queries: &Queries,
+    visit: &Visit,
+    id: &DefinitionId,
+    query: EvidenceQuery,
+) -> Result<Response, Problem> {
+    let definition = row(queries, id).await?;
     let filter = query.filter()?;
     let request = Paging { limit: Some(query.limit.unwrap_or(ROWS)), cursor: query.cursor.clone() }.request()?;
-    let found = ListPage::from(queries.evidence(&id, &filter, &request).await?);
+    let found = ListPage::from(queries.evidence(id, &filter, &request).await?);
     let path = format!("/api/lablet-definitions/{id}/evidence");
-    let phases = queries.policy_in_force(&id).await?.unwrap_or_default().phases();
+    let phases = queries.policy_in_force(id).await?.unwrap_or_default().phases();
     let titles = queries.session_titles(found.items.iter().map(|row| row.session_id.clone()).collect()).await?;
     let listed = |row: EvidenceRow| ListedSession {
         link: SessionLink::by_start(&titles, &row.session_id, "#evidence"),
         needed: Resource::ALL.map(|resource| Needed::new(resource, &row, phases)).into(),
         doubt: Badge::doubt(&row.contradictions, &row.no_evidence),
-        exclusion: Exclusion::new(&row, &visit, queries.log().id_generator().uuid(), "definition"),
+        exclusion: Exclusion::new(&row, visit, queries.log().id_generator().uuid(), "definition"),
         row,
     };
     page(&EvidencePage {
-        shell: Shell::new(&visit, Section::Definitions)
+        shell: Shell::new(visit, Section::Definitions)
             .twin(address(&path, &EvidenceQuery { cursor: None, ..query.clone() }))
             .live(format!("/api/stream?definition_id={id}"))
             .without(found.unreadable),
@@ -283,7 +295,7 @@ pub(crate) async fn list(
         is_first: query.cursor.is_none(),
         next: found
             .next_cursor
-            .map(|cursor| evidence_address(&id, &EvidenceQuery { cursor: Some(cursor), ..query.clone() })),
+            .map(|cursor| evidence_address(id, &EvidenceQuery { cursor: Some(cursor), ..query.clone() })),
         sessions: found.items.into_iter().map(listed).collect(),
         titles,
         definition,

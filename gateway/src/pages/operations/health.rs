@@ -5,12 +5,13 @@ use app::webhook_targets::TargetStatus;
 use bus::ConsumerState;
 use chrono::{DateTime, Utc};
 use projections::freshness::{Freshness, MOST_COUNTED};
+use projections::replica::ReplicaState;
 use projections::verifications::Verification;
 
 use crate::judgement::{self, TargetTrouble};
 use crate::operations::consumers::StreamConsumers;
 use crate::operations::{Operations, Relay};
-use crate::pages::parts::{Badge, Tone, counted, number};
+use crate::pages::parts::{Badge, Tone, counted, number, short_id};
 use crate::pages::table::{Column, cell, time};
 
 /// An event that takes no longer than so many seconds to a target of webhooks is on its way.
@@ -138,6 +139,22 @@ pub(super) fn holder(relay: &Relay, now: &DateTime<Utc>) -> String {
         (Some(holder), Some(until)) if until > *now => holder.clone(),
         (Some(holder), _) => format!("none: the lease of {holder} ran out"),
         (None, _) => "none".to_owned(),
+    }
+}
+
+/// A process by its number on its machine and what tells it apart from those of other machines.
+pub(super) fn process(holder: &str) -> String {
+    match holder.split_once('-') {
+        Some((pid, id)) => format!("{pid} {}", short_id(&id)),
+        None => holder.to_owned(),
+    }
+}
+
+/// Whether the replica is read.
+pub(super) fn replica(state: &ReplicaState) -> Badge {
+    match (&state.not_read_because, state.lag_seconds) {
+        (None, lag) => Badge::new(Tone::Good, "✓", format!("read, {:.1} s behind", lag.unwrap_or_default())),
+        (Some(reason), _) => Badge::new(Tone::Warn, "▲", format!("not read: {reason}")),
     }
 }
 
