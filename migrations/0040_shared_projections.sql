@@ -33,5 +33,7 @@ SELECT m.holder, m.joined_at, m.revisions
    AND EXISTS (SELECT FROM pg_stat_get_activity(m.session_pid));
 COMMENT ON VIEW present_projection_members IS 'Processes that keep read models and are there.';
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON projection_members, projection_leases TO lablet_app;
-GRANT SELECT ON present_projection_members TO lablet_app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON projection_members, projection_leases TO lablet_projector;
+GRANT SELECT ON present_projection_members TO lablet_projector;
+-- Who keeps what is shown to people.
+GRANT SELECT ON projection_leases, present_projection_members TO lablet_app;

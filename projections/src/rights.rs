@@ -157,6 +157,19 @@ const TABLES: &[TableUse] = &[
         projector: UPDATE,
         why: "one rebuild of a read model at a time",
     },
+    TableUse {
+        table: "projection_members",
+        app: NOTHING,
+        projector: ALL,
+        why: "processes that keep read models, with when each was last there",
+    },
+    TableUse { table: "projection_leases", app: READ, projector: ALL, why: "which of them keeps which read model" },
+    TableUse {
+        table: "present_projection_members",
+        app: READ,
+        projector: READ,
+        why: "those of them that are there now",
+    },
     TableUse { table: "verifications", app: READ, projector: KEEP, why: "what `lablet verify` found" },
     TableUse {
         table: "log_watcher",
