@@ -188,6 +188,7 @@ const TABLES: &[TableUse] = &[
 
 /// Functions of the schema `public`, and whether the app and the projector may call them.
 const FUNCTIONS: &[(&str, bool, bool)] = &[
+    ("analyze_log()", true, true),
     ("confine_analysts(boolean)", true, true),
     ("end_session(integer, timestamp with time zone, text)", true, true),
     ("first_position_after(integer, xid8, bigint)", true, true),
