@@ -1,6 +1,7 @@
 //! `GET /search`: straight to what has the id, else what contains the text, by kind.
 
 use askama::Template;
+use axum::extract::State;
 use axum::response::{IntoResponse as _, Redirect, Response};
 use domain::{DefinitionId, SessionId, WorkerId};
 use projections::ReadModel;
@@ -84,12 +85,18 @@ pub(crate) async fn show(
     views: ViewsBar,
     PageQuery(query): PageQuery<SearchQuery>,
 ) -> Result<Response, Problem> {
-    let (visit, views, query) = (&visit, &views, &query);
-    let ask = |queries: Queries| async move { answer(&queries, visit, views.clone(), query.clone()).await };
+    let (visit, views, query, is_console) = (&visit, &views, &query, cells.is_console());
+    let ask = |queries: Queries| async move { answer(&queries, visit, views.clone(), query.clone(), is_console).await };
     reads.showing(visit.freshness.position).read(since, &ReadModel::ALL, ask).await
 }
 
-async fn answer(queries: &Queries, visit: &Visit, views: ViewsBar, query: SearchQuery) -> Result<Response, Problem> {
+async fn answer(
+    queries: &Queries,
+    visit: &Visit,
+    views: ViewsBar,
+    query: SearchQuery,
+    is_console: bool,
+) -> Result<Response, Problem> {
     let text = check_text("text", query.text.map(|text| text.trim().to_owned()))?.unwrap_or_default();
     let dead_letters = visit.role >= Role::Operator;
     let results = queries.search(&text, HITS, SearchDepth { dead_letters, history: true }).await?;
@@ -116,7 +123,7 @@ async fn answer(queries: &Queries, visit: &Visit, views: ViewsBar, query: Search
         sees_dead_letters: dead_letters,
         csv: address("/search", &SearchQuery { format: Some(Format::Csv), ..asked }),
         json,
-        in_cells: cells.is_console().then(|| format!("/cells?text={}", encoded(&text))),
+        in_cells: is_console.then(|| format!("/cells?text={}", encoded(&text))),
         text,
     })
 }
