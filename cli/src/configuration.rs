@@ -373,13 +373,16 @@ impl ControllerArguments {
         }
         let mut credentials = common.map_or_else(CredentialBook::default, CredentialBook::common);
         if let Some(file) = &self.cml_credentials {
-            let text = std::fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))?;
-            credentials = credentials.with_toml(&text).with_context(|| format!("{} cannot be used", file.display()))?;
+            let which = format!("LABLET_CML_CREDENTIALS: {}", file.display());
+            let text = std::fs::read_to_string(file).with_context(|| format!("{which} cannot be read"))?;
+            credentials = credentials.with_toml(&text).with_context(|| format!("{which} cannot be used"))?;
         }
         let ca_pem = self
             .cml_ca
             .as_ref()
-            .map(|file| std::fs::read(file).with_context(|| format!("{} cannot be read", file.display())))
+            .map(|file| {
+                std::fs::read(file).with_context(|| format!("LABLET_CML_CA: {} cannot be read", file.display()))
+            })
             .transpose()?;
         let credentials =
             credentials.with_hosts(self.cml_hosts.clone()).with_insecure_tls(self.cml_insecure_tls.clone());

@@ -161,7 +161,9 @@ pub(crate) async fn check_log(store: &Store) -> anyhow::Result<()> {
 
 /// Connects to the bus, in the background while it is away.
 pub(crate) async fn connect_bus(arguments: &BusArguments, name: &str) -> anyhow::Result<Bus> {
-    Ok(Bus::connect(&arguments.options(name)?).await?)
+    let options = arguments.options(name)?;
+    arguments.access.check_files()?;
+    Ok(Bus::connect(&options).await?)
 }
 
 /// How the gateway is reached from outside.

@@ -121,6 +121,25 @@ impl BusAccessArguments {
         Ok(BusTls { required: self.nats_tls, ca: self.nats_ca.clone(), client })
     }
 
+    /// Opens each file that is named here, so that one that is missing is told by its setting.
+    ///
+    /// # Errors
+    /// One cannot be read.
+    pub(crate) fn check_files(&self) -> anyhow::Result<()> {
+        for (name, file) in [
+            ("LABLET_NATS_CREDENTIALS", &self.nats_credentials),
+            ("LABLET_NATS_NKEY", &self.nats_nkey),
+            ("LABLET_NATS_CA", &self.nats_ca),
+            ("LABLET_NATS_CERTIFICATE", &self.nats_certificate),
+            ("LABLET_NATS_KEY", &self.nats_key),
+        ] {
+            if let Some(file) = file {
+                std::fs::File::open(file).with_context(|| format!("{name}: {} cannot be read", file.display()))?;
+            }
+        }
+        Ok(())
+    }
+
     fn domain(&self) -> anyhow::Result<Option<String>> {
         let Some(domain) = &self.nats_jetstream_domain else { return Ok(None) };
         let is_token = !domain.is_empty()

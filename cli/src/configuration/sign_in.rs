@@ -78,8 +78,9 @@ impl SignInArguments {
         let client_id =
             stated(&self.oidc_client_id).context("LABLET_OIDC_ISSUER is set, LABLET_OIDC_CLIENT_ID is not")?;
         let ca_pem = self.oidc_ca.as_ref().filter(|file| !file.as_os_str().is_empty());
-        let ca_pem =
-            ca_pem.map(|file| std::fs::read(file).with_context(|| format!("{} cannot be read", file.display())));
+        let ca_pem = ca_pem.map(|file| {
+            std::fs::read(file).with_context(|| format!("LABLET_OIDC_CA: {} cannot be read", file.display()))
+        });
         Ok(Some(ProviderOptions {
             issuer,
             client_id,
@@ -199,6 +200,8 @@ mod tests {
         let roles = [(Role::Viewer, "see"), (Role::Admin, "rule"), (Role::Admin, "root")];
         assert_eq!(options.roles, roles.map(|(role, group)| (role, group.to_owned())));
         assert!(!format!("{options:?}").contains("s3"));
+        let absent = provider(&[&whole.concat()[..], &["--oidc-ca", "/absent.pem"]].concat()).unwrap_err().to_string();
+        assert_eq!(absent, "LABLET_OIDC_CA: /absent.pem cannot be read");
         for incomplete in [&issuer[..], &issuer[..2], &issuer[2..]] {
             let error = provider(incomplete).unwrap_err().to_string();
             assert!(error.starts_with("LABLET_OIDC_"), "{error}");

@@ -166,7 +166,40 @@ async fn roles_that_the_operator_makes_are_enough_for_migrations_by_an_owner_who
             "{role}: {said}"
         );
     }
-    let (done, said) = lablet(&["migrate"], &[("LABLET_DATABASE_URL_FILE", "/etc/lablet/database/url")]).await;
-    assert!(!done && said.contains("LABLET_DATABASE_URL_FILE: /etc/lablet/database/url cannot be read"), "{said}");
     server.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_process_whose_secret_is_not_there_names_the_setting_and_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let empty = file("empty", "");
+    let (key, credentials) = (file("key", "k"), file("credentials.toml", ""));
+    let control = [
+        ("LABLET_NATS_URL", "nats://127.0.0.1:1"),
+        ("LABLET_INTERNAL_API_KEY_FILE", &*key),
+        ("LABLET_CML_CREDENTIALS", &*credentials),
+    ];
+    let stores = [("LABLET_NATS_URL", "nats://127.0.0.1:1"), ("LABLET_DATABASE_URL", "postgres://127.0.0.1:1/lablet")];
+    for (role, settings, name) in [
+        ("control", &control[..], "LABLET_INTERNAL_API_KEY_FILE"),
+        ("control", &control, "LABLET_CML_CREDENTIALS"),
+        ("control", &control, "LABLET_CML_CA"),
+        ("control", &control, "LABLET_NATS_NKEY"),
+        ("control", &control, "LABLET_NATS_CA"),
+        ("deliver", &stores, "LABLET_WEBHOOKS"),
+        ("migrate", &stores[..1], "LABLET_DATABASE_URL_FILE"),
+        ("migrate", &stores[..1], "OTEL_EXPORTER_OTLP_HEADERS_FILE"),
+    ] {
+        let mut settings: Vec<(&str, &str)> = settings.iter().filter(|(other, _)| *other != name).copied().collect();
+        settings.push((name, "/etc/lablet/absent"));
+        let (done, said) = lablet(&[role], &settings).await;
+        assert!(!done && said.contains(name) && said.contains("/etc/lablet/absent"), "{role}, {name}: {said}");
+    }
+    let (done, said) = lablet(&["migrate"], &[("LABLET_DATABASE_URL_FILE", &empty)]).await;
+    assert!(!done && said.contains(&format!("LABLET_DATABASE_URL_FILE: {empty} is empty")), "{said}");
 }
