@@ -55,8 +55,10 @@ fn settings_of(role: &str) -> BTreeSet<String> {
     let head = format!("### `lablet {role}`\n");
     let part = reference.split(&head).nth(1).unwrap_or_else(|| panic!("{role} is no command"));
     let part = part.split("\n### ").next().unwrap();
-    let named = part.split("Environment: `").skip(1);
-    named.map(|rest| rest.split('`').next().unwrap().to_owned()).collect()
+    // A secret has no option: its row begins with the variable.
+    let named = part.split("Environment: `").skip(1).chain(part.split("\n| `").skip(1));
+    let named = named.map(|rest| rest.split('`').next().unwrap().to_owned());
+    named.filter(|name| !name.starts_with('-')).collect()
 }
 
 #[tokio::test]
@@ -149,8 +151,11 @@ async fn each_role_is_probed_replaced_without_a_gap_and_given_time_to_end() {
             assert!(container[probe]["timeoutSeconds"].as_u64().unwrap() > 2, "{role}: {probe}");
         }
         let before = container["lifecycle"]["preStop"]["sleep"]["seconds"].as_u64().unwrap();
+        let drain = list(&container["env"]).iter().find(|setting| setting["name"] == "LABLET_DRAIN_SECONDS");
+        let drain: u64 = drain.map_or(0, |setting| setting["value"].as_str().unwrap().parse().unwrap());
+        assert_eq!(drain > 0, role == "serve", "{role}");
         // cli/src/roles.rs gives all of a role 20 s, and the last spans and metrics 2 s each.
-        assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > before + 24, "{role}");
+        assert!(pod["terminationGracePeriodSeconds"].as_u64().unwrap() > before + drain + 24, "{role}");
     }
     let scaled = manifests.of_kind("HorizontalPodAutoscaler");
     assert_eq!(scaled["lablet-serve"]["spec"]["scaleTargetRef"]["name"], "lablet-serve");

@@ -76,8 +76,10 @@ LABLET_LOG: {{ $values.log }}
 LABLET_LOG_FORMAT: json
 LABLET_NATS_URL: {{ $values.bus.url }}
 LABLET_NATS_INBOX_PREFIX: _INBOX_{{ .user }}
+LABLET_NATS_REPLICAS: {{ $values.bus.replicas }}
 {{- if eq .name "serve" }}
 LABLET_HTTP: 0.0.0.0:{{ .port }}
+LABLET_DRAIN_SECONDS: 5
 {{- with $values.ingress.trustedProxies }}
 LABLET_TRUSTED_PROXIES: {{ . }}
 {{- end }}
@@ -117,8 +119,8 @@ spec:
     fsGroup: 10001
     seccompProfile: { type: RuntimeDefault }
   {{- if .port }}
-  # 5 s until nobody sends requests any more, 20 s in which a role ends what it has begun, 4 s in which the last spans and
-  # metrics are sent; and a margin.
+  # 5 s until nobody sends requests any more, 5 s in which the gateway still answers and closes connections in order, 20 s in
+  # which a role ends what it has begun, 4 s in which the last spans and metrics are sent; and a margin.
   terminationGracePeriodSeconds: 40
   topologySpreadConstraints:
     {{- range tuple "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
