@@ -15,6 +15,7 @@ namespace=
 teams=
 lablet=lablet
 database=lablet-postgres-rw
+replica=lablet-postgres-ro
 while [ $# -gt 0 ]; do
     [ $# -ge 2 ] || { echo "secrets: $1 needs a value" >&2 && exit 2; }
     case $1 in
@@ -23,12 +24,13 @@ while [ $# -gt 0 ]; do
     --team) teams="$teams --team $2" ;;
     --lablet) lablet=$2 ;;
     --database-host) database=$2 ;;
+    --replica-host) replica=$2 ;;
     *) echo "secrets: $1 is not known; see the head of $0" >&2 && exit 2 ;;
     esac
     shift 2
 done
 if [ -z "$folder" ] || [ -z "$namespace" ]; then
-    echo "usage: $0 --to FOLDER --namespace NAME [--team NAME]... [--lablet PROGRAM] [--database-host NAME]" >&2
+    echo "usage: $0 --to FOLDER --namespace NAME [--team NAME]... [--lablet PROGRAM] [--database-host NAME] [--replica-host NAME]" >&2
     exit 2
 fi
 
@@ -68,6 +70,9 @@ key() {
         printf 'postgres://lablet_%s:%s@%s:5432/lablet?sslmode=verify-full&sslrootcert=/etc/lablet/database-ca/ca.crt' \
             "$role" "$(password "$role")" "$database" | key url
     done
+    secret lablet-database-replica Opaque
+    printf 'postgres://lablet_app:%s@%s:5432/lablet?sslmode=verify-full&sslrootcert=/etc/lablet/database-ca/ca.crt' \
+        "$(password app)" "$replica" | key url
     secret lablet-bus Opaque
     for user in operator commands projector relay webhooks controller; do
         key "$user.nk" <"$folder/bus/users/$user.nk"
@@ -94,6 +99,7 @@ secrets:
     owner: lablet-database-owner
     app: lablet-database-app
     projector: lablet-database-projector
+    replica: lablet-database-replica
     authority: lablet-postgres-ca
   bus: lablet-bus
   internalApiKey: lablet-internal-api-key

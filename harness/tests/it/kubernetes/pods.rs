@@ -127,7 +127,7 @@ async fn secrets_stand_in_files_alone_and_the_documents_name_each() {
             Some(parts) => named.extend(parts.keys().map(|part| format!("secrets.{name}.{}", part.as_str().unwrap()))),
         }
     }
-    assert_eq!(named.len(), 12);
+    assert_eq!(named.len(), 13);
     for path in named {
         assert!(documents.contains(&format!("`{path}`")), "docs/kubernetes.md does not tell of {path}");
     }

@@ -131,7 +131,7 @@ async fn the_secrets_that_are_made_are_those_that_the_charts_read() {
         std::fs::read_to_string(folder.path().join("secrets.yaml")).unwrap()
     };
     let text = make();
-    assert_eq!(harness::validate_manifests(&text).await.unwrap(), 8);
+    assert_eq!(harness::validate_manifests(&text).await.unwrap(), 9);
     let made = super::Manifests::read(text.clone());
     let made = made.of_kind("Secret");
     let values = std::fs::read_to_string(folder.path().join("secrets.values.yaml")).unwrap();

@@ -57,6 +57,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 - { folder: webhooks, secret: {{ $secrets.webhooks | quote }}, settings: { LABLET_WEBHOOKS: webhooks.toml } }
 {{- end }}
 {{- if eq .name "serve" }}
+{{- with $secrets.database.replica }}
+- { folder: replica, secret: {{ . | quote }}, items: { url: url }, settings: { LABLET_REPLICA_DATABASE_URL_FILE: url } }
+{{- end }}
 {{- with $secrets.openid }}
 - { folder: openid, secret: {{ . | quote }}, items: { client-secret: client-secret }, settings: { LABLET_OIDC_CLIENT_SECRET_FILE: client-secret } }
 {{- end }}
