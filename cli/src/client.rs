@@ -124,6 +124,8 @@ pub(crate) struct SearchArguments {
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=50))]
     limit: u32,
     #[command(flatten)]
+    since: Since,
+    #[command(flatten)]
     arguments: ClientArguments,
 }
 
@@ -229,8 +231,8 @@ pub(crate) async fn run(command: ClientCommand) -> anyhow::Result<ExitCode> {
         ClientCommand::View(command) => view::run(&command.open()?, command.command).await,
         ClientCommand::Cell(command) => cell::run(&command.open()?, command.command).await,
         ClientCommand::SignIn(command) => sign_in::run(&command.open()?, command.command).await,
-        ClientCommand::Search(SearchArguments { text, limit, arguments }) => {
-            let asked = Parameters::new(&[("text", text), ("limit", limit.to_string())])?;
+        ClientCommand::Search(SearchArguments { text, limit, since, arguments }) => {
+            let asked = Parameters::new(&[("text", text), ("limit", limit.to_string())])?.and(&since)?;
             Client::open(&arguments)?.show("/api/search", &asked).await
         }
         ClientCommand::Overview(OverviewArguments { since, arguments }) => {
