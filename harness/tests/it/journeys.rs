@@ -3,6 +3,7 @@
 mod advice;
 mod analysts;
 mod cells;
+mod cluster;
 mod command;
 mod database_rights;
 mod demo;

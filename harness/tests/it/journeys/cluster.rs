@@ -1,0 +1,58 @@
+//! Two of each role on a cluster of three nats-servers and a Postgres with a replica, under a steady load: what a rolling
+//! update, a lost server of the bus and a lost primary cost those who use it.
+
+mod deployment;
+mod load;
+
+use std::time::Duration;
+
+use harness::eventually;
+
+use self::deployment::{Deployment, ROLES};
+use self::load::Load;
+use super::SOON;
+
+/// Set to a number: so many rounds of what is done once otherwise.
+const ROUNDS_VARIABLE: &str = "LABLET_CLUSTER_ROUNDS";
+
+fn rounds() -> usize {
+    std::env::var(ROUNDS_VARIABLE).map_or(1, |rounds| rounds.parse().expect("a number of rounds"))
+}
+
+#[tokio::test]
+async fn nothing_acknowledged_is_lost_by_a_rolling_update_a_dead_leader_of_the_bus_or_a_dead_primary() {
+    let mut deployment = Deployment::start().await;
+    let load = Load::start(&deployment);
+    load.goes_on().await;
+
+    for _ in 0..rounds() {
+        deployment.roll(&ROLES).await;
+        load.goes_on().await;
+    }
+    assert_eq!(load.take_failures(), [""; 0], "no request fails while every process is replaced");
+
+    for stream in ["LABLET_EVENTS", "LABLET_COMMANDS"] {
+        let leader = eventually("a leader", SOON, || deployment.nats.leader(stream)).await;
+        deployment.nats.kill(&leader).await;
+        eventually("another leader", SOON, || async {
+            deployment.nats.leader(stream).await.filter(|next| *next != leader)
+        })
+        .await;
+        load.goes_on().await;
+        deployment.nats.start_again(&leader).await;
+    }
+    let failures: Vec<String> = load.take_failures().into_iter().filter(|failure| failure.contains("http")).collect();
+    assert_eq!(failures, [""; 0], "the bus is nothing that a request over HTTP needs");
+
+    deployment.postgres.set_synchronous(true).await;
+    load.goes_on().await;
+    deployment.fail_over().await;
+    load.goes_on().await;
+
+    let acknowledged = load.end().await;
+    deployment.holds(&acknowledged).await;
+    deployment.stop().await;
+}
+
+/// How long one step of the load may take: a command waits for a database that is away.
+const STEP_WITHIN: Duration = Duration::from_secs(60);
