@@ -31,7 +31,7 @@ use uuid::Uuid;
 
 pub use self::audit::{AggregateSummary, fingerprint};
 pub use self::changes::ChangeFilter;
-pub use self::epoch::{EpochBeginning, RestoreState, begin_epoch};
+pub use self::epoch::{EpochBeginning, RestoreState, begin_epoch, current_epoch};
 pub use self::execute::{ExecuteError, ExecutedCommand, Expected, Outcome};
 pub use self::history::HistoryPage;
 pub use self::page::{EventPage, PAGE_BYTES};
@@ -136,6 +136,7 @@ pub struct Log {
     id_generator: IdGenerator,
     options: LogOptions,
     appender: append::Appender,
+    epoch: epoch::KnownEpoch,
     cache: Arc<cache::Cache>,
     /// Locked by commands that met a conflict, one lock for many aggregates.
     conflict_locks: Arc<striped_locks::StripedLocks>,
@@ -163,6 +164,8 @@ pub fn pool(database_url: &str, most_connections: u32) -> Result<PgPool, sqlx::E
         .max_connections(most_connections)
         .acquire_timeout(Duration::from_secs(5))
         .idle_timeout(Duration::from_secs(300))
+        // One that leads to a server which is the primary no more ends within this time.
+        .max_lifetime(Duration::from_secs(600))
         // Costs a round trip for each use. Without it, a connection that Postgres ended while it was idle would fail the
         // command that takes it.
         .test_before_acquire(true)
@@ -196,9 +199,10 @@ impl Log {
             "Committed events that an open transaction keeps from readers"
         );
         let appended = watch::Sender::new(0);
-        let appender = append::Appender::new(&pool, options.writers, &appended);
+        let epoch = epoch::KnownEpoch::default();
+        let appender = append::Appender::new(&pool, options.writers, &appended, &epoch);
         let cache = Arc::new(cache::Cache::new(options.cached_aggregates, options.cached_bytes));
-        Self { pool, clock, id_generator, options, appender, cache, conflict_locks: Arc::default(), appended }
+        Self { pool, clock, id_generator, options, appender, epoch, cache, conflict_locks: Arc::default(), appended }
     }
 
     /// The connections that it uses.
@@ -214,6 +218,15 @@ impl Log {
     /// Where its ids come from.
     pub fn id_generator(&self) -> &IdGenerator {
         &self.id_generator
+    }
+
+    /// The epoch under which what is read from here on was there.
+    async fn known_epoch(&self) -> Result<i32, LogError> {
+        if self.epoch.get() == 0 {
+            let stored = sqlx::query_scalar("SELECT epoch FROM log_epoch");
+            self.epoch.learn(in_time(stored.fetch_one(&self.pool)).await?);
+        }
+        Ok(self.epoch.get())
     }
 
     /// Changes with every append of this process. Appends of other processes are announced on the bus.

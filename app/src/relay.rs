@@ -14,6 +14,7 @@ mod audit;
 mod checkpoint;
 mod comparison;
 mod lease;
+mod lost;
 mod nudger;
 mod read_ahead;
 mod repair;
@@ -38,7 +39,7 @@ use self::read_ahead::{Prepared, ReadAhead};
 pub use self::repair::{LostEvent, Repair, RepairError, RepairReport, empty_records, repair};
 use self::window::{Acknowledgements, Window};
 use crate::lease::LeaseError;
-use crate::log::{Log, LogError, Position};
+use crate::log::{Log, LogError, Position, current_epoch};
 use crate::notice::{NoticeError, PublicUrl};
 use bus::streams::{EnsureError, StreamBounds};
 use bus::{Backoff, Bus, streams};
@@ -133,6 +134,9 @@ enum RelayError {
         /// The one before.
         last: i64,
     },
+    /// What a promotion lost could not be looked for.
+    #[error("lost events cannot be looked for")]
+    Lost(#[from] lost::LookError),
     /// No notice can be made of an event.
     #[error("no notice can be made of event {event_id}")]
     Notice {
@@ -169,6 +173,8 @@ struct StreamCheck {
 /// The stream's faults, as the active relay knows them.
 #[derive(Default)]
 struct Troubles {
+    /// Whether events were looked for under this lease that a promotion lost.
+    looked_for_lost: bool,
     /// Since when the stream misses messages that it counts.
     missing_since: Option<Instant>,
     /// The recorded hindrance.
@@ -192,6 +198,12 @@ impl Relay {
         // There from the start: of a counter that begins at 1, nobody sees the increase.
         counter!("lablet_relay_losses_total").increment(0);
         describe_counter!(
+            "lablet_log_lost_events_total",
+            Unit::Count,
+            "Events that were published and lost, as a standby was promoted that lacked them"
+        );
+        counter!("lablet_log_lost_events_total").increment(0);
+        describe_counter!(
             "lablet_relay_records_total",
             Unit::Count,
             "Events that were written in full for read models"
@@ -207,7 +219,7 @@ impl Relay {
     pub async fn run(self, stop: CancellationToken) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
         while !stop.is_cancelled() {
-            let lease = match RelayLease::acquire(self.log.pool(), &self.holder, self.options.lease).await {
+            let lease = match self.acquire_lease().await {
                 Ok(Some(lease)) => lease,
                 Ok(None) => {
                     wait(self.options.lease / 3, &stop).await;
@@ -224,6 +236,13 @@ impl Relay {
             self.lead(lease, &mut backoff, &stop).await;
             gauge!("lablet_relay_leading").set(0.0);
         }
+    }
+
+    /// The lease, unless another relay holds it. In a deployment where nobody appends, the relay is who begins the epoch after a
+    /// promotion.
+    async fn acquire_lease(&self) -> Result<Option<RelayLease>, LeaseError> {
+        current_epoch(self.log.pool()).await?;
+        RelayLease::acquire(self.log.pool(), &self.holder, self.options.lease).await
     }
 
     /// Publishes as long as the lease is held.
@@ -358,6 +377,10 @@ impl Relay {
     ) -> Result<Pause, RelayError> {
         let mut connects = self.bus.connects();
         connects.mark_unchanged();
+        if !troubles.looked_for_lost {
+            lost::look(&self.log, &self.bus, lease.checkpoint()).await?;
+            troubles.looked_for_lost = true;
+        }
         let look = self.check_stream(lease, troubles).await?;
         let most = self.options.in_flight.min(bus::connect::MOST_IN_FLIGHT);
         let again_until = troubles.again_until.unwrap_or(Position::START);

@@ -32,6 +32,8 @@ const MOST_READ: i64 = 2_000;
 /// Events in the order of the log, all of those between two positions.
 #[derive(Debug)]
 struct Window {
+    /// The epoch of the log in which it was read; 0: nobody has asked yet.
+    epoch: i32,
     /// The first event is the one after this.
     start: Position,
     end: Position,
@@ -124,7 +126,7 @@ impl Default for Feed {
     fn default() -> Self {
         let start = Position::START;
         let (events, followers) = (VecDeque::new(), BTreeMap::new());
-        let window = Window { start, end: start, events, bytes: 0, followers };
+        let window = Window { epoch: 0, start, end: start, events, bytes: 0, followers };
         Self {
             window: Mutex::new(window),
             reading: AsyncMutex::default(),
@@ -135,6 +137,18 @@ impl Default for Feed {
 }
 
 impl Feed {
+    /// Takes note of the epoch that the log is in. With a new one, a standby was promoted: what is here may have been lost, and
+    /// is read again.
+    pub(crate) fn enter_epoch(&self, epoch: i32) {
+        let mut window = self.window();
+        if epoch > window.epoch {
+            if window.epoch != 0 {
+                window.reset(Position::START);
+            }
+            window.epoch = epoch;
+        }
+    }
+
     /// Changes whenever events are added.
     pub fn end(&self) -> watch::Receiver<Position> {
         self.end.subscribe()
@@ -155,6 +169,11 @@ impl Feed {
         }
         if events.is_empty() {
             return true;
+        }
+        // Of an earlier epoch the log may have lost them.
+        let epoch = self.window().epoch;
+        if events.iter().any(|event| event.position.epoch() < epoch) {
+            return false;
         }
         // Between other positions lie the events of another log, or a hole.
         if previous != end {
@@ -221,8 +240,13 @@ impl Feed {
             return read(log, position, limits.events).await;
         }
         let most = limits.events.min(usize::try_from(MOST_READ).unwrap_or(usize::MAX));
+        let epoch = self.window().epoch;
         let events = read(log, position, most).await?;
         let mut window = self.window();
+        if window.epoch != epoch {
+            // They may have been read from a server that is lost.
+            return Ok(Vec::new());
+        }
         if window.end != position {
             // Pushed meanwhile, or nobody has followed so far yet.
             if window.end > position {

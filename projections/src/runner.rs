@@ -200,7 +200,7 @@ impl Runner {
     ) {
         let mut failures = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
         let mut looks = Backoff::new(FIRST_LOOK, self.options.poll);
-        let mut writer = Writer::new(&self.projections.pool, model, Tables::Live);
+        let mut writer = Writer::new(&self.projections, model, Tables::Live);
         let mut size = BatchSize::new(FIRST_BATCH, self.options.batch);
         let mut fed = self.projections.feed.end();
         // Until the log was found to end somewhere, it is read.
@@ -327,7 +327,7 @@ impl Projections {
     /// # Errors
     /// The database or the log does not answer.
     pub async fn catch_up(&self, model: ReadModel) -> Result<(), CatchUpError> {
-        let mut writer = Writer::new(&self.pool, model, Tables::Live);
+        let mut writer = Writer::new(self, model, Tables::Live);
         let mut size = BatchSize::new(FIRST_BATCH, RunnerOptions::default().batch);
         let token = CancellationToken::new();
         loop {

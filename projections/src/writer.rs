@@ -8,13 +8,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use app::database::DedicatedConnection;
+use app::database::{ConnectionGuard, DedicatedConnection};
 use app::log::{LogError, Position};
-use sqlx::postgres::PgPool;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::Projections;
 use crate::checkpoint::{Checkpoint, Tables};
+use crate::feed::Feed;
 use crate::projector::Recorded;
 use crate::read_models::ReadModel;
 use crate::refused::Refused;
@@ -133,13 +134,19 @@ pub(crate) struct Writer {
     folded: Option<Folded>,
     /// Of events up to here one could not be applied with the others.
     fault_until: Option<Position>,
+    /// The epoch of the log as the connection found it; 0 before the first.
+    epoch: i32,
+    /// What has to know it, too.
+    feed: Arc<Feed>,
 }
 
 impl Writer {
     /// Opens its connection with the first use. The pool says where to.
-    pub(crate) fn new(pool: &PgPool, model: ReadModel, tables: Tables) -> Self {
-        let connection = DedicatedConnection::new(pool.connect_options().as_ref().clone(), SETTINGS);
-        Self { model, tables, connection, checkpoint: None, rows: None, folded: None, fault_until: None }
+    pub(crate) fn new(projections: &Projections, model: ReadModel, tables: Tables) -> Self {
+        let connection = DedicatedConnection::new(projections.pool.connect_options().as_ref().clone(), SETTINGS);
+        let feed = projections.feed.clone();
+        let (checkpoint, rows, folded, fault_until) = (None, None, None, None);
+        Self { model, tables, connection, checkpoint, rows, folded, fault_until, epoch: 0, feed }
     }
 
     /// Where the tables are, as far as is known here.
@@ -148,6 +155,7 @@ impl Writer {
             return Ok(checkpoint);
         }
         let mut connection = self.connection.acquire().await?;
+        enter_epoch(&mut connection, &mut self.epoch, &self.feed).await?;
         let checkpoint = Checkpoint::read(&mut *connection, &self.tables.schema(self.model)).await?;
         connection.release();
         self.checkpoint = Some(checkpoint);
@@ -268,6 +276,7 @@ impl Writer {
         // Rows are as they were at the checkpoint, so that is read first. Before the first event there are none.
         let nothing_stored = self.checkpoint().await?.position == Position::START;
         let mut connection = self.connection.acquire().await?;
+        enter_epoch(&mut connection, &mut self.epoch, &self.feed).await?;
         let rows = self.rows.get_or_insert_with(|| WorkingSet::new(self.model, self.tables));
         rows.load(&mut connection, events, nothing_stored).await?;
         let outcome = match rows.fold(&mut connection, events, refused).await {
@@ -295,6 +304,7 @@ impl Writer {
             return Ok(Attempt::Moved(Moved::Elsewhere));
         };
         let mut connection = self.connection.acquire().await?;
+        enter_epoch(&mut connection, &mut self.epoch, &self.feed).await?;
         let started = Instant::now();
         let written = if folded.events < COPIED_FROM {
             rows.write(&mut connection, from, folded.until).await
@@ -315,6 +325,23 @@ impl Writer {
         let Folded { until: _, events, parked, changed } = folded;
         Ok(Attempt::Moved(Moved::To { events, parked, changed, written_in: started.elapsed() }))
     }
+}
+
+/// Asks on a new connection in which epoch the log is. It may lead to a standby that was promoted: what is in memory then rests on
+/// events that may have been lost, and is forgotten by the error.
+async fn enter_epoch(connection: &mut ConnectionGuard<'_>, known: &mut i32, feed: &Feed) -> sqlx::Result<()> {
+    if !connection.is_new() {
+        return Ok(());
+    }
+    let epoch = app::log::current_epoch(&mut **connection).await?;
+    feed.enter_epoch(epoch);
+    let before = std::mem::replace(known, epoch);
+    if before == 0 || before == epoch {
+        return Ok(());
+    }
+    Err(sqlx::Error::Protocol(format!(
+        "epoch {epoch} of the log has begun, what was read in epoch {before} is read again"
+    )))
 }
 
 fn timed_out() -> BatchError {

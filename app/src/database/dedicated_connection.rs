@@ -26,15 +26,15 @@ impl DedicatedConnection {
     /// # Errors
     /// The database does not answer.
     pub async fn acquire(&mut self) -> sqlx::Result<ConnectionGuard<'_>> {
-        let connection = match self.idle.take() {
-            Some(idle) => idle,
+        let (connection, is_new) = match self.idle.take() {
+            Some(idle) => (idle, false),
             None => {
                 let mut opened = self.options.connect().await?;
                 sqlx::raw_sql(self.settings).execute(&mut opened).await?;
-                opened
+                (opened, true)
             }
         };
-        Ok(ConnectionGuard { idle: &mut self.idle, connection })
+        Ok(ConnectionGuard { idle: &mut self.idle, connection, is_new })
     }
 }
 
@@ -44,9 +44,15 @@ impl DedicatedConnection {
 pub struct ConnectionGuard<'a> {
     idle: &'a mut Option<PgConnection>,
     connection: PgConnection,
+    is_new: bool,
 }
 
 impl ConnectionGuard<'_> {
+    /// Whether it was opened for this use: it may lead to another server than the one before.
+    pub fn is_new(&self) -> bool {
+        self.is_new
+    }
+
     /// Keeps the connection for the next use. To be called where every statement was answered.
     pub fn release(self) {
         *self.idle = Some(self.connection);

@@ -22,6 +22,7 @@ use uuid::Uuid;
 
 pub(crate) use self::statement::first_answers;
 use self::writer::Writer;
+use super::epoch::KnownEpoch;
 use super::position::Position;
 use super::record::DedupeKey;
 use crate::database::DatabaseFailure;
@@ -40,6 +41,8 @@ const MOST_BYTES: usize = 8 * 1024 * 1024;
 pub(crate) struct Append {
     pub(crate) aggregate_type: &'static str,
     pub(crate) aggregate_id: String,
+    /// The epoch of the log under which the state was read on which the decision rests.
+    pub(crate) epoch: i32,
     /// Sequence of the newest event on which the decision rests, 0 for none.
     pub(crate) expected: i64,
     /// Never empty.
@@ -116,9 +119,9 @@ struct Queue {
 impl Appender {
     /// An appender with its writers, within a tokio runtime. `appended` changes with every statement that recorded
     /// something, whether or not anybody still waits for its outcome.
-    pub(crate) fn new(pool: &PgPool, writers: usize, appended: &watch::Sender<u64>) -> Self {
+    pub(super) fn new(pool: &PgPool, writers: usize, appended: &watch::Sender<u64>, epoch: &KnownEpoch) -> Self {
         let count = writers.max(1);
-        let idle = (0..count).map(|_| Writer::new(pool, appended)).collect();
+        let idle = (0..count).map(|_| Writer::new(pool, appended, epoch)).collect();
         Self(Arc::new(Writers {
             count,
             room: Arc::new(Semaphore::new(MOST_WAITING_KIB as usize)),
@@ -295,6 +298,7 @@ mod tests {
             payload: "x".repeat(1024 * 1024),
         };
         Append {
+            epoch: 1,
             aggregate_type: "worker",
             aggregate_id: number.to_string(),
             expected: 0,
@@ -309,7 +313,8 @@ mod tests {
         // A database that takes connections and says nothing: whatever is appended waits.
         let silent = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let url = format!("postgres://nobody@{}/nothing", silent.local_addr().unwrap());
-        let appender = Appender::new(&crate::log::pool(&url, 1).unwrap(), 1, &watch::Sender::new(0));
+        let appender =
+            Appender::new(&crate::log::pool(&url, 1).unwrap(), 1, &watch::Sender::new(0), &KnownEpoch::default());
         let mut appending = JoinSet::new();
         for number in 0..100 {
             let appender = appender.clone();

@@ -48,6 +48,8 @@ impl Equivalent<Key> for BorrowedKey<'_> {
 
 #[derive(Clone)]
 struct Entry {
+    /// The epoch of the log in which it was read: in a later one it may rest on events that were lost.
+    epoch: i32,
     state: Arc<dyn Any + Send + Sync>,
     sequence: i64,
     position: Position,
@@ -72,15 +74,17 @@ impl Cache {
         Self(QuickCache::with_weighter(aggregates, bytes, ByWeight))
     }
 
-    pub(super) fn get<A: Decide>(&self, id: &str) -> Option<LoadedAggregate<A>> {
-        let Entry { state, sequence, position, .. } = self.0.get(&BorrowedKey(A::TYPE, id))?;
+    /// What was read in this epoch.
+    pub(super) fn get<A: Decide>(&self, id: &str, epoch: i32) -> Option<LoadedAggregate<A>> {
+        let entry = self.0.get(&BorrowedKey(A::TYPE, id)).filter(|entry| entry.epoch == epoch)?;
+        let Entry { state, sequence, position, .. } = entry;
         Some(LoadedAggregate { state: state.downcast().ok()?, sequence, position })
     }
 
-    pub(super) fn put<A: Decide>(&self, id: &str, loaded: &LoadedAggregate<A>) {
+    pub(super) fn put<A: Decide>(&self, id: &str, loaded: &LoadedAggregate<A>, epoch: i32) {
         let LoadedAggregate { state, sequence, position } = loaded.clone();
         let weight = ENTRY_BYTES + state.weight() as u64;
-        self.0.insert(Key(A::TYPE, id.into()), Entry { state, sequence, position, weight });
+        self.0.insert(Key(A::TYPE, id.into()), Entry { epoch, state, sequence, position, weight });
     }
 
     pub(super) fn remove<A: Decide>(&self, id: &str) {
@@ -124,22 +128,23 @@ mod tests {
         let cache = Cache::new(1_000, MOST);
         for number in 0..200 {
             let id = format!("d{number}");
-            cache.put(&id, &large_definition(&id));
+            cache.put(&id, &large_definition(&id), 1);
             assert!(cache.weight() <= MOST);
         }
-        let kept = (0..200).filter(|number| cache.get::<LabletDefinition>(&format!("d{number}")).is_some()).count();
+        let kept = (0..200).filter(|number| cache.get::<LabletDefinition>(&format!("d{number}"), 1).is_some()).count();
         assert!((5..50).contains(&kept), "{kept} states of some 40 KB are kept within 1 MB");
     }
 
     #[test]
     fn aggregates_of_two_types_may_have_one_id() {
         let cache = Cache::new(10, 1024 * 1024);
-        cache.put("x", &large_definition("x"));
-        assert!(cache.get::<Worker>("x").is_none());
-        cache.put("x", &LoadedAggregate::<Worker> { sequence: 7, ..LoadedAggregate::default() });
-        assert_eq!(cache.get::<LabletDefinition>("x").unwrap().sequence, 1);
-        assert_eq!(cache.get::<Worker>("x").unwrap().sequence, 7);
+        cache.put("x", &large_definition("x"), 1);
+        assert!(cache.get::<Worker>("x", 1).is_none());
+        cache.put("x", &LoadedAggregate::<Worker> { sequence: 7, ..LoadedAggregate::default() }, 1);
+        assert_eq!(cache.get::<LabletDefinition>("x", 1).unwrap().sequence, 1);
+        assert_eq!(cache.get::<Worker>("x", 1).unwrap().sequence, 7);
+        assert!(cache.get::<Worker>("x", 2).is_none(), "what was read before a standby was promoted");
         cache.remove::<Worker>("x");
-        assert!(cache.get::<Worker>("x").is_none());
+        assert!(cache.get::<Worker>("x", 1).is_none());
     }
 }

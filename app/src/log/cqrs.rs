@@ -14,6 +14,7 @@ pub struct LogContext<A> {
     id: String,
     state: A,
     sequence: i64,
+    epoch: i32,
 }
 
 impl<A: Aggregate> AggregateContext<A> for LogContext<A> {
@@ -51,12 +52,13 @@ impl<A: Decide> EventStore<A> for Log {
     }
 
     async fn load_aggregate(&self, aggregate_id: &str) -> Result<Self::AC, AggregateError<A::Error>> {
+        let epoch = self.known_epoch().await.map_err(failed)?;
         let (state, sequence) = self
             .load::<A>(aggregate_id)
             .await
             .map_err(failed)?
             .map_or((A::default(), 0), |(state, sequence, _)| (Arc::unwrap_or_clone(state), sequence));
-        Ok(LogContext { id: aggregate_id.to_owned(), state, sequence })
+        Ok(LogContext { id: aggregate_id.to_owned(), state, sequence, epoch })
     }
 
     async fn commit(
@@ -80,6 +82,7 @@ impl<A: Decide> EventStore<A> for Log {
             });
         }
         let append = Append {
+            epoch: context.epoch,
             aggregate_type: A::TYPE,
             aggregate_id: context.id.clone(),
             expected: context.sequence,

@@ -1,5 +1,8 @@
 //! Epochs: what came before a backup was restored, and what comes after.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
 use chrono::{DateTime, Utc};
 use sqlx::AssertSqlSafe;
 use sqlx::postgres::{PgExecutor, PgPool};
@@ -29,6 +32,34 @@ impl RestoreState {
             "epoch_due" => Ok(Self::EpochDue),
             "unfinished" => Ok(Self::Unfinished),
             _ => Err(sqlx::Error::Decode(format!("{state:?} is no state of a restore").into())),
+        }
+    }
+}
+
+/// The epoch in which events are appended. A new one begins with this where the server is a standby that was promoted since:
+/// what it lacks was lost, and nothing that rests on it may be written. Every connection that writes asks first.
+///
+/// # Errors
+/// The database does not answer, is a standby, or was restored and waits for an operator.
+pub async fn current_epoch(database: impl PgExecutor<'_>) -> sqlx::Result<i32> {
+    sqlx::query_scalar("SELECT current_log_epoch()").fetch_one(database).await
+}
+
+/// The epoch as this process knows it. What was read under an earlier one may rest on events that were lost.
+#[derive(Debug, Clone, Default)]
+pub(super) struct KnownEpoch(Arc<AtomicI32>);
+
+impl KnownEpoch {
+    /// The newest one that was heard of; 0 before the first.
+    pub(super) fn get(&self) -> i32 {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Takes note of one.
+    pub(super) fn learn(&self, epoch: i32) {
+        let before = self.0.fetch_max(epoch, Ordering::SeqCst);
+        if before != 0 && before < epoch {
+            tracing::warn!(before, epoch, "epoch of the log has changed, what was in memory is read again");
         }
     }
 }

@@ -179,16 +179,20 @@ impl Log {
         let metadata = stored_form(&origin.metadata(current.as_deref())).map_err(ExecuteError::Refused)?;
         let metadata: Arc<str> = metadata.into();
         let mut backoff = Backoff::new(Duration::from_millis(1), Duration::from_millis(50));
-        let mut known = self.cache.get::<A>(id);
+        let mut epoch = self.known_epoch().await?;
+        let mut known = self.cache.get::<A>(id, epoch);
         let mut serialised = None;
         for attempt in 0..ATTEMPTS {
             if attempt > 1 {
                 tokio::time::sleep(backoff.next_wait()).await;
             }
+            if self.epoch.get() != epoch {
+                (epoch, known) = (self.epoch.get(), None);
+            }
             let (loaded, is_newest) = match known.take() {
                 // The first decision may rest on a stale cache: the append then conflicts.
                 Some(cached) if attempt == 0 => (cached, false),
-                cached => (self.refresh::<A>(id, cached).await?, true),
+                cached => (self.refresh::<A>(id, cached, epoch).await?, true),
             };
             let version = loaded.state.version(loaded.sequence);
             let decision = match expected.missed_by(version) {
@@ -224,6 +228,7 @@ impl Log {
                 });
             }
             let append = Append {
+                epoch,
                 aggregate_type: A::TYPE,
                 aggregate_id: id.to_owned(),
                 expected: loaded.sequence,
@@ -234,7 +239,7 @@ impl Log {
             let span = append_span(&append);
             match self.appender.append(append).instrument(span).await {
                 Ok(positions) => {
-                    let loaded = self.apply_appended(id, loaded, events, &positions);
+                    let loaded = self.apply_appended(id, loaded, events, &positions, epoch);
                     let executed = ExecutedCommand {
                         sequence: loaded.sequence,
                         position: loaded.position,
@@ -248,7 +253,7 @@ impl Log {
                     if serialised.is_none() {
                         serialised = Some(self.conflict_locks.lock(A::TYPE, id).await);
                         // Whoever had the lock before left the newest state in the cache.
-                        known = self.cache.get::<A>(id).or(known);
+                        known = self.cache.get::<A>(id, epoch).or(known);
                     }
                 }
                 Err(AppendError::Repeated(first)) => return self.repeat(id, first, origin).await,
@@ -267,7 +272,8 @@ impl Log {
     /// # Errors
     /// The database does not answer, or an event cannot be understood.
     pub async fn load<A: Decide>(&self, id: &str) -> Result<Option<(Arc<A>, i64, Position)>, LogError> {
-        let loaded = self.refresh::<A>(id, self.cache.get(id)).await?;
+        let epoch = self.known_epoch().await?;
+        let loaded = self.refresh::<A>(id, self.cache.get(id, epoch), epoch).await?;
         Ok((loaded.sequence > 0).then_some((loaded.state, loaded.sequence, loaded.position)))
     }
 
@@ -278,6 +284,7 @@ impl Log {
         mut loaded: LoadedAggregate<A>,
         events: Vec<A::Event>,
         positions: &[Position],
+        epoch: i32,
     ) -> LoadedAggregate<A> {
         // The cache lets go of the state first: one that nobody else holds is changed in place.
         self.cache.remove::<A>(id);
@@ -288,7 +295,7 @@ impl Log {
         for event in events {
             state.apply(event);
         }
-        self.cache.put(id, &loaded);
+        self.cache.put(id, &loaded, epoch);
         self.keep_snapshot(id, before, &loaded);
         loaded
     }
@@ -298,6 +305,7 @@ impl Log {
         &self,
         id: &str,
         known: Option<LoadedAggregate<A>>,
+        epoch: i32,
     ) -> Result<LoadedAggregate<A>, LogError> {
         let (mut loaded, was_known) = match known {
             Some(known) => (known, true),
@@ -318,7 +326,7 @@ impl Log {
         }
         self.apply_newer(id, &mut loaded, i64::MAX).await?;
         if loaded.sequence > 0 {
-            self.cache.put(id, &loaded);
+            self.cache.put(id, &loaded, epoch);
         }
         Ok(loaded)
     }

@@ -44,6 +44,11 @@ impl Position {
         Ok(Self { epoch, written_by, position })
     }
 
+    /// The epoch of the log in which the event was appended; 0 before every event.
+    pub fn epoch(self) -> i32 {
+        self.epoch
+    }
+
     /// How many positions had been given when this one was, itself included. Not every one is that of an event.
     pub fn number(self) -> u64 {
         self.position.unsigned_abs()

@@ -41,7 +41,7 @@ impl Projections {
         let mut all = 0;
         // Its connection is closed with it: a `COPY` that is dropped half-way would leave one of the pool with answers that
         // its next user takes for theirs.
-        let mut writer = Writer::new(&self.pool, model, Tables::Next);
+        let mut writer = Writer::new(self, model, Tables::Next);
         loop {
             if token.is_cancelled() {
                 return Err(RebuildError::Stopped);

@@ -63,17 +63,24 @@ VALUES ($1, $2, $3, $4, $5, $6, $7::text::json, $8::text::json, $9, $10, 1)
 ON CONFLICT DO NOTHING
 RETURNING event_id, epoch, written_by::text AS written_by, position";
 
-/// Inserts these commands, and says of each what became of it.
-pub(super) async fn insert(connection: &mut PgConnection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
-    let inserted = match appends {
+/// Inserts these commands in an epoch, and says of each what became of it. Those that were decided in another epoch conflict
+/// unless they are in already: what they rest on may have been lost.
+pub(super) async fn insert(
+    connection: &mut PgConnection,
+    appends: &[&Append],
+    epoch: i32,
+) -> sqlx::Result<Vec<Answer>> {
+    let current: Vec<&Append> = appends.iter().copied().filter(|append| append.epoch == epoch).collect();
+    let inserted = match current.as_slice() {
+        [] => Ok(Vec::new()),
         [append] if append.events.len() == 1 => insert_one(connection, append, &append.events[0]).await,
-        _ if appends.iter().all(|append| append.events.len() == 1) => insert_single_events(connection, appends).await,
-        _ => insert_many(connection, appends).await,
+        _ if current.iter().all(|append| append.events.len() == 1) => insert_single_events(connection, &current).await,
+        _ => insert_many(connection, &current).await,
     };
     let inserted = match inserted {
         // What an old partition holds is refused, and so are later events that meet somebody else's: nothing went in, and
         // what is there says why.
-        Err(error) if appends.len() == 1 && is_unique_violation(&error) => Vec::new(),
+        Err(error) if current.len() == 1 && is_unique_violation(&error) => Vec::new(),
         inserted => inserted?,
     };
     let mut positions = HashMap::with_capacity(inserted.len());

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use super::statement::insert;
 use super::{Answer, Append, AppendError, QueuedAppend, is_transient};
 use crate::database::{DatabaseFailure, DedicatedConnection, is_restored_log};
+use crate::log::epoch::{KnownEpoch, current_epoch};
 use crate::log::timed_out;
 use bus::Backoff;
 
@@ -19,22 +20,29 @@ const PERSIST_FOR: Duration = Duration::from_secs(15);
 /// How long a statement may take, as [`SETTINGS`] has it too.
 const STATEMENT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout holds also when nobody listens any more: a statement that hangs holds back every reader. Statements are few
-/// and always the same, so that planning them anew is time lost. A database that was restored is another server's: each
-/// connection to it asks once whether it may append.
-const SETTINGS: &str = "SET statement_timeout = '10s'; SET plan_cache_mode = force_generic_plan;
-                        SELECT refuse_to_append_to_a_restored_log()";
+/// and always the same, so that planning them anew is time lost.
+const SETTINGS: &str = "SET statement_timeout = '10s'; SET plan_cache_mode = force_generic_plan";
+
+/// The connection of a writer, and the epoch in which it appends.
+struct AppendConnection {
+    connection: DedicatedConnection,
+    epoch: i32,
+    /// What the whole process knows.
+    known: KnownEpoch,
+}
 
 /// Writes commands into the log.
 pub(super) struct Writer {
-    connection: DedicatedConnection,
+    connection: AppendConnection,
     appended: watch::Sender<u64>,
     expects_several: bool,
 }
 
 impl Writer {
-    pub(super) fn new(pool: &PgPool, appended: &watch::Sender<u64>) -> Self {
+    pub(super) fn new(pool: &PgPool, appended: &watch::Sender<u64>, known: &KnownEpoch) -> Self {
         let options = pool.connect_options().as_ref().clone().disable_statement_logging();
         let connection = DedicatedConnection::new(options, SETTINGS);
+        let connection = AppendConnection { connection, epoch: 0, known: known.clone() };
         Self { connection, appended: appended.clone(), expects_several: false }
     }
 
@@ -109,10 +117,16 @@ fn answer(queued: QueuedAppend, outcome: Answer) {
 }
 
 /// Inserts within the time that a statement may take.
-async fn insert_in_time(connection: &mut DedicatedConnection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
+async fn insert_in_time(connection: &mut AppendConnection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
     let inserted = async {
+        let AppendConnection { connection, epoch, known } = connection;
         let mut connection = connection.acquire().await?;
-        let result = insert(&mut connection, appends).await;
+        if connection.is_new() {
+            // It may lead to a server that was restored, or to a standby that was promoted.
+            *epoch = current_epoch(&mut *connection).await?;
+            known.learn(*epoch);
+        }
+        let result = insert(&mut connection, appends, *epoch).await;
         if result.as_ref().err().is_none_or(blames_the_data) {
             connection.release();
         }
@@ -122,7 +136,7 @@ async fn insert_in_time(connection: &mut DedicatedConnection, appends: &[&Append
 }
 
 /// Inserts, sending the same events again where an answer was lost: what is in already is recognised by its event id.
-async fn insert_persistently(connection: &mut DedicatedConnection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
+async fn insert_persistently(connection: &mut AppendConnection, appends: &[&Append]) -> sqlx::Result<Vec<Answer>> {
     let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(1));
     let begun = tokio::time::Instant::now();
     let mut attempt = 1;

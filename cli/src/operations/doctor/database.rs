@@ -20,6 +20,8 @@ use crate::roles::Store;
 
 /// A transaction may have an id for this long before it is named.
 const TOLERATED_TRANSACTION: f64 = 5.0;
+/// For so long it is news that events were lost.
+const LOSS_IS_NEWS: TimeDelta = TimeDelta::days(7);
 /// Most that are named of one kind.
 const MOST_NAMED: usize = 5;
 
@@ -188,8 +190,8 @@ async fn log(store: &Store) -> anyhow::Result<Vec<Check>> {
     let log = store.log();
     let mut checks = Vec::new();
     let epoch = sqlx::query!(
-        r#"SELECT e.epoch, e.timeline, (SELECT timeline_id FROM pg_control_checkpoint()) AS "timeline_now!",
-                  b.began_at, b.backup_made_at
+        r#"SELECT e.epoch, e.timeline, log_timeline() AS "timeline_now!",
+                  b.began_at, b.backup_made_at, b.promoted AS "promoted?", b.lost_events
              FROM log_epoch e LEFT JOIN log_epochs b USING (epoch)"#
     )
     .fetch_one(log.pool())
@@ -208,14 +210,24 @@ async fn log(store: &Store) -> anyhow::Result<Vec<Check>> {
         RestoreState::None if epoch.timeline.is_some_and(|timeline| timeline != epoch.timeline_now) => Check::warning(
             RESTORED,
             format!(
-                "the server's timeline is {}, and was {} when epoch {} began: it was promoted or recovered, and may have lost \
-                 events that others were told of",
+                "the server's timeline is {}, and was {} when epoch {} began: it was promoted or recovered, and the next epoch has \
+                 not begun yet",
                 epoch.timeline_now,
                 epoch.timeline.unwrap_or_default(),
                 epoch.epoch
             ),
-            "lablet migrate --restored, as the owner of the database",
+            "lablet relay, or lablet serve: the first of them begins the epoch",
         ),
+        RestoreState::None if epoch.promoted == Some(true) && epoch.lost_events != Some(0) => {
+            let lost = match epoch.lost_events {
+                Some(lost) => format!("{lost} events that the bus had told of were lost by it, and consumers may have applied them"),
+                None => "nobody has looked yet for events that the bus had told of and that were lost by it".to_owned(),
+            };
+            let found = format!("epoch {} since {}, as a standby was promoted: {lost}", epoch.epoch, moment(epoch.began_at));
+            let mend = "lablet republish --remove-unknown, with lablet relay running; docs/restore.md tells what consumers do";
+            let is_recent = epoch.began_at.is_none_or(|began| log.clock().now() - began < LOSS_IS_NEWS);
+            if is_recent { Check::warning(RESTORED, found, mend) } else { Check::ok(RESTORED, found) }
+        }
         RestoreState::None => {
             let of_backup = epoch.backup_made_at.map_or_else(String::new, |at| {
                 format!(", restored from a backup of {}", at.format("%Y-%m-%dT%H:%M:%SZ"))

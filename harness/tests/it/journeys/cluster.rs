@@ -4,6 +4,7 @@
 mod deployment;
 mod load;
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use harness::eventually;
@@ -51,7 +52,46 @@ async fn nothing_acknowledged_is_lost_by_a_rolling_update_a_dead_leader_of_the_b
 
     let acknowledged = load.end().await;
     deployment.holds(&acknowledged).await;
+
+    let lost = lose_the_newest(&mut deployment).await;
+    let found = eventually("what was lost, as the doctor tells it", SOON, async || {
+        let (_, said) = deployment.run(&["doctor"], &[]).await;
+        said.contains("events that the bus had told of were lost").then_some(said)
+    })
+    .await;
+    assert!(found.contains("epoch 3 since"), "{found}");
+    let (done, removed) = deployment.run(&["republish", "--remove-unknown"], &[]).await;
+    assert!(done, "{removed}");
+    deployment.holds(&acknowledged).await;
+    let recorded = deployment.observers().await;
+    assert!(lost.iter().any(|observer| !recorded.contains_key(observer)), "what was acknowledged in between");
     deployment.stop().await;
+}
+
+/// Promotes a replica that lacks what was acknowledged last, under load. Gives the observers of what it may lack.
+async fn lose_the_newest(deployment: &mut Deployment) -> BTreeSet<String> {
+    deployment.postgres.add_replica().await;
+    let load = Load::start(deployment);
+    load.goes_on().await;
+    let before = deployment.observers().await;
+    deployment.postgres.cut_replication().await;
+    load.goes_on().await;
+    deployment.fail_over().await;
+    load.goes_on().await;
+    let acknowledged = load.end().await;
+    let recorded = deployment.observers().await;
+    let missing: Vec<&String> = before.keys().filter(|observer| !recorded.contains_key(*observer)).collect();
+    assert!(missing.is_empty(), "the replica had these: {missing:?}");
+    let mut connection = deployment.connect().await;
+    let holes: i64 = sqlx::query_scalar(
+        "SELECT count(*) FROM
+            (SELECT FROM events GROUP BY aggregate_type, aggregate_id HAVING max(sequence) <> count(*)) AS holes",
+    )
+    .fetch_one(&mut connection)
+    .await
+    .unwrap();
+    assert_eq!(holes, 0, "nothing was written that rests on what was lost");
+    acknowledged.into_iter().filter(|observer| !recorded.contains_key(observer)).collect()
 }
 
 /// How long one step of the load may take: a command waits for a database that is away.
