@@ -49,7 +49,7 @@ use crate::effort::Effort;
 use crate::surroundings::Surroundings;
 
 /// What can be measured, in the order of the table. No name is that of a command of `lablet`.
-const ROWS: [&str; 15] = [
+const ROWS: [&str; 16] = [
     "http",
     "append",
     "burst",

@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::{Arg, Command, CommandFactory as _};
 
 use crate::arguments::Arguments;
-use crate::configuration::secrets::is_secret;
+use crate::configuration::secrets::{ADDRESSES, is_secret};
 use crate::exit::ExitStatus;
 use crate::secret::Secret;
 
@@ -125,12 +125,11 @@ fn every_command_and_every_argument_has_help() {
 
 #[test]
 fn every_secret_may_be_given_by_its_variable_or_its_file() {
-    let addresses = ["LABLET_ANALYST_DATABASE_URL", "LABLET_DATABASE_URL", "LABLET_NATS_URL"];
     for (words, command) in all(&Arguments::command(), "lablet") {
         let takes_secret = |argument: &&Arg| argument.get_value_parser().type_id() == TypeId::of::<Secret>();
         for argument in command.get_arguments().filter(takes_secret) {
             let variable = argument.get_env().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let is_known = is_secret(&variable) || addresses.contains(&variable.as_str());
+            let is_known = is_secret(&variable) || ADDRESSES.contains(&variable.as_str());
             assert!(is_known, "{words} {}: {variable:?}", argument.get_id());
         }
     }

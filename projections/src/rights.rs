@@ -128,7 +128,7 @@ const TABLES: &[TableUse] = &[
     TableUse { table: "past_aggregates", app: READ, projector: NOTHING, why: "how far aggregates are in the old ones" },
     TableUse { table: "past_commands", app: READ, projector: NOTHING, why: "keys of commands in the old ones" },
     TableUse { table: "log_epoch", app: READ, projector: READ, why: "where positions begin" },
-    TableUse { table: "log_epochs", app: READ, projector: READ, why: "what a restore lost" },
+    TableUse { table: "log_epochs", app: UPDATE, projector: READ, why: "what a restore or a promotion lost" },
     TableUse { table: "snapshots", app: ALL, projector: NOTHING, why: "aggregates as they were, to load them sooner" },
     TableUse {
         table: "relays",
@@ -190,10 +190,12 @@ const TABLES: &[TableUse] = &[
 const FUNCTIONS: &[(&str, bool, bool)] = &[
     ("analyze_log()", true, true),
     ("confine_analysts(boolean)", true, true),
+    ("current_log_epoch()", true, true),
     ("end_session(integer, timestamp with time zone, text)", true, true),
     ("first_position_after(integer, xid8, bigint)", true, true),
     ("log_place()", true, true),
     ("log_restore()", true, true),
+    ("log_timeline()", true, true),
     ("refuse_to_append_to_a_restored_log()", true, false),
     ("sessions_to_watch()", true, true),
 ];
@@ -203,8 +205,12 @@ pub fn grants() -> Vec<Grant> {
     let mut grants = Vec::new();
     let mut give = |role, object, privileges: &[&'static str]| {
         for &privilege in privileges {
-            let is_append = object == Object::Table("events") && privilege == "INSERT";
-            let columns = if is_append { GIVEN } else { &[] };
+            let columns: &[&str] = match (&object, privilege) {
+                (Object::Table("events"), "INSERT") => GIVEN,
+                // The relay counts them.
+                (Object::Table("log_epochs"), "UPDATE") => &["lost_events"],
+                _ => &[],
+            };
             grants.push(Grant { role, object: Object::clone(&object), privilege, columns });
         }
     };

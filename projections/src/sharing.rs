@@ -109,13 +109,13 @@ impl Share {
             self.leases.say_present(&self.models, PRESENT_FOR).await?;
             self.present_at = Some(asked_at);
         }
-        let seen = self.leases.read(&self.models).await?;
-        let own: BTreeSet<Duty> = division::divide(&seen.members, &seen.live_revisions)
+        let membership = self.leases.read(&self.models).await?;
+        let own: BTreeSet<Duty> = division::divide(&membership.members, &membership.live_revisions)
             .into_iter()
             .filter(|(_, holder)| holder == self.leases.holder())
             .map(|(duty, _)| duty)
             .collect();
-        let mut held = seen.held_by(self.leases.holder());
+        let mut held = membership.held_by(self.leases.holder());
         let excess: Vec<Duty> = held.difference(&own).copied().collect();
         held.retain(|duty| own.contains(duty));
         if !excess.is_empty() {
@@ -123,7 +123,7 @@ impl Share {
             self.keep(models_of(&held));
             self.leases.give_back(&excess).await?;
         }
-        let free: Vec<Duty> = own.iter().filter(|duty| seen.is_free(**duty)).copied().collect();
+        let free: Vec<Duty> = own.iter().filter(|duty| membership.is_free(**duty)).copied().collect();
         if !free.is_empty() {
             held.extend(self.leases.take(&free).await?);
         }

@@ -26,7 +26,7 @@ const SECRETS: [&str; 12] = [
 ];
 
 /// Addresses: without a secret in them they may stand in the arguments.
-const ADDRESSES: [&str; 5] = [
+pub(crate) const ADDRESSES: [&str; 5] = [
     "LABLET_ANALYST_DATABASE_URL",
     "LABLET_CONSOLE_DATABASE_URL",
     "LABLET_DATABASE_URL",

@@ -26,14 +26,14 @@ pub(super) struct Leases {
 
 /// Who is there, who does what, and what there is to do.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(super) struct Membership {
     pub(super) members: Vec<Member>,
     pub(super) live_revisions: BTreeMap<ReadModel, i32>,
     /// Holders that are present.
     holders: BTreeMap<Duty, String>,
 }
 
-impl Seen {
+impl Membership {
     /// What this process does.
     pub(super) fn held_by(&self, holder: &str) -> BTreeSet<Duty> {
         self.holders.iter().filter(|(_, held_by)| *held_by == holder).map(|(duty, _)| *duty).collect()
@@ -99,7 +99,7 @@ impl Leases {
     }
 
     /// Reads who is there and who does what, at one moment.
-    pub(super) async fn read(&mut self, models: &[ReadModel]) -> sqlx::Result<Seen> {
+    pub(super) async fn read(&mut self, models: &[ReadModel]) -> sqlx::Result<Membership> {
         let live: Vec<String> = models
             .iter()
             .map(|model| format!("SELECT '{model}' AS read_model, revision FROM {}.checkpoint", model.schema()))
@@ -121,7 +121,7 @@ impl Leases {
         let known = |revisions: BTreeMap<String, i32>| -> BTreeMap<ReadModel, i32> {
             revisions.into_iter().filter_map(|(name, revision)| Some((name.parse().ok()?, revision))).collect()
         };
-        Ok(Seen {
+        Ok(Membership {
             members: members
                 .into_iter()
                 .map(|MemberRow { holder, joined_at, revisions }| Member {

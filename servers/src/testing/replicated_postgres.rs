@@ -96,6 +96,14 @@ impl ReplicatedPostgres {
         self.primary.port()
     }
 
+    /// The replica's port.
+    ///
+    /// # Panics
+    /// There is no replica.
+    pub fn replica_port(&self) -> u16 {
+        self.replica.as_ref().expect("a replica").port()
+    }
+
     /// Copies the primary, and starts the copy as its replica, which follows asynchronously.
     ///
     /// # Panics

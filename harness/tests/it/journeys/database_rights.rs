@@ -19,7 +19,8 @@ pub(super) struct Database {
 
 impl Database {
     pub(super) async fn start(folder: &Path) -> Self {
-        let options = PostgresOptions { data_dir: folder.join("postgres"), port: None, fsync: false };
+        let options =
+            PostgresOptions { data_dir: folder.join("postgres"), port: None, fsync: false, settings: Vec::new() };
         let server = PostgresServer::start(options).await.unwrap();
         let mut superuser = PgConnection::connect(&server.url("postgres")).await.unwrap();
         // As docs/postgres-permissions.md has it.
@@ -159,7 +160,10 @@ async fn beyond(role: DatabaseRole, relations: &[Relation], superuser: &PgPool) 
         statements.extend(tries.map(|(_, statement)| statement));
         for grant in of_relation.iter().filter(|grant| !grant.columns.is_empty()) {
             let others = relation.columns.iter().filter(|column| !grant.columns.contains(&column.as_str()));
-            statements.extend(others.map(|column| format!("INSERT INTO {path} ({column}) VALUES (DEFAULT)")));
+            statements.extend(others.map(|column| match grant.privilege {
+                "INSERT" => format!("INSERT INTO {path} ({column}) VALUES (DEFAULT)"),
+                _ => format!("UPDATE {path} SET {column} = DEFAULT"),
+            }));
         }
         if is_view {
             statements.push(format!("DROP VIEW {path}"));

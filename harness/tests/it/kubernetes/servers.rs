@@ -126,7 +126,8 @@ async fn three_nodes_of_nats_start_by_the_values_and_let_in_who_has_a_key() {
 #[tokio::test]
 async fn roles_that_the_operator_makes_are_enough_for_migrations_by_an_owner_who_is_no_superuser() {
     let folder = tempfile::tempdir().unwrap();
-    let options = PostgresOptions { data_dir: folder.path().to_owned(), port: None, fsync: false };
+    let options =
+        PostgresOptions { data_dir: folder.path().to_owned(), port: None, fsync: false, settings: Vec::new() };
     let server = PostgresServer::start(options).await.unwrap();
     let execute = async |database: &str, statements: &[String]| {
         let mut connection = PgConnection::connect(&server.url(database)).await.unwrap();
