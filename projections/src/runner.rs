@@ -7,7 +7,7 @@
 
 mod records;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ use crate::feed::Limits;
 use crate::projector::Recorded;
 use crate::read_models::ReadModel;
 use crate::rebuild::RebuildOptions;
-use crate::sharing::Share;
+use crate::sharing::{Share, Task};
 use crate::writer::{BatchError, BatchSize, Moved, Writer};
 
 /// Settings of the runner.
@@ -77,6 +77,9 @@ const PAUSE_WITHOUT_CHANGE: Duration = Duration::from_millis(50);
 
 /// Records of an event are waited for so long after a signal that it was appended, before the log is read.
 const RECORDS_WITHIN: Duration = Duration::from_millis(100);
+
+/// The read models of a process, and what it does for each.
+type Kept = BTreeMap<ReadModel, Task>;
 
 /// Keeps read models up to date. Any number of runners may run: they divide the read models among themselves, and a
 /// checkpoint is moved by one at a time in any case.
@@ -154,13 +157,13 @@ impl Runner {
     }
 
     /// What nobody here folds is not read from the bus.
-    async fn feed_from_bus(&self, is_fed: &watch::Sender<bool>, mut kept: watch::Receiver<BTreeSet<ReadModel>>) {
+    async fn feed_from_bus(&self, is_fed: &watch::Sender<bool>, mut kept: watch::Receiver<Kept>) {
         let Some(bus) = self.bus.as_ref().filter(|_| self.options.source == FeedSource::Bus) else { return };
         loop {
             until(&mut kept, |kept| !kept.is_empty()).await;
             tokio::select! {
                 () = self.projections.follow_records(bus, &self.options.models, is_fed) => {}
-                () = until(&mut kept, BTreeSet::is_empty) => {}
+                () = until(&mut kept, BTreeMap::is_empty) => {}
             }
             is_fed.send_replace(false);
         }
@@ -179,14 +182,15 @@ impl Runner {
         model: ReadModel,
         wake: &watch::Sender<u64>,
         is_fed: &watch::Sender<bool>,
-        mut kept: watch::Receiver<BTreeSet<ReadModel>>,
+        mut kept: watch::Receiver<Kept>,
         token: &CancellationToken,
     ) {
         loop {
-            until(&mut kept, |kept| kept.contains(&model)).await;
+            until(&mut kept, |kept| kept.contains_key(&model)).await;
+            let Some(task) = kept.borrow().get(&model).copied() else { continue };
             tokio::select! {
-                () = self.follow(model, wake.subscribe(), is_fed.subscribe(), token) => {}
-                () = until(&mut kept, |kept| !kept.contains(&model)) => {}
+                () = self.follow(model, task, wake.subscribe(), is_fed.subscribe(), token) => {}
+                () = until(&mut kept, |kept| kept.get(&model) != Some(&task)) => {}
             }
         }
     }
@@ -194,6 +198,7 @@ impl Runner {
     async fn follow(
         &self,
         model: ReadModel,
+        task: Task,
         mut wake: watch::Receiver<u64>,
         mut is_fed: watch::Receiver<bool>,
         token: &CancellationToken,
@@ -211,7 +216,7 @@ impl Runner {
             let goes_by_bus = *is_fed.borrow_and_update();
             let started = tokio::time::Instant::now();
             let knew_checkpoint = writer.knows_checkpoint();
-            match self.projections.step(model, &mut writer, &mut size, reads_log, token).await {
+            match self.projections.step(model, task, &mut writer, &mut size, reads_log, token).await {
                 Ok(Step::Moved { is_full, changed }) => {
                     failures.reset();
                     looks.reset();
@@ -271,7 +276,7 @@ async fn pass_on_panics(keepers: &mut JoinSet<()>) {
 }
 
 /// Waits until the read models that are kept here are such. Without anybody who divides them they stay as they are.
-async fn until(kept: &mut watch::Receiver<BTreeSet<ReadModel>>, such: impl Fn(&BTreeSet<ReadModel>) -> bool) {
+async fn until(kept: &mut watch::Receiver<Kept>, such: impl Fn(&Kept) -> bool) {
     if kept.wait_for(such).await.is_err() {
         std::future::pending().await
     }
@@ -332,7 +337,7 @@ impl Projections {
         let token = CancellationToken::new();
         loop {
             let knew_checkpoint = writer.knows_checkpoint();
-            match self.step(model, &mut writer, &mut size, true, &token).await.map_err(CatchUpError)? {
+            match self.step(model, Task::Follow, &mut writer, &mut size, true, &token).await.map_err(CatchUpError)? {
                 Step::Moved { .. } => self.announce_move(),
                 Step::Again => {}
                 Step::Elsewhere if knew_checkpoint => {}
@@ -346,6 +351,7 @@ impl Projections {
     async fn step(
         &self,
         model: ReadModel,
+        task: Task,
         writer: &mut Writer,
         size: &mut BatchSize,
         reads_log: bool,
@@ -355,13 +361,14 @@ impl Projections {
         let revision = from.revision;
         match revision.cmp(&model.projector().revision) {
             std::cmp::Ordering::Equal => {}
-            std::cmp::Ordering::Greater => {
+            std::cmp::Ordering::Greater if task == Task::Follow => {
                 tracing::debug!(projection = model.name(), revision, "read model is of a newer revision");
                 writer.forget();
                 return Ok(Step::Elsewhere);
             }
-            std::cmp::Ordering::Less => {
-                tracing::info!(projection = model.name(), revision, "read model is of an older revision, rebuilding");
+            // An older one, or a newer one whose build was rolled back.
+            std::cmp::Ordering::Less | std::cmp::Ordering::Greater => {
+                tracing::info!(projection = model.name(), revision, "read model is of another revision, rebuilding");
                 writer.forget();
                 self.rebuild(model, RebuildOptions::default(), token).await.map_err(StepError::Rebuild)?;
                 return Ok(Step::Moved { is_full: true, changed: true });

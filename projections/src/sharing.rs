@@ -8,7 +8,7 @@
 mod division;
 mod leases;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use self::division::Duty;
+pub(crate) use self::division::Task;
 use self::leases::Leases;
 use crate::read_models::ReadModel;
 
@@ -39,7 +40,7 @@ pub(crate) struct Share {
     leases: Leases,
     /// When the process said last that it is there.
     present_at: Option<Instant>,
-    kept: watch::Sender<BTreeSet<ReadModel>>,
+    kept: watch::Sender<BTreeMap<ReadModel, Task>>,
 }
 
 impl Share {
@@ -51,14 +52,14 @@ impl Share {
             "Whether this process keeps the read model: 1, or 0 where another does or none"
         );
         let holder = format!("{}-{}", std::process::id(), log.id_generator().uuid());
-        let kept = watch::Sender::new(BTreeSet::new());
+        let kept = watch::Sender::new(BTreeMap::new());
         let share = Self { models: models.to_vec(), leases: Leases::new(pool, holder), present_at: None, kept };
-        share.tell(&BTreeSet::new());
+        share.tell(&BTreeMap::new());
         share
     }
 
-    /// The read models that this process is to keep at present.
-    pub(crate) fn kept(&self) -> watch::Receiver<BTreeSet<ReadModel>> {
+    /// The read models that this process is to keep at present, and what it is to do for each.
+    pub(crate) fn kept(&self) -> watch::Receiver<BTreeMap<ReadModel, Task>> {
         self.kept.subscribe()
     }
 
@@ -85,7 +86,7 @@ impl Share {
             match gone_at.filter(|gone_at| *gone_at < look_at) {
                 Some(gone_at) => {
                     tokio::time::sleep_until(gone_at).await;
-                    self.keep(BTreeSet::new());
+                    self.keep(BTreeMap::new());
                     tokio::time::sleep_until(look_at).await;
                 }
                 None => tokio::time::sleep_until(look_at).await,
@@ -95,7 +96,7 @@ impl Share {
 
     /// Gives everything back, so that nobody need wait until this process is taken to be gone.
     pub(crate) async fn leave(mut self) {
-        self.keep(BTreeSet::new());
+        self.keep(BTreeMap::new());
         match tokio::time::timeout(LEAVE_WITHIN, self.leases.leave()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::debug!(error = &error as &dyn Error, "read models not given back"),
@@ -110,7 +111,7 @@ impl Share {
             self.present_at = Some(asked_at);
         }
         let membership = self.leases.read(&self.models).await?;
-        let own: BTreeSet<Duty> = division::divide(&membership.members, &membership.live_revisions)
+        let own: BTreeSet<Duty> = division::divide(&membership.members, &membership.live_revisions, &membership.lately)
             .into_iter()
             .filter(|(_, holder)| holder == self.leases.holder())
             .map(|(duty, _)| duty)
@@ -131,27 +132,28 @@ impl Share {
         Ok(())
     }
 
-    fn keep(&self, models: BTreeSet<ReadModel>) {
+    fn keep(&self, models: BTreeMap<ReadModel, Task>) {
         let changed = self.kept.send_if_modified(|kept| {
             let changed = *kept != models;
             kept.clone_from(&models);
             changed
         });
         if changed {
-            let names: Vec<&str> = models.iter().map(|model| model.name()).collect();
+            let names: Vec<&str> = models.keys().map(|model| model.name()).collect();
             tracing::info!(holder = self.leases.holder(), read_models = names.join(","), "read models divided");
             self.tell(&models);
         }
     }
 
-    fn tell(&self, kept: &BTreeSet<ReadModel>) {
+    fn tell(&self, kept: &BTreeMap<ReadModel, Task>) {
         for model in &self.models {
-            let is_kept = if kept.contains(model) { 1.0 } else { 0.0 };
+            let is_kept = if kept.contains_key(model) { 1.0 } else { 0.0 };
             gauge!("lablet_projection_kept", "projection" => model.name()).set(is_kept);
         }
     }
 }
 
-fn models_of(duties: &BTreeSet<Duty>) -> BTreeSet<ReadModel> {
-    duties.iter().map(|duty| duty.model).collect()
+/// What is done for each read model: a process follows its rows, or makes others, as it is of one revision.
+fn models_of(duties: &BTreeSet<Duty>) -> BTreeMap<ReadModel, Task> {
+    duties.iter().map(|duty| (duty.model, duty.task)).collect()
 }

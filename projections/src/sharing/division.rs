@@ -9,10 +9,10 @@ use crate::read_models::ReadModel;
 
 /// What is to be done for a read model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Task {
+pub(crate) enum Task {
     /// Follow the log with the rows that are read.
     Follow,
-    /// Make the rows of a newer revision beside them.
+    /// Make the rows of another revision beside them.
     Rebuild,
 }
 
@@ -50,12 +50,18 @@ pub(super) struct Member {
 /// Who does what: the heaviest duty first, each to whoever can do it and has the least. Whoever has been there longest comes
 /// first among equals. It rests on who is there and not on who does what at present, so that everybody who sees the same
 /// comes to the same.
-pub(super) fn divide(members: &[Member], live_revisions: &BTreeMap<ReadModel, i32>) -> BTreeMap<Duty, String> {
+///
+/// `lately` has the newest revision of each read model among all who were there a moment ago, those who are gone included.
+pub(super) fn divide(
+    members: &[Member],
+    live_revisions: &BTreeMap<ReadModel, i32>,
+    lately: &BTreeMap<ReadModel, i32>,
+) -> BTreeMap<Duty, String> {
     let mut members: Vec<&Member> = members.iter().collect();
     members.sort_by_key(|member| (member.joined_at, &member.holder));
     let mut duties: Vec<(Duty, i32)> = live_revisions
         .iter()
-        .flat_map(|(model, live)| duties_of(*model, *live, &members))
+        .flat_map(|(model, live)| duties_of(*model, *live, lately.get(model).copied(), &members))
         .collect::<BTreeSet<_>>()
         .into_iter()
         .collect();
@@ -74,10 +80,17 @@ pub(super) fn divide(members: &[Member], live_revisions: &BTreeMap<ReadModel, i3
 }
 
 /// What is to be done for a read model, and in which revision: rows are followed by builds of their own revision, and made
-/// anew by those of the newest.
-fn duties_of(model: ReadModel, live: i32, members: &[&Member]) -> impl Iterator<Item = (Duty, i32)> {
+/// anew by those of the newest. Where that is older, as a newer build was rolled back, it does so once nobody was there lately who
+/// could follow them.
+fn duties_of(
+    model: ReadModel,
+    live: i32,
+    lately: Option<i32>,
+    members: &[&Member],
+) -> impl Iterator<Item = (Duty, i32)> {
     let newest = members.iter().filter_map(|member| member.revisions.get(&model)).max().copied();
-    let rebuild = newest.filter(|newest| *newest > live).map(|newest| (Duty { model, task: Task::Rebuild }, newest));
+    let is_due = |newest: &i32| *newest > live || (*newest < live && lately.is_none_or(|lately| lately < live));
+    let rebuild = newest.filter(is_due).map(|newest| (Duty { model, task: Task::Rebuild }, newest));
     std::iter::once((Duty { model, task: Task::Follow }, live)).chain(rebuild)
 }
 
@@ -105,7 +118,7 @@ mod tests {
 
     /// What each of so many has to do.
     fn loads(members: &[Member]) -> Vec<u32> {
-        let divided = divide(members, &live());
+        let divided = divide(members, &live(), &live());
         assert_eq!(divided.len(), ReadModel::ALL.len(), "each is somebody's");
         let load = |member: &Member| {
             divided.iter().filter(|(_, holder)| **holder == member.holder).map(|(duty, _)| duty.model.weight()).sum()
@@ -115,9 +128,9 @@ mod tests {
 
     #[test]
     fn one_does_everything_and_nobody_nothing() {
-        let divided = divide(&[member(1)], &live());
+        let divided = divide(&[member(1)], &live(), &live());
         assert_eq!(divided.into_keys().collect::<Vec<_>>(), ReadModel::ALL.map(follow));
-        assert!(divide(&[], &live()).is_empty());
+        assert!(divide(&[], &live(), &live()).is_empty());
     }
 
     #[test]
@@ -137,7 +150,7 @@ mod tests {
     #[test]
     fn everybody_comes_to_the_same_whatever_order_they_are_listed_in() {
         let (a, b, c) = (member(1), member(2), member(3));
-        assert_eq!(divide(&[a.clone(), b.clone(), c.clone()], &live()), divide(&[c, a, b], &live()));
+        assert_eq!(divide(&[a.clone(), b.clone(), c.clone()], &live(), &live()), divide(&[c, a, b], &live(), &live()));
     }
 
     #[test]
@@ -145,24 +158,27 @@ mod tests {
         let model = ReadModel::Sessions;
         let mut new = member(2);
         new.revisions.insert(model, model.revision() + 1);
-        let divided = divide(&[member(1), new.clone()], &live());
+        let divided = divide(&[member(1), new.clone()], &live(), &new.revisions);
         assert_eq!(divided[&follow(model)], "p1");
         assert_eq!(divided[&Duty { model, task: Task::Rebuild }], "p2");
         // They were swapped.
         let mut swapped = live();
         swapped.insert(model, model.revision() + 1);
-        let divided = divide(&[member(1), new], &swapped);
+        let divided = divide(&[member(1), new], &swapped, &swapped);
         assert_eq!(divided[&follow(model)], "p2");
         assert!(!divided.contains_key(&Duty { model, task: Task::Rebuild }));
-        // The old build alone can do nothing for them.
-        assert!(!divide(&[member(1)], &swapped).contains_key(&follow(model)));
+        // The old build alone can do nothing for them, as long as the new one may come back; then it makes its own.
+        assert!(divide(&[member(1)], &swapped, &swapped).keys().all(|duty| duty.model != model));
+        let divided = divide(&[member(1)], &swapped, &live());
+        assert_eq!(divided[&Duty { model, task: Task::Rebuild }], "p1");
+        assert!(!divided.contains_key(&follow(model)));
     }
 
     #[test]
     fn a_process_is_given_only_what_it_keeps() {
         let mut some = member(1);
         some.revisions.retain(|model, _| *model == ReadModel::Workers);
-        let divided = divide(&[some], &live());
+        let divided = divide(&[some], &live(), &live());
         assert_eq!(divided.into_keys().collect::<Vec<_>>(), [follow(ReadModel::Workers)]);
     }
 }

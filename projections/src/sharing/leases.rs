@@ -29,6 +29,8 @@ pub(super) struct Leases {
 pub(super) struct Membership {
     pub(super) members: Vec<Member>,
     pub(super) live_revisions: BTreeMap<ReadModel, i32>,
+    /// The newest revision of each among those who are there and those who were a moment ago.
+    pub(super) lately: BTreeMap<ReadModel, i32>,
     /// Holders that are present.
     holders: BTreeMap<Duty, String>,
 }
@@ -108,7 +110,10 @@ impl Leases {
             "WITH members AS MATERIALIZED (SELECT * FROM present_projection_members)
              SELECT (SELECT coalesce(jsonb_agg(m), '[]') FROM members m) AS members,
                     (SELECT coalesce(jsonb_agg(l), '[]') FROM projection_leases l JOIN members USING (holder)) AS leases,
-                    (SELECT coalesce(jsonb_object_agg(read_model, revision), '{{}}') FROM ({}) live) AS live",
+                    (SELECT coalesce(jsonb_object_agg(read_model, revision), '{{}}') FROM ({}) live) AS live,
+                    (SELECT coalesce(jsonb_object_agg(key, revision), '{{}}')
+                       FROM (SELECT key, max(value::integer) AS revision
+                               FROM projection_members, jsonb_each_text(revisions) GROUP BY key) known) AS lately",
             live.join(" UNION ALL ")
         );
         let mut connection = self.connection.acquire().await?;
@@ -117,6 +122,7 @@ impl Leases {
         let Json(members): Json<Vec<MemberRow>> = row.try_get("members")?;
         let Json(leases): Json<Vec<LeaseRow>> = row.try_get("leases")?;
         let Json(live): Json<BTreeMap<String, i32>> = row.try_get("live")?;
+        let Json(lately): Json<BTreeMap<String, i32>> = row.try_get("lately")?;
         // What only another build knows is that build's.
         let known = |revisions: BTreeMap<String, i32>| -> BTreeMap<ReadModel, i32> {
             revisions.into_iter().filter_map(|(name, revision)| Some((name.parse().ok()?, revision))).collect()
@@ -131,6 +137,7 @@ impl Leases {
                 })
                 .collect(),
             live_revisions: known(live),
+            lately: known(lately),
             holders: leases.into_iter().filter_map(|lease| Some((lease.duty()?, lease.holder))).collect(),
         })
     }

@@ -99,7 +99,7 @@ async fn whoever_comes_is_given_a_share_and_whoever_goes_leaves_it_to_the_others
 }
 
 #[tokio::test]
-async fn rows_of_a_newer_build_are_left_alone_and_those_of_an_older_one_are_made_anew_by_one_process() {
+async fn rows_of_an_older_build_and_of_a_newer_one_that_was_rolled_back_are_made_anew_by_one_process() {
     let world = World::new().await;
     world.definition("ospf").await;
     observed(&world, "s-1").await;
@@ -107,13 +107,17 @@ async fn rows_of_a_newer_build_are_left_alone_and_those_of_an_older_one_are_made
     let pool = world.database.pool();
     sqlx::query("UPDATE read_workers.checkpoint SET revision = revision - 1").execute(&pool).await.unwrap();
     sqlx::query("UPDATE read_sessions.checkpoint SET revision = revision + 1").execute(&pool).await.unwrap();
+    // Somebody who could follow those of the newer build was there a moment ago, and may come back.
+    let gone = "INSERT INTO projection_members (holder, session_pid, present_until, revisions)
+                VALUES ('gone', 0, clock_timestamp(), jsonb_build_object('sessions', $1::integer))";
+    sqlx::query(gone).bind(ReadModel::Sessions.revision() + 1).execute(&pool).await.unwrap();
     let processes = [Process::start(&world), Process::start(&world)];
     let until = tokio::time::Instant::now() + SOON;
     loop {
         let freshness = world.projections.freshness().await.unwrap().items;
         let of = |model| freshness.iter().find(|fresh| fresh.read_model == model).unwrap();
         let workers = of(ReadModel::Workers);
-        assert_eq!(of(ReadModel::Sessions).kept_by, None, "no process here can follow it");
+        assert_eq!(of(ReadModel::Sessions).kept_by, None, "no process here can follow it, and one may that is gone");
         if workers.revision == ReadModel::Workers.revision() && workers.kept_by.is_some() {
             break;
         }
@@ -127,6 +131,12 @@ async fn rows_of_a_newer_build_are_left_alone_and_those_of_an_older_one_are_made
     .await
     .unwrap();
     assert!(epochs >= 1, "it was somebody's task");
+    // It does not come back.
+    sqlx::query("DELETE FROM projection_members WHERE holder = 'gone'").execute(&pool).await.unwrap();
+    follows(&world, observed(&world, "s-2").await).await;
+    let freshness = world.projections.freshness().await.unwrap().items;
+    let sessions = freshness.iter().find(|fresh| fresh.read_model == ReadModel::Sessions).unwrap();
+    assert_eq!(sessions.revision, ReadModel::Sessions.revision());
     for process in processes {
         process.end().await;
     }
