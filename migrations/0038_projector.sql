@@ -93,7 +93,6 @@ REVOKE ALL ON structure_locks FROM lablet_app;
 REVOKE INSERT, DELETE ON verifications FROM lablet_app;
 REVOKE INSERT ON relays FROM lablet_app;
 REVOKE DELETE ON admin_tokens, webhook_targets FROM lablet_app;
-REVOKE UPDATE ON saved_views FROM lablet_app;
 
 -- Both are Lablet's own, whatever else they are members of.
 CREATE OR REPLACE FUNCTION is_own_session(role_id oid, application_name text) RETURNS boolean

@@ -183,7 +183,7 @@ const TABLES: &[TableUse] = &[
     TableUse { table: "sign_in_links", app: ALL, projector: NOTHING, why: "links that sign a browser in" },
     TableUse { table: "sign_in_keys", app: KEEP, projector: NOTHING, why: "what protects a sign-in that is under way" },
     TableUse { table: "interrupted_forms", app: KEEP, projector: NOTHING, why: "forms kept over a sign-in" },
-    TableUse { table: "saved_views", app: KEEP, projector: NOTHING, why: "views of lists that people saved" },
+    TableUse { table: "saved_views", app: ALL, projector: NOTHING, why: "views of lists that people saved" },
 ];
 
 /// Functions of the schema `public`, and whether the app and the projector may call them.

@@ -86,13 +86,13 @@ async fn observe_often(world: &World, session: &str) {
 /// Read models come to what is observed now while their role may not read the log.
 async fn moves_without_the_log(world: &World, session: &str) {
     let owner = world.database.pool();
-    sqlx::query("REVOKE SELECT ON events FROM lablet_app").execute(&owner).await.unwrap();
+    sqlx::query("REVOKE SELECT ON events FROM lablet_app, lablet_projector").execute(&owner).await.unwrap();
     let role = sqlx::PgPool::connect(&world.database.url_as("lablet_app")).await.unwrap();
     let read = sqlx::query("SELECT position FROM events LIMIT 1").fetch_optional(&role).await;
     assert!(read.is_err(), "the role cannot read the log");
     observe_often(world, session).await;
     reached(world).await;
-    sqlx::query("GRANT SELECT ON events TO lablet_app").execute(&owner).await.unwrap();
+    sqlx::query("GRANT SELECT ON events TO lablet_app, lablet_projector").execute(&owner).await.unwrap();
 }
 
 #[tokio::test]
