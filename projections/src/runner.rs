@@ -79,7 +79,7 @@ const PAUSE_WITHOUT_CHANGE: Duration = Duration::from_millis(50);
 const RECORDS_WITHIN: Duration = Duration::from_millis(100);
 
 /// The read models of a process, and what it does for each.
-type Kept = BTreeMap<ReadModel, Task>;
+type KeptModels = BTreeMap<ReadModel, Task>;
 
 /// Keeps read models up to date. Any number of runners may run: they divide the read models among themselves, and a
 /// checkpoint is moved by one at a time in any case.
@@ -157,7 +157,7 @@ impl Runner {
     }
 
     /// What nobody here folds is not read from the bus.
-    async fn feed_from_bus(&self, is_fed: &watch::Sender<bool>, mut kept: watch::Receiver<Kept>) {
+    async fn feed_from_bus(&self, is_fed: &watch::Sender<bool>, mut kept: watch::Receiver<KeptModels>) {
         let Some(bus) = self.bus.as_ref().filter(|_| self.options.source == FeedSource::Bus) else { return };
         loop {
             until(&mut kept, |kept| !kept.is_empty()).await;
@@ -182,7 +182,7 @@ impl Runner {
         model: ReadModel,
         wake: &watch::Sender<u64>,
         is_fed: &watch::Sender<bool>,
-        mut kept: watch::Receiver<Kept>,
+        mut kept: watch::Receiver<KeptModels>,
         token: &CancellationToken,
     ) {
         loop {
@@ -276,7 +276,7 @@ async fn pass_on_panics(keepers: &mut JoinSet<()>) {
 }
 
 /// Waits until the read models that are kept here are such. Without anybody who divides them they stay as they are.
-async fn until(kept: &mut watch::Receiver<Kept>, such: impl Fn(&Kept) -> bool) {
+async fn until(kept: &mut watch::Receiver<KeptModels>, such: impl Fn(&KeptModels) -> bool) {
     if kept.wait_for(such).await.is_err() {
         std::future::pending().await
     }
