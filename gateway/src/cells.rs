@@ -16,7 +16,6 @@ use std::time::Duration;
 use aide::transform::TransformOperation;
 use axum::Json;
 use axum::extract::State;
-use domain::Invalid;
 use futures_util::future::join_all;
 use http::StatusCode;
 use http::header::{ACCEPT, AUTHORIZATION};
@@ -33,9 +32,9 @@ use self::summary::{AttentionAnswer, CellHits, CellNumbers, CellSummary, Overvie
 use crate::caller::{Caller, Viewing};
 use crate::outward::{OutwardClient, OutwardError};
 use crate::pages::parts::encoded;
-use crate::paging::check_text;
 use crate::problem::Problem;
 use crate::query::Query;
+use crate::search::{most_hits, sought};
 
 /// How old what cells told may be.
 const SERVES: Duration = Duration::from_secs(2);
@@ -201,13 +200,7 @@ pub(crate) async fn search(
     _: Caller<Viewing>,
     Query(query): Query<CellSearchQuery>,
 ) -> Result<Json<FoundInCells>, Problem> {
-    let text = check_text("text", query.text.map(|text| text.trim().to_owned()))?;
-    let text = text.ok_or_else(|| Invalid::new("text", "is missing", "what is searched for"))?;
-    let limit = query.limit.unwrap_or(DEFAULT_HITS);
-    if !(1..=MOST_HITS).contains(&limit) {
-        let expected = format!("a whole number from 1 to {MOST_HITS}");
-        return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
-    }
+    let (text, limit) = (sought(query.text)?, most_hits(query.limit, DEFAULT_HITS)?);
     Ok(Json(FoundInCells { items: watch.hits(&text, limit).await? }))
 }
 

@@ -8,7 +8,7 @@ use app::warning::Warning;
 use domain::Decide;
 
 use crate::answer::{Answer, Written};
-use crate::problem::{Problem, ProblemKind};
+use crate::problem::{Problem, ProblemKind, sentence};
 use crate::version::etag;
 
 /// How long a sender waits before the log is asked again.
@@ -41,12 +41,6 @@ impl From<CommandError> for Problem {
         };
         problem.coded(code)
     }
-}
-
-/// Makes a sentence of an error's text.
-fn sentence(text: &str) -> String {
-    let mut characters = text.chars();
-    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).chain(['.']).collect())
 }
 
 /// The outcome of a command, with the warnings about its body. A refusal has them too, as a misspelt member may be its

@@ -389,6 +389,12 @@ impl OperationOutput for Problem {
     }
 }
 
+/// Makes a sentence of an error's text.
+pub(crate) fn sentence(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).chain(['.']).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

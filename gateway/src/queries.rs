@@ -10,7 +10,7 @@ use domain::{Decide, Invalid};
 use projections::{Behind, Parked, Projections, ReadError, ReadModel};
 
 use crate::permits::Permits;
-use crate::problem::{Problem, ProblemKind};
+use crate::problem::{Problem, ProblemKind, sentence};
 
 /// `Retry-After` while a read model is behind.
 const COME_BACK: Duration = Duration::from_secs(2);
@@ -174,10 +174,7 @@ impl From<ReadError> for Problem {
                 Self::new(ProblemKind::Unreadable, detail)
             }
             error @ ReadError::NotCarriedOut { .. } => {
-                let text = error.to_string();
-                let mut characters = text.chars();
-                let first = characters.next().map(|first| first.to_uppercase().to_string()).unwrap_or_default();
-                Self::unavailable(format!("{first}{}.", characters.as_str()), Duration::from_secs(1))
+                Self::unavailable(sentence(&error.to_string()), Duration::from_secs(1))
             }
         }
     }

@@ -43,18 +43,34 @@ pub(crate) async fn search(
     NoApi(Extension(principal)): NoApi<Extension<Principal>>,
     Query(query): Query<SearchQuery>,
 ) -> Result<Json<SearchResults>, Problem> {
-    let text = check_text("text", query.text.map(|text| text.trim().to_owned()))?;
-    let text = text.ok_or_else(|| Invalid::new("text", "is missing", "what is searched for"))?;
-    let limit = query.limit.unwrap_or(DEFAULT_HITS);
-    if !(1..=MOST_HITS).contains(&limit) {
-        let expected = format!("a whole number from 1 to {MOST_HITS}");
-        return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
-    }
+    let (text, limit) = (sought(query.text)?, most_hits(query.limit, DEFAULT_HITS)?);
     let dead_letters = matches!(principal, Principal::Admin { role, .. } if role >= Role::Operator);
     let depth = SearchDepth { dead_letters, history: true };
     let text = &text;
     let ask = |queries: Queries| async move { queries.search(text, limit, depth).await };
     Ok(Json(reads.read(since, &ReadModel::ALL, ask).await?))
+}
+
+/// What is searched for, which has to be something.
+///
+/// # Errors
+/// 400 where it is missing or too long.
+pub(crate) fn sought(text: Option<String>) -> Result<String, Problem> {
+    let text = check_text("text", text.map(|text| text.trim().to_owned()))?;
+    text.ok_or_else(|| Invalid::new("text", "is missing", "what is searched for").into())
+}
+
+/// Most hits of each kind, where the caller says it, within bounds.
+///
+/// # Errors
+/// 400 beyond them.
+pub(crate) fn most_hits(limit: Option<u32>, unless_stated: u32) -> Result<u32, Problem> {
+    let limit = limit.unwrap_or(unless_stated);
+    if !(1..=MOST_HITS).contains(&limit) {
+        let expected = format!("a whole number from 1 to {MOST_HITS}");
+        return Err(Invalid::new("limit", format!("is {limit}"), expected).into());
+    }
+    Ok(limit)
 }
 
 pub(crate) fn describe(operation: TransformOperation<'_>) -> TransformOperation<'_> {

@@ -188,16 +188,25 @@ async fn current(pool: &PgPool) -> sqlx::Result<i32> {
 /// # Errors
 /// See [`PartitionError`].
 pub async fn make(pool: &PgPool, number: i32) -> Result<(), PartitionError> {
+    once_free(|| try_to_make(pool, number)).await
+}
+
+/// Does what needs a lock on the log, again as long as others hold on to it, for some minutes at most.
+async fn once_free<F>(work: impl Fn() -> F) -> Result<(), PartitionError>
+where
+    F: Future<Output = sqlx::Result<()>>,
+{
     let mut backoff = lock_backoff();
-    let mut attempt = 1;
-    loop {
-        match try_to_make(pool, number).await {
-            Err(error) if is_lock_timeout(&error) && attempt < LOCK_ATTEMPTS => attempt += 1,
-            Err(error) if is_lock_timeout(&error) => return Err(PartitionError::Busy(error)),
-            made => return Ok(made?),
+    for _ in 1..LOCK_ATTEMPTS {
+        match work().await {
+            Err(error) if is_lock_timeout(&error) => tokio::time::sleep(backoff.next_wait()).await,
+            done => return Ok(done?),
         }
-        tokio::time::sleep(backoff.next_wait()).await;
     }
+    work().await.map_err(|error| match is_lock_timeout(&error) {
+        true => PartitionError::Busy(error),
+        false => error.into(),
+    })
 }
 
 async fn try_to_make(pool: &PgPool, number: i32) -> sqlx::Result<()> {

@@ -17,17 +17,19 @@ pub(crate) struct CellsArguments {
 impl CellsArguments {
     /// The file, which can be used; `None`: there is no other cell.
     pub(crate) fn file(&self) -> anyhow::Result<Option<PathBuf>> {
-        let file = self.cells.clone().filter(|file| !file.as_os_str().is_empty());
-        if let Some(file) = &file {
-            Cell::read_all(file).context("LABLET_CELLS cannot be used")?;
-        }
-        Ok(file)
+        Ok(self.read()?.map(|(file, _)| file))
     }
 
     /// The cells, where they have to be configured.
     pub(crate) fn configured(&self) -> anyhow::Result<Vec<Cell>> {
-        let file =
-            self.file()?.context("no cells are configured: set LABLET_CELLS to a file of them, see docs/cells.md")?;
-        Cell::read_all(&file).context("LABLET_CELLS cannot be used")
+        let (_, cells) =
+            self.read()?.context("no cells are configured: set LABLET_CELLS to a file of them, see docs/cells.md")?;
+        Ok(cells)
+    }
+
+    fn read(&self) -> anyhow::Result<Option<(PathBuf, Vec<Cell>)>> {
+        let Some(file) = self.cells.clone().filter(|file| !file.as_os_str().is_empty()) else { return Ok(None) };
+        let cells = Cell::read_all(&file).context("LABLET_CELLS cannot be used")?;
+        Ok(Some((file, cells)))
     }
 }

@@ -6,7 +6,6 @@
 //! that database needs no login of a cell's: the views read with the rights of their owner.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 
 use anyhow::{Context as _, bail};
 use clap::Args;
@@ -221,12 +220,8 @@ fn server(cell: &str, url: &Secret) -> anyhow::Result<Vec<String>> {
                 literal(&format!("{option}=%"))
             );
             for (verb, condition) in [("SET", known.clone()), ("ADD", format!("NOT {known}"))] {
-                // Writing into a String cannot fail.
-                let _ = write!(
-                    statement,
-                    "IF {condition} THEN EXECUTE {}; END IF; ",
-                    literal(&format!("ALTER {object} OPTIONS ({verb} {option} {})", literal(value)))
-                );
+                let altered = literal(&format!("ALTER {object} OPTIONS ({verb} {option} {})", literal(value)));
+                statement.push_str(&format!("IF {condition} THEN EXECUTE {altered}; END IF; "));
             }
         }
         statement + "END $join$"

@@ -15,7 +15,7 @@ use crate::body::RequestBody;
 use crate::caller::{Caller, Operating};
 use crate::dead_letters::DeadLetterStores;
 use crate::path::Id;
-use crate::problem::{Problem, ProblemKind};
+use crate::problem::{Problem, ProblemKind, sentence};
 use crate::submission::Submission;
 use app::commands::Commands;
 
@@ -130,20 +130,15 @@ impl From<RetryError> for NotRetried {
         match error {
             RetryError::NotFound(id) | RetryError::OtherKind(id) => Self::Absent(LetterId::Command(id)),
             RetryError::Settled(_) => Self::SettledBefore,
-            RetryError::NotKept { .. } => Self::NotTried(Problem::new(ProblemKind::Conflict, sentence(&error))),
+            RetryError::NotKept { .. } => {
+                Self::NotTried(Problem::new(ProblemKind::Conflict, sentence(&error.to_string())))
+            }
             RetryError::Rejected(rejection) => {
                 Self::FailedAgain(format!("The command does not work now either: {rejection}"))
             }
             RetryError::Unavailable(error) => Self::NotTried(error.into()),
         }
     }
-}
-
-/// An error's text as a sentence of its own.
-fn sentence(error: &RetryError) -> String {
-    let text = error.to_string();
-    let mut characters = text.chars();
-    characters.next().map(|first| format!("{}{}.", first.to_uppercase(), characters.as_str())).unwrap_or_default()
 }
 
 impl From<NotRetried> for Problem {

@@ -8,10 +8,9 @@ use sqlx::{AssertSqlSafe, Row as _};
 use tokio::sync::watch;
 
 use super::{
-    BATCH, IMMUTABLE_PREFIX, IMMUTABLE_SUFFIX, LOCK_ATTEMPTS, Partition, PartitionError, exists, first_position,
-    in_a_moment, list, lock_backoff, name,
+    BATCH, IMMUTABLE_PREFIX, IMMUTABLE_SUFFIX, Partition, PartitionError, exists, first_position, in_a_moment, list,
+    name, once_free,
 };
-use crate::database::is_lock_timeout;
 use crate::log::begin;
 
 /// Moves a partition that was cut off. `copied` says how many events have been copied. As owner, who may use the tablespace.
@@ -38,17 +37,7 @@ pub async fn move_to_tablespace(
     if !is_same(pool, number).await? {
         return Err(PartitionError::Differs(number));
     }
-    let mut backoff = lock_backoff();
-    for _ in 1..LOCK_ATTEMPTS {
-        match swap(pool, partition).await {
-            Err(error) if is_lock_timeout(&error) => tokio::time::sleep(backoff.next_wait()).await,
-            swapped => return Ok(swapped?),
-        }
-    }
-    swap(pool, partition).await.map_err(|error| match is_lock_timeout(&error) {
-        true => PartitionError::Busy(error),
-        false => error.into(),
-    })
+    once_free(|| swap(pool, partition)).await
 }
 
 fn copy_of(number: i32) -> String {
